@@ -1,0 +1,186 @@
+"""Addresses and networks: strict parsing, unmapping, canonical text, ranges to the fewest networks.
+
+Every address that comes in passes here once, at the edge, and is from then on a number of a version:
+
+    parse_address("192.0.2.7")           -> Address(version=4, value=0xC0000207, text="192.0.2.7")
+    parse_address("::ffff:192.0.2.7")    -> the same: IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) is unmapped
+    parse_address("2001:DB8:0::1").text  -> "2001:db8::1" (RFC 5952)
+
+Strict: no leading zeros (192.0.2.010 is 192.0.2.8 to some programs and .10 to others), no short or decimal forms,
+no zone ids, no white space, nothing but ASCII. 6to4, NAT64 and IPv4-compatible (::192.0.2.7) addresses stay IPv6.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.errors import AddressError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BITS: Final = {4: 32, 6: 128}
+MAX_TEXT = 45  # the longest IPv6 text, with an IPv4 tail; longer input is refused unread
+_MAPPED = 0xFFFF << 32
+_MAPPED_END = _MAPPED | 0xFFFFFFFF
+_MAPPED_BITS = 96
+ADDRESS_EXPECTED = "an IPv4 or IPv6 address"
+NETWORK_EXPECTED = "an address, a network such as 192.0.2.0/24, or a range such as 192.0.2.1-192.0.2.9"
+
+
+class Address(NamedTuple):
+    """One address. value: the address as a number; text: its canonical form."""
+
+    version: int
+    value: int
+    text: str
+
+
+class Network(NamedTuple):
+    """One CIDR prefix. value: its first address as a number; length: prefix bits."""
+
+    version: int
+    value: int
+    length: int
+
+    @property
+    def last(self) -> int:
+        """The last address, as a number."""
+        return self.value | ((1 << (BITS[self.version] - self.length)) - 1)
+
+    def __str__(self) -> str:
+        return f"{format_address(self.version, self.value)}/{self.length}"
+
+    def __contains__(self, address: object) -> bool:
+        return (
+            isinstance(address, Address)
+            and address.version == self.version
+            and self.value <= address.value <= self.last
+        )
+
+
+def format_address(version: int, value: int) -> str:
+    """Return the canonical text: dotted decimal, or RFC 5952 for IPv6."""
+    if version == 4:
+        return socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big"))
+    if value >> 32:
+        return socket.inet_ntop(socket.AF_INET6, value.to_bytes(16, "big"))
+    return ipaddress.IPv6Address(value).compressed  # inet_ntop would write ::c000:207 with an IPv4 tail
+
+
+def parse_address(text: str) -> Address:
+    """Parse one address.
+
+    Raises AddressError.
+    """
+    address = try_parse_address(text)
+    if address is None:
+        raise AddressError(text, ADDRESS_EXPECTED)
+    return address
+
+
+def try_parse_address(text: str) -> Address | None:
+    """Parse one address; None where `text` is none. The hot path: no exception is built for what clients write."""
+    try:
+        if ":" not in text:
+            if len(text) > 15:
+                return None
+            # The only text that inet_pton takes for an IPv4 address is its canonical one.
+            return Address(4, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"), text)
+        if len(text) > MAX_TEXT:
+            return None
+        value = int.from_bytes(socket.inet_pton(socket.AF_INET6, text), "big")
+    except (OSError, ValueError):  # ValueError: a NUL, or a lone surrogate
+        return None
+    if _MAPPED <= value <= _MAPPED_END:
+        value &= 0xFFFFFFFF
+        return Address(4, value, format_address(4, value))
+    return Address(6, value, format_address(6, value))
+
+
+def parse_network(text: str, *, lenient: bool = False) -> Network:
+    """Parse an address or a CIDR prefix; an address is a network of full length.
+
+    A mapped prefix of 96 bits or more (::ffff:192.0.2.0/120) is the IPv4 network. Host bits (10.0.0.2/10) raise
+    AddressError with the network meant; `lenient` clears them.
+    """
+    base, slash, suffix = text.partition("/")
+    address = try_parse_address(base)
+    if address is None:
+        raise AddressError(text, NETWORK_EXPECTED)
+    if not slash:
+        return Network(address.version, address.value, BITS[address.version])
+    length = _prefix_length(text, base, suffix, address.version)
+    kept = address.value >> (BITS[address.version] - length) << (BITS[address.version] - length)
+    network = Network(address.version, kept, length)
+    if kept != address.value and not lenient:
+        raise AddressError(text, "a network without host bits", meant=str(network))
+    return network
+
+
+def _prefix_length(text: str, base: str, suffix: str, version: int) -> int:
+    mapped = version == 4 and ":" in base
+    least, most = (_MAPPED_BITS, 128) if mapped else (0, BITS[version])
+    canonical = suffix.isascii() and suffix.isdigit() and (suffix == "0" or not suffix.startswith("0"))
+    if not canonical or len(suffix) > 3 or not least <= int(suffix) <= most:
+        raise AddressError(text, f"a prefix length from {least} to {most}")
+    return int(suffix) - least
+
+
+def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:
+    """Parse an address, a network or a range `a-b` (spaces around the hyphen are taken) into the fewest networks.
+
+    Raises AddressError; a range that ends before it starts, or mixes IPv4 and IPv6, is one.
+    """
+    first, hyphen, last = text.partition("-")
+    if not hyphen:
+        return [parse_network(text, lenient=lenient)]
+    low, high = try_parse_address(first.strip(" \t")), try_parse_address(last.strip(" \t"))
+    if low is None or high is None:
+        raise AddressError(text, NETWORK_EXPECTED)
+    if low.version != high.version:
+        raise AddressError(text, "a range of one version, not IPv4 and IPv6")
+    if low.value > high.value:
+        raise AddressError(text, "a range whose end is not before its start", meant=f"{high.text}-{low.text}")
+    return range_to_networks(low.version, low.value, high.value)
+
+
+def range_to_networks(version: int, first: int, last: int) -> list[Network]:
+    """Return the fewest networks that cover exactly the addresses `first` to `last`, both included, in order.
+
+    From the left, the widest network that starts here and does not pass the end: 192.0.2.1-192.0.2.6 is
+    .1/32, .2/31, .4/31, .6/32.
+    """
+    networks = []
+    bits = BITS[version]
+    while first <= last:
+        aligned = (first & -first).bit_length() - 1 if first else bits
+        fits = (last - first + 1).bit_length() - 1
+        host_bits = min(aligned, fits)
+        networks.append(Network(version, first, bits - host_bits))
+        first += 1 << host_bits
+    return networks
+
+
+class NetworkSet:
+    """A small fixed set of networks that answers "is this address in one of them?" by bisection."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        networks = set(networks)
+        self._bounds: dict[int, list[int]] = {4: [], 6: []}
+        for version, bounds in self._bounds.items():
+            for first, end in sorted((n.value, n.last + 1) for n in networks if n.version == version):
+                if bounds and first <= bounds[-1]:
+                    bounds[-1] = max(bounds[-1], end)
+                else:
+                    bounds += [first, end]
+
+    def __contains__(self, address: Address) -> bool:
+        # Bounds alternate: in, out, in, out. After an odd number of them we are inside.
+        return bisect_right(self._bounds[address.version], address.value) & 1 == 1
+
+    def __bool__(self) -> bool:
+        return any(self._bounds.values())

@@ -1,0 +1,86 @@
+"""Many networks as numpy arrays (publisher only).
+
+Addresses of both versions are left-aligned in 128 bits, as two arrays of 64: 10.0.0.0/8 is high 0x0A00_0000_0000_0000,
+low 0, length 8. So one piece of code cuts, sorts and nests either version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from authz.addresses import Network
+
+    Array = np.ndarray[Any, Any]  # one-dimensional; the element type is said where it matters
+
+_LOW = 0xFFFFFFFFFFFFFFFF
+_ALL = np.uint64(_LOW)
+
+
+class Prefixes(NamedTuple):
+    """Networks of one version. high, low: their first addresses, left-aligned; length: prefix bits."""
+
+    high: Array  # u64
+    low: Array  # u64
+    length: Array  # u8
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @classmethod
+    def of(cls, version: int, values: Sequence[int], lengths: Sequence[int]) -> Prefixes:
+        """Return the networks with these first addresses (as plain numbers of the version) and prefix bits."""
+        if version == 4:
+            high = np.array(values, dtype=np.uint64) << np.uint64(32)
+            return cls(high, np.zeros(len(values), np.uint64), np.array(lengths, np.uint8))
+        highs = np.array([v >> 64 for v in values], np.uint64)
+        return cls(highs, np.array([v & _LOW for v in values], np.uint64), np.array(lengths, np.uint8))
+
+    @classmethod
+    def split(cls, networks: Iterable[Network]) -> dict[int, Prefixes]:
+        """Return the networks by version."""
+        kept = list(networks)
+        return {
+            version: cls.of(version, [n.value for n in kept if n.version == version],
+                            [n.length for n in kept if n.version == version])
+            for version in (4, 6)
+        }  # fmt: skip
+
+    @classmethod
+    def concatenate(cls, many: Sequence[Prefixes]) -> Prefixes:
+        """Return all networks of `many`, in order."""
+        if not many:
+            return cls.of(4, [], [])
+        return cls(*(np.concatenate(columns) for columns in zip(*many, strict=True)))
+
+    def inside(self, other: Prefixes) -> Array:
+        """Return for each network whether it lies in one of `other`, of which there are few."""
+        found = np.zeros(len(self), np.bool_)
+        for high, low, length in zip(other.high, other.low, other.length, strict=True):
+            mask_high, mask_low = masks(int(length))
+            found |= (self.high & mask_high == high) & (self.low & mask_low == low) & (self.length >= length)
+        return found
+
+    def ends(self) -> tuple[Array, Array]:
+        """Return the first addresses behind each network; (0, 0) behind the last address there is."""
+        length = self.length.astype(np.uint64)
+        wide = length <= 64
+        # A shift by 64 is undefined; length 0 must give 0 here, for the end of ::/0 is (0, 0).
+        step_high = np.where(
+            wide & (length > 0), np.uint64(1) << (np.uint64(64) - np.clip(length, 1, 64)), np.uint64(0)
+        )
+        step_low = np.where(wide, np.uint64(0), np.uint64(1) << (np.uint64(128) - np.clip(length, 65, 128)))
+        low = self.low + step_low
+        carry = (~wide) & (low == 0)
+        return self.high + step_high + carry.astype(np.uint64), low
+
+
+def masks(length: int) -> tuple[np.uint64, np.uint64]:
+    """Return the high and low half of the mask with `length` leading ones."""
+    mask = ((1 << length) - 1) << (128 - length)
+    return np.uint64(mask >> 64), np.uint64(mask & _LOW)

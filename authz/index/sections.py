@@ -1,0 +1,36 @@
+"""The arrays of an index: their names and element types, shared by builder and reader.
+
+The address space of each version is cut at every boundary of every network. A piece is the addresses from its start to
+the next start; it has the number of its match set:
+
+    policy       a: 10.0.0.0/8        b: 10.1.0.0/16
+    v4.starts    0.0.0.0   10.0.0.0      10.1.0.0             10.2.0.0      11.0.0.0
+    v4.sets      0 = {}    1 = {(a,8)}   2 = {(b,16),(a,8)}   1 = {(a,8)}   0 = {}
+
+`directory` has 2^k + 1 positions (4 <= k <= 16, by the number of pieces): position i is how many starts have their top
+k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
+Set n has the members `members.entry[i]` (number of the entry) and `members.length[i]` (prefix bits), longest first, for
+i from `sets.offset[n]` up to `sets.offset[n + 1]`. Set 0 is empty.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TYPE_CODES: Final = {"u8": "B", "u32": "I", "u64": "Q"}
+SIZES: Final = {"u8": 1, "u32": 4, "u64": 8}
+
+TYPES: Final[dict[str, str]] = {
+    "v4.starts": "u32",
+    "v4.sets": "u32",
+    "v4.directory": "u32",
+    "v6.starts_high": "u64",
+    "v6.starts_low": "u64",
+    "v6.sets": "u32",
+    "v6.directory": "u32",
+    "sets.offset": "u32",
+    "members.entry": "u32",
+    "members.length": "u8",
+}
+LEAST_DIRECTORY_BITS: Final = 4
+MOST_DIRECTORY_BITS: Final = 16

@@ -1,0 +1,73 @@
+"""Applications and entries, resolved and checked: what a decision is made from.
+
+The publisher makes them out of policy.yaml, the sidecar out of a snapshot's manifest.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+ListName = Literal["allow", "deny", "gray"]
+Action = Literal["block", "warn"]
+Mode = Literal["off", "monitoring", "safe_blocking", "block"]
+Default = Literal["allow", "deny"]
+Precedence = Literal["allow_first", "deny_first", "most_specific"]
+MatchOn = Literal["client", "path"]
+
+ANY_APPLICATION: Final = "*"  # the settings for every application that says nothing else
+TOKEN: Final = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+)  # application names and entry ids: safe in any header or log
+MAX_DENY_BODY = 64 * 1024  # bytes
+
+
+class DenyAnswer(NamedTuple):
+    """What a denied client is shown. status: 400 to 499; content_type: of the body."""
+
+    status: int = 403
+    body: str = ""
+    content_type: str = "text/plain"
+
+
+class Application(NamedTuple):
+    """One application, with its settings resolved.
+
+    name: a token, or `*`. dry_run: decide and report, but answer allow. denylist_in_monitoring: whether the deny list
+    denies in the modes `off` and `monitoring`. hosts: the host names, lower case, that name it when the proxy does not.
+    """
+
+    name: str
+    mode: Mode = "block"
+    default: Default = "allow"
+    precedence: Precedence = "allow_first"
+    match: MatchOn = "client"
+    dry_run: bool = False
+    denylist_in_monitoring: bool = True
+    hosts: tuple[str, ...] = ()
+    deny: DenyAnswer = DenyAnswer()
+
+
+class Entry(NamedTuple):
+    """One entry without its subjects, which are in the index.
+
+    applications: their names; empty: all. starts, expires: seconds since 1970; `starts` is the first second in the
+    window, `expires` the first one after it; None: no such bound.
+    """
+
+    id: str
+    list: ListName
+    action: Action = "block"
+    applications: frozenset[str] = frozenset()
+    starts: int | None = None
+    expires: int | None = None
+    reason: str = ""
+    author: str = ""
+
+    def concerns(self, application: str) -> bool:
+        """Return whether the entry counts for the application of this name."""
+        return not self.applications or application in self.applications
+
+    def active(self, now: float) -> bool:
+        """Return whether `now` (seconds since 1970) is in the entry's window."""
+        return (self.starts is None or self.starts <= now) and (self.expires is None or now < self.expires)
