@@ -123,11 +123,11 @@ def _rows(entries: Sequence[EntryNetworks], version: int) -> _Rows:
         if len(excepted):
             kept = ~networks.inside(excepted)
             networks = Prefixes(*(column[kept] for column in networks))
-        for part, hole in ((networks, 0), (excepted, 1)):
+        for part, is_hole in ((networks, 0), (excepted, 1)):
             if len(part):
                 parts.append(part)
                 numbers.append(np.full(len(part), number, np.int64))
-                holes.append(np.full(len(part), hole, np.int64))
+                holes.append(np.full(len(part), is_hole, np.int64))
     if not parts:
         empty = np.zeros(0, np.int64)
         return _Rows(Prefixes.of(version, [], []), empty, empty)
@@ -159,8 +159,8 @@ def _paint(version: int, rows: _Rows, sets: _Interner, progress: Progress) -> tu
         first_pieces, end_pieces = begins[level][firsts], ends[level][firsts]
         painted = states[first_pieces]
         for which, row in _by_turns(firsts, len(begins[level])):
-            entry, hole = rows.entry[level][row], rows.hole[level][row]
-            painted[which] = sets.extended(painted[which], entry, hole, int(rows.prefixes.length[one]))
+            entries, holes = rows.entry[level][row], rows.hole[level][row]
+            painted[which] = sets.extended(painted[which], entries, holes, int(rows.prefixes.length[one]))
         _fill(states, first_pieces, end_pieces, painted)
         progress(f"index IPv{version}", int(other), count)
     return high, low, states

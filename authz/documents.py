@@ -1,0 +1,257 @@
+"""YAML files that a person writes: read strictly, all mistakes at once, each with its line.
+
+A document is read by the types of a `msgspec.Struct`, not by YAML's guesses: `mode: off` is the text "off" where text
+is expected, `NO` is Norway, `12:30` is no number of seconds. What a type cannot take is a `Mistake` that names file,
+line, key, what was found and what was expected; reading goes on, so that one run shows them all.
+
+    class Server(Struct): port: int = 80
+    read(Server, "a.yaml", "prot: 81").checked()
+    # raises InvalidDocument: a.yaml:1: prot: unknown key (did you mean 'port'?)
+
+Types of fields: str, int, float, bool, Literal, Struct, tuple[T, ...], dict with str keys, any of them or None, and
+`Annotated[T, Scalar(parse, "what is expected")]` for text of our own.
+
+What has a mistake is left out of the document (a field takes its default), so that further checks can look at the rest
+and add their own mistakes before `checked()` raises.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from authz.errors import AddressError, InputError, InvalidDocument, Mistake, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+MAX_SIZE = 256 << 20  # bytes of a document; far more than a person writes
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FAILED: Any = object()
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Scalar(NamedTuple):
+    """A type of our own: `parse` takes the text and raises ValueError or AddressError."""
+
+    parse: Callable[[str], Any]
+    expected: str
+
+
+class Document(Generic[T]):
+    """What was read, and what is wrong with it."""
+
+    def __init__(self, path: str, content: T | None, reader: _Reader) -> None:
+        self._path = path
+        self._content = content
+        self._reader = reader
+
+    @property
+    def content(self) -> T | None:
+        """What was read; None where so much is wrong that there is nothing to look at."""
+        return self._content
+
+    def checked(self) -> T:
+        """Return the content; raises InvalidDocument where anything is wrong."""
+        if self._reader.mistakes or self._content is None:
+            raise InvalidDocument(self._path, self._reader.mistakes)
+        return self._content
+
+    def key_of(self, part: msgspec.Struct) -> str:
+        """Return the key at which a struct of the content stands, such as `entries[3]`."""
+        return self._reader.keys[id(part)]
+
+    def spoiled(self, part: msgspec.Struct) -> bool:
+        """Return whether something in this struct was left out for a mistake."""
+        return id(part) in self._reader.spoiled
+
+    def mistake(self, key: str, message: str, hint: str = "") -> None:
+        """Note a further mistake at this key."""
+        place = key
+        while place and place not in self._reader.lines:
+            place = re.sub(r"(\.[^.\[]*|\[[^\[]*\]|^[^.\[]*)$", "", place)  # the thing that it would stand in
+        self._reader.mistakes.append(Mistake(self._reader.lines.get(place, 1), key, message, hint))
+
+
+def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None = None) -> Document[T]:
+    """Read the document at `path`.
+
+    environment: values that take the place of keys. A name is the key with `__` for `.`, in any case; a value is YAML.
+    Raises InputError where the file cannot be read, InvalidDocument where it is no YAML.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_SIZE:
+            raise InputError(f"{path}: found {size} bytes, expected at most {MAX_SIZE}")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
+    return read(struct, str(path), text, environment)
+
+
+def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] | None = None) -> Document[T]:
+    """Read `text` as a document; `path` is for the errors. See `read_file`."""
+    reader = _Reader()
+    try:
+        root = yaml.compose(text, Loader=_LOADER) or yaml.MappingNode("", [])
+        for name, value in (environment or {}).items():
+            _override(root, name, value)
+    except yaml.YAMLError as error:
+        raise InvalidDocument(path, [_syntax_mistake(error)]) from error
+    content = reader.struct(struct, root, "")
+    return Document(path, None if content is _FAILED else content, reader)
+
+
+def _syntax_mistake(error: yaml.YAMLError) -> Mistake:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+    return Mistake(mark.line + 1 if mark else 1, "document", f"not YAML: {problem}")
+
+
+def _override(node: Any, name: str, value: str) -> None:
+    *parents, last = name.lower().split("__")
+    for parent in parents:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        found = next((child for key, child in node.value if key.value == parent), None)
+        if found is None:
+            found = yaml.MappingNode("", [], node.start_mark)
+            node.value.append((yaml.ScalarNode("", parent, node.start_mark), found))
+        node = found
+    if isinstance(node, yaml.MappingNode):
+        node.value[:] = [(key, child) for key, child in node.value if key.value != last]
+        replacement = yaml.compose(value, Loader=_LOADER) or yaml.ScalarNode("", "")
+        node.value.append((yaml.ScalarNode("", last, replacement.start_mark), replacement))
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.lines: dict[str, int] = {}  # by key
+        self.keys: dict[int, str] = {}  # by identity of a struct
+        self._alive: list[msgspec.Struct] = []  # so that no identity is used again
+        self.spoiled: set[int] = set()
+        self.mistakes: list[Mistake] = []
+
+    def struct(self, struct: type[T], node: Any, key: str) -> T:
+        mistakes = len(self.mistakes)
+        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        values: dict[str, Any] = {}
+        items = self._items(node, key)
+        for name, child in items.items():
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(fields)}"
+                self._mistake(child, _join(key, shorten(name)), "unknown key", hint)
+                continue
+            value = self.value(fields[name].type, child, _join(key, name))
+            if value is not _FAILED:
+                values[fields[name].name] = value
+        for name, field in fields.items():
+            if field.required and name not in items:
+                self._mistake(node, _join(key, name), "missing")
+        if any(field.required and field.name not in values for field in fields.values()):
+            return _FAILED  # type: ignore[no-any-return]  # a mistake is noted
+        content = struct(**values)
+        self.keys[id(content)] = key
+        self._alive.append(content)
+        if len(self.mistakes) > mistakes:
+            self.spoiled.add(id(content))
+        return content
+
+    def value(self, wanted: Any, node: Any, key: str) -> Any:
+        self.lines[key] = _line(node)
+        origin, arguments = get_origin(wanted), get_args(wanted)
+        if origin in {Union, types.UnionType}:
+            return self.value(next(a for a in arguments if a is not type(None)), node, key)
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            return self.struct(wanted, node, key)
+        if origin is tuple:
+            return self._sequence(arguments[0], node, key)
+        if origin is dict:
+            items = self._items(node, key).items()
+            values = {name: self.value(arguments[1], child, _join(key, name)) for name, child in items}
+            return {name: value for name, value in values.items() if value is not _FAILED}
+        if not isinstance(node, yaml.ScalarNode):
+            return self._mistake(node, key, f"found {_found(node)}, expected {_expected(wanted)}")
+        return self._scalar(wanted, node, key)
+
+    def _sequence(self, wanted: Any, node: Any, key: str) -> Any:
+        if not isinstance(node, yaml.SequenceNode):
+            return self._mistake(node, key, f"found {_found(node)}, expected a list")
+        values = [self.value(wanted, child, f"{key}[{number}]") for number, child in enumerate(node.value)]
+        return tuple(value for value in values if value is not _FAILED)
+
+    def _items(self, node: Any, key: str) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            if not (isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None):
+                self._mistake(node, key or "document", f"found {_found(node)}, expected keys with values")
+            return {}
+        items: dict[str, Any] = {}
+        for name, child in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                self._mistake(name, key or "document", f"found {_found(name)} as a key, expected text")
+            elif name.value in items:
+                self._mistake(name, _join(key, name.value), "found twice, expected once")
+            else:
+                items[name.value] = child
+        return items
+
+    def _scalar(self, wanted: Any, node: Any, key: str) -> Any:
+        text: str = node.value
+        try:
+            return _parse(wanted, text, quoted=node.style is not None)
+        except AddressError as error:
+            return self._mistake(node, key, error.message, error.hint)
+        except ValueError as error:
+            found = f"found '{shorten(text)}'" if text else "found nothing"
+            return self._mistake(node, key, f"{found}, expected {_expected(wanted)}", str(error))
+
+    def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
+        self.mistakes.append(Mistake(_line(node), key, message, hint))
+        return _FAILED
+
+
+def _parse(wanted: Any, text: str, *, quoted: bool) -> Any:
+    if get_origin(wanted) is Annotated:
+        return get_args(wanted)[1].parse(text)
+    if get_origin(wanted) is Literal and text in get_args(wanted):
+        return text
+    if wanted is str and (text or quoted):
+        return text
+    if wanted is bool and text in {"true", "false"} and not quoted:
+        return text == "true"
+    if wanted in {int, float} and (_INTEGER if wanted is int else _NUMBER).fullmatch(text) and not quoted:
+        return wanted(text)
+    raise ValueError
+
+
+def _expected(wanted: Any) -> str:
+    if get_origin(wanted) is Annotated:
+        return str(get_args(wanted)[1].expected)
+    if get_origin(wanted) is Literal:
+        return "one of " + ", ".join(get_args(wanted))
+    return {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+
+
+def _found(node: Any) -> str:
+    return f"'{shorten(node.value)}'" if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+
+
+def _line(node: Any) -> int:
+    mark = getattr(node, "start_mark", None)
+    return mark.line + 1 if mark else 1
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

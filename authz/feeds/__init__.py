@@ -1,0 +1,1 @@
+"""Reading files of somebody else's addresses (publisher only)."""

@@ -1,0 +1,86 @@
+"""Applications and entries in a snapshot's manifest: written by the publisher, read by the sidecar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from authz.policy.model import (
+    ANY_APPLICATION,
+    Action,
+    Application,
+    Default,
+    DenyAnswer,
+    Entry,
+    ListName,
+    MatchOn,
+    Mode,
+    Precedence,
+)
+from authz.snapshot.v1 import snapshot_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.snapshot.v1.snapshot_pb2 import Manifest
+
+_COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
+
+
+def add_policy(manifest: Manifest, applications: Iterable[Application], entries: Iterable[Entry]) -> None:
+    """Append applications and entries to a manifest."""
+    for application in applications:
+        manifest.applications.add(
+            **{name: getattr(application, name) for name in _COPIED},
+            hosts=application.hosts,
+            deny=snapshot_pb2.DenyAnswer(**application.deny._asdict()),
+        )
+    for entry in entries:
+        manifest.entries.add(**entry._asdict() | {"applications": sorted(entry.applications)})
+
+
+def applications_of(manifest: Manifest) -> tuple[Application, ...]:
+    """Return the applications; the first is `*`.
+
+    Raises ValueError where a setting has a value that this version does not know: guessing what a newer publisher
+    meant could open a door.
+    """
+    applications = tuple(
+        Application(
+            name=a.name,
+            mode=_known(a.mode, Mode),
+            default=_known(a.default, Default),
+            precedence=_known(a.precedence, Precedence),
+            match=_known(a.match, MatchOn),
+            dry_run=a.dry_run,
+            denylist_in_monitoring=a.denylist_in_monitoring,
+            hosts=tuple(a.hosts),
+            deny=DenyAnswer(a.deny.status, a.deny.body, a.deny.content_type),
+        )
+        for a in manifest.applications
+    )
+    if not applications or applications[0].name != ANY_APPLICATION:
+        raise ValueError(f"expected the first application to be '{ANY_APPLICATION}'")
+    return applications
+
+
+def entries_of(manifest: Manifest) -> tuple[Entry, ...]:
+    """Return the entries. Raises ValueError as `applications_of` does."""
+    return tuple(
+        Entry(
+            id=e.id,
+            list=_known(e.list, ListName),
+            action=_known(e.action, Action),
+            applications=frozenset(e.applications),
+            starts=e.starts if e.HasField("starts") else None,
+            expires=e.expires if e.HasField("expires") else None,
+            reason=e.reason,
+            author=e.author,
+        )
+        for e in manifest.entries
+    )
+
+
+def _known(value: str, choices: Any) -> Any:
+    if value not in get_args(choices):
+        raise ValueError(f"found '{value}', expected one of {', '.join(get_args(choices))}")
+    return value

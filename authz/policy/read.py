@@ -1,0 +1,239 @@
+"""Reading policy.yaml: from a file to checked applications and entries, or to all of its mistakes at once.
+
+Publisher only. Feeds are opened here too, so that a wrong path is a mistake of the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.documents import Document, read_file
+from authz.errors import InputError, shorten
+from authz.feeds.plain import Feed, read_plain
+from authz.index.build import EntryNetworks
+from authz.index.prefixes import Prefixes
+from authz.policy.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, Entry
+from authz.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from authz.addresses import Network
+
+SHORTEST_WINDOW = 300  # seconds
+FORMATS = ("auto", "plain")
+_INHERITED = ("mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
+_LATER = ("hosts", "countries", "asns")  # subjects of the schema that no compile step exists for yet
+
+
+class Policy(NamedTuple):
+    """A policy, checked and resolved.
+
+    applications: the first is `*`. networks: the subjects of `entries`, in the same order. feeds: what each gave,
+    by its path as written.
+    """
+
+    applications: tuple[Application, ...]
+    entries: tuple[Entry, ...]
+    networks: tuple[EntryNetworks, ...]
+    feeds: dict[str, Feed]
+
+
+def read_policy(
+    path: Path, *, lenient: bool = False, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> Policy:
+    """Read and check the policy at `path`.
+
+    lenient: take networks with host bits set for the network meant. Raises InputError (the file cannot be read) and
+    InvalidDocument (with every mistake).
+    """
+    document = read_file(PolicyDocument, path)
+    written = document.content
+    if written is None:
+        document.checked()
+        raise AssertionError  # checked() has raised
+    applications = _applications(document, written)
+    _check_geo(document, written)
+    feeds = _feeds(document, written, path.parent, progress)
+    sources: dict[str, list[Feed]] = {}
+    for feed in written.feeds:
+        if feed.path in feeds:
+            sources.setdefault(feed.source, []).append(feeds[feed.path])
+    entries: dict[str, tuple[Entry, EntryNetworks]] = {}
+    for number, entry in enumerate(written.entries):
+        _check_entry(document, entry, written, lenient=lenient)
+        made = _entry(entry)
+        if made.id in entries:
+            _mistake(document, entry, "id" if entry.id else "", f"found '{made.id}' twice, expected each entry once")
+        entries[made.id] = made, _networks(entry, sources)
+        progress("entries", number + 1, len(written.entries))
+    document.checked()
+    return Policy(applications, tuple(e for e, _ in entries.values()), tuple(n for _, n in entries.values()), feeds)
+
+
+def _applications(document: Document[PolicyDocument], written: PolicyDocument) -> tuple[Application, ...]:
+    general = written.applications.get(ANY_APPLICATION, ApplicationSettings())
+    if general.hosts:
+        _mistake(
+            document, general, "hosts", f"found hosts for '{ANY_APPLICATION}', expected them for a named application"
+        )
+    hosts: dict[str, str] = {}
+    for name, settings in written.applications.items():
+        if name != ANY_APPLICATION and not TOKEN.fullmatch(name):
+            _mistake(
+                document, settings, "", f"found the name '{shorten(name)}', expected letters, digits, '.', '_', '-'"
+            )
+        for host in settings.hosts:
+            if hosts.setdefault(host, name) != name:
+                _mistake(document, settings, "hosts", f"found '{host}', which names '{hosts[host]}' already")
+    named = {name: settings for name, settings in written.applications.items() if name != ANY_APPLICATION}
+    return (_application(ANY_APPLICATION, general, general), *(_application(n, s, general) for n, s in named.items()))
+
+
+def _application(name: str, settings: ApplicationSettings, general: ApplicationSettings) -> Application:
+    values = {}
+    for field in _INHERITED:
+        value = getattr(settings, field)
+        value = getattr(general, field) if value is None else value
+        if value is not None:
+            values[field] = value
+    deny = settings.deny or general.deny
+    if deny is not None:
+        values["deny"] = DenyAnswer(deny.status, deny.body, deny.content_type)
+    return Application(name, hosts=settings.hosts, **values)
+
+
+def _check_geo(document: Document[PolicyDocument], written: PolicyDocument) -> None:
+    for key in ("country", "asn"):
+        if getattr(written.geo, key) is not None:
+            document.mistake(f"geo.{key}", "this version of authz reads no geo databases yet, expected no such key")
+    for key, widest in (("widest_ipv4", 32), ("widest_ipv6", 128)):
+        if not 0 <= getattr(written.limits, key) <= widest:
+            document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {widest}")
+
+
+def _feeds(
+    document: Document[PolicyDocument], written: PolicyDocument, folder: Path, progress: Callable[[str, int, int], None]
+) -> dict[str, Feed]:
+    feeds: dict[str, Feed] = {}
+    for number, feed in enumerate(written.feeds):
+        if feed.format not in FORMATS:
+            found = f"found '{shorten(feed.format)}', expected one of {', '.join(FORMATS)}"
+            _mistake(document, feed, "format", found, "other formats are not read by this version of authz")
+        elif feed.path not in feeds:
+            try:
+                feeds[feed.path] = read_plain(folder / feed.path)
+            except InputError as error:
+                _mistake(document, feed, "path", error.message, error.hint)
+        progress("feeds", number + 1, len(written.feeds))
+    return feeds
+
+
+def _check_entry(
+    document: Document[PolicyDocument], entry: WrittenEntry, written: PolicyDocument, *, lenient: bool
+) -> None:
+    for key, message, hint in _entry_problems(entry, written):
+        _mistake(document, entry, key, message, hint)
+    if not lenient:
+        for name, networks in (("networks", entry.networks), ("except", entry.except_)):
+            for one in networks:
+                if one.problem:
+                    hint = f"{one.problem.hint} --lenient takes it"
+                    _mistake(document, entry, f"{name}[{networks.index(one)}]", one.problem.message, hint)
+    if not document.spoiled(entry) and not (entry.networks or entry.sources or any(getattr(entry, k) for k in _LATER)):
+        _mistake(document, entry, "", "names nobody", "expected one or more of networks, sources")
+
+
+def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
+    for key in _LATER:
+        if getattr(entry, key):
+            yield key, f"this version of authz compiles no {key} yet, expected no such key", ""
+    if entry.applications is not None and not entry.applications:
+        yield "applications", "found an empty list, expected names", "leave the key out for all applications"
+    for name in entry.applications or ():
+        if name not in written.applications:
+            known = ", ".join(n for n in written.applications if n != ANY_APPLICATION) or "none"
+            yield "applications", f"found '{name}', expected a name under applications", f"known: {known}"
+    given = {feed.source for feed in written.feeds}
+    for source in entry.sources:
+        if source not in given:
+            yield "sources", f"found '{source}', which no feed gives", f"given: {', '.join(sorted(given)) or 'none'}"
+    if entry.action == "warn" and entry.list != "deny":
+        yield "action", f"found 'warn' on the {entry.list} list, expected it on the deny list only", ""
+    yield from _window_problems(entry)
+    yield from _wide_networks(entry, written)
+
+
+def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
+    if entry.starts is not None and entry.expires is not None:
+        window = entry.expires - entry.starts
+        if window < SHORTEST_WINDOW:
+            yield "expires", f"found a window of {window} seconds, expected at least {SHORTEST_WINDOW}", ""
+
+
+def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
+    widest = {4: written.limits.widest_ipv4, 6: written.limits.widest_ipv6}
+    for number, one in enumerate(entry.networks):
+        for network in one.networks:
+            if network.length < widest[network.version]:
+                limit = f"limits.widest_ipv{network.version}"
+                message = f"found {network}, expected a network of /{widest[network.version]} or longer"
+                yield f"networks[{number}]", message, f"{limit} says so"
+                break
+
+
+def _mistake(
+    document: Document[PolicyDocument],
+    part: WrittenEntry | WrittenFeed | ApplicationSettings,
+    key: str,
+    message: str,
+    hint: str = "",
+) -> None:
+    place = document.key_of(part)
+    document.mistake(f"{place}.{key}" if key else place, message, hint)
+
+
+def _entry(entry: WrittenEntry) -> Entry:
+    return Entry(
+        id=entry.id or derived_id(entry),
+        list=entry.list,
+        action=entry.action,
+        applications=frozenset(entry.applications or ()),
+        starts=entry.starts,
+        expires=entry.expires,
+        reason=entry.reason,
+        author=entry.author,
+    )
+
+
+def derived_id(entry: WrittenEntry) -> str:
+    """Return the id of an entry that names none: `e-` and 12 hexadecimal digits of what it says.
+
+    The same entry has the same id in every build, wherever it stands in the file; spelling and order of its networks
+    do not count, nor do reason and author.
+    """
+    content = {
+        "list": entry.list,
+        "networks": sorted({str(n) for one in entry.networks for n in one.networks}),
+        "except": sorted({str(n) for one in entry.except_ for n in one.networks}),
+        "sources": sorted(set(entry.sources)),
+        "applications": sorted(set(entry.applications or ())),
+        "action": entry.action,
+        "window": [entry.starts, entry.expires],
+    }
+    return f"e-{hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]}"
+
+
+def _networks(entry: WrittenEntry, sources: dict[str, list[Feed]]) -> EntryNetworks:
+    written = Prefixes.split(_flat(entry.networks))
+    feeds = [feed for source in entry.sources for feed in sources.get(source, ())]
+    by_version = {v: Prefixes.concatenate([written[v], *(feed.networks[v] for feed in feeds)]) for v in (4, 6)}
+    return EntryNetworks(by_version, Prefixes.split(_flat(entry.except_)))
+
+
+def _flat(many: Iterable[WrittenNetworks]) -> Iterator[Network]:
+    return (network for one in many for network in one.networks)

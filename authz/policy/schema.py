@@ -1,0 +1,187 @@
+"""policy.yaml as it is written. What each key means is in docs/policy.md.
+
+Only the shape is here; `authz.policy.read` checks what several keys say together.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from authz.addresses import NETWORK_EXPECTED, Network, parse_networks
+from authz.documents import Scalar
+from authz.errors import AddressError
+from authz.policy.model import (
+    ANY_APPLICATION,
+    MAX_DENY_BODY,
+    TOKEN,
+    Action,
+    Default,
+    ListName,
+    MatchOn,
+    Mode,
+    Precedence,
+)
+
+_HOST = re.compile(
+    r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
+
+
+class WrittenNetworks(msgspec.Struct, frozen=True):
+    """What one element of `networks` names. problem: host bits were set, which only `--lenient` takes."""
+
+    networks: tuple[Network, ...]
+    problem: AddressError | None = None
+
+
+def _networks(text: str) -> WrittenNetworks:
+    try:
+        return WrittenNetworks(tuple(parse_networks(text)))
+    except AddressError as error:
+        if not error.meant or "-" in text:
+            raise
+        return WrittenNetworks(tuple(parse_networks(text, lenient=True)), error)
+
+
+def _version(text: str) -> int:
+    if text != "1":
+        raise ValueError
+    return 1
+
+
+def _token(text: str) -> str:
+    if not TOKEN.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _application(text: str) -> str:
+    return text if text == ANY_APPLICATION else _token(text)
+
+
+def _time(text: str) -> int:
+    if not _TIME.fullmatch(text):
+        raise ValueError
+    return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError
+    return text.lower()
+
+
+def _source(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
+        raise ValueError
+    return text
+
+
+def _country(text: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", text):
+        raise ValueError
+    return text
+
+
+def _status(text: str) -> int:
+    if not re.fullmatch(r"4\d\d", text):
+        raise ValueError
+    return int(text)
+
+
+def _body(text: str) -> str:
+    if len(text.encode()) > MAX_DENY_BODY:
+        raise ValueError
+    return text
+
+
+def _content_type(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[a-z]+=[A-Za-z0-9._-]+)*", text):
+        raise ValueError
+    return text
+
+
+Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
+Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")]
+Time = Annotated[int, Scalar(_time, "a time such as 2026-12-01T00:00:00Z")]
+Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
+Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
+Country = Annotated[str, Scalar(_country, "a country of ISO 3166-1 such as DE: two capital letters")]
+
+
+class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`deny`: what a denied client is shown."""
+
+    status: Annotated[int, Scalar(_status, "a status from 400 to 499")] = 403
+    body: Annotated[str, Scalar(_body, f"at most {MAX_DENY_BODY} bytes")] = ""
+    content_type: Annotated[str, Scalar(_content_type, "a media type such as text/plain")] = "text/plain"
+
+
+class ApplicationSettings(msgspec.Struct, frozen=True):
+    """One of `applications`; what is None comes from `"*"`."""
+
+    mode: Mode | None = None
+    default: Default | None = None
+    precedence: Precedence | None = None
+    match: MatchOn | None = None
+    dry_run: bool | None = None
+    denylist_in_monitoring: bool | None = None
+    hosts: tuple[Host, ...] = ()
+    deny: Deny | None = None
+
+
+class WrittenEntry(msgspec.Struct, frozen=True):
+    """One of `entries`."""
+
+    list: ListName
+    id: Token | None = None
+    networks: tuple[Networks, ...] = ()
+    except_: tuple[Networks, ...] = msgspec.field(default=(), name="except")
+    hosts: tuple[Host, ...] = ()
+    countries: tuple[Country, ...] = ()
+    asns: tuple[int, ...] = ()
+    sources: tuple[Source, ...] = ()
+    applications: tuple[Token, ...] | None = None
+    action: Action = "block"
+    starts: Time | None = None
+    expires: Time | None = None
+    reason: str = ""
+    author: str = ""
+
+
+class WrittenFeed(msgspec.Struct, frozen=True):
+    """One of `feeds`. path: relative to the policy file."""
+
+    source: Source
+    path: str
+    format: str = "auto"
+
+
+class Geo(msgspec.Struct, frozen=True):
+    """`geo`: the databases of countries and ASNs."""
+
+    country: str | None = None
+    asn: str | None = None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """`limits`: the widest networks that an entry may name, in prefix bits."""
+
+    widest_ipv4: int = 12
+    widest_ipv6: int = 32
+
+
+class PolicyDocument(msgspec.Struct, frozen=True):
+    """The whole of policy.yaml."""
+
+    version: Annotated[int, Scalar(_version, "1")]
+    applications: dict[str, ApplicationSettings] = {}
+    entries: tuple[WrittenEntry, ...] = ()
+    feeds: tuple[WrittenFeed, ...] = ()
+    geo: Geo = Geo()
+    limits: Limits = Limits()

@@ -1,0 +1,78 @@
+"""The signed envelope (DSSE, https://github.com/secure-systems-lab/dsse): its one JSON form, and its check."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+
+from authz.errors import SnapshotRefused, shorten
+from authz.snapshot.layout import MAX_SIGNATURES, PAYLOAD_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securesystemslib.signer import Key
+
+
+def canonical(envelope: Envelope) -> bytes:
+    """Return the only form in which an envelope is accepted: sorted keys, no white space, ASCII."""
+    return json.dumps(envelope.to_dict(), sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_envelope(data: bytes) -> Envelope:
+    """Return the envelope; raises SnapshotRefused(`bad_envelope`)."""
+    try:
+        envelope = Envelope.from_dict(json.loads(data))
+        same = canonical(envelope) == data
+    except Exception as error:  # the library lets through whatever a wrong shape runs into
+        raise SnapshotRefused("bad_envelope", f"the envelope is no DSSE: {type(error).__name__}") from error
+    if not same:
+        raise SnapshotRefused("bad_envelope", "the envelope is not in its canonical form")
+    if envelope.payload_type != PAYLOAD_TYPE:
+        found = shorten(envelope.payload_type)
+        raise SnapshotRefused("bad_envelope", f"found the payload type '{found}', expected '{PAYLOAD_TYPE}'")
+    if len(envelope.signatures) > MAX_SIGNATURES:
+        raise SnapshotRefused(
+            "bad_envelope", f"found {len(envelope.signatures)} signatures, expected at most {MAX_SIGNATURES}"
+        )
+    return envelope
+
+
+def verify_envelope(envelope: Envelope, keys: Sequence[Key], threshold: int) -> list[str]:
+    """Check the signatures and return the ids of the keys that signed well, at least `threshold` of them.
+
+    Raises SnapshotRefused: `unsigned`, `unknown_key`, `bad_signature` or `threshold_not_met`.
+    """
+    try:
+        return sorted(envelope.verify(list(keys), threshold))
+    except ValueError as error:
+        raise SnapshotRefused("threshold_not_met", f"{len(keys)} trusted keys, expected {threshold} or more") from error
+    except VerificationError as error:
+        raise _why(envelope, keys, threshold) from error
+
+
+def _why(envelope: Envelope, keys: Sequence[Key], threshold: int) -> SnapshotRefused:
+    if not envelope.signatures:
+        return SnapshotRefused("unsigned", "found no signature, expected one by a trusted key")
+    trusted = {key.keyid: key for key in keys}
+    known = [trusted[keyid] for keyid in envelope.signatures if keyid in trusted]
+    if not known:
+        found = ", ".join(shorten(keyid)[:16] for keyid in envelope.signatures)
+        expected = ", ".join(keyid[:16] for keyid in trusted)
+        hint = "add its publisher's .pub file to snapshot.trusted_keys, if you trust it"
+        return SnapshotRefused("unknown_key", f"signed by {found}, expected {expected}", hint=hint)
+    good = sum(_verifies(envelope, key) for key in known)
+    if good == 0:
+        return SnapshotRefused("bad_signature", f"the signature of {known[0].keyid[:16]} does not fit the manifest")
+    return SnapshotRefused("threshold_not_met", f"found {good} good signatures, expected {threshold}")
+
+
+def _verifies(envelope: Envelope, key: Key) -> bool:
+    try:
+        key.verify_signature(envelope.signatures[key.keyid], envelope.pae())
+    except UnverifiedSignatureError:
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""The layout of a snapshot file, and a cap for every length in it.
+
+    0        8                 12            12 + n      next multiple of 64
+    AZSNAP01 u32 n (envelope)  DSSE envelope 00 ... 00   first section, padding, second section, padding ...
+
+The envelope is JSON in its one canonical form; its payload is a serialized Manifest. A section's offset counts from the
+first section; sections follow each other, each at the next multiple of 64, and the file ends with the last one.
+Integers are little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+MAGIC: Final = b"AZSNAP01"
+HEADER: Final = struct.Struct("<8sI")
+ALIGNMENT: Final = 64  # bytes: a cache line, and enough for any element
+FORMAT: Final = 1
+PAYLOAD_TYPE: Final = "application/vnd.authz.snapshot.v1+protobuf"
+
+MAX_FILE: Final = 4 << 30  # bytes
+MAX_ENVELOPE: Final = 256 << 20  # bytes: 1,000,000 entries with reasons
+MAX_SIGNATURES: Final = 16
+MAX_SECTIONS: Final = 64
+
+
+def aligned(offset: int) -> int:
+    """Return the next multiple of `ALIGNMENT` that is not below `offset`."""
+    return -(-offset // ALIGNMENT) * ALIGNMENT

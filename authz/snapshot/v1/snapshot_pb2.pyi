@@ -1,0 +1,91 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Manifest(_message.Message):
+    __slots__ = ("format", "serial", "created", "expires", "applications", "entries", "sections")
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    format: int
+    serial: int
+    created: int
+    expires: int
+    applications: _containers.RepeatedCompositeFieldContainer[Application]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    sections: _containers.RepeatedCompositeFieldContainer[Section]
+    def __init__(self, format: _Optional[int] = ..., serial: _Optional[int] = ..., created: _Optional[int] = ..., expires: _Optional[int] = ..., applications: _Optional[_Iterable[_Union[Application, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
+
+class Application(_message.Message):
+    __slots__ = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring", "hosts", "deny")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    PRECEDENCE_FIELD_NUMBER: _ClassVar[int]
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    DENYLIST_IN_MONITORING_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    DENY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    mode: str
+    default: str
+    precedence: str
+    match: str
+    dry_run: bool
+    denylist_in_monitoring: bool
+    hosts: _containers.RepeatedScalarFieldContainer[str]
+    deny: DenyAnswer
+    def __init__(self, name: _Optional[str] = ..., mode: _Optional[str] = ..., default: _Optional[str] = ..., precedence: _Optional[str] = ..., match: _Optional[str] = ..., dry_run: _Optional[bool] = ..., denylist_in_monitoring: _Optional[bool] = ..., hosts: _Optional[_Iterable[str]] = ..., deny: _Optional[_Union[DenyAnswer, _Mapping]] = ...) -> None: ...
+
+class DenyAnswer(_message.Message):
+    __slots__ = ("status", "body", "content_type")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    status: int
+    body: str
+    content_type: str
+    def __init__(self, status: _Optional[int] = ..., body: _Optional[str] = ..., content_type: _Optional[str] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("id", "list", "action", "applications", "starts", "expires", "reason", "author")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    list: str
+    action: str
+    applications: _containers.RepeatedScalarFieldContainer[str]
+    starts: int
+    expires: int
+    reason: str
+    author: str
+    def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+
+class Section(_message.Message):
+    __slots__ = ("name", "offset", "length", "type", "sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    offset: int
+    length: int
+    type: str
+    sha256: bytes
+    def __init__(self, name: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., type: _Optional[str] = ..., sha256: _Optional[bytes] = ...) -> None: ...
