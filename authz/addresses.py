@@ -165,6 +165,12 @@ def range_to_networks(version: int, first: int, last: int) -> list[Network]:
     return networks
 
 
+def network_of(address: Address, length: int) -> Network:
+    """Return the network of this many prefix bits that the address is in."""
+    host_bits = BITS[address.version] - length
+    return Network(address.version, address.value >> host_bits << host_bits, length)
+
+
 class NetworkSet:
     """A small fixed set of networks that answers "is this address in one of them?" by bisection."""
 

@@ -54,7 +54,8 @@ class Verdict(NamedTuple):
     """What was decided, before `dry_run`.
 
     entry: the one that decided. warnings: ids of entries that would have, had they not been told to only warn.
-    until: the second (since 1970) in which an entry's window opens or closes and the verdict may be another.
+    since, until: the seconds (since 1970) between which no entry's window opens or closes: from `since` on, and before
+    `until`, the verdict is the same.
     """
 
     decision: Literal["allow", "deny"]
@@ -62,13 +63,16 @@ class Verdict(NamedTuple):
     list: ListName | Literal["none"] = "none"
     entry: Entry | None = None
     warnings: tuple[str, ...] = ()
+    since: float = -math.inf
     until: float = math.inf
 
 
 def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:
     """Decide one request. matches: in any order, an entry at most once. now: seconds since 1970."""
     concerned = [m for m in matches if m.entry.concerns(application.name)]
-    until = min((bound for m in concerned for bound in _bounds(m.entry) if bound > now), default=math.inf)
+    bounds = [bound for match in concerned for bound in _bounds(match.entry)]
+    since = max((bound for bound in bounds if bound <= now), default=-math.inf)
+    until = min((bound for bound in bounds if bound > now), default=math.inf)
     deciding: list[Match] = []
     warnings: list[str] = []
     for match in concerned:
@@ -80,7 +84,8 @@ def decide(application: Application, matches: Iterable[Match], *, attack: bool, 
             deciding.append(match)
     entry = _first(application, deciding)
     decision, reason = _meaning(application, None if entry is None else entry.list, attack=attack)
-    return Verdict(decision, reason, "none" if entry is None else entry.list, entry, tuple(warnings), until)
+    on = "none" if entry is None else entry.list
+    return Verdict(decision, reason, on, entry, tuple(warnings), since, until)
 
 
 def only_warns(application: Application, entry: Entry) -> bool:

@@ -64,7 +64,8 @@ def _application(text: str) -> str:
     return text if text == ANY_APPLICATION else _token(text)
 
 
-def _time(text: str) -> int:
+def parse_moment(text: str) -> int:
+    """Return a time (RFC 3339) in seconds since 1970. Raises ValueError."""
     if not _TIME.fullmatch(text):
         raise ValueError
     return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
@@ -108,7 +109,7 @@ def _content_type(text: str) -> str:
 
 Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
 Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")]
-Time = Annotated[int, Scalar(_time, "a time such as 2026-12-01T00:00:00Z")]
+Time = Annotated[int, Scalar(parse_moment, "a time such as 2026-12-01T00:00:00Z")]
 Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
 Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
 Country = Annotated[str, Scalar(_country, "a country of ISO 3166-1 such as DE: two capital letters")]

@@ -1,0 +1,1 @@
+"""The `authz` command: one module a group of commands, each thin."""

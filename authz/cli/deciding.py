@@ -1,0 +1,67 @@
+"""What explain and replay share: a decider from a configuration and a snapshot file, and requests from text."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authz.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.serve.config import Config
+    from authz.serve.decision import Decider, Request
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")]
+SnapshotFile = Annotated[
+    Path | None, typer.Option("--snapshot", help="A snapshot; default: the one of the configuration.")
+]
+
+
+def open_decider(config_file: Path, snapshot: Path | None) -> tuple[Config, Decider]:
+    """Return the configuration, and a decider with the snapshot loaded and verified by the configuration's keys.
+
+    The state file is not touched. Raises InputError, InvalidDocument and SnapshotRefused.
+    """
+    from authz.serve.config import load_config
+    from authz.serve.decision import Decider, Settings
+    from authz.serve.loaded import Loaded
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.read import read_snapshot
+
+    config = load_config(config_file, os.environ)
+    keys = [load_public_key(Path(path)) for path in config.snapshot.trusted_keys]
+    path = snapshot or Path(config.snapshot.path)
+    decider = Decider(Settings.of(config))
+    decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
+    return config, decider
+
+
+def make_request(
+    config: Config, peer: str | None, headers: Iterable[tuple[str, str]], application: str | None
+) -> Request:
+    """Return the request that a front would make of these headers. peer: None for a unix socket."""
+    from authz.serve.decision import Request
+    from authz.serve.signals import header_signals
+
+    lower = [(name.lower(), value) for name, value in headers]
+    forwarded = [value for name, value in lower if name == config.client_address.header]
+    host = next((value for name, value in reversed(lower) if name in {"host", ":authority"}), "")
+    signal = config.attack_signal.header
+    attack = signal is not None and any(header_signals(value) for name, value in lower if name == signal)
+    return Request(peer, forwarded, application, host, attack)
+
+
+def parse_time(text: str, where: str) -> float:
+    """Return a time as seconds since 1970. Raises InputError."""
+    from authz.policy.schema import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError:
+        raise InputError(f"{where}: found '{text[:64]}', expected a time such as 2026-12-01T00:00:00Z") from None

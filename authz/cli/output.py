@@ -1,0 +1,79 @@
+"""What commands print: errors, tables and colours for people, JSON for programs, progress on long work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from authz.errors import AuthzError, InvalidDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+PATIENCE = 1.0  # seconds of work before a progress bar shows
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def fail(error: AuthzError, status: int = 2) -> NoReturn:
+    """Print an error and its hint, and end with `status`."""
+    if isinstance(error, InvalidDocument):
+        for line in error.message.splitlines():
+            typer.echo(line, err=True)
+        count = len(error.mistakes)
+        typer.echo(f"authz: error: {count} mistake{'s' if count != 1 else ''} in {error.path}", err=True)
+    else:
+        typer.echo(f"authz: error: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {error.hint}", err=True)
+    sys.exit(status)
+
+
+def print_json(content: object) -> None:
+    """Print one JSON object on one line."""
+    sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def table(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    """Print names and values."""
+    grid = Table(title=title, show_header=False, title_justify="left", box=None, pad_edge=False)
+    grid.add_column(style="bold")
+    grid.add_column()
+    for name, value in rows:
+        grid.add_row(name, str(value))
+    out.print(grid)
+
+
+def moment(seconds: float | None, absent: str = "never") -> str:
+    """Return a time (seconds since 1970) as text."""
+    if seconds is None:
+        return absent
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function (step, done, of how much) that shows bars on a terminal, once the work takes over a second."""
+    begin = time.monotonic()
+    tasks: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+
+        def advance(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                if time.monotonic() - begin < PATIENCE:
+                    return
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,214 @@
+"""`authz snapshot`: building and looking at snapshot files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from authz.cli.output import err, fail, moment, out, print_json, progress, table
+from authz.errors import InputError, SnapshotRefused
+
+if TYPE_CHECKING:
+    from authz.policy.read import Policy
+    from authz.snapshot.read import Snapshot
+
+app = typer.Typer(name="snapshot", help="Build snapshot files, check them, look into them.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TrustedKeys = Annotated[
+    list[Path], typer.Option("--trusted-key", metavar="PUB", help="Public key that is trusted; may be repeated.")
+]
+Threshold = Annotated[int, typer.Option(help="How many trusted keys must have signed.", min=1)]
+
+
+@app.callback()
+def snapshot() -> None:
+    """Build snapshot files, check them, look into them."""
+
+
+@app.command(epilog="Example: authz snapshot build policy.yaml -o lists.snapshot --key keys/2026.key")
+def build(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],
+    key: Annotated[
+        list[str], typer.Option(help="Private key file, or URI such as awskms:...; may be repeated to sign twice.")
+    ],
+    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
+    serial: Annotated[
+        int | None, typer.Option(help="Default: seconds since 1970, or one more than OUTPUT has.", min=1, max=2**63 - 1)
+    ] = None,
+    valid_for: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Refuse the snapshot when it is older, such as 7d.")
+    ] = None,
+    lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
+    json: Json = False,
+) -> None:
+    """Compile a policy, sign it, write it.
+
+    A policy with mistakes prints them all, with file, line and key, and writes nothing.
+    """
+    from authz.policy.compile import build_snapshot
+    from authz.policy.read import read_policy
+    from authz.snapshot.keys import load_signer
+
+    signers = [load_signer(one, public_key) for one in key]
+    now = int(time.time())
+    expires = None if valid_for is None else now + int(_duration(valid_for))
+    number = _next_serial(output, now) if serial is None else serial
+    with progress() as advance:
+        checked = read_policy(policy, lenient=lenient, progress=advance)
+        built = build_snapshot(checked, output, signers, serial=number, created=now, expires=expires, progress=advance)
+    _warn_of_skipped(checked)
+    if json:
+        print_json({"file": str(output), **built._asdict()})
+    else:
+        table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
+
+
+def _duration(text: str) -> float:
+    from authz.serve.config import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise InputError(f"--valid-for: found '{text}', expected a time such as 24h or 7d") from None
+
+
+def _next_serial(output: Path, now: int) -> int:
+    """Return a serial above any that this publisher has used: by the clock, and never below the file's."""
+    from authz.snapshot.read import inspect_snapshot
+
+    if not output.exists():
+        return now
+    try:
+        return max(now, inspect_snapshot(output).manifest.serial + 1)
+    except SnapshotRefused as error:
+        raise InputError(
+            f"{output}: exists and is no snapshot whose serial could be read: {error.message}",
+            hint="move it away, or give --serial",
+        ) from error
+
+
+def _warn_of_skipped(policy: Policy) -> None:
+    for path, feed in policy.feeds.items():
+        for skipped in feed.skipped[:5]:
+            typer.echo(f"authz: warning: {path}:{skipped.line}: skipped: {skipped.why}", err=True)
+        if len(feed.skipped) > 5:
+            typer.echo(f"authz: warning: {path}: {len(feed.skipped) - 5} more lines skipped", err=True)
+
+
+@app.command(epilog="Example: authz snapshot verify lists.snapshot --trusted-key keys/2026.pub")
+def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json: Json = False) -> None:
+    """Check a snapshot as a sidecar does, and every element of its index besides.
+
+    Exit status 0: good; 1: refused.
+    """
+    from authz.serve.loaded import Loaded
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.read import read_snapshot
+
+    keys = [load_public_key(path) for path in trusted_key]
+    if threshold > len(keys):
+        raise InputError(f"--threshold: found {threshold}, expected at most {len(keys)}, the number of keys")
+    try:
+        checked = read_snapshot(file, keys, threshold, now=time.time())
+        loaded = Loaded(checked)
+        with err.status("checking every element of the index"):
+            problem = next(loaded.index.problems(len(loaded.entries)), None)
+        if problem:
+            raise SnapshotRefused("bad_section", problem)
+    except SnapshotRefused as error:
+        if json:
+            print_json({"good": False, "code": error.code, "message": error.message})
+            raise typer.Exit(1) from error
+        fail(SnapshotRefused(error.code, f"{file}: {error.code}: {error.message}", hint=error.hint), status=1)
+    if json:
+        print_json({"good": True, "serial": loaded.serial, "signed_by": loaded.signed_by, "digest": loaded.digest})
+    else:
+        out.print(f"good: serial {loaded.serial}, signed by {', '.join(k[:16] for k in loaded.signed_by)}")
+
+
+@app.command(epilog="Example: authz snapshot inspect lists.snapshot")
+def inspect(file: File, json: Json = False) -> None:
+    """Show what is in a snapshot. Signatures and expiry are not looked at: use verify for those."""
+    from authz.snapshot.read import inspect_snapshot
+
+    try:
+        found = inspect_snapshot(file)
+        content = _content(file, found)
+    except SnapshotRefused as error:
+        fail(SnapshotRefused(error.code, f"{file}: {error.code}: {error.message}", hint=error.hint), status=1)
+    if json:
+        print_json(content)
+        return
+    lists = ("applications_by_name", "entries_by_id", "sections")
+    table(str(file), [(name.replace("_", " "), value) for name, value in content.items() if name not in lists])
+    _table_of("applications", content["applications_by_name"])
+    _table_of("entries", content["entries_by_id"])
+    _table_of("sections", content["sections"])
+
+
+def _content(file: Path, found: Snapshot) -> dict[str, Any]:
+    from authz.serve.loaded import Loaded
+
+    loaded = Loaded(found)
+    manifest = found.manifest
+    return {
+        "file": str(file),
+        "serial": loaded.serial,
+        "created": moment(loaded.created),
+        "expires": moment(manifest.expires if manifest.HasField("expires") else None),
+        "digest": found.digest,
+        "bytes": found.size,
+        "applications": len(loaded.applications),
+        "entries": len(loaded.entries),
+        "pieces": sum(loaded.index.pieces.values()),
+        "match_sets": loaded.index.set_count,
+        "applications_by_name": [
+            {**a._asdict(), "hosts": list(a.hosts), "deny": a.deny._asdict()} for a in loaded.applications
+        ],
+        "entries_by_id": [
+            {
+                **e._asdict(),
+                "applications": sorted(e.applications),
+                "starts": moment(e.starts, "always"),
+                "expires": moment(e.expires),
+            }
+            for e in loaded.entries
+        ],
+        "sections": [
+            {"name": s.name, "offset": s.offset, "length": s.length, "type": s.type, "sha256": s.sha256.hex()}
+            for s in manifest.sections
+        ],
+    }
+
+
+MOST_ROWS = 50  # of a table for a person; --json has all
+
+
+def _table_of(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    if not rows:
+        return
+    grid = Table(title=f"{title} ({len(rows)})", title_justify="left")
+    names = [name for name in rows[0] if any(row[name] not in ("", [], ()) for row in rows)]
+    for name in names:
+        grid.add_column(name.replace("_", " "))
+    for row in rows[:MOST_ROWS]:
+        grid.add_row(*(_cell(row[name]) for name in names))
+    out.print(grid)
+    if len(rows) > MOST_ROWS:
+        out.print(f"... and {len(rows) - MOST_ROWS} more; --json has all")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "all"
+    if isinstance(value, dict):
+        return " ".join(f"{v}" for v in value.values() if v != "")
+    return str(value)

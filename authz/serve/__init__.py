@@ -1,0 +1,1 @@
+"""The sidecar: configuration, the check, the gRPC and HTTP fronts, reload, metrics, decision log, life cycle."""

@@ -1,0 +1,94 @@
+"""The admin listener: /livez, /readyz, /metrics, /snapshot. For the operator and the platform, never for clients."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from authz.serve.http_connection import Answer, Head, plain_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.serve.decision import Decider
+    from authz.serve.health import Health
+    from authz.serve.metrics import Metrics
+    from authz.serve.reload import Loader
+
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Admin:
+    """Answers the admin listener. Its `handle` is the handler of `Connections`."""
+
+    def __init__(
+        self, health: Health, loader: Loader, decider: Decider, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._health = health
+        self._loader = loader
+        self._decider = decider
+        self._metrics = metrics
+        self._clock = clock
+        self._pages: dict[bytes, Callable[[], Answer]] = {
+            b"/livez": lambda: plain_answer(200, b"ok\n"),
+            b"/readyz": self._readyz,
+            b"/metrics": lambda: plain_answer(200, metrics.text(), _METRICS_TYPE),
+            b"/snapshot": lambda: _json(200, self.snapshot()),
+        }
+
+    def handle(self, head: Head) -> Answer:
+        """Return the page that is asked for."""
+        page = self._pages.get(head.target.partition(b"?")[0])
+        if page is None:
+            return plain_answer(404, b"try /livez, /readyz, /metrics or /snapshot\n")
+        return page() if head.method in {b"GET", b"HEAD"} else plain_answer(405, b"expected GET\n")
+
+    def _readyz(self) -> Answer:
+        ready = self._health.ready and not self._health.draining
+        return _json(200 if ready else 503, {"ready": ready, "reasons": self.reasons()})
+
+    def reasons(self) -> list[str]:
+        """Return why we are not ready or, where we are, what the operator should know."""
+        reasons = []
+        if self._health.draining:
+            reasons.append("draining: the process was told to end")
+        if self._decider.loaded is None:
+            reasons.append("no_snapshot: none was loaded yet")
+        elif self._decider.stale(self._clock()):
+            reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
+        if self._loader.refusal is not None:
+            reasons.append(f"{self._loader.refusal.code}: {self._loader.refusal.message}")
+        return reasons
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is loaded, and what was refused since."""
+        loaded, refusal = self._decider.loaded, self._loader.refusal
+        return {
+            "loaded": None
+            if loaded is None
+            else {
+                "serial": loaded.serial,
+                "created": _moment(loaded.created),
+                "digest": loaded.digest,
+                "signed_by": loaded.signed_by,
+                "bytes": loaded.size,
+                "entries": len(loaded.entries),
+                "applications": [application.name for application in loaded.applications],
+                "pieces": {f"ipv{version}": count for version, count in loaded.index.pieces.items()},
+                "match_sets": loaded.index.set_count,
+                "stale": self._decider.stale(self._clock()),
+            },
+            "refused": None
+            if refusal is None
+            else {"code": refusal.code, "message": refusal.message, "at": _moment(refusal.at)},
+        }
+
+
+def _json(status: int, content: object) -> Answer:
+    return plain_answer(status, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), b"application/json")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

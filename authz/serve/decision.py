@@ -1,0 +1,233 @@
+"""From a request to a decision: the one way for the gRPC front, the HTTP front, explain and replay.
+
+    Request -> application -> client -> match set -> verdict -> Outcome
+
+An outcome is what can be known without the client's address: it is made once for an application, match set and attack
+signal, holds until a time window opens or closes, and carries the answers that the fronts have built for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from authz.addresses import Address, try_parse_address
+from authz.client_address import CLIENT_UNRESOLVED, Resolution, Rules, Step, chain, resolve, walk
+from authz.policy.decide import Verdict, decide
+from authz.policy.model import ANY_APPLICATION, Application, DenyAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from authz.serve.config import Config
+    from authz.serve.loaded import CoveringEntry, Loaded
+
+UNKNOWN_APPLICATION: Final = "unknown_application"
+NO_SNAPSHOT: Final = "no_snapshot"
+STALE_SNAPSHOT: Final = "stale_snapshot"
+MALFORMED_REQUEST: Final = "malformed_request"
+INTERNAL_ERROR: Final = "internal_error"
+
+CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
+MAX_OUTCOMES: Final = 65536  # remembered for a snapshot; then the memory starts anew
+
+
+class Request(NamedTuple):
+    """What of a request counts.
+
+    peer: who opened the connection to the proxy, as text; None for a unix socket. forwarded: the lines of the one
+    header that says who the client is. application: as the proxy names it; None or "": not named. host: of the
+    request. attack: whether a WAF says so.
+    """
+
+    peer: str | None
+    forwarded: Sequence[str] = ()
+    application: str | None = None
+    host: str = ""
+    attack: bool = False
+
+
+class Outcome:
+    """A decision but for the client's address.
+
+    decision: the answer, `allow` or `deny`. status: 200, the status for a denied client, or 503 for "cannot decide".
+    enforced: false under dry_run. since, until: seconds since 1970 between which it holds. grpc, http: what the fronts
+    have built, theirs alone. counts: how often it was the answer, by front; a list, which outcomes with equal labels
+    share.
+    """
+
+    __slots__ = ("application", "counts", "decision", "deny", "enforced", "entry", "grpc", "http", "list", "reason",
+                 "serial", "since", "status", "until", "warnings")  # fmt: skip
+
+    def __init__(self, application: Application, verdict: Verdict, serial: int | None, *, cannot: bool = False) -> None:
+        self.application = application.name
+        self.enforced = not application.dry_run
+        self.decision: Literal["allow", "deny"] = verdict.decision if self.enforced else "allow"
+        self.reason = verdict.reason
+        self.list = verdict.list
+        self.entry = verdict.entry.id if verdict.entry else None
+        self.warnings = verdict.warnings
+        self.serial = serial
+        self.deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
+        self.status = 200 if self.decision == "allow" else self.deny.status
+        self.since, self.until = verdict.since, verdict.until
+        self.grpc: dict[int, Any] = {}
+        self.http: dict[Any, Any] = {}
+        self.counts: dict[str, list[int]] = {}
+
+    @property
+    def cannot_decide(self) -> bool:
+        """Whether the answer is that there can be none."""
+        return self.status == CANNOT_DECIDE
+
+    def as_dict(self, client: Address | None) -> dict[str, Any]:
+        """Return the decision as in the decision log and in replay."""
+        return {
+            "decision": self.decision,
+            "reason": self.reason,
+            "list": self.list,
+            "entry": self.entry,
+            "client": client.text if client else None,
+            "application": self.application,
+            "serial": self.serial,
+            "status": self.status,
+            "enforced": self.enforced,
+            "warnings": list(self.warnings),
+        }
+
+
+class Settings(NamedTuple):
+    """What of authz.yaml counts for a decision. max_age: seconds."""
+
+    rules: Rules = Rules()
+    unknown: Literal["default", "deny"] = "default"
+    when_missing: Literal["deny", "allow"] = "deny"
+    when_stale: Literal["keep", "deny", "allow"] = "keep"
+    max_age: float = math.inf
+
+    @classmethod
+    def of(cls, config: Config) -> Settings:
+        """Return the settings of a configuration."""
+        snapshot = config.snapshot
+        return cls(config.client_address.rules(), config.application.unknown, snapshot.when_missing,
+                   snapshot.when_stale, snapshot.max_age)  # fmt: skip
+
+
+class Decider:
+    """Decides requests by the snapshot that is loaded. `load` swaps it while others decide."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._rules = settings.rules
+        self._now: _Current | None = None
+        general = Application(ANY_APPLICATION)
+        missing = Verdict(settings.when_missing, NO_SNAPSHOT)
+        self._missing = Outcome(general, missing, None, cannot=settings.when_missing == "deny")
+        self._malformed = Outcome(general, Verdict("deny", MALFORMED_REQUEST), None)
+        self._failed = Outcome(general, Verdict("deny", INTERNAL_ERROR), None, cannot=True)
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The snapshot that decides; None before the first."""
+        return self._now.loaded if self._now else None
+
+    def load(self, loaded: Loaded) -> None:
+        """Decide by this snapshot from now on. Requests under way end with the one they began with."""
+        self._now = _Current(loaded, self.settings)
+
+    def stale(self, now: float) -> bool:
+        """Return whether the snapshot is older than it may be."""
+        return self._now is not None and now >= self._now.stale_at
+
+    def malformed(self) -> Outcome:
+        """Return the outcome for a request that cannot be read. It is denied: a client may have made it so."""
+        return self._malformed
+
+    def failed(self) -> Outcome:
+        """Return the outcome for a request on which we failed ourselves."""
+        return self._failed
+
+    def check(self, request: Request, now: float) -> tuple[Outcome, Address | None]:
+        """Decide one request. now: seconds since 1970. Returns the outcome, and the client where it is known."""
+        current = self._now  # one reference: a reload in between changes nothing
+        if current is None:
+            return self._missing, None
+        peer, application, problem = current.begin(request, now)
+        if problem is not None:
+            return problem, None
+        client, unresolved = self._resolve(request, peer)
+        if client is None:
+            return current.special(application, Verdict("deny", unresolved or CLIENT_UNRESOLVED)), None
+        if application.match == "path":
+            addresses = chain(self._rules, peer, request.forwarded)
+            matches = current.loaded.path_matches(client, addresses)
+            verdict = decide(application, matches, attack=request.attack, now=now)
+            return Outcome(application, verdict, current.loaded.serial), client
+        return current.outcome(application, client, attack=request.attack, now=now), client
+
+    def _resolve(self, request: Request, peer: Address | None) -> Resolution:
+        if peer is None and request.peer is not None:
+            return Resolution(None, CLIENT_UNRESOLVED)  # the proxy reports a peer that is no address
+        return resolve(self._rules, peer, request.forwarded)
+
+    def steps(self, request: Request) -> list[Step]:
+        """Return the walk over the forwarding chain, for explain."""
+        peer = None if request.peer is None else try_parse_address(request.peer)
+        if peer is None and request.peer is not None:
+            return [Step(request.peer, f"{CLIENT_UNRESOLVED}: the peer is no address")]
+        steps: list[Step] = []
+        walk(self._rules, peer, request.forwarded, steps)
+        return steps
+
+    def covering(self, client: Address) -> list[CoveringEntry]:
+        """Return the entries that cover the client, for explain and replay."""
+        return self._now.loaded.covering(client) if self._now else []
+
+
+class _Current:
+    """A loaded snapshot with the outcomes met so far."""
+
+    def __init__(self, loaded: Loaded, settings: Settings) -> None:
+        self.loaded = loaded
+        self.stale_at = min(loaded.created + settings.max_age, loaded.expires)
+        self._settings = settings
+        self._deny_at = math.inf if settings.when_stale == "keep" else self.stale_at
+        self._outcomes: dict[tuple[str, int, int, bool], Outcome] = {}
+        self._special: dict[tuple[str, str], Outcome] = {}
+
+    def begin(self, request: Request, now: float) -> tuple[Address | None, Application, Outcome | None]:
+        """Return the peer, the application, and the outcome where there is nothing more to look at."""
+        loaded = self.loaded
+        application = loaded.application(request.application, request.host)
+        if application is None:
+            application = loaded.general
+            if self._settings.unknown == "deny":
+                return None, application, self.special(application, Verdict("deny", UNKNOWN_APPLICATION))
+        if now >= self._deny_at:
+            verdict = Verdict("allow" if self._settings.when_stale == "allow" else "deny", STALE_SNAPSHOT)
+            return None, application, self.special(application, verdict, cannot=verdict.decision == "deny")
+        peer = None if request.peer is None else try_parse_address(request.peer)
+        return peer, application, None
+
+    def special(self, application: Application, verdict: Verdict, *, cannot: bool = False) -> Outcome:
+        """Return the outcome for a verdict that no entry gave."""
+        key = application.name, verdict.reason
+        outcome = self._special.get(key)
+        if outcome is None:
+            outcome = self._special[key] = Outcome(application, verdict, self.loaded.serial, cannot=cannot)
+        return outcome
+
+    def outcome(self, application: Application, client: Address, *, attack: bool, now: float) -> Outcome:
+        """Return the outcome for a client, made anew only where it is not known or its time is over."""
+        version = client.version
+        number = self.loaded.index.find(version, client.value)
+        key = application.name, number, version, attack
+        outcome = self._outcomes.get(key)
+        if outcome is None or not outcome.since <= now < outcome.until:
+            matches = self.loaded.matches(version, number)
+            verdict = decide(application, matches, attack=attack, now=now)
+            outcome = Outcome(application, verdict, self.loaded.serial)
+            if len(self._outcomes) >= MAX_OUTCOMES:
+                self._outcomes.clear()
+            self._outcomes[key] = outcome
+        return outcome

@@ -1,0 +1,141 @@
+"""The HTTP front: auth_request-style callers (nginx), forward-auth callers (Traefik, Caddy) and Envoy's http_service.
+
+    /v1/auth, /v1/auth/<application>   200 or 403, never a body: nginx closes the connection on one
+    /v1/forward/<application>          200, or the status and body that a denied client is shown
+    /envoy/<application>/...           the same; the rest of the path is the client's, and not read
+
+Roots are apart so that a client's path can never be read as an application: Envoy puts its `path_prefix` before the
+client's path, and `/v1/auth` + `/shop` would be `/v1/auth/shop`. 503 is "cannot decide"; to no caller it means allow.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.serve.decision import Request
+from authz.serve.http_connection import Answer, plain_answer, status_line
+from authz.serve.signals import header_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.addresses import Address
+    from authz.serve.config import Config
+    from authz.serve.decision import Decider, Outcome
+    from authz.serve.http_connection import Head
+    from authz.serve.metrics import Metrics
+    from authz.serve.recorder import Recorder
+
+_LOG = logging.getLogger("authz.http")
+_AUTH: Final = b"/v1/auth"
+_FORWARD: Final = b"/v1/forward"
+_ENVOY: Final = b"/envoy"
+_HOST: Final = b"host"
+_FORWARDED_HOST: Final = b"x-forwarded-host"
+
+
+class _Route(NamedTuple):
+    """shown: whether the answer has the status and body for the client. application: as in the path; "" for none."""
+
+    shown: bool
+    application: str
+    host_header: bytes = _HOST
+
+
+class HttpFront:
+    """Answers HTTP callers. Its `handle` is the handler of `Connections`. clock: seconds since 1970."""
+
+    def __init__(
+        self,
+        config: Config,
+        decider: Decider,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._decider = decider
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._header = config.client_address.header.encode()
+        self._by_header = config.application.http == "header"
+        self._application_header = config.application.header.encode()
+        self._signal_header = (config.attack_signal.header or "").encode()
+        names = {self._header, self._signal_header, _HOST, _FORWARDED_HOST}
+        if self._by_header:
+            names.add(self._application_header)
+        self.wanted = frozenset(names - {b""})
+
+    def handle(self, head: Head) -> Answer:
+        """Return the answer to one request."""
+        route = self._route(head.target)
+        if route is None:
+            self._metrics.count_http_fault(404)
+            return plain_answer(404)
+        now = self._clock()
+        client = None
+        try:
+            outcome, client = self._decider.check(self._request(head, route), now)
+        except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
+            _LOG.exception("a check failed")
+            outcome = self._decider.failed()
+        self._recorder.record(outcome, client, head.peer, now)
+        return answer(outcome, client, shown=route.shown)
+
+    def _route(self, target: bytes) -> _Route | None:
+        path = target.partition(b"?")[0]
+        root, slash, rest = path[1:].partition(b"/")
+        if root == b"envoy" and slash:
+            name, slash, _ = rest.partition(b"/")
+            return _Route(shown=True, application="" if self._by_header else name.decode("latin-1")) if slash else None
+        for base, shown, host in ((_AUTH, False, _HOST), (_FORWARD, True, _FORWARDED_HOST)):
+            if path == base:
+                return _Route(shown, "", host)
+            if path.startswith(base + b"/"):
+                name = path[len(base) + 1 :]
+                # Where the application comes from a header, a path that names one too is a conflict.
+                bad = self._by_header or not name or b"/" in name
+                return None if bad else _Route(shown, name.decode("latin-1"), host)
+        return None
+
+    def _request(self, head: Head, route: _Route) -> Request:
+        headers = head.headers
+        application = route.application
+        if self._by_header:
+            names = headers.get(self._application_header, ())
+            application = ",".join(name.decode("latin-1") for name in names)  # twice: no name that anybody has
+        hosts = headers.get(route.host_header) or headers.get(_HOST) or [b""]
+        forwarded = [line.decode("latin-1") for line in headers.get(self._header, ())]
+        attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
+        return Request(head.peer, forwarded, application, hosts[-1].decode("latin-1"), attack)
+
+
+def answer(outcome: Outcome, client: Address | None, *, shown: bool) -> Answer:
+    """Return the answer to a caller. shown: with the status and body that the client is to see."""
+    known = client is not None
+    built = outcome.http.get((shown, known))
+    if built is None:
+        built = outcome.http[shown, known] = _build(outcome, known=known, shown=shown)
+    if client is None:
+        return built
+    return Answer(built.head + client.text.encode("ascii") + b"\r\n", built.body)
+
+
+def _build(outcome: Outcome, *, known: bool, shown: bool) -> Answer:
+    """Return the answer up to the client's address, which comes last."""
+    deny = outcome.status != 200
+    status = outcome.status if shown or outcome.cannot_decide or not deny else 403
+    body = outcome.deny.body.encode() if deny and shown else b""
+    lines = {
+        "Content-Length": len(body),
+        "X-Authz-Decision": outcome.decision,
+        "X-Authz-Reason": outcome.reason,
+        "X-Authz-List": outcome.list,
+        "X-Authz-Status": outcome.status,
+    }
+    if body:
+        lines["Content-Type"] = outcome.deny.content_type
+    head = status_line(status) + "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
+    return Answer(head + b"X-Authz-Client-Address: " if known else head, body)

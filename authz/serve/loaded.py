@@ -1,0 +1,96 @@
+"""A snapshot as the sidecar uses it: applications by name, entries by number, and the verdicts met so far.
+
+Never changed after it was made but for its memory of outcomes; a reload makes a new one and swaps one reference.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.errors import SnapshotRefused
+from authz.index.lookup import BadIndex, Index
+from authz.policy.decide import Match
+from authz.policy.manifest import applications_of, entries_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from authz.addresses import Address
+    from authz.policy.model import Application, Entry
+    from authz.snapshot.read import Snapshot
+
+_LENGTH_OFFSET = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
+
+
+class CoveringEntry(NamedTuple):
+    """An entry that covers an address. length: prefix bits of the longest network, of the address's own version."""
+
+    entry: Entry
+    length: int
+
+
+class Loaded:
+    """A checked snapshot, ready for look-ups.
+
+    Raises SnapshotRefused(`bad_section` or `bad_manifest`) where it is signed well and yet cannot be used.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        manifest = snapshot.manifest
+        try:
+            self.index = Index(snapshot.sections)
+        except BadIndex as error:
+            raise SnapshotRefused("bad_section", str(error)) from error
+        try:
+            self.applications = applications_of(manifest)
+            self.entries = entries_of(manifest)
+        except ValueError as error:
+            raise SnapshotRefused("bad_manifest", str(error)) from error
+        self.serial = manifest.serial
+        self.created = manifest.created
+        self.expires = manifest.expires if manifest.HasField("expires") else math.inf
+        self.digest = snapshot.digest
+        self.size = snapshot.size
+        self.signed_by = snapshot.signed_by
+        self._by_name = {application.name: application for application in self.applications}
+        self._by_host = {host: application for application in self.applications for host in application.hosts}
+
+    @property
+    def general(self) -> Application:
+        """The settings of `*`."""
+        return self.applications[0]
+
+    def application(self, name: str | None, host: str) -> Application | None:
+        """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
+        if name:
+            return self._by_name.get(name)
+        return self._by_host.get(_without_port(host).lower())
+
+    def covering(self, address: Address) -> list[CoveringEntry]:
+        """Return the entries that cover the address, the longest prefix first."""
+        members = self.index.members(self.index.find(address.version, address.value))
+        return [CoveringEntry(self.entries[number], length) for number, length in members]
+
+    def matches(self, version: int, set_number: int) -> list[Match]:
+        """Return a match set of the index as the decision takes it. version: of the address that was looked up."""
+        offset = _LENGTH_OFFSET[version]
+        return [Match(self.entries[number], length + offset) for number, length in self.index.members(set_number)]
+
+    def path_matches(self, client: Address, chain: Sequence[Address]) -> list[Match]:
+        """Return the client's matches, and of each other address of the forwarding chain those on the deny list."""
+        matches = self.matches(client.version, self.index.find(client.version, client.value))
+        best = {match.entry.id: match for match in matches}
+        for address in chain:
+            for match in self.matches(address.version, self.index.find(address.version, address.value)):
+                known = best.get(match.entry.id)
+                if match.entry.list == "deny" and (known is None or known.length < match.length):
+                    best[match.entry.id] = match
+        return list(best.values())
+
+
+def _without_port(host: str) -> str:
+    if host.endswith("]"):
+        return host
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host

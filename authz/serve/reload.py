@@ -1,0 +1,158 @@
+"""Loading the snapshot, and loading it again when the file changes.
+
+    changed since the last try? -> read and check -> serial above the highest? -> remember it -> swap
+
+A refused file changes nothing: the old snapshot serves on. The refusal is logged once, counted by its code and shown in
+/readyz and /snapshot until a good one comes. Noticed are a rename over the file, a write in place, and a change of
+a link on the way to it (Kubernetes swaps `..data`); should the system not tell us, a slow poll looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from watchfiles import awatch
+
+from authz.errors import SnapshotRefused
+from authz.serve.loaded import Loaded
+from authz.snapshot.read import read_snapshot
+from authz.snapshot.state import State, accept, save_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from securesystemslib.signer import Key
+
+    from authz.serve.config import SnapshotConfig
+    from authz.serve.decision import Decider
+    from authz.serve.metrics import Metrics
+
+_STEP: Final = 20  # milliseconds between two looks at what inotify has
+_SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
+_MOST_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
+_LOG = logging.getLogger("authz.reload")
+
+
+class Refusal(NamedTuple):
+    """Why the newest file is not in use. at: seconds since 1970."""
+
+    code: str
+    message: str
+    at: float
+
+
+class Signature(NamedTuple):
+    """What tells one state of the file from another."""
+
+    device: int
+    inode: int
+    size: int
+    changed: int  # nanoseconds
+
+
+class Loader:
+    """Loads the snapshot into the decider.
+
+    state: what was accepted last. on_load: called after each good load.
+    """
+
+    def __init__(
+        self, config: SnapshotConfig, keys: Sequence[Key], state: State | None, decider: Decider, metrics: Metrics
+    ) -> None:
+        self._config = config
+        self._path = Path(config.path)
+        self._keys = keys
+        self._state = state
+        self._decider = decider
+        self._metrics = metrics
+        self._tried: Signature | Literal["absent", "never"] = "never"
+        self._lock = asyncio.Lock()
+        self.refusal: Refusal | None = None
+        self.on_load: Callable[[], None] = lambda: None
+
+    async def load_if_changed(self, *, force: bool = False) -> None:
+        """Load the file where it is another one than at the last try, or in any case."""
+        async with self._lock:
+            before = self._signature()
+            if before == self._tried and not force:
+                return
+            for tries_left in reversed(range(_MOST_TRIES)):
+                self._tried = before
+                error = await asyncio.to_thread(self._try_load)
+                if error is None:
+                    self._accepted()
+                    return
+                after = self._signature()
+                if after == before or not tries_left:
+                    self._refused(error)
+                    return
+                await asyncio.sleep(_SETTLE)  # somebody is writing it; what we read was half of it
+                before = self._signature()
+
+    def _signature(self) -> Signature | Literal["absent"]:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return "absent"
+        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def _try_load(self) -> SnapshotRefused | None:
+        """Load the file, or say why not. Runs in a thread: a big file takes a while to read and to hash."""
+        gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
+        try:
+            snapshot = read_snapshot(self._path, self._keys, self._config.threshold, now=time.time())
+            state = accept(snapshot, self._state)
+            loaded = Loaded(snapshot)
+            if state != self._state:
+                save_state(Path(self._config.state), state)
+            self._state = state
+            self._decider.load(loaded)
+        except SnapshotRefused as error:
+            return error
+        finally:
+            gc.freeze()
+            gc.enable()
+        return None
+
+    def _accepted(self) -> None:
+        self.refusal = None
+        self._metrics.count_load("ok")
+        loaded = self._decider.loaded
+        if loaded is not None:
+            _LOG.info("loaded serial %d: %d entries, %d bytes", loaded.serial, len(loaded.entries), loaded.size)
+        self.on_load()
+
+    def _refused(self, error: SnapshotRefused) -> None:
+        self.refusal = Refusal(error.code, error.message, time.time())
+        self._metrics.count_load(error.code)
+        kept = self._decider.loaded
+        serves = f"serial {kept.serial} serves on" if kept else "there is none to serve"
+        hint = f"; {error.hint}" if error.hint else ""
+        _LOG.warning("refused %s: %s: %s%s; %s", self._path, error.code, error.message, hint, serves)
+
+    async def watch(self) -> None:
+        """Load the file whenever it changes, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_folder())
+            tasks.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.poll)
+            await self.load_if_changed()
+
+    async def _watch_folder(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, RuntimeError):  # the folder is not there: the poll looks meanwhile
+                folders = {self._path.parent, self._path.resolve().parent}
+                async for _ in awatch(*folders, watch_filter=None, recursive=False, step=_STEP, debounce=_STEP * 2):
+                    await self.load_if_changed()
+                    if {self._path.parent, self._path.resolve().parent} != folders:
+                        break  # a link leads elsewhere now
+            await asyncio.sleep(_SETTLE)

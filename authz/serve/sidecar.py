@@ -1,0 +1,251 @@
+"""The life of the sidecar, as named steps.
+
+    start   keys · state · decision_log · admin · snapshot · grpc · http · watch
+    end     SIGTERM or SIGINT: drain (NOT_SERVING, serve on for `drain`) · http · grpc · admin · decision_log
+    SIGHUP  snapshot (load it again, changed or not)
+
+A step that fails ends the start with an error that names what to do; what was begun before it is ended. A missing or
+refused snapshot does not: we start, say that we are not ready, and wait for a good one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from authz.errors import StartError
+from authz.serve.admin import Admin
+from authz.serve.decision import Decider, Settings
+from authz.serve.decision_log import DecisionLog
+from authz.serve.grpc_check import GrpcCheck
+from authz.serve.health import Health
+from authz.serve.http_connection import Connections, Limits
+from authz.serve.http_front import HttpFront
+from authz.serve.metrics import Metrics
+from authz.serve.recorder import Recorder
+from authz.serve.reload import Loader
+from authz.serve.sockets import clear_unix_path, set_unix_mode
+from authz.snapshot.keys import load_public_key
+from authz.snapshot.state import load_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from authz.serve.config import Config, GrpcConfig, Listen
+
+_LOG = logging.getLogger("authz")
+_GOODBYE = 0.2  # seconds in which the last answers leave
+
+
+class GrpcEngine(Protocol):
+    """An engine of the gRPC front. Made, it has bound its socket."""
+
+    port: int
+
+    async def start(self) -> None:
+        """Begin to serve."""
+
+    async def stop(self) -> None:
+        """End all connections."""
+
+
+class Sidecar:
+    """A whole sidecar in one event loop: `start`, then `run_until_signal`, which ends it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.health = Health()
+        self.metrics = Metrics()
+        self.decider = Decider(Settings.of(config))
+        self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
+        self._log = DecisionLog(config.decision_log)
+        self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
+        self._grpc: GrpcEngine | None = None
+        self._loader: Loader
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take all steps of the start. Raises StartError or InputError; then nothing is left running."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._end_all()
+            raise
+
+    async def _start(self) -> None:
+        snapshot = self.config.snapshot
+        keys = [load_public_key(Path(path)) for path in snapshot.trusted_keys]
+        _LOG.info("keys: %d trusted, %d must sign", len(keys), snapshot.threshold)
+        state = load_state(Path(snapshot.state))
+        _check_writable(Path(snapshot.state))
+        _LOG.info("state: %s", f"highest serial {state.serial}" if state else "no serial accepted yet")
+        self._loader = Loader(snapshot, keys, state, self.decider, self.metrics)
+        self._loader.on_load = self.health.set_ready
+        self.metrics.gauges = self._gauges
+        self._log.start()
+        self._ends.append(("decision_log", self._log.stop))
+        await self._start_admin()
+        await self._loader.load_if_changed()
+        if snapshot.when_missing == "allow":
+            self.health.set_ready()
+        await self._start_grpc()
+        await self._start_http()
+        self._task(self._loader.watch())
+        _LOG.info("serving%s", "" if self.health.ready else ", not ready: no snapshot")
+
+    async def _start_admin(self) -> None:
+        admin = Admin(self.health, self._loader, self.decider, self.metrics, time.time)
+        config = self.config.admin
+        await self._listen("admin", config.listen, Connections(admin.handle, (), Limits()), config.unix_mode)
+
+    async def _start_http(self) -> None:
+        config = self.config.http
+        recorder = Recorder("http", self.metrics, self._log)
+        front = HttpFront(self.config, self.decider, recorder, self.metrics)
+        limits = Limits(config.max_header, config.idle_timeout, config.header_timeout, config.max_connections)
+        connections = Connections(front.handle, front.wanted, limits, self.metrics)
+        await self._listen("http", config.listen, connections, config.unix_mode, reuse_port=config.reuse_port)
+
+    async def _start_grpc(self) -> None:
+        config = self.config.grpc
+        if config.listen.host is None and config.listen.path is None:
+            return
+        check = GrpcCheck(self.config, self.decider, Recorder("grpc", self.metrics, self._log))
+        engine = make_engine(config, check, self.health)
+        await engine.start()
+        self._grpc = engine
+        self._ends.append(("grpc", engine.stop))
+        self._announce("grpc", config.listen, engine.port)
+
+    async def _listen(
+        self, name: str, listen: Listen, connections: Connections, mode: int, *, reuse_port: bool = False
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if listen.path is not None:
+            clear_unix_path(listen.path)
+        try:
+            if listen.path is not None:
+                server = await loop.create_unix_server(connections, str(listen.path))
+                set_unix_mode(listen.path, mode)
+            elif listen.host is not None:
+                server = await loop.create_server(
+                    connections, listen.host, listen.port, reuse_port=reuse_port or None, backlog=1024
+                )
+            else:
+                return
+        except OSError as error:
+            message = f"{name}.listen: {listen}: {error.strerror or error}"
+            raise StartError(message, hint="is another authz running?") from error
+        connections.start()
+
+        async def end() -> None:
+            server.close()
+            await asyncio.sleep(_GOODBYE)
+            connections.stop()
+            if listen.path is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    listen.path.unlink()
+
+        self._ends.append((name, end))
+        self._announce(name, listen, 0 if listen.path else server.sockets[0].getsockname()[1])
+
+    def _announce(self, name: str, listen: Listen, port: int) -> None:
+        self.ports[name] = port if listen.path is None else 0
+        _LOG.info("%s: listening on %s", name, listen if listen.path else str(listen).rpartition(":")[0] + f":{port}")
+
+    def _task(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("a task failed", exc_info=task.exception())
+
+    def reload(self) -> None:
+        """Load the snapshot again, changed or not."""
+        self._task(self._loader.load_if_changed(force=True))
+
+    async def run_until_signal(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP loads the snapshot again."""
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        await told.wait()
+        told.clear()
+        _LOG.info("drain: not serving, answering for %g more seconds", self.config.drain)
+        self.health.set_draining()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), self.config.drain)  # a second signal ends at once
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End all, the last begun first. A second call is harmless."""
+        self.health.set_draining()
+        await self._end_all()
+        _LOG.info("ended")
+
+    async def _end_all(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._ends:
+            name, end = self._ends.pop()
+            result = end()
+            if asyncio.iscoroutine(result):
+                await result
+            _LOG.info("%s: ended", name)
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        loaded = self.decider.loaded
+        gauges = {
+            "authz_ready": ("1 where requests can be decided", float(self.health.ready and not self.health.draining)),
+            "authz_decision_log_dropped_total": ("Lines that a slow disk lost", float(self._log.dropped)),
+            "authz_decision_log_written_total": ("Lines written", float(self._log.written)),
+        }
+        if loaded is not None:
+            gauges |= {
+                "authz_snapshot_serial": ("Serial of the snapshot in use", float(loaded.serial)),
+                "authz_snapshot_created_seconds": ("When it was made, since 1970", float(loaded.created)),
+                "authz_snapshot_stale": ("1 where it is older than it may be", float(self.decider.stale(time.time()))),
+                "authz_snapshot_entries": ("Entries in it", float(len(loaded.entries))),
+                "authz_snapshot_bytes": ("Size of the file", float(loaded.size)),
+            }
+        return gauges
+
+
+def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> GrpcEngine:
+    """Return the engine that the configuration asks for, bound to its socket. Raises StartError."""
+    if config.engine != "grpcio" and config.tls is None:
+        try:
+            from authz.serve.grpc_native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
+        except ImportError as error:
+            if config.engine == "native":
+                raise StartError(f"grpc.engine: native: {error}", hint="use the engine grpcio here") from error
+        else:
+            return NativeGrpc(config, check, health)
+    from authz.serve.grpc_aio import AioGrpc  # noqa: PLC0415  # the same
+
+    return AioGrpc(config, check, health, asyncio.get_running_loop())
+
+
+def _check_writable(state: Path) -> None:
+    """Make the folder of the state file, and try it: finding out at the first reload would be too late."""
+    probe = state.parent / f".{state.name}.probe"
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"snapshot.state: {state.parent}: {error.strerror}",
+            hint="the highest serial is kept there; name a folder that the sidecar can write to",
+        ) from error
