@@ -1,0 +1,61 @@
+# make demo    policy -> signed snapshot -> sidecar -> real Envoy, before your eyes (KEEP=1: stays up)
+# make test    all tests, with the real Envoy and the real nginx
+# make lint types proto bench clean
+.PHONY: demo test lint types style proto bench constraints system clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The virtual environment: exactly the pinned, hashed packages, then this project as an editable install.
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("authz needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Debian packages that tests and benchmarks use: installed when root, named otherwise.
+system:
+	@sh tests/system-packages nginx-light:nginx
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
+
+test: $(STAMP) system
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+style: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# Generated code is checked in; tests/test_generated.py compares it.
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. \
+	    authz/envoy/v3/check.proto authz/snapshot/v1/snapshot.proto
+
+bench: $(STAMP)
+	@sh tests/system-packages wrk:wrk nghttp2-client:h2load
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Pins everything anew from pyproject.toml. deploy/requirements.txt is the part that the image installs.
+constraints:
+	test -x $(BIN)/pip-compile || $(MAKE) $(STAMP)
+	$(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra dev -o constraints.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -c constraints.txt \
+	    -o deploy/requirements.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

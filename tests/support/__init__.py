@@ -1,0 +1,1 @@
+"""What several tests use: a publisher, processes, and the data beside the project."""
