@@ -194,7 +194,7 @@ class _Reader:
 
     def _items(self, node: Any, key: str) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):
-            if not (isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None):
+            if not (isinstance(node, yaml.ScalarNode) and node.value == "" and not node.style):
                 self._mistake(node, key or "document", f"found {_found(node)}, expected keys with values")
             return {}
         items: dict[str, Any] = {}
@@ -210,7 +210,7 @@ class _Reader:
     def _scalar(self, wanted: Any, node: Any, key: str) -> Any:
         text: str = node.value
         try:
-            return _parse(wanted, text, quoted=node.style is not None)
+            return _parse(wanted, text, quoted=bool(node.style))
         except AddressError as error:
             return self._mistake(node, key, error.message, error.hint)
         except ValueError as error:

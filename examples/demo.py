@@ -1,7 +1,7 @@
 """`make demo`: policy -> signed snapshot -> sidecar -> real Envoy, and requests allowed and denied before your eyes.
 
-Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy. With --data FOLDER
-real feeds of that folder are on the deny list too. With --keep it stays up until Ctrl-C and prints curl lines.
+Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy. With --data
+FOLDER real feeds of that folder are on the deny list too. With --keep it stays up until Ctrl-C and prints curl lines.
 """
 
 from __future__ import annotations
@@ -179,9 +179,8 @@ def keep(ports: Ports) -> None:
     say("\nStays up until Ctrl-C. Try:")
     for client, path in (("198.51.100.77", "/shop"), ("203.0.113.9", "/shop"), ("192.0.2.5", "/admin")):
         print(f"  curl -i -H 'X-Forwarded-For: {client}' http://127.0.0.1:{ports.edge}{path}")
-    print(
-        f"  curl -s -H 'X-Forwarded-For: 203.0.113.9' -i http://127.0.0.1:{ports.http}/v1/auth/shop   # as nginx asks"
-    )
+    print("  # and as nginx would ask:")
+    print(f"  curl -i -H 'X-Forwarded-For: 203.0.113.9' http://127.0.0.1:{ports.http}/v1/auth/shop")
     for page in ("readyz", "snapshot", "metrics"):
         print(f"  curl -s http://127.0.0.1:{ports.admin}/{page}")
     with contextlib.suppress(KeyboardInterrupt):
