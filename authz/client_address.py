@@ -20,6 +20,7 @@ strict address. `trusted_hops: N` takes the Nth element from the right and needs
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from authz.addresses import Address, NetworkSet, try_parse_address
@@ -36,6 +37,7 @@ PEER_UNTRUSTED_TRANSPORT = "peer_untrusted_transport"
 
 _PORT_DIGITS = frozenset("0123456789")
 _OWS = " \t"  # optional white space, RFC 9110, 5.6.3
+_PAIR = re.compile(r'(?:[^;"]|"[^"]*")+')  # a parameter of `Forwarded`; a semicolon in quotes is part of it
 
 
 class Rules(NamedTuple):
@@ -195,13 +197,14 @@ def _split_forwarded(line: str) -> Iterator[str]:
     quoted = False
     while position > 0:
         position -= 1
-        if line[position] == '"':
-            quoted = not quoted
-        elif line[position] == "," and not quoted:
+        if line[position] == "," and not quoted:
             yield line[position + 1 : end].strip(_OWS)
             end = position
         elif end - position > MAX_ELEMENT_LENGTH:
-            break  # too long for an element: hand over what was read, which will be refused
+            yield line[position:end]  # too long for an element: not stripped, so that it is refused for its length
+            return
+        elif line[position] == '"':
+            quoted = not quoted
     yield line[position:end].strip(_OWS)
 
 
@@ -236,7 +239,7 @@ def _for_parameter(element: str) -> str | None:
     if len(element) > MAX_ELEMENT_LENGTH or "\\" in element or element.count('"') % 2:
         return None
     found = None
-    for pair in element.split(";"):
+    for pair in _PAIR.findall(element):
         name, _, value = pair.strip(_OWS).partition("=")
         if name.lower() != "for":
             continue

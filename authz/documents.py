@@ -79,7 +79,7 @@ class Document(Generic[T]):
         place = key
         while place and place not in self._reader.lines:
             place = re.sub(r"(\.[^.\[]*|\[[^\[]*\]|^[^.\[]*)$", "", place)  # the thing that it would stand in
-        self._reader.mistakes.append(Mistake(self._reader.lines.get(place, 1), key, message, hint))
+        self._reader.note(self._reader.lines.get(place, 1), key, message, hint)
 
 
 def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None = None) -> Document[T]:
@@ -105,18 +105,22 @@ def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] |
     reader = _Reader()
     try:
         root = yaml.compose(text, Loader=_LOADER) or yaml.MappingNode("", [])
-        for name, value in (environment or {}).items():
-            _override(root, name, value)
     except yaml.YAMLError as error:
-        raise InvalidDocument(path, [_syntax_mistake(error)]) from error
+        mark = getattr(error, "problem_mark", None)
+        raise InvalidDocument(path, [Mistake(mark.line + 1 if mark else 1, "document", _not_yaml(error))]) from error
+    for name, value in (environment or {}).items():
+        key = name.lower().replace("__", ".")
+        reader.overridden.append(key)
+        try:
+            _override(root, name, value)
+        except yaml.YAMLError as error:
+            reader.note(1, key, _not_yaml(error))
     content = reader.struct(struct, root, "")
     return Document(path, None if content is _FAILED else content, reader)
 
 
-def _syntax_mistake(error: yaml.YAMLError) -> Mistake:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-    return Mistake(mark.line + 1 if mark else 1, "document", f"not YAML: {problem}")
+def _not_yaml(error: yaml.YAMLError) -> str:
+    return f"not YAML: {getattr(error, 'problem', None) or str(error).partition(chr(10))[0]}"
 
 
 def _override(node: Any, name: str, value: str) -> None:
@@ -141,7 +145,14 @@ class _Reader:
         self.keys: dict[int, str] = {}  # by identity of a struct
         self._alive: list[msgspec.Struct] = []  # so that no identity is used again
         self.spoiled: set[int] = set()
+        self.overridden: list[str] = []  # keys that the environment has set
         self.mistakes: list[Mistake] = []
+
+    def note(self, line: int, key: str, message: str, hint: str = "") -> None:
+        """Note a mistake. One of the environment says so: its line is not in the file."""
+        if any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in self.overridden):
+            hint = "; ".join(filter(None, (hint, "set in the environment")))
+        self.mistakes.append(Mistake(line, key, message, hint))
 
     def struct(self, struct: type[T], node: Any, key: str) -> T:
         mistakes = len(self.mistakes)
@@ -218,7 +229,7 @@ class _Reader:
             return self._mistake(node, key, f"{found}, expected {_expected(wanted)}", str(error))
 
     def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
-        self.mistakes.append(Mistake(_line(node), key, message, hint))
+        self.note(_line(node), key, message, hint)
         return _FAILED
 
 
@@ -227,7 +238,7 @@ def _parse(wanted: Any, text: str, *, quoted: bool) -> Any:
         return get_args(wanted)[1].parse(text)
     if get_origin(wanted) is Literal and text in get_args(wanted):
         return text
-    if wanted is str and (text or quoted):
+    if wanted is str and (text or quoted) and "\0" not in text:  # no file or header has a NUL
         return text
     if wanted is bool and text in {"true", "false"} and not quoted:
         return text == "true"

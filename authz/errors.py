@@ -84,9 +84,9 @@ class InvalidDocument(InputError):
 class SnapshotRefused(AuthzError):
     """A snapshot that must not be used; what was loaded before stays.
 
-    code: `unreadable` `bad_magic` `truncated` `too_large` `bad_envelope` `bad_signature`
+    code: `unreadable` `truncated` `bad_magic` `too_large` `bad_envelope` `unsigned` `unknown_key` `bad_signature`
     `threshold_not_met` `bad_manifest` `unknown_format` `bad_section` `bad_digest` `trailing_bytes` `expired`
-    `rolled_back` `state_unwritable`.
+    `rolled_back` `state_unwritable`. Which step gives which is in docs/snapshot-format.md.
     """
 
     def __init__(self, code: str, message: str, *, hint: str = "") -> None:

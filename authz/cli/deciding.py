@@ -1,4 +1,4 @@
-"""What explain and replay share: a decider from a configuration and a snapshot file, and requests from text."""
+"""What explain and replay share: a decider from a configuration and a snapshot file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authz.errors import InputError
+from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from authz.serve.config import Config
-    from authz.serve.decision import Decider, Request
+    from authz.serve.decision import Decider
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")]
 SnapshotFile = Annotated[
@@ -38,28 +36,17 @@ def open_decider(config_file: Path, snapshot: Path | None) -> tuple[Config, Deci
     keys = [load_public_key(Path(path)) for path in config.snapshot.trusted_keys]
     path = snapshot or Path(config.snapshot.path)
     decider = Decider(Settings.of(config))
-    decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
+    try:
+        decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
+    except SnapshotRefused as error:
+        message = error.message.removeprefix(f"{path}: ")
+        raise SnapshotRefused(error.code, f"{path}: {error.code}: {message}", hint=error.hint) from error
     return config, decider
-
-
-def make_request(
-    config: Config, peer: str | None, headers: Iterable[tuple[str, str]], application: str | None
-) -> Request:
-    """Return the request that a front would make of these headers. peer: None for a unix socket."""
-    from authz.serve.decision import Request
-    from authz.serve.signals import header_signals
-
-    lower = [(name.lower(), value) for name, value in headers]
-    forwarded = [value for name, value in lower if name == config.client_address.header]
-    host = next((value for name, value in reversed(lower) if name in {"host", ":authority"}), "")
-    signal = config.attack_signal.header
-    attack = signal is not None and any(header_signals(value) for name, value in lower if name == signal)
-    return Request(peer, forwarded, application, host, attack)
 
 
 def parse_time(text: str, where: str) -> float:
     """Return a time as seconds since 1970. Raises InputError."""
-    from authz.policy.schema import parse_moment
+    from authz.times import parse_moment
 
     try:
         return parse_moment(text)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import typer
 
-from authz.cli.deciding import ConfigFile, SnapshotFile, make_request, open_decider, parse_time
-from authz.cli.output import fail, moment, out, print_json, table
+from authz.cli.deciding import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.output import fail, out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from authz.addresses import Address
-    from authz.serve.decision import Decider, Outcome
+    from authz.serve.config import Listen
 
 
 def register(app: typer.Typer) -> None:
@@ -35,33 +38,23 @@ def explain(
         list[str] | None, typer.Option(help="'Name: value', may be repeated. Default with --peer: ADDRESS, forwarded.")
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar instead of reading a file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show who the client is taken for, each entry that covers the address, and the decision."""
     from authz.addresses import parse_address
 
     given = parse_address(address)
-    try:
-        settings, decider = open_decider(config, snapshot)
-    except SnapshotRefused as error:
-        fail(error, status=1)
     headers = [_header(one) for one in header or ()]
-    if peer is not None and not header:
-        name = settings.client_address.header
-        headers = [(name, f'for="[{given.text}]"' if name == "forwarded" and given.version == 6 else
-                    f"for={given.text}" if name == "forwarded" else given.text)]  # fmt: skip
-    peer_text = None if peer is not None and peer.startswith("unix:") else peer or given.text
-    now = time.time() if at is None else parse_time(at, "--at")
-    request = make_request(settings, peer_text, headers, application)
-    outcome, client = decider.check(request, now)
-    content = {
-        "time": moment(now),
-        "walk": [step._asdict() for step in decider.steps(request)],
-        "decision": outcome.as_dict(client),
-        "covering": _covering(decider, outcome, client, now),
-    }
-    if client is not None and client != given:
-        content["note"] = f"the client is {client.text}, not {given.text}"
+    if live:
+        if snapshot is not None:
+            raise InputError("--live: found beside --snapshot, expected one of the two")
+        content = _ask(config, given, peer, headers, application, at)
+    else:
+        content = _explain_file(config, snapshot, given, peer, headers, application, at)
+    client = content["decision"]["client"]
+    if client not in {None, given.text}:
+        content["note"] = f"the client is {client}, not {given.text}"
     if json:
         print_json(content)
     else:
@@ -75,58 +68,77 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _covering(decider: Decider, outcome: Outcome, client: Address | None, now: float) -> list[dict[str, Any]]:
-    from authz.addresses import network_of
+def _explain_file(
+    config: Path, snapshot: Path | None, given: Address, peer: str | None, headers: list[tuple[str, str]],
+    application: str | None, at: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    from authz.serve.explanation import explain as explain_request
+    from authz.serve.explanation import request_from
 
-    if client is None or decider.loaded is None:
-        return []
-    by_name = {application.name: application for application in decider.loaded.applications}
-    application = by_name[outcome.application]
-    return [
-        {
-            "entry": entry.id,
-            "list": entry.list,
-            "network": str(network_of(client, length)),
-            "window": f"{moment(entry.starts, 'always')} to {moment(entry.expires)}",
-            "applications": sorted(entry.applications),
-            "reason": entry.reason,
-            "author": entry.author,
-            "verdict": _verdict(application, entry, outcome, now),
-        }
-        for entry, length in decider.covering(client)
-    ]
+    try:
+        settings, decider = open_decider(config, snapshot)
+    except SnapshotRefused as error:
+        fail(error, status=1)
+    request = request_from(settings, given, peer, headers, application)
+    return explain_request(decider, request, time.time() if at is None else parse_time(at, "--at"))
 
 
-def _verdict(application: Any, entry: Any, outcome: Outcome, now: float) -> str:
-    from authz.policy.decide import only_warns
+def _ask(
+    config: Path, given: Address, peer: str | None, headers: list[tuple[str, str]], application: str | None,
+    at: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Ask the admin listener of the configuration."""
+    import os
+    from urllib.parse import urlencode
 
-    if not entry.concerns(application.name):
-        return "dropped: not for this application"
-    if not entry.active(now):
-        return "dropped: out of its window"
-    if only_warns(application, entry):
-        return "reported as a warning only"
-    if entry.id == outcome.entry:
-        return "decides"
-    if entry.list == "gray" and application.mode != "safe_blocking":
-        return f"not looked at in mode {application.mode}"
-    return "loses by precedence"
+    from authz.serve.config import load_config
+
+    listen = load_config(config, os.environ).admin.listen
+    query = [("address", given.text), *(("header", f"{name}: {value}") for name, value in headers)]
+    query += [(name, value) for name, value in (("peer", peer), ("application", application), ("at", at)) if value]
+    status, body = _get(listen, f"/explain?{urlencode(query)}")
+    content: dict[str, Any] = orjson.loads(body)
+    if status != 200:
+        raise InputError(f"{listen}: {content.get('error', status)}")
+    return content
+
+
+def _get(listen: Listen, target: str) -> tuple[int, bytes]:
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection(listen.host or "localhost", listen.port, timeout=10)
+    try:
+        if listen.path is not None:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(listen.path))
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        hint = "is the sidecar running, with this configuration?"
+        raise InputError(f"admin.listen: {listen}: {error}", hint=hint) from error
+    finally:
+        connection.close()
 
 
 def _show(content: dict[str, Any]) -> None:
-    decision = content["decision"]
-    colour = "green" if decision["decision"] == "allow" else "red"
-    out.print("[bold]who is the client[/bold]")
+    decision, application = content["decision"], content["application"]
+    out.print("who is the client", style="bold")
     for step in content["walk"]:
-        out.print(f"  {step['element'] or '(nothing)'}: {step['verdict']}", markup=False)
-    out.print("[bold]entries that cover it[/bold]")
+        out.print(visible(f"  {step['element'] or '(nothing)'}: {step['verdict']}"))
+    if application is not None:
+        out.print("the application", style="bold")
+        out.print("  " + ", ".join(f"{name} {str(value).lower()}" for name, value in application.items()))
+    out.print("entries that cover it", style="bold")
     for one in content["covering"]:
         names = ", ".join(one["applications"]) or "all applications"
         by = f"  {one['reason']}  {one['author']}".rstrip()
-        out.print(f"  {one['entry']}: {one['list']} {one['network']}, {names}, {one['window']}{by}", markup=False)
-        out.print(f"    {one['verdict']}", markup=False)
+        out.print(visible(f"  {one['entry']}: {one['list']} {one['network']}, {names}, {one['window']}{by}"))
+        out.print(f"    {one['verdict']}")
     if not content["covering"]:
         out.print("  none")
     if "note" in content:
-        out.print(f"note: {content['note']}", markup=False)
-    table(f"[{colour}]{decision['decision']}[/{colour}]", list(decision.items()))
+        out.print(f"note: {content['note']}")
+    colour = "green" if decision["decision"] == "allow" else "red"
+    table(decision["decision"], list(decision.items()), style=colour)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from authz.errors import AuthzError, InvalidDocument
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 PATIENCE = 1.0  # seconds of work before a progress bar shows
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+# Text is text: with markup a reason could hide or crash, with emoji codes 2001:db8:a:bee:: would show an insect.
+out = Console(soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 
 def fail(error: AuthzError, status: int = 2) -> NoReturn:
@@ -44,21 +45,19 @@ def print_json(content: object) -> None:
     sys.stdout.buffer.flush()
 
 
-def table(title: str, rows: Iterable[tuple[str, object]]) -> None:
-    """Print names and values."""
-    grid = Table(title=title, show_header=False, title_justify="left", box=None, pad_edge=False)
+def visible(value: object) -> str:
+    """Return a value as text whose control characters are spelled out: a terminal must not obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+
+
+def table(title: str, rows: Iterable[tuple[str, object]], *, style: str = "") -> None:
+    """Print names and values. style: of the title."""
+    grid = Table(title=Text(visible(title), style), show_header=False, title_justify="left", box=None, pad_edge=False)
     grid.add_column(style="bold")
     grid.add_column()
     for name, value in rows:
-        grid.add_row(name, str(value))
+        grid.add_row(name, visible(value))
     out.print(grid)
-
-
-def moment(seconds: float | None, absent: str = "never") -> str:
-    """Return a time (seconds since 1970) as text."""
-    if seconds is None:
-        return absent
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 @contextmanager

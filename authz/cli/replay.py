@@ -2,100 +2,141 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
-import time
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import msgspec
-import orjson
 import typer
 
-from authz.cli.deciding import ConfigFile, SnapshotFile, make_request, open_decider, parse_time
-from authz.cli.output import fail, progress
-from authz.errors import InputError, SnapshotRefused, shorten
+from authz.cli.deciding import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.output import fail, out, print_json, progress, table
+from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from authz.serve.config import Config
-    from authz.serve.decision import Decider
+    from authz.replay.run import Job
+    from authz.replay.summary import Summary
 
-MAX_LINE = 1 << 20  # bytes
+SMALL = 8 << 20  # bytes of a file that one process decides before another has started
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request. time: absent for now."""
+class Format(StrEnum):
+    """The formats of authz.replay.formats."""
 
-    peer: str
-    headers: tuple[tuple[str, str], ...] = ()
-    application: str | None = None
-    time: str | None = None
+    AUTO = "auto"
+    JSONL = "jsonl"
+    NGINX = "nginx"
+    NGINX_JSON = "nginx-json"
+    ENVOY = "envoy"
+    ENVOY_JSON = "envoy-json"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Example: authz replay requests.jsonl --config authz.yaml")(replay)
+    app.command(
+        epilog="Examples: authz replay requests.jsonl --config authz.yaml, and, before a publish: "
+        "authz replay access.log --config authz.yaml --application shop --against new.snapshot --summary"
+    )(replay)
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines; - for standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines or an access log; - for standard input.")],
     config: ConfigFile,
     snapshot: SnapshotFile = None,
+    against: Annotated[Path | None, typer.Option(help="Another snapshot: what would it have changed?")] = None,
+    log_format: Annotated[Format, typer.Option("--format", help="Of FILE.")] = Format.AUTO,
+    application: Annotated[str | None, typer.Option(help="For requests that name none.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For all requests. Default: their own, or now.")
+    ] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Print counts instead of decisions.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="With --against: print only what changes.")] = False,
+    top: Annotated[int, typer.Option(help="How many clients, networks and entries --summary lists.", min=1)] = 10,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: as many as cores.", min=1, max=64)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Decide the requests of FILE and print one JSON object a line, in order.
 
-    A line is {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop",
-    "time": "2026-12-01T00:00:00Z"}; only peer is needed; "unix:" is a unix socket.
+    A JSON line is {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop",
+    "time": "2026-12-01T00:00:00Z"}; only peer is needed; "unix:" is a unix socket. Access logs of nginx (combined or
+    JSON) and Envoy (default text or JSON) are recognised.
     """
+    from authz.replay.run import replay as decide_all
+    from authz.replay.summary import Summary
+
+    if changed and against is None:
+        raise InputError("--changed: found without --against, expected another snapshot to compare with")
+    moment = None if at is None else parse_time(at, "--at")
+    make_job = functools.partial(
+        _make_job, config, snapshot, against, log_format.value, application, moment, not summary, changed
+    )
+    total = Summary()
     try:
-        settings, decider = open_decider(config, snapshot)
+        with _opened(file) as (source, size), progress() as advance:
+            processes = 1 if size < SMALL else workers or os.cpu_count() or 1
+            done = 0
+            for block in decide_all(source, str(file), make_job, processes):
+                sys.stdout.buffer.write(block.output)
+                total.add(block.summary)
+                done += block.size
+                advance("replay", done, size)
+                if block.error is not None:
+                    raise block.error
     except SnapshotRefused as error:
         fail(error, status=1)
-    with progress() as advance:
-        for number, line, done, size in _lines(file):
-            decision = decide_line(settings, decider, line, f"{file}:{number}")
-            sys.stdout.buffer.write(orjson.dumps(decision, option=orjson.OPT_APPEND_NEWLINE))
-            advance("replay", done, size)
-    sys.stdout.buffer.flush()
+    finally:
+        sys.stdout.buffer.flush()
+    if summary:
+        _show(total, top, as_json=json)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes, int, int]]:
-    """Yield (number, line, bytes read, bytes in all) of the lines that have something in them."""
+def _make_job(
+    config: Path, snapshot: Path | None, against: Path | None, log_format: str, application: str | None,
+    at: float | None, lines: bool, only_changed: bool,
+) -> Job:  # fmt: skip
+    """Return the job; called in each process."""
+    from authz.replay.run import Job
+
+    settings, decider = open_decider(config, snapshot)
+    other = None if against is None else open_decider(config, against)[1]
+    return Job(settings, decider, other, log_format, application, at, lines, only_changed)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Give the file and its size in bytes; 0 for standard input."""
+    if str(file) == "-":
+        yield sys.stdin.buffer, 0
+        return
     try:
-        source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-        size = 0 if str(file) == "-" else file.stat().st_size
+        source = file.open("rb")
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     with source:
-        done = number = 0
-        while line := source.readline(MAX_LINE):
-            number += 1
-            done += len(line)
-            if len(line) == MAX_LINE:
-                raise InputError(f"{file}:{number}: found {MAX_LINE} bytes or more, expected a shorter line")
-            if line.strip():
-                yield number, line, done, size
+        yield source, file.stat().st_size
 
 
-def decide_line(config: Config, decider: Decider, text: bytes, where: str) -> dict[str, Any]:
-    """Return the decision on one line. where: file and line, for the error. Raises InputError."""
-    from authz.addresses import network_of
+def _show(total: Summary, top: int, *, as_json: bool) -> None:
+    content = total.as_dict(top)
+    if as_json:
+        print_json(content)
+        return
+    out.print(f"{content['requests']} requests")
+    _table(
+        "decisions by application",
+        [(f"{d['application']}: {d['decision']}", d["requests"]) for d in content["decisions"]],
+    )
+    for name in ("reasons", "lists", "entries", "warnings", "denied_clients", "denied_networks"):
+        _table(name.replace("_", " "), list(content[name].items()))
+    _table("changes", [(f"{c['application']}: {c['change']}", c["requests"]) for c in content["changes"]])
+    _table("changed clients", list(content["changed_clients"].items()))
 
-    try:
-        line = msgspec.json.decode(text, type=Line)
-    except msgspec.DecodeError as error:
-        raise InputError(
-            f"{where}: found {shorten(text.decode('utf-8', 'replace').strip())}: {error}",
-            hint='expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}',
-        ) from error
-    now = time.time() if line.time is None else parse_time(line.time, f"{where}: time")
-    peer = None if line.peer.startswith("unix:") else line.peer
-    outcome, client = decider.check(make_request(config, peer, line.headers, line.application), now)
-    covering = [] if client is None else decider.covering(client)
-    matches = [
-        {"entry": entry.id, "list": entry.list, "network": str(network_of(client, length))}
-        for entry, length in covering
-        if client is not None
-    ]
-    return {**outcome.as_dict(client), "matches": matches}
+
+def _table(title: str, rows: list[tuple[str, Any]]) -> None:
+    if rows:
+        table(title, rows)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from authz.cli.output import err, fail, moment, out, print_json, progress, table
+from authz.cli.output import err, fail, out, print_json, progress, table, visible
 from authz.errors import InputError, SnapshotRefused
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.policy.read import Policy
@@ -70,12 +71,15 @@ def build(
 
 
 def _duration(text: str) -> float:
-    from authz.serve.config import parse_duration
+    from authz.times import parse_duration
 
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError:
         raise InputError(f"--valid-for: found '{text}', expected a time such as 24h or 7d") from None
+    if seconds < 1:  # it would have expired when it is written
+        raise InputError(f"--valid-for: found '{text}', expected a second or more")
+    return seconds
 
 
 def _next_serial(output: Path, now: int) -> int:
@@ -125,11 +129,16 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
         if json:
             print_json({"good": False, "code": error.code, "message": error.message})
             raise typer.Exit(1) from error
-        fail(SnapshotRefused(error.code, f"{file}: {error.code}: {error.message}", hint=error.hint), status=1)
+        _refuse(file, error)
     if json:
         print_json({"good": True, "serial": loaded.serial, "signed_by": loaded.signed_by, "digest": loaded.digest})
     else:
         out.print(f"good: serial {loaded.serial}, signed by {', '.join(k[:16] for k in loaded.signed_by)}")
+
+
+def _refuse(file: Path, error: SnapshotRefused) -> NoReturn:
+    message = error.message.removeprefix(f"{file}: ")
+    fail(SnapshotRefused(error.code, f"{file}: {error.code}: {message}", hint=error.hint), status=1)
 
 
 @app.command(epilog="Example: authz snapshot inspect lists.snapshot")
@@ -141,7 +150,7 @@ def inspect(file: File, json: Json = False) -> None:
         found = inspect_snapshot(file)
         content = _content(file, found)
     except SnapshotRefused as error:
-        fail(SnapshotRefused(error.code, f"{file}: {error.code}: {error.message}", hint=error.hint), status=1)
+        _refuse(file, error)
     if json:
         print_json(content)
         return
@@ -160,8 +169,8 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
     return {
         "file": str(file),
         "serial": loaded.serial,
-        "created": moment(loaded.created),
-        "expires": moment(manifest.expires if manifest.HasField("expires") else None),
+        "created": format_moment(loaded.created),
+        "expires": format_moment(manifest.expires if manifest.HasField("expires") else None),
         "digest": found.digest,
         "bytes": found.size,
         "applications": len(loaded.applications),
@@ -175,8 +184,8 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
             {
                 **e._asdict(),
                 "applications": sorted(e.applications),
-                "starts": moment(e.starts, "always"),
-                "expires": moment(e.expires),
+                "starts": format_moment(e.starts, "always"),
+                "expires": format_moment(e.expires),
             }
             for e in loaded.entries
         ],
@@ -198,17 +207,17 @@ def _table_of(title: str, rows: list[dict[str, Any]]) -> None:
     grid = Table(title=f"{title} ({len(rows)})", title_justify="left")
     names = [name for name in rows[0] if any(row[name] not in ("", [], ()) for row in rows)]
     for name in names:
-        grid.add_column(name.replace("_", " "))
+        grid.add_column(name.replace("_", " "), overflow="fold")
     for row in rows[:MOST_ROWS]:
-        grid.add_row(*(_cell(row[name]) for name in names))
+        grid.add_row(*(visible(_cell(name, row[name])) for name in names))
     out.print(grid)
     if len(rows) > MOST_ROWS:
         out.print(f"... and {len(rows) - MOST_ROWS} more; --json has all")
 
 
-def _cell(value: object) -> str:
+def _cell(name: str, value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "all"
+        return ", ".join(map(str, value)) or ("all" if name == "applications" else "")
     if isinstance(value, dict):
         return " ".join(f"{v}" for v in value.values() if v != "")
     return str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+from authz.errors import shorten
 from authz.policy.model import (
     ANY_APPLICATION,
     Action,
@@ -41,8 +42,8 @@ def add_policy(manifest: Manifest, applications: Iterable[Application], entries:
 def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     """Return the applications; the first is `*`.
 
-    Raises ValueError where a setting has a value that this version does not know: guessing what a newer publisher
-    meant could open a door.
+    Raises ValueError where a setting has a value that this version does not know, or a deny answer would not deny:
+    guessing what a newer publisher meant could open a door.
     """
     applications = tuple(
         Application(
@@ -54,7 +55,7 @@ def applications_of(manifest: Manifest) -> tuple[Application, ...]:
             dry_run=a.dry_run,
             denylist_in_monitoring=a.denylist_in_monitoring,
             hosts=tuple(a.hosts),
-            deny=DenyAnswer(a.deny.status, a.deny.body, a.deny.content_type),
+            deny=DenyAnswer(_denying(a.deny.status), a.deny.body, a.deny.content_type),
         )
         for a in manifest.applications
     )
@@ -80,7 +81,13 @@ def entries_of(manifest: Manifest) -> tuple[Entry, ...]:
     )
 
 
+def _denying(status: int) -> int:
+    if not 400 <= status <= 499:  # 200 would let through whom we deny
+        raise ValueError(f"found the deny status {status}, expected 400 to 499")
+    return status
+
+
 def _known(value: str, choices: Any) -> Any:
     if value not in get_args(choices):
-        raise ValueError(f"found '{value}', expected one of {', '.join(get_args(choices))}")
+        raise ValueError(f"found '{shorten(value)}', expected one of {', '.join(get_args(choices))}")
     return value

@@ -6,7 +6,6 @@ Only the shape is here; `authz.policy.read` checks what several keys say togethe
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -25,11 +24,11 @@ from authz.policy.model import (
     Mode,
     Precedence,
 )
+from authz.times import parse_moment
 
 _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 )
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
 
 
 class WrittenNetworks(msgspec.Struct, frozen=True):
@@ -62,13 +61,6 @@ def _token(text: str) -> str:
 
 def _application(text: str) -> str:
     return text if text == ANY_APPLICATION else _token(text)
-
-
-def parse_moment(text: str) -> int:
-    """Return a time (RFC 3339) in seconds since 1970. Raises ValueError."""
-    if not _TIME.fullmatch(text):
-        raise ValueError
-    return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
 
 
 def _host(text: str) -> str:

@@ -1,17 +1,23 @@
-"""The admin listener: /livez, /readyz, /metrics, /snapshot. For the operator and the platform, never for clients."""
+"""The admin listener: /livez, /readyz, /metrics, /snapshot, /explain. For the operator, never for clients."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import orjson
 
+from authz.addresses import parse_address
+from authz.errors import AuthzError
+from authz.serve.explanation import explain, request_from
 from authz.serve.http_connection import Answer, Head, plain_answer
+from authz.times import format_moment, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from authz.serve.config import Config
     from authz.serve.decision import Decider
     from authz.serve.health import Health
     from authz.serve.metrics import Metrics
@@ -24,8 +30,15 @@ class Admin:
     """Answers the admin listener. Its `handle` is the handler of `Connections`."""
 
     def __init__(
-        self, health: Health, loader: Loader, decider: Decider, metrics: Metrics, clock: Callable[[], float]
+        self,
+        config: Config,
+        health: Health,
+        loader: Loader,
+        decider: Decider,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._config = config
         self._health = health
         self._loader = loader
         self._decider = decider
@@ -40,10 +53,28 @@ class Admin:
 
     def handle(self, head: Head) -> Answer:
         """Return the page that is asked for."""
-        page = self._pages.get(head.target.partition(b"?")[0])
+        path, _, query = head.target.partition(b"?")
+        page = (lambda: self._explain(query)) if path == b"/explain" else self._pages.get(path)
         if page is None:
-            return plain_answer(404, b"try /livez, /readyz, /metrics or /snapshot\n")
+            return plain_answer(404, b"try /livez, /readyz, /metrics, /snapshot or /explain?address=ADDRESS\n")
         return page() if head.method in {b"GET", b"HEAD"} else plain_answer(405, b"expected GET\n")
+
+    def _explain(self, query: bytes) -> Answer:
+        """Explain a request: ?address=A, and as may be peer=P, application=N, at=TIME and header=Name: value."""
+        try:
+            asked = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=64)
+            one = {name: values[-1] for name, values in asked.items()}
+            headers = [
+                (name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in asked.get("header", ()))
+            ]
+            given = parse_address(one["address"])
+            now = parse_moment(one["at"]) if "at" in one else self._clock()
+        except AuthzError as error:
+            return _json(400, {"error": error.message})
+        except (ValueError, KeyError):
+            return _json(400, {"error": "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"})
+        request = request_from(self._config, given, one.get("peer"), headers, one.get("application"))
+        return _json(200, explain(self._decider, request, now))
 
     def _readyz(self) -> Answer:
         ready = self._health.ready and not self._health.draining
@@ -70,7 +101,7 @@ class Admin:
             if loaded is None
             else {
                 "serial": loaded.serial,
-                "created": _moment(loaded.created),
+                "created": format_moment(loaded.created),
                 "digest": loaded.digest,
                 "signed_by": loaded.signed_by,
                 "bytes": loaded.size,
@@ -82,13 +113,9 @@ class Admin:
             },
             "refused": None
             if refusal is None
-            else {"code": refusal.code, "message": refusal.message, "at": _moment(refusal.at)},
+            else {"code": refusal.code, "message": refusal.message, "at": format_moment(refusal.at)},
         }
 
 
 def _json(status: int, content: object) -> Answer:
     return plain_answer(status, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), b"application/json")
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

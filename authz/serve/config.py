@@ -15,13 +15,13 @@ import msgspec
 from authz.addresses import Network, NetworkSet, parse_networks, try_parse_address
 from authz.client_address import Rules
 from authz.documents import Document, Scalar, read_file
+from authz.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
+SHORTEST_POLL = 0.01  # seconds; below, looking would be all that we do
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -50,18 +50,13 @@ def _listen(text: str) -> Listen:
             raise ValueError("a unix socket's path has 1 to 100 bytes")
         return Listen(path=Path(path))
     host, _, port = text.rpartition(":")
-    address = try_parse_address(host.removeprefix("[").removesuffix("]") if host.startswith("[") else host)
-    if address is None or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+    bracketed = host.startswith("[") and host.endswith("]")
+    address = try_parse_address(host[1:-1] if bracketed else host)
+    if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
+        raise ValueError
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError
     return Listen(host=address.text, port=int(port))
-
-
-def parse_duration(text: str) -> float:
-    """Return a time such as `250ms` or `7d` in seconds. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if not match:
-        raise ValueError
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def _header(text: str) -> str:
@@ -230,8 +225,12 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
 def _check_together(document: Document[Config], config: Config) -> None:
     """Note the mistakes that lie between keys."""
     keys, threshold = len(config.snapshot.trusted_keys), config.snapshot.threshold
-    if keys < threshold:
+    if not document.spoiled(config.snapshot) and not keys:
+        document.mistake("snapshot.trusted_keys", "found an empty list, expected one or more files of public keys")
+    elif not document.spoiled(config.snapshot) and keys < threshold:
         document.mistake("snapshot.threshold", f"found {threshold}, expected at most {keys}, as many as trusted_keys")
+    if config.snapshot.poll < SHORTEST_POLL:
+        document.mistake("snapshot.poll", f"found {config.snapshot.poll:g} seconds, expected {SHORTEST_POLL:g} or more")
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     if config.grpc.tls and config.grpc.engine == "native":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.serve.config import Config
-    from authz.serve.loaded import CoveringEntry, Loaded
+    from authz.serve.loaded import Covering, Loaded
 
 UNKNOWN_APPLICATION: Final = "unknown_application"
 NO_SNAPSHOT: Final = "no_snapshot"
@@ -179,9 +179,22 @@ class Decider:
         walk(self._rules, peer, request.forwarded, steps)
         return steps
 
-    def covering(self, client: Address) -> list[CoveringEntry]:
-        """Return the entries that cover the client, for explain and replay."""
-        return self._now.loaded.covering(client) if self._now else []
+    def covering(self, request: Request, client: Address | None) -> list[Covering]:
+        """Return the entries that cover the client, for explain and replay.
+
+        Where the application is matched by path, the deny entries that cover another address of the chain too.
+        """
+        if self._now is None or client is None:
+            return []
+        loaded = self._now.loaded
+        found = loaded.covering(client)
+        application = loaded.application(request.application, request.host) or loaded.general
+        if application.match == "path":
+            peer = None if request.peer is None else try_parse_address(request.peer)
+            for address in chain(self._rules, peer, request.forwarded):
+                if address != client:
+                    found += [covering for covering in loaded.covering(address) if covering.entry.list == "deny"]
+        return found
 
 
 class _Current:

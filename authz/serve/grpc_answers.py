@@ -28,7 +28,8 @@ REASON_HEADER: Final = "x-authz-reason"
 # What an application behind us might believe, and a client therefore might send.
 REMOVED: Final = ("x-authz-decision", "x-authz-entry", "x-authz-reason", "x-authz-serial", "x-authz-status")
 _SET: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER)
-_OURS: Final = re.compile(r"x-authz-[a-z0-9_-]{1,64}")
+# Any header name (RFC 9110, 5.6.2) that is ours, or that a CGI-like application cannot tell from one: `-` and `_`.
+_OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
 _OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
@@ -52,7 +53,7 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
 def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str]) -> bytes:
     """Return the CheckResponse that also removes these headers, which a client sent with our prefix.
 
-    Names that are no plain token are left alone: no byte of a request goes into an answer unchecked.
+    What is no name of a header is left alone: no byte of a request goes into an answer unchecked.
     """
     response = build(outcome, client.text if client else None)
     if response.HasField("ok_response"):
@@ -63,10 +64,18 @@ def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str
 
 
 def _cut(outcome: Outcome, length: int) -> list[bytes]:
-    taken = outcome.deny.body
-    placeholder = next(chr(code) for code in range(1, 32) if chr(code) not in taken) * length
-    whole = build(outcome, placeholder).SerializeToString(deterministic=True)
-    return whole.split(placeholder.encode())
+    """Return the message around the places of an address of this length.
+
+    The placeholder must stand where the address does and nowhere else: a body or the bits of the serial may look like
+    it, and so may the byte before an address, which is its length.
+    """
+    addresses = 2 if outcome.status == 200 else 1  # in the header, and in the metadata
+    for code in range(1, 128):
+        placeholder = chr(code) * length
+        whole = build(outcome, placeholder).SerializeToString(deterministic=True)
+        if code != length and whole.count(placeholder.encode()) == addresses:
+            return whole.split(placeholder.encode())
+    raise ValueError("the body of the deny answer leaves no placeholder")
 
 
 def build(outcome: Outcome, client: str | None) -> CheckResponse:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
 MAX_REQUEST: Final = 1 << 20  # bytes; Envoy sends at most 61 KiB, and a body only where it is told to
-_PREFIX: Final = b"x-authz-"
+_PREFIXES: Final = (b"x-authz", b"x_authz")  # of names that are ours, or look so; Envoy writes names in lower case
 _LOG = logging.getLogger("authz.check")
 
 
@@ -57,7 +57,7 @@ class GrpcCheck:
             request = self._request(attributes)
             outcome, client = self._decider.check(request, now)
             self._recorder.record(outcome, client, request.peer, now)
-            if _PREFIX in payload:
+            if _PREFIXES[0] in payload or _PREFIXES[1] in payload:
                 return answer_without(outcome, client, _header_names(attributes))
             return answer(outcome, client)
         except DecodeError:

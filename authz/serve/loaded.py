@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from authz.addresses import network_of
 from authz.errors import SnapshotRefused
 from authz.index.lookup import BadIndex, Index
 from authz.policy.decide import Match
@@ -16,18 +17,18 @@ from authz.policy.manifest import applications_of, entries_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from authz.addresses import Address
+    from authz.addresses import Address, Network
     from authz.policy.model import Application, Entry
     from authz.snapshot.read import Snapshot
 
 _LENGTH_OFFSET = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
 
 
-class CoveringEntry(NamedTuple):
-    """An entry that covers an address. length: prefix bits of the longest network, of the address's own version."""
+class Covering(NamedTuple):
+    """An entry that covers an address. network: the longest of its networks that does."""
 
     entry: Entry
-    length: int
+    network: Network
 
 
 class Loaded:
@@ -67,10 +68,10 @@ class Loaded:
             return self._by_name.get(name)
         return self._by_host.get(_without_port(host).lower())
 
-    def covering(self, address: Address) -> list[CoveringEntry]:
+    def covering(self, address: Address) -> list[Covering]:
         """Return the entries that cover the address, the longest prefix first."""
         members = self.index.members(self.index.find(address.version, address.value))
-        return [CoveringEntry(self.entries[number], length) for number, length in members]
+        return [Covering(self.entries[number], network_of(address, length)) for number, length in members]
 
     def matches(self, version: int, set_number: int) -> list[Match]:
         """Return a match set of the index as the decision takes it. version: of the address that was looked up."""

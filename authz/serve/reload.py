@@ -53,7 +53,7 @@ class Signature(NamedTuple):
     device: int
     inode: int
     size: int
-    changed: int  # nanoseconds
+    changed: int  # nanoseconds; ctime, which a change of the rights moves too
 
 
 class Loader:
@@ -100,7 +100,7 @@ class Loader:
             status = self._path.stat()
         except OSError:
             return "absent"
-        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
     def _try_load(self) -> SnapshotRefused | None:
         """Load the file, or say why not. Runs in a thread: a big file takes a while to read and to hash."""

@@ -99,7 +99,7 @@ class Sidecar:
         _LOG.info("serving%s", "" if self.health.ready else ", not ready: no snapshot")
 
     async def _start_admin(self) -> None:
-        admin = Admin(self.health, self._loader, self.decider, self.metrics, time.time)
+        admin = Admin(self.config, self.health, self._loader, self.decider, self.metrics)
         config = self.config.admin
         await self._listen("admin", config.listen, Connections(admin.handle, (), Limits()), config.unix_mode)
 

@@ -48,7 +48,7 @@ def _copy(source: int, path: Path, limit: int) -> memoryview:
         raise SnapshotRefused("too_large", f"{path}: found {status.st_size} bytes, expected at most {limit}")
     if sys.platform != "linux":
         return memoryview(_read_all(source, limit))
-    copy = os.memfd_create(path.name[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    copy = os.memfd_create("authz-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         size = _send_all(source, copy, limit)
         fcntl.fcntl(copy, fcntl.F_ADD_SEALS,

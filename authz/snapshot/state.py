@@ -42,7 +42,7 @@ def load_state(path: Path) -> State | None:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         return msgspec.json.decode(data, type=State)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: found no state of authz: {error}",
             hint='write it anew as {"digest": "", "serial": N} with the highest serial you know of',
@@ -57,7 +57,7 @@ def save_state(path: Path, state: State) -> None:
         raise SnapshotRefused(
             "state_unwritable",
             f"{path}: {error.strerror}: the new serial cannot be remembered",
-            hint="make the folder of snapshot.state and let the sidecar write to it",
+            hint="make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP",
         ) from error
 
 

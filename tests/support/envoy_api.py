@@ -5,15 +5,19 @@ Requests are built and answers are read with it, so that a wrong field number of
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import envoy_data_plane.envoy.config.core.v3 as core
-import envoy_data_plane.envoy.service.auth.v3 as auth
-import envoy_data_plane.google.protobuf as wkt
+with warnings.catch_warnings():  # it uses what pydantic will give up, at import
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import envoy_data_plane.envoy.config.core.v3 as core
+    import envoy_data_plane.envoy.service.auth.v3 as auth
+    import envoy_data_plane.google.protobuf as wkt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+__all__ = ["EnvoyAnswer", "auth", "check_request", "core", "peer_address", "read_answer"]
 OVERWRITE: Final = core.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 

@@ -1,0 +1,182 @@
+"""One line of a log to one request.
+
+    jsonl       our own: {"peer": ..., "headers": ..., "application": ...}
+    nginx       combined, also with "$http_x_forwarded_for" at the end; the peer is $remote_addr
+    nginx-json  JSON with nginx's variable names; the peer is `realip_remote_addr`, or `remote_addr`
+    envoy       Envoy's default text; the peer is the last element of x-forwarded-for
+    envoy-json  JSON with the names of `authz print-config envoy`; the peer is `peer`, or as for envoy
+
+Envoy's default text has no peer; with `use_remote_address` Envoy appends it to x-forwarded-for, so there it is the last
+element, and what stands before it is what the peer sent.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import orjson
+
+from authz.times import parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FORMATS: Final = ("auto", "jsonl", "nginx", "nginx-json", "envoy", "envoy-json")
+EXPECTED: Final = 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}'
+
+_NGINX = re.compile(
+    r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
+    r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"(?: "(?P<forwarded>(?:[^"\\]|\\.)*)")?)?.*'
+)
+_ENVOY = re.compile(
+    r'\[(?P<time>[^\]]+)\] "(?:[^"\\]|\\.)*" \d{1,3} .*?'
+    r'"(?P<forwarded>[^"]*)" "[^"]*" "[^"]*" "(?P<host>[^"]*)" "[^"]*"'
+)
+
+
+class Asked(NamedTuple):
+    """A request as a log has it. peer: None for a unix socket. time: seconds since 1970; None: not said."""
+
+    peer: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+    application: str | None = None
+    time: float | None = None
+
+
+class BadLine(ValueError):
+    """A line that is not of its format; the text says why."""
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of `jsonl`. time: absent for now."""
+
+    peer: str
+    headers: tuple[tuple[str, str], ...] = ()
+    application: str | None = None
+    time: str | None = None
+
+
+def parser(name: str) -> Callable[[bytes], Asked]:
+    """Return the function that reads one line of a format. It raises BadLine."""
+    return {"jsonl": _jsonl, "nginx": _nginx, "nginx-json": _named, "envoy": _envoy, "envoy-json": _named}[name]
+
+
+def recognise(line: bytes) -> str:
+    """Return the format of a log by one of its lines. Raises BadLine."""
+    if line.lstrip().startswith(b"{"):
+        fields = _object(line)
+        if "peer" in fields and fields.keys() <= set(Line.__struct_fields__):
+            return "jsonl"
+        return "nginx-json" if "remote_addr" in fields else "envoy-json"
+    if line.startswith(b"["):
+        return "envoy"
+    if _NGINX.fullmatch(_text(line)):
+        return "nginx"
+    raise BadLine(f"is of no format known here: {', '.join(FORMATS[1:])}")
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+
+
+def _peer(text: str) -> str | None:
+    return None if text.startswith("unix:") else text
+
+
+def _jsonl(line: bytes) -> Asked:
+    try:
+        read = msgspec.json.decode(line, type=Line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadLine(str(error)) from error
+    time = None if read.time is None else _moment(read.time)
+    return Asked(_peer(read.peer), read.headers, read.application, time)
+
+
+def _moment(text: str) -> float:
+    try:
+        return parse_moment(text)
+    except ValueError:
+        raise BadLine(f"time: found '{text[:64]}', expected a time such as 2026-12-01T00:00:00Z") from None
+
+
+def _nginx(line: bytes) -> Asked:
+    match = _NGINX.fullmatch(_text(line))
+    if match is None:
+        raise BadLine("is not a line of nginx's combined format")
+    time = _nginx_time(match["time"])
+    if time is None:
+        raise BadLine(f"found the time '{match['time'][:64]}', expected one such as 01/Dec/2026:00:00:00 +0000")
+    forwarded = match["forwarded"]
+    headers = (("x-forwarded-for", forwarded),) if forwarded and forwarded != "-" else ()
+    return Asked(_peer(match["address"]), headers, None, time)
+
+
+def _envoy(line: bytes) -> Asked:
+    match = _ENVOY.fullmatch(_text(line))
+    if match is None:
+        raise BadLine("is not a line of Envoy's default format")
+    return _appended(match["forwarded"], match["host"], None, _moment(match["time"]))
+
+
+def _appended(forwarded: str, host: str, application: str | None, time: float | None) -> Asked:
+    """Return a request whose peer is what Envoy appended to x-forwarded-for."""
+    before, _, peer = forwarded.rpartition(",")
+    headers = [("x-forwarded-for", before)] if before.strip() else []
+    if host not in {"", "-"}:
+        headers.append(("host", host))
+    return Asked(peer.strip(), tuple(headers), application, time)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise BadLine(str(error)) from error
+    if not isinstance(fields, dict):
+        raise BadLine("is no JSON object")
+    return fields
+
+
+def _named(line: bytes) -> Asked:
+    """Read JSON whose names are nginx's variables, or those of `authz print-config envoy`."""
+    fields = _object(line)
+    forwarded = _first(fields, "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for")
+    host = _first(fields, "http_host", "host", "authority", "server_name")
+    application = _first(fields, "authz_application", "application") or None
+    time = _any_time(_first(fields, "time_iso8601", "time", "start_time", "time_local", "msec", "timestamp"))
+    peer = _first(fields, "realip_remote_addr", "peer", "remote_addr", "downstream_direct_remote_address")
+    if not peer:
+        if not forwarded:
+            raise BadLine("names no peer: expected one of remote_addr, peer, x_forwarded_for")
+        return _appended(forwarded, host, application, time)
+    headers = [("x-forwarded-for", forwarded)] if forwarded else []
+    if host:
+        headers.append(("host", host))
+    return Asked(_peer(peer), tuple(headers), application, time)
+
+
+def _first(fields: Mapping[str, Any], *names: str) -> str:
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, (str, int, float)) and value not in {"", "-"}:
+            return str(value)
+    return ""
+
+
+def _any_time(text: str) -> float | None:
+    if not text:
+        return None
+    if re.fullmatch(r"\d{1,11}(\.\d{1,6})?", text):
+        return float(text)
+    time = _nginx_time(text)
+    return _moment(text) if time is None else time
+
+
+def _nginx_time(text: str) -> float | None:
+    try:
+        return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S %z").timestamp()
+    except ValueError:
+        return None

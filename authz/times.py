@@ -1,0 +1,38 @@
+"""Times and durations as text: RFC 3339 in UTC, and `250ms`, `10s`, `5m`, `24h`, `7d`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def parse_moment(text: str) -> int:
+    """Return a time (RFC 3339) in seconds since 1970. Raises ValueError."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError
+    try:
+        return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
+    except OverflowError:  # the year 1 or 9999, with an offset
+        raise ValueError from None
+
+
+def format_moment(seconds: float | None, absent: str = "never") -> str:
+    """Return a time (seconds since 1970) as text, `absent` for None."""
+    if seconds is None:
+        return absent
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, OSError, ValueError):  # before the year 1 or behind the year 9999
+        return f"{int(seconds)} seconds since 1970"
+
+
+def parse_duration(text: str) -> float:
+    """Return a time such as `250ms` or `7d` in seconds. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,71 @@
+"""The loading half of `authz serve` in this process: one file, one loader, one decider."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.serve.config import SnapshotConfig
+from authz.serve.decision import Decider, Request, Settings
+from authz.serve.metrics import Metrics
+from authz.serve.reload import Loader
+from authz.snapshot.state import load_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securesystemslib.signer import Key
+
+    from authz.serve.loaded import Loaded
+
+NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not depend on it
+
+
+class Standing(NamedTuple):
+    """What a refused snapshot must leave as it is."""
+
+    loaded: Loaded | None
+    decisions: Sequence[tuple[str, str, int | None]]
+    disk: dict[str, str]
+
+
+class Loading:
+    """Loads `folder/lists.snapshot` and keeps its state in `folder/state/authz.json`, as a restart would find it."""
+
+    def __init__(self, folder: Path, keys: Sequence[Key], threshold: int = 1) -> None:
+        self.folder = folder
+        self.path = folder / "lists.snapshot"
+        self.state = folder / "state" / "authz.json"
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        config = SnapshotConfig(path=str(self.path), trusted_keys=(), threshold=threshold, state=str(self.state))
+        self.metrics = Metrics()
+        self.decider = Decider(Settings())
+        self.loader = Loader(config, keys, load_state(self.state), self.decider, self.metrics)
+
+    def put(self, data: bytes) -> None:
+        """Replace the file as a publisher does."""
+        beside = self.folder / "new"
+        beside.write_bytes(data)
+        beside.replace(self.path)
+
+    def load(self, *, force: bool = False) -> str:
+        """Load the file where it changed and return `ok` or the code of the refusal."""
+        asyncio.run(self.loader.load_if_changed(force=force))
+        return self.loader.refusal.code if self.loader.refusal else "ok"
+
+    def standing(self) -> Standing:
+        """Return what serves, what it answers, and what is on the disk but for the snapshot itself."""
+        decisions = []
+        for peer in ("192.0.2.1", "203.0.113.7", "198.51.100.1", "2001:db8:bad::1"):
+            outcome, _ = self.decider.check(Request(peer), NOW)
+            decisions.append((outcome.decision, outcome.reason, outcome.serial))
+        disk = {}
+        for root, folders, files in os.walk(self.folder):
+            for name in [*folders, *files]:
+                path = Path(root, name)
+                if path != self.path:
+                    disk[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        return Standing(self.decider.loaded, decisions, disk)
