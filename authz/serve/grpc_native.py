@@ -32,7 +32,7 @@ _METHODS: Final = [
 ]
 _CHECK, _HEALTH_CHECK = 0, 1  # places in _METHODS
 _MOST_WATCHERS: Final = 1024
-_NOT_FOUND, _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED = 5, 3, 8  # gRPC status codes
+_NOT_FOUND, _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL = 5, 3, 8, 13  # gRPC status codes
 _LOG = logging.getLogger("authz.grpc")
 
 
@@ -76,7 +76,14 @@ class NativeGrpc:
                 elif method == _CHECK:
                     respond(call_id, check(payload or b""))
                 else:
-                    self._answer_health(call_id, method, payload or b"")
+                    self._answer_health_safely(call_id, method, payload or b"")
+
+    def _answer_health_safely(self, call_id: int, method: int, payload: bytes) -> None:
+        try:
+            self._answer_health(call_id, method, payload)
+        except Exception:  # this thread answers every check; no health check may end it
+            _LOG.exception("a health check failed")
+            self._front.fail(call_id, _INTERNAL, "internal error")
 
     def _answer_health(self, call_id: int, method: int, payload: bytes) -> None:
         try:

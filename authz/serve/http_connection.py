@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 _SWEEP: Final = 0.5  # seconds between two looks at all connections
+_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers
 _LOG = logging.getLogger("authz.http")
 
 
@@ -106,9 +107,12 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._peer: str | None = None
         self._answers: list[bytes] = []
+        self._unparsed = b""  # what came before we learnt that the peer does not read
+        self._unread = False  # the peer does not read its answers
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
-        self._size = 0  # bytes of the header block being read
+        self._parsed = 0  # bytes of the header block being read, in the headers that are complete
+        self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
         self._has_body = False
         self._ending = False  # the last answer is given; what still comes is dropped
@@ -126,6 +130,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        del self._parser  # it refers to us; so that nobody has to look for the pair
         self._all.open.discard(self)
         self._count_connections()
 
@@ -134,21 +139,34 @@ class Connection(asyncio.Protocol):
             self._all.metrics.http_connections = len(self._all.open)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and write the answers to all requests in it at once."""
+        """Parse what came, and write the answers."""
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse piece by piece, for as long as the peer reads its answers.
+
+        A piece can hold a hundred requests, and the answer to each can be a page: we must not make them all at once.
+        """
+        while self._unparsed and not self._unread and not self._ending:
+            piece, self._unparsed = self._unparsed[:_PIECE], self._unparsed[_PIECE:]
+            self._feed(piece)
+            self._write()
         if self._ending:
-            return
+            self._unparsed = b""
+
+    def _feed(self, piece: bytes) -> None:
+        self._received += len(piece)
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self._ending = True  # it is answered, like any other request; we speak nothing but HTTP after it
-        except _TooLarge:
-            self._fault(431)
         except httptools.HttpParserError:
-            self._fault(400)
-        if self._in_head and not self._ending:
-            self._size += len(data)
-            if self._size > self._all.limits.max_header:
-                self._fault(431)
+            self._fault(400)  # unless it was us who stopped the parser, having given another answer
+        if self._in_head and self._received > self._all.limits.max_header:
+            self._fault(431)
+
+    def _write(self) -> None:
         if self._answers:
             self._transport.write(b"".join(self._answers))
             self._answers.clear()
@@ -161,12 +179,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Read no more requests from a peer that does not read its answers."""
+        self._unread = True
         self._transport.pause_reading()
         self._since = self._loop.time()
 
     def resume_writing(self) -> None:
-        """Read on."""
-        if not self._ending:
+        """Go on where we stopped."""
+        self._unread = False
+        self._parse()
+        if not self._unread and not self._ending:
             self._transport.resume_reading()
 
     # What httptools calls while it parses.
@@ -175,7 +196,7 @@ class Connection(asyncio.Protocol):
         """Begin a request."""
         self._target = b""
         self._headers = {}
-        self._size = 0
+        self._parsed = self._received = 0
         self._has_body = False
         self._in_head = True
         self._since = self._loop.time()
@@ -208,14 +229,15 @@ class Connection(asyncio.Protocol):
             _LOG.exception("a request failed")
             self._fault(500)
             return
-        if self._has_body or not self._parser.should_keep_alive():
+        if self._has_body or self._parser.should_upgrade() or not self._parser.should_keep_alive():
             self._ending = True
         self._add(answer, with_body=head.method != b"HEAD")
         self._since = self._loop.time()
 
     def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._all.limits.max_header:
+        self._parsed += size
+        if self._parsed > self._all.limits.max_header:
+            self._fault(431)
             raise _TooLarge
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
@@ -248,14 +270,12 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
         elif self._in_head and passed > limits.header_timeout:
             self._fault(408)
-            self._transport.write(b"".join(self._answers))
-            self._answers.clear()
-            self._end()
+            self._write()
         elif passed > limits.idle_timeout:
             self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
 
 
-class _TooLarge(Exception):  # a signal through the parser, never seen outside
+class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it
     """The header block is too large."""
 
 

@@ -113,10 +113,10 @@ class Loader:
                 save_state(Path(self._config.state), state)
             self._state = state
             self._decider.load(loaded)
+            gc.freeze()
         except SnapshotRefused as error:
             return error
         finally:
-            gc.freeze()
             gc.enable()
         return None
 

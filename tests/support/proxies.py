@@ -360,7 +360,7 @@ class Envoy(Process):
             for line in list(self.lines):
                 entry = json.loads(line) if line.startswith("{") else {}
                 if entry.get("path") == path:
-                    return entry  # type: ignore[no-any-return]  # JSON
+                    return entry
             return None
 
         entry: dict[str, Any] = wait_for(found, f"a line of the access log for {path}")
@@ -393,8 +393,9 @@ class NginxPorts(NamedTuple):
     proxied: int
 
 
-def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts = NginxPorts(8080, 8081)) -> str:
+def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | None = None) -> str:
     """Return a printed configuration with these ports, and all its files in the folder that nginx is started in."""
+    ports = ports or NginxPorts(8080, 8081)
     listens = [f"listen 127.0.0.1:{ports.edge};", f"listen 127.0.0.1:{ports.proxied} proxy_protocol;"]
     if has_ipv6():
         listens.append(f"listen [::1]:{ports.edge};")

@@ -1,6 +1,7 @@
 """The shelf of broken snapshots: for each a name, the code with which it must be refused, and how it is made.
 
-All but one are made of a good snapshot with the serial SERIAL + 1, for a reader that has accepted SERIAL and trusts the key `a`.
+They are made of a good snapshot with the serial SERIAL + 1, for a reader that has accepted SERIAL and trusts the key
+`a` alone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from support.forge import Forge, canonical, flip, up
-
 from authz.index.sections import SIZES, TYPES
 from authz.snapshot.v1.snapshot_pb2 import Manifest
+from support.forge import Forge, canonical, flip, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +86,26 @@ def section(name: str, change: Callable[[bytes], bytes]) -> Make:
     return lambda good: good.with_sections(lambda sections: sections.update({name: change(sections[name])}))
 
 
+def cut(name: str, where: Callable[[int, int], int]) -> Make:
+    """The file up to a place that is counted from start and end of a section."""
+    return lambda good: good.data[: where(*good.places()[name])]
+
+
+def flipped(name: str, where: Callable[[int, int], int]) -> Make:
+    """One bit flipped at such a place."""
+    return lambda good: flip(good.data, where(*good.places()[name]), 7)
+
+
+def without(name: str) -> Make:
+    """A file that lacks a section."""
+    return lambda good: good.with_sections(lambda sections: sections.pop(name))
+
+
+def unheard_of(part: Callable[[Manifest], object], name: str) -> Make:
+    """A setting with a value that nobody knows."""
+    return manifest(lambda m: setattr(part(m), name, "unheard_of"))
+
+
 def borrowed(other: Callable[[Forge], bytes]) -> Make:
     """The signature of another envelope."""
     return lambda good: good.with_changed_envelope(lambda e: set_signature(e, signature(json.loads(other(good)))))
@@ -102,11 +122,11 @@ def _cut() -> Iterator[tuple[str, Make]]:
     yield "cut behind the envelope", lambda good: good.data[: good.envelope_end]
     yield "cut in the padding", lambda good: good.data[: good.first_section - 1]
     for name in TYPES:
-        yield f"cut at the start of {name}", lambda good, name=name: good.data[: good.places()[name][0]]
-        yield f"cut in {name}", lambda good, name=name: good.data[: sum(good.places()[name]) // 2]
-        yield f"cut before the last byte of {name}", lambda good, name=name: good.data[: good.places()[name][1] - 1]
+        yield f"cut at the start of {name}", cut(name, lambda start, _: start)
+        yield f"cut in {name}", cut(name, lambda start, end: (start + end) // 2)
+        yield f"cut before the last byte of {name}", cut(name, lambda _, end: end - 1)
         if name != LAST:
-            yield f"cut at the end of {name}", lambda good, name=name: good.data[: good.places()[name][1]]
+            yield f"cut at the end of {name}", cut(name, lambda _, end: end)
     yield "an envelope as long as the cap", raw(lambda text: text, CAP)
     yield "a section as long as the numbers go", manifest(lambda m: set_section(m, -1, length=(1 << 64) - 1))
     yield "a section longer by a byte", manifest(lambda m: set_section(m, -1, length=m.sections[-1].length + 1))
@@ -191,9 +211,9 @@ def _bad_manifest() -> Iterator[tuple[str, Make]]:
     yield "a deny answer that lets through", manifest(lambda m: setattr(m.applications[1].deny, "status", 200))
     yield "a deny answer without a status", manifest(lambda m: m.applications[1].ClearField("deny"))
     for name in ("mode", "default", "precedence", "match"):
-        yield f"an unknown {name}", manifest(lambda m, name=name: setattr(m.applications[1], name, "unheard_of"))
+        yield f"an unknown {name}", unheard_of(lambda m: m.applications[1], name)
     for name in ("list", "action"):
-        yield f"an unknown {name}", manifest(lambda m, name=name: setattr(m.entries[0], name, "unheard_of"))
+        yield f"an unknown {name}", unheard_of(lambda m: m.entries[0], name)
 
 
 def _bad_section() -> Iterator[tuple[str, Make]]:
@@ -217,15 +237,15 @@ def _bad_section() -> Iterator[tuple[str, Make]]:
     yield "fewer lengths than members", section("members.length", lambda data: data[:-1])
     yield "sets beyond the members", section("sets.offset", lambda data: flip(data, -4))
     for name, kind in TYPES.items():
-        yield f"without {name}", lambda good, name=name: good.with_sections(lambda s: s.pop(name))
+        yield f"without {name}", without(name)
         if SIZES[kind] > 1:
             yield f"{name} with a byte too many", section(name, lambda data: data + b"\0")
 
 
 def _bad_digest() -> Iterator[tuple[str, Make]]:
     for name in TYPES:
-        yield f"first byte of {name} changed", lambda good, name=name: flip(good.data, good.places()[name][0], 7)
-        yield f"last byte of {name} changed", lambda good, name=name: flip(good.data, good.places()[name][1] - 1, 7)
+        yield f"first byte of {name} changed", flipped(name, lambda start, _: start)
+        yield f"last byte of {name} changed", flipped(name, lambda _, end: end - 1)
     yield "a section shorter by a byte", manifest(lambda m: set_section(m, -1, length=m.sections[-1].length - 1))
     yield "a digest of another section", manifest(lambda m: set_section(m, 0, sha256=m.sections[1].sha256))
     yield "a digest of no bytes", manifest(lambda m: set_section(m, 0, sha256=b""))
