@@ -67,7 +67,10 @@ class Document(Generic[T]):
         return self._content
 
     def key_of(self, part: msgspec.Struct) -> str:
-        """Return the key at which a struct of the content stands, such as `entries[3]`."""
+        """Return the key at which a struct of the content stands, such as `entries[3]`.
+
+        It is the place in the file: what has a mistake is counted, though it is not in the content.
+        """
         return self._reader.keys[id(part)]
 
     def spoiled(self, part: msgspec.Struct) -> bool:
@@ -115,6 +118,8 @@ def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] |
             _override(root, name, value)
         except yaml.YAMLError as error:
             reader.note(1, key, _not_yaml(error))
+        except UnicodeEncodeError:
+            reader.note(1, key, f"found '{shorten(value)}', which is not UTF-8")
     content = reader.struct(struct, root, "")
     return Document(path, None if content is _FAILED else content, reader)
 
@@ -129,7 +134,8 @@ def _override(node: Any, name: str, value: str) -> None:
         if not isinstance(node, yaml.MappingNode):
             return
         found = next((child for key, child in node.value if key.value == parent), None)
-        if found is None:
+        if found is None or _empty(found):
+            node.value[:] = [(key, child) for key, child in node.value if key.value != parent]
             found = yaml.MappingNode("", [], node.start_mark)
             node.value.append((yaml.ScalarNode("", parent, node.start_mark), found))
         node = found
@@ -174,11 +180,14 @@ class _Reader:
         if any(field.required and field.name not in values for field in fields.values()):
             return _FAILED  # type: ignore[no-any-return]  # a mistake is noted
         content = struct(**values)
-        self.keys[id(content)] = key
-        self._alive.append(content)
+        self._remember(content, key)
         if len(self.mistakes) > mistakes:
             self.spoiled.add(id(content))
         return content
+
+    def _remember(self, content: msgspec.Struct, key: str) -> None:
+        self.keys[id(content)] = key
+        self._alive.append(content)
 
     def value(self, wanted: Any, node: Any, key: str) -> Any:
         self.lines[key] = _line(node)
@@ -195,7 +204,10 @@ class _Reader:
             return {name: value for name, value in values.items() if value is not _FAILED}
         if not isinstance(node, yaml.ScalarNode):
             return self._mistake(node, key, f"found {_found(node)}, expected {_expected(wanted)}")
-        return self._scalar(wanted, node, key)
+        value = self._scalar(wanted, node, key)
+        if isinstance(value, msgspec.Struct):
+            self._remember(value, key)
+        return value
 
     def _sequence(self, wanted: Any, node: Any, key: str) -> Any:
         if not isinstance(node, yaml.SequenceNode):
@@ -205,7 +217,7 @@ class _Reader:
 
     def _items(self, node: Any, key: str) -> dict[str, Any]:
         if not isinstance(node, yaml.MappingNode):
-            if not (isinstance(node, yaml.ScalarNode) and node.value == "" and not node.style):
+            if not _empty(node):
                 self._mistake(node, key or "document", f"found {_found(node)}, expected keys with values")
             return {}
         items: dict[str, Any] = {}
@@ -253,6 +265,11 @@ def _expected(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(get_args(wanted))
     return {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+
+
+def _empty(node: Any) -> bool:
+    """Return whether a key has nothing behind it, as in `grpc:`."""
+    return isinstance(node, yaml.ScalarNode) and node.value == "" and not node.style
 
 
 def _found(node: Any) -> str:

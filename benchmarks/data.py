@@ -146,7 +146,8 @@ def misses(table: Table, slow: SlowTable, version: int, count: int) -> list[int]
     far = _outside(slow, version, _anywhere(version, rng), count - len(near))
     found = near + far
     rng.shuffle(found)
-    return found
+    # New numbers, one after the other in memory as those of `hits` are: else the loop itself would miss the caches.
+    return [int.from_bytes(value.to_bytes(16, "big"), "big") for value in found]
 
 
 def _outside(slow: SlowTable, version: int, values: Iterator[int], count: int) -> list[int]:

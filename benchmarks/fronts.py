@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.rounds import interleaved
 from benchmarks.servers import Sidecar, cores, cpu_seconds
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from benchmarks.load import Load
     from benchmarks.report import Part
+
+
+BY_CPU_TIME: Final = "checks per CPU second of the server"
+BY_WALL_TIME: Final = "checks per second"
 
 
 class Target(NamedTuple):
@@ -34,9 +38,9 @@ def measure(part: Part, targets: Mapping[str, Target], rounds: int, **labels: st
     """Add the figures of all targets, measured in turn."""
     results = interleaved({name: partial(_round, target) for name, target in targets.items()}, rounds)
     for field, name, unit in (
-        ("a_cpu_second", "throughput by CPU time of the server", "1/CPU s"),
-        ("a_second", "throughput", "1/s"),
-        ("cpu_us", "CPU time of the server", "us each"),
+        ("a_cpu_second", BY_CPU_TIME, "1/s"),
+        ("a_second", BY_WALL_TIME, "1/s"),
+        ("cpu_us", "CPU time of one check", "us"),
     ):
         values = {target: [getattr(figures, field) for figures in found] for target, found in results.items()}
         part.add(name, unit, values, **labels)

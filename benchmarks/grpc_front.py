@@ -15,7 +15,7 @@ import grpc
 
 from authz.serve.grpc_check import CHECK_METHOD
 from benchmarks.data import SlowTable, Table, address, hits, load_table, misses
-from benchmarks.fronts import Target, measure, say_where
+from benchmarks.fronts import BY_CPU_TIME, BY_WALL_TIME, Target, measure, say_where
 from benchmarks.load import CONNECTIONS, STREAMS, Load, framed, h2load, missing
 from benchmarks.policies import Publisher, deny_table
 from benchmarks.report import Check, Part
@@ -45,7 +45,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         start = partial(Sidecar, folder, snapshot="table.snapshot", http="off")
         with start("native") as native, start("grpcio", engine="grpcio") as aio, start("logged", log="log") as logged:
             _measure_all(part, scale, table, folder, {NATIVE: native, GRPCIO: aio, LOGGED: logged}, note)
-    for measured in ("throughput by CPU time of the server", "throughput"):
+    for measured in (BY_CPU_TIME, BY_WALL_TIME):
         part.compare(measured, NATIVE, GRPCIO)
         part.compare(measured, NATIVE, LOGGED)
     say_where(part)

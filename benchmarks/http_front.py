@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.data import SlowTable, address, hits, load_table, misses
-from benchmarks.fronts import Target, measure, say_where
+from benchmarks.fronts import BY_CPU_TIME, Target, measure, say_where
 from benchmarks.load import HTTP_CONNECTIONS, Load, missing, wrk
 from benchmarks.policies import APPLICATION, Publisher, deny_table
 from benchmarks.report import Check, Part
@@ -51,7 +51,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
                     targets[contender] = _target(sidecar, client, status, scale.load_seconds)
             if targets:
                 measure(part, targets, scale.load_rounds)
-    part.compare("throughput by CPU time of the server", DENIED, LOGGED)
+    part.compare(BY_CPU_TIME, DENIED, LOGGED)
     say_where(part)
     part.notes.append(
         f"{HTTP_CONNECTIONS} kept connections, GET {_PATH} with X-Forwarded-For; TCP only, wrk knows no unix sockets; "

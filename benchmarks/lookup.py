@@ -21,7 +21,7 @@ from authz.index.prefixes import Prefixes
 from authz.index.sections import TYPES
 from benchmarks.data import OWNERS, SlowTable, Table, address, comb, hits, load_table, misses, shared
 from benchmarks.report import Check, Part
-from benchmarks.rounds import cpu_ns, interleaved, without_gc
+from benchmarks.rounds import cpu_ns, interleaved, ratios, without_gc
 from benchmarks.servers import memory_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 OURS, OURS_LISTED, OURS_TEXT = "authz", "authz, listed", "authz, text"
 TRIE, TRIE_TEXT = "pytricia", "pytricia, text"
 FLOOR = "empty call"
+ONE, BUILD = "time of one look-up", "build time"
 MMDB = "maxminddb, text"
 _GEO = "data/geo/iptoasn-country.mmdb"
 _MOST_CHECKED = 2_000  # addresses of a kind
@@ -48,40 +49,43 @@ class Built(NamedTuple):
     tries: dict[int, Any] | None
 
 
+class Case(NamedTuple):
+    """Addresses of one kind, looked up in one table by all contenders. table: where it comes from; networks: in it."""
+
+    table: str
+    networks: int
+    version: int
+    kind: str
+    texts: list[str]  # the addresses
+    loops: Loops
+
+
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
     """Measure look-ups on tables of all sizes and on the worst ones, building, and memory."""
     part = Part("lookup")
     if _pytricia() is None:
         part.notes.append("pytricia is not installed: no comparison with it")
+    cases = []
     for size in scale.sizes:
-        note(f"{size:,} networks")
+        note(f"building {size:,} networks")
         table = load_table(size)
-        built = _measure_builds(part, table, scale)
-        _measure_table(part, table, built, scale, largest=size == scale.sizes[-1])
+        cases += _cases(part, table, _measure_builds(part, table, scale), scale)
+    _add_maxminddb(part, cases)
     for version in (4, 6):
-        note(f"the worst table, IPv{version}")
+        note(f"building the worst table, IPv{version}")
         table = comb(version, scale.sizes[-1])
-        _measure_table(part, table, _build(table), scale)
-    part.compare("look-up", TRIE, OURS)
-    part.compare("look-up", TRIE_TEXT, OURS_TEXT)
-    part.compare("build", TRIE, OURS)
+        cases += _cases(part, table, _build(table), scale)
+    note("looking up")
+    _measure(part, cases, scale.rounds)
+    _compare(part)
     _say_what_is_measured(part, scale)
     return part
 
 
-def _say_what_is_measured(part: Part, scale: Scale) -> None:
-    if any(measure.labels["table"].startswith("synthetic") for measure in part.measures):
-        part.notes.append("the BGP table is not beside the project: synthetic prefixes, lengths as in BGP, seeded")
-    part.notes.append(
-        f"CPU time of the thread for one look-up, the loop included, over {scale.addresses:,} addresses; a ratio above "
-        f"1 means that authz is faster; networks are spread over {OWNERS} entries at random; 'text' parses the address "
-        "first; 'listed' also lists the entries of the match set; 'comb' is the worst table we know for our index"
-    )
-
-
-def _measure_table(part: Part, table: Table, built: Built, scale: Scale, *, largest: bool = False) -> None:
-    """Check the answers, then measure look-ups: each version, hits and misses. Stops at wrong answers."""
+def _cases(part: Part, table: Table, built: Built, scale: Scale) -> list[Case]:
+    """Check the answers of each version, hits and misses, and return those to measure: where all were right."""
     slow = SlowTable(table)
+    cases = []
     for version in (4, 6):
         networks = len(table.of(version))
         if not networks:
@@ -91,26 +95,65 @@ def _measure_table(part: Part, table: Table, built: Built, scale: Scale, *, larg
             ("miss", misses(table, slow, version, scale.addresses)),
         ):
             what = f"{table.source} {networks:,} IPv{version}, {kind}"
-            check = _check(what, built, slow, version, values[:_MOST_CHECKED])
-            part.checks.append(check)
-            if check.differences:
-                continue
-            loops = _loops(built, version, values)
-            if largest and kind == "hit":
-                loops |= _maxminddb_loop(part, version, values)
-            results = _rounds(loops, len(values), scale.rounds)
-            labels = {"table": f"{table.source} {networks:,} IPv{version}", "address": kind}
-            part.add("look-up", "ns", results, **labels)
+            part.checks.append(_check(what, built, slow, version, values[:_MOST_CHECKED]))
+            if not part.checks[-1].differences:
+                texts = [address(version, value).text for value in values]
+                loops = _loops(built, version, values, texts)
+                cases.append(Case(table.source, networks, version, kind, texts, loops))
+    return cases
 
 
-def _rounds(loops: Loops, count: int, rounds: int) -> dict[str, list[float]]:
+def _measure(part: Part, cases: list[Case], rounds: int) -> None:
+    """Measure all cases in turn, so that tables compare as well as contenders do."""
+    works = {
+        (number, name): partial(cpu_ns, loop, len(case.texts))
+        for number, case in enumerate(cases)
+        for name, loop in case.loops.items()
+    }
     with without_gc():
-        return interleaved({name: partial(cpu_ns, loop, count) for name, loop in loops.items()}, rounds)
+        results = interleaved(works, rounds)
+    for number, case in enumerate(cases):
+        found = {name: results[number, name] for name in case.loops}
+        part.add(ONE, "ns", found, table=f"{case.table} {case.networks:,} IPv{case.version}", address=case.kind)
+    _compare_sizes(part, cases, results)
 
 
-def _loops(built: Built, version: int, values: list[int]) -> Loops:
+def _compare_sizes(part: Part, cases: list[Case], results: dict[tuple[int, str], list[float]]) -> None:
+    """Add how much longer a look-up takes in the largest table than in the smallest."""
+    groups: dict[tuple[str, int, str], list[int]] = {}
+    for number, case in enumerate(cases):
+        groups.setdefault((case.table, case.version, case.kind), []).append(number)
+    for (_, version, kind), numbers in groups.items():
+        small, large = numbers[0], numbers[-1]
+        if small == large:
+            continue
+        found = {
+            name: ratios(results[large, name], results[small, name])
+            for name in (OURS, TRIE)
+            if (large, name) in results
+        }
+        which = f"IPv{version}, {cases[large].networks:,} / {cases[small].networks:,}"
+        part.add("largest / smallest table", "x", found, networks=which, address=kind)
+
+
+def _compare(part: Part) -> None:
+    part.compare(ONE, TRIE, OURS)
+    part.compare(ONE, TRIE_TEXT, OURS_TEXT)
+    part.compare(BUILD, TRIE, OURS)
+
+
+def _say_what_is_measured(part: Part, scale: Scale) -> None:
+    if any(measure.labels.get("table", "").startswith("synthetic") for measure in part.measures):
+        part.notes.append("the BGP table is not beside the project: synthetic prefixes, lengths as in BGP, seeded")
+    part.notes.append(
+        f"CPU time of the thread for one look-up, the loop included, over {scale.addresses:,} addresses; a ratio above "
+        f"1 means that authz is faster; networks are spread over {OWNERS} entries at random; 'text' parses the address "
+        "first; 'listed' also lists the entries of the match set; 'comb' is the worst table we know for our index"
+    )
+
+
+def _loops(built: Built, version: int, values: list[int], texts: list[str]) -> Loops:
     """Return for each contender the loop over all addresses. A loop calls nothing but what is measured."""
-    texts = [address(version, value).text for value in values]
     loops = _our_loops(built.lookup, version, values, texts)
     if built.tries is not None:
         get = built.tries[version].get
@@ -155,7 +198,8 @@ def _loop(get: Callable[[Any], object], keys: list[Any]) -> Callable[[], None]:
     return loop
 
 
-def _maxminddb_loop(part: Part, version: int, values: list[int]) -> Loops:
+def _add_maxminddb(part: Part, cases: list[Case]) -> None:
+    """Let maxminddb look up the hits of the last table in its own, where package and database are there."""
     path = shared(_GEO)
     try:
         import maxminddb  # noqa: PLC0415  # optional
@@ -163,16 +207,14 @@ def _maxminddb_loop(part: Part, version: int, values: list[int]) -> Loops:
         path = None
     if path is None:
         part.notes.append("maxminddb: the package or the country database is not there, so no point of reference")
-        return {}
+        return
     reader = maxminddb.open_database(str(path))
-    texts = [address(version, value).text for value in values]
-    found = sum(reader.get(text) is not None for text in texts)
+    for case in [case for case in cases[-4:] if case.kind == "hit"]:
+        case.loops[MMDB] = _loop(reader.get, case.texts)
     part.notes.append(
-        f"maxminddb ({type(reader).__module__}) looks into its own table of {reader.metadata().node_count:,} nodes, "
-        f"found {found / len(texts):.0%} of the IPv{version} addresses, and returns a dictionary: a point of "
-        "reference, not a comparison"
+        f"maxminddb ({type(reader).__module__}) looks up the same addresses in a table of its own, countries in "
+        f"{reader.metadata().node_count:,} nodes, and returns a dictionary: a point of reference, not a comparison"
     )
-    return {MMDB: _loop(reader.get, texts)}
 
 
 def _check(what: str, built: Built, slow: SlowTable, version: int, values: list[int]) -> Check:
@@ -208,7 +250,7 @@ def _measure_builds(part: Part, table: Table, scale: Scale) -> Built:
         seconds = interleaved(works, scale.builds, warm_up=0)
     count = len(table.networks)
     labels = {"table": f"{table.source} {count:,}"}
-    part.add("build", "s", seconds, **labels)
+    part.add(BUILD, "s", seconds, **labels)
     built = _build(table)
     one = _size(build_index([_entry_networks(table.networks)]))
     sizes = {OURS: [built.size / count], "authz, all in one entry": [one / count]}

@@ -1,4 +1,4 @@
-"""Signed snapshots of the policies that the benchmarks decide by; made without YAML, for nothing of that is measured."""
+"""Signed snapshots of the policies that the benchmarks decide by; made without YAML, which is not measured here."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import gc
 import hashlib
 import json
 import logging
@@ -11,6 +12,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -515,3 +517,20 @@ def test_a_policy_that_grows_and_shrinks_is_published_again_and_again(publisher:
         publisher.publish(policy)
         assert loading.load() == "ok"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keys", "lists.snapshot", "policy.yaml", "state"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memfd_create is Linux's")
+def test_the_memory_of_replaced_and_refused_snapshots_is_given_back(good: Forge, running: Loading) -> None:
+    def copies() -> int:
+        return Path("/proc/self/maps").read_text().count("memfd:authz-snapshot")
+
+    gc.collect()  # what other tests left
+    before = copies()
+    for code, make in SHELF.values():
+        running.put(make(good))
+        assert running.load() == code
+    assert copies() <= before
+    for serial in range(SERIAL + 1, SERIAL + 11):
+        running.put(good.with_payload(payload_with(good, serial=serial)))
+        assert running.load() == "ok"
+    assert copies() <= before

@@ -88,7 +88,7 @@ def _nginx(config: Config) -> str:
         "where": _where(listen),
         "notes": _comment(_nginx_notes(config, listen)),
         "server": _nginx_quoted(f"unix:{listen.path}") if listen.path else str(listen),
-        "keepalive": f"{max(1, int(config.http.idle_timeout * 800))}ms",
+        "keepalive": _nginx_time(config.http.idle_timeout * 0.8),
         "by_header": config.application.http == "header",
         "application_header": config.application.header.title(),
         "by_chain": header == "x-forwarded-for",
@@ -194,6 +194,10 @@ def _comment(notes: Iterator[str]) -> str:
 def _yaml(text: str) -> str:
     """Return a double-quoted YAML scalar on one line."""
     return str(yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=False)).strip()
+
+
+def _nginx_time(seconds: float) -> str:
+    return f"{int(seconds)}s" if seconds >= 1 else f"{max(1, int(seconds * 1000))}ms"
 
 
 def _nginx_quoted(text: str) -> str:

@@ -1,73 +1,102 @@
-"""Plain feeds: one address, network or range a line; `#` and `;` start a comment."""
+"""Plain lists: an address, network or range a line; `#` and `;` start comments, columns may follow.
+
+    192.0.2.7
+    192.0.2.0/24 ; SBL123                  Spamhaus
+    192.0.2.7<TAB>10                       ipsum: the number of lists that have it, for `min_count`
+    192.0.2.1 - 192.0.2.9
+    2001:0db8:0000:0000:0000:0000:0000:0001
+
+A second address on a line is refused: it may be the end of a range, or another entry, and guessing wrong either blocks
+too many or too few. Start and end columns are for `authz.feeds.tables`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING
 
-from authz.addresses import parse_networks
-from authz.errors import AddressError, InputError
-from authz.index.prefixes import Prefixes
+from authz.addresses import try_parse_address
+from authz.errors import shorten
+from authz.feeds.bare import parse_bare_lines
+from authz.feeds.collect import Collector
+from authz.feeds.feed import Feed, FeedOptions, Skipped
+from authz.feeds.files import naming, read_content
+from authz.feeds.lines import MAX_LINE, decode, text_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-MAX_LINE = 4096  # characters; a longer line is no address, and is skipped unread
+__all__ = ["MAX_LINE", "Feed", "Skipped", "collect_plain", "parse_plain", "read_plain"]
 
-
-class Skipped(NamedTuple):
-    """A line that was not taken. line: from 1."""
-
-    line: int
-    why: str
-
-
-class Feed(NamedTuple):
-    """What a feed gave. networks: by version (4, 6); taken: lines with an address, network or range."""
-
-    networks: dict[int, Prefixes]
-    taken: int
-    skipped: tuple[Skipped, ...]
+CHUNK = 1 << 20  # bytes that are read at once; the arrays for them take some 30 times that
+_HYPHEN = re.compile(r"\s*-\s*")
+_MAX_COUNT_DIGITS = 9
 
 
 def read_plain(path: Path) -> Feed:
-    """Read a plain feed.
+    """Read a plain list as it is, bogons included; `authz.feeds.read.read_feed` is for all formats and options.
 
     Raises InputError where the file cannot be read, or has lines but no address in any of them: that is a broken
     download or another format, and must not be taken for an empty feed.
     """
-    try:
-        with path.open(encoding="utf-8", errors="backslashreplace") as lines:
-            feed = parse_plain(lines)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if feed.skipped and not feed.taken:
-        first = feed.skipped[0]
-        raise InputError(
-            f"{path}:{first.line}: {first.why}; no line of the file is an address, a network or a range",
-            hint="a plain feed has one of them a line, and # or ; before comments",
-        )
-    return feed
+    collector = Collector(FeedOptions(bogons="keep"))
+    content = read_content(path)
+    with naming(path):
+        collect_plain(content, collector)
+        return collector.feed("plain")
 
 
 def parse_plain(lines: Iterable[str]) -> Feed:
-    """Read a plain feed from its lines. See `read_plain`."""
-    values: dict[int, list[int]] = {4: [], 6: []}
-    lengths: dict[int, list[int]] = {4: [], 6: []}
-    skipped = []
-    taken = 0
+    """Read a plain list from its lines, bogons included, one by one."""
+    collector = Collector(FeedOptions(bogons="keep"))
     for number, line in enumerate(lines, start=1):
-        text = line[:MAX_LINE].partition("#")[0].partition(";")[0].strip()
-        if not text:
-            continue
-        try:
-            networks = parse_networks(text)
-        except AddressError as error:
-            skipped.append(Skipped(number, f"{error.message}{f' ({error.hint})' if error.hint else ''}"))
-            continue
-        taken += 1
-        for version, value, length in networks:
-            values[version].append(value)
-            lengths[version].append(length)
-    networks_by_version = {version: Prefixes.of(version, values[version], lengths[version]) for version in (4, 6)}
-    return Feed(networks_by_version, taken, tuple(skipped))
+        _take_line(collector, number, line[:MAX_LINE])
+    return collector.feed("plain")
+
+
+def collect_plain(content: bytes, collector: Collector) -> None:
+    """Read a plain list into `collector`."""
+    if collector.filters:
+        for number, line in text_lines(content):
+            _take_line(collector, number, line)
+        return
+    for first, chunk in _chunks(content):
+        bare = parse_bare_lines(chunk)
+        collector.take_bare(bare.values, bare.lengths, bare.lines + first)
+        for line, start, end in zip(*(c.tolist() for c in (bare.others, bare.starts, bare.ends)), strict=True):
+            _take_line(collector, first + line, decode(chunk[start:end]))
+
+
+def _chunks(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield whole lines, with a newline behind each, about `CHUNK` bytes together, and the number of the first."""
+    start, number = 0, 1
+    while start < len(content):
+        end = content.find(b"\n", start + CHUNK) + 1 or len(content)
+        chunk = content[start:end]
+        yield number, chunk if chunk.endswith(b"\n") else chunk + b"\n"
+        number += chunk.count(b"\n")
+        start = end
+
+
+def _take_line(collector: Collector, number: int, line: str) -> None:
+    text = line.partition("#")[0].partition(";")[0]
+    if "-" in text:
+        text = _HYPHEN.sub("-", text, count=1)
+    entry, *rest = text.split(None, 2)[:2] or ("",)
+    if not entry:
+        return
+    second = rest[0] if rest else ""
+    if _is_address(second):
+        why = f"found a second address '{shorten(second)}', expected one entry a line"
+        collector.skip(number, f"{why} (start and end columns are read from CSV)")
+    else:
+        collector.take(number, entry, count=_count(second))
+
+
+def _is_address(text: str) -> bool:
+    return ("." in text or ":" in text) and try_parse_address(text.partition("/")[0].partition("-")[0]) is not None
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_COUNT_DIGITS else None

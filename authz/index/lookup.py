@@ -85,6 +85,8 @@ class Index:
             yield f"members.length: found {max(self._lengths)}, expected at most 128"
         if list(self._offsets) != sorted(self._offsets):
             yield "sets.offset: not in order"
+        if self._offsets[0] or self._offsets[1]:
+            yield "sets.offset: set 0 is not empty"
 
     def _check_lengths(self) -> None:
         if not len(self._starts) == len(self._sets) > 0 == self._starts[0]:

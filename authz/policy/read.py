@@ -138,22 +138,24 @@ def _check_entry(
 ) -> None:
     for key, message, hint in _entry_problems(entry, written):
         _mistake(document, entry, key, message, hint)
-    if not lenient:
-        for name, networks in (("networks", entry.networks), ("except", entry.except_)):
-            for one in networks:
-                if one.problem:
-                    hint = f"{one.problem.hint} --lenient takes it"
-                    _mistake(document, entry, f"{name}[{networks.index(one)}]", one.problem.message, hint)
-    if not document.spoiled(entry) and not (entry.networks or entry.sources or any(getattr(entry, k) for k in _LATER)):
+    for one in (*entry.networks, *entry.except_):
+        if one.problem and not lenient:
+            document.mistake(document.key_of(one), one.problem.message, f"{one.problem.hint} --lenient takes it")
+    for one, message, hint in _wide_networks(entry, written):
+        document.mistake(document.key_of(one), message, hint)
+    if document.spoiled(entry):
+        return  # a list that looks empty may have had something wrong in it
+    if not (entry.networks or entry.sources or any(getattr(entry, key) for key in _LATER)):
         _mistake(document, entry, "", "names nobody", "expected one or more of networks, sources")
+    if entry.applications is not None and not entry.applications:
+        hint = "leave the key out for all applications"
+        _mistake(document, entry, "applications", "found an empty list, expected names", hint)
 
 
 def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
     for key in _LATER:
         if getattr(entry, key):
             yield key, f"this version of authz compiles no {key} yet, expected no such key", ""
-    if entry.applications is not None and not entry.applications:
-        yield "applications", "found an empty list, expected names", "leave the key out for all applications"
     for name in entry.applications or ():
         if name not in written.applications:
             known = ", ".join(n for n in written.applications if n != ANY_APPLICATION) or "none"
@@ -165,7 +167,6 @@ def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tu
     if entry.action == "warn" and entry.list != "deny":
         yield "action", f"found 'warn' on the {entry.list} list, expected it on the deny list only", ""
     yield from _window_problems(entry)
-    yield from _wide_networks(entry, written)
 
 
 def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
@@ -175,15 +176,13 @@ def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
             yield "expires", f"found a window of {window} seconds, expected at least {SHORTEST_WINDOW}", ""
 
 
-def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
+def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:
     widest = {4: written.limits.widest_ipv4, 6: written.limits.widest_ipv6}
-    for number, one in enumerate(entry.networks):
-        for network in one.networks:
-            if network.length < widest[network.version]:
-                limit = f"limits.widest_ipv{network.version}"
-                message = f"found {network}, expected a network of /{widest[network.version]} or longer"
-                yield f"networks[{number}]", message, f"{limit} says so"
-                break
+    for one in entry.networks:
+        wide = next((network for network in one.networks if network.length < widest[network.version]), None)
+        if wide:
+            message = f"found {wide}, expected a network of /{widest[wide.version]} or longer"
+            yield one, message, f"limits.widest_ipv{wide.version} says so"
 
 
 def _mistake(

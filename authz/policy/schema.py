@@ -82,7 +82,7 @@ def _country(text: str) -> str:
 
 
 def _status(text: str) -> int:
-    if not re.fullmatch(r"4\d\d", text):
+    if not re.fullmatch(r"4[0-9]{2}", text):
         raise ValueError
     return int(text)
 

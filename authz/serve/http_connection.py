@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
         self._grow(len(name) + len(value) + 4)
         lower = name.lower()
         if lower in self._wanted:
-            self._headers.setdefault(lower, []).append(value)
+            self._headers.setdefault(lower, []).append(value.rstrip(b" \t"))
         if lower in {b"content-length", b"transfer-encoding"} and value != b"0":
             self._has_body = True
 

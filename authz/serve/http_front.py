@@ -89,7 +89,11 @@ class HttpFront:
         root, slash, rest = path[1:].partition(b"/")
         if root == b"envoy" and slash:
             name, slash, _ = rest.partition(b"/")
-            return _Route(shown=True, application="" if self._by_header else name.decode("latin-1")) if slash else None
+            if self._by_header:
+                name = b""
+            elif not name:
+                return None
+            return _Route(shown=True, application=name.decode("latin-1")) if slash else None
         for base, shown, host in ((_AUTH, False, _HOST), (_FORWARD, True, _FORWARDED_HOST)):
             if path == base:
                 return _Route(shown, "", host)

@@ -115,7 +115,9 @@ class Loader:
             self._decider.load(loaded)
             gc.freeze()
         except SnapshotRefused as error:
-            return error
+            # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
+            # cycle until the next collection; after gc.freeze() for ever.
+            return SnapshotRefused(error.code, error.message, hint=error.hint)
         finally:
             gc.enable()
         return None

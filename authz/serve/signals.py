@@ -11,8 +11,11 @@ _NO_SIGNAL = frozenset({"", "0", "false"})
 
 
 def header_signals(value: str) -> bool:
-    """Return whether the value of the configured header is a signal: anything but empty, `0` and `false`."""
-    return value.strip(" \t").lower() not in _NO_SIGNAL
+    """Return whether the value of the configured header is a signal: anything but empty, `0` and `false`.
+
+    Envoy joins the lines of a header by commas, so between them it is as good as several values.
+    """
+    return any(part.strip(" \t").lower() not in _NO_SIGNAL for part in value.split(","))
 
 
 def metadata_signals(value: Value) -> bool:

@@ -97,7 +97,7 @@ def read_answer(data: bytes) -> EnvoyAnswer:
     return EnvoyAnswer(
         code=response.status.code,
         kind=filled[0],
-        status=refusal.status.code if refusal is not None and refusal.status is not None else None,
+        status=int(refusal.status.code) if refusal is not None and refusal.status is not None else None,
         body=refusal.body if refusal is not None else "",
         headers=dict(pairs),
         overwrites=all(option.append_action == OVERWRITE for option in part.headers),

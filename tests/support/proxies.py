@@ -14,11 +14,18 @@ import os
 import shutil
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
 from support.processes import PATIENCE, Process, free_port, wait_for
 
 if TYPE_CHECKING:
@@ -46,10 +53,14 @@ class Client:
 
     def __init__(self, port: int, *, address: str = LOOPBACK, peer: str | None = None) -> None:
         self._connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
+        self._peer = peer
+        self._connect()
+
+    def _connect(self) -> None:
         self._connection.connect()
-        if peer is not None:
-            family, to = ("TCP6", "2001:db8::1") if ":" in peer else ("TCP4", "192.0.2.1")
-            self._connection.sock.sendall(f"PROXY {family} {peer} {to} 4242 80\r\n".encode())
+        if self._peer is not None:
+            family, to = ("TCP6", "2001:db8::1") if ":" in self._peer else ("TCP4", "192.0.2.1")
+            self._connection.sock.sendall(f"PROXY {family} {self._peer} {to} 4242 80\r\n".encode())
 
     def ask(
         self,
@@ -72,7 +83,11 @@ class Client:
             self._connection.putheader("Content-Length", str(len(body)))
         self._connection.endheaders(body, encode_chunked=chunked)
         answer = self._connection.getresponse()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        reply = Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        if answer.will_close:  # nginx does so after a thousand requests
+            self._connection.close()
+            self._connect()
+        return reply
 
     def close(self) -> None:
         """End the connection."""
@@ -113,6 +128,7 @@ class Upstream:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # headers and body in one write: apart, they wait for each other's acknowledgement
 
             def handle_any(self) -> None:
                 headers: dict[str, str] = {}
@@ -223,7 +239,7 @@ class Traffic:
         self.replies: list[Reply] = []
         self.failures: list[str] = []
         self._over = threading.Event()
-        self._ask = lambda client: client.ask(path, headers)
+        self._path, self._headers = path, headers
         self._connect = connect
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(3)]
 
@@ -231,7 +247,7 @@ class Traffic:
         client = self._connect()
         try:
             while not self._over.is_set():
-                self.replies.append(self._ask(client))
+                self.replies.append(client.ask(self._path, self._headers))
         except (OSError, http.client.HTTPException) as error:
             self.failures.append(repr(error))
         finally:
@@ -256,6 +272,25 @@ class Traffic:
 
 
 # Envoy
+
+
+def make_certificate(folder: Path, name: str) -> None:
+    """Write NAME.pem and NAME.key: a certificate for 127.0.0.1, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(LOOPBACK))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
 
 
 def envoy_path() -> Path:

@@ -1,0 +1,95 @@
+"""Recognising the format of a feed by its content, never by its name.
+
+A JSON document is recognised by its keys. Of text, the first lines are read in every format that it could be: the one
+that takes most of them wins, with fewer lines skipped if two take the same. It must take half of them, so that neither
+an error page nor a stray address passes for a feed; a prose header and footer may.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.errors import InputError, shorten
+from authz.feeds.collect import Collector
+from authz.feeds.lines import decode
+from authz.feeds.plain import collect_plain
+from authz.feeds.proxies import collect_proxies
+from authz.feeds.records import collect_json_lines
+from authz.feeds.tables import collect_csv, collect_geofeed
+from authz.feeds.vendor_json import SHAPES, collect_document, describe, load_document, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Collect = Callable[[bytes, Collector], None]
+
+SAMPLE = 200  # lines with content
+
+# In the order of preference: a list of addresses is plain, though it could be a table with one column.
+TEXT_FORMATS: dict[str, Collect] = {
+    "plain": collect_plain,
+    "proxies": collect_proxies,
+    "geofeed": collect_geofeed,
+    "csv": collect_csv,
+    "json-lines": collect_json_lines,
+}
+
+
+class Recognised(NamedTuple):
+    """A format, and what reads this content in it."""
+
+    format: str
+    collect: Callable[[Collector], None]
+
+
+def recognise(content: bytes) -> Recognised:
+    """Return the format of a content. Raises InputError: no format fits."""
+    start = content.lstrip()[:1]
+    if start in (b"{", b"["):
+        try:
+            document = load_document(content)
+        except InputError as error:
+            # Several documents may still be JSON lines, and [2001:db8::1]:80 a proxy; nothing else begins so. Of JSON
+            # that is cut short, any line with an address would fit some other format.
+            return _text(content, ("json-lines",) if start == b"{" else ("proxies",), error.message)
+        shape = shape_of(document)
+        if shape is not None:
+            return Recognised(shape, partial(collect_document, document, content, shape))
+        return _text(content, ("json-lines",), f"found {describe(document)}")
+    return _text(content, tuple(TEXT_FORMATS), "")
+
+
+def _text(content: bytes, formats: tuple[str, ...], seen: str) -> Recognised:
+    """Return the best of some text formats. seen: what the content looks like, if that has been found out."""
+    sample = list(itertools.islice(_content_lines(content), SAMPLE))
+    text = b"\n".join(sample)
+    tried = [(*_try(text, TEXT_FORMATS[name], len(sample)), -place, name) for place, name in enumerate(formats)]
+    taken, unskipped, _, name = max(tried)
+    if taken < -unskipped:
+        seen = seen or f"the first line is '{shorten(decode(sample[0]))}'"
+        raise InputError(
+            f"not recognised: {seen}; the format {name} fits best, and takes {taken} of the first {len(sample)} lines",
+            hint=f"known formats: {', '.join((*TEXT_FORMATS, *SHAPES))}",
+        )
+    return Recognised(name, partial(TEXT_FORMATS[name], content))
+
+
+def _content_lines(content: bytes) -> Iterator[bytes]:
+    """Yield the lines that say something, whole: a cut one would be no JSON."""
+    for line in map(bytes.strip, io.BytesIO(content)):
+        if line and not line.startswith((b"#", b";")):
+            yield line
+
+
+def _try(text: bytes, collect: Collect, lines: int) -> tuple[int, int]:
+    """Return how many entries a format takes, and minus how many lines it skips."""
+    collector = Collector()
+    try:
+        collect(text, collector)
+        taken, skipped = collector.so_far()
+    except InputError:
+        return 0, -lines
+    return taken, -skipped

@@ -1,0 +1,29 @@
+"""The guard against broken downloads: a feed that is suddenly much shorter must not unblock everybody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_SHRINK = 0.5
+
+
+def check_shrink(path: Path | str, now: int, before: int | None, max_shrink: float = MAX_SHRINK) -> None:
+    """Raise InputError where a feed has lost more than `max_shrink` (0 to 1) of its entries, or all of them.
+
+    now, before: `Feed.taken` of this build and of the last one; None: there was none. With max_shrink 1 everything
+    passes, an empty feed too.
+    """
+    if not before or max_shrink >= 1:
+        return
+    if now == 0 or now < before * (1 - max_shrink):
+        lost = 100 * (before - now) / before
+        raise InputError(
+            f"{path}: found {now:,} entries, and {before:,} in the last build: {lost:.0f} % fewer, expected at most "
+            f"{100 * max_shrink:.0f} %",
+            hint="a broken download? if the feed is really that short, set max_shrink: 1 on it for one build",
+        )
