@@ -75,7 +75,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         for name, captured in _captured(scale.clients):
             _measure(part, scale, name, check, captured)
         note("new match sets")
-        _measure_new(part, scale, publisher, SIZES[USUAL])
+        _measure_new(part, scale, f"{USUAL}, IPv4, new", publisher, SIZES[USUAL])
     part.compare(ONE, OURS, DECODING)
     part.notes.append(
         f"a policy of {len(table.networks):,} networks ({table.source}); half of the clients are denied; CPU time of "
@@ -143,13 +143,12 @@ def _measure(part: Part, scale: Scale, name: str, check: GrpcCheck, messages: Me
     part.add(ONE, "ns", results, request=name)
 
 
-def _measure_new(part: Part, scale: Scale, publisher: Publisher, size: int) -> None:
+def _measure_new(part: Part, scale: Scale, name: str, publisher: Publisher, size: int) -> None:
     """Measure clients that all meet an entry of their own for the first time."""
     count = scale.clients
     check, forget = _grpc_check(publisher, separate_entries(count))
     clients = [address(4, separate_address(number)) for number in range(count)]
     messages = _requests(clients, [True] * count, size)
-    name = "582 B, IPv4, new"
     part.checks.append(_right(name, check, messages))
     if part.checks[-1].differences:
         return

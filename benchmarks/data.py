@@ -166,9 +166,11 @@ def _beside(networks: Sequence[Network], rng: random.Random, tries: int) -> Iter
 
 
 def _anywhere(version: int, rng: random.Random) -> Iterator[int]:
-    """Yield random addresses; of IPv6 only global unicast ones (2000::/3), for nobody asks for others."""
+    """Yield random addresses that a client could have: global unicast, which loopback (a trusted proxy here) is not."""
     while True:
-        yield rng.getrandbits(32) if version == 4 else 1 << 125 | rng.getrandbits(125)
+        value = rng.randrange(1 << 24, 224 << 24) if version == 4 else 1 << 125 | rng.getrandbits(125)
+        if version == 6 or value >> 24 != 127:
+            yield value
 
 
 def address(version: int, value: int) -> Address:

@@ -39,6 +39,8 @@ _PACKAGES: Final = (
     "pytricia",
     "uvloop",
 )
+_BEGIN: Final = "<!-- the last run: written by --readme -->\n"
+_END: Final = "<!-- end of the last run -->\n"
 _PROJECT: Final = Path(__file__).parents[1]
 
 
@@ -225,3 +227,12 @@ def markdown(document: dict[str, Any]) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def write_readme(path: Path, document: dict[str, Any]) -> None:
+    """Replace the tables between the two marks in the README at `path`. Raises ValueError where they are not there."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"{path}: expected the lines '{_BEGIN.strip()}' and '{_END.strip()}'")
+    path.write_text(before + begin + markdown(document).rstrip("\n") + "\n" + end + after, encoding="utf-8")

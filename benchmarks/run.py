@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/run.py`
 from rich.console import Console
 
 from benchmarks import check, grpc_front, http_front, lookup, memory
-from benchmarks.report import FORMAT, grids, machine, markdown, terminal_table, write_json
+from benchmarks.report import FORMAT, grids, machine, terminal_table, write_json, write_readme
 from benchmarks.scale import QUICK, USUAL
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ PARTS: dict[str, Callable[[Scale, Callable[[str], None]], Part]] = {
     "memory": memory.run,
 }
 _FOLDER = Path(__file__).parent
-_BEGIN, _END = "<!-- the last run: written by --readme -->\n", "<!-- end of the last run -->\n"
 _MOST_SHOWN = 10  # wrong answers
 _OUT, _ERR = Console(), Console(stderr=True)
 
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_json(options.output, document)  # after each part: what was measured is kept, whatever comes
     _OUT.print(f"all figures: {options.output}")
     if options.readme and not wrong:
-        _write_readme(document)
+        write_readme(_FOLDER / "README.md", document)
     for line in wrong[:_MOST_SHOWN]:
         _ERR.print(f"wrong answer: {line}", style="red", highlight=False, soft_wrap=True)
     if len(wrong) > _MOST_SHOWN:
@@ -102,14 +101,6 @@ def _print(part: dict[str, Any]) -> None:
     for note in part["notes"]:
         _OUT.print(f"- {note}", highlight=False)
     _OUT.print()
-
-
-def _write_readme(document: dict[str, Any]) -> None:
-    """Replace the tables of the last run in the README."""
-    path = _FOLDER / "README.md"
-    before, _, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    path.write_text(before + _BEGIN + markdown(document).rstrip("\n") + "\n" + _END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -444,7 +444,9 @@ def test_a_mistake_in_the_settings_of_an_application_is_told(wrong: Wrong, setti
     assert wrong(application(settings)) == [f"3: applications.shop.{expected}"]
 
 
-@pytest.mark.parametrize("name", ["-shop", "shop one", "shop/one", "sh*p", "''", "b\u00fccher", "a" * 65, "'<<'", "'**'"])
+@pytest.mark.parametrize(
+    "name", ["-shop", "shop one", "shop/one", "sh*p", "''", "b\u00fccher", "a" * 65, "'<<'", "'**'"]
+)
 def test_the_name_of_an_application_is_a_token(wrong: Wrong, name: str) -> None:
     (line,) = wrong(f"version: 1\napplications: {{{name!s}: {{}}}}")
     plain = name.strip("'")
@@ -723,6 +725,14 @@ def test_a_network_may_be_as_wide_as_the_limits_say(
         assert line.startswith(f"3: entries[0].networks[0]: found {text}, expected a network of /")
 
 
+def test_a_limit_that_is_wrong_is_told_once_and_not_at_every_network(wrong: Wrong) -> None:
+    text = entry("networks: [192.0.2.1, '2001:db8::1']") + "limits: {widest_ipv4: 33, widest_ipv6: 200}"
+    assert wrong(text) == [
+        "4: limits.widest_ipv4: found 33, expected 0 to 32",
+        "4: limits.widest_ipv6: found 200, expected 0 to 128",
+    ]
+
+
 def test_exceptions_may_be_as_wide_as_they_are(read: Read) -> None:
     assert excepted(read(entry("networks: [10.0.0.0/12], except: [10.0.0.0/8]"))) == ["10.0.0.0/8"]
 
@@ -749,7 +759,7 @@ feeds:
 - {source: tor, path: html.txt, fromat: plain}
 - {source: tor, path: a.json, format: json-aws}
 geo: {country: x.mmdb}
-limits: {widest_ipv4: 64}
+limits: {widest_ipv6: 129}
 """
     starts = [
         "3: applications.*.hosts: found hosts for '*'",
@@ -772,7 +782,7 @@ limits: {widest_ipv4: 64}
         "14: feeds[1].path: html.txt:",
         "15: feeds[2].format: found 'json-aws'",
         "16: geo.country: this version",
-        "17: limits.widest_ipv4: found 64",
+        "17: limits.widest_ipv6: found 129",
     ]
     lines = wrong(text)
     assert [int(line.partition(":")[0]) for line in lines] == [int(start.partition(":")[0]) for start in starts]

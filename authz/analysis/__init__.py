@@ -1,1 +1,1 @@
-"""Looking at whole snapshots: the decision of every address, differences, pictures, mistakes (publisher only; numpy)."""
+"""Looking at whole snapshots: decisions of every address, differences, pictures, mistakes (publisher only; numpy)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +30,14 @@ class Tally(NamedTuple):
         by_version = {one.version: one for one in ranges}
         four, six = by_version.get(4), by_version.get(6)
         return cls(four.addresses() if four else 0, six.addresses() if six else 0, six.networks64() if six else 0)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.ipv4:
+            parts.append(f"{self.ipv4:,} IPv4 address{'' if self.ipv4 == 1 else 'es'}")
+        if self.ipv6:
+            parts.append(f"{self.ipv6_64s:,} /64 of IPv6")
+        return " and ".join(parts) or "no address"
 
 
 class Overlay(NamedTuple):
@@ -75,11 +84,14 @@ def _covering(loaded: Loaded, numbers: dict[str, int]) -> list[frozenset[int]]:
     sets, entries, _ = members_of(loaded.index)
     bounds = np.searchsorted(sets, np.arange(loaded.index.set_count + 1)).tolist()
     members = common[entries].tolist() if len(entries) else []
-    return [frozenset(members[first:end]) for first, end in zip(bounds, bounds[1:], strict=False)]
+    return [frozenset(members[first:end]) for first, end in itertools.pairwise(bounds)]
 
 
 def _pieces_by_entry(pair_of: Array, entries_of: list[frozenset[int]]) -> Iterator[tuple[int, Array]]:
-    """Yield each entry with its pieces, rising. pair_of: the pair of each piece; entries_of: the entries of each pair."""
+    """Yield each entry with its pieces, rising.
+
+    pair_of: the number of the pair of each piece. entries_of: the entries of each pair.
+    """
     counts = np.array([len(entries) for entries in entries_of], np.int64)
     flat = np.fromiter((entry for entries in entries_of for entry in entries), np.int64)
     pieces = np.flatnonzero(counts[pair_of])
@@ -91,5 +103,4 @@ def _pieces_by_entry(pair_of: Array, entries_of: list[frozenset[int]]) -> Iterat
     rows = np.repeat(pieces, times)
     order = np.argsort(entries, kind="stable")
     values, firsts = np.unique(entries[order], return_index=True)
-    for entry, part in zip(values.tolist(), np.split(rows[order], firsts[1:]), strict=True):
-        yield entry, part
+    yield from zip(values.tolist(), np.split(rows[order], firsts[1:]), strict=True)

@@ -66,19 +66,21 @@ class Decided(NamedTuple):
 
 
 class Deciding:
-    """Decides for all applications of a snapshot, at one time (seconds since 1970), with or without an attack signal."""
+    """Decides for all applications of a snapshot.
+
+    now: seconds since 1970. attack: whether the requests carry an attack signal.
+    """
 
     def __init__(self, loaded: Loaded, *, now: float, attack: bool = False) -> None:
         self.loaded = loaded
         self.now = now
         self.attack = attack
-        self._named = {entry.applications for entry in loaded.entries if entry.applications}
+        self._named = named_applications(loaded)
         self._known: dict[Hashable, SetDecisions] = {}
 
     def of(self, application: Application) -> SetDecisions:
         """Return what each match set decides; applications with equal settings and entries share the work."""
-        concerning = frozenset(names for names in self._named if application.name in names)
-        key = (*application._replace(name="", hosts=(), match="client", deny=type(application.deny)()), concerning)
+        key = alike(application, self._named)
         if key not in self._known:
             self._known[key] = self._decide(application)
         return self._known[key]
@@ -102,3 +104,15 @@ class Deciding:
             if verdict.entry is not None:
                 entries[number] = numbers[verdict.entry.id]
         return SetDecisions(reasons, entries, not application.dry_run)
+
+
+def named_applications(loaded: Loaded) -> set[frozenset[str]]:
+    """Return each set of names that an entry gives as its applications."""
+    return {entry.applications for entry in loaded.entries if entry.applications}
+
+
+def alike(application: Application, named: set[frozenset[str]]) -> Hashable:
+    """Return a key that is equal for applications for which everything is decided alike. named: as above."""
+    a = application
+    settings = a.mode, a.default, a.precedence, a.denylist_in_monitoring, a.dry_run
+    return settings, frozenset(names for names in named if a.name in names)

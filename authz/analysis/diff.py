@@ -7,8 +7,8 @@ decide is compared application by application:
               203.0.113.0/24 -> {}                         203.0.113.0/25 -> {bad}    203.0.113.128/25 -> {}
     shop      203.0.113.0/25 newly denied, 128 addresses: denylisted by bad, was default_allow
 
-An application that only one of the two names is compared with `*` of the other, which decided or will decide for it (unless
-the sidecar says `unknown: deny`). Under dry_run every answer is allow; what it would deny is a changed reason.
+An application that only one of the two names is compared with `*` of the other, which decided or will decide for it
+(unless the sidecar says `unknown: deny`). Under dry_run every answer is allow; what it would deny is a changed reason.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Change(NamedTuple):
 
 
 class ApplicationDiff(NamedTuple):
-    """What changes for one application. before, after: the names of what is compared, `*` where it was or will be unknown."""
+    """What changes for one application. before, after: its name, or `*` where a snapshot does not have it."""
 
     name: str
     before: str
@@ -67,8 +67,8 @@ class ApplicationDiff(NamedTuple):
 class Difference(NamedTuple):
     """An application or entry that was added, removed or changed.
 
-    fields: what was and what is, by field, where it is in both. gained, lost: the addresses that an entry covers now and
-    did not, and the other way round.
+    fields: what was and what is, by field, where it is in both. gained, lost: the addresses that an entry covers now
+    and did not, and the other way round.
     """
 
     name: str
@@ -123,8 +123,8 @@ def compare(
 ) -> SnapshotDiff:
     """Compare two snapshots at one time (seconds since 1970), with or without an attack signal.
 
-    application: only this one's decisions. top: how many of the largest networks are kept, for each application, kind of
-    change and version. Raises InputError where neither snapshot has the application.
+    application: only this one's decisions. top: how many of the largest networks are kept, for each application, kind
+    of change and version. Raises InputError where neither snapshot has the application.
     """
     laid = [Overlay.of(before, after, version) for version in (4, 6)]
     was, now_is = Deciding(before, now=now, attack=attack), Deciding(after, now=now, attack=attack)

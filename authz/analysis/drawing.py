@@ -1,8 +1,8 @@
 """A map as a PNG: title, squares of a /8 with their numbers, legend.
 
 The squares stand apart by a thin line, so that no pixel of the map is hidden; a number is drawn into its square in dark
-and light shades of the colours below it. All lengths are in units of a 1024th of the map's side, so the picture looks the
-same at each order.
+and light shades of the colours below it. All lengths are in units of a 1024th of the map's side, so the picture looks
+the same at each order.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from authz.policy import decide as d
 if TYPE_CHECKING:
     from authz.analysis.decisions import Deciding
     from authz.analysis.png import Colour
-    from authz.index.prefixes import Array
     from authz.analysis.space import Cut
+    from authz.index.prefixes import Array
     from authz.policy.model import Application
 
 ORDERS: Final = range(4, 13)  # 4: a pixel is a /8, 12: a /24

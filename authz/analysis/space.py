@@ -1,7 +1,7 @@
 """The whole address space of one version as arrays: its pieces, ranges of them, their addresses and networks.
 
-Addresses are left-aligned in 128 bits, as two arrays of 64 (see authz.index.prefixes). A range has its last address, not
-the one behind it, so no number passes 2^128. 10.0.0.0-10.0.0.255 is
+Addresses are left-aligned in 128 bits, as two arrays of 64 (see authz.index.prefixes). A range has its last address,
+not the one behind it, so no number passes 2^128. 10.0.0.0-10.0.0.255 is
 
     first   high 0x0A000000_00000000   low 0
     last    high 0x0A0000FF_FFFFFFFF   low 0xFFFFFFFF_FFFFFFFF
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.serve.loaded import Loaded
 
 MOST_RANGES = 20_000  # of the widest ranges in which the largest networks are looked for
-_ALL = 0xFFFFFFFFFFFFFFFF
+ALL_ONES = 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,17 @@ class Cut:
 
     def __len__(self) -> int:
         return len(self.high)
+
+    def within(self, network: Network) -> tuple[int, int]:
+        """Return the first piece that has an address of the network, and the one behind the last that does."""
+        spare = 128 - BITS[self.version]
+        return self._below(network.value << spare) - 1, self._below(((network.last + 1) << spare) - 1)
+
+    def _below(self, address: int) -> int:
+        """Return how many pieces begin at this left-aligned address or below it."""
+        high, low = np.uint64(address >> 64), np.uint64(address & ALL_ONES)
+        first, end = np.searchsorted(self.high, high), np.searchsorted(self.high, high, side="right")
+        return int(first + np.searchsorted(self.low[first:end], low, side="right"))
 
     def ranges(self, pieces: Array, keys: Array | None = None) -> Ranges:
         """Return these pieces (their numbers, rising) as few ranges: neighbours are one, where their keys are equal."""
@@ -90,15 +101,13 @@ class Ranges:
     def largest(self, count: int) -> list[tuple[Network, int]]:
         """Return the `count` largest of the fewest networks that cover the ranges, each with the place of its range.
 
-        Equal ones by address. Looks into the `MOST_RANGES` widest ranges only: where there are more than those, and all are
-        badly aligned, a network that is left out may be larger than one that is not, though never by more than four times.
+        Equal ones by address. Only the `MOST_RANGES` widest ranges are looked into: where there are more, and all are
+        badly aligned, a network that is left out may have twice the addresses of one that is not.
         """
         found: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address
         for place in self._widest_first(MOST_RANGES):
             first, last = self.bounds(place)
-            fits = (
-                last - first + 1
-            ).bit_length() - 1  # no network of this range has more host bits, nor of the later ones
+            fits = (last - first + 1).bit_length() - 1  # no network from here on has more host bits
             if len(found) >= count and found[0][0] > fits:
                 break
             for network in range_to_networks(self.version, first, last):
@@ -116,7 +125,7 @@ class Ranges:
 
 
 def cut_of(index: Index, version: int) -> tuple[Cut, Array]:
-    """Return the pieces of an index, and the number of the match set of each (u32). Nothing is copied but IPv4 starts."""
+    """Return the pieces of an index, and the number of the match set of each (u32)."""
     # The arrays are the index's own: this is the one place outside it that reads them.
     if version == 4:
         starts = np.asarray(index._starts).astype(np.uint64)  # noqa: SLF001
@@ -125,10 +134,10 @@ def cut_of(index: Index, version: int) -> tuple[Cut, Array]:
 
 
 def members_of(index: Index) -> tuple[Array, Array, Array]:
-    """Return of every member of every match set: the number of the set (i64), of the entry (u32), the prefix bits (u8)."""
-    offsets = np.asarray(index._offsets).astype(np.int64)  # noqa: SLF001 (as above)
+    """Return for each member of each match set the numbers of set (i64) and entry (u32), and the prefix bits (u8)."""
+    offsets = np.asarray(index._offsets).astype(np.int64)  # noqa: SLF001
     numbers = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return numbers, np.asarray(index._entries), np.asarray(index._lengths)  # noqa: SLF001 (as above)
+    return numbers, np.asarray(index._entries), np.asarray(index._lengths)  # noqa: SLF001
 
 
 def check_whole(loaded: Loaded) -> None:
@@ -142,7 +151,7 @@ def check_whole(loaded: Loaded) -> None:
         if not rising.all():
             raise SnapshotRefused("bad_section", f"v{version}.starts: found starts out of order, expected them to rise")
         _below(f"v{version}.sets", sets, loaded.index.set_count)
-    offsets = np.asarray(loaded.index._offsets)  # noqa: SLF001 (as above)
+    offsets = np.asarray(loaded.index._offsets)  # noqa: SLF001
     if (offsets[1:] < offsets[:-1]).any():
         raise SnapshotRefused("bad_section", "sets.offset: found offsets out of order, expected them to rise")
     _below("members.entry", members_of(loaded.index)[1], len(loaded.entries))
@@ -154,7 +163,7 @@ def _below(name: str, numbers: Array, limit: int) -> None:
 
 
 def overlay(one: Cut, other: Cut) -> tuple[Cut, Array, Array]:
-    """Return the space cut where either is cut, and for each piece the number of the piece of `one` and `other` it is in."""
+    """Return the space cut where either is cut, and for each piece those of `one` and of `other` that it is in."""
     high, low = np.concatenate([one.high, other.high]), np.concatenate([one.low, other.low])
     # A stable sort of two sorted runs is a merge; IPv4 needs no second key.
     order = np.argsort(high, kind="stable") if one.version == 4 else np.lexsort([low, high])

@@ -12,6 +12,8 @@ import itertools
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
+
 from authz.errors import InputError, shorten
 from authz.feeds.collect import Collector
 from authz.feeds.lines import decode
@@ -54,7 +56,8 @@ def recognise(content: bytes) -> Recognised:
         except InputError as error:
             # Several documents may still be JSON lines, and [2001:db8::1]:80 a proxy; nothing else begins so. Of JSON
             # that is cut short, any line with an address would fit some other format.
-            return _text(content, ("json-lines",) if start == b"{" else ("proxies",), error.message)
+            seen = _seen_line(content) or error.message
+            return _text(content, ("json-lines",) if start == b"{" else ("proxies",), seen)
         shape = shape_of(document)
         if shape is not None:
             return Recognised(shape, partial(collect_document, document, content, shape))
@@ -70,11 +73,20 @@ def _text(content: bytes, formats: tuple[str, ...], seen: str) -> Recognised:
     taken, unskipped, _, name = max(tried)
     if taken < -unskipped:
         seen = seen or f"the first line is '{shorten(decode(sample[0]))}'"
+        best = f"the best, {name}, takes {taken}" if taken else "none of them is an entry in any format"
         raise InputError(
-            f"not recognised: {seen}; the format {name} fits best, and takes {taken} of the first {len(sample)} lines",
+            f"not recognised: {seen}; of the first {len(sample)} lines, {best}",
             hint=f"known formats: {', '.join((*TEXT_FORMATS, *SHAPES))}",
         )
     return Recognised(name, partial(TEXT_FORMATS[name], content))
+
+
+def _seen_line(content: bytes) -> str:
+    """Return what the first of what may be JSON lines is; "" where it is no JSON."""
+    try:
+        return f"found a line with {describe(orjson.loads(next(_content_lines(content))))}"
+    except orjson.JSONDecodeError:
+        return ""
 
 
 def _content_lines(content: bytes) -> Iterator[bytes]:

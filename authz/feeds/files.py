@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_CONTENT = 256 << 20  # bytes, packed or not; 1 M lines of a BGP table are 18 MB
+MAX_LINES = 10_000_000  # two lines for each network that a feed may have
 MAX_XZ_MEMORY = 128 << 20  # bytes; an xz header may ask for 4 GiB, `xz -9` asks for 65 MiB
 MAX_XZ_STREAMS = 100  # of one file; each costs a copy of what follows it
 
@@ -43,7 +44,8 @@ def naming(path: Path) -> Iterator[None]:
 def read_content(path: Path) -> bytes:
     r"""Return what the file says: unpacked, without a byte-order mark, with \n behind every line.
 
-    Raises InputError: cannot be read, damaged or truncated, more than `MAX_CONTENT` bytes, or packed in another way.
+    Raises InputError: cannot be read, damaged, cut short, packed in another way, or longer than `MAX_CONTENT` or
+    `MAX_LINES`.
     """
     try:
         with path.open("rb") as file:
@@ -59,8 +61,14 @@ def read_content(path: Path) -> bytes:
     for magic, what in _REFUSED.items():
         if content.startswith(magic):
             raise InputError(f"{path}: found {what}, expected UTF-8 text, or such text packed with gzip or xz")
+    if b"\0" in content:  # a tar of lists would else be read, without the first line of each
+        raise InputError(f"{path}: found a NUL byte, expected text", hint="a database or an archive is no feed")
     content = content.removeprefix(_UTF8_MARK)
-    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in content else content
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if content.count(b"\n") > MAX_LINES:
+        raise InputError(f"{path}: found more than {MAX_LINES:,} lines, expected at most that many")
+    return content
 
 
 def _unpack(path: Path, content: bytes) -> bytes:

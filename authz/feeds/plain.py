@@ -12,7 +12,6 @@ too many or too few. Start and end columns are for `authz.feeds.tables`.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from authz.addresses import try_parse_address
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LINE", "Feed", "Skipped", "collect_plain", "parse_plain", "read_plain"]
 
 CHUNK = 1 << 20  # bytes that are read at once; the arrays for them take some 30 times that
-_HYPHEN = re.compile(r"\s*-\s*")
 _MAX_COUNT_DIGITS = 9
 
 
@@ -80,18 +78,25 @@ def _chunks(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _take_line(collector: Collector, number: int, line: str) -> None:
-    text = line.partition("#")[0].partition(";")[0]
-    if "-" in text:
-        text = _HYPHEN.sub("-", text, count=1)
-    entry, *rest = text.split(None, 2)[:2] or ("",)
-    if not entry:
+    words = line.partition("#")[0].partition(";")[0].split(None, 4)
+    if not words:
         return
-    second = rest[0] if rest else ""
+    entry, *columns = _close_up(words) if "-" in line else words
+    second = columns[0] if columns else ""
     if _is_address(second):
         why = f"found a second address '{shorten(second)}', expected one entry a line"
         collector.skip(number, f"{why} (start and end columns are read from CSV)")
     else:
         collector.take(number, entry, count=_count(second))
+
+
+def _close_up(words: list[str]) -> list[str]:
+    """Make one word of a range with spaces: "a - b", "a -b" or "a- b"."""
+    if words[1:2] == ["-"]:
+        return ["".join(words[:3]), *words[3:]]
+    if words[0].endswith("-") or (len(words) > 1 and words[1].startswith("-")):
+        return ["".join(words[:2]), *words[2:]]
+    return words
 
 
 def _is_address(text: str) -> bool:

@@ -4,7 +4,7 @@
     socks5://192.0.2.7:1080
     [2001:db8::1]:3128
     192.0.2.7:80 CO-N-S! +                 clarketm
-    192.0.2.7                              the port may be absent
+    192.0.2.7                              an address alone
 
 The port is checked, then dropped: who runs a proxy on one port is blocked on all. Columns for `where`: scheme, port.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PROXY = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?"
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+))"
-    r"(?::(?P<port>[0-9]{1,5}))?/?",
+    r":(?P<port>[0-9]{1,5})/?",
     re.ASCII,
 )
 _MAX_PORT = 65535
@@ -35,18 +35,17 @@ def collect_proxies(content: bytes, collector: Collector) -> None:
     for number, line in content_lines(content):
         text = line.split(None, 1)[0]
         proxy = _PROXY.fullmatch(text)
-        if proxy:
+        if try_parse_address(line):
+            collector.take(number, line)
+        elif proxy:
             _take(collector, number, text, proxy)
-        elif try_parse_address(text):  # IPv6 without brackets, so without a port
-            collector.take(number, text)
         else:
             collector.skip(number, f"found '{shorten(line)}', expected ip:port or scheme://ip:port")
 
 
 def _take(collector: Collector, number: int, text: str, proxy: re.Match[str]) -> None:
-    port = proxy["port"]
-    if port is not None and not 1 <= int(port) <= _MAX_PORT:
-        collector.skip(number, f"found the port {port} in '{shorten(text)}', expected 1 to {_MAX_PORT}")
+    if not 1 <= int(proxy["port"]) <= _MAX_PORT:
+        collector.skip(number, f"found the port {proxy['port']} in '{shorten(text)}', expected 1 to {_MAX_PORT}")
         return
-    columns = {name: value for name in ("scheme", "port") if (value := proxy[name]) is not None}
+    columns = {name: proxy[name] for name in ("scheme", "port") if proxy[name]}
     collector.take(number, proxy["v6"] or proxy["v4"], columns)

@@ -101,7 +101,8 @@ def _trailing_zeros(high: Array, low: Array) -> Array:
 
 
 def _trailing_zeros_of(numbers: Array) -> Array:
-    return np.bitwise_count(~numbers & (numbers - _ONE)).astype(np.int64)
+    below: Array = ~numbers & (numbers - _ONE)  # ones where the trailing zeros are
+    return np.bitwise_count(below).astype(np.int64)
 
 
 def _advance(high: Array, low: Array, host: Array) -> tuple[Array, Array]:

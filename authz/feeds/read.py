@@ -15,6 +15,8 @@ from authz.feeds.vendor_json import SHAPES, collect_document, load_document
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = ["FORMATS", "Feed", "FeedOptions", "read_feed"]
+
 FORMATS = ("auto", *TEXT_FORMATS, *SHAPES)
 AUTO = FeedOptions()
 

@@ -36,7 +36,7 @@ def collect_json_lines(content: bytes, collector: Collector) -> None:
 def take_record(collector: Collector, line: int, record: object) -> None:
     """Take the entry of one JSON object into `collector`."""
     if not isinstance(record, dict):
-        collector.skip(line, f"found '{shorten(record)}', expected an object")
+        collector.skip(line, f"found {show(record)}, expected an object")
         return
     names = list(record)
     places = address_columns([name if record[name] else "" for name in names])
@@ -44,9 +44,16 @@ def take_record(collector: Collector, line: int, record: object) -> None:
     if not addresses:
         collector.skip(line, f"found an object with the keys {shorten(', '.join(names))}, none of them of an address")
     elif not all(isinstance(address, str) for address in addresses):
-        collector.skip(line, f"found '{shorten(addresses)}', expected an address as text")
+        collector.skip(line, f"found {' and '.join(map(show, addresses))}, expected an address as text")
     else:
         collector.take(line, "-".join(addresses), columns_of(record) if collector.filters else {})
+
+
+def show(value: object) -> str:
+    """Return a JSON value for an error. What is in objects and arrays is not: it may be nested too deep for `repr`."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "an array"
+    return f"'{shorten(value)}'"
 
 
 def columns_of(record: Mapping[str, Any]) -> dict[str, Value]:

@@ -13,7 +13,7 @@ import orjson
 
 from authz.errors import InputError, shorten
 from authz.feeds.feed import NOTHING
-from authz.feeds.records import columns_of, take_record
+from authz.feeds.records import columns_of, show, take_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,9 @@ def describe(document: object) -> str:
     """Return what a document is, for an error."""
     if isinstance(document, dict):
         return f"a JSON object with the keys {shorten(', '.join(document)) or '(none)'}"
-    return f"a JSON {'array' if isinstance(document, list) else 'value'}: {shorten(document)}"
+    if isinstance(document, list):
+        return f"a JSON array that begins with {show(document[0])}"  # an empty one is a json-list
+    return f"the JSON value {show(document)}"
 
 
 def collect_document(document: Any, content: bytes, shape: str, collector: Collector) -> None:
@@ -105,7 +107,7 @@ class _Walk:
         return {}
 
     def skip(self, value: object, expected: str) -> None:
-        self._collector.skip(self._line, f"found '{shorten(value)}', expected {expected}")
+        self._collector.skip(self._line, f"found {show(value)}, expected {expected}")
 
     def _line_of(self, text: str) -> int:
         """Return the line of the next `text`, or, where it is written in another way, of the last one found."""

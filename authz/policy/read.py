@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from authz.addresses import BITS
 from authz.documents import Document, read_file
 from authz.errors import InputError, shorten
 from authz.feeds.plain import Feed, read_plain
@@ -111,9 +112,10 @@ def _check_geo(document: Document[PolicyDocument], written: PolicyDocument) -> N
     for key in ("country", "asn"):
         if getattr(written.geo, key) is not None:
             document.mistake(f"geo.{key}", "this version of authz reads no geo databases yet, expected no such key")
-    for key, widest in (("widest_ipv4", 32), ("widest_ipv6", 128)):
-        if not 0 <= getattr(written.limits, key) <= widest:
-            document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {widest}")
+    for version, bits in BITS.items():
+        key = f"widest_ipv{version}"
+        if not 0 <= getattr(written.limits, key) <= bits:
+            document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {bits}")
 
 
 def _feeds(
@@ -179,7 +181,8 @@ def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
 def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:
     widest = {4: written.limits.widest_ipv4, 6: written.limits.widest_ipv6}
     for one in entry.networks:
-        wide = next((network for network in one.networks if network.length < widest[network.version]), None)
+        # A limit that is wrong itself is told where it stands, not at every network.
+        wide = next((n for n in one.networks if n.length < widest[n.version] <= BITS[n.version]), None)
         if wide:
             message = f"found {wide}, expected a network of /{widest[wide.version]} or longer"
             yield one, message, f"limits.widest_ipv{wide.version} says so"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,4 +92,18 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         client_ca = Path(tls.client_ca).read_bytes() if tls.client_ca else None
     except OSError as error:
         raise StartError(f"grpc.tls: {error.filename}: {error.strerror}") from error
+    _try(tls)
     return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
+
+
+def _try(tls: Tls) -> None:
+    """Load the files as another library does: grpcio says of a wrong one only that it could not bind."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    wrong = f"{tls.certificate} and {tls.key}: expected a certificate and its key, as PEM, the key without a password"
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+        if tls.client_ca is not None:
+            wrong = f"{tls.client_ca}: expected certificates, as PEM"
+            context.load_verify_locations(tls.client_ca)
+    except (OSError, ValueError) as error:
+        raise StartError(f"grpc.tls: {wrong}") from error
