@@ -47,6 +47,10 @@ class Scalar(NamedTuple):
     expected: str
 
 
+class OneOrMany:
+    """Marks a tuple of which one value may be written without brackets: `Annotated[tuple[T, ...], OneOrMany]`."""
+
+
 class Document(Generic[T]):
     """What was read, and what is wrong with it."""
 
@@ -196,6 +200,12 @@ class _Reader:
             return self.value(next(a for a in arguments if a is not type(None)), node, key)
         if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
             return self.struct(wanted, node, key)
+        if origin is Annotated and arguments[1] is OneOrMany:
+            wanted = get_args(arguments[0])[0]
+            if isinstance(node, yaml.ScalarNode):
+                value = self._scalar(wanted, node, key)
+                return value if value is _FAILED else (value,)
+            return self._sequence(wanted, node, key)
         if origin is tuple:
             return self._sequence(arguments[0], node, key)
         if origin is dict:

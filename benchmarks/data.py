@@ -7,6 +7,7 @@ neighbours of different owners cannot be merged.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import random
@@ -136,7 +137,7 @@ def hits(table: Table, version: int, count: int) -> list[int]:
     """Return random addresses, each inside a random network."""
     rng = random.Random(count)
     chosen = rng.choices(table.of(version), k=count)
-    return [network.value | rng.getrandbits(BITS[version] - network.length) for network in chosen]
+    return _side_by_side([network.value | rng.getrandbits(BITS[version] - network.length) for network in chosen])
 
 
 def misses(table: Table, slow: SlowTable, version: int, count: int) -> list[int]:
@@ -146,8 +147,14 @@ def misses(table: Table, slow: SlowTable, version: int, count: int) -> list[int]
     far = _outside(slow, version, _anywhere(version, rng), count - len(near))
     found = near + far
     rng.shuffle(found)
-    # New numbers, one after the other in memory as those of `hits` are: else the loop itself would miss the caches.
-    return [int.from_bytes(value.to_bytes(16, "big"), "big") for value in found]
+    return _side_by_side(found)
+
+
+def _side_by_side(values: Sequence[int]) -> list[int]:
+    """Return new numbers, as close together in memory as can be: else the loop over them would miss the caches."""
+    data = [value.to_bytes(16, "big") for value in values]
+    gc.collect()
+    return [int.from_bytes(one, "big") for one in data]
 
 
 def _outside(slow: SlowTable, version: int, values: Iterator[int], count: int) -> list[int]:

@@ -249,7 +249,8 @@ def test_a_single_valued_header_may_name_a_trusted_address() -> None:
 @pytest.mark.parametrize(
     "lines",
     [["203.0.113.7, 203.0.113.7"], ["203.0.113.7", "203.0.113.7"], ["203.0.113.7", ""], ["203.0.113.7,"], [""], [" "],
-     ["203.0.113.7:80"], ["[2001:db8::1]"], ["[2001:db8::1]:80"], ["fe80::1%eth0"], ["unknown"], ["203.0.113.0/24"]],
+     ["203.0.113.7:80"], ["[2001:db8::1]"], ["[2001:db8::1]:80"], ["fe80::1%eth0"], ["unknown"], ["203.0.113.0/24"],
+     ["203.0.113.7\u00a0"], ["\x0b203.0.113.7"]],
 )  # fmt: skip
 @pytest.mark.parametrize("missing", ["deny", "peer"])
 def test_a_single_valued_header_that_is_not_one_strict_address_leaves_the_client_unresolved(
@@ -296,7 +297,8 @@ def test_an_element_of_forwarded_names_its_client_among_other_parameters(element
      'for="_hidden:80"', "for=203.0.113.7;for=203.0.113.7", "for=203.0.113.7;FOR=10.0.0.1", "for =203.0.113.7",
      "for= 203.0.113.7", 'for="203.0.113.7', 'for=203.0.113.7"', 'for="203.0.113.7";host="', "for='203.0.113.7'",
      'for=""203.0.113.7""', 'for="203.0.113.7"x', 'for=x"203.0.113.7"', 'for="203.0.113\\.7"',
-     'for=203.0.113.7;host="a\\"b"', 'for=" 203.0.113.7"', 'for="fe80::1%eth0"', 'for="[fe80::1%25eth0]"',
+     'for=203.0.113.7;host="a\\"b"', 'host="\\";for=203.0.113.7;x="\\"', 'for=" 203.0.113.7"',
+     'for="fe80::1%eth0"', 'for="[fe80::1%25eth0]"',
      "forx=203.0.113.7", "xfor=203.0.113.7", "for=203.0.113.7 for=10.0.0.1", 'host="a;for=203.0.113.7;b"',
      "for=203.0.113.7;host=" + "x" * MAX_ELEMENT_LENGTH, " " * MAX_ELEMENT_LENGTH + "x for=203.0.113.7",
      "x" + " " * MAX_ELEMENT_LENGTH + "for=203.0.113.7", '"' * 2 * MAX_ELEMENT_LENGTH + ";for=203.0.113.7"],
@@ -621,6 +623,11 @@ def test_the_chain_of_a_single_valued_header_is_the_peer_and_its_address() -> No
 def test_the_chain_of_forwarded_is_its_for_parameters() -> None:
     line = 'for="[2001:db8::1]:80", proto=http, for=unknown, for=203.0.113.7;by=198.51.100.1'
     assert addresses(FORWARDED, PEER, line) == [PEER, "203.0.113.7", "2001:db8::1"]
+
+
+def test_an_element_that_is_too_long_ends_its_line_of_the_chain_and_no_other() -> None:
+    lines = ["for=198.51.100.9", f"for=198.51.100.1, {'x' * 300}, for=10.0.0.2"]
+    assert addresses(FORWARDED, PEER, *lines) == [PEER, "10.0.0.2", "198.51.100.9"]
 
 
 @settings(deadline=None)

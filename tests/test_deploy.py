@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -104,8 +105,8 @@ class Moved:
         return text
 
     def serve(self) -> Process:
-        command = [sys.executable, "-m", "authz", "serve", "--config", self.root / "etc/authz/authz.yaml"]
-        return Process(command, cwd=self.root)
+        command = [sys.executable, "-m", "authz", "serve", "--config", "etc/authz/authz.yaml"]
+        return Process(command, cwd=self.root, env={**os.environ, "AUTHZ_DRAIN": "0s"})
 
     def publish_beside(self) -> None:
         """Put a snapshot there as the kubelet does: a link to a link that is swapped."""
@@ -193,10 +194,8 @@ def test_everything_that_pip_installs_for_the_image_is_pinned_by_hash() -> None:
         text = (DEPLOY / file).read_text()
         requirements = re.findall(r"^[a-z].*(?:\n    .*)*", text, re.MULTILINE)
         assert all(re.match(r"[a-z0-9-]+==\S+ ", one) and "--hash=sha256:" in one for one in requirements), file
-    assert (
-        "".join(text for text in (DEPLOY / "build-requirements.txt").read_text())
-        in (ROOT / "constraints.txt").read_text()
-    ), "copy the lines of setuptools from constraints.txt"
+    ours = (DEPLOY / "build-requirements.txt").read_text()
+    assert ours in (ROOT / "constraints.txt").read_text(), "copy the lines of setuptools from constraints.txt"
 
 
 def test_the_image_runs_without_a_shell_and_without_rights() -> None:
@@ -262,7 +261,7 @@ def test_kustomize_builds_the_base(tmp_path: Path) -> None:
         pytest.skip("needs kubectl")
     # Away from the repository, so that nothing outside deploy/ can be meant.
     shutil.copytree(DEPLOY, tmp_path / "deploy")
-    command = [kubectl, "kustomize", tmp_path / "deploy"]
+    command = [kubectl, "kustomize", str(tmp_path / "deploy")]
     built = list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     for document in built:
         validate(document, VERSIONS[-1], strict=True)

@@ -29,7 +29,7 @@ from authz.cli.proxy_config import render
 from authz.serve.config import load_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 POLICY = """\
@@ -52,7 +52,7 @@ http: {{listen: "off"}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "2001:db8:10::/48"]}}
 decision_log: {{path: "off"}}
-drain: {drain}
+drain: 0s
 """
 TLS = "tls: {certificate: grpc.pem, key: grpc.key, client_ca: envoy.pem}"  # both sides show a certificate
 
@@ -66,16 +66,22 @@ BALANCER = "10.0.0.1"  # a trusted proxy
 
 
 class Stack:
-    """An application, an Envoy before it, and a publisher and a sidecar beside it, in one folder."""
+    """An application, an Envoy before it, and a publisher and a sidecar beside it, in one folder.
 
-    def __init__(self, folder: Path, over: str, *, drain: str = "0s") -> None:
+    changed: parts of the sidecar's configuration, and what stands there instead.
+    """
+
+    def __init__(self, folder: Path, over: str, changed: Sequence[tuple[str, str]] = ()) -> None:
         self.folder = folder
         self.publisher = Publisher(folder)
         listen = f"unix:{SOCKET}" if over == "unix" else f"127.0.0.1:{free_port()}"
         grpc = f'{{listen: "{listen}"{", " + TLS if over == "tls" else ""}}}'
         for name in ("grpc", "envoy") if over == "tls" else ():
             make_certificate(folder, name)
-        self.sidecar_config = CONFIG.format(grpc=grpc, drain=drain)
+        self.sidecar_config = CONFIG.format(grpc=grpc)
+        for old, new in changed:
+            assert old in self.sidecar_config
+            self.sidecar_config = self.sidecar_config.replace(old, new)
         (folder / "authz.yaml").write_text(self.sidecar_config)
         self.upstream = Upstream()
         self.printed = render("envoy", load_config(folder / "authz.yaml", {}))
@@ -168,14 +174,16 @@ def test_an_application_is_named_by_the_route(stack: Stack) -> None:
     assert stack.upstream.last().headers["x-authz-application"] == "api"
 
 
-@pytest.mark.parametrize("host", ["admin.example.com", "admin.example.com:8080", "ADMIN.example.com"])
+@pytest.mark.parametrize(
+    "host", ["admin.example.com", "admin.example.com:8080", "ADMIN.example.com", "admin.example.com."]
+)
 def test_an_application_is_named_by_the_virtual_host_however_the_host_is_written(stack: Stack, host: str) -> None:
     assert stack.ask("/shop", UNKNOWN, host=host).status == 404
     assert stack.ask("/shop", OFFICE, host=host).status == 200
     assert stack.upstream.last().headers["x-authz-application"] == "admin"
 
 
-@pytest.mark.parametrize("host", ["shop.example.com", "shop.example.com:1", "SHOP.example.com"])
+@pytest.mark.parametrize("host", ["shop.example.com", "shop.example.com:1", "SHOP.example.com", "shop.example.com."])
 def test_a_request_whose_route_names_none_is_of_the_application_that_has_its_host(stack: Stack, host: str) -> None:
     assert stack.ask("/elsewhere", SCRAPER, host=host).status == 403
     assert stack.ask("/elsewhere", SCRAPER, host="other.example.com").status == 200
@@ -396,7 +404,7 @@ def test_no_request_fails_while_one_of_two_sidecars_drains_and_ends(tmp_path: Pa
     first, second = tmp_path / "1", tmp_path / "2"
     first.mkdir()
     second.mkdir()
-    stack, other = Stack(first, "unix", drain="2s"), Stack(second, "unix")
+    stack, other = Stack(first, "unix", [("drain: 0s", "drain: 2s")]), Stack(second, "unix")
     authz = stack.envoy_config["static_resources"]["clusters"][0]
     authz["load_assignment"]["endpoints"][0]["lb_endpoints"].append(
         {"endpoint": {"address": endpoint_of(other.envoy_config["static_resources"]["clusters"][0])}}
@@ -413,3 +421,32 @@ def test_no_request_fails_while_one_of_two_sidecars_drains_and_ends(tmp_path: Pa
         assert traffic.failures == []
         assert {reply.status for reply in traffic.replies} == {200}
         assert stack.envoy.stat("cluster.authz.membership_healthy") == 1
+
+
+# Other configurations of the sidecar
+
+
+def test_envoy_s_own_idea_of_the_client_is_believed_and_a_client_s_is_not(tmp_path: Path) -> None:
+    header = "x-envoy-external-address"
+    stack = Stack(tmp_path, "unix", [("client_address: {", f"client_address: {{header: {header}, ")])
+    for listener in stack.envoy_config["static_resources"]["listeners"]:
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        assert manager["xff_num_trusted_hops"] == 0
+        manager["xff_num_trusted_hops"] = 1  # as the printed note says: BALANCER is before it
+    stack.publisher.publish(POLICY)
+    with stack.start_sidecar(), stack:
+        wait_for(lambda: stack.ask("/shop", BALANCER, OFFICE).status == 200, "the first answer")
+        assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
+        forged = [("X-Forwarded-For", BAD), (header, OFFICE)]
+        assert ask(stack.envoy.ports["proxied"], "/shop", forged, peer=BALANCER).status == 403
+        assert ask(stack.envoy.ports["proxied"], "/shop", [(header, OFFICE)], peer=BAD).status == 403
+
+
+def test_the_signal_of_a_waf_reaches_the_sidecar(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, "unix", [("drain:", "attack_signal: {header: x-waf-attack}\ndrain:")])
+    stack.publisher.publish(POLICY)
+    with stack.start_sidecar(), stack:
+        wait_for(lambda: stack.ask("/shop").status == 200, "the first answer")
+        for signal_, expected in (("1", (403, "attack")), ("0", (200, None))):
+            reply = ask(stack.envoy.ports["proxied"], "/shop", [("X-WAF-Attack", signal_)], peer=UNKNOWN)
+            assert (reply.status, reply.headers.get("x-authz-reason")) == expected

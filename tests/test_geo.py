@@ -6,6 +6,7 @@ import functools
 import gzip
 import io
 import ipaddress
+import itertools
 import json
 import lzma
 import random
@@ -59,8 +60,8 @@ COUNTRY_TESTS: Final = {
     "maxmind-test/GeoIP2-Country-Test.mmdb": ("mmdb GeoIP2-Country", 18, 326, 46),
     "maxmind-test/GeoLite2-Country-Test.mmdb": ("mmdb GeoLite2-Country", 14, 230, 46),
 }
-# Sound databases of something else: networks with a record, of IPv4 and of IPv6. maxminddb's iteration raises ValueError
-# on some of them, since it takes ::/64, a network that IPv4 is in, for one of IPv4.
+# Sound databases of something else: networks with a record, of IPv4 and of IPv6. On some of them maxminddb's iteration
+# raises ValueError: it takes ::/64, or what of ::1:0:0 is IPv6, for networks of IPv4.
 NOT_GEO: Final = {
     "maxmind-test/GeoIP2-Anonymous-IP-Test.mmdb": (247, 352),
     "maxmind-test/GeoLite2-ASN-Test.mmdb": (182, 230),
@@ -110,7 +111,7 @@ def texts(prefixes: Prefixes, version: int) -> set[str]:
     return {
         str(network)
         for first, last in ranges_of(version, prefixes)
-        for network in ipaddress.summarize_address_range(address(first), address(last))  # type: ignore[type-var]
+        for network in ipaddress.summarize_address_range(address(first), address(last))
     }
 
 
@@ -176,20 +177,16 @@ def test_odd_codes_of_real_databases_are_there() -> None:
 
 
 def test_an_address_may_be_in_two_countries_of_the_archive() -> None:
+    # README.md counts 12 and 8 blocks that overlap another country's: those whose neighbour in order overlaps them. A
+    # wide block with several others in it has one neighbour; 22 and 8 lie inside a block of another country.
     result = everything("herrbischoff-country-ip-blocks.tar.xz")
-    overlapping = {}
+    neighbours, inside = {}, {}
     for version in (4, 6):
-        rows = sorted(
-            (first, -last, code)
-            for code, networks in result.countries.items()
-            for first, last in ranges_of(version, networks[version])
-        )
-        overlapping[version] = 0
-        reached = -1
-        for first, negative_last, _ in rows:
-            overlapping[version] += first <= reached
-            reached = max(reached, -negative_last)
-    assert overlapping == {4: 12, 6: 8}
+        rows = sorted(row for networks in result.countries.values() for row in ranges_of(version, networks[version]))
+        neighbours[version] = sum(one[1] >= other[0] for one, other in itertools.pairwise(rows))
+        reached = list(itertools.accumulate((last for _, last in rows), max))
+        inside[version] = sum(end >= row[0] for end, row in zip(reached, rows[1:], strict=False))
+    assert (neighbours, inside) == ({4: 12, 6: 8}, {4: 22, 6: 8})
 
 
 @pytest.mark.parametrize("name", NOT_GEO)
@@ -215,7 +212,7 @@ def test_damaged_databases_of_the_data_are_refused(name: str) -> None:
 
 def opened(path: Path) -> maxminddb.Reader:
     if path.suffix == ".xz":
-        return maxminddb.open_database(io.BytesIO(lzma.open(path).read()), maxminddb.MODE_FD)
+        return maxminddb.open_database(io.BytesIO(lzma.decompress(path.read_bytes())), maxminddb.MODE_FD)
     return maxminddb.open_database(path)
 
 
@@ -231,7 +228,7 @@ def is_alias(version: int, value: int) -> bool:
 
 def questions(version: int, covering: Covering, count: int) -> list[int]:
     """Random addresses, and the edges of networks with the addresses beside them."""
-    source = random.Random(f"{version} {count}")  # noqa: S311 - repeatable
+    source = random.Random(f"{version} {count}")
     bits = BITS[version]
     edges = covering.edges
     asked = [source.getrandbits(bits) for _ in range(count)]
@@ -259,15 +256,15 @@ def test_thousands_of_addresses_have_the_country_that_maxminddb_finds(name: str,
 
 def test_ranges_and_their_networks_cover_the_same_addresses() -> None:
     result = everything("asn-country-ipv4.csv.xz")
-    written = lzma.open(shared("data/geo/asn-country-ipv4.csv.xz"), "rt").read().split()
+    written = lzma.decompress(shared("data/geo/asn-country-ipv4.csv.xz").read_bytes()).decode().split()
     expected: dict[str, int] = {}
     for line in written:
         first, last, code = line.split(",")
         size = int(ipaddress.IPv4Address(last)) - int(ipaddress.IPv4Address(first)) + 1
         expected[code] = expected.get(code, 0) + size
-    assert {code: int(sum(2 ** (32 - networks[4].length.astype(int)))) for code, networks in result.countries.items()} == (
-        expected
-    )
+    assert {
+        code: int(sum(2 ** (32 - networks[4].length.astype(int)))) for code, networks in result.countries.items()
+    } == (expected)
 
 
 def test_ipv4_and_ipv6_may_come_in_two_files() -> None:
@@ -298,7 +295,8 @@ def test_countries_regions_and_continents_are_found_by_their_codes(
     assert both(result.countries["AF"]) == {"192.0.2.128/25"} | ({"2001:db8::1/128"} if ip_version == 6 else set())
     (database,) = result.databases
     assert (database.path, database.format) == (path, "mmdb Test-Country")
-    assert (database.countries, database.continents) == ({"GB", "AF"}, {"EU", "AS"})
+    assert database.countries == {"GB", "AF"}
+    assert database.continents == {"EU", "AS"}
     assert database.regions == {"GB-ENG", "GB-OXF"}
 
 
@@ -351,7 +349,8 @@ def test_records_that_are_no_maps_or_know_no_country_have_none(written: Callable
         "192.0.2.7/32": {"location": True, "continent": {"code": "Europe"}, "number": 7, "long": "x" * 300},
     }
     (database,) = countries(written(write_mmdb(records))).databases
-    assert (database.countries, database.regions, database.continents) == ({"GB"}, frozenset(), frozenset())
+    assert database.countries == {"GB"}
+    assert not database.regions | database.continents
     assert database.entries == {4: 2, 6: 0}
 
 
@@ -394,7 +393,9 @@ def test_codes_that_are_none_are_refused_before_anything_is_read() -> None:
 
 
 def test_without_a_database_nothing_is_found() -> None:
-    assert refusal([], GeoWanted(frozenset({"KP"}))).message == "no geo database: found no countries at all, expected KP"
+    assert (
+        refusal([], GeoWanted(frozenset({"KP"}))).message == "no geo database: found no countries at all, expected KP"
+    )
 
 
 # Files: packed, damaged, of another kind.
@@ -405,16 +406,18 @@ def test_gzip_and_xz_are_known_by_content_and_checked(written: Callable[..., Pat
     for packed in (content, gzip.compress(content), lzma.compress(content), lzma.compress(content) + bytes(8)):
         assert both(countries(written(packed, "x.bin"), "GB").countries["GB"]) == {"192.0.2.0/24"}
     for packed in (gzip.compress(content), lzma.compress(content)):
-        for cut in (5, 20, len(packed) // 2, len(packed) - 1):
-            assert refusal(written(packed[:cut]))
+        for cut in (12, 20, len(packed) // 2, len(packed) - 1):
+            assert "damaged or cut short" in refusal(written(packed[:cut])).message
         broken = bytearray(packed)
         broken[len(packed) // 2] ^= 0xFF
-        assert refusal(written(bytes(broken)))
+        assert "damaged or cut short" in refusal(written(bytes(broken))).message
     assert "damaged" in refusal(written(lzma.compress(content) + b"more")).message
     assert "damaged" in refusal(written(lzma.compress(b"1") * 101)).message
 
 
-def test_a_file_that_unpacks_to_too_much_is_refused(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_unpacks_to_too_much_is_refused(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unpacked.read_unpacked, "__defaults__", (1000,))
     for packed in (bytes(1001), gzip.compress(bytes(100_000)), lzma.compress(bytes(100_000))):
         assert "expected at most that" in refusal(written(packed)).message
@@ -513,14 +516,12 @@ def test_arrays_of_pointers_to_arrays_do_not_multiply(written: Callable[..., Pat
 
 
 def test_records_that_lie_over_one_another_end_in_an_error(written: Callable[..., Path]) -> None:
-    # Each of 255 records is all that stands behind it: 255 x 60,000 steps, were there no budget.
-    depth = 8
-    nodes = [(2 * number + 1, 2 * number + 2) for number in range(2**depth - 1)]
-    count = len(nodes)
-    nodes = [tuple(link if link < count else link - count + count + 16 for link in pair) for pair in nodes]  # type: ignore[misc]
-    item = encode("x")
-    data = b"\xfd\xff" * 300 + item * 120_000
-    assert "the data is damaged" in damage(written, raw_mmdb(nodes, data, ip_version=4))
+    # Each of 256 records has all the later ones in it: 5 million steps, were there no budget.
+    depth = 20_000
+    inner = [(2 * number + 1, 2 * number + 2) for number in range(127)]
+    leaves = [(255 + 16 + 6 * number, 255 + 16 + 6 * number + 3) for number in range(128)]
+    data = b"\xe1\x41x" * depth + encode("end")
+    assert "records lie over one another" in damage(written, raw_mmdb(inner + leaves, data, ip_version=4))
 
 
 @pytest.mark.parametrize("record", [b"\xe1", b"\xe1\x42x", b"\xe1\x41x\xff\xff\xff\xff", b"\xff\xff\xff\xff", b"\x00"])
@@ -553,12 +554,14 @@ def small_database() -> bytes:
 
 def test_a_database_cut_short_anywhere_is_refused(written: Callable[..., Path]) -> None:
     content = small_database()
-    for length in range(len(content) - 20):  # the last field is the size of a node: 14 bytes with its name, 4 before it
+    for length in range(len(content)):
         assert damage(written, content[:length])
 
 
 @given(st.integers(0, len(small_database()) - 1), st.integers(1, 255))
-def test_a_changed_byte_is_refused_or_changes_what_it_says(tmp_path_factory: pytest.TempPathFactory, at: int, by: int) -> None:
+def test_a_changed_byte_is_refused_or_changes_what_it_says(
+    tmp_path_factory: pytest.TempPathFactory, at: int, by: int
+) -> None:
     content = bytearray(small_database())
     content[at] ^= by
     path = tmp_path_factory.getbasetemp() / "changed.mmdb"
@@ -574,13 +577,15 @@ def test_a_changed_byte_is_refused_or_changes_what_it_says(tmp_path_factory: pyt
 def test_bytes_of_no_meaning_are_refused(tmp_path_factory: pytest.TempPathFactory, start: bytes, marker: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.bin"
     path.write_bytes(start + marker + start)
-    assert refusal(path)
+    assert str(path) in refusal(path).message
 
 
 # Ranges.
 
 IPV4: Final = st.integers(0, 2**32 - 1)
-IPV6: Final = st.one_of(st.integers(0, 2**128 - 1), st.integers(2**64 - 99, 2**64 + 99), st.integers(2**128 - 99, 2**128 - 1))
+IPV6: Final = st.one_of(
+    st.integers(0, 2**128 - 1), st.integers(2**64 - 99, 2**64 + 99), st.integers(2**128 - 99, 2**128 - 1)
+)
 
 
 @given(st.sampled_from([4, 6]), st.data())
@@ -712,14 +717,18 @@ def test_archives_are_read_by_the_names_of_their_files(written: Callable[..., Pa
 def test_archives_that_are_damaged_or_of_something_else_are_refused(written: Callable[..., Path]) -> None:
     good = archive({"ipv4/gb.cidr": "192.0.2.0/24\n" * 100})
     assert "damaged archive" in refusal(written(good[:700], "x.tar")).message
-    assert "expected a plain one" in refusal(
-        written(archive({"gb.cidr": ""}, type=tarfile.GNUTYPE_SPARSE), "x.tar")
-    ).message
+    assert (
+        "expected a plain one"
+        in refusal(written(archive({"gb.cidr": ""}, type=tarfile.GNUTYPE_SPARSE), "x.tar")).message
+    )
     error = refusal(written(archive({"GeoLite2-Country.mmdb": "x"}), "x.tar"))
     assert "found no file such as" in error.message
     assert "unpacked" in error.hint
     path = written(archive({"ipv4/gb.cidr": "192.0.2.0/24\n192.0.2.1/24\n"}), "x.tar")
     assert refusal(path).message.startswith(f"{path}: ipv4/gb.cidr:2: found '192.0.2.1/24'")
-    assert "networks of GB" in refusal(
-        written(archive({"gb.cidr": "\n", "de.cidr": "::/1"}), "x.tar"), GeoWanted(frozenset({"GB"}))
-    ).message
+    assert (
+        "networks of GB"
+        in refusal(
+            written(archive({"gb.cidr": "\n", "de.cidr": "::/1"}), "x.tar"), GeoWanted(frozenset({"GB"}))
+        ).message
+    )

@@ -254,11 +254,11 @@ def test_progress_is_told_up_to_the_end_for_both_versions() -> None:
 
 
 def test_entries_that_overlap_beyond_measure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "MOST_MEMBERS", 5)
+    monkeypatch.setattr(build, "MOST_MEMBERS", 3)  # {a} and {a, b}
     assert at(compare([subject("10.0.0.0/8"), subject("10.0.0.0/8")]), "10.0.0.0") == [(0, 8), (1, 8)]
     with pytest.raises(InputError) as caught:
         arrays_of([subject("10.0.0.0/8")] * 3)
-    assert caught.value.message == ("found more than 5 members of match sets, expected fewer: too many entries overlap")
+    assert caught.value.message == ("found more than 3 members of match sets, expected fewer: too many entries overlap")
     assert caught.value.hint == "give networks that share reason and window to one entry"
 
 

@@ -18,7 +18,7 @@ from authz.cli.proxy_config import render
 from authz.serve.config import load_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 POLICY = """\
@@ -57,10 +57,11 @@ BALANCER = "10.0.0.1"  # a trusted proxy
 class Stack:
     """An application, an nginx before it, and a publisher and a sidecar beside it, in one folder.
 
-    over: `tcp`, `unix`, or `header` for an application that is named by a header.
+    over: `tcp`, `unix`, or `header` for an application that is named by a header. changed: parts of the sidecar's
+    configuration, and what stands there instead.
     """
 
-    def __init__(self, folder: Path, over: str) -> None:
+    def __init__(self, folder: Path, over: str, changed: Sequence[tuple[str, str]] = ()) -> None:
         self.folder = folder
         self.publisher = Publisher(folder)
         self.sidecar_port = free_port()
@@ -69,6 +70,9 @@ class Stack:
             unix=str(over == "unix").lower(),
             named_by="header" if over == "header" else "path",
         )
+        for old, new in changed:
+            assert old in self.sidecar_config
+            self.sidecar_config = self.sidecar_config.replace(old, new)
         (folder / "authz.yaml").write_text(self.sidecar_config)
         self.printed = render("nginx", load_config(folder / "authz.yaml", {}))
         self.upstream = Upstream()
@@ -165,7 +169,7 @@ def test_two_applications_are_told_apart_by_their_location(stack: Stack) -> None
 
 def test_a_location_that_names_none_is_of_the_application_that_has_its_host(stack: Stack) -> None:
     assert stack.ask("/elsewhere", SCRAPER, host="shop.example.com").status == 403
-    assert stack.ask("/elsewhere", SCRAPER, host="SHOP.example.com:8080").status == 403
+    assert stack.ask("/elsewhere", SCRAPER, host="SHOP.example.com.:8080").status == 403
     assert stack.ask("/elsewhere", SCRAPER).status == 200
 
 
@@ -344,13 +348,46 @@ def test_without_a_snapshot_it_cannot_decide_and_says_so_until_one_comes(alone: 
         assert ask(sidecar.ports["admin"], "/readyz").status == 200
 
 
+# Other configurations of the sidecar
+
+
 def test_a_socket_that_is_not_trusted_denies_everybody_as_the_printed_warning_says(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, "unix")
-    stack.sidecar_config = stack.sidecar_config.replace("trust_unix: true", "trust_unix: false")
-    (tmp_path / "authz.yaml").write_text(stack.sidecar_config)
-    stack.printed = render("nginx", load_config(tmp_path / "authz.yaml", {}))
+    stack = Stack(tmp_path, "unix", [("trust_unix: true", "trust_unix: false")])
     assert "WARNING: client_address.trust_unix is off" in stack.printed
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), stack:
         reply = stack.ask("/shop/", OFFICE)
         assert (reply.status, json.loads(reply.body)["reason"]) == (403, "peer_untrusted_transport")
+
+
+@pytest.mark.parametrize(
+    ("header", "forged"), [("x-real-ip", OFFICE), ("forwarded", f"for={OFFICE}"), ("cf-connecting-ip", OFFICE)]
+)
+def test_nginx_names_the_client_in_another_header_and_a_client_s_own_is_not_believed(
+    tmp_path: Path, header: str, forged: str
+) -> None:
+    stack = Stack(tmp_path, "tcp", [("client_address: {", f"client_address: {{header: {header}, ")])
+    stack.publisher.publish(POLICY)
+    with stack.start_sidecar(), stack:
+        for peer in (BAD, "2001:db8:bad::7"):
+            assert ask(stack.nginx.ports.proxied, "/shop/", [(header, forged)], peer=peer).status == 403
+        for peer in (OFFICE, "2001:db8:1::7"):
+            assert stack.ask("/shop/", peer).status == 200
+            assert stack.upstream.last().headers["x-authz-client-address"] == peer
+
+
+def test_the_signal_of_a_waf_reaches_the_sidecar_and_what_is_secret_does_not_stop_keep_alive(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, "tcp", [("drain:", "attack_signal: {header: x-waf-attack}\ndrain:")])
+    stack.publisher.publish(POLICY)
+    with stack.start_sidecar(), Relay(stack.sidecar_port) as relay:
+        stack.printed = stack.printed.replace(f":{stack.sidecar_port};", f":{relay.port};")
+        with stack:
+            client = stack.client(UNKNOWN)
+            for number in range(30):
+                body = [b"posted", None, [b"chunked"]][number % 3]
+                headers = [("X-WAF-Attack", str(number % 2)), ("X-Authz-Application", "api"), ("Cookie", "a=1")]
+                reply = client.ask("/shop/", headers, method="GET" if body is None else "POST", body=body)
+                expected = (403, "attack") if number % 2 else (200, None)
+                assert (reply.status, reply.headers.get("x-authz-reason")) == expected
+            client.close()
+            assert relay.accepted == 1

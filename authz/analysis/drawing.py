@@ -55,8 +55,9 @@ def _draw(picture: Map) -> tuple[Array, list[Colour]]:
     canvas = np.full((height, width), paper, np.uint8)
 
     def write(text: str, x: int, y: int, scale: int) -> None:
-        most = (width // unit - MARGIN - x) // (ADVANCE * scale)
-        _stamp(canvas, dots(text[:most]), x * unit, y * unit, scale * unit, ink)
+        room = (width // unit - MARGIN - x) // ADVANCE  # letters of one unit a dot
+        fitting = max(1, min(scale, room // max(1, len(text))))
+        _stamp(canvas, dots(text[: room // fitting]), x * unit, y * unit, fitting * unit, ink)
 
     y = MARGIN
     write(picture.title, MARGIN, y, TITLE)

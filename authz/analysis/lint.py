@@ -19,6 +19,8 @@ An entry that has expired gets no other finding, and neither does one that is em
 
 from __future__ import annotations
 
+import functools
+import itertools
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ from authz.analysis.membership import Membership
 from authz.analysis.protected import common, over_time, would_deny
 from authz.analysis.space import cut_of
 from authz.policy.decide import Match, only_warns
+from authz.policy.model import ANY_APPLICATION
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -144,7 +147,7 @@ def _over(entry: Entry, now: float) -> bool:
 
 def _denied(loaded: Loaded, protected: Sequence[Network], now: float) -> Iterator[Finding]:
     for denial in would_deny(loaded, protected, now):
-        where = "every other application" if denial.application == "*" else denial.application
+        where = "every other application (*)" if denial.application == ANY_APPLICATION else denial.application
         when = "" if denial.since <= now else f" from {format_moment(denial.since)} on"
         what = f"{denial.network} is protected, and is denied in {where}{when}: {denial.reason}"
         yield Finding("denies_protected", denial.entry, what, str(denial.example))
@@ -261,18 +264,20 @@ def _wide(subject: _Subject, widest: Mapping[int, int]) -> Iterator[Finding]:
 
 
 def _overlaps(subject: _Subject) -> Iterator[Finding]:
-    pairs: dict[tuple[int, int], list[int]] = {}
+    pairs: dict[tuple[int, int], list[int]] = {}  # the match sets of each pair of an allow and a deny entry
+    meet = functools.cache(functools.partial(_meet, subject))
     more = False
     for number, allowing, denying in _mixed_sets(subject):
-        for pair in ((a, d) for a in allowing for d in denying if _meet(subject, a, d)):
+        for pair in itertools.product(allowing, denying):
+            if not meet(*pair):
+                continue
             if pair in pairs or len(pairs) < MOST_OVERLAPS:
                 pairs.setdefault(pair, []).append(number)
             else:
                 more = True
     for (allow, deny), sets in pairs.items():
         tally, example = subject.membership.summary(sets)
-        denying = subject.entries[deny].id
-        what = f"allows {tally} that {denying} denies; {_precedence(subject, allow, deny)}"
+        what = f"allows {tally} that {subject.entries[deny].id} denies; {_precedence(subject, allow, deny)}"
         yield Finding("allow_deny_overlap", subject.entries[allow].id, what, str(example))
     if more:
         what = f"more than {MOST_OVERLAPS} pairs of entries overlap; these are the first"

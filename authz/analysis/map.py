@@ -18,6 +18,7 @@ from authz.analysis.decisions import REASONS
 from authz.analysis.hilbert import fold
 from authz.errors import InputError
 from authz.policy import decide as d
+from authz.policy.model import ANY_APPLICATION
 
 if TYPE_CHECKING:
     from authz.analysis.decisions import Deciding
@@ -101,7 +102,7 @@ def decision_map(deciding: Deciding, application: Application, *, order: int = 1
     cases = [denied == 0, denied == grid.size, denied * FEW <= grid.size]
     grid.paint(np.select(cases, [ALL_ALLOWED, ALL_DENIED, FEW_DENIED], MANY_DENIED))
     return Map(
-        f"{application.name}: who is allowed and who is denied",
+        f"{_called(application.name)}: who is allowed and who is denied",
         ("dry run: every answer is allow; this is what would be decided",) if application.dry_run else (),
         order,
         fold(grid.pixels),
@@ -122,7 +123,7 @@ def difference_map(before: Deciding, after: Deciding, name: str, *, order: int =
     grid = _Grid(laid.cut, table[denied.astype(np.uint8), denies.astype(np.uint8)], order)
     losing, winning = grid.in_mixed(NEWLY_DENIED) > 0, grid.in_mixed(NEWLY_ALLOWED) > 0
     grid.paint(np.select([losing & winning, losing, winning], [BOTH, PART_DENIED, PART_ALLOWED], STILL_MIXED))
-    return Map(f"{name}: whose decision changes", (), order, fold(grid.pixels), grid.legend(DIFFERENCES))
+    return Map(f"{_called(name)}: whose decision changes", (), order, fold(grid.pixels), grid.legend(DIFFERENCES))
 
 
 class _Grid:
@@ -164,6 +165,10 @@ class _Grid:
             Row(*one, _amount(int(count), mixed, length))
             for one, count, mixed in zip(classes, addresses, pixels.tolist(), strict=True)
         )
+
+
+def _called(name: str) -> str:
+    return "every other application (*)" if name == ANY_APPLICATION else name
 
 
 def _amount(addresses: int, mixed: int, length: int) -> str:

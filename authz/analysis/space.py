@@ -105,7 +105,7 @@ class Ranges:
         badly aligned, a network that is left out may have twice the addresses of one that is not.
         """
         found: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address
-        for place in self._widest_first(MOST_RANGES):
+        for place in self._widest_first(MOST_RANGES if count else 0):
             first, last = self.bounds(place)
             fits = (last - first + 1).bit_length() - 1  # no network from here on has more host bits
             if len(found) >= count and found[0][0] > fits:

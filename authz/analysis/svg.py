@@ -37,14 +37,15 @@ def draw_svg(picture: Map) -> str:
     top = MARGIN + 40 + LINE * len(notes)  # of the map
     height = top + SIDE + MARGIN + LINE * len(legend) + MARGIN // 2
     width = SIDE + 2 * MARGIN
+    title = escape(picture.title)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
-        f"<title>{escape(picture.title)}</title>",
+        f"<title>{title}</title>",
         f"<style>{_STYLE % {'ink': _colour(INK)}}</style>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text class="title" x="{MARGIN}" y="{MARGIN + 20}">{escape(picture.title)}</text>',
+        f'<text class="title" x="{MARGIN}" y="{MARGIN + 20}"{_squeezed(picture.title, 70)}>{title}</text>',
         *(
-            f'<text x="{MARGIN}" y="{MARGIN + 44 + LINE * number}">{escape(note)}</text>'
+            f'<text x="{MARGIN}" y="{MARGIN + 44 + LINE * number}"{_squeezed(note, 120)}>{escape(note)}</text>'
             for number, note in enumerate(notes)
         ),
         f'<g transform="translate({MARGIN} {top})">',
@@ -80,6 +81,11 @@ def _legend(picture: Map, top: int) -> Iterator[str]:
         )
         yield f'<text x="{MARGIN + 26}" y="{y + 13}">{escape(row.label)}</text>'
         yield f'<text class="amount" x="{MARGIN + AMOUNT}" y="{y + 13}">{escape(row.amount)}</text>'
+
+
+def _squeezed(text: str, most: int) -> str:
+    """Return the attributes that make a text of more than `most` characters as wide as the map."""
+    return f' textLength="{SIDE}" lengthAdjust="spacingAndGlyphs"' if len(text) > most else ""
 
 
 def _colour(colour: Colour) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from authz import __version__
-from authz.cli import configuration, explain, keys, ranges, replay, serve, snapshot
+from authz.cli import analysis, configuration, explain, keys, ranges, replay, serve, snapshot
 from authz.cli.output import fail
 from authz.errors import AuthzError
 
@@ -40,6 +40,7 @@ def main(
 
 
 app.add_typer(keys.app)
+analysis.register(snapshot.app)
 app.add_typer(snapshot.app)
 serve.register(app)
 explain.register(app)

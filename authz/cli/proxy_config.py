@@ -67,7 +67,7 @@ def _envoy(config: Config) -> str:
         "external_address": header == "x-envoy-external-address",
         "context_key": _yaml(config.application.context_key),
         "client_header": _yaml(header),
-        "our_headers": ", ".join((CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED)),
+        "our_headers": _wrapped(f"[{', '.join((CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED))}].", 14),
         "attack_header": _yaml(signal.header) if signal.header else "",
         "attack_namespace": _yaml(signal.metadata.namespace) if signal.metadata else "",
         "tls": tls is not None,
@@ -185,10 +185,12 @@ def _nginx_source_notes(config: Config, host: str) -> Iterator[str]:
 
 
 def _comment(notes: Iterator[str]) -> str:
-    return "\n".join(
-        textwrap.fill(note, 118, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False)
-        for note in notes
-    )
+    return "\n".join(_wrapped(note, 0, hanging="  ") for note in notes)
+
+
+def _wrapped(text: str, indent: int, *, hanging: str = "") -> str:
+    begin = " " * indent + "# "
+    return textwrap.fill(text, 118, initial_indent=begin, subsequent_indent=begin + hanging, break_on_hyphens=False)
 
 
 def _yaml(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`authz snapshot`: building and looking at snapshot files."""
+"""`authz snapshot`: checking and looking into snapshot files; building them is in authz.cli.build."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from authz.cli.output import err, fail, out, print_json, progress, table, visible
+from authz.cli.build import build
+from authz.cli.output import err, fail, out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from authz.policy.read import Policy
     from authz.snapshot.read import Snapshot
 
 app = typer.Typer(name="snapshot", help="Build snapshot files, check them, look into them.", no_args_is_help=True)
@@ -31,78 +31,7 @@ def snapshot() -> None:
     """Build snapshot files, check them, look into them."""
 
 
-@app.command(epilog="Example: authz snapshot build policy.yaml -o lists.snapshot --key keys/2026.key")
-def build(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],
-    key: Annotated[
-        list[str], typer.Option(help="Private key file, or URI such as awskms:...; may be repeated to sign twice.")
-    ],
-    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
-    serial: Annotated[
-        int | None, typer.Option(help="Default: seconds since 1970, or one more than OUTPUT has.", min=1, max=2**63 - 1)
-    ] = None,
-    valid_for: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Refuse the snapshot when it is older, such as 7d.")
-    ] = None,
-    lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
-    json: Json = False,
-) -> None:
-    """Compile a policy, sign it, write it.
-
-    A policy with mistakes prints them all, with file, line and key, and writes nothing.
-    """
-    from authz.policy.compile import build_snapshot
-    from authz.policy.read import read_policy
-    from authz.snapshot.keys import load_signer
-
-    signers = [load_signer(one, public_key) for one in key]
-    now = int(time.time())
-    expires = None if valid_for is None else now + int(_duration(valid_for))
-    number = _next_serial(output, now) if serial is None else serial
-    with progress() as advance:
-        checked = read_policy(policy, lenient=lenient, progress=advance)
-        built = build_snapshot(checked, output, signers, serial=number, created=now, expires=expires, progress=advance)
-    _warn_of_skipped(checked)
-    if json:
-        print_json({"file": str(output), **built._asdict()})
-    else:
-        table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
-
-
-def _duration(text: str) -> float:
-    from authz.times import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        raise InputError(f"--valid-for: found '{text}', expected a time such as 24h or 7d") from None
-    if seconds < 1:  # it would have expired when it is written
-        raise InputError(f"--valid-for: found '{text}', expected a second or more")
-    return seconds
-
-
-def _next_serial(output: Path, now: int) -> int:
-    """Return a serial above any that this publisher has used: by the clock, and never below the file's."""
-    from authz.snapshot.read import inspect_snapshot
-
-    if not output.exists():
-        return now
-    try:
-        return max(now, inspect_snapshot(output).manifest.serial + 1)
-    except SnapshotRefused as error:
-        raise InputError(
-            f"{output}: exists and is no snapshot whose serial could be read: {error.message}",
-            hint="move it away, or give --serial",
-        ) from error
-
-
-def _warn_of_skipped(policy: Policy) -> None:
-    for path, feed in policy.feeds.items():
-        for skipped in feed.skipped[:5]:
-            typer.echo(f"authz: warning: {path}:{skipped.line}: skipped: {skipped.why}", err=True)
-        if len(feed.skipped) > 5:
-            typer.echo(f"authz: warning: {path}: {len(feed.skipped) - 5} more lines skipped", err=True)
+app.command(epilog="Example: authz snapshot build policy.yaml -o lists.snapshot --key keys/2026.key")(build)
 
 
 @app.command(epilog="Example: authz snapshot verify lists.snapshot --trusted-key keys/2026.pub")

@@ -18,7 +18,7 @@ HIGHEST: Final = 0xFFFFFFFF  # RFC 6793
 MOST_TEXT: Final = 256 << 20  # bytes, unpacked; the table of 412,000 ranges is 20 MB
 EXPECTED: Final = f"an AS number from 1 to {HIGHEST}, such as AS64496 or 64496"
 _NUMBER: Final = re.compile(r"(?:AS)?(\d{1,10})", re.ASCII | re.IGNORECASE)
-_SET: Final = re.compile(r"\{?\d{1,10}(?:[_, ]+\d{1,10})*\}?", re.ASCII)
+_SEVERAL: Final = re.compile(r"\d{1,10}(?:[_, ]\d{1,10})*|\{\d{1,10}(?:, ?\d{1,10})*\}", re.ASCII)
 _DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _NOBODY: Final = frozenset({"", "-", "0", "AS0"})
 
@@ -46,8 +46,7 @@ def parse_origin(text: str, place: str) -> int:
 
 def parse_origins(text: str, place: str) -> frozenset[int]:
     """Return who announce a network: one, none, or several (`{64496,64497}`, `64496_64497`). See `parse_origin`."""
-    several = _SET.fullmatch(text)
-    numbers = _DIGITS.findall(text) if several else [text]
+    numbers = _DIGITS.findall(text) if _SEVERAL.fullmatch(text) else [text]
     return frozenset(parse_origin(number, place) for number in numbers) - {0}
 
 

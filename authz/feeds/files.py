@@ -61,8 +61,6 @@ def read_content(path: Path) -> bytes:
     for magic, what in _REFUSED.items():
         if content.startswith(magic):
             raise InputError(f"{path}: found {what}, expected UTF-8 text, or such text packed with gzip or xz")
-    if b"\0" in content:  # a tar of lists would else be read, without the first line of each
-        raise InputError(f"{path}: found a NUL byte, expected text", hint="a database or an archive is no feed")
     content = content.removeprefix(_UTF8_MARK)
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

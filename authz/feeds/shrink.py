@@ -20,10 +20,10 @@ def check_shrink(path: Path | str, now: int, before: int | None, max_shrink: flo
     """
     if not before or max_shrink >= 1:
         return
-    if now == 0 or now < before * (1 - max_shrink):
-        lost = 100 * (before - now) / before
+    lost = (before - now) / before
+    if now == 0 or lost > max_shrink:
         raise InputError(
-            f"{path}: found {now:,} entries, and {before:,} in the last build: {lost:.0f} % fewer, expected at most "
+            f"{path}: found {now:,} entries, and {before:,} in the last build: {100 * lost:.0f} % fewer, expected at most "
             f"{100 * max_shrink:.0f} %",
             hint="a broken download? if the feed is really that short, set max_shrink: 1 on it for one build",
         )

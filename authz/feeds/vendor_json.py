@@ -16,7 +16,7 @@ from authz.feeds.feed import NOTHING
 from authz.feeds.records import columns_of, show, take_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from authz.feeds.collect import Collector, Columns
 
@@ -99,6 +99,14 @@ class _Walk:
             self.skip(value, "a list")
         return []
 
+    def objects(self, value: object) -> Iterator[dict[str, Any]]:
+        """Yield the objects of a list."""
+        for one in self.list_of(value):
+            if isinstance(one, dict):
+                yield one
+            else:
+                self.skip(one, "an object")
+
     def object_of(self, value: object) -> dict[str, Any]:
         """Return an object; an empty one for what is none."""
         if isinstance(value, dict):
@@ -135,15 +143,15 @@ def _aws(walk: _Walk, document: dict[str, Any]) -> None:
 
 
 def _azure(walk: _Walk, document: dict[str, Any]) -> None:
-    for tag in map(walk.object_of, walk.list_of(document["values"])):
+    for tag in walk.objects(document["values"]):
         properties = walk.object_of(tag.get("properties"))
         columns = walk.columns(properties, tag, but="addressPrefixes")
         walk.addresses(properties.get("addressPrefixes"), columns)
 
 
 def _oracle(walk: _Walk, document: dict[str, Any]) -> None:
-    for region in map(walk.object_of, walk.list_of(document["regions"])):
-        for cidr in map(walk.object_of, walk.list_of(region.get("cidrs"))):
+    for region in walk.objects(document["regions"]):
+        for cidr in walk.objects(region.get("cidrs")):
             walk.addresses([cidr.get("cidr")], walk.columns(region, cidr, but="cidrs"))
 
 

@@ -8,6 +8,7 @@ from authz.index.build import build_index
 from authz.index.sections import TYPES
 from authz.policy.manifest import add_policy
 from authz.snapshot.layout import FORMAT
+from authz.snapshot.read import Snapshot
 from authz.snapshot.v1.snapshot_pb2 import Manifest
 from authz.snapshot.write import write_snapshot
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from authz.policy.read import Policy
+    from authz.policy.subjects import Progress
 
 
 class Built(NamedTuple):
@@ -40,15 +42,22 @@ def build_snapshot(
     serial: int,
     created: int,
     expires: int | None = None,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    guard: Callable[[Snapshot], object] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Built:
-    """Compile, sign and write a policy. created, expires: seconds since 1970. Raises InputError."""
+    """Compile, sign and write a policy.
+
+    created, expires: seconds since 1970. guard: looks at the snapshot before it is signed; what it raises
+    ends the build, and nothing is written. Raises InputError.
+    """
     arrays = build_index(policy.networks, progress)
     manifest = Manifest(format=FORMAT, serial=serial, created=created, expires=expires)
     add_policy(manifest, policy.applications, policy.entries)
-    size = write_snapshot(
-        path, manifest, {name: (kind, arrays[name].tobytes()) for name, kind in TYPES.items()}, signers
-    )
+    for source, name, feed in policy.feeds:
+        manifest.feeds.add(source=source, path=name, format=feed.format, entries=feed.taken)
+    sections = {name: (kind, arrays[name].tobytes()) for name, kind in TYPES.items()}
+    guard(Snapshot(manifest, {name: memoryview(data) for name, (_, data) in sections.items()}, "", 0, []))
+    size = write_snapshot(path, manifest, sections, signers)
     return Built(
         serial=serial,
         applications=len(policy.applications),

@@ -28,7 +28,7 @@ _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylis
 
 
 def add_policy(manifest: Manifest, applications: Iterable[Application], entries: Iterable[Entry]) -> None:
-    """Append applications and entries to a manifest."""
+    """Append applications and entries to a manifest. A field of an entry has the same name in both."""
     for application in applications:
         manifest.applications.add(
             **{name: getattr(application, name) for name in _COPIED},
@@ -76,6 +76,7 @@ def entries_of(manifest: Manifest) -> tuple[Entry, ...]:
             expires=e.expires if e.HasField("expires") else None,
             reason=e.reason,
             author=e.author,
+            subjects=tuple(e.subjects),
         )
         for e in manifest.entries
     )

@@ -51,7 +51,8 @@ class Application(NamedTuple):
 class Entry(NamedTuple):
     """One entry without its subjects, which are in the index.
 
-    applications: their names; empty: all. starts, expires: seconds since 1970; `starts` is the first second in the
+    applications: their names; empty: all. subjects: what it names besides networks, for people, such as `country KP`.
+    starts, expires: seconds since 1970; `starts` is the first second in the
     window, `expires` the first one after it; None: no such bound.
     """
 
@@ -63,6 +64,7 @@ class Entry(NamedTuple):
     expires: int | None = None
     reason: str = ""
     author: str = ""
+    subjects: tuple[str, ...] = ()
 
     def concerns(self, application: str) -> bool:
         """Return whether the entry counts for the application of this name."""

@@ -1,6 +1,7 @@
 """Reading policy.yaml: from a file to checked applications and entries, or to all of its mistakes at once.
 
-Publisher only. Feeds are opened here too, so that a wrong path is a mistake of the same run.
+Publisher only. What entries name (feeds, hosts, databases) is read too, so that a wrong path is a mistake of the same
+run; see `authz.policy.subjects`.
 """
 
 from __future__ import annotations
@@ -12,45 +13,58 @@ import msgspec
 
 from authz.addresses import BITS
 from authz.documents import Document, read_file
-from authz.errors import InputError, shorten
-from authz.feeds.plain import Feed, read_plain
-from authz.index.build import EntryNetworks
-from authz.index.prefixes import Prefixes
+from authz.errors import shorten
 from authz.policy.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, Entry
-from authz.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
+from authz.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
+from authz.policy.subjects import SubjectOptions, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from authz.addresses import Network
+    from authz.index.build import EntryNetworks
+    from authz.policy.subjects import Progress, ReadFeed
 
 SHORTEST_WINDOW = 300  # seconds
-FORMATS = ("auto", "plain")
 _INHERITED = ("mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
-_LATER = ("hosts", "countries", "asns")  # subjects of the schema that no compile step exists for yet
+_NAMED = (
+    ("hosts", "host"),
+    ("countries", "country"),
+    ("regions", "region"),
+    ("continents", "continent"),
+    ("asns", "asn"),
+    ("sources", "source"),
+)
+SUBJECTS = ("networks", *(plural for plural, _ in _NAMED))
 
 
 class Policy(NamedTuple):
     """A policy, checked and resolved.
 
-    applications: the first is `*`. networks: the subjects of `entries`, in the same order. feeds: what each gave,
-    by its path as written.
+    applications: the first is `*`. networks: the subjects of `entries`, in the same order. protected: networks that no
+    application may deny. feeds: what was read for `sources`. warnings: for people, one a line.
     """
 
     applications: tuple[Application, ...]
     entries: tuple[Entry, ...]
     networks: tuple[EntryNetworks, ...]
-    feeds: dict[str, Feed]
+    protected: tuple[Network, ...] = ()
+    feeds: tuple[ReadFeed, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_policy(
-    path: Path, *, lenient: bool = False, progress: Callable[[str, int, int], None] = lambda *_: None
+    path: Path,
+    *,
+    lenient: bool = False,
+    options: SubjectOptions = SubjectOptions(),  # noqa: B008  # it is frozen
+    progress: Progress = lambda *_: None,
 ) -> Policy:
     """Read and check the policy at `path`.
 
-    lenient: take networks with host bits set for the network meant. Raises InputError (the file cannot be read) and
-    InvalidDocument (with every mistake).
+    lenient: take networks with host bits set for the network meant. options: how to read what entries name. Raises
+    InputError (the file cannot be read) and InvalidDocument (with every mistake).
     """
     document = read_file(PolicyDocument, path)
     written = document.content
@@ -58,22 +72,26 @@ def read_policy(
         document.checked()
         raise AssertionError  # checked() has raised
     applications = _applications(document, written)
-    _check_geo(document, written)
-    feeds = _feeds(document, written, path.parent, progress)
-    sources: dict[str, list[Feed]] = {}
-    for feed in written.feeds:
-        if feed.path in feeds:
-            sources.setdefault(feed.source, []).append(feeds[feed.path])
+    _check_limits(document, written)
+    _check_host_bits(document, written.protected, lenient=lenient)
+    subjects = gather(document, written, path.parent, options, progress)
     entries: dict[str, tuple[Entry, EntryNetworks]] = {}
     for number, entry in enumerate(written.entries):
         _check_entry(document, entry, written, lenient=lenient)
         made = _entry(entry)
         if made.id in entries:
             _mistake(document, entry, "id" if entry.id else "", f"found '{made.id}' twice, expected each entry once")
-        entries[made.id] = made, _networks(entry, sources)
+        entries[made.id] = made, subjects.networks_of(entry)
         progress("entries", number + 1, len(written.entries))
     document.checked()
-    return Policy(applications, tuple(e for e, _ in entries.values()), tuple(n for _, n in entries.values()), feeds)
+    return Policy(
+        applications,
+        tuple(entry for entry, _ in entries.values()),
+        tuple(networks for _, networks in entries.values()),
+        tuple(network for one in written.protected for network in one.networks),
+        subjects.feeds,
+        subjects.warnings,
+    )
 
 
 def _applications(document: Document[PolicyDocument], written: PolicyDocument) -> tuple[Application, ...]:
@@ -108,31 +126,17 @@ def _application(name: str, settings: ApplicationSettings, general: ApplicationS
     return Application(name, hosts=settings.hosts, **values)
 
 
-def _check_geo(document: Document[PolicyDocument], written: PolicyDocument) -> None:
-    for key in ("country", "asn"):
-        if getattr(written.geo, key) is not None:
-            document.mistake(f"geo.{key}", "this version of authz reads no geo databases yet, expected no such key")
+def _check_limits(document: Document[PolicyDocument], written: PolicyDocument) -> None:
     for version, bits in BITS.items():
         key = f"widest_ipv{version}"
         if not 0 <= getattr(written.limits, key) <= bits:
             document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {bits}")
 
 
-def _feeds(
-    document: Document[PolicyDocument], written: PolicyDocument, folder: Path, progress: Callable[[str, int, int], None]
-) -> dict[str, Feed]:
-    feeds: dict[str, Feed] = {}
-    for number, feed in enumerate(written.feeds):
-        if feed.format not in FORMATS:
-            found = f"found '{shorten(feed.format)}', expected one of {', '.join(FORMATS)}"
-            _mistake(document, feed, "format", found, "other formats are not read by this version of authz")
-        elif feed.path not in feeds:
-            try:
-                feeds[feed.path] = read_plain(folder / feed.path)
-            except InputError as error:
-                _mistake(document, feed, "path", error.message, error.hint)
-        progress("feeds", number + 1, len(written.feeds))
-    return feeds
+def _check_host_bits(document: Document[PolicyDocument], networks: Iterable[WrittenNetworks], *, lenient: bool) -> None:
+    for one in networks:
+        if one.problem and not lenient:
+            document.mistake(document.key_of(one), one.problem.message, f"{one.problem.hint} --lenient takes it")
 
 
 def _check_entry(
@@ -140,24 +144,19 @@ def _check_entry(
 ) -> None:
     for key, message, hint in _entry_problems(entry, written):
         _mistake(document, entry, key, message, hint)
-    for one in (*entry.networks, *entry.except_):
-        if one.problem and not lenient:
-            document.mistake(document.key_of(one), one.problem.message, f"{one.problem.hint} --lenient takes it")
+    _check_host_bits(document, (*entry.networks, *entry.except_), lenient=lenient)
     for one, message, hint in _wide_networks(entry, written):
         document.mistake(document.key_of(one), message, hint)
     if document.spoiled(entry):
         return  # a list that looks empty may have had something wrong in it
-    if not (entry.networks or entry.sources or any(getattr(entry, key) for key in _LATER)):
-        _mistake(document, entry, "", "names nobody", "expected one or more of networks, sources")
+    if not any(getattr(entry, subject) for subject in SUBJECTS):
+        _mistake(document, entry, "", "names nobody", f"expected one or more of {', '.join(SUBJECTS)}")
     if entry.applications is not None and not entry.applications:
         hint = "leave the key out for all applications"
         _mistake(document, entry, "applications", "found an empty list, expected names", hint)
 
 
 def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
-    for key in _LATER:
-        if getattr(entry, key):
-            yield key, f"this version of authz compiles no {key} yet, expected no such key", ""
     for name in entry.applications or ():
         if name not in written.applications:
             known = ", ".join(n for n in written.applications if n != ANY_APPLICATION) or "none"
@@ -190,7 +189,7 @@ def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tup
 
 def _mistake(
     document: Document[PolicyDocument],
-    part: WrittenEntry | WrittenFeed | ApplicationSettings,
+    part: WrittenEntry | ApplicationSettings,
     key: str,
     message: str,
     hint: str = "",
@@ -209,6 +208,7 @@ def _entry(entry: WrittenEntry) -> Entry:
         expires=entry.expires,
         reason=entry.reason,
         author=entry.author,
+        subjects=tuple(f"{singular} {name}" for plural, singular in _NAMED for name in getattr(entry, plural)),
     )
 
 
@@ -222,20 +222,9 @@ def derived_id(entry: WrittenEntry) -> str:
         "list": entry.list,
         "networks": sorted({str(n) for one in entry.networks for n in one.networks}),
         "except": sorted({str(n) for one in entry.except_ for n in one.networks}),
-        "sources": sorted(set(entry.sources)),
         "applications": sorted(set(entry.applications or ())),
         "action": entry.action,
         "window": [entry.starts, entry.expires],
     }
+    content |= {name: sorted(set(getattr(entry, name))) for name in SUBJECTS if name != "networks"}
     return f"e-{hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]}"
-
-
-def _networks(entry: WrittenEntry, sources: dict[str, list[Feed]]) -> EntryNetworks:
-    written = Prefixes.split(_flat(entry.networks))
-    feeds = [feed for source in entry.sources for feed in sources.get(source, ())]
-    by_version = {v: Prefixes.concatenate([written[v], *(feed.networks[v] for feed in feeds)]) for v in (4, 6)}
-    return EntryNetworks(by_version, Prefixes.split(_flat(entry.except_)))
-
-
-def _flat(many: Iterable[WrittenNetworks]) -> Iterator[Network]:
-    return (network for one in many for network in one.networks)

@@ -6,13 +6,17 @@ Only the shape is here; `authz.policy.read` checks what several keys say togethe
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from authz.addresses import NETWORK_EXPECTED, Network, parse_networks
-from authz.documents import Scalar
+from authz.documents import OneOrMany, Scalar
 from authz.errors import AddressError
+from authz.feeds.asn_numbers import HIGHEST as HIGHEST_ASN
+from authz.feeds.geo import code_problem
+from authz.feeds.geo_table import EXPECTED as EXPECTED_CODES
+from authz.feeds.shrink import MAX_SHRINK
 from authz.policy.model import (
     ANY_APPLICATION,
     MAX_DENY_BODY,
@@ -25,6 +29,11 @@ from authz.policy.model import (
     Precedence,
 )
 from authz.times import parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.feeds.geo_table import Kind
 
 _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -75,10 +84,31 @@ def _source(text: str) -> str:
     return text
 
 
-def _country(text: str) -> str:
-    if not re.fullmatch(r"[A-Z]{2}", text):
+def _geo_code(kind: Kind) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if code_problem(kind, text):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _asn(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > HIGHEST_ASN:
         raise ValueError
-    return text
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text) or float(text) > 1:
+        raise ValueError
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
+        raise ValueError
+    return int(text)
 
 
 def _status(text: str) -> int:
@@ -104,7 +134,12 @@ Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at mos
 Time = Annotated[int, Scalar(parse_moment, "a time such as 2026-12-01T00:00:00Z")]
 Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
 Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
-Country = Annotated[str, Scalar(_country, "a country of ISO 3166-1 such as DE: two capital letters")]
+Country = Annotated[str, Scalar(_geo_code("country"), EXPECTED_CODES["country"])]
+Region = Annotated[str, Scalar(_geo_code("region"), EXPECTED_CODES["region"])]
+Continent = Annotated[str, Scalar(_geo_code("continent"), EXPECTED_CODES["continent"])]
+Asn = Annotated[int, Scalar(_asn, f"an AS number from 1 to {HIGHEST_ASN}")]
+Share = Annotated[float, Scalar(_share, "a share from 0 to 1")]
+Count = Annotated[int, Scalar(_count, "a whole number from 0")]
 
 
 class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,7 +172,9 @@ class WrittenEntry(msgspec.Struct, frozen=True):
     except_: tuple[Networks, ...] = msgspec.field(default=(), name="except")
     hosts: tuple[Host, ...] = ()
     countries: tuple[Country, ...] = ()
-    asns: tuple[int, ...] = ()
+    regions: tuple[Region, ...] = ()
+    continents: tuple[Continent, ...] = ()
+    asns: tuple[Asn, ...] = ()
     sources: tuple[Source, ...] = ()
     applications: tuple[Token, ...] | None = None
     action: Action = "block"
@@ -153,13 +190,17 @@ class WrittenFeed(msgspec.Struct, frozen=True):
     source: Source
     path: str
     format: str = "auto"
+    where: dict[str, str] = {}
+    min_count: Count = 0
+    bogons: Literal["drop", "keep"] = "drop"
+    max_shrink: Share = MAX_SHRINK
 
 
 class Geo(msgspec.Struct, frozen=True):
-    """`geo`: the databases of countries and ASNs."""
+    """`geo`: the databases of countries and ASNs; each is one path or several that are read as one."""
 
-    country: str | None = None
-    asn: str | None = None
+    country: Annotated[tuple[str, ...], OneOrMany] = ()
+    asn: Annotated[tuple[str, ...], OneOrMany] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -178,3 +219,4 @@ class PolicyDocument(msgspec.Struct, frozen=True):
     feeds: tuple[WrittenFeed, ...] = ()
     geo: Geo = Geo()
     limits: Limits = Limits()
+    protected: tuple[Networks, ...] = ()

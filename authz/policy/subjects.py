@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.documents import Document
     from authz.policy.schema import PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
 
-    Progress = Callable[[str, int, int], None]
+    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 MOST_WARNINGS = 5  # skipped lines and bogons that are named for one feed
 

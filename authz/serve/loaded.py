@@ -66,7 +66,7 @@ class Loaded:
         """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
         if name:
             return self._by_name.get(name)
-        return self._by_host.get(_without_port(host).lower())
+        return self._by_host.get(_without_port(host).lower().removesuffix("."))
 
     def covering(self, address: Address) -> list[Covering]:
         """Return the entries that cover the address, the longest prefix first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ class Covering:
 
     def __init__(self, version: int, labelled: Mapping[Any, Mapping[int, Prefixes]]) -> None:
         rows = ((*row, label) for label, networks in labelled.items() for row in ranges_of(version, networks[version]))
-        self._rows = sorted(set(rows))
+        self._rows = sorted(rows)
         self._firsts = [first for first, _, _ in self._rows]
-        assert all(one[1] < other[0] or one[:2] == other[:2] for one, other in zip(self._rows, self._rows[1:]))
+        assert all(one[1] < other[0] or one[:2] == other[:2] for one, other in pairwise(self._rows))
 
     @property
     def edges(self) -> list[int]:

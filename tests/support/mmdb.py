@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 MARKER = b"\xab\xcd\xefMaxMind.com"
-_KINDS = {"text": 2, "map": 7, "array": 11, "boolean": 14, "u32": 6}
+_KINDS = {"text": 2, "u16": 5, "u32": 6, "map": 7, "u64": 9, "array": 11, "boolean": 14}
 Link = int | bytes | None  # a node, an encoded place of a record, or nothing
 
 
@@ -46,15 +46,15 @@ def raw_mmdb(
 ) -> bytes:
     """Return a file of these parts, sound or not. metadata: instead of, or besides, what the parts say."""
     described = {
-        "binary_format_major_version": 2,
-        "binary_format_minor_version": 0,
-        "build_epoch": 1_800_000_000,
+        "binary_format_major_version": number(2, "u16"),
+        "binary_format_minor_version": number(0, "u16"),
+        "build_epoch": number(1_800_000_000, "u64"),
         "database_type": kind,
         "description": {"en": "made by a test"},
-        "ip_version": ip_version,
+        "ip_version": number(ip_version, "u16"),
         "languages": ["en"],
-        "node_count": len(nodes),
-        "record_size": record_size,
+        "node_count": number(len(nodes), "u32"),
+        "record_size": number(record_size, "u16"),
     }
     tree = b"".join(_packed(left, right, record_size) for left, right in nodes)
     return tree + bytes(16) + data + MARKER + encode({**described, **(metadata or {})})
@@ -69,11 +69,16 @@ def encode(value: Any) -> bytes:
     if isinstance(value, bool):
         return _control("boolean", int(value))
     if isinstance(value, int):
-        size = (value.bit_length() + 7) // 8
-        return _control("u32", size) + value.to_bytes(size, "big")
+        return number(value, "u32" if value < 2**32 else "u64")
     if isinstance(value, dict):
         return _control("map", len(value)) + b"".join(encode(key) + encode(item) for key, item in value.items())
     return _control("array", len(value)) + b"".join(map(encode, value))
+
+
+def number(value: int, kind: str) -> bytes:
+    """Return a number of the kind `u16`, `u32` or `u64`, in as few bytes as it needs."""
+    size = (value.bit_length() + 7) // 8
+    return _control(kind, size) + value.to_bytes(size, "big")
 
 
 def pointer(offset: int) -> bytes:
@@ -82,12 +87,12 @@ def pointer(offset: int) -> bytes:
 
 
 def _control(kind: str, size: int) -> bytes:
-    number = _KINDS[kind]
+    code = _KINDS[kind]
     long = b""
     if size >= 29:
         base, width = next((b, w) for b, w in ((65821, 3), (285, 2), (29, 1)) if size >= b)
         size, long = 28 + width, (size - base).to_bytes(width, "big")
-    first = bytes([number << 5 | size]) if number <= 7 else bytes([size, number - 7])
+    first = bytes([code << 5 | size]) if code <= 7 else bytes([size, code - 7])
     return first + long
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "serial", "created", "expires", "applications", "entries", "sections")
+    __slots__ = ("format", "serial", "created", "expires", "applications", "entries", "sections", "feeds", "forced")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,8 @@ class Manifest(_message.Message):
     APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    FEEDS_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
     format: int
     serial: int
     created: int
@@ -22,7 +24,9 @@ class Manifest(_message.Message):
     applications: _containers.RepeatedCompositeFieldContainer[Application]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     sections: _containers.RepeatedCompositeFieldContainer[Section]
-    def __init__(self, format: _Optional[int] = ..., serial: _Optional[int] = ..., created: _Optional[int] = ..., expires: _Optional[int] = ..., applications: _Optional[_Iterable[_Union[Application, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ...) -> None: ...
+    feeds: _containers.RepeatedCompositeFieldContainer[Feed]
+    forced: _containers.RepeatedCompositeFieldContainer[Forced]
+    def __init__(self, format: _Optional[int] = ..., serial: _Optional[int] = ..., created: _Optional[int] = ..., expires: _Optional[int] = ..., applications: _Optional[_Iterable[_Union[Application, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[Feed, _Mapping]]] = ..., forced: _Optional[_Iterable[_Union[Forced, _Mapping]]] = ...) -> None: ...
 
 class Application(_message.Message):
     __slots__ = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring", "hosts", "deny")
@@ -57,7 +61,7 @@ class DenyAnswer(_message.Message):
     def __init__(self, status: _Optional[int] = ..., body: _Optional[str] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "list", "action", "applications", "starts", "expires", "reason", "author")
+    __slots__ = ("id", "list", "action", "applications", "starts", "expires", "reason", "author", "subjects")
     ID_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +70,7 @@ class Entry(_message.Message):
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     list: str
     action: str
@@ -74,7 +79,28 @@ class Entry(_message.Message):
     expires: int
     reason: str
     author: str
-    def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+    subjects: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Feed(_message.Message):
+    __slots__ = ("source", "path", "format", "entries")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    path: str
+    format: str
+    entries: int
+    def __init__(self, source: _Optional[str] = ..., path: _Optional[str] = ..., format: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class Forced(_message.Message):
+    __slots__ = ("by", "refusal")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    refusal: str
+    def __init__(self, by: _Optional[str] = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class Section(_message.Message):
     __slots__ = ("name", "offset", "length", "type", "sha256")

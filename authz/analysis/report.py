@@ -1,0 +1,115 @@
+"""A difference of two snapshots as lines for a person and as JSON for a program.
+
+In JSON, numbers of IPv6 addresses and networks are text: most readers have 53 bits for a number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.policy.model import ANY_APPLICATION
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from authz.analysis.coverage import Tally
+    from authz.analysis.diff import ApplicationDiff, Change, Difference, Side, SnapshotDiff, Written
+
+MOST_ROWS: Final = 20  # applications or entries added, removed or changed that are named to a person
+
+
+def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
+    """Yield lines. Applications with the same changes share theirs."""
+    for what, written in (("applications", found.applications), ("entries", found.entries)):
+        yield f"{what}: " + ", ".join(f"{len(some):,} {name}" for name, some in written._asdict().items())
+        for sign, some in zip("+-~", written, strict=True):
+            for one in some[:MOST_ROWS]:
+                yield f"  {sign} {one.name}: {'; '.join(_edits(one))}".removesuffix(": ")
+            if len(some) > MOST_ROWS:
+                yield f"  {sign} ... and {len(some) - MOST_ROWS:,} more; --json has all"
+    same: dict[tuple[Change, ...], list[ApplicationDiff]] = {}
+    for application in found.decisions:
+        same.setdefault(tuple(application.changes.values()), []).append(application)
+    for some_applications in same.values():
+        yield f"application {', '.join(map(_name_of, some_applications))}"
+        for kind, change in some_applications[0].changes.items():
+            yield f"  {kind.replace('_', ' ')}: {change.tally}"
+            for network in change.largest:
+                yield f"    {network.network}: {_side(network.after)}, was {_side(network.before)}"
+
+
+def diff_as_json(found: SnapshotDiff) -> dict[str, Any]:
+    """Return what JSON can hold."""
+    return {
+        "counts": {name: str(count) if name.endswith("_64s") else count for name, count in found.counts().items()},
+        "applications": _written_as_json(found.applications, addresses=False),
+        "entries": _written_as_json(found.entries, addresses=True),
+        "decisions": [
+            {
+                "application": one.name,
+                "before": one.before,
+                "after": one.after,
+                **{kind: _change_as_json(change) for kind, change in one.changes.items()},
+            }
+            for one in found.decisions
+        ],
+    }
+
+
+def _name_of(one: ApplicationDiff) -> str:
+    if one.before == one.after:
+        return one.name if one.name != ANY_APPLICATION else "* (every other)"
+    return f"{one.name} ({'new, was decided as *' if one.before == ANY_APPLICATION else 'gone, is decided as *'})"
+
+
+def _side(side: Side) -> str:
+    return side.reason if side.entry is None else f"{side.reason} by {side.entry}"
+
+
+def _edits(one: Difference) -> list[str]:
+    edits = [f"{field} {_text(field, was)} -> {_text(field, new)}" for field, (was, new) in one.fields.items()]
+    gained = [f"+ {one.gained}"] if any(one.gained) else []
+    lost = [f"- {one.lost}"] if any(one.lost) else []
+    return edits + gained + lost
+
+
+def _plain(field: str, value: Any) -> Any:
+    """Return the value of a field of an application or entry as JSON has it."""
+    if field in {"starts", "expires"}:
+        return format_moment(value, "always" if field == "starts" else "never")
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value._asdict() if hasattr(value, "_asdict") else value
+
+
+def _text(field: str, value: Any) -> str:
+    plain = _plain(field, value)
+    if isinstance(plain, dict):
+        return " ".join(str(part) for part in plain.values() if part != "")
+    if isinstance(plain, list | tuple):
+        return " ".join(plain) or ("all" if field == "applications" else "none")
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    return f"'{plain}'" if field in {"reason", "author"} else str(plain)
+
+
+def _written_as_json(written: Written, *, addresses: bool) -> dict[str, Any]:
+    def of(one: Difference) -> dict[str, Any]:
+        fields = {f: {"before": _plain(f, was), "after": _plain(f, new)} for f, (was, new) in one.fields.items()}
+        covered = {"gained": _tally_as_json(one.gained), "lost": _tally_as_json(one.lost)} if addresses else {}
+        return {"name": one.name, "fields": fields, **covered}
+
+    return {kind: [of(one) for one in some] for kind, some in written._asdict().items()}
+
+
+def _change_as_json(change: Change) -> dict[str, Any]:
+    networks = [
+        {"network": str(one.network), "before": one.before._asdict(), "after": one.after._asdict()}
+        for one in change.largest
+    ]
+    return {**_tally_as_json(change.tally), "largest": networks}
+
+
+def _tally_as_json(tally: Tally) -> dict[str, Any]:
+    return {"ipv4": tally.ipv4, "ipv6": str(tally.ipv6), "ipv6_64s": str(tally.ipv6_64s)}

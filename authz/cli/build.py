@@ -1,0 +1,141 @@
+"""`authz snapshot build`: from a policy to a signed snapshot."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authz.cli.output import print_json, progress, table, visible
+from authz.errors import InputError, SnapshotRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.policy.read import Policy
+    from authz.snapshot.read import Snapshot
+    from authz.snapshot.v1.snapshot_pb2 import Manifest
+
+MOST_DENIALS = 20  # protected networks that an error names
+
+
+def build(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],
+    key: Annotated[
+        list[str], typer.Option(help="Private key file, or URI such as awskms:...; may be repeated to sign twice.")
+    ],
+    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
+    serial: Annotated[
+        int | None, typer.Option(help="Default: seconds since 1970, or one more than OUTPUT has.", min=1, max=2**63 - 1)
+    ] = None,
+    valid_for: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Refuse the snapshot when it is older, such as 7d.")
+    ] = None,
+    lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
+    allow_unresolved: Annotated[
+        bool, typer.Option("--allow-unresolved", help="A host name without an address is a warning.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Resolve no host names: take the last answers.")] = False,
+    host_cache: Annotated[
+        Path | None, typer.Option(help="Keeps the last answers for host names. Default: OUTPUT.hosts.json.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it though it denies protected networks; says so in the snapshot.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compile a policy, sign it, write it.
+
+    A policy with mistakes prints them all, with file, line and key, and writes nothing.
+    """
+    from authz.feeds.hosts import HostOptions
+    from authz.policy.compile import build_snapshot
+    from authz.policy.read import read_policy
+    from authz.policy.subjects import SubjectOptions
+    from authz.snapshot.keys import load_signer
+
+    signers = [load_signer(one, public_key) for one in key]
+    now = int(time.time())
+    expires = None if valid_for is None else now + int(_duration(valid_for))
+    before = _last_build(output, needed=serial is None)
+    number = max(now, before.serial + 1 if before else 0) if serial is None else serial
+    hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
+    counts = {(feed.source, feed.path): feed.entries for feed in before.feeds} if before else {}
+    with progress() as advance:
+        options = SubjectOptions(hosts, allow_unresolved, counts)
+        checked = read_policy(policy, lenient=lenient, options=options, progress=advance)
+        built = build_snapshot(
+            checked, output, signers, serial=number, created=now, expires=expires, progress=advance,
+            guard=_guard(checked, now, force=force),
+        )  # fmt: skip
+    for warning in checked.warnings:
+        typer.echo(f"authz: warning: {visible(warning)}", err=True)
+    if json:
+        print_json({"file": str(output), **built._asdict(), "warnings": list(checked.warnings)})
+    else:
+        table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
+
+
+def _duration(text: str) -> float:
+    from authz.times import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise InputError(f"--valid-for: found '{text}', expected a time such as 24h or 7d") from None
+    if seconds < 1:  # it would have expired when it is written
+        raise InputError(f"--valid-for: found '{text}', expected a second or more")
+    return seconds
+
+
+def _last_build(output: Path, *, needed: bool) -> Manifest | None:
+    """Return the manifest that OUTPUT has now: serials go on from it, and feeds are compared with it.
+
+    needed: a file that cannot be read is an error, for its serial could be higher than the clock.
+    """
+    from authz.snapshot.read import inspect_snapshot
+
+    if not output.exists():
+        return None
+    try:
+        return inspect_snapshot(output).manifest
+    except SnapshotRefused as error:
+        if not needed:
+            return None
+        message = error.message.removeprefix(f"{output}: ")
+        raise InputError(
+            f"{output}: exists and is no snapshot whose serial could be read: {message}",
+            hint="move it away, or give --serial",
+        ) from error
+
+
+def _guard(policy: Policy, now: int, *, force: bool) -> Callable[[Snapshot], None]:
+    """Return the check that nobody who is protected is locked out; with `force` it is only written down who did it."""
+    from authz.analysis.protected import would_deny
+    from authz.serve.loaded import Loaded
+    from authz.times import format_moment
+
+    def guard(snapshot: Snapshot) -> None:
+        denials = would_deny(Loaded(snapshot), policy.protected, now) if policy.protected else []
+        lines = [
+            f"protected {d.network}: {d.example} is denied in application '{d.application}'"
+            f" by {f'entry {d.entry}' if d.entry else d.reason}"
+            f"{f' from {format_moment(d.since)} on' if d.since > now else ''}"
+            for d in denials
+        ]
+        if force:
+            for line in lines[:MOST_DENIALS]:
+                snapshot.manifest.forced.add(by=getpass.getuser(), refusal=line)
+                typer.echo(f"authz: warning: forced: {line}", err=True)
+        elif lines:
+            more = [f"and {len(lines) - MOST_DENIALS} more"] if len(lines) > MOST_DENIALS else []
+            raise InputError(
+                "\n".join([*lines[:MOST_DENIALS], *more]),
+                hint="nothing was written; --force writes it, with your name in the snapshot",
+            )
+
+    return guard
