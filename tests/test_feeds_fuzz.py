@@ -90,6 +90,7 @@ def test_any_pieces_of_feeds(tmp_path: Path, content: str, given_options: dict[s
 
 @fuzz
 @given(documents, options)
+@example([], {"format": "aws"})
 def test_any_json(tmp_path: Path, document: object, given_options: dict[str, Any]) -> None:
     survives(tmp_path, json.dumps(document), **given_options)
 

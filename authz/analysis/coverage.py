@@ -103,4 +103,4 @@ def _pieces_by_entry(pair_of: Array, entries_of: list[frozenset[int]]) -> Iterat
     rows = np.repeat(pieces, times)
     order = np.argsort(entries, kind="stable")
     values, firsts = np.unique(entries[order], return_index=True)
-    yield from zip(values.tolist(), np.split(rows[order], firsts[1:]), strict=True)
+    yield from zip(values.tolist(), np.split(rows[order], firsts)[1:], strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -13,8 +14,6 @@ from authz.cli.output import fail, out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from authz.addresses import Address
     from authz.serve.config import Listen
 
@@ -38,6 +37,9 @@ def explain(
         list[str] | None, typer.Option(help="'Name: value', may be repeated. Default with --peer: ADDRESS, forwarded.")
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="The policy: shows the feed and the line that a network came from.")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar instead of reading a file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -52,6 +54,8 @@ def explain(
         content = _ask(config, given, peer, headers, application, at)
     else:
         content = _explain_file(config, snapshot, given, peer, headers, application, at)
+    if policy is not None:
+        _add_origins(content, policy)
     client = content["decision"]["client"]
     if client not in {None, given.text}:
         content["note"] = f"the client is {client}, not {given.text}"
@@ -59,6 +63,21 @@ def explain(
         print_json(content)
     else:
         _show(content)
+
+
+def _add_origins(content: dict[str, Any], policy: Path) -> None:
+    """Say for each covering entry which lines of which feeds cover the address."""
+    from authz.addresses import network_of, parse_address, parse_network
+    from authz.policy.origin import origins
+
+    for one in content["covering"]:
+        sources = {subject.removeprefix("source ") for subject in one["subjects"] if subject.startswith("source ")}
+        network = parse_network(one["network"])
+        client = parse_address(content["decision"]["client"])  # there is one, for something covers it
+        inside = client.version == network.version and network_of(client, network.length) == network
+        address = client if inside else parse_address(one["network"].partition("/")[0])
+        found = origins(policy, sources, address) if sources else []
+        one["origins"] = [{"feed": o.path, "line": o.line, "network": str(o.network)} for o in found]
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -135,6 +154,10 @@ def _show(content: dict[str, Any]) -> None:
         names = ", ".join(one["applications"]) or "all applications"
         by = f"  {one['reason']}  {one['author']}".rstrip()
         out.print(visible(f"  {one['entry']}: {one['list']} {one['network']}, {names}, {one['window']}{by}"))
+        if one["subjects"]:
+            out.print(visible(f"    names {', '.join(one['subjects'])}"))
+        for origin in one.get("origins", ()):
+            out.print(visible(f"    {origin['feed']}:{origin['line']}: {origin['network']}"))
         out.print(f"    {one['verdict']}")
     if not content["covering"]:
         out.print("  none")

@@ -83,10 +83,11 @@ def inspect(file: File, json: Json = False) -> None:
     if json:
         print_json(content)
         return
-    lists = ("applications_by_name", "entries_by_id", "sections")
+    lists = ("applications_by_name", "entries_by_id", "feeds", "sections")
     table(str(file), [(name.replace("_", " "), value) for name, value in content.items() if name not in lists])
     _table_of("applications", content["applications_by_name"])
     _table_of("entries", content["entries_by_id"])
+    _table_of("feeds", content["feeds"])
     _table_of("sections", content["sections"])
 
 
@@ -106,6 +107,7 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
         "entries": len(loaded.entries),
         "pieces": sum(loaded.index.pieces.values()),
         "match_sets": loaded.index.set_count,
+        "forced": [f"{one.by}: {one.refusal}" for one in manifest.forced],
         "applications_by_name": [
             {**a._asdict(), "hosts": list(a.hosts), "deny": a.deny._asdict()} for a in loaded.applications
         ],
@@ -113,10 +115,14 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
             {
                 **e._asdict(),
                 "applications": sorted(e.applications),
+                "subjects": list(e.subjects),
                 "starts": format_moment(e.starts, "always"),
                 "expires": format_moment(e.expires),
             }
             for e in loaded.entries
+        ],
+        "feeds": [
+            {"source": f.source, "path": f.path, "format": f.format, "entries": f.entries} for f in manifest.feeds
         ],
         "sections": [
             {"name": s.name, "offset": s.offset, "length": s.length, "type": s.type, "sha256": s.sha256.hex()}

@@ -37,15 +37,13 @@ def read_geo_csv(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     rows = zip(table.labels, table.lines, strict=True)
     codes = [country_code(label, f"{name}:{line}") for label, line in rows]
     named = np.array([code is not None for code in codes], np.bool_)
-    asked = np.array([code in wanted for code in codes], np.bool_)
+    asked = {number: code for number, code in enumerate(codes) if code is not None and code in wanted}
     found: dict[Code, list[Networks]] = {}
     for version, numbers in table.numbers.items():
-        rows_asked = np.flatnonzero(asked[numbers])
-        networks, origins = table.ranges[version].select(rows_asked).networks()
-        for number, part in grouped(networks, numbers[rows_asked][origins]).items():
-            code = codes[number]
-            if code is not None:
-                found.setdefault(code, []).append({version: part})
+        chosen = np.isin(numbers, list(asked))
+        networks, origins = table.ranges[version].select(chosen).networks()
+        for number, part in grouped(networks, numbers[chosen][origins]).items():
+            found.setdefault(asked[number], []).append({version: part})
     return GeoTable(
         "csv",
         {version: int(named[numbers].sum()) for version, numbers in table.numbers.items()},

@@ -23,7 +23,7 @@ def check_shrink(path: Path | str, now: int, before: int | None, max_shrink: flo
     lost = (before - now) / before
     if now == 0 or lost > max_shrink:
         raise InputError(
-            f"{path}: found {now:,} entries, and {before:,} in the last build: {100 * lost:.0f} % fewer, expected at most "
-            f"{100 * max_shrink:.0f} %",
+            f"{path}: found {now:,} entries, and {before:,} in the last build: {100 * lost:.0f} % fewer, "
+            f"expected at most {100 * max_shrink:.0f} %",
             hint="a broken download? if the feed is really that short, set max_shrink: 1 on it for one build",
         )

@@ -43,7 +43,7 @@ def describe(document: object) -> str:
     if isinstance(document, dict):
         return f"a JSON object with the keys {shorten(', '.join(document)) or '(none)'}"
     if isinstance(document, list):
-        return f"a JSON array that begins with {show(document[0])}"  # an empty one is a json-list
+        return f"a JSON array that begins with {show(document[0])}" if document else "an empty JSON array"
     return f"the JSON value {show(document)}"
 
 

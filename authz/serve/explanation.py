@@ -69,6 +69,7 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
                 "applications": sorted(entry.applications),
                 "reason": entry.reason,
                 "author": entry.author,
+                "subjects": list(entry.subjects),
                 "verdict": "" if application is None else _verdict(application, entry, outcome, now),
             }
             for entry, network in decider.covering(request, client)
