@@ -56,6 +56,8 @@ constraints:
 	$(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -c constraints.txt \
 	    -o deploy/requirements.txt pyproject.toml
+	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
+	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,9 +1,10 @@
 """What was measured: the figures of a part, all of them as JSON, and as tables for a terminal and for the README.
 
     {"format": 1, "started": "...", "quick": false, "machine": {...}, "load_average_at_end": 1.2,
-     "parts": [{"name": "lookup", "seconds": 61.0, "skipped": null, "notes": [...], "checks": [{"what": "...", "count": 2000, "differences": []}], "measures": [
-      {"name": "look-up", "contender": "authz, number", "unit": "ns", "labels": {"networks": "1,000,000", ...},
-       "rounds": [402.1, ...], "median": 405.0, "quartiles": [398.2, 420.7]}]}]}
+     "parts": [{"name": "lookup", "seconds": 61.0, "skipped": null, "notes": [...],
+       "checks": [{"what": "...", "count": 2000, "differences": []}],
+       "measures": [{"name": "time of one look-up", "contender": "authz", "unit": "ns", "labels": {"address": "hit", ...},
+         "rounds": [402.1, ...], "median": 405.0, "quartiles": [398.2, 420.7]}]}]}
 
 A measure whose unit is `x` is a ratio of two contenders, taken round by round.
 """
