@@ -3,8 +3,8 @@
     {"format": 1, "started": "...", "quick": false, "machine": {...}, "load_average_at_end": 1.2,
      "parts": [{"name": "lookup", "seconds": 61.0, "skipped": null, "notes": [...],
        "checks": [{"what": "...", "count": 2000, "differences": []}],
-       "measures": [{"name": "time of one look-up", "contender": "authz", "unit": "ns", "labels": {"address": "hit", ...},
-         "rounds": [402.1, ...], "median": 405.0, "quartiles": [398.2, 420.7]}]}]}
+       "measures": [{"name": "time of one look-up", "contender": "authz", "unit": "ns",
+         "labels": {"address": "hit", ...}, "rounds": [402.1, ...], "median": 405.0, "quartiles": [398.2, 420.7]}]}]}
 
 A measure whose unit is `x` is a ratio of two contenders, taken round by round.
 """

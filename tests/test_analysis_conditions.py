@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.analysis.conditions import OPERATORS, parse_condition
@@ -25,17 +25,20 @@ conditions = st.tuples(
 counted = st.fixed_dictionaries({name: st.integers(0, 3) for name in NAMES})
 
 
+@settings(deadline=None)
 @given(conditions, counted)
 def test_a_condition_holds_when_python_says_so(text: str, counts: dict[str, int]) -> None:
     assert parse_condition(text, NAMES).holds(counts) is eval(text, {"__builtins__": {}}, counts)
 
 
+@settings(deadline=None)
 @given(conditions)
 def test_a_condition_is_written_as_it_is_read(text: str) -> None:
     assert str(parse_condition(text, NAMES)) == text
     assert str(parse_condition(f"  {text.replace(' ', '   ')} ", NAMES)) == text
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_gives_another_error(text: str) -> None:
     with contextlib.suppress(InputError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.worlds import NOW, ZONES4, ZONES6, World, allow, deny, load, total, worlds
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from authz.policy.decide import Match, Verdict
 
 
+@settings(deadline=None)
 @given(worlds(), st.booleans(), st.sampled_from([NOW, 1500, 2000]))
 def test_addresses_are_counted_by_reason_as_by_a_scan_of_all(world: World, attack: bool, now: int) -> None:
     deciding = Deciding(world.loaded(), now=now, attack=attack)
@@ -33,6 +34,7 @@ def test_addresses_are_counted_by_reason_as_by_a_scan_of_all(world: World, attac
             assert counted == {reason: total(some, version) for reason, some in by_reason.items()}
 
 
+@settings(deadline=None)
 @given(worlds(), st.booleans())
 def test_each_piece_is_decided_by_the_entry_that_a_look_up_finds(world: World, attack: bool) -> None:
     loaded = world.loaded()
@@ -49,6 +51,7 @@ def test_each_piece_is_decided_by_the_entry_that_a_look_up_finds(world: World, a
             assert decided.denied[number] == world.denies(application.name, zone.address, attack=attack)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_neighbours_with_the_same_reason_are_one_piece(world: World) -> None:
     for version in (4, 6):

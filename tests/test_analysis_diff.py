@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.shared import shared
 from support.worlds import (
@@ -29,7 +29,9 @@ from support.worlds import (
 
 from authz.addresses import Network, parse_network
 from authz.analysis.coverage import Tally
+from authz.analysis.decisions import Deciding
 from authz.analysis.diff import CHANGES, Change, Side, compare
+from authz.analysis.map import decision_map
 from authz.errors import InputError
 from authz.policy.model import Application, Entry
 
@@ -52,6 +54,7 @@ def kind_of(before: World, after: World, name: str, zone: Zone, *, attack: bool)
     return "changed_reason" if reasons[0] != reasons[1] else None
 
 
+@settings(deadline=None)
 @given(worlds(), worlds(), st.booleans())
 def test_changes_are_those_that_a_scan_of_both_policies_finds(before: World, after: World, attack: bool) -> None:
     found = compare(before.loaded(), after.loaded(2), now=NOW, attack=attack, top=1000)
@@ -80,6 +83,7 @@ def side(verdict: Verdict) -> Side:
     return Side(verdict.reason, verdict.entry.id if verdict.entry else None)
 
 
+@settings(deadline=None)
 @given(worlds(), worlds(), st.integers(0, 5))
 def test_fewer_networks_are_the_largest_of_each_version(before: World, after: World, top: int) -> None:
     every, some = (compare(before.loaded(), after.loaded(), now=NOW, top=count) for count in (1000, top))
@@ -93,6 +97,7 @@ def test_fewer_networks_are_the_largest_of_each_version(before: World, after: Wo
             assert list(other.changes[kind].largest) == kept
 
 
+@settings(deadline=None)
 @given(worlds(), worlds())
 def test_entries_gain_and_lose_the_addresses_that_a_scan_finds(before: World, after: World) -> None:
     found = compare(before.loaded(), after.loaded(), now=NOW).entries
@@ -117,6 +122,7 @@ def test_entries_gain_and_lose_the_addresses_that_a_scan_finds(before: World, af
     assert [one.name for one in found.changed] == changed
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_snapshot_does_not_differ_from_itself(world: World) -> None:
     found = compare(world.loaded(), world.loaded(), now=NOW)
@@ -205,6 +211,7 @@ def test_an_unknown_application_is_a_mistake_that_names_those_there_are() -> Non
     assert caught.value.hint == "they have *, shop"
 
 
+@settings(deadline=None)
 @given(worlds(), worlds(), st.integers(0, 5))
 def test_zones_are_told_apart_by_no_network(before: World, after: World, place: int) -> None:
     """Keeps the twin honest: an address beside the one that stands for its zone is covered alike."""
@@ -222,6 +229,9 @@ def test_the_addresses_of_a_full_routing_table_are_counted_as_by_merging_its_net
     every = load([Application("*")], [table])
     found = compare(load([Application("*")], []), every, now=NOW, top=5)
     assert found.entries.added[0].gained == found.decisions[0].changes["newly_denied"].tally == merged(networks)
+    picture = decision_map(Deciding(every, now=NOW), every.general)
+    (denied,) = [row.amount for row in picture.legend if row.label == "deny list"]
+    assert denied.startswith(f"{found.entries.added[0].gained.ipv4:,} addresses, ")
     again = compare(every, load([Application("*")], [table]), now=NOW)
     assert set(again.counts().values()) == {0}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.worlds import ZONES, World, deny, load, worlds
 
@@ -56,6 +56,7 @@ def plain(version: int, starts: list[int], kept: list[int], keys: list[int]) -> 
     return [(first, last) for first, last, _ in found]
 
 
+@settings(deadline=None)
 @given(chosen())
 def test_ranges_are_the_pieces_merged_where_their_keys_are_equal(
     case: tuple[Cut, list[int], list[int], list[int]],
@@ -65,6 +66,7 @@ def test_ranges_are_the_pieces_merged_where_their_keys_are_equal(
     assert [ranges.bounds(place) for place in range(len(ranges))] == plain(whole.version, starts, kept, keys)
 
 
+@settings(deadline=None)
 @given(chosen())
 def test_addresses_are_counted_exactly(case: tuple[Cut, list[int], list[int], list[int]]) -> None:
     whole, starts, kept, keys = case
@@ -73,6 +75,7 @@ def test_addresses_are_counted_exactly(case: tuple[Cut, list[int], list[int], li
     assert ranges.addresses() == sum(last - first + 1 for first, last in expected)
 
 
+@settings(deadline=None)
 @given(chosen())
 def test_networks_of_64_bits_are_counted_once_however_many_ranges_touch_them(
     case: tuple[Cut, list[int], list[int], list[int]],
@@ -92,6 +95,7 @@ def test_everything_is_2_to_the_128_addresses_and_2_to_the_64_networks() -> None
     assert (ranges.addresses(), ranges.networks64()) == (1 << 128, 1 << 64)
 
 
+@settings(deadline=None)
 @given(chosen(), st.integers(0, 12))
 def test_the_largest_networks_are_the_first_of_all_networks_sorted(
     case: tuple[Cut, list[int], list[int], list[int]], count: int
@@ -121,6 +125,7 @@ def test_the_search_for_the_largest_networks_ends_early(monkeypatch: pytest.Monk
     assert len(looked_into) < 50
 
 
+@settings(deadline=None)
 @given(cuts(4), cuts(4))
 def test_two_cuts_laid_over_each_other_know_their_pieces(
     one: tuple[Cut, list[int]], other: tuple[Cut, list[int]]
@@ -128,6 +133,7 @@ def test_two_cuts_laid_over_each_other_know_their_pieces(
     check_overlay(one, other)
 
 
+@settings(deadline=None)
 @given(cuts(6), cuts(6))
 def test_two_cuts_of_ipv6_laid_over_each_other_know_their_pieces(
     one: tuple[Cut, list[int]], other: tuple[Cut, list[int]]
@@ -145,6 +151,7 @@ def check_overlay(one: tuple[Cut, list[int]], other: tuple[Cut, list[int]]) -> N
         assert place.tolist() == [max(n for n, s in enumerate(starts_of) if s <= start) for start in starts]
 
 
+@settings(deadline=None)
 @given(chosen(), st.data())
 def test_the_pieces_of_a_network_are_those_that_have_an_address_of_it(
     case: tuple[Cut, list[int], list[int], list[int]], data: st.DataObject
@@ -161,6 +168,7 @@ def test_the_pieces_of_a_network_are_those_that_have_an_address_of_it(
     assert list(range(*whole.within(network))) == having
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_the_pieces_of_a_snapshot_are_those_that_are_looked_up(world: World) -> None:
     loaded = world.loaded()
@@ -172,6 +180,7 @@ def test_the_pieces_of_a_snapshot_are_those_that_are_looked_up(world: World) -> 
         assert sets[first] == loaded.index.find(version, value)
 
 
+@settings(deadline=None)
 @given(worlds())
 def test_a_good_index_is_whole(world: World) -> None:
     check_whole(world.loaded())

@@ -10,6 +10,7 @@ import pytest
 from support.feeds import networks, read_text
 
 from authz.errors import InputError
+from authz.feeds import vendor_json
 from authz.feeds.feed import Skipped
 from authz.feeds.plain import CHUNK
 from authz.feeds.read import FORMATS, read_feed
@@ -25,7 +26,8 @@ def test_the_formats_have_the_names_of_the_documents() -> None:
 
 def test_the_documents_name_every_format() -> None:
     text = (Path(__file__).parent.parent / "docs" / "feeds.md").read_text()
-    assert set(re.findall(r"^\| `([a-z-]+)` \| `", text, re.MULTILINE)) == {*FORMATS} - {"auto"} | {"format"}
+    table = text.partition("\n## Formats\n")[2].partition("\n## ")[0]
+    assert {*re.findall(r"^\| `([a-z-]+)` ", table, re.MULTILINE)} == {*FORMATS} - {"auto"}
 
 
 # One sample of each format, with what it gives. `format: auto` and the format by its name must agree.
@@ -225,6 +227,14 @@ def test_lines_are_whole_and_counted_right_where_a_list_is_read_in_parts(tmp_pat
     assert feed.lines[4].tolist() == [1, last]
 
 
+def test_a_huge_line_costs_only_itself(tmp_path: Path) -> None:
+    lines = "192.0.2.7\n" * 200
+    feed = read_text(tmp_path, f"{lines}{'.' * 3 * CHUNK}\n192.0.2.8\n", format="plain")
+    assert (networks(feed), feed.taken) == (["192.0.2.7", "192.0.2.8"], 201)
+    assert [skipped.line for skipped in feed.skipped] == [201]
+    assert feed.lines[4].tolist() == [1, 202]
+
+
 # Proxies
 
 
@@ -324,6 +334,18 @@ def test_records_that_are_not_as_expected_are_skipped(tmp_path: Path) -> None:
     feed = read_text(tmp_path, json.dumps(records))
     assert networks(feed) == ["192.0.2.7"]
     assert len(feed.skipped) == 7
+
+
+def test_blank_lines_between_json_lines_say_nothing(tmp_path: Path) -> None:
+    feed = read_text(tmp_path, '{"ip":"192.0.2.7"}\n\n  \n{"ip":"192.0.2.8"}\n')
+    assert (feed.format, feed.taken, feed.skipped) == ("json-lines", 2, ())
+
+
+def test_a_document_that_is_too_long_to_parse_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendor_json, "MAX_DOCUMENT", 1 << 20)
+    text = f'{{"list": ["192.0.2.7"{" " * (2 << 20)}]}}'
+    with pytest.raises(InputError, match="found 2 MiB of JSON, expected at most 1"):
+        read_text(tmp_path, text, format="misp")
 
 
 def test_an_entry_of_a_document_is_told_by_its_line(tmp_path: Path) -> None:

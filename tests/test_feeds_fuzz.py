@@ -84,6 +84,7 @@ def test_any_bytes(tmp_path: Path, content: bytes, given_options: dict[str, Any]
 
 @fuzz
 @given(st.lists(pieces, max_size=30).map("".join), options)
+@example('192.0.2.7\t"{"ip', {"format": "geofeed"})
 def test_any_pieces_of_feeds(tmp_path: Path, content: str, given_options: dict[str, Any]) -> None:
     survives(tmp_path, content, **given_options)
 

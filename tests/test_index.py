@@ -539,7 +539,7 @@ def test_the_routing_table_of_the_internet_is_one_entry_and_every_answer_of_its_
         "version: 1\nentries: [{id: routed, list: allow, sources: [bgp]}]\nfeeds: [{source: bgp, path: bgp.txt}]\n"
     )
     policy = read_policy(tmp_path / "policy.yaml")
-    feed = policy.feeds["bgp.txt"]
+    feed = policy.feeds[0].feed
     assert (feed.taken, feed.skipped) == (1_062_046, ())
     assert {version: len(prefixes) for version, prefixes in feed.networks.items()} == {4: 901_899, 6: 160_147}
     index = index_of(build_index(policy.networks))

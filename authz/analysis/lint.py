@@ -197,7 +197,8 @@ def _without_effect(subject: _Subject) -> Iterator[Finding]:
 
 def _shadowed(subject: _Subject) -> Iterator[Finding]:
     waiting = {n for n in subject.effective if n not in subject.duplicates and subject.entries[n].action != "warn"}
-    numbers = {entry.id: number for number, entry in enumerate(subject.entries)}
+    # What a duplicate decides counts for the first that says the same.
+    numbers = {entry.id: subject.duplicates.get(number, number) for number, entry in enumerate(subject.entries)}
     named = named_applications(subject.loaded)
     different = {alike(application, named): application for application in subject.loaded.applications}
     for application in subject.loaded.applications:

@@ -83,10 +83,10 @@ _BY_REASON: Final = {
 STILL_ALLOWED, STILL_DENIED, NEWLY_DENIED, NEWLY_ALLOWED, STILL_MIXED, PART_DENIED, PART_ALLOWED, BOTH = range(8)
 DIFFERENCES: Final = (
     Class((0xEC, 0xEC, 0xE6), "unchanged, allowed"),
-    Class((0xA6, 0xA6, 0xA6), "unchanged, denied"),
+    Class((0x80, 0x80, 0x80), "unchanged, denied"),
     Class((0xD5, 0x5E, 0x00), "newly denied"),
     Class((0x00, 0x72, 0xB2), "newly allowed"),
-    Class((0xCB, 0xCB, 0xC6), "mixed: unchanged, some denied"),
+    Class((0xBD, 0xBD, 0xB8), "mixed: unchanged, some denied"),
     Class((0xE6, 0x9F, 0x00), "mixed: some newly denied"),
     Class((0x56, 0xB4, 0xE9), "mixed: some newly allowed"),
     Class((0xCC, 0x79, 0xA7), "mixed: some newly denied, others newly allowed"),
@@ -179,4 +179,6 @@ def _amount(addresses: int, mixed: int, length: int) -> str:
 
 def _share(count: int) -> str:
     percent = 100 * count / ADDRESSES
+    if 99.995 <= percent < 100:
+        return "more than 99.99 %"
     return f"{percent:.2f} %" if percent >= 0.005 else "less than 0.01 %"

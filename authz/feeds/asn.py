@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.errors import InputError
-from authz.feeds.asn_numbers import EXPECTED, HIGHEST, MOST_TEXT, parse_origin
+from authz.feeds.asn_numbers import EXPECTED, HIGHEST, parse_origin
 from authz.feeds.asn_routes import owned_ranges, read_routes
 from authz.feeds.geo_table import merged
 from authz.feeds.lines import content_lines
 from authz.feeds.mmdb import Mmdb, distinct_records, is_mmdb
 from authz.feeds.ranges import BOM, Ranges, grouped, read_range_table
-from authz.feeds.unpacked import read_unpacked
+from authz.feeds.unpacked import MOST_TEXT, read_unpacked
 from authz.index.prefixes import Prefixes
 
 if TYPE_CHECKING:

@@ -9,13 +9,12 @@ import orjson
 
 from authz.errors import InputError, shorten
 from authz.feeds.lines import content_lines
-from authz.feeds.unpacked import read_unpacked
+from authz.feeds.unpacked import MOST_TEXT, read_unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HIGHEST: Final = 0xFFFFFFFF  # RFC 6793
-MOST_TEXT: Final = 256 << 20  # bytes, unpacked; the table of 412,000 ranges is 20 MB
 EXPECTED: Final = f"an AS number from 1 to {HIGHEST}, such as AS64496 or 64496"
 _NUMBER: Final = re.compile(r"(?:AS)?(\d{1,10})", re.ASCII | re.IGNORECASE)
 _SEVERAL: Final = re.compile(r"\d{1,10}(?:[_, ]\d{1,10})*|\{\d{1,10}(?:, ?\d{1,10})*\}", re.ASCII)

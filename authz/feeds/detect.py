@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Collect = Callable[[bytes, Collector], None]
 
 SAMPLE = 200  # lines with content
+SAMPLE_LINE = 1 << 16  # bytes; a cut one is no JSON, so this is more than any JSON line has
 
 # In the order of preference: a list of addresses is plain, though it could be a table with one column.
 TEXT_FORMATS: dict[str, Collect] = {
@@ -92,8 +93,8 @@ def _seen_line(content: bytes) -> str:
 
 
 def _content_lines(content: bytes) -> Iterator[bytes]:
-    """Yield the lines that say something, whole: a cut one would be no JSON."""
-    for line in map(bytes.strip, io.BytesIO(content)):
+    """Yield the lines that say something, without spaces around them, cut at `SAMPLE_LINE`."""
+    for line in (whole[:SAMPLE_LINE].strip() for whole in io.BytesIO(content)):
         if line and not line.startswith((b"#", b";")):
             yield line
 

@@ -9,7 +9,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from authz.errors import InputError
+from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def _unpack(path: Path, content: bytes) -> bytes:
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         kind = "gzip" if content.startswith(_GZIP) else "xz"
         raise InputError(
-            f"{path}: the {kind} file is damaged, cut short or too greedy: {error}", hint="download it again"
+            f"{path}: the {kind} file is damaged, cut short or too greedy: {shorten(error)}", hint="download it again"
         ) from error
     return content
 

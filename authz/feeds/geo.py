@@ -16,7 +16,7 @@ from authz.feeds.geo_mmdb import read_geo_mmdb
 from authz.feeds.geo_table import EXPECTED, is_code, merged
 from authz.feeds.geo_text import read_geo_csv, read_geo_json, read_geo_tar
 from authz.feeds.mmdb import is_mmdb
-from authz.feeds.unpacked import read_unpacked
+from authz.feeds.unpacked import MOST_TEXT, read_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from authz.feeds.geo_table import Code, GeoTable, Kind, Networks
 
-MOST_TEXT: Final = 256 << 20  # bytes, unpacked; 140,000 ranges are 5 MB
 _TAR_MAGIC: Final = slice(257, 262)
 _PLURALS: Final[dict[Kind, str]] = {"country": "countries", "region": "regions", "continent": "continents"}
 _HINTS: Final[dict[Kind, str]] = {

@@ -96,19 +96,27 @@ def _from_cache(known: CachedAnswer | None, problem: str, now: int) -> Resolved:
 def _ask_all(
     names: list[str], options: HostOptions, ask: Callable[[str], list[str]]
 ) -> dict[str, tuple[list[str], str]]:
-    """Return (addresses, problem) by name. A resolver that hangs is left behind: its thread ends when it does."""
+    """Return (addresses, problem) by name."""
     answers: dict[str, tuple[list[str], str]] = {}
-    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve")
+    for _ in range(options.tries):
+        left = [name for name in names if name not in answers or answers[name][1]]
+        for start in range(0, len(left), _AT_ONCE):
+            answers |= _ask_some(left[start : start + _AT_ONCE], options.timeout, ask)
+    return answers
+
+
+def _ask_some(names: list[str], timeout: float, ask: Callable[[str], list[str]]) -> dict[str, tuple[list[str], str]]:
+    """Ask for names at the same time. A resolver that hangs is left behind with its thread, which ends when it does.
+
+    The threads are not used again: those that hang would keep the next names waiting.
+    """
+    pool = ThreadPoolExecutor(len(names), thread_name_prefix="resolve")
     try:
-        for _ in range(options.tries):
-            left = [name for name in names if name not in answers or answers[name][1]]
-            for start in range(0, len(left), _AT_ONCE):
-                tries = {pool.submit(ask, name): name for name in left[start : start + _AT_ONCE]}
-                wait(tries, options.timeout)
-                answers |= {name: _outcome(one) for one, name in tries.items()}
+        tries = {pool.submit(ask, name): name for name in names}
+        wait(tries, timeout)
+        return {name: _outcome(one) for one, name in tries.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return answers
 
 
 def _outcome(one: Future[list[str]]) -> tuple[list[str], str]:
@@ -136,7 +144,7 @@ def load_cache(path: Path | None) -> dict[str, CachedAnswer]:
         return {}
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: found no cache of host names: {error}", hint="remove the file") from error
 
 

@@ -60,6 +60,10 @@ def collect_plain(content: bytes, collector: Collector) -> None:
             _take_line(collector, number, line)
         return
     for first, chunk in _chunks(content):
+        if len(chunk) > 2 * CHUNK:  # the last line of it is huge, and so would be the arrays
+            for number, line in text_lines(chunk):
+                _take_line(collector, first + number - 1, line)
+            continue
         bare = parse_bare_lines(chunk)
         collector.take_bare(bare.values, bare.lengths, bare.lines + first)
         for line, start, end in zip(*(c.tolist() for c in (bare.others, bare.starts, bare.ends)), strict=True):

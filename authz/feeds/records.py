@@ -28,7 +28,7 @@ def collect_json_lines(content: bytes, collector: Collector) -> None:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            collector.skip(number, f"found no JSON: {error}")
+            collector.skip(number, f"found no JSON: {shorten(error)}")
             continue
         take_record(collector, number, record)
 

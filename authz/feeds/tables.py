@@ -81,7 +81,7 @@ def _rows(content: bytes, collector: Collector) -> Iterator[_Row]:
             try:
                 cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
             except csv.Error as error:
-                collector.skip(number, f"found '{shorten(line)}', which is no row of CSV: {error}")
+                collector.skip(number, f"found '{shorten(line)}', which is no row of CSV: {shorten(error)}")
                 continue
         else:
             cells = line.split(separator)

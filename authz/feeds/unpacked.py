@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES: Final = 1 << 30  # packed or not; the largest country database that we met has 8 MB, MaxMind's cities 120 MB
+MOST_TEXT: Final = 256 << 20  # bytes, unpacked, for readers of text; 412,000 ranges with names are 24 MB
 MOST_XZ_MEMORY: Final = 128 << 20  # bytes; an xz header may ask for 4 GiB, `xz -9` asks for 65 MiB
 MOST_XZ_STREAMS: Final = 100  # of one file; each costs a copy of what follows it
 _GZIP: Final = b"\x1f\x8b"
@@ -30,6 +31,8 @@ def read_unpacked(path: Path, most: int = MOST_BYTES) -> bytes:
             data = file.read(most + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{path}: cannot be read: {error}") from error
     if len(data) <= most:  # else it is not worth unpacking
         try:
             data = _unpack(data, most)

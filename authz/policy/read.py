@@ -216,7 +216,8 @@ def derived_id(entry: WrittenEntry) -> str:
     """Return the id of an entry that names none: `e-` and 12 hexadecimal digits of what it says.
 
     The same entry has the same id in every build, wherever it stands in the file; spelling and order of its networks
-    do not count, nor do reason and author.
+    do not count, nor do reason and author. A kind of subject that it does not name has no part in it, so that ids stay
+    when a later version knows more kinds.
     """
     content = {
         "list": entry.list,
@@ -226,5 +227,5 @@ def derived_id(entry: WrittenEntry) -> str:
         "action": entry.action,
         "window": [entry.starts, entry.expires],
     }
-    content |= {name: sorted(set(getattr(entry, name))) for name in SUBJECTS if name != "networks"}
+    content |= {name: sorted(set(named)) for name, _ in _NAMED if (named := getattr(entry, name))}
     return f"e-{hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]}"

@@ -16,6 +16,7 @@ from authz.errors import AddressError
 from authz.feeds.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.feeds.geo import code_problem
 from authz.feeds.geo_table import EXPECTED as EXPECTED_CODES
+from authz.feeds.read import FORMATS
 from authz.feeds.shrink import MAX_SHRINK
 from authz.policy.model import (
     ANY_APPLICATION,
@@ -84,6 +85,12 @@ def _source(text: str) -> str:
     return text
 
 
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError
+    return text
+
+
 def _geo_code(kind: Kind) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if code_problem(kind, text):
@@ -134,6 +141,7 @@ Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at mos
 Time = Annotated[int, Scalar(parse_moment, "a time such as 2026-12-01T00:00:00Z")]
 Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
 Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
+Format = Annotated[str, Scalar(_format, f"one of {', '.join(FORMATS)}")]
 Country = Annotated[str, Scalar(_geo_code("country"), EXPECTED_CODES["country"])]
 Region = Annotated[str, Scalar(_geo_code("region"), EXPECTED_CODES["region"])]
 Continent = Annotated[str, Scalar(_geo_code("continent"), EXPECTED_CODES["continent"])]
@@ -189,7 +197,7 @@ class WrittenFeed(msgspec.Struct, frozen=True):
 
     source: Source
     path: str
-    format: str = "auto"
+    format: Format = "auto"
     where: dict[str, str] = {}
     min_count: Count = 0
     bogons: Literal["drop", "keep"] = "drop"

@@ -7,7 +7,10 @@
     envoy-json  JSON with the names of `authz print-config envoy`; the peer is `peer`, or as for envoy
 
 Envoy's default text has no peer; with `use_remote_address` Envoy appends it to x-forwarded-for, so there it is the last
-element, and what stands before it is what the peer sent.
+element, and what stands before it is what the peer sent. Envoy escapes no quotes: a line in which they leave open where
+a field ends is refused, for a client must not say by its User-Agent who it was.
+
+Logs of printed configurations have no x-forwarded-for, but `client`, who that was to the sidecar: it stands in.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import orjson
 
+from authz.policy.model import ANY_APPLICATION
 from authz.times import parse_moment
 
 if TYPE_CHECKING:
@@ -28,13 +32,14 @@ FORMATS: Final = ("auto", "jsonl", "nginx", "nginx-json", "envoy", "envoy-json")
 EXPECTED: Final = 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}'
 
 _NGINX = re.compile(
-    r'(?P<address>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
+    r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"(?: "(?P<forwarded>(?:[^"\\]|\\.)*)")?)?.*'
 )
 _ENVOY = re.compile(
-    r'\[(?P<time>[^\]]+)\] "(?:[^"\\]|\\.)*" \d{1,3} .*?'
-    r'"(?P<forwarded>[^"]*)" "[^"]*" "[^"]*" "(?P<host>[^"]*)" "[^"]*"'
+    r'\[(?P<time>[^\]]+)\] "[^"]*" \d{1,3} [^"]*'
+    r'"(?P<forwarded>[^"]*)" "(?:(?!" ").)*" "[^"]*" "(?P<host>[^"]*)" "[^"]*"'
 )
+_ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})")  # how nginx writes quotes, backslashes, tabs and what is not ASCII
 
 
 class Asked(NamedTuple):
@@ -110,14 +115,20 @@ def _nginx(line: bytes) -> Asked:
     if time is None:
         raise BadLine(f"found the time '{match['time'][:64]}', expected one such as 01/Dec/2026:00:00:00 +0000")
     forwarded = match["forwarded"]
-    headers = (("x-forwarded-for", forwarded),) if forwarded and forwarded != "-" else ()
+    headers = (("x-forwarded-for", _unescaped(forwarded)),) if forwarded and forwarded != "-" else ()
     return Asked(_peer(match["address"]), headers, None, time)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def _envoy(line: bytes) -> Asked:
     match = _ENVOY.fullmatch(_text(line))
     if match is None:
         raise BadLine("is not a line of Envoy's default format")
+    if match["forwarded"] in {"", "-"}:
+        raise BadLine("names no peer: expected x-forwarded-for, to which use_remote_address appends it")
     return _appended(match["forwarded"], match["host"], None, _moment(match["time"]))
 
 
@@ -143,9 +154,10 @@ def _object(line: bytes) -> dict[str, Any]:
 def _named(line: bytes) -> Asked:
     """Read JSON whose names are nginx's variables, or those of `authz print-config envoy`."""
     fields = _object(line)
-    forwarded = _first(fields, "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for")
+    forwarded = _first(fields, "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for", "client")
     host = _first(fields, "http_host", "host", "authority", "server_name")
-    application = _first(fields, "authz_application", "application") or None
+    named = _first(fields, "authz_application", "application")
+    application = None if named in {"", ANY_APPLICATION} else named
     time = _any_time(_first(fields, "time_iso8601", "time", "start_time", "time_local", "msec", "timestamp"))
     peer = _first(fields, "realip_remote_addr", "peer", "remote_addr", "downstream_direct_remote_address")
     if not peer:

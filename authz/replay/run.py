@@ -132,18 +132,26 @@ def _decide_in_worker(where: str, number: int, block: bytes) -> Done:
 def replay(file: BinaryIO, where: str, make_job: Callable[[], Job], workers: int) -> Iterator[Done]:
     """Decide all requests of a file, in its order.
 
-    make_job: called once in each process; it must be picklable. workers: processes; 1: this one alone.
+    make_job: called in this process and once in each worker; it must be picklable. workers: processes; 1: this
+    one alone.
     """
     if workers == 1:
         job = make_job()
         for number, block in blocks(file, where):
             yield decide_block(job, where, number, block)
         return
+    make_job()  # what is wrong with it is told here; workers that cannot begin only break the pool
     with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(make_job,)) as pool:
         under_way: deque[Future[Done]] = deque()
-        for number, block in blocks(file, where):
-            under_way.append(pool.submit(_decide_in_worker, where, number, block))
-            if len(under_way) > 2 * workers:
-                yield under_way.popleft().result()
+        problem: InputError | None = None
+        try:
+            for number, block in blocks(file, where):
+                under_way.append(pool.submit(_decide_in_worker, where, number, block))
+                if len(under_way) > 2 * workers:
+                    yield under_way.popleft().result()
+        except InputError as error:  # a line that is too long; what stands before it is decided all the same
+            problem = error
         while under_way:
             yield under_way.popleft().result()
+        if problem is not None:
+            raise problem

@@ -24,6 +24,7 @@ _COUNTERS = (
     "changes",
     "changed_clients",
 )
+_RARE = frozenset({"clients", "networks", "changed_clients"})
 
 
 class Summary:
@@ -55,10 +56,10 @@ class Summary:
         if outcome.entry is not None:
             self.entries[outcome.entry] += 1
         if outcome.decision == "deny" and client is not None:
-            self._count_rare(self.clients, client.text)
+            _count_rare(self.clients, client.text)
             network = next((c.network for c in covering if c.entry.id == outcome.entry), None)
             if network is not None:
-                self._count_rare(self.networks, str(network))
+                _count_rare(self.networks, str(network))
 
     def count_change(self, outcome: Outcome, other: Outcome, client: Address | None) -> None:
         """Count what the other snapshot would have decided."""
@@ -66,20 +67,16 @@ class Summary:
             kind = "newly_denied" if other.decision == "deny" else "newly_allowed"
             self.changes[outcome.application, kind] += 1
             if client is not None:
-                self._count_rare(self.changed_clients, f"{client.text} {kind}")
-
-    def _count_rare(self, counter: Counter[str], key: str) -> None:
-        counter[key] += 1
-        if len(counter) > _MOST_KEPT:
-            kept = counter.most_common(_MOST_KEPT // 2)
-            counter.clear()
-            counter.update(dict(kept))
+                _count_rare(self.changed_clients, f"{client.text} {kind}")
 
     def add(self, other: Summary) -> None:
         """Add the counts of another summary."""
         self.requests += other.requests
         for name in _COUNTERS:
-            getattr(self, name).update(getattr(other, name))
+            counter = getattr(self, name)
+            counter.update(getattr(other, name))
+            if name in _RARE:
+                _forget_rare(counter)
 
     def as_dict(self, top: int) -> dict[str, Any]:
         """Return the counts for JSON, the highest first. top: how many clients, networks and entries."""
@@ -101,3 +98,15 @@ class Summary:
             ],
             "changed_clients": dict(self.changed_clients.most_common(top)),
         }
+
+
+def _count_rare(counter: Counter[str], key: str) -> None:
+    counter[key] += 1
+    _forget_rare(counter)
+
+
+def _forget_rare(counter: Counter[str]) -> None:
+    if len(counter) > _MOST_KEPT:
+        kept = counter.most_common(_MOST_KEPT // 2)
+        counter.clear()
+        counter.update(dict(kept))

@@ -73,6 +73,7 @@ class Loader:
         self._metrics = metrics
         self._tried: Signature | Literal["absent", "never"] = "never"
         self._lock = asyncio.Lock()
+        self._begins = asyncio.Event()  # a watch begins; of what changed before, nobody tells us
         self.refusal: Refusal | None = None
         self.on_load: Callable[[], None] = lambda: None
 
@@ -146,13 +147,17 @@ class Loader:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._config.poll)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._begins.wait(), self._config.poll)
+                self._begins.clear()
+                await asyncio.sleep(_SETTLE)
             await self.load_if_changed()
 
     async def _watch_folder(self) -> None:
         while True:
             with contextlib.suppress(OSError, RuntimeError):  # the folder is not there: the poll looks meanwhile
                 folders = {self._path.parent, self._path.resolve().parent}
+                self._begins.set()
                 async for _ in awatch(*folders, watch_filter=None, recursive=False, step=_STEP, debounce=_STEP * 2):
                     await self.load_if_changed()
                     if {self._path.parent, self._path.resolve().parent} != folders:

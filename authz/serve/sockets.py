@@ -27,12 +27,15 @@ def clear_unix_path(path: Path) -> None:
     if not stat.S_ISSOCK(status.st_mode):
         raise StartError(f"{path}: exists and is no socket, expected nothing there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # where many wait to be accepted we would wait, too
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
             return
+        except OSError:  # it is alive: busy, or of somebody who does not let us in
+            pass
     raise StartError(f"{path}: somebody listens there already", hint="is another authz running?")
 
 

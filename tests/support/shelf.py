@@ -216,8 +216,14 @@ def _bad_manifest() -> Iterator[tuple[str, Make]]:
         yield f"an unknown {name}", unheard_of(lambda m: m.entries[0], name)
 
 
+def twice(good: Forge) -> bytes:
+    """A file that is right but for the name of its last section, which is the first one's."""
+    longer = Forge(good.with_sections(lambda sections: sections.update(more=sections["v4.starts"])), good.signers)
+    return longer.with_manifest(lambda m: set_section(m, -1, name="v4.starts"))
+
+
 def _bad_section() -> Iterator[tuple[str, Make]]:
-    yield "a section twice", manifest(lambda m: m.sections.append(m.sections[0]))
+    yield "a section twice", twice
     yield "two sections with one name", manifest(lambda m: set_section(m, 1, name=m.sections[0].name))
     yield "sections in another order", manifest(lambda m: m.sections.sort(key=lambda s: -s.offset))
     yield "a section that begins too early", manifest(lambda m: set_section(m, 1, offset=0))
