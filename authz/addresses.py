@@ -92,10 +92,13 @@ def try_parse_address(text: str) -> Address | None:
             return Address(4, int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"), text)
         if len(text) > MAX_TEXT:
             return None
-        value = int.from_bytes(socket.inet_pton(socket.AF_INET6, text), "big")
+        packed = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):  # ValueError: a NUL, or a lone surrogate
         return None
-    if _MAPPED <= value <= _MAPPED_END:
+    value = int.from_bytes(packed, "big")
+    if value > _MAPPED_END:
+        return Address(6, value, socket.inet_ntop(socket.AF_INET6, packed))
+    if value >= _MAPPED:
         value &= 0xFFFFFFFF
         return Address(4, value, format_address(4, value))
     return Address(6, value, format_address(6, value))

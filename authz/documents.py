@@ -18,6 +18,7 @@ and add their own mistakes before `checked()` raises.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import types
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_SIZE = 256 << 20  # bytes of a document; far more than a person writes
+MAX_DEPTH = 64  # mappings and lists, one in the other
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -111,6 +113,7 @@ def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] |
     """Read `text` as a document; `path` is for the errors. See `read_file`."""
     reader = _Reader()
     try:
+        _check_depth(path, text)
         root = yaml.compose(text, Loader=_LOADER) or yaml.MappingNode("", [])
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -126,6 +129,21 @@ def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] |
             reader.note(1, key, f"found '{shorten(value)}', which is not UTF-8")
     content = reader.struct(struct, root, "")
     return Document(path, None if content is _FAILED else content, reader)
+
+
+def _check_depth(path: str, text: str) -> None:
+    """Refuse a document nested deeper than any of ours: composing one of 30,000 levels ends the process."""
+    if max(text.count(opening) for opening in ("[", "{", "- ", "? ")) <= MAX_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                message = f"found more than {MAX_DEPTH} levels, one in the other, expected fewer"
+                raise InvalidDocument(path, [Mistake(_line(event), "document", message)])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _not_yaml(error: yaml.YAMLError) -> str:
@@ -166,7 +184,7 @@ class _Reader:
 
     def struct(self, struct: type[T], node: Any, key: str) -> T:
         mistakes = len(self.mistakes)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+        fields = _fields(struct)
         values: dict[str, Any] = {}
         items = self._items(node, key)
         for name, child in items.items():
@@ -253,6 +271,12 @@ class _Reader:
     def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
         self.note(_line(node), key, message, hint)
         return _FAILED
+
+
+@functools.cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields by the name of their key."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
 def _parse(wanted: Any, text: str, *, quoted: bool) -> Any:

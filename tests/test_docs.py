@@ -15,6 +15,7 @@ from authz.policy.compile import build_snapshot
 from authz.policy.read import read_policy
 from authz.serve import config as configuration
 from authz.serve import decision
+from authz.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def test_the_configuration_page_has_the_default_of_each_key(key: str, default: A
     elif key.endswith("unix_mode"):
         assert int(written, 8) == default
     elif isinstance(default, float) and re.fullmatch(r"\d+(ms|s|m|h|d)", written):
-        assert configuration.parse_duration(written) == default
+        assert parse_duration(written) == default
     else:
         assert written == str(default)
 

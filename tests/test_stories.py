@@ -75,8 +75,8 @@ def moment(seconds: float) -> str:
 def test_a_search_engines_crawler_inside_a_blocked_cloud_stays_allowed(open_edge: Open, tmp_path: Path) -> None:
     # Scrapers rent machines in clouds, so the shop blocks a whole one. Its search engine crawls from the same cloud.
     (tmp_path / "cloud.json").write_text(
-        '{"syncToken": "1", "prefixes": [{"ipv4Prefix": "34.64.0.0/11", "service": "Google Cloud", "scope": "us-west1"},'
-        '{"ipv6Prefix": "2600:1900::/28", "service": "Google Cloud", "scope": "us-west1"}]}'
+        '{"syncToken": "1", "prefixes": [{"ipv4Prefix": "34.64.0.0/11", "service": "Google Cloud", "scope": "a"},'
+        '{"ipv6Prefix": "2600:1900::/28", "service": "Google Cloud", "scope": "a"}]}'
     )
     (tmp_path / "googlebot.json").write_text(
         '{"creationTime": "2026-11-01T00:00:00", "prefixes": [{"ipv4Prefix": "34.65.242.112/28"},'
@@ -118,7 +118,7 @@ geo: {country: country.mmdb}
 
 def test_a_tor_exit_is_warned_about_in_one_application_and_denied_in_another(open_edge: Open, tmp_path: Path) -> None:
     # The newspaper wants its readers whoever they are, and only looks at how many come by Tor. The bank does not.
-    (tmp_path / "tor.lst").write_text("ExitAddress\n185.220.101.4\n")
+    (tmp_path / "tor.lst").write_text("185.220.101.4\n")
     edge = open_edge("""\
 version: 1
 applications: {news: {}, bank: {}, blog: {}}

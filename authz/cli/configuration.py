@@ -30,11 +30,20 @@ def check_config(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a configuration and the keys that it names. All mistakes are printed at once."""
+    from authz.errors import InputError
     from authz.serve.config import load_config
     from authz.snapshot.keys import load_public_key
 
     checked = load_config(config, os.environ)
-    keys = [load_public_key(Path(path)).keyid for path in checked.snapshot.trusted_keys]
+    keys, problems = [], []
+    for path in checked.snapshot.trusted_keys:
+        try:
+            keys.append(load_public_key(Path(path)).keyid)
+        except InputError as error:
+            problems.append(error)
+    if problems:
+        hint = "; ".join(dict.fromkeys(error.hint for error in problems if error.hint))
+        raise InputError("\n".join(error.message for error in problems), hint=hint)
     listens = {name: str(getattr(checked, name).listen) for name in ("grpc", "http", "admin")}
     if json:
         print_json({"good": True, "trusted_keys": keys, "listen": listens})

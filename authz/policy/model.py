@@ -19,6 +19,9 @@ ANY_APPLICATION: Final = "*"  # the settings for every application that says not
 TOKEN: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 )  # application names and entry ids: safe in any header or log
+MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[a-z]+=[A-Za-z0-9._-]+)*"
+)  # RFC 9110, 8.3.1, without quotes: safe in any header
 MAX_DENY_BODY = 64 * 1024  # bytes
 
 

@@ -21,6 +21,7 @@ from authz.feeds.shrink import MAX_SHRINK
 from authz.policy.model import (
     ANY_APPLICATION,
     MAX_DENY_BODY,
+    MEDIA_TYPE,
     TOKEN,
     Action,
     Default,
@@ -131,7 +132,7 @@ def _body(text: str) -> str:
 
 
 def _content_type(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[a-z]+=[A-Za-z0-9._-]+)*", text):
+    if not MEDIA_TYPE.fullmatch(text):
         raise ValueError
     return text
 

@@ -6,6 +6,7 @@ Paths are relative to the folder of authz.yaml. An environment variable `AUTHZ_S
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -235,6 +236,10 @@ def _check_together(document: Document[Config], config: Config) -> None:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     if config.grpc.tls and config.grpc.engine == "native":
         document.mistake("grpc.engine", "found 'native' with tls, expected 'grpcio' or 'auto'")
+    listens = {"grpc": config.grpc.listen, "http": config.http.listen, "admin": config.admin.listen}
+    for (one, listen), (other, same) in itertools.combinations(listens.items(), 2):
+        if listen == same and (listen.path is not None or listen.port):
+            document.mistake(f"{other}.listen", f"found {listen}, where {one} listens already")
     if config.grpc.listen == config.http.listen == Listen():
         document.mistake("grpc.listen", "found 'off' here and at http.listen, expected at most one of them off")
 
