@@ -918,10 +918,13 @@ def test_a_configuration_with_a_wrong_key_is_refused(shop: Publisher, authz: Com
 @pytest.mark.parametrize("proxy", ["envoy", "nginx"])
 @pytest.mark.usefixtures("shop")
 def test_a_configuration_for_the_proxy_is_printed(authz: Commands, tmp_path: Path, proxy: str) -> None:
-    (tmp_path / "authz.yaml").write_text(CONFIG.replace("127.0.0.1:0", "127.0.0.1:9999"))
+    text = CONFIG
+    for port in (9999, 9998, 9997):
+        text = text.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1)
+    (tmp_path / "authz.yaml").write_text(text)
     ran = authz("print-config", proxy, "--config", "authz.yaml")
     assert (ran.status, ran.err) == (0, "")
-    assert "9999" in ran.out
+    assert {"envoy": "9999", "nginx": "9998"}[proxy] in ran.out
 
 
 # serve.

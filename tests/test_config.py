@@ -403,6 +403,15 @@ def test_hops_and_proxies_exclude_each_other(mistakes: Mistakes) -> None:
     ]
 
 
+def test_two_fronts_have_no_listener_in_common(mistakes: Mistakes) -> None:
+    assert mistakes(LEAST + 'grpc: {listen: "127.0.0.1:9192"}\nadmin: {listen: "unix:///a"}\n') == [
+        "authz.yaml:1: http.listen: found 127.0.0.1:9192, where grpc listens already"
+    ]
+    assert mistakes(LEAST + "http: {listen: 'unix:///run/a'}\nadmin: {listen: 'unix:/run/a'}\n") == [
+        "authz.yaml:3: admin.listen: found unix:///run/a, where http listens already"
+    ]
+
+
 def test_the_native_engine_has_no_tls(mistakes: Mistakes) -> None:
     text = f"{LEAST}grpc:\n  engine: native\n  tls: {{certificate: a, key: b}}\n"
     assert mistakes(text) == ["authz.yaml:3: grpc.engine: found 'native' with tls, expected 'grpcio' or 'auto'"]

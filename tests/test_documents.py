@@ -267,6 +267,12 @@ def test_what_is_not_yaml_is_told_in_one_line() -> None:
     assert caught.value.code == "invalid_document"
 
 
+@pytest.mark.parametrize("text", ["name: " + "[" * 100_000, "- " * 100_000, "name:\n  " + "{a: " * 1000])
+def test_a_document_nested_deeper_than_any_of_ours_is_refused_before_it_is_composed(text: str) -> None:
+    line = text.count("\n") + 1
+    assert mistakes(text) == [f"{line}: document: found more than 64 levels, one in the other, expected fewer"]
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     text = """\
 door:

@@ -94,6 +94,16 @@ def test_the_state_that_the_hint_names_is_taken(publisher: Publisher, tmp_path: 
     assert loading.load() == "ok"
 
 
+def test_a_state_written_anew_takes_one_snapshot_of_its_own_serial(publisher: Publisher) -> None:
+    first = inspect_snapshot(publisher.publish(serial=7))
+    other = inspect_snapshot(publisher.publish(serial=7, created=1))
+    taken = accept(first, State(serial=7, digest=""))
+    assert taken == State(serial=7, digest=first.digest)
+    with pytest.raises(SnapshotRefused) as error:
+        accept(other, taken)
+    assert error.value.code == "rolled_back"
+
+
 def test_the_first_snapshot_is_accepted_whatever_its_serial(publisher: Publisher) -> None:
     snapshot = inspect_snapshot(publisher.publish(serial=0))
     assert accept(snapshot, None) == State(0, snapshot.digest)

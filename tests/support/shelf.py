@@ -209,6 +209,13 @@ def _bad_manifest() -> Iterator[tuple[str, Make]]:
     yield "no applications", manifest(lambda m: m.ClearField("applications"))
     yield "no application for all others", manifest(lambda m: m.applications.pop(0))
     yield "a deny answer that lets through", manifest(lambda m: setattr(m.applications[1].deny, "status", 200))
+    yield "an application that could end a header", manifest(lambda m: setattr(m.applications[1], "name", "a\r\nb: c"))
+    yield "an entry that could end a header", manifest(lambda m: setattr(m.entries[0], "id", "a\r\nb: c"))
+    crlf = "text/plain\r\nset-cookie: a=b"
+    yield (
+        "a media type that could end a header",
+        manifest(lambda m: setattr(m.applications[1].deny, "content_type", crlf)),
+    )
     yield "a deny answer without a status", manifest(lambda m: m.applications[1].ClearField("deny"))
     for name in ("mode", "default", "precedence", "match"):
         yield f"an unknown {name}", unheard_of(lambda m: m.applications[1], name)
