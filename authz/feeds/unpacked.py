@@ -8,7 +8,7 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from authz.errors import InputError
+from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,11 @@ _GZIP: Final = b"\x1f\x8b"
 _XZ: Final = b"\xfd7zXZ\x00"
 
 
-def read_unpacked(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_unpacked(path: Path, most: int = MOST_BYTES, *, may_be_empty: bool = False) -> bytes:
     """Return the content of the file, unpacked where it is gzip or xz.
 
-    Raises InputError where the file cannot be read, is empty, is damaged or cut short, or has more than `most` bytes.
+    Raises InputError where the file cannot be read, is damaged or cut short, has more than `most` bytes, or is empty
+    and must not be.
     """
     try:
         with path.open("rb") as file:
@@ -37,10 +38,10 @@ def read_unpacked(path: Path, most: int = MOST_BYTES) -> bytes:
         try:
             data = _unpack(data, most)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{path}: damaged or cut short: {error}", hint="download it again") from error
+            raise InputError(f"{path}: damaged or cut short: {shorten(error)}", hint="download it again") from error
     if len(data) > most:
         raise InputError(f"{path}: found more than {most} bytes, expected at most that, unpacked")
-    if not data:
+    if not data and not may_be_empty:
         raise InputError(f"{path}: found an empty file", hint="download it again")
     return data
 

@@ -148,9 +148,11 @@ class Loader:
     async def _poll(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._begins.wait(), self._config.poll)
+                async with asyncio.timeout(self._config.poll):
+                    await self._begins.wait()
                 self._begins.clear()
                 await asyncio.sleep(_SETTLE)
+
             await self.load_if_changed()
 
     async def _watch_folder(self) -> None:
