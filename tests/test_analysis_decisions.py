@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.worlds import NOW, ZONES4, ZONES6, World, allow, deny, load, total, worlds
 
-from authz.analysis.decisions import FIRST_DENYING, NO_ENTRY, REASONS, Deciding
+from authz.analysis.decisions import FIRST_DENYING, NO_ENTRY, REASONS, Deciding, alike
 from authz.analysis.space import cut_of
 from authz.policy import decide as d
-from authz.policy.model import Application
+from authz.policy.model import Application, DenyAnswer
 
 if TYPE_CHECKING:
-    import pytest
     from support.worlds import Zone
 
     from authz.policy.decide import Match, Verdict
@@ -91,6 +91,21 @@ def test_a_match_set_is_decided_once_for_all_applications_that_are_alike(monkeyp
         for application in loaded.applications:
             deciding.of(application)
     assert calls == ["*"] * 3 + ["b"] * 3 + ["c"] * 3  # no entry, bad, office and bad
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"mode": "monitoring"}, {"default": "deny"}, {"precedence": "deny_first"}, {"dry_run": True},
+     {"mode": "monitoring", "denylist_in_monitoring": False}],
+)  # fmt: skip
+def test_applications_that_differ_in_a_setting_are_not_alike(other: dict[str, Any]) -> None:
+    base = {"mode": "monitoring"} if "denylist_in_monitoring" in other else {}
+    assert alike(Application("a", **base), set()) != alike(Application("b", **other), set())  # type: ignore[arg-type]
+
+
+def test_applications_that_only_answer_otherwise_are_alike() -> None:
+    answers = Application("b", match="path", hosts=("b.example",), deny=DenyAnswer(429))
+    assert alike(Application("a"), set()) == alike(answers, set())
 
 
 def test_the_space_is_cut_only_where_the_decision_changes() -> None:

@@ -347,6 +347,49 @@ def test_a_dry_run_denies_no_protected_network() -> None:
     assert would_deny(world.loaded(), [parse_network("192.0.2.0/24")], NOW) == []
 
 
+def test_the_earliest_time_of_a_denial_is_told() -> None:
+    office = parse_network("192.0.2.0/24")
+    world = shop(
+        deny("ban", "192.0.2.0/24", applications=frozenset({"shop"})),
+        allow("tonight", "192.0.2.0/25", expires=2000),
+    )
+    assert would_deny(world.loaded(), [office], NOW) == [
+        Denial(office, "shop", "ban", "denylisted", parse_network("192.0.2.128/25"), NOW)
+    ]
+
+
+def test_entries_that_are_never_in_force_together_do_not_overlap() -> None:
+    world = shop(allow("today", "192.0.2.0/24", expires=2000), deny("tomorrow", "192.0.2.0/24", starts=2000))
+    assert lint(world.loaded(), now=NOW) == []
+
+
+def test_an_entry_that_only_warns_where_it_meets_another_does_not_overlap_with_it() -> None:
+    world = shop(
+        allow("office", "192.0.2.0/24", applications=frozenset({"shop"})),
+        deny("feed", "192.0.2.0/25"),
+        mode="monitoring",
+        denylist_in_monitoring=False,
+    )
+    assert lint(world.loaded(), now=NOW) == []
+
+
+def test_a_feed_with_many_networks_in_a_proxy_is_told_once() -> None:
+    world = shop(deny("feed", "10.1.0.0/16", "10.2.0.0/15"), deny("more", "10.2.0.0/16"))
+    found = lint(world.loaded(), now=NOW, trusted_proxies=[parse_network("10.0.0.0/8")])
+    assert [(one.entry, one.example) for one in found if one.code == "denies_trusted_proxy"] == [
+        ("feed", "10.1.0.0/16"),
+        ("more", "10.2.0.0/16"),
+    ]
+
+
+def test_an_example_is_the_largest_network_whatever_else_divides_it() -> None:
+    parts = [f"192.0.2.{first}/26" for first in (0, 128)]
+    world = shop(allow("office", "192.0.2.0/24"), deny("bad", "192.0.2.0/24"), subject("odd", "gray", *parts))
+    (overlap,) = [one for one in lint(world.loaded(), now=NOW) if one.code == "allow_deny_overlap"]
+    assert overlap.message == "allows 256 IPv4 addresses that bad denies; allow_first in * shop"
+    assert overlap.example == "192.0.2.0/24"
+
+
 def test_only_so_many_overlaps_are_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linting, "MOST_OVERLAPS", 2)
     denying = [deny(f"d{number}", "192.0.2.7") for number in range(3)]

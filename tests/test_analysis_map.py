@@ -307,6 +307,10 @@ def test_the_drawn_picture_hides_no_pixel_of_the_map_but_below_the_numbers(order
             wanted = below.repeat(zoom, axis=0).repeat(zoom, axis=1)
             assert (square[side // 32 :] == wanted[side // 32 :]).all()
             assert (square % len(picture.legend) == wanted).all()  # the shades of a number are those of what is below
+    light, dark = (drawn[top + 2 * line :, left + 2 * line :] // len(picture.legend) == shade for shade in (2, 1))
+    assert light[0, 0]
+    assert 0 < dark[: side // 32, : side // 32].sum() < light[: side // 32, : side // 32].sum()
+    assert sum(palette[len(picture.legend)]) < sum(palette[2 * len(picture.legend)])
 
 
 def test_text_that_is_too_long_is_drawn_smaller_and_then_cut() -> None:

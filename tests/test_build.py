@@ -271,6 +271,31 @@ def test_an_empty_download_after_a_full_one_is_refused(folder: Folder, content: 
     assert entries_of(folder.built(ONE_FEED % ", max_shrink: 1"), "5.0.0.1") == {}
 
 
+def test_each_part_of_a_file_is_compared_with_the_same_part_of_the_last_build(folder: Folder) -> None:
+    def ranges(ec2: int, s3: int) -> str:
+        services = [*["EC2"] * ec2, *["S3"] * s3]
+        return json.dumps({"syncToken": "1", "prefixes": [
+            {"ip_prefix": f"5.6.{number}.0/24", "region": "a", "service": service, "network_border_group": "a"}
+            for number, service in enumerate(services)
+        ]})  # fmt: skip
+
+    policy = """\
+version: 1
+entries: [{list: deny, sources: [aws]}]
+feeds:
+- {source: aws, path: ranges.json, where: {service: EC2}}
+- {source: aws, path: ranges.json, where: {service: S3}}
+"""
+    folder.write({"ranges.json": ranges(3, 20)})
+    folder.built(policy)
+    folder.built(policy)  # nothing has changed
+    folder.write({"ranges.json": ranges(1, 20)})
+    (line, _) = folder.refused(policy)
+    assert line.startswith(
+        "policy.yaml:4: feeds[0].path: ranges.json: found 1 entries, and 3 in the last build: 67 % fewer"
+    )
+
+
 def test_another_file_is_not_compared_with_the_last_build(folder: Folder) -> None:
     folder.write({"bad.txt": lines(10), "new.txt": lines(1)})
     folder.built(ONE_FEED % "")

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
 import pytest
+import yaml
+from support.mmdb import write_mmdb
 
+from authz.analysis.protected import would_deny
+from authz.feeds.hosts import HostOptions
 from authz.policy import decide
 from authz.policy.compile import build_snapshot
 from authz.policy.read import read_policy
+from authz.policy.schema import PolicyDocument, WrittenFeed
+from authz.policy.subjects import SubjectOptions
 from authz.serve import config as configuration
 from authz.serve import decision
+from authz.serve.loaded import Loaded
+from authz.snapshot.read import inspect_snapshot
 from authz.times import parse_duration
 
 if TYPE_CHECKING:
@@ -77,11 +85,96 @@ def test_the_policy_page_has_every_reason() -> None:
     assert [reason for reason in reasons if f"`{reason}`" not in text and reason != "*"] == []
 
 
-def test_the_example_of_the_policy_page_builds(publisher: Publisher) -> None:
-    example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "policy.md").read_text(), re.DOTALL)[0]
-    (publisher.folder / "feeds").mkdir()
-    (publisher.folder / "feeds" / "tor.txt").write_text("198.51.100.200\n")
-    assert publisher.built(example).entries == 2
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "policy.md").read_text(), re.DOTALL)
+NAMED_FILES: dict[str, str | bytes] = {
+    "feeds/tor.txt": "198.51.100.200\n",
+    "feeds/ipsum.txt": "198.51.100.201\t3\n198.51.100.202\t2\n",
+    "feeds/proxies.txt": "socks5://198.51.100.203:1080\nhttp://198.51.100.204:80\n",
+    "feeds/ip-ranges.json": '{"syncToken": "1", "prefixes": [{"ip_prefix": "198.51.100.205/32", '
+    '"region": "eu-west-1", "service": "EC2", "network_border_group": "eu-west-1"}]}',
+    "feeds/inside.txt": "10.0.0.1\n",
+    "geo/country.mmdb": write_mmdb(
+        {f"203.0.113.{n}/32": {"country": {"iso_code": code}} for n, code in enumerate(("KP", "IR", "NO"))}
+    ),
+    "geo/city.mmdb": write_mmdb({
+        "203.0.113.0/32": {"country": {"iso_code": "KP"}, "continent": {"code": "AS"}},
+        "203.0.113.1/32": {"country": {"iso_code": "IR"}, "continent": {"code": "AS"}},
+        "203.0.113.2/32": {"country": {"iso_code": "US"}, "subdivisions": [{"iso_code": "CA"}]},
+        "203.0.113.3/32": {"country": {"iso_code": "ZA"}, "continent": {"code": "AF"}},
+    }),
+    "geo/more.csv": "203.0.113.4,203.0.113.5,NO\n",
+    "geo/asn.csv": "203.0.113.0,203.0.113.1,64496,One\n",
+    "geo/asn6.csv": "2001:db8::,2001:db8::1,64497,Other\n",
+    "hosts.json": '{"vpn.example.com": {"addresses": ["192.0.2.44"], "at": 1790000000}}',
+}  # fmt: skip
+
+
+def complete(example: str) -> str:
+    """Return an example as the page says that it is meant."""
+    return example if example.startswith("version: 1\n") else f"version: 1\n{example}"
+
+
+def policy_keys(struct: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a policy, those in lists and by name without number and name, as `entries.countries`."""
+    for field in msgspec.structs.fields(struct):
+        key = f"{prefix}{field.encode_name}"
+        yield key
+        wanted = [field.type, *get_args(field.type)]
+        for kind in wanted:
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield from policy_keys(kind, f"{key}.")
+
+
+def written_keys(content: Any, known: set[str], prefix: str = "") -> Iterator[str]:
+    """Yield the keys that an example has, in the same way; names that are the operator's own are passed over."""
+    if isinstance(content, list):
+        for one in content:
+            yield from written_keys(one, known, prefix)
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            key = f"{prefix}.{name}".removeprefix(".")
+            if key in known:
+                yield key
+                yield from written_keys(value, known, key)
+            else:
+                yield from written_keys(value, known, prefix)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.partition("\n")[0])
+def test_every_example_of_the_policy_page_builds(publisher: Publisher, example: str) -> None:
+    for name, content in NAMED_FILES.items():
+        path = publisher.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (publisher.folder / "policy.yaml").write_text(complete(example))
+    hosts = HostOptions(publisher.folder / "hosts.json", offline=True)
+    policy = read_policy(publisher.folder / "policy.yaml", options=SubjectOptions(hosts))
+    built = build_snapshot(policy, publisher.folder / "out", [publisher.signer()], serial=1, created=0)
+    assert built.entries == len(yaml.safe_load(example).get("entries", ()))
+    for networks in policy.networks:
+        assert any(len(prefixes) for prefixes in networks.networks.values()), "an example that names nobody"
+    loaded = Loaded(inspect_snapshot(publisher.folder / "out"))
+    assert would_deny(loaded, policy.protected, 0) == []
+
+
+def test_every_key_of_a_policy_is_in_an_example_and_is_explained() -> None:
+    known = set(policy_keys(PolicyDocument))
+    assert len(known) > 40
+    written = {key for text in EXAMPLES for key in written_keys(yaml.safe_load(complete(text)), known)}
+    assert known - written == set()
+    page = re.sub(r"```yaml\n.*?```", "", (ROOT / "docs" / "policy.md").read_text(), flags=re.DOTALL)
+    names = {key.rpartition(".")[2] for key in known} - {"version", "applications", "entries", "feeds", "limits"}
+    assert [name for name in sorted(names) if f"`{name}`" not in page and f"## {name}\n" not in page] == []
+
+
+def test_the_policy_page_has_the_values_and_defaults_of_a_feed() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text()
+    written = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", page.partition("## feeds")[2], re.MULTILINE))
+    for field in msgspec.structs.fields(WrittenFeed):
+        expected = (
+            "required" if field.required else "none" if field.default is msgspec.NODEFAULT else f"`{field.default}`"
+        )
+        assert written[field.name].strip() in {expected, expected.strip("`")}, field.name
 
 
 def test_the_example_policy_builds(publisher: Publisher) -> None:

@@ -953,7 +953,7 @@ def test_a_feed_may_lose_as_much_as_max_shrink_says(
     (tmp_path / "a.txt").write_text("".join(f"192.0.2.{number}\n" for number in range(taken)))
     option = f", max_shrink: {max_shrink}" if max_shrink else ""
     text = entry("sources: [bad]") + f"feeds: [{{source: bad, path: a.txt{option}}}]"
-    before = SubjectOptions(before={("bad", "a.txt"): 100, ("other", "a.txt"): 100_000})
+    before = SubjectOptions(before={("bad", "a.txt"): [100], ("other", "a.txt"): [100_000]})
     if refused:
         (line,) = wrong(text, options=before)
         share = round(100 * float(max_shrink or 0.5))
@@ -968,7 +968,10 @@ def test_a_feed_may_lose_as_much_as_max_shrink_says(
 
 def test_a_feed_that_was_empty_or_unknown_before_may_have_any_length(read: Read, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    for before in ({}, {("bad", "a.txt"): 0}, {("bad", "b.txt"): 9}):
+    lasts: list[dict[tuple[str, str], list[int]]] = [
+        {}, {("bad", "a.txt"): [0]}, {("bad", "b.txt"): [9]}, {("bad", "a.txt"): []}
+    ]  # fmt: skip
+    for before in lasts:
         text = entry("sources: [bad]") + "feeds: [{source: bad, path: a.txt, max_shrink: 0}]"
         assert covered(read(text, options=SubjectOptions(before=before))) == []
 

@@ -139,7 +139,7 @@ class _Grid:
         self._classes = classes[kept]
         self._widths = np.diff(self._starts, append=ADDRESSES)
         self.size = ADDRESSES >> 2 * order  # addresses of a pixel
-        firsts = -(-self._starts // self.size)  # the first pixel that begins in each piece, or behind it
+        firsts = self._starts // self.size  # where a pixel is not all of one class, `paint` is to follow
         self.pixels = np.repeat(self._classes, np.diff(firsts, append=ADDRESSES // self.size))
         self.mixed = np.unique(self._starts[self._starts % self.size != 0] // self.size)
 

@@ -88,7 +88,7 @@ def _text(field: str, value: Any) -> str:
     if isinstance(plain, dict):
         return " ".join(str(part) for part in plain.values() if part != "")
     if isinstance(plain, list | tuple):
-        return " ".join(plain) or ("all" if field == "applications" else "none")
+        return " ".join(map(str, plain)) or ("all" if field == "applications" else "none")
     if isinstance(plain, bool):
         return str(plain).lower()
     return f"'{plain}'" if field in {"reason", "author"} else str(plain)

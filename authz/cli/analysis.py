@@ -140,7 +140,7 @@ def draw(
 ) -> None:
     """Draw IPv4 as a picture, coloured by what is decided, or by what changes.
 
-    The picture follows a Hilbert curve: a network is one square or half of one. It is 2^order pixels wide and high.
+    The picture follows a Hilbert curve: a network is a square, or two side by side. Its map is 2^order pixels wide.
     """
     from authz.analysis.decisions import Deciding
     from authz.analysis.drawing import draw_png

@@ -64,7 +64,9 @@ def build(
     before = _last_build(output, needed=serial is None)
     number = max(now, before.serial + 1 if before else 0) if serial is None else serial
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
-    counts = {(feed.source, feed.path): feed.entries for feed in before.feeds} if before else {}
+    counts: dict[tuple[str, str], list[int]] = {}
+    for feed in before.feeds if before else ():
+        counts.setdefault((feed.source, feed.path), []).append(feed.entries)
     with progress() as advance:
         options = SubjectOptions(hosts, allow_unresolved, counts)
         checked = read_policy(policy, lenient=lenient, options=options, progress=advance)

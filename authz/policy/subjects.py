@@ -20,7 +20,7 @@ from authz.index.build import EntryNetworks
 from authz.index.prefixes import Prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from authz.documents import Document
@@ -34,12 +34,13 @@ MOST_WARNINGS = 5  # skipped lines and bogons that are named for one feed
 class SubjectOptions(NamedTuple):
     """hosts: how names are resolved. allow_unresolved: a name without an address is a warning, not a mistake.
 
-    before: entries that each feed had in the last build, by (source, path).
+    before: entries that each feed had in the last build, by (source, path); several, in the order of the policy, where
+    it takes more than one part of a file by `where`.
     """
 
     hosts: HostOptions = HostOptions()
     allow_unresolved: bool = False
-    before: Mapping[tuple[str, str], int] = {}
+    before: Mapping[tuple[str, str], Sequence[int]] = {}
 
 
 class ReadFeed(NamedTuple):
@@ -104,14 +105,16 @@ def _read_feeds(
     progress: Progress, warnings: list[str],
 ) -> Iterator[ReadFeed]:  # fmt: skip
     known: dict[Any, Feed] = {}
+    counts = {name: iter(several) for name, several in options.before.items()}
     for number, feed in enumerate(written.feeds):
         wanted = FeedOptions(feed.format, feed.where, feed.min_count, feed.bogons)
+        before = next(counts.get((feed.source, feed.path), iter(())), None)
         once = (feed.path, feed.format, tuple(sorted(feed.where.items())), feed.min_count, feed.bogons)
         try:
             if once not in known:
                 known[once] = read_feed(folder / feed.path, wanted)
                 warnings += _feed_warnings(feed, known[once])
-            check_shrink(feed.path, known[once].taken, options.before.get((feed.source, feed.path)), feed.max_shrink)
+            check_shrink(feed.path, known[once].taken, before, feed.max_shrink)
         except InputError as error:
             document.mistake(f"{document.key_of(feed)}.path", error.message, error.hint)
         else:

@@ -55,7 +55,9 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
     """
     outcome, client = decider.check(request, now)
     loaded = decider.loaded
-    application = None if loaded is None else next(a for a in loaded.applications if a.name == outcome.application)
+    # A snapshot that was loaded since the check may not have the application any more.
+    known = () if loaded is None else loaded.applications
+    application = next((a for a in known if a.name == outcome.application), None)
     return {
         "time": format_moment(now),
         "walk": [step._asdict() for step in decider.steps(request)],

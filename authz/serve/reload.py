@@ -152,7 +152,6 @@ class Loader:
                     await self._begins.wait()
                 self._begins.clear()
                 await asyncio.sleep(_SETTLE)
-
             await self.load_if_changed()
 
     async def _watch_folder(self) -> None:
