@@ -380,7 +380,7 @@ def test_a_new_snapshot_is_loaded_however_it_is_put_there(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, change: Callable[[Publisher], None], noticed: str
 ) -> None:
     if noticed == "by the poll":
-        monkeypatch.setattr(Loader, "_watch_folder", lambda _: asyncio.sleep(3600))
+        monkeypatch.setattr(Loader, "_watch_folders", lambda *_: None)
     poll = "poll: 50ms" if noticed == "by the poll" else "poll: 1h"
     publisher.publish(serial=1)
 

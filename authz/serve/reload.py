@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import gc
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from watchfiles import awatch
+from watchfiles import watch
 
 from authz.errors import SnapshotRefused
 from authz.serve.loaded import Loaded
@@ -73,7 +74,6 @@ class Loader:
         self._metrics = metrics
         self._tried: Signature | Literal["absent", "never"] = "never"
         self._lock = asyncio.Lock()
-        self._begins = asyncio.Event()  # a watch begins; of what changed before, nobody tells us
         self.refusal: Refusal | None = None
         self.on_load: Callable[[], None] = lambda: None
 
@@ -141,26 +141,32 @@ class Loader:
 
     async def watch(self) -> None:
         """Load the file whenever it changes, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_folder())
-            tasks.create_task(self._poll())
+        loop, changed, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+        watching = (loop, changed, stop)
+        threading.Thread(target=self._watch_folders, args=watching, name="watch", daemon=True).start()
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), self._config.poll)
+                changed.clear()  # before the look: what changes from now on is seen again
+                await self.load_if_changed()
+        finally:
+            stop.set()
 
-    async def _poll(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.poll):
-                    await self._begins.wait()
-                self._begins.clear()
-                await asyncio.sleep(_SETTLE)
-            await self.load_if_changed()
-
-    async def _watch_folder(self) -> None:
-        while True:
-            with contextlib.suppress(OSError, RuntimeError):  # the folder is not there: the poll looks meanwhile
-                folders = {self._path.parent, self._path.resolve().parent}
-                self._begins.set()
-                async for _ in awatch(*folders, watch_filter=None, recursive=False, step=_STEP, debounce=_STEP * 2):
-                    await self.load_if_changed()
-                    if {self._path.parent, self._path.resolve().parent} != folders:
+    def _watch_folders(self, loop: asyncio.AbstractEventLoop, changed: asyncio.Event, stop: threading.Event) -> None:
+        """Set `changed` at every change in the file's folders. Runs in a thread of its own, until `stop`."""
+        while not stop.is_set():
+            with contextlib.suppress(OSError, RuntimeError):  # no folder, or no loop any more: the poll looks meanwhile
+                folders = self._folders()
+                # What happened before we watched has told nobody.
+                loop.call_soon_threadsafe(loop.call_later, _SETTLE, changed.set)
+                for _ in watch(*folders, watch_filter=None, recursive=False, step=_STEP, debounce=_STEP * 2,
+                               stop_event=stop, raise_interrupt=False):  # fmt: skip
+                    loop.call_soon_threadsafe(changed.set)
+                    if self._folders() != folders:
                         break  # a link leads elsewhere now
-            await asyncio.sleep(_SETTLE)
+            stop.wait(_SETTLE)
+
+    def _folders(self) -> set[Path]:
+        """Return where the file stands, and where it really stands."""
+        return {self._path.parent, self._path.resolve().parent}
