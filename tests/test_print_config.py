@@ -30,7 +30,7 @@ CONFIGURATIONS = {
     "every address": 'grpc: {listen: "0.0.0.0:9191"}\nhttp: {listen: "[::]:9192"}\n',
     "unix sockets": "grpc: {listen: unix:grpc.sock}\nhttp: {listen: unix:http.sock}\n",
     "awkward names": f"grpc: {{listen: 'unix:{AWKWARD.replace(chr(39), chr(39) * 2)}'}}\n"
-    f"http: {{listen: 'unix:{AWKWARD.replace(chr(39), chr(39) * 2)}'}}\n"
+    f"http: {{listen: 'unix:{AWKWARD.replace(chr(39), chr(39) * 2)}2'}}\n"
     f"application: {{context_key: '{AWKWARD.replace(chr(39), chr(39) * 2)}'}}\n",
     "a line break": 'grpc: {listen: "unix:a\\nadmin: b"}\nhttp: {listen: "unix:a\\nuser root;"}\n',
     "an attack signal": "attack_signal: {header: x-waf-attack, metadata: {namespace: a.waf, key: attack}}\n",

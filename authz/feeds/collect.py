@@ -177,6 +177,9 @@ class Collector:
             found = find_bogons(version, prefixes)
             bogons = self._bogons(version, _at(prefixes, found), entries[found])
             prefixes, entries = _at(prefixes, ~found), entries[~found]
+        # Lines that are read at once come before those that are not: of equal networks the first line counts.
+        in_order = np.argsort(np.array(self._lines, np.uint32)[entries], kind="stable")
+        prefixes, entries = _at(prefixes, in_order), entries[in_order]
         places, nested = merge(prefixes)
         return _Kept(_at(prefixes, places), entries[places], entries, len(prefixes) - len(places), nested, bogons)
 

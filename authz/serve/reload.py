@@ -146,8 +146,9 @@ class Loader:
         threading.Thread(target=self._watch_folders, args=watching, name="watch", daemon=True).start()
         try:
             while True:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), self._config.poll)
+                with contextlib.suppress(TimeoutError):  # not wait_for(): before Python 3.12 it can swallow our end
+                    async with asyncio.timeout(self._config.poll):
+                        await changed.wait()
                 changed.clear()  # before the look: what changes from now on is seen again
                 await self.load_if_changed()
         finally:
