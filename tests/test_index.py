@@ -233,12 +233,15 @@ def test_a_hole_of_one_entry_is_no_hole_of_another() -> None:
     assert at(index, "10.0.0.0") == [(1, 8)]
 
 
-@pytest.mark.parametrize(("networks", "positions"), [(0, 17), (7, 17), (8, 33), (16, 65), (40_000, 65_537)])
-def test_the_directory_grows_with_the_number_of_pieces_up_to_sixteen_bits(networks: int, positions: int) -> None:
+@pytest.mark.parametrize(
+    ("networks", "bits4", "bits6"), [(0, 4, 4), (7, 4, 4), (8, 5, 5), (16, 6, 6), (40_000, 16, 17), (140_000, 16, 18)]
+)
+def test_the_directory_grows_with_the_number_of_pieces_up_to_a_limit(networks: int, bits4: int, bits6: int) -> None:
     one = Prefixes.of(4, [number << 12 for number in range(1, 2 * networks, 2)], [20] * networks)
     other = Prefixes.of(6, [number << 80 for number in range(1, 2 * networks, 2)], [48] * networks)
     arrays = build_index([EntryNetworks({4: one, 6: other}, Prefixes.split([]))])
-    assert len(arrays["v4.directory"]) == len(arrays["v6.directory"]) == positions
+    assert len(arrays["v4.directory"]) == (1 << bits4) + 1
+    assert len(arrays["v6.directory"]) == (1 << bits6) + 1
     index = index_of(arrays)
     assert index.pieces == {4: 2 * networks + 1, 6: 2 * networks + 1}
     assert list(index.problems(1)) == []
@@ -489,8 +492,8 @@ MEMBERS = "sets.offset, members.entry and members.length: expected lengths that 
         ("v4.directory", lambda a: a[:0], "v4.directory: found 0 positions, expected 2^k + 1 with k from 4 to 16"),
         ("v4.directory", lambda a: np.append(a[:8], a[-1:]),
          "v4.directory: found 9 positions, expected 2^k + 1 with k from 4 to 16"),
-        ("v6.directory", lambda a: np.append(np.repeat(a[:1], 1 << 17), a[-1:]),
-         "v6.directory: found 131073 positions, expected 2^k + 1 with k from 4 to 16"),
+        ("v6.directory", lambda a: np.append(np.repeat(a[:1], 1 << 19), a[-1:]),
+         "v6.directory: found 524289 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v4.directory", lambda a: np.append(a[:1] + np.uint32(1), a[1:]), "v4.directory: expected to run from 0 to 5"),
         ("v6.directory", lambda a: np.append(a[:-1], a[-1:] + np.uint32(1)),
          "v6.directory: expected to run from 0 to 5"),

@@ -26,12 +26,14 @@ from support.processes import Process, Sidecar, wait_for
 from support.publisher import POLICY, Publisher
 
 from authz.addresses import parse_address
-from authz.errors import InputError, StartError
+from authz.errors import InputError, SnapshotRefused, StartError
 from authz.serve import sidecar as sidecar_module
 from authz.serve.config import load_config
+from authz.serve.decision import Decider, Settings
 from authz.serve.decision_log import DecisionLog
 from authz.serve.grpc_check import GrpcCheck
 from authz.serve.http_front import HttpFront
+from authz.serve.metrics import Metrics
 from authz.serve.recorder import Recorder
 from authz.serve.reload import Loader
 from authz.serve.sockets import clear_unix_path
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from authz.serve.config import Config
-    from authz.serve.decision import Decider
 
 
 NEW_POLICY: Final = POLICY.replace("203.0.113.0/24", "192.0.2.0/25").replace("list: allow", "list: gray")
@@ -61,6 +62,13 @@ def config(snapshot: str = "poll: 1h", rest: str = "") -> str:
         'decision_log: {path: "off"}\n'
         "drain: 0s\n" + rest
     )
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write a configuration."""
+    path = folder / "authz.yaml"
+    path.write_text(text)
+    return path
 
 
 def get(port: int, target: str, client: str | None = None, method: str = "GET") -> HttpAnswer:
@@ -116,9 +124,8 @@ async def until(what: Callable[[], Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, text: str | None = None) -> AsyncIterator[Running]:
-    path = folder / "authz.yaml"
-    path.write_text(config() if text is None else text)
-    sidecar = sidecar_module.Sidecar(load_config(path, {}))
+    sidecar = sidecar_module.Sidecar(load_config(write(folder, config() if text is None else text), {}))
+
     await sidecar.start()
     try:
         yield Running(sidecar)
@@ -428,6 +435,53 @@ def test_a_kubernetes_volume_is_followed_from_one_swap_to_the_next(publisher: Pu
                 await until(lambda: one.serial == number)  # noqa: B023
                 assert (await one.ask()).status == (403 if number % 2 else 200)
             assert one.loads == {"ok": 4}
+
+    run(live())
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again_before_it_is_refused(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.publish(serial=1)
+    data = publisher.publish(NEW_POLICY, serial=2, to="other").read_bytes()
+    path = publisher.folder / "lists.snapshot"
+    original = Loader._try_load
+
+    def written_meanwhile(self: Loader) -> SnapshotRefused | None:
+        error = original(self)
+        if error is not None:
+            path.write_bytes(data)
+        return error
+
+    async def live() -> None:
+        async with running(publisher.folder, config("poll: 20ms")) as one:
+            monkeypatch.setattr(Loader, "_try_load", written_meanwhile)
+            path.write_bytes(data[: len(data) // 2])
+            await until(lambda: one.serial == 2)
+            assert set(one.loads) == {"ok"}
+
+    with caplog.at_level(logging.INFO):
+        run(live())
+    assert "refused" not in caplog.text
+
+
+def test_the_watch_ends_even_where_the_file_changes_at_that_very_moment(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[asyncio.Event] = []
+    monkeypatch.setattr(Loader, "_watch_folders", lambda _self, _loop, changed, _stop: watched.append(changed))
+    settings = load_config(write(publisher.folder, config()), {})
+    decider = Decider(Settings.of(settings))
+
+    async def live() -> None:
+        watch = asyncio.create_task(Loader(settings.snapshot, [publisher.key()], None, decider, Metrics()).watch())
+        await until(lambda: watched)
+        await asyncio.sleep(0.05)  # for it to wait
+        watched[0].set()
+        await asyncio.sleep(0)
+        watch.cancel()
+        await asyncio.wait({watch}, timeout=PATIENCE)
+        assert watch.cancelled()
 
     run(live())
 

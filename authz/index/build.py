@@ -54,11 +54,11 @@ def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_
     return {
         "v4.starts": (high4 >> np.uint64(32)).astype("<u4"),
         "v4.sets": numbers[1 : 1 + len(states4)].astype("<u4"),
-        "v4.directory": _directory(high4),
+        "v4.directory": _directory(4, high4),
         "v6.starts_high": high6.astype("<u8"),
         "v6.starts_low": low6.astype("<u8"),
         "v6.sets": numbers[1 + len(states4) :].astype("<u4"),
-        "v6.directory": _directory(high6),
+        "v6.directory": _directory(6, high6),
         "sets.offset": offsets,
         "members.entry": members[:, 0].astype("<u4"),
         "members.length": members[:, 1].astype("u1"),
@@ -209,8 +209,8 @@ def _merged(high: Array, low: Array, states: Array) -> tuple[Array, Array, Array
     return high[keep], low[keep], states[keep]
 
 
-def _directory(high: Array) -> Array:
+def _directory(version: int, high: Array) -> Array:
     """Return the positions between which to look, by the top bits of an address (left-aligned in 64)."""
-    bits = min(max((len(high) - 1).bit_length(), LEAST_DIRECTORY_BITS), MOST_DIRECTORY_BITS)
+    bits = min(max((len(high) - 1).bit_length(), LEAST_DIRECTORY_BITS), MOST_DIRECTORY_BITS[version])
     tops = high >> np.uint64(64 - bits)
     return np.searchsorted(tops, np.arange((1 << bits) + 1, dtype=np.uint64)).astype("<u4")

@@ -35,8 +35,8 @@ class Index:
         self._sets6, self._directory6 = arrays["v6.sets"], arrays["v6.directory"]
         self._offsets = arrays["sets.offset"]
         self._entries, self._lengths = arrays["members.entry"], arrays["members.length"]
-        self._shift = 32 - _directory_bits(self._directory, "v4.directory")
-        self._shift6 = 64 - _directory_bits(self._directory6, "v6.directory")
+        self._shift = 32 - _directory_bits(4, self._directory, "v4.directory")
+        self._shift6 = 64 - _directory_bits(6, self._directory6, "v6.directory")
         self._check_lengths()
 
     def find(self, version: int, value: int) -> int:
@@ -113,10 +113,11 @@ def _array(sections: Mapping[str, memoryview], name: str) -> Array:
     return data.cast(TYPE_CODES[TYPES[name]])  # type: ignore[call-overload,no-any-return]  # the code is a plain str
 
 
-def _directory_bits(directory: Array, name: str) -> int:
+def _directory_bits(version: int, directory: Array, name: str) -> int:
+    most = MOST_DIRECTORY_BITS[version]
     bits = (len(directory) - 1).bit_length() - 1
-    if not LEAST_DIRECTORY_BITS <= bits <= MOST_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
-        raise BadIndex(f"{name}: found {len(directory)} positions, expected 2^k + 1 with k from 4 to 16")
+    if not LEAST_DIRECTORY_BITS <= bits <= most or len(directory) != (1 << bits) + 1:
+        raise BadIndex(f"{name}: found {len(directory)} positions, expected 2^k + 1 with k from 4 to {most}")
     return bits
 
 

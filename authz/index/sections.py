@@ -7,8 +7,8 @@ the next start; it has the number of its match set:
     v4.starts    0.0.0.0   10.0.0.0      10.1.0.0             10.2.0.0      11.0.0.0
     v4.sets      0 = {}    1 = {(a,8)}   2 = {(b,16),(a,8)}   1 = {(a,8)}   0 = {}
 
-`directory` has 2^k + 1 positions (4 <= k <= 16, by the number of pieces): position i is how many starts have their top
-k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
+`directory` has 2^k + 1 positions (k by the number of pieces: from 4 to 16, for IPv6 to 18): position i is how many
+starts have their top k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
 Set n has the members `members.entry[i]` (number of the entry) and `members.length[i]` (prefix bits), longest first, for
 i from `sets.offset[n]` up to `sets.offset[n + 1]`. Set 0 is empty.
 """
@@ -33,4 +33,5 @@ TYPES: Final[dict[str, str]] = {
     "members.length": "u8",
 }
 LEAST_DIRECTORY_BITS: Final = 4
-MOST_DIRECTORY_BITS: Final = 16
+# IPv6 has its networks in few places (2000::/3, most in a hundredth of that), so that more bits tell them apart.
+MOST_DIRECTORY_BITS: Final = {4: 16, 6: 18}
