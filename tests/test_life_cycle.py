@@ -747,6 +747,20 @@ def test_after_the_drain_it_ends_by_itself_and_its_sockets_are_gone(publisher: P
     assert not any(path.exists() for path in sockets)
 
 
+def test_the_socket_of_a_successor_stays_when_the_old_process_ends(publisher: Publisher) -> None:
+    publisher.publish()
+    text = config().replace('http: {listen: "127.0.0.1:0"', 'http: {listen: "unix:http.sock"')
+    path = publisher.folder / "http.sock"
+
+    async def live() -> None:
+        async with running(publisher.folder, text):
+            path.rename(publisher.folder / "old.sock")
+            path.touch()
+        assert path.exists()
+
+    run(live())
+
+
 def test_a_request_in_the_last_moment_is_answered_whole(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sidecar_module, "_GOODBYE", 0.2)
     publisher.publish()

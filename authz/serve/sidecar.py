@@ -29,7 +29,7 @@ from authz.serve.http_front import HttpFront
 from authz.serve.metrics import Metrics
 from authz.serve.recorder import Recorder
 from authz.serve.reload import Loader
-from authz.serve.sockets import clear_unix_path, set_unix_mode
+from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.state import load_state
 
@@ -142,14 +142,14 @@ class Sidecar:
             message = f"{name}.listen: {listen}: {error.strerror or error}"
             raise StartError(message, hint="is another authz running?") from error
         connections.start()
+        number = None if listen.path is None else socket_number(listen.path)
 
         async def end() -> None:
             server.close()
             await asyncio.sleep(_GOODBYE)
             connections.stop()
-            if listen.path is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    listen.path.unlink()
+            if listen.path is not None and socket_number(listen.path) == number:  # else it is a successor's by now
+                listen.path.unlink()
 
         self._ends.append((name, end))
         self._announce(name, listen, 0 if listen.path else server.sockets[0].getsockname()[1])

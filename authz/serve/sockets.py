@@ -42,3 +42,11 @@ def clear_unix_path(path: Path) -> None:
 def set_unix_mode(path: Path, mode: int) -> None:
     """Set the rights of a socket: who may write to it may ask us."""
     path.chmod(mode)
+
+
+def socket_number(path: Path) -> int | None:
+    """Return the inode number of what stands at the path, None where there is nothing. The same number: the same."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
