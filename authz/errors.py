@@ -86,7 +86,7 @@ class SnapshotRefused(AuthzError):
 
     code: `unreadable` `truncated` `bad_magic` `too_large` `bad_envelope` `unsigned` `unknown_key` `bad_signature`
     `threshold_not_met` `bad_manifest` `unknown_format` `bad_section` `bad_digest` `trailing_bytes` `expired`
-    `rolled_back` `state_unwritable`. Which step gives which is in docs/snapshot-format.md.
+    `rolled_back` `state_unwritable` `internal_error`. Which step gives which is in docs/snapshot-format.md.
     """
 
     def __init__(self, code: str, message: str, *, hint: str = "") -> None:

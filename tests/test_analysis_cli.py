@@ -204,7 +204,7 @@ def test_an_attack_signal_may_be_supposed(authz: Commands) -> None:
     ("arguments", "lines"),
     [
         (["old.snapshot", "new.snapshot", "--fail-if", "denied > 1"],
-         ["authz: error: condition: found 'denied' at character 1, expected a name of a count",
+         ["authz: error: --fail-if: found 'denied' at character 1, expected a name of a count",
           f"hint: did you mean 'newly_denied'? {EXAMPLE}; the names are {', '.join(COUNTS)}"]),
         (["old.snapshot", "new.snapshot", "--application", "sohp"],
          ["authz: error: found 'sohp', expected an application of one of the snapshots",

@@ -205,6 +205,18 @@ def test_a_build_is_shown_to_a_person(authz: Commands) -> None:
     assert (rows["built"], rows["serial"], rows["match sets"]) == ("lists.snapshot", "9", rows["match sets"])
 
 
+def test_a_serial_that_sidecars_would_refuse_is_refused_before_it_is_written(shop: Publisher, authz: Commands) -> None:
+    before = (shop.folder / "lists.snapshot").read_bytes()
+    for serial in ("7", "6"):
+        refused(
+            authz(*BUILD, "--serial", serial),
+            f"authz: error: --serial: found {serial}, expected above 7, which lists.snapshot has",
+            "hint: sidecars refuse a serial that is not above the last; to start over, move the file away",
+        )
+    assert (shop.folder / "lists.snapshot").read_bytes() == before
+    assert authz(*BUILD, "--serial", "8").status == 0
+
+
 @pytest.mark.usefixtures("shop")
 def test_a_serial_is_the_time_or_one_more_than_the_last(authz: Commands) -> None:
     first = authz(*BUILD, "--json").json()["serial"]

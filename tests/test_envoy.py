@@ -175,7 +175,15 @@ def test_an_application_is_named_by_the_route(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["admin.example.com", "admin.example.com:8080", "ADMIN.example.com", "admin.example.com."]
+    "host",
+    [
+        "admin.example.com",
+        "admin.example.com:8080",
+        "ADMIN.example.com",
+        "admin.example.com.",
+        "admin.example.com:",
+        "admin.example.com.:",
+    ],
 )
 def test_an_application_is_named_by_the_virtual_host_however_the_host_is_written(stack: Stack, host: str) -> None:
     assert stack.ask("/shop", UNKNOWN, host=host).status == 404
@@ -183,7 +191,9 @@ def test_an_application_is_named_by_the_virtual_host_however_the_host_is_written
     assert stack.upstream.last().headers["x-authz-application"] == "admin"
 
 
-@pytest.mark.parametrize("host", ["shop.example.com", "shop.example.com:1", "SHOP.example.com", "shop.example.com."])
+@pytest.mark.parametrize(
+    "host", ["shop.example.com", "shop.example.com:1", "SHOP.example.com", "shop.example.com.", "shop.example.com:"]
+)
 def test_a_request_whose_route_names_none_is_of_the_application_that_has_its_host(stack: Stack, host: str) -> None:
     assert stack.ask("/elsewhere", SCRAPER, host=host).status == 403
     assert stack.ask("/elsewhere", SCRAPER, host="other.example.com").status == 200

@@ -27,6 +27,7 @@ from support.publisher import POLICY, Publisher
 
 from authz.addresses import parse_address
 from authz.errors import InputError, SnapshotRefused, StartError
+from authz.serve import reload as reload_module
 from authz.serve import sidecar as sidecar_module
 from authz.serve.config import load_config
 from authz.serve.decision import Decider, Settings
@@ -37,6 +38,7 @@ from authz.serve.metrics import Metrics
 from authz.serve.recorder import Recorder
 from authz.serve.reload import Loader
 from authz.serve.sockets import clear_unix_path
+from authz.snapshot.read import read_snapshot
 from authz.snapshot.state import State, load_state
 
 if TYPE_CHECKING:
@@ -555,6 +557,44 @@ def test_a_refused_snapshot_changes_nothing_and_is_told_once(
 
     with caplog.at_level(logging.INFO):
         run(live())
+
+
+def test_a_fault_while_loading_is_told_and_loading_is_tried_again(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.publish(serial=10)
+    reading = read_snapshot
+    faults = iter([MemoryError(), RuntimeError("can't start new thread"), MemoryError()])
+
+    def read(*arguments: Any, **options: Any) -> Any:
+        for fault in faults:
+            raise fault
+        return reading(*arguments, **options)
+
+    async def live() -> None:
+        async with running(publisher.folder, config("poll: 200ms")) as one:
+            monkeypatch.setattr(reload_module, "read_snapshot", read)
+            publisher.publish(NEW_POLICY, serial=11)
+            await until(lambda: "internal_error" in one.loads)
+            assert (await one.ask()).status == 200
+            assert await one.readiness() == (200, ["internal_error"])
+            await until(lambda: one.serial == 11)
+            assert one.loads == {"ok": 2, "internal_error": 3}
+            assert await one.readiness() == (200, [])
+
+    with caplog.at_level(logging.ERROR):
+        run(live())
+
+
+def test_a_file_over_the_configured_size_is_refused_before_it_is_copied(publisher: Publisher) -> None:
+    publisher.publish(serial=10)
+
+    async def live() -> None:
+        async with running(publisher.folder, config("max_size: 1000")) as one:
+            assert one.loads == {"too_large": 1}
+            assert await one.readiness() == (503, ["no_snapshot", "too_large"])
+
+    run(live())
 
 
 def test_a_refused_snapshot_does_not_change_the_state(publisher: Publisher) -> None:

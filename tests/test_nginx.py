@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -171,6 +172,19 @@ def test_a_location_that_names_none_is_of_the_application_that_has_its_host(stac
     assert stack.ask("/elsewhere", SCRAPER, host="shop.example.com").status == 403
     assert stack.ask("/elsewhere", SCRAPER, host="SHOP.example.com.:8080").status == 403
     assert stack.ask("/elsewhere", SCRAPER).status == 200
+
+
+def test_the_application_gets_the_host_that_was_asked_about(stack: Stack) -> None:
+    with socket.create_connection(("127.0.0.1", stack.nginx.ports.proxied), timeout=10) as connection:
+        lines = (
+            f"PROXY TCP4 {UNKNOWN} 192.0.2.250 4242 443",
+            "GET http://asked.example.com/elsewhere HTTP/1.1",
+            "Host: other.example.com",
+            "Connection: close",
+        )
+        connection.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert stack.upstream.last().headers["host"] == "asked.example.com"
 
 
 @pytest.mark.parametrize("path", ["/healthz/../shop/", "/healthz%2f..%2fshop/", "//shop/", "/./shop/", "/api/../shop/"])

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,7 +30,9 @@ from support.shelf import SERIAL, SHELF, payload_with, set_section, set_signatur
 from authz.errors import InputError, SnapshotRefused
 from authz.index.sections import TYPES
 from authz.serve.loaded import Loaded
+from authz.snapshot import envelope as envelope_module
 from authz.snapshot import layout, read, write
+from authz.snapshot.envelope import parse_envelope
 from authz.snapshot.read import check_snapshot, inspect_snapshot, read_snapshot
 from authz.snapshot.v1.snapshot_pb2 import Manifest
 from authz.snapshot.write import write_snapshot
@@ -288,7 +291,7 @@ def test_one_bit_flipped_in_the_magic_is_refused(good: Forge, base: Publisher) -
 def test_one_bit_flipped_in_the_length_of_the_envelope_is_refused(good: Forge, base: Publisher, bit: int) -> None:
     broken = flip(good.data, 8 + bit // 8, bit % 8)
     (length,) = struct.unpack_from("<I", broken, 8)
-    expected = "too_large" if length > 256 << 20 else "truncated" if 12 + length > len(broken) else "bad_envelope"
+    expected = "too_large" if length > 64 << 20 else "truncated" if 12 + length > len(broken) else "bad_envelope"
     assert code_of(broken, base) == expected
 
 
@@ -423,10 +426,10 @@ def test_a_file_above_the_cap_is_refused(
 
 
 def test_the_caps_are_those_of_the_documents() -> None:
-    assert (layout.MAX_FILE, layout.MAX_ENVELOPE) == (4 << 30, 256 << 20)
+    assert (layout.MAX_FILE, layout.MAX_ENVELOPE) == (4 << 30, 64 << 20)
     page = (ROOT / "docs" / "snapshot-format.md").read_text()
-    assert "at most 256 MiB" in page
-    assert "(4 GiB)" in page
+    assert "at most 64 MiB" in page
+    assert "4 GiB at most" in page
 
 
 # The fuzzer: documented errors or unchanged content, nothing else.
@@ -518,7 +521,7 @@ def test_every_code_is_documented_and_no_other() -> None:
 
 
 def test_the_shelf_has_every_code_that_a_file_can_have() -> None:
-    elsewhere = {"threshold_not_met", "state_unwritable"}
+    elsewhere = {"threshold_not_met", "state_unwritable", "internal_error"}
     assert {code for code, _ in SHELF.values()} | set(PLACES.values()) == codes_in_the_code() - elsewhere
 
 
@@ -545,3 +548,21 @@ def test_the_memory_of_replaced_and_refused_snapshots_is_given_back(good: Forge,
         running.put(good.with_payload(payload_with(good, serial=serial)))
         assert running.load() == "ok"
     assert copies() <= before
+
+
+def test_nothing_but_the_short_end_of_an_envelope_is_parsed_before_the_signatures_are_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed: list[int] = []
+
+    def loads(text: bytes) -> None:
+        parsed.append(len(text))
+        raise ValueError
+
+    monkeypatch.setattr(envelope_module, "json", SimpleNamespace(loads=loads))
+    lists = b"[" + b"[]," * 1_000_000 + b"0]"
+    for data in (lists, b'{"payload":"","x":' + lists + b"}", b'{"payload":"' + b"A" * 4_000_000):
+        with pytest.raises(SnapshotRefused) as error:
+            parse_envelope(data)
+        assert error.value.code == "bad_envelope"
+    assert parsed == []

@@ -62,7 +62,10 @@ def diff(
     from authz.analysis.diff import COUNTS, compare
     from authz.analysis.report import diff_as_json, diff_as_text
 
-    condition = None if fail_if is None else parse_condition(fail_if, COUNTS)
+    try:
+        condition = None if fail_if is None else parse_condition(fail_if, COUNTS)
+    except InputError as error:
+        raise InputError(f"--fail-if: {error.message.removeprefix('condition: ')}", hint=error.hint) from error
     now = time.time() if at is None else parse_time(at, "--at")
     was, is_now = _load(before, trusted_key), _load(after, trusted_key)
     with err.status("comparing"):

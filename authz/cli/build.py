@@ -63,6 +63,11 @@ def build(
     expires = None if valid_for is None else now + int(_duration(valid_for))
     before = _last_build(output, needed=serial is None)
     number = max(now, before.serial + 1 if before else 0) if serial is None else serial
+    if before is not None and number <= before.serial:
+        raise InputError(
+            f"--serial: found {number}, expected above {before.serial}, which {output} has",
+            hint="sidecars refuse a serial that is not above the last; to start over, move the file away",
+        )
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
     counts: dict[tuple[str, str], list[int]] = {}
     for feed in before.feeds if before else ():

@@ -104,6 +104,7 @@ class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
     path: str  # the snapshot file; replaced while we run
     trusted_keys: tuple[str, ...]  # PEM files of public keys
     threshold: Count = 1  # how many of them must have signed
+    max_size: Count = 256 << 20  # bytes; a larger file is refused before it is copied into memory
     state: str = "state/authz.json"  # keeps the highest serial accepted; its folder must be ours to write
     max_age: Duration = 24 * 3600.0  # older than this since it was made: stale
     when_missing: Literal["deny", "allow"] = "deny"  # until the first good snapshot
@@ -215,7 +216,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     overrides = {
         name[prefix:]: value
         for name, value in environment.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and name[prefix:].partition("__")[0].lower() in Config.__struct_fields__
+        if name.startswith(ENVIRONMENT_PREFIX) and ("__" in name or name[prefix:].lower() in Config.__struct_fields__)
     }
     document = read_file(Config, path, overrides)
     if document.content is not None:

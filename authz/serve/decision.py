@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.serve.config import Config
-    from authz.serve.loaded import Covering, Loaded
+    from authz.serve.loaded import Covering, Loaded, SetNumber
 
 UNKNOWN_APPLICATION: Final = "unknown_application"
 NO_SNAPSHOT: Final = "no_snapshot"
@@ -158,12 +158,10 @@ class Decider:
         client, unresolved = self._resolve(request, peer)
         if client is None:
             return current.special(application, Verdict("deny", unresolved or CLIENT_UNRESOLVED)), None
+        others: frozenset[SetNumber] = frozenset()
         if application.match == "path":
-            addresses = chain(self._rules, peer, request.forwarded)
-            matches = current.loaded.path_matches(client, addresses)
-            verdict = decide(application, matches, attack=request.attack, now=now)
-            return Outcome(application, verdict, current.loaded.serial), client
-        return current.outcome(application, client, attack=request.attack, now=now), client
+            others = current.loaded.sets_of(chain(self._rules, peer, request.forwarded))
+        return current.outcome(application, client, others, attack=request.attack, now=now), client
 
     def _resolve(self, request: Request, peer: Address | None) -> Resolution:
         if peer is None and request.peer is not None:
@@ -205,7 +203,7 @@ class _Current:
         self.stale_at = min(loaded.created + settings.max_age, loaded.expires)
         self._settings = settings
         self._deny_at = math.inf if settings.when_stale == "keep" else self.stale_at
-        self._outcomes: dict[tuple[str, int, int, bool], Outcome] = {}
+        self._outcomes: dict[tuple[str, int, int, bool, frozenset[SetNumber]], Outcome] = {}
         self._special: dict[tuple[str, str], Outcome] = {}
 
     def begin(self, request: Request, now: float) -> tuple[Address | None, Application, Outcome | None]:
@@ -230,14 +228,21 @@ class _Current:
             outcome = self._special[key] = Outcome(application, verdict, self.loaded.serial, cannot=cannot)
         return outcome
 
-    def outcome(self, application: Application, client: Address, *, attack: bool, now: float) -> Outcome:
-        """Return the outcome for a client, made anew only where it is not known or its time is over."""
+    def outcome(
+        self, application: Application, client: Address, others: frozenset[SetNumber], *, attack: bool, now: float
+    ) -> Outcome:
+        """Return the outcome for a client, made anew only where it is not known or its time is over.
+
+        others: the match sets of the other addresses of the chain, where the application looks at them.
+        """
         version = client.version
         number = self.loaded.index.find(version, client.value)
-        key = application.name, number, version, attack
+        key = application.name, number, version, attack, others
         outcome = self._outcomes.get(key)
         if outcome is None or not outcome.since <= now < outcome.until:
             matches = self.loaded.matches(version, number)
+            if others:
+                matches = self.loaded.with_denied(matches, others)
             verdict = decide(application, matches, attack=attack, now=now)
             outcome = Outcome(application, verdict, self.loaded.serial)
             if len(self._outcomes) >= MAX_OUTCOMES:

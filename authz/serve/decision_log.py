@@ -90,7 +90,9 @@ class DecisionLog:
 
     def _write_all(self, file: BinaryIO, lines: list[dict[str, Any]]) -> None:
         try:
-            file.write(b"".join(_text(line) for line in lines))
+            left = memoryview(b"".join(_text(line) for line in lines))
+            while left:  # an unbuffered file may take a part
+                left = left[file.write(left) :]
             file.flush()
             self.written += len(lines)
         except OSError as error:

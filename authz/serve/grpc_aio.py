@@ -12,7 +12,7 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2_grpc
 
 from authz.errors import StartError
-from authz.serve.grpc_check import CHECK_METHOD, MAX_REQUEST
+from authz.serve.grpc_check import CHECK_METHOD
 from authz.serve.health import AUTHORIZATION, SERVICES
 from authz.serve.sockets import clear_unix_path, set_unix_mode
 
@@ -37,7 +37,7 @@ class AioGrpc:
         self._loop = loop
         self._service = health_aio.HealthServicer()
         self._updates: set[asyncio.Task[None]] = set()
-        options = [("grpc.so_reuseport", int(config.reuse_port)), ("grpc.max_receive_message_length", 4 * MAX_REQUEST)]
+        options = [("grpc.so_reuseport", int(config.reuse_port)), ("grpc.max_receive_message_length", -1)]
         self._server = grpc.aio.server(options=options)
 
         async def answer(payload: bytes, _: object) -> bytes:

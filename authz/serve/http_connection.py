@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
         lower = name.lower()
         if lower in self._wanted:
             self._headers.setdefault(lower, []).append(value.rstrip(b" \t"))
-        if lower in {b"content-length", b"transfer-encoding"} and value != b"0":
+        if lower == b"transfer-encoding" or (lower == b"content-length" and value != b"0"):
             self._has_body = True
 
     def on_headers_complete(self) -> None:

@@ -78,11 +78,13 @@ class HttpFront:
         client = None
         try:
             outcome, client = self._decider.check(self._request(head, route), now)
+            answered = answer(outcome, client, shown=route.shown)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
-            outcome = self._decider.failed()
+            outcome, client = self._decider.failed(), None
+            answered = answer(outcome, None, shown=route.shown)
         self._recorder.record(outcome, client, head.peer, now)
-        return answer(outcome, client, shown=route.shown)
+        return answered
 
     def _route(self, target: bytes) -> _Route | None:
         path = target.partition(b"?")[0]

@@ -15,12 +15,13 @@ from authz.policy.decide import Match
 from authz.policy.manifest import applications_of, entries_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from authz.addresses import Address, Network
     from authz.policy.model import Application, Entry
     from authz.snapshot.read import Snapshot
 
+SetNumber = tuple[int, int]  # version, number of a match set in the index of that version
 _LENGTH_OFFSET = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
 
 
@@ -78,12 +79,16 @@ class Loaded:
         offset = _LENGTH_OFFSET[version]
         return [Match(self.entries[number], length + offset) for number, length in self.index.members(set_number)]
 
-    def path_matches(self, client: Address, chain: Sequence[Address]) -> list[Match]:
-        """Return the client's matches, and of each other address of the forwarding chain those on the deny list."""
-        matches = self.matches(client.version, self.index.find(client.version, client.value))
+    def sets_of(self, addresses: Iterable[Address]) -> frozenset[SetNumber]:
+        """Return the match sets of some addresses, without the empty one."""
+        found = ((address.version, self.index.find(address.version, address.value)) for address in addresses)
+        return frozenset(one for one in found if one[1])
+
+    def with_denied(self, matches: list[Match], others: Iterable[SetNumber]) -> list[Match]:
+        """Return the client's matches, and those of other match sets that are on the deny list; an entry once."""
         best = {match.entry.id: match for match in matches}
-        for address in chain:
-            for match in self.matches(address.version, self.index.find(address.version, address.value)):
+        for version, number in others:
+            for match in self.matches(version, number):
                 known = best.get(match.entry.id)
                 if match.entry.list == "deny" and (known is None or known.length < match.length):
                     best[match.entry.id] = match
@@ -94,4 +99,4 @@ def _without_port(host: str) -> str:
     if host.endswith("]"):
         return host
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
+    return name if colon and (not port or port.isdigit()) else host  # RFC 3986, 3.2.3: a port may be empty

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from watchfiles import watch
 
-from authz.errors import SnapshotRefused
+from authz.errors import SnapshotRefused, shorten
 from authz.serve.loaded import Loaded
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.state import State, accept, save_state
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _STEP: Final = 20  # milliseconds between two looks at what inotify has
 _SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
 _MOST_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
+_PASSING: Final = frozenset({"internal_error", "state_unwritable"})  # not the file's fault
 _LOG = logging.getLogger("authz.reload")
 
 
@@ -85,7 +86,7 @@ class Loader:
                 return
             for tries_left in reversed(range(_MOST_TRIES)):
                 self._tried = before
-                error = await asyncio.to_thread(self._try_load)
+                error = await self._try()
                 if error is None:
                     self._accepted()
                     return
@@ -103,11 +104,20 @@ class Loader:
             return "absent"
         return Signature(status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
+    async def _try(self) -> SnapshotRefused | None:
+        """Load the file in a thread; whatever goes wrong is a refusal, and the watch goes on."""
+        try:
+            return await asyncio.to_thread(self._try_load)
+        except Exception as error:  # noqa: BLE001  # no memory, no thread, a fault of ours
+            _LOG.exception("loading %s failed", self._path)
+            return SnapshotRefused("internal_error", f"{type(error).__name__}: {shorten(error)}")
+
     def _try_load(self) -> SnapshotRefused | None:
         """Load the file, or say why not. Runs in a thread: a big file takes a while to read and to hash."""
         gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
         try:
-            snapshot = read_snapshot(self._path, self._keys, self._config.threshold, now=time.time())
+            most, threshold = self._config.max_size, self._config.threshold
+            snapshot = read_snapshot(self._path, self._keys, threshold, now=time.time(), most=most)
             state = accept(snapshot, self._state)
             loaded = Loaded(snapshot)
             if state != self._state:
@@ -132,8 +142,12 @@ class Loader:
         self.on_load()
 
     def _refused(self, error: SnapshotRefused) -> None:
-        self.refusal = Refusal(error.code, error.message, time.time())
+        if error.code in _PASSING:
+            self._tried = "never"  # it may be over at the next poll
+        known, self.refusal = self.refusal, Refusal(error.code, error.message, time.time())
         self._metrics.count_load(error.code)
+        if known is not None and known[:2] == self.refusal[:2] and error.code in _PASSING:
+            return  # said already
         kept = self._decider.loaded
         serves = f"serial {kept.serial} serves on" if kept else "there is none to serve"
         hint = f"; {error.hint}" if error.hint else ""

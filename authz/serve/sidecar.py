@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from pathlib import Path
@@ -239,7 +240,7 @@ def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Hea
 
 def _check_writable(state: Path) -> None:
     """Make the folder of the state file, and try it: finding out at the first reload would be too late."""
-    probe = state.parent / f".{state.name}.probe"
+    probe = state.parent / f".{state.name}.{os.getpid()}.probe"  # another process may look at the same time
     try:
         state.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()

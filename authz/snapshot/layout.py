@@ -20,7 +20,8 @@ FORMAT: Final = 1
 PAYLOAD_TYPE: Final = "application/vnd.authz.snapshot.v1+protobuf"
 
 MAX_FILE: Final = 4 << 30  # bytes
-MAX_ENVELOPE: Final = 256 << 20  # bytes: 1,000,000 entries with reasons
+MAX_ENVELOPE: Final = 64 << 20  # bytes: some 500,000 entries with reasons
+MAX_SIGNATURE_BYTES: Final = 64 << 10  # of all signatures together, as JSON
 MAX_SIGNATURES: Final = 16
 MAX_SECTIONS: Final = 64
 

@@ -41,13 +41,14 @@ class Snapshot(NamedTuple):
     signed_by: list[str]
 
 
-def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: float) -> Snapshot:
+def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: float, most: int = MAX_FILE) -> Snapshot:
     """Read and check the snapshot at `path`.
 
     keys: the public keys that are trusted. threshold: how many of them must have signed. now: seconds since 1970.
+    most: bytes of the file.
     Raises SnapshotRefused; nothing else comes out of a bad file.
     """
-    return check_snapshot(sealed_copy(path, MAX_FILE), keys, threshold, now=now)
+    return check_snapshot(sealed_copy(path, min(most, MAX_FILE)), keys, threshold, now=now)
 
 
 def check_snapshot(data: memoryview, keys: Sequence[Key], threshold: int = 1, *, now: float) -> Snapshot:

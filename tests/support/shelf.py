@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Make = Callable[[Forge], bytes]
 
 SERIAL: Final = 5
-CAP: Final = 256 << 20  # bytes of an envelope
+CAP: Final = 64 << 20  # bytes of an envelope
 LAST: Final = list(TYPES)[-1]
 
 
