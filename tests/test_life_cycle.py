@@ -1041,6 +1041,26 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go.set()
 
 
+def test_a_decision_log_that_was_moved_away_is_opened_again_when_told(publisher: Publisher) -> None:
+    publisher.publish()
+    text = config().replace('decision_log: {path: "off"}', "decision_log: {path: decisions.log}")
+    log, moved = publisher.folder / "decisions.log", publisher.folder / "decisions.log.1"
+
+    async def live() -> None:
+        async with running(publisher.folder, text) as one:
+            await one.ask(DENIED)
+            await until(lambda: log.read_bytes().count(b"\n") == 1)
+            log.rename(moved)
+            await one.ask(DENIED)
+            await until(lambda: moved.read_bytes().count(b"\n") == 2)
+            one.sidecar.reload()
+            await one.ask(DENIED)
+            await until(lambda: log.exists() and log.read_bytes().count(b"\n") == 1)
+        assert moved.read_bytes().count(b"\n") == 2
+
+    run(live())
+
+
 def test_a_slow_disk_loses_lines_which_are_counted_and_never_slows_a_decision(
     publisher: Publisher, stuck: threading.Event
 ) -> None:

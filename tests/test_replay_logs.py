@@ -397,6 +397,7 @@ def test_a_summary_counts_decisions_and_changes(replay: Replay) -> None:
     counts = replay(LOG, *AGAINST, "--summary", "--json", "--application", "shop", "--top", "1").json()
     assert counts == {
         "requests": 8,
+        "skipped": 0,
         "decisions": [
             {"application": "shop", "decision": "allow", "requests": 5},
             {"application": "shop", "decision": "deny", "requests": 3},
@@ -496,6 +497,19 @@ def test_a_bad_line_is_named_and_what_stands_before_it_is_printed(replay: Replay
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+def test_bad_lines_are_passed_over_and_counted_where_that_is_asked_for(replay: Replay, processes: int) -> None:
+    log = a_log(400)
+    expected = replay(log).out.splitlines()
+    log[321] = "nonsense"
+    log[7] = "cut sho"
+    run = functools.partial(replay, log) if processes == 1 else functools.partial(in_processes, replay, log)
+    ran = run("--skip")
+    assert ran.status == 0
+    assert ran.out.splitlines() == [line for number, line in enumerate(expected) if number not in {7, 321}]
+    assert "authz: warning: passed over 2 lines that cannot be read; the first: access.log:8: is " in ran.err
+
+
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_line_that_is_too_long_is_named_and_what_stands_before_it_is_printed(
     replay: Replay, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
@@ -569,7 +583,7 @@ def test_a_job_is_made_once_where_one_process_decides(replay: Replay) -> None:
         made.append(1)
         root = replay.folder
         (root / "abs.yaml").write_text(CONFIG.replace("lists.", f"{root}/lists.").replace("keys/", f"{root}/keys/"))
-        return _make_job(root / "abs.yaml", None, None, "auto", None, None, lines=True, only_changed=False)
+        return _make_job(root / "abs.yaml", None, None, "auto", None, None, lines=True, only_changed=False, skip=False)
 
     done = list(run.replay(io.BytesIO(f"{JSONL}\n".encode()), "x", make_job, 1))
     assert (len(made), len(done), done[0].error) == (1, 1, None)

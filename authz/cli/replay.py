@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from authz.cli.deciding import ConfigFile, SnapshotFile, open_decider, parse_time
-from authz.cli.output import fail, out, print_json, progress, table
+from authz.cli.output import fail, out, print_json, progress, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def replay(
     summary: Annotated[bool, typer.Option("--summary", help="Print counts instead of decisions.")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="With --against: print only what changes.")] = False,
     top: Annotated[int, typer.Option(help="How many clients, networks and entries --summary lists.", min=1)] = 10,
+    skip: Annotated[bool, typer.Option("--skip", help="Pass over lines that cannot be read, and count them.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes. Default: as many as cores.", min=1, max=64)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -73,7 +74,7 @@ def replay(
         raise InputError("--changed: found without --against, expected another snapshot to compare with")
     moment = None if at is None else parse_time(at, "--at")
     make_job = functools.partial(
-        _make_job, config, snapshot, against, log_format.value, application, moment, not summary, changed
+        _make_job, config, snapshot, against, log_format.value, application, moment, not summary, changed, skip
     )
     total = Summary()
     try:
@@ -91,20 +92,23 @@ def replay(
         fail(error, status=1)
     finally:
         sys.stdout.buffer.flush()
+    if total.skipped:
+        hint = f"; the first: {visible(total.first_skipped)}"
+        typer.echo(f"authz: warning: passed over {total.skipped} lines that cannot be read{hint}", err=True)
     if summary:
         _show(total, top, as_json=json)
 
 
 def _make_job(
     config: Path, snapshot: Path | None, against: Path | None, log_format: str, application: str | None,
-    at: float | None, lines: bool, only_changed: bool,
+    at: float | None, lines: bool, only_changed: bool, skip: bool,
 ) -> Job:  # fmt: skip
     """Return the job; called in each process."""
     from authz.replay.run import Job
 
     settings, decider = open_decider(config, snapshot)
     other = None if against is None else open_decider(config, against)[1]
-    return Job(settings, decider, other, log_format, application, at, lines, only_changed)
+    return Job(settings, decider, other, log_format, application, at, lines, only_changed, skip)
 
 
 @contextmanager

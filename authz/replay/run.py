@@ -32,6 +32,7 @@ class Job(NamedTuple):
     """How requests are decided. at: seconds since 1970 for all of them; None: each at its own time, or now.
 
     application: for requests that name none. lines: whether each decision is wanted, and only the changed ones.
+    skip: pass over lines that cannot be read.
     """
 
     config: Config
@@ -42,6 +43,7 @@ class Job(NamedTuple):
     at: float | None = None
     lines: bool = True
     only_changed: bool = False
+    skip: bool = False
 
 
 class Done(NamedTuple):
@@ -86,6 +88,9 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
                 parse = parser(recognise(line))
             decision = decide(job, parse(line), summary)
         except BadLine as error:
+            if job.skip:
+                summary.skip(f"{where}:{line_number}: {error}")
+                continue
             found = shorten(line.decode("utf-8", "replace").strip())
             problem = InputError(f"{where}:{line_number}: found {found}: {error}", hint=EXPECTED)
             return Done(b"".join(output), summary, len(block), problem)

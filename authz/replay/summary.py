@@ -36,6 +36,8 @@ class Summary:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.skipped = 0
+        self.first_skipped = ""
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[str] = Counter()
         self.lists: Counter[str] = Counter()
@@ -61,6 +63,11 @@ class Summary:
             if network is not None:
                 _count_rare(self.networks, str(network))
 
+    def skip(self, why: str) -> None:
+        """Count a line that could not be read."""
+        self.skipped += 1
+        self.first_skipped = self.first_skipped or why
+
     def count_change(self, outcome: Outcome, other: Outcome, client: Address | None) -> None:
         """Count what the other snapshot would have decided."""
         if other.decision != outcome.decision:
@@ -72,6 +79,8 @@ class Summary:
     def add(self, other: Summary) -> None:
         """Add the counts of another summary."""
         self.requests += other.requests
+        self.skipped += other.skipped
+        self.first_skipped = self.first_skipped or other.first_skipped
         for name in _COUNTERS:
             counter = getattr(self, name)
             counter.update(getattr(other, name))
@@ -82,6 +91,7 @@ class Summary:
         """Return the counts for JSON, the highest first. top: how many clients, networks and entries."""
         return {
             "requests": self.requests,
+            "skipped": self.skipped,
             "decisions": [
                 {"application": application, "decision": decision, "requests": count}
                 for (application, decision), count in sorted(self.decisions.items())

@@ -41,6 +41,7 @@ class DecisionLog:
         self._path = config.path
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(config.queue)
         self._thread: threading.Thread | None = None
+        self._moved = threading.Event()
         self.dropped = 0
         self.written = 0
 
@@ -49,12 +50,19 @@ class DecisionLog:
         if not self._denied and not self._allowed:
             return
         try:
-            # Unbuffered: each batch is one write, and nothing waits in this process.
-            file = sys.stdout.buffer if self._path == "-" else open(self._path, "ab", buffering=0)  # noqa: PTH123, SIM115
+            file = self._open()
         except OSError as error:
             raise StartError(f"decision_log.path: {self._path}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._run, args=(file,), name="decision-log", daemon=True)
         self._thread.start()
+
+    def _open(self) -> BinaryIO:
+        # Unbuffered: each batch is one write, and nothing waits in this process.
+        return sys.stdout.buffer if self._path == "-" else open(self._path, "ab", buffering=0)  # noqa: PTH123
+
+    def reopen(self) -> None:
+        """Write to a file of this name from the next line on: the one so far may have been moved away."""
+        self._moved.set()
 
     def stop(self) -> None:
         """Write what waits, and end. A second call is harmless."""
@@ -84,9 +92,23 @@ class DecisionLog:
             while len(lines) < _BATCH and not self._queue.empty():
                 lines.append(self._queue.get())
             ended = lines[-1] is None or None in lines
+            file = self._opened_again(file)
             self._write_all(file, [line for line in lines if line is not None])
         if file is not sys.stdout.buffer:
             file.close()
+
+    def _opened_again(self, file: BinaryIO) -> BinaryIO:
+        """Return the file to write to: another one where it was told to have been moved."""
+        if not self._moved.is_set() or file is sys.stdout.buffer:
+            return file
+        self._moved.clear()
+        try:
+            new = self._open()
+        except OSError as error:
+            _LOG.error("the decision log cannot be opened again: %s", error.strerror)  # no fault of ours
+            return file
+        file.close()
+        return new
 
     def _write_all(self, file: BinaryIO, lines: list[dict[str, Any]]) -> None:
         try:

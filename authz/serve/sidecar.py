@@ -2,7 +2,7 @@
 
     start   keys · state · decision_log · admin · snapshot · grpc · http · watch
     end     SIGTERM or SIGINT: drain (NOT_SERVING, serve on for `drain`) · http · grpc · admin · decision_log
-    SIGHUP  snapshot (load it again, changed or not)
+    SIGHUP  snapshot (load it again, changed or not) · decision_log (open the file again)
 
 A step that fails ends the start with an error that names what to do; what was begun before it is ended. A missing or
 refused snapshot does not: we start, say that we are not ready, and wait for a good one.
@@ -170,7 +170,8 @@ class Sidecar:
             _LOG.error("a task failed", exc_info=task.exception())
 
     def reload(self) -> None:
-        """Load the snapshot again, changed or not."""
+        """Load the snapshot again, changed or not, and open the decision log again."""
+        self._log.reopen()
         self._task(self._loader.load_if_changed(force=True))
 
     async def run_until_signal(self) -> None:
