@@ -158,6 +158,20 @@ feeds:
     ]
 
 
+def test_what_became_of_the_entries_of_each_feed_is_told(folder: Folder) -> None:
+    lines = ["5.1.1.1 7", "5.1.1.1 9", "5.1.1.0/24 3", "10.0.0.1 5", "nonsense 5", "5.1.2.1 2", "5.1.3.1 8"]
+    folder.write({"feed.txt": "".join(f"{line}\n" for line in lines)})
+    policy = """version: 1
+entries: [{id: bad, list: deny, sources: [bad]}]
+feeds: [{source: bad, path: feed.txt, min_count: 3}]
+"""
+    expected = {"taken": 4, "skipped": 1, "filtered": 1, "bogons": 1, "merged": 2}
+    feeds = folder.build(policy, "--json").json()["feeds"]
+    assert feeds == [{"source": "bad", "path": "feed.txt", "format": "plain", **expected}]
+    said = ", ".join(f"{count} {name}" for name, count in expected.items())
+    assert folder.build(policy).out.splitlines()[-1] == f"feed feed.txt: plain: {said}"
+
+
 def test_countries_regions_continents_and_asns_are_those_of_the_databases(folder: Folder) -> None:
     def place(continent: str, country: str, *regions: str) -> dict[str, Any]:
         return {"continent": {"code": continent}, "country": {"iso_code": country},

@@ -5,17 +5,18 @@ from __future__ import annotations
 import getpass
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.output import print_json, progress, table, visible
+from authz.cli.output import out, print_json, progress, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.policy.read import Policy
+    from authz.policy.subjects import ReadFeed
     from authz.snapshot.read import Snapshot
     from authz.snapshot.v1.snapshot_pb2 import Manifest
 
@@ -82,9 +83,29 @@ def build(
     for warning in checked.warnings:
         typer.echo(f"authz: warning: {visible(warning)}", err=True)
     if json:
-        print_json({"file": str(output), **built._asdict(), "warnings": list(checked.warnings)})
-    else:
-        table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
+        feeds = [_feed_counts(read) for read in checked.feeds]
+        print_json({"file": str(output), **built._asdict(), "feeds": feeds, "warnings": list(checked.warnings)})
+        return
+    table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
+    for read in checked.feeds:
+        gave = _feed_counts(read)
+        said = ", ".join(f"{gave[name]} {name}" for name in ("taken", "skipped", "filtered", "bogons", "merged"))
+        out.print(visible(f"feed {read.path}: {gave['format']}: {said}"))
+
+
+def _feed_counts(read: ReadFeed) -> dict[str, Any]:
+    """Return what became of the entries of a feed."""
+    feed = read.feed
+    return {
+        "source": read.source,
+        "path": read.path,
+        "format": feed.format,
+        "taken": feed.taken,
+        "skipped": len(feed.skipped),
+        "filtered": feed.filtered,
+        "bogons": len(feed.bogons),
+        "merged": feed.merged,
+    }
 
 
 def _duration(text: str) -> float:
