@@ -109,8 +109,9 @@ class Loader:
         try:
             return await asyncio.to_thread(self._try_load)
         except Exception as error:  # noqa: BLE001  # no memory, no thread, a fault of ours
-            _LOG.exception("loading %s failed", self._path)
-            return SnapshotRefused("internal_error", f"{type(error).__name__}: {shorten(error)}")
+            refused = SnapshotRefused("internal_error", f"{type(error).__name__}: {shorten(error)}")
+            refused.__cause__ = error
+            return refused
 
     def _try_load(self) -> SnapshotRefused | None:
         """Load the file, or say why not. Runs in a thread: a big file takes a while to read and to hash."""
@@ -151,7 +152,8 @@ class Loader:
         kept = self._decider.loaded
         serves = f"serial {kept.serial} serves on" if kept else "there is none to serve"
         hint = f"; {error.hint}" if error.hint else ""
-        _LOG.warning("refused %s: %s: %s%s; %s", self._path, error.code, error.message, hint, serves)
+        _LOG.warning("refused %s: %s: %s%s; %s", self._path, error.code, error.message, hint, serves,
+                     exc_info=error.__cause__)  # fmt: skip
 
     async def watch(self) -> None:
         """Load the file whenever it changes, until cancelled."""
