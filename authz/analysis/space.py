@@ -126,18 +126,18 @@ class Ranges:
 
 def cut_of(index: Index, version: int) -> tuple[Cut, Array]:
     """Return the pieces of an index, and the number of the match set of each (u32)."""
-    # The arrays are the index's own: this is the one place outside it that reads them.
+    sets = np.asarray(index.arrays[f"v{version}.sets"])
     if version == 4:
-        starts = np.asarray(index._starts).astype(np.uint64)  # noqa: SLF001
-        return Cut(4, starts << np.uint64(32), np.zeros(len(starts), np.uint64)), np.asarray(index._sets)  # noqa: SLF001
-    return Cut(6, np.asarray(index._highs), np.asarray(index._lows)), np.asarray(index._sets6)  # noqa: SLF001
+        starts = np.asarray(index.arrays["v4.starts"]).astype(np.uint64)
+        return Cut(4, starts << np.uint64(32), np.zeros(len(starts), np.uint64)), sets
+    return Cut(6, np.asarray(index.arrays["v6.starts_high"]), np.asarray(index.arrays["v6.starts_low"])), sets
 
 
 def members_of(index: Index) -> tuple[Array, Array, Array]:
     """Return for each member of each match set the numbers of set (i64) and entry (u32), and the prefix bits (u8)."""
-    offsets = np.asarray(index._offsets).astype(np.int64)  # noqa: SLF001
+    offsets = np.asarray(index.arrays["sets.offset"]).astype(np.int64)
     numbers = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return numbers, np.asarray(index._entries), np.asarray(index._lengths)  # noqa: SLF001
+    return numbers, np.asarray(index.arrays["members.entry"]), np.asarray(index.arrays["members.length"])
 
 
 def check_whole(loaded: Loaded) -> None:
@@ -151,7 +151,7 @@ def check_whole(loaded: Loaded) -> None:
         if not rising.all():
             raise SnapshotRefused("bad_section", f"v{version}.starts: found starts out of order, expected them to rise")
         _below(f"v{version}.sets", sets, loaded.index.set_count)
-    offsets = np.asarray(loaded.index._offsets)  # noqa: SLF001
+    offsets = np.asarray(loaded.index.arrays["sets.offset"])
     if (offsets[1:] < offsets[:-1]).any():
         raise SnapshotRefused("bad_section", "sets.offset: found offsets out of order, expected them to rise")
     _below("members.entry", members_of(loaded.index)[1], len(loaded.entries))

@@ -7,6 +7,7 @@ Safe while others read; never changed after it was made.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from authz.index.sections import LEAST_DIRECTORY_BITS, MOST_DIRECTORY_BITS, SIZES, TYPE_CODES, TYPES
@@ -30,6 +31,7 @@ class Index:
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
         arrays = {name: _array(sections, name) for name in TYPES}
+        self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by the names of `TYPES`, for who looks at all
         self._starts, self._sets, self._directory = arrays["v4.starts"], arrays["v4.sets"], arrays["v4.directory"]
         self._highs, self._lows = arrays["v6.starts_high"], arrays["v6.starts_low"]
         self._sets6, self._directory6 = arrays["v6.sets"], arrays["v6.directory"]

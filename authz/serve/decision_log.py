@@ -58,7 +58,7 @@ class DecisionLog:
 
     def _open(self) -> BinaryIO:
         # Unbuffered: each batch is one write, and nothing waits in this process.
-        return sys.stdout.buffer if self._path == "-" else open(self._path, "ab", buffering=0)  # noqa: PTH123
+        return sys.stdout.buffer if self._path == "-" else open(self._path, "ab", buffering=0)  # noqa: PTH123  # a path or "-"
 
     def reopen(self) -> None:
         """Write to a file of this name from the next line on: the one so far may have been moved away."""
