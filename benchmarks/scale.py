@@ -1,4 +1,4 @@
-"""How much is measured: by default (a few minutes), and in a smoke run (seconds; its figures say nothing)."""
+"""How much is measured: by default (a few minutes), in the full run, and in a smoke run (its figures say nothing)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ class Scale(NamedTuple):
     """sizes: networks of the tables, rising. addresses: distinct ones of a kind that are looked up in a round.
 
     rounds: of in-process work. builds: rounds of building an index. clients: different requests of a size.
-    policy: networks of the policy that the fronts decide by. load_rounds, load_seconds: of h2load and wrk, each.
-    entries: of the policy with many entries. starts: of each sidecar whose memory is read.
+    policy: networks of the policy that the fronts and the proxies decide by, and of the lists that the peers get.
+    load_rounds, load_seconds: of h2load and wrk, each. open_seconds: of a run at a fixed rate. list_sizes: networks of
+    the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
+    entries: of the policy with many entries. starts: of each process whose memory is read.
     """
 
     sizes: tuple[int, ...]
@@ -21,21 +23,41 @@ class Scale(NamedTuple):
     policy: int
     load_rounds: int
     load_seconds: float
+    open_seconds: float
+    list_sizes: tuple[int, ...]
+    reload_sizes: tuple[int, ...]
+    reloads: int
     entries: int
     starts: int
 
 
 USUAL = Scale(
-    sizes=(10_000, 100_000, 1_000_000),
+    sizes=(10_000, 1_000_000),
     addresses=50_000,
-    rounds=7,
-    builds=3,
+    rounds=5,
+    builds=1,
     clients=2_000,
     policy=100_000,
-    load_rounds=5,
-    load_seconds=1.5,
+    load_rounds=3,
+    load_seconds=1.0,
+    open_seconds=2.0,
+    list_sizes=(1_000, 100_000, 1_000_000),
+    reload_sizes=(100_000, 1_000_000),
+    reloads=3,
     entries=100_000,
     starts=3,
+)
+FULL = USUAL._replace(
+    sizes=(1_000, 10_000, 100_000, 1_000_000),
+    rounds=7,
+    builds=3,
+    load_rounds=5,
+    load_seconds=2.0,
+    open_seconds=5.0,
+    list_sizes=(10, 1_000, 20_000, 100_000, 1_000_000),
+    reload_sizes=(10_000, 100_000, 1_000_000),
+    reloads=7,
+    starts=5,
 )
 QUICK = Scale(
     sizes=(1_000, 2_000),
@@ -46,6 +68,10 @@ QUICK = Scale(
     policy=1_000,
     load_rounds=1,
     load_seconds=0.2,
+    open_seconds=0.2,
+    list_sizes=(10, 1_000),
+    reload_sizes=(1_000,),
+    reloads=1,
     entries=1_000,
     starts=1,
 )
