@@ -395,7 +395,7 @@ def test_a_set_of_one_version_contains_nothing_of_the_other(text: str) -> None:
 def test_a_set_of_neighbours_nested_and_equal_networks_is_one_piece() -> None:
     texts = ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "10.0.0.0/9", "10.255.255.255"]
     proxies = NetworkSet(parse_network(text) for text in texts)
-    assert proxies._bounds == {4: [10 << 24, 11 << 24], 6: []}
+    assert proxies.bounds == {4: [10 << 24, 11 << 24], 6: []}
     assert parse_address("10.127.255.255") in proxies
     assert parse_address("::ffff:10.128.0.0") in proxies
     assert parse_address("11.0.0.0") not in proxies

@@ -17,14 +17,15 @@ from authz.client_address import (
     FORWARDED_MISSING,
     MAX_ELEMENT_LENGTH,
     MAX_ELEMENTS,
+    MAX_PROXIES,
     PEER_UNTRUSTED_TRANSPORT,
     Resolution,
+    Resolver,
     Rules,
     Step,
     chain,
     elements,
     parse_element,
-    resolve,
     walk,
 )
 
@@ -37,6 +38,17 @@ TRUST = NetworkSet(parse_network(text) for text in PROXIES)
 XFF = Rules(TRUST)
 FORWARDED = Rules(TRUST, "forwarded")
 PEER = "10.0.0.1"
+
+
+def resolve(rules: Rules, peer: Address | None, lines: Sequence[str]) -> Resolution:
+    """Return what a resolver says, which must be the same the first time and once it knows the peer."""
+    resolver = Resolver(rules)
+    text = None if peer is None else peer.text
+    resolution = resolver.resolve(text, lines)
+    for _ in range(2):
+        assert resolver.client(text, lines) == resolution.client
+    assert Resolver(rules).client(text, lines) == resolution.client
+    return resolution
 
 
 def who(rules: Rules, peer: str | None, *lines: str) -> str:
@@ -532,7 +544,7 @@ class Watched(str):
                                              (Rules(trusted_hops=2), "203.0.113.7, 10.0.0.2")])  # fmt: skip
 def test_a_header_of_54_kilobytes_costs_what_is_walked(claim: str, rules: Rules, ours: str) -> None:
     long = Watched(claim * (54_000 // len(claim)) + ", " + ours)
-    assert who(rules, PEER, long) == "203.0.113.7"
+    assert Resolver(rules).client(PEER, [long]) == parse_address("203.0.113.7")
     assert 0 < long.seen <= 4 * len(ours)
 
 
@@ -558,12 +570,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_no_element_left_of_the_client_is_asked_for(read: list[str]) -> None:
-    who(XFF, PEER, "198.51.100.1, " * 4000 + "203.0.113.7, 10.0.0.2")
+    Resolver(XFF).client(PEER, ["198.51.100.1, " * 4000 + "203.0.113.7, 10.0.0.2"])
     assert read == ["10.0.0.2", "203.0.113.7"]
 
 
 def test_no_element_behind_the_limit_is_asked_for(read: list[str]) -> None:
-    assert who(XFF, PEER, *["10.0.0.2, 10.0.0.3"] * 2000) == CLIENT_UNRESOLVED
+    assert Resolver(XFF).resolve(PEER, ["10.0.0.2, 10.0.0.3"] * 2000) == Resolution(None, CLIENT_UNRESOLVED)
     assert len(read) == MAX_ELEMENTS + 1
 
 
@@ -706,6 +718,26 @@ def test_the_steps_end_where_resolve_ends(asked: Asked, header: str) -> None:
         assert read == resolution.client
     for problem in (CLIENT_UNRESOLVED, FORWARDED_MISSING, PEER_UNTRUSTED_TRANSPORT):
         assert not any(problem in step.verdict for step in steps[:-1])
+
+
+def test_a_peer_that_is_no_address_leaves_the_client_unresolved() -> None:
+    assert Resolver(XFF).resolve("localhost", ["203.0.113.7"]) == Resolution(None, CLIENT_UNRESOLVED)
+    assert Resolver(XFF).client("localhost", ["203.0.113.7"]) is None
+
+
+def test_a_resolver_remembers_a_bounded_number_of_proxies() -> None:
+    resolver = Resolver(XFF)
+    for number in range(2 * MAX_PROXIES + 7):
+        peer = f"10.0.{number >> 8}.{number & 255}"
+        assert resolver.client(peer, ["203.0.113.7"]) == parse_address("203.0.113.7")
+        assert 1 <= len(resolver._proxies) <= MAX_PROXIES
+
+
+def test_only_trusted_peers_are_remembered() -> None:
+    resolver = Resolver(XFF)
+    for peer in ("192.0.2.1", "localhost", "", None):
+        resolver.client(peer, ["203.0.113.7"])
+    assert resolver._proxies == set()
 
 
 def test_a_resolution_has_either_a_client_or_a_problem() -> None:

@@ -231,7 +231,7 @@ def test_an_answer_from_the_template_is_the_message_serialized_anew(kind: str) -
 
 
 def fresh(outcome: Outcome, client: str | None) -> bytes:
-    return grpc_answers.build(outcome, client).SerializeToString(deterministic=True)
+    return grpc_answers.build(outcome, client, outcome.entry).SerializeToString(deterministic=True)
 
 
 # 268501249 as a double has 01 01 01 in it, and 16974079 as well at other places.

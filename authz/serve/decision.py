@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from authz.addresses import Address, try_parse_address
-from authz.client_address import CLIENT_UNRESOLVED, Resolution, Rules, Step, chain, resolve, walk
+from authz.client_address import CLIENT_UNRESOLVED, Resolver, Rules, Step, chain
 from authz.policy.decide import Verdict, decide
 from authz.policy.model import ANY_APPLICATION, Application, DenyAnswer
 
@@ -47,19 +47,41 @@ class Request(NamedTuple):
     attack: bool = False
 
 
+class Answers:
+    """What the fronts have made of outcomes that differ only in the entry and in their time; each knows its own part.
+
+    grpc, http: pieces of answers. counts: how often it was the answer, by front.
+    """
+
+    __slots__ = ("counts", "grpc", "http", "log")
+
+    def __init__(self) -> None:
+        self.grpc: dict[int, tuple[bytes, ...]] = {}
+        self.http: dict[Any, Any] = {}
+        self.log: tuple[bytes, bytes, bytes] | None = None
+        self.counts: dict[str, list[int]] = {}
+
+
 class Outcome:
     """A decision but for the client's address.
 
     decision: the answer, `allow` or `deny`. status: 200, the status for a denied client, or 503 for "cannot decide".
-    enforced: false under dry_run. since, until: seconds since 1970 between which it holds. grpc, http: what the fronts
-    have built, theirs alone. counts: how often it was the answer, by front; a list, which outcomes with equal labels
-    share.
+    enforced: false under dry_run. since, until: seconds since 1970 between which it holds. answers: shared by all
+    outcomes that differ only in `entry`, `since` and `until`.
     """
 
-    __slots__ = ("application", "counts", "decision", "deny", "enforced", "entry", "grpc", "http", "list", "reason",
-                 "serial", "since", "status", "until", "warnings")  # fmt: skip
+    __slots__ = ("answers", "application", "decision", "deny", "enforced", "entry", "list", "reason", "serial", "since",
+                 "status", "until", "warnings")  # fmt: skip
 
-    def __init__(self, application: Application, verdict: Verdict, serial: int | None, *, cannot: bool = False) -> None:
+    def __init__(
+        self,
+        application: Application,
+        verdict: Verdict,
+        serial: int | None,
+        *,
+        cannot: bool = False,
+        answers: Answers | None = None,
+    ) -> None:
         self.application = application.name
         self.enforced = not application.dry_run
         self.decision: Literal["allow", "deny"] = verdict.decision if self.enforced else "allow"
@@ -71,9 +93,7 @@ class Outcome:
         self.deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
         self.status = 200 if self.decision == "allow" else self.deny.status
         self.since, self.until = verdict.since, verdict.until
-        self.grpc: dict[int, Any] = {}
-        self.http: dict[Any, Any] = {}
-        self.counts: dict[str, list[int]] = {}
+        self.answers = answers or Answers()
 
     @property
     def cannot_decide(self) -> bool:
@@ -119,6 +139,8 @@ class Decider:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._rules = settings.rules
+        self._resolver = Resolver(settings.rules)
+        self._client = self._resolver.client
         self._now: _Current | None = None
         general = Application(ANY_APPLICATION)
         missing = Verdict(settings.when_missing, NO_SNAPSHOT)
@@ -152,29 +174,30 @@ class Decider:
         current = self._now  # one reference: a reload in between changes nothing
         if current is None:
             return self._missing, None
-        peer, application, problem = current.begin(request, now)
-        if problem is not None:
-            return problem, None
-        client, unresolved = self._resolve(request, peer)
+        peer, forwarded, name, host, attack = request
+        scope = current.scopes.get(name) if name else current.scope_of_host(host)
+        if scope is None or now >= current.deny_at:
+            refused = current.refused(scope, now)
+            if refused is not None:
+                return refused, None
+            scope = scope or current.general
+        client = self._client(peer, forwarded)
         if client is None:
-            return current.special(application, Verdict("deny", unresolved or CLIENT_UNRESOLVED)), None
+            problem = self._resolver.resolve(peer, forwarded).problem
+            return current.special(scope.application, Verdict("deny", problem or CLIENT_UNRESOLVED)), None
         others: frozenset[SetNumber] = frozenset()
-        if application.match == "path":
-            others = current.loaded.sets_of(chain(self._rules, peer, request.forwarded))
-        return current.outcome(application, client, others, attack=request.attack, now=now), client
+        if scope.by_path:
+            others = current.loaded.sets_of(self._chain(request))
+        return current.outcome(scope, client, others, attack=attack, now=now), client
 
-    def _resolve(self, request: Request, peer: Address | None) -> Resolution:
-        if peer is None and request.peer is not None:
-            return Resolution(None, CLIENT_UNRESOLVED)  # the proxy reports a peer that is no address
-        return resolve(self._rules, peer, request.forwarded)
+    def _chain(self, request: Request) -> list[Address]:
+        peer = None if request.peer is None else try_parse_address(request.peer)
+        return chain(self._rules, peer, request.forwarded)
 
     def steps(self, request: Request) -> list[Step]:
         """Return the walk over the forwarding chain, for explain."""
-        peer = None if request.peer is None else try_parse_address(request.peer)
-        if peer is None and request.peer is not None:
-            return [Step(request.peer, f"{CLIENT_UNRESOLVED}: the peer is no address")]
         steps: list[Step] = []
-        walk(self._rules, peer, request.forwarded, steps)
+        self._resolver.resolve(request.peer, request.forwarded, steps)
         return steps
 
     def covering(self, request: Request, client: Address | None) -> list[Covering]:
@@ -188,11 +211,25 @@ class Decider:
         found = loaded.covering(client)
         application = loaded.application(request.application, request.host) or loaded.general
         if application.match == "path":
-            peer = None if request.peer is None else try_parse_address(request.peer)
-            for address in chain(self._rules, peer, request.forwarded):
+            for address in self._chain(request):
                 if address != client:
                     found += [covering for covering in loaded.covering(address) if covering.entry.list == "deny"]
         return found
+
+
+class _Scope:
+    """An application, and the outcomes that its requests met so far.
+
+    outcomes: by match set, version and attack signal in one number; where the application looks at other addresses of
+    the chain, by that number and their match sets.
+    """
+
+    __slots__ = ("application", "by_path", "outcomes")
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.by_path = application.match == "path"
+        self.outcomes: dict[int | tuple[int, frozenset[SetNumber]], Outcome] = {}
 
 
 class _Current:
@@ -201,24 +238,31 @@ class _Current:
     def __init__(self, loaded: Loaded, settings: Settings) -> None:
         self.loaded = loaded
         self.stale_at = min(loaded.created + settings.max_age, loaded.expires)
+        self.deny_at = math.inf if settings.when_stale == "keep" else self.stale_at
+        self.scopes: dict[str | None, _Scope] = {one.name: _Scope(one) for one in loaded.applications}
+        self.general = self.scopes[ANY_APPLICATION]
         self._settings = settings
-        self._deny_at = math.inf if settings.when_stale == "keep" else self.stale_at
-        self._outcomes: dict[tuple[str, int, int, bool, frozenset[SetNumber]], Outcome] = {}
+        self._find = loaded.index.find
+        self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[str, str], Outcome] = {}
+        self._answers: dict[tuple[object, ...], Answers] = {}
 
-    def begin(self, request: Request, now: float) -> tuple[Address | None, Application, Outcome | None]:
-        """Return the peer, the application, and the outcome where there is nothing more to look at."""
-        loaded = self.loaded
-        application = loaded.application(request.application, request.host)
-        if application is None:
-            application = loaded.general
-            if self._settings.unknown == "deny":
-                return None, application, self.special(application, Verdict("deny", UNKNOWN_APPLICATION))
-        if now >= self._deny_at:
-            verdict = Verdict("allow" if self._settings.when_stale == "allow" else "deny", STALE_SNAPSHOT)
-            return None, application, self.special(application, verdict, cannot=verdict.decision == "deny")
-        peer = None if request.peer is None else try_parse_address(request.peer)
-        return peer, application, None
+    def scope_of_host(self, host: str) -> _Scope | None:
+        """Return the scope of a request whose application the proxy does not name; None: unknown."""
+        application = self.loaded.application(None, host)
+        return None if application is None else self.scopes[application.name]
+
+    def refused(self, scope: _Scope | None, now: float) -> Outcome | None:
+        """Return the outcome for an unknown application or by a stale snapshot; None where it is decided all the same.
+
+        scope: None for an application that is unknown.
+        """
+        if scope is None and self._settings.unknown == "deny":
+            return self.special(self.loaded.general, Verdict("deny", UNKNOWN_APPLICATION))
+        if now < self.deny_at:
+            return None
+        verdict = Verdict("allow" if self._settings.when_stale == "allow" else "deny", STALE_SNAPSHOT)
+        return self.special((scope or self.general).application, verdict, cannot=verdict.decision == "deny")
 
     def special(self, application: Application, verdict: Verdict, *, cannot: bool = False) -> Outcome:
         """Return the outcome for a verdict that no entry gave."""
@@ -229,23 +273,38 @@ class _Current:
         return outcome
 
     def outcome(
-        self, application: Application, client: Address, others: frozenset[SetNumber], *, attack: bool, now: float
+        self, scope: _Scope, client: Address, others: frozenset[SetNumber], *, attack: bool, now: float
     ) -> Outcome:
         """Return the outcome for a client, made anew only where it is not known or its time is over.
 
         others: the match sets of the other addresses of the chain, where the application looks at them.
         """
-        version = client.version
-        number = self.loaded.index.find(version, client.value)
-        key = application.name, number, version, attack, others
-        outcome = self._outcomes.get(key)
+        version, value, _ = client
+        number = self._find(version, value)
+        plain = number << 3 | version | attack  # a version is 4 or 6
+        key = (plain, others) if others else plain
+        outcome = scope.outcomes.get(key)
         if outcome is None or not outcome.since <= now < outcome.until:
             matches = self.loaded.matches(version, number)
             if others:
                 matches = self.loaded.with_denied(matches, others)
-            verdict = decide(application, matches, attack=attack, now=now)
-            outcome = Outcome(application, verdict, self.loaded.serial)
-            if len(self._outcomes) >= MAX_OUTCOMES:
-                self._outcomes.clear()
-            self._outcomes[key] = outcome
+            verdict = decide(scope.application, matches, attack=attack, now=now)
+            outcome = self._made(scope.application, verdict)
+            self._remember(scope, key, outcome)
         return outcome
+
+    def _made(self, application: Application, verdict: Verdict) -> Outcome:
+        kind = application.name, verdict.decision, verdict.reason, verdict.list, verdict.warnings
+        answers = self._answers.get(kind)
+        if answers is None:
+            answers = self._answers[kind] = Answers()
+        return Outcome(application, verdict, self.loaded.serial, answers=answers)
+
+    def _remember(self, scope: _Scope, key: int | tuple[int, frozenset[SetNumber]], outcome: Outcome) -> None:
+        if self._remembered >= MAX_OUTCOMES:
+            self._remembered = 0
+            self._answers.clear()
+            for one in self.scopes.values():
+                one.outcomes.clear()
+        self._remembered += 1
+        scope.outcomes[key] = outcome

@@ -1,9 +1,8 @@
-"""The bytes of a CheckResponse, made once for an outcome and each length of a client's address.
+"""The bytes of a CheckResponse, made once for outcomes that are alike, and each length of an address and an entry's id.
 
-All that differs between two clients with the same outcome is the address, twice. So the message is serialized once for
-a placeholder of the same length and cut at it; an answer is then one `join`:
-
-    "192.0.2.7".join([..., ...])      the same bytes as serializing anew, in a tenth of the time
+All that differs between two clients with the same outcome is the address, once or twice; between two entries, the id.
+So the message is serialized for placeholders of the same lengths and cut at them; an answer is then one `join`: the
+same bytes as serializing anew, in a tenth of the time.
 
 Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
 """
@@ -33,53 +32,66 @@ _OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
 _OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
-_NO_CLIENT = 0
+_ALLOWED = 4  # parts around an entry and two addresses; in a denial the address stands once
 
 
 def answer(outcome: Outcome, client: Address | None) -> bytes:
     """Return the CheckResponse for an outcome and a client (None: not known)."""
-    if client is None:
-        parts = outcome.grpc.get(_NO_CLIENT)
-        if parts is None:
-            parts = outcome.grpc[_NO_CLIENT] = [build(outcome, None).SerializeToString(deterministic=True)]
-        return parts[0]  # type: ignore[no-any-return]  # the front's own place, see Outcome
-    text = client.text.encode("ascii")
-    parts = outcome.grpc.get(len(text))
+    text = b"" if client is None else client.text.encode("ascii")
+    entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
+    templates = outcome.answers.grpc
+    parts = templates.get(len(entry) << 8 | len(text))
     if parts is None:
-        parts = outcome.grpc[len(text)] = _cut(outcome, len(text))
-    return text.join(parts)
+        parts = templates[len(entry) << 8 | len(text)] = _cut(outcome, client, len(text), len(entry))
+    if entry and text:
+        if len(parts) == _ALLOWED:
+            return b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))
+        return b"".join((parts[0], text, parts[1], entry, parts[2]))
+    return (text or entry).join(parts)
 
 
 def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str]) -> bytes:
-    """Return the CheckResponse that also removes these headers, which a client sent with our prefix.
+    """Return the CheckResponse of an allowed request that also removes these headers, which have our prefix.
 
     What is no name of a header is left alone: no byte of a request goes into an answer unchecked.
     """
-    response = build(outcome, client.text if client else None)
-    if response.HasField("ok_response"):
-        known = {*_SET, *response.ok_response.headers_to_remove}
-        extra = sorted({name for name in names if _OURS.fullmatch(name)} - known)
-        response.ok_response.headers_to_remove.extend(extra)
+    response = build(outcome, client.text if client else None, outcome.entry)
+    known = {*_SET, *response.ok_response.headers_to_remove}
+    extra = sorted({name for name in names if _OURS.fullmatch(name)} - known)
+    response.ok_response.headers_to_remove.extend(extra)
     return response.SerializeToString(deterministic=True)
 
 
-def _cut(outcome: Outcome, length: int) -> list[bytes]:
-    """Return the message around the places of an address of this length.
+def _cut(outcome: Outcome, client: Address | None, length: int, entry_length: int) -> tuple[bytes, ...]:
+    """Return the message around the places of an address and an entry of these lengths.
 
-    The placeholder must stand where the address does and nowhere else: a body or the bits of the serial may look like
-    it, and so may the byte before an address, which is its length.
+    The places are where the message changes when they do, whatever else is in it.
     """
-    addresses = 2 if outcome.status == 200 else 1  # in the header, and in the metadata
-    for code in range(1, 128):
-        placeholder = chr(code) * length
-        whole = build(outcome, placeholder).SerializeToString(deterministic=True)
-        if code != length and whole.count(placeholder.encode()) == addresses:
-            return whole.split(placeholder.encode())
-    raise ValueError("the body of the deny answer leaves no placeholder")
+    known, on = client is not None, outcome.entry is not None
+
+    def whole(address: str, entry: str) -> bytes:
+        response = build(outcome, address * length if known else None, entry * entry_length if on else None)
+        return response.SerializeToString(deterministic=True)
+
+    message = whole("1", "1")
+    places = _changed(message, whole("2", "1")) + _changed(message, whole("1", "2"))
+    parts, end = [], 0
+    for start, after in sorted(places):
+        parts.append(message[end:start])
+        end = after
+    return (*parts, message[end:])
 
 
-def build(outcome: Outcome, client: str | None) -> CheckResponse:
-    """Return the CheckResponse as a message. client: the text of the address; None: not known."""
+def _changed(message: bytes, other: bytes) -> list[tuple[int, int]]:
+    """Return the (first, end) of the stretches in which two messages of one length differ."""
+    places = {place for place, (one, two) in enumerate(zip(message, other, strict=True)) if one != two}
+    starts = sorted(place for place in places if place - 1 not in places)
+    ends = sorted(place + 1 for place in places if place + 1 not in places)
+    return list(zip(starts, ends, strict=True))
+
+
+def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckResponse:
+    """Return the CheckResponse as a message. client: the text of the address; None: not known. entry: its id."""
     response = CheckResponse()
     if outcome.status == 200:
         response.status.code = 0
@@ -90,7 +102,7 @@ def build(outcome: Outcome, client: str | None) -> CheckResponse:
     metadata["decision"] = outcome.decision
     metadata["list"] = outcome.list
     metadata["reason"] = outcome.reason
-    metadata["entry"] = outcome.entry
+    metadata["entry"] = entry
     metadata["client"] = client
     metadata["application"] = outcome.application
     metadata["serial"] = outcome.serial

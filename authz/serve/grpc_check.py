@@ -45,6 +45,7 @@ class GrpcCheck:
         self._context_key = config.application.context_key
         self._header = config.client_address.header
         self._signal = config.attack_signal
+        self._signals = bool(self._signal.header or self._signal.metadata)
 
     def __call__(self, payload: bytes) -> bytes:
         """Return the answer to one CheckRequest."""
@@ -53,12 +54,14 @@ class GrpcCheck:
             if len(payload) > MAX_REQUEST:
                 return self._undecided(self._decider.malformed(), now)
             attributes = CheckRequest.FromString(payload).attributes
-            request = self._request(attributes)
+            http = attributes.request.http
+            request = self._request(attributes, http)
             outcome, client = self._decider.check(request, now)
-            self._recorder.record(outcome, client, request.peer, now)
-            names = _header_names(attributes)
-            if "authz" in names:  # in a name, and hardly ever: no need to look at each
-                return answer_without(outcome, client, names.lower().split("\0"))
+            self._recorder.record(outcome, client, request[0], now)
+            if outcome.status == 200:
+                names = _header_names(http)
+                if "authz" in names:  # in a name, and hardly ever: no need to look at each
+                    return answer_without(outcome, client, names.lower().split("\0"))
             return answer(outcome, client)
         except DecodeError:
             return self._undecided(self._decider.malformed(), now)
@@ -70,27 +73,20 @@ class GrpcCheck:
         self._recorder.record(outcome, None, None, now)
         return answer(outcome, None)
 
-    def _request(self, attributes: AttributeContext) -> Request:
+    def _request(self, attributes: AttributeContext, http: AttributeContext.HttpRequest) -> Request:
         source = attributes.source.address
-        http = attributes.request.http
-        peer = source.socket_address.address.decode("latin-1") if source.HasField("socket_address") else None
-        application = attributes.context_extensions.get(self._context_key, b"").decode("latin-1")
+        peer: str | None = source.socket_address.address.decode("latin-1")
+        if not peer and not source.HasField("socket_address"):
+            peer = None
+        application = attributes.context_extensions[self._context_key].decode("latin-1")
         host = "" if application else http.host.decode("latin-1")
-        return Request(peer, self._lines(attributes, self._header), application, host, self._attack(attributes))
-
-    def _lines(self, attributes: AttributeContext, name: str) -> list[str]:
-        """Return the values of a header, from whichever of the two forms Envoy was told to send."""
-        http = attributes.request.http
-        value = http.headers.get(name)
-        if value is not None:
-            return [value.decode("latin-1")]
-        if not http.header_map.headers:
-            return []
-        return [(h.raw_value or h.value).decode("latin-1") for h in http.header_map.headers if h.key.lower() == name]
+        forwarded = _lines(http, self._header)
+        attack = self._signals and self._attack(attributes)
+        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
 
     def _attack(self, attributes: AttributeContext) -> bool:
         signal = self._signal
-        if signal.header and any(header_signals(line) for line in self._lines(attributes, signal.header)):
+        if signal.header and any(header_signals(line) for line in _lines(attributes.request.http, signal.header)):
             return True
         if signal.metadata is None:
             return False
@@ -101,8 +97,20 @@ class GrpcCheck:
         return signal.metadata.key in fields and metadata_signals(fields[signal.metadata.key])
 
 
-def _header_names(attributes: AttributeContext) -> str:
-    """Return the names of all headers, with a NUL between. Values are not looked at: a client chooses their size."""
-    http = attributes.request.http
+def _header_names(http: AttributeContext.HttpRequest) -> str:
+    """Return the names of all headers, with a NUL between. Values are not looked at: a client chooses their size.
+
+    Envoy sends headers in one of two forms: as a map, or as raw lines (`encode_raw_headers`).
+    """
     names = "\0".join(http.headers)
-    return "\0".join([names, *(header.key for header in http.header_map.headers)]) if http.header_map.headers else names
+    return names or "\0".join([header.key for header in http.header_map.headers])
+
+
+def _lines(http: AttributeContext.HttpRequest, name: str) -> list[str]:
+    """Return the values of a header, from whichever of the two forms Envoy was told to send."""
+    headers = http.headers
+    if name in headers:
+        return [headers[name].decode("latin-1")]
+    if headers:
+        return []
+    return [(h.raw_value or h.value).decode("latin-1") for h in http.header_map.headers if h.key.lower() == name]

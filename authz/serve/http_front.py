@@ -121,9 +121,10 @@ class HttpFront:
 def answer(outcome: Outcome, client: Address | None, *, shown: bool) -> Answer:
     """Return the answer to a caller. shown: with the status and body that the client is to see."""
     known = client is not None
-    built = outcome.http.get((shown, known))
+    templates = outcome.answers.http
+    built = templates.get((shown, known))
     if built is None:
-        built = outcome.http[shown, known] = _build(outcome, known=known, shown=shown)
+        built = templates[shown, known] = _build(outcome, known=known, shown=shown)
     if client is None:
         return built
     return Answer(built.head + client.text.encode("ascii") + b"\r\n", built.body)

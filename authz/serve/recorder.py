@@ -18,12 +18,14 @@ class Recorder:
         self._front = front
         self._metrics = metrics
         self._log = log
+        self._logs = log.on
 
     def record(self, outcome: Outcome, client: Address | None, peer: str | None, now: float) -> None:
         """Count a decision, and log it where its turn has come. peer: as the proxy reported it."""
-        count = outcome.counts.get(self._front)
+        counts = outcome.answers.counts
+        count = counts.get(self._front)
         if count is None:
-            count = outcome.counts[self._front] = self._metrics.decision_count(self._front, outcome)
+            count = counts[self._front] = self._metrics.decision_count(self._front, outcome)
         count[0] += 1
-        if self._log.wants(outcome):
+        if self._logs and self._log.wants(outcome):
             self._log.write(outcome, client, peer, self._front, now)
