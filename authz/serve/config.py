@@ -124,7 +124,7 @@ class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`grpc`: the front for Envoy's ext_authz."""
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9191)
-    engine: Literal["auto", "native", "grpcio"] = "auto"  # auto: native where it runs and there is no tls
+    engine: Literal["auto", "native", "grpcio"] = "auto"  # auto: native where there is no tls
     tls: Tls | None = None  # for the engine grpcio
     unix_mode: Rights = 0o660  # rights of a unix socket
     reuse_port: bool = False  # SO_REUSEPORT: a new process may start before the old one ends

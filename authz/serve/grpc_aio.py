@@ -1,4 +1,4 @@
-"""The gRPC front on grpc.aio: for TLS, and where pygrpc-native does not run."""
+"""The gRPC front on grpc.aio: for TLS, and as the second opinion."""
 
 from __future__ import annotations
 

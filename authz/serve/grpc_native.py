@@ -1,118 +1,117 @@
-"""The gRPC front on pygrpc-native: HTTP/2 in Rust, outside the GIL; calls reach Python in batches.
-
-One thread takes the batches and answers. Answers are a few microseconds of Python, so more threads would only fight for
-the GIL.
-"""
+"""The gRPC front on our own HTTP/2: one thread, one event loop, no hop between reading a call and answering it."""
 
 from __future__ import annotations
 
-import logging
-import threading
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from authz.errors import StartError
-from authz.serve.grpc_check import CHECK_METHOD
-from authz.serve.sockets import clear_unix_path, set_unix_mode
+from authz.serve.grpc_check import CHECK_METHOD, MAX_REQUEST
+from authz.serve.http2_connection import CallFailed, Connections, Method, Service
+from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.serve.config import GrpcConfig
     from authz.serve.health import Health
+    from authz.serve.http2_connection import Watcher
 
-_BATCH: Final = 64  # calls a trip across the GIL
-_METHODS: Final = [
-    (CHECK_METHOD, False),
-    ("/grpc.health.v1.Health/Check", False),
-    ("/grpc.health.v1.Health/Watch", True),
-]
-_CHECK, _HEALTH_CHECK = 0, 1  # places in _METHODS
 _MOST_WATCHERS: Final = 1024
-_NOT_FOUND, _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL = 5, 3, 8, 13  # gRPC status codes
-_LOG = logging.getLogger("authz.grpc")
+_GOODBYE: Final = 0.2  # seconds in which peers learn that this is the end, and the last answers leave
+_INVALID_ARGUMENT, _NOT_FOUND, _RESOURCE_EXHAUSTED = 3, 5, 8  # gRPC status codes
 
 
 class NativeGrpc:
-    """The engine `native`. Made, it has bound its socket; `start` serves. Raises StartError."""
+    """The engine `native`. `start` binds its socket and serves."""
 
     def __init__(self, config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> None:
-        listen = config.listen
-        self._check = check
+        self._config = config
         self._health = health
-        self._watchers: dict[int, str] = {}  # call id -> service
+        self._watchers: dict[Watcher, str] = {}  # and the service that they watch
+        methods = {
+            CHECK_METHOD.encode(): Method(answer=check),
+            b"/grpc.health.v1.Health/Check": Method(answer=self._check_health),
+            b"/grpc.health.v1.Health/Watch": Method(watch=self._watch_health),
+        }
+        self._connections = Connections(Service(methods, MAX_REQUEST))
+        self._server: asyncio.Server
+        self._loop: asyncio.AbstractEventLoop
+        self._number: int | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind the socket, and begin to serve. Raises StartError."""
+        loop = asyncio.get_running_loop()
+        listen = self._config.listen
         if listen.path is not None:
             clear_unix_path(listen.path)
         try:
-            target = f"unix:{listen.path}" if listen.path is not None else str(listen)
-            self._front = NativeGrpcFront(target, _METHODS, io_threads=1, reuse_port=config.reuse_port)
+            if listen.path is not None:
+                self._server = await loop.create_unix_server(self._connections, str(listen.path))
+                set_unix_mode(listen.path, self._config.unix_mode)
+                self._number = socket_number(listen.path)
+            else:
+                reuse_port = self._config.reuse_port or None
+                self._server = await loop.create_server(
+                    self._connections, listen.host, listen.port, reuse_port=reuse_port, backlog=1024
+                )
+                self.port = self._server.sockets[0].getsockname()[1]
         except OSError as error:
-            raise StartError(f"grpc.listen: {listen}: {error}", hint="is another authz running?") from error
-        if listen.path is not None:
-            set_unix_mode(listen.path, config.unix_mode)
-        self.port = self._front.bound_port
-        self._thread = threading.Thread(target=self._serve, name="grpc", daemon=True)
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        self._health.listeners.append(self._tell_watchers)
-        self._front.start()
-        self._thread.start()
+            message = f"grpc.listen: {listen}: {error.strerror or error}"
+            raise StartError(message, hint="is another authz running?") from error
+        self._loop = loop
+        self._health.listeners.append(self._changed)
+        self._connections.start()
 
     async def stop(self) -> None:
-        """Close all connections and end."""
-        self._front.close()
-        self._thread.join(5.0)
+        """Take no more connections, tell the peers, answer what is under way, and end."""
+        self._server.close()
+        self._connections.announce_end()
+        await asyncio.sleep(_GOODBYE)
+        self._connections.stop()
+        path = self._config.listen.path
+        if path is not None and socket_number(path) == self._number:  # else it is a successor's by now
+            path.unlink()
 
-    def _serve(self) -> None:
-        front, check, respond = self._front, self._check, self._front.respond
-        while (events := front.recv_batch(_BATCH)) is not None:
-            for kind, call_id, method, payload, _ in events:
-                if kind != EVENT_CALL:
-                    self._watchers.pop(call_id, None)
-                elif method == _CHECK:
-                    respond(call_id, check(payload or b""))
-                else:
-                    self._answer_health_safely(call_id, method, payload or b"")
+    def _check_health(self, message: bytes) -> bytes:
+        status = self._health.status(_service(message))
+        if status is None:
+            raise CallFailed(_NOT_FOUND, "unknown service")
+        return _message(status)
 
-    def _answer_health_safely(self, call_id: int, method: int, payload: bytes) -> None:
-        try:
-            self._answer_health(call_id, method, payload)
-        except Exception:  # noqa: BLE001  # this thread answers every check; no health check may end it
-            _LOG.exception("a health check failed")
-            self._front.fail(call_id, _INTERNAL, "internal error")
-
-    def _answer_health(self, call_id: int, method: int, payload: bytes) -> None:
-        try:
-            service = health_pb2.HealthCheckRequest.FromString(payload).service
-        except DecodeError:
-            self._front.fail(call_id, _INVALID_ARGUMENT, "no HealthCheckRequest")
-            return
-        status = self._health.status(service)
-        if method != _HEALTH_CHECK:
-            self._watch(call_id, service)
-        elif status is None:
-            self._front.fail(call_id, _NOT_FOUND, "unknown service")
-        else:
-            self._front.respond(call_id, health_pb2.HealthCheckResponse(status=status).SerializeToString())
-
-    def _watch(self, call_id: int, service: str) -> None:
+    def _watch_health(self, watcher: Watcher, message: bytes) -> bytes:
+        service = _service(message)
         if len(self._watchers) >= _MOST_WATCHERS:
-            self._front.fail(call_id, _RESOURCE_EXHAUSTED, "too many watchers")
-            return
-        self._watchers[call_id] = service
-        self._tell(call_id, service)
+            raise CallFailed(_RESOURCE_EXHAUSTED, "too many watchers")
+        self._watchers[watcher] = service
+        watcher.on_end = self._forget
+        return self._watched(service)
+
+    def _forget(self, watcher: Watcher) -> None:
+        self._watchers.pop(watcher, None)
+
+    def _changed(self) -> None:
+        self._loop.call_soon_threadsafe(self._tell_watchers)
 
     def _tell_watchers(self) -> None:
-        for call_id, service in list(self._watchers.items()):
-            self._tell(call_id, service)
+        for watcher, service in list(self._watchers.items()):
+            watcher.send(self._watched(service))
 
-    def _tell(self, call_id: int, service: str) -> None:
+    def _watched(self, service: str) -> bytes:
         status = self._health.status(service)
-        response = health_pb2.HealthCheckResponse(
-            status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN if status is None else status
-        )
-        self._front.stream_try_send(call_id, response.SerializeToString())
+        return _message(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN if status is None else status)
+
+
+def _message(status: health_pb2.HealthCheckResponse.ServingStatus) -> bytes:
+    return bytes(health_pb2.HealthCheckResponse(status=status).SerializeToString())
+
+
+def _service(message: bytes) -> str:
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(message).service)
+    except DecodeError as error:
+        raise CallFailed(_INVALID_ARGUMENT, "no HealthCheckRequest") from error

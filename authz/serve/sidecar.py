@@ -44,12 +44,12 @@ _GOODBYE = 0.2  # seconds in which the last answers leave
 
 
 class GrpcEngine(Protocol):
-    """An engine of the gRPC front. Made, it has bound its socket."""
+    """An engine of the gRPC front. port: once it has started; 0 or 1 for a unix socket."""
 
     port: int
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Bind the socket, and begin to serve. Raises StartError."""
 
     async def stop(self) -> None:
         """End all connections."""
@@ -225,15 +225,11 @@ class Sidecar:
 
 
 def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> GrpcEngine:
-    """Return the engine that the configuration asks for, bound to its socket. Raises StartError."""
+    """Return the engine that the configuration asks for. Raises StartError."""
     if config.engine != "grpcio" and config.tls is None:
-        try:
-            from authz.serve.grpc_native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
-        except ImportError as error:
-            if config.engine == "native":
-                raise StartError(f"grpc.engine: native: {error}", hint="use the engine grpcio here") from error
-        else:
-            return NativeGrpc(config, check, health)
+        from authz.serve.grpc_native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
+
+        return NativeGrpc(config, check, health)
     from authz.serve.grpc_aio import AioGrpc  # noqa: PLC0415  # the same
 
     return AioGrpc(config, check, health, asyncio.get_running_loop())
