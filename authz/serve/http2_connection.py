@@ -207,6 +207,7 @@ class Connection(asyncio.Protocol):
             return
         self._all.open.add(self)
         values = {
+            h2.SETTINGS_HEADER_TABLE_SIZE: 0,
             h2.SETTINGS_MAX_CONCURRENT_STREAMS: MAX_STREAMS,
             h2.SETTINGS_INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
             h2.SETTINGS_MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
@@ -475,7 +476,9 @@ class Connection(asyncio.Protocol):
                 number == h2.SETTINGS_MAX_FRAME_SIZE and not h2.MAX_FRAME_SIZE <= value < 1 << 24
             ):
                 raise ConnectionFault(h2.PROTOCOL_ERROR, "a setting that cannot be")
-        if not flags & h2.ACK:
+        if flags & h2.ACK:
+            self._blocks.offer_taken()
+        else:
             self._out.append(h2.frame(h2.SETTINGS, h2.ACK, 0))
 
     def _take_ping(self, flags: int, _: int, payload: bytes) -> None:

@@ -1,8 +1,11 @@
-"""Header blocks of HTTP/2: which call a request is. HPACK itself is the library hpack's.
+"""Header blocks of HTTP/2: which call a request is.
 
-A proxy sends the same headers with every call, and HPACK makes the same few bytes of them from the second call on. A
-block that left the table of the connection as it was means the same for as long as nobody changes the table, so what it
-meant is remembered by its bytes: a dictionary instead of a decoder for all calls but the first two.
+We offer a dynamic table of no bytes, so that a block means the same whatever came before it. A proxy sends the same
+headers with every call: what they meant is remembered by their bytes, and a dictionary stands for a decoder. Headers
+that differ each time (tracing) are read field by field, and of most fields nothing but the length.
+
+Until a peer has taken our offer it may use a table of 4096 bytes. Such blocks are the library hpack's, and remembered
+for as long as nobody changes the table.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.huffman_table import decode_huffman
+from hpack.table import HeaderTable
 
 from authz.serve.http2_frames import (
     COMPRESSION_ERROR,
@@ -25,8 +30,11 @@ if TYPE_CHECKING:
 
 MAX_HEADER_LIST: Final = 16384  # bytes of all header fields of a call, as HPACK counts them
 _MOST_KNOWN: Final = 32  # blocks that are remembered
-_SIZE_UPDATE: Final = 0x20  # how a block begins that changes the size of the table (RFC 7541, 6.3)
+_MOST_TEXTS: Final = 256  # texts by their Huffman code that are remembered
+_STATIC: Final = ((b"", b""), *HeaderTable.STATIC_TABLE)  # RFC 7541, appendix A, from 1 on
+_INDEXED, _REMEMBERED, _SIZE_UPDATE = 0x80, 0x40, 0x20  # how a field begins: RFC 7541, 6
 _SIZE_UPDATE_MASK: Final = 0xE0
+_READ: Final = frozenset({b":method", b":scheme", b":path", b"content-type", b"content-length", b"te"})
 _NEEDED: Final = frozenset({b":method", b":scheme", b":path"})
 _PSEUDO: Final = _NEEDED | {b":authority"}
 _OF_A_CONNECTION: Final = frozenset(
@@ -63,14 +71,21 @@ class HeaderBlocks(Generic[H]):
         self._decoder = Decoder(MAX_HEADER_LIST)
         self._newest: object = None  # the newest entry of the table, and how many there are: as they were last seen
         self._count = 0
+        self._texts: dict[bytes, bytes] = {}
+
+    def offer_taken(self) -> None:
+        """Expect blocks without a dynamic table: the peer has acknowledged our settings."""
+        self._decoder.max_allowed_table_size = 0
 
     def read(self, block: bytes) -> H:
         """Return what is made of the head of a request.
 
         Raises ConnectionFault where the block is broken, and StreamFault where its fields are no request's.
         """
-        fields = self._fields(block)
-        changed = self._changed()
+        if self._decoder.header_table.maxsize == 0:
+            fields, changed = self._plain_fields(block), False
+        else:
+            fields, changed = self._fields(block), self._changed()
         if changed:
             self.known.clear()
         made = self._use(head_of(fields))
@@ -82,9 +97,10 @@ class HeaderBlocks(Generic[H]):
 
     def skip(self, block: bytes) -> None:
         """Read a block whose fields do not matter, for the sake of the table. Raises ConnectionFault."""
-        self._fields(block)
-        if self._changed():
-            self.known.clear()
+        if self._decoder.header_table.maxsize:
+            self._fields(block)
+            if self._changed():
+                self.known.clear()
 
     def _fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
@@ -94,6 +110,55 @@ class HeaderBlocks(Generic[H]):
         except (HPACKError, IndexError, ValueError) as error:
             raise ConnectionFault(COMPRESSION_ERROR, "a broken header block") from error
 
+    def _plain_fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        """Read a block that can refer to no table but the static one. Values that nobody reads are left out."""
+        fields, position, size = [], 0, len(block)
+        try:
+            while position < size:
+                first = block[position]
+                if first & _INDEXED:
+                    number, position = _integer(block, position, 0x7F)
+                    fields.append(_STATIC[number or len(_STATIC)])
+                    continue
+                if first & _SIZE_UPDATE_MASK == _SIZE_UPDATE:
+                    number, position = _integer(block, position, 0x1F)
+                    if number or fields:
+                        raise ConnectionFault(COMPRESSION_ERROR, "a table that is larger than we offered")
+                    continue
+                number, position = _integer(block, position, 0x3F if first & _REMEMBERED else 0x0F)
+                if number:
+                    name = _STATIC[number][0]
+                else:
+                    name, position = self._text(block, position)
+                if name in _READ:
+                    value, position = self._text(block, position)
+                else:
+                    length, position = _integer(block, position, 0x7F)
+                    value, position = b"", position + length
+                fields.append((name, value))
+        except IndexError as error:
+            raise ConnectionFault(COMPRESSION_ERROR, "a broken header block") from error
+        if position > size:
+            raise ConnectionFault(COMPRESSION_ERROR, "a header block that is cut")
+        return fields
+
+    def _text(self, block: bytes, position: int) -> tuple[bytes, int]:
+        """Return a string of a block, and where it ends."""
+        length, begin = _integer(block, position, 0x7F)
+        coded = block[begin : begin + length]
+        if not block[position] & _INDEXED:  # the same bit says: Huffman code
+            return coded, begin + length
+        text = self._texts.get(coded)
+        if text is None:
+            try:
+                text = decode_huffman(coded)
+            except HPACKError as error:
+                raise ConnectionFault(COMPRESSION_ERROR, "a broken Huffman code") from error
+            if len(self._texts) >= _MOST_TEXTS:
+                self._texts.clear()
+            self._texts[coded] = text
+        return text, begin + length
+
     def _changed(self) -> bool:
         """Return whether the table has changed since the last call: a new entry always comes first."""
         entries = self._decoder.header_table.dynamic_entries
@@ -101,6 +166,21 @@ class HeaderBlocks(Generic[H]):
         changed = newest is not self._newest or len(entries) != self._count
         self._newest, self._count = newest, len(entries)
         return changed
+
+
+def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
+    """Return an integer (RFC 7541, 5.1) whose first byte has these bits for it, and where it ends."""
+    number = block[position] & mask
+    position += 1
+    if number < mask:
+        return number, position
+    for shift in (0, 7, 14):
+        byte = block[position]
+        position += 1
+        number += (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise ConnectionFault(COMPRESSION_ERROR, "an integer that is too large")
 
 
 def head_of(fields: Iterable[tuple[bytes, bytes]]) -> Head:

@@ -12,7 +12,7 @@ from authz.addresses import network_of
 from authz.errors import SnapshotRefused
 from authz.index.lookup import BadIndex, Index
 from authz.policy.decide import Match
-from authz.policy.manifest import applications_of, entries_of
+from authz.policy.manifest import Entries, applications_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ class Loaded:
             raise SnapshotRefused("bad_section", str(error)) from error
         try:
             self.applications = applications_of(manifest)
-            self.entries = entries_of(manifest)
+            self.entries = Entries(snapshot.entries)
         except ValueError as error:
             raise SnapshotRefused("bad_manifest", str(error)) from error
         self.serial = manifest.serial

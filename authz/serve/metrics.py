@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from authz import __version__
 
@@ -14,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from authz.serve.decision import Outcome
+
+
+_Values = dict[tuple[tuple[str, str], ...], float]  # by labels
 
 
 class DecisionLabels(NamedTuple):
@@ -53,38 +52,60 @@ class Metrics:
         self.http_faults[str(status)] = self.http_faults.get(str(status), 0) + 1
 
     def text(self) -> bytes:
-        """Return all metrics in the text format of Prometheus."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families(self))
-        return generate_latest(registry)
+        """Return all metrics in the text format of Prometheus, version 0.0.4."""
+        return "".join(str(family) for family in self.families()).encode()
 
-    def families(self) -> Iterator[Metric]:
-        """Yield the metrics as Prometheus families."""
-        info = GaugeMetricFamily("authz_info", "The version that runs; always 1", labels=["version"])
-        info.add_metric([__version__], 1)
-        yield info
-        decisions = CounterMetricFamily("authz_decisions", "Requests answered", labels=DecisionLabels._fields)
-        for labels, count in sorted(self._decisions.items()):
-            decisions.add_metric(labels, count[0])
-        yield decisions
-        yield _counter("authz_snapshot_loads", "Attempts to load a snapshot", "result", self.loads)
-        yield _counter("authz_http_faults", "HTTP requests answered by an error", "status", self.http_faults)
-        yield GaugeMetricFamily("authz_http_connections", "Open HTTP connections", self.http_connections)
-        for name, (help_text, value) in self.gauges().items():
-            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(name, help_text, value)
+    def families(self) -> Iterator[Family]:
+        """Yield the metrics."""
+        yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
+        decisions: _Values = {
+            tuple(labels._asdict().items()): count[0] for labels, count in sorted(self._decisions.items())
+        }
+        yield Family.of("authz_decisions_total", "counter", "Requests answered", decisions)
+        loads: _Values = {(("result", result),): count for result, count in sorted(self.loads.items())}
+        yield Family.of("authz_snapshot_loads_total", "counter", "Attempts to load a snapshot", loads)
+        faults: _Values = {(("status", status),): count for status, count in sorted(self.http_faults.items())}
+        yield Family.of("authz_http_faults_total", "counter", "HTTP requests answered by an error", faults)
+        yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
+        for name, (text, value) in self.gauges().items():
+            yield Family.of(name, "counter" if name.endswith("_total") else "gauge", text, {(): value})
 
 
-class _Families(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+class Sample(NamedTuple):
+    """One value of a metric."""
 
-    def collect(self) -> Iterator[Metric]:
-        return self._metrics.families()
+    name: str
+    labels: dict[str, str]
+    value: float
+
+    def __str__(self) -> str:
+        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in self.labels.items())
+        return f"{self.name}{f'{{{labels}}}' if labels else ''} {float(self.value)!r}"
 
 
-def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in sorted(counts.items()):
-        family.add_metric([value], count)
-    return family
+class Family(NamedTuple):
+    """A metric with its samples. As text it is in the exposition format of Prometheus, version 0.0.4."""
+
+    name: str
+    type: Literal["counter", "gauge"]
+    help: str
+    samples: list[Sample]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        kind: Literal["counter", "gauge"],
+        text: str,
+        values: _Values,
+    ) -> Family:
+        """Make a family of the values by their labels."""
+        return cls(name, kind, text, [Sample(name, dict(labels), value) for labels, value in values.items()])
+
+    def __str__(self) -> str:
+        lines = (f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.type}", *map(str, self.samples))
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -13,20 +13,19 @@ import asyncio
 import contextlib
 import gc
 import logging
-import threading
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from watchfiles import watch
-
 from authz.errors import SnapshotRefused, shorten
+from authz.serve.folders import FolderWatch
 from authz.serve.loaded import Loaded
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.state import State, accept, save_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from securesystemslib.signer import Key
 
@@ -34,8 +33,9 @@ if TYPE_CHECKING:
     from authz.serve.decision import Decider
     from authz.serve.metrics import Metrics
 
-_STEP: Final = 20  # milliseconds between two looks at what inotify has
 _SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
+_UNWATCHED: Final = 1.0  # seconds between two looks where the system does not tell us: no folder yet, or no inotify
+_SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for one who waits; by default 5 ms
 _MOST_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
 _PASSING: Final = frozenset({"internal_error", "state_unwritable"})  # not the file's fault
 _LOG = logging.getLogger("authz.reload")
@@ -115,23 +115,21 @@ class Loader:
 
     def _try_load(self) -> SnapshotRefused | None:
         """Load the file, or say why not. Runs in a thread: a big file takes a while to read and to hash."""
-        gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
         try:
-            most, threshold = self._config.max_size, self._config.threshold
-            snapshot = read_snapshot(self._path, self._keys, threshold, now=time.time(), most=most)
-            state = accept(snapshot, self._state)
-            loaded = Loaded(snapshot)
-            if state != self._state:
-                save_state(Path(self._config.state), state)
-            self._state = state
-            self._decider.load(loaded)
-            gc.freeze()
+            with _considerate():
+                most, threshold = self._config.max_size, self._config.threshold
+                snapshot = read_snapshot(self._path, self._keys, threshold, now=time.time(), most=most)
+                state = accept(snapshot, self._state)
+                loaded = Loaded(snapshot)
+                if state != self._state:
+                    save_state(Path(self._config.state), state)
+                self._state = state
+                self._decider.load(loaded)
+                gc.freeze()
         except SnapshotRefused as error:
             # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
             # cycle until the next collection; after gc.freeze() for ever.
             return SnapshotRefused(error.code, error.message, hint=error.hint)
-        finally:
-            gc.enable()
         return None
 
     def _accepted(self) -> None:
@@ -157,33 +155,36 @@ class Loader:
 
     async def watch(self) -> None:
         """Load the file whenever it changes, until cancelled."""
-        loop, changed, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-        watching = (loop, changed, stop)
-        threading.Thread(target=self._watch_folders, args=watching, name="watch", daemon=True).start()
+        changed = asyncio.Event()
+        folders = FolderWatch(asyncio.get_running_loop(), changed.set, _SETTLE)
         try:
             while True:
-                with contextlib.suppress(TimeoutError):  # not wait_for(): before Python 3.12 it can swallow our end
-                    async with asyncio.timeout(self._config.poll):
-                        await changed.wait()
+                all_watched, new = folders.follow(self._folders())
+                if not new:
+                    wait = self._config.poll if all_watched else min(self._config.poll, _UNWATCHED)
+                    with contextlib.suppress(TimeoutError):  # not wait_for(): before Python 3.12 it can swallow our end
+                        async with asyncio.timeout(wait):
+                            await changed.wait()
                 changed.clear()  # before the look: what changes from now on is seen again
                 await self.load_if_changed()
         finally:
-            stop.set()
-
-    def _watch_folders(self, loop: asyncio.AbstractEventLoop, changed: asyncio.Event, stop: threading.Event) -> None:
-        """Set `changed` at every change in the file's folders. Runs in a thread of its own, until `stop`."""
-        while not stop.is_set():
-            with contextlib.suppress(OSError, RuntimeError):  # no folder, or no loop any more: the poll looks meanwhile
-                folders = self._folders()
-                # What happened before we watched has told nobody.
-                loop.call_soon_threadsafe(loop.call_later, _SETTLE, changed.set)
-                for _ in watch(*folders, watch_filter=None, recursive=False, step=_STEP, debounce=_STEP * 2,
-                               stop_event=stop, raise_interrupt=False):  # fmt: skip
-                    loop.call_soon_threadsafe(changed.set)
-                    if self._folders() != folders:
-                        break  # a link leads elsewhere now
-            stop.wait(_SETTLE)
+            folders.close()
 
     def _folders(self) -> set[Path]:
         """Return where the file stands, and where it really stands."""
-        return {self._path.parent, self._path.resolve().parent}
+        with contextlib.suppress(OSError, RuntimeError):  # before Python 3.13 a circle of links is a RuntimeError
+            return {self._path.parent, self._path.resolve().parent}
+        return {self._path.parent}
+
+
+@contextlib.contextmanager
+def _considerate() -> Iterator[None]:
+    """Work so that those who decide meanwhile wait as little as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(min(interval, _SWITCH))
+    gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.setswitchinterval(interval)
