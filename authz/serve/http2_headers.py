@@ -72,10 +72,14 @@ class HeaderBlocks(Generic[H]):
         self._newest: object = None  # the newest entry of the table, and how many there are: as they were last seen
         self._count = 0
         self._texts: dict[bytes, bytes] = {}
+        self._offer_taken = False
 
     def offer_taken(self) -> None:
-        """Expect blocks without a dynamic table: the peer has acknowledged our settings."""
-        self._decoder.max_allowed_table_size = 0
+        """Take no larger table from now on: the peer has acknowledged our settings.
+
+        That it says so at the beginning of its next block (RFC 7541, 4.2) is not asked for: some forget it.
+        """
+        self._offer_taken = True
 
     def read(self, block: bytes) -> H:
         """Return what is made of the head of a request.
@@ -103,6 +107,8 @@ class HeaderBlocks(Generic[H]):
                 self.known.clear()
 
     def _fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        if self._offer_taken and block and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE and block[0] != _SIZE_UPDATE:
+            raise ConnectionFault(COMPRESSION_ERROR, "a table that is larger than we offered")
         try:
             return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError as error:
