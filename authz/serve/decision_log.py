@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from authz.serve.decision import Outcome
 
 _LOG = logging.getLogger("authz.decision_log")
-_BATCH = 256  # lines a write, and the most that is made in one go: who decides waits meanwhile
+_BATCH = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
 _PAUSE = 0.005  # seconds for lines to gather; a wake-up for each would cost who decides more than the line itself
 _PATIENCE = 2.0  # seconds that the end waits for a stuck disk
 _MAX_PEERS = 1024  # whose texts are remembered

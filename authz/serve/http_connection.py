@@ -28,9 +28,10 @@ _LOG = logging.getLogger("authz.http")
 
 
 class Head(NamedTuple):
-    """A request's header block. headers: the values of the wanted headers by lower-case name, in order.
+    """A request's header block.
 
-    peer: the address of who connected; None: a unix socket.
+    headers: the values of the wanted headers, and of those that announce a body, by lower-case name, in order. peer:
+    the address of who connected; None: a unix socket.
     """
 
     method: bytes
@@ -101,10 +102,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._all = connections
-        self._wanted = connections.wanted
+        self._handler = connections.handler
+        self._kept = connections.wanted | _OF_THE_BODY
+        self._most = connections.limits.max_header
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._loop = asyncio.get_running_loop()
+        self._time = asyncio.get_running_loop().time
         self._peer: str | None = None
         self._answers: list[bytes] = []
         self._unparsed = b""  # what came before we learnt that the peer does not read
@@ -114,9 +117,8 @@ class Connection(asyncio.Protocol):
         self._parsed = 0  # bytes of the header block being read, in the headers that are complete
         self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
-        self._has_body = False
         self._ending = False  # the last answer is given; what still comes is dropped
-        self._since = self._loop.time()  # when the present state (idle, in a header block, ending) began
+        self._since = self._time()  # when the present state (idle, in a header block, ending) began
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it where there are too many."""
@@ -140,8 +142,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and write the answers."""
-        self._unparsed += data
-        self._parse()
+        if self._unparsed or len(data) > _PIECE:
+            self._unparsed += data
+            self._parse()
+        elif not self._ending:
+            self._feed(data)
+            self._write()
 
     def _parse(self) -> None:
         """Parse piece by piece, for as long as the peer reads its answers.
@@ -163,7 +169,7 @@ class Connection(asyncio.Protocol):
             self._ending = True  # it is answered, like any other request; we speak nothing but HTTP after it
         except httptools.HttpParserError:
             self._fault(400)  # unless it was us who stopped the parser, having given another answer
-        if self._in_head and self._received > self._all.limits.max_header:
+        if self._in_head and self._received > self._most:
             self._fault(431)
 
     def _write(self) -> None:
@@ -181,7 +187,7 @@ class Connection(asyncio.Protocol):
         """Read no more requests from a peer that does not read its answers."""
         self._unread = True
         self._transport.pause_reading()
-        self._since = self._loop.time()
+        self._since = self._time()
 
     def resume_writing(self) -> None:
         """Go on where we stopped."""
@@ -197,48 +203,49 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers = {}
         self._parsed = self._received = 0
-        self._has_body = False
         self._in_head = True
-        self._since = self._loop.time()
+        self._since = self._time()
 
     def on_url(self, url: bytes) -> None:
         """Take the target, which may come in parts."""
         self._target += url
-        self._grow(len(url))
+        self._parsed += len(url)
+        if self._parsed > self._most:
+            self._fault(431)
+            raise _TooLarge
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header that somebody wants."""
         if not self._in_head:
             return  # a trailer
-        self._grow(len(name) + len(value) + 4)
+        self._parsed = size = self._parsed + len(name) + len(value) + 4
+        if size > self._most:
+            self._fault(431)
+            raise _TooLarge
         lower = name.lower()
-        if lower in self._wanted:
-            self._headers.setdefault(lower, []).append(value.rstrip(b" \t"))
-        if lower == b"transfer-encoding" or (lower == b"content-length" and value != b"0"):
-            self._has_body = True
+        if lower in self._kept:
+            if lower in self._headers:
+                self._headers[lower].append(value.rstrip(b" \t"))
+            else:
+                self._headers[lower] = [value.rstrip(b" \t")]
 
     def on_headers_complete(self) -> None:
         """Answer."""
         self._in_head = False
         if self._ending:
             return
-        head = Head(self._parser.get_method(), self._target, self._headers, self._peer)
+        parser, headers = self._parser, self._headers
+        method = parser.get_method()
         try:
-            answer = self._all.handler(head)
+            answer = self._handler(tuple.__new__(Head, (method, self._target, headers, self._peer)))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
             return
-        if self._has_body or self._parser.should_upgrade() or not self._parser.should_keep_alive():
+        if not parser.should_keep_alive() or parser.should_upgrade() or _has_body(headers):
             self._ending = True
-        self._add(answer, with_body=head.method != b"HEAD")
-        self._since = self._loop.time()
-
-    def _grow(self, size: int) -> None:
-        self._parsed += size
-        if self._parsed > self._all.limits.max_header:
-            self._fault(431)
-            raise _TooLarge
+        self._add(answer, with_body=method != b"HEAD")
+        self._since = self._time()
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
         self._answers += (answer.head, b"Connection: close\r\n\r\n" if self._ending else b"\r\n")
@@ -254,7 +261,7 @@ class Connection(asyncio.Protocol):
                 self._all.metrics.count_http_fault(status)
 
     def _end(self) -> None:
-        self._since = self._loop.time()
+        self._since = self._time()
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()  # and wait for the peer to close, for LINGER at most
 
@@ -273,6 +280,17 @@ class Connection(asyncio.Protocol):
             self._write()
         elif passed > limits.idle_timeout:
             self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
+
+
+_OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
+
+
+def _has_body(headers: dict[bytes, list[bytes]]) -> bool:
+    """Return whether a body is announced."""
+    if b"transfer-encoding" in headers:
+        return True
+    lengths = headers.get(b"content-length")
+    return lengths is not None and any(length != b"0" for length in lengths)
 
 
 class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it

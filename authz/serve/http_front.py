@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("authz.http")
 _AUTH: Final = b"/v1/auth"
 _FORWARD: Final = b"/v1/forward"
-_ENVOY: Final = b"/envoy"
+_CLIENT_PATHS: Final = b"/envoy/"  # what follows the application is the client's, and never the same
 _HOST: Final = b"host"
 _FORWARDED_HOST: Final = b"x-forwarded-host"
 
@@ -42,6 +42,11 @@ class _Route(NamedTuple):
     shown: bool
     application: str
     host_header: bytes = _HOST
+
+
+_MOST_ROUTES: Final = 1024  # targets that are remembered, and their most bytes
+_MAX_TARGET: Final = 256
+_NO_HOST: Final = (b"",)
 
 
 class HttpFront:
@@ -59,6 +64,7 @@ class HttpFront:
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
+        self._routes: dict[bytes, _Route] = {}
         self._header = config.client_address.header.encode()
         self._by_header = config.application.http == "header"
         self._application_header = config.application.header.encode()
@@ -70,10 +76,14 @@ class HttpFront:
 
     def handle(self, head: Head) -> Answer:
         """Return the answer to one request."""
-        route = self._route(head.target)
+        route = self._routes.get(head[1])
         if route is None:
-            self._metrics.count_http_fault(404)
-            return plain_answer(404)
+            route = self._route(head.target)
+            if route is None:
+                self._metrics.count_http_fault(404)
+                return plain_answer(404)
+            if len(head.target) <= _MAX_TARGET and not head.target.startswith(_CLIENT_PATHS):
+                self._remember(head.target, route)
         now = self._clock()
         client = None
         try:
@@ -85,6 +95,11 @@ class HttpFront:
             answered = answer(outcome, None, shown=route.shown)
         self._recorder.record(outcome, client, head.peer, now)
         return answered
+
+    def _remember(self, target: bytes, route: _Route) -> None:
+        if len(self._routes) >= _MOST_ROUTES:
+            self._routes.clear()
+        self._routes[target] = route
 
     def _route(self, target: bytes) -> _Route | None:
         path = target.partition(b"?")[0]
@@ -107,15 +122,19 @@ class HttpFront:
         return None
 
     def _request(self, head: Head, route: _Route) -> Request:
-        headers = head.headers
+        _, _, headers, peer = head
         application = route.application
         if self._by_header:
             names = headers.get(self._application_header, ())
             application = ",".join(name.decode("latin-1") for name in names)  # twice: no name that anybody has
-        hosts = headers.get(route.host_header) or headers.get(_HOST) or [b""]
+        host = ""
+        if not application:
+            host = (headers.get(route.host_header) or headers.get(_HOST) or _NO_HOST)[-1].decode("latin-1")
         forwarded = [line.decode("latin-1") for line in headers.get(self._header, ())]
-        attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
-        return Request(head.peer, forwarded, application, hosts[-1].decode("latin-1"), attack)
+        attack = False
+        if self._signal_header:
+            attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
+        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
 
 
 def answer(outcome: Outcome, client: Address | None, *, shown: bool) -> Answer:
@@ -127,7 +146,8 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool) -> Answer:
         built = templates[shown, known] = _build(outcome, known=known, shown=shown)
     if client is None:
         return built
-    return Answer(built.head + client.text.encode("ascii") + b"\r\n", built.body)
+    head, body = built
+    return tuple.__new__(Answer, (head + client.text.encode("ascii") + b"\r\n", body))
 
 
 def _build(outcome: Outcome, *, known: bool, shown: bool) -> Answer:
