@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from authz.addresses import Address, parse_networks
 from authz.envoy.v3.check_pb2 import CheckRequest
 from authz.serve.config import ClientAddressConfig, Config, DecisionLogConfig, SnapshotConfig
-from authz.serve.decision import Decider, Settings
+from authz.serve.decision import MAX_RECENT, Decider, Settings
 from authz.serve.decision_log import DecisionLog
 from authz.serve.grpc_check import GrpcCheck
 from authz.serve.loaded import Loaded
@@ -43,6 +43,7 @@ _CAPTURES: Final = {
     "z_browser__full": "192.0.2.2",
     "w_weird__xff_50k": "203.0.113.7",
 }
+_MANY: Final = 3  # so many times the clients that are remembered, in turn: each has been forgotten when he comes again
 _LARGEST_SHARE: Final = 20  # of the largest requests, one in so many clients: they take 54 kB each
 
 
@@ -70,6 +71,9 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
             note(f"requests of {name}")
             count = scale.clients if size < 10_000 else max(scale.clients // _LARGEST_SHARE, 2)
             _measure(part, scale, f"{name}, IPv4", check, _messages(table, 4, count, size))
+        note("clients that do not come back")
+        many = _messages(table, 4, max(scale.clients, _MANY * MAX_RECENT), SIZES[USUAL])
+        _measure(part, scale, f"{USUAL}, IPv4, not seen lately", check, many)
         note("IPv6 and captured requests")
         _measure(part, scale, f"{USUAL}, IPv6", check, _messages(table, 6, scale.clients, SIZES[USUAL]))
         for name, captured in _captured(scale.clients):
@@ -79,8 +83,9 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     part.compare(ONE, OURS, DECODING)
     part.notes.append(
         f"a policy of {len(table.networks):,} networks ({table.source}); half of the clients are denied; CPU time of "
-        "the thread for one request, no transport, no decision log; 'new' is the first request of a match set since "
-        "the snapshot was loaded, all others find their outcome remembered"
+        "the thread for one request, no transport, no decision log; 'not seen lately': more clients in turn than are "
+        "remembered, the others find their decision remembered; 'new': the first request of a match set since the "
+        "snapshot was loaded, all others find their outcome remembered"
     )
     if not _captured(1):
         part.notes.append("the captured requests are not beside the project: built ones only")

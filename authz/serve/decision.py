@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from authz.addresses import Address, try_parse_address
+from authz.addresses import MAX_TEXT, Address, try_parse_address
 from authz.client_address import CLIENT_UNRESOLVED, Resolver, Rules, Step, chain
 from authz.policy.decide import Verdict, decide
 from authz.policy.model import ANY_APPLICATION, Application, DenyAnswer
@@ -29,6 +29,8 @@ MALFORMED_REQUEST: Final = "malformed_request"
 INTERNAL_ERROR: Final = "internal_error"
 
 CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
+MAX_HOST: Final = 255  # characters of a host for which a decision is remembered
+MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
 MAX_OUTCOMES: Final = 65536  # remembered for a snapshot; then the memory starts anew
 
 
@@ -175,11 +177,18 @@ class Decider:
         if current is None:
             return self._missing, None
         peer, forwarded, name, host, attack = request
+        short = len(forwarded) == 1 and len(forwarded[0]) <= MAX_TEXT and len(host) <= MAX_HOST
+        key = (name, host, peer, forwarded[0], attack) if short else None
+        known = current.recent.get(key)
+        if known is not None and known[0].since <= now < known[0].until and now < current.deny_at:
+            return known
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None or now >= current.deny_at:
             refused = current.refused(scope, now)
             if refused is not None:
                 return refused, None
+            if name:
+                key = None  # an unknown name may be of any length
             scope = scope or current.general
         client = self._client(peer, forwarded)
         if client is None:
@@ -188,7 +197,10 @@ class Decider:
         others: frozenset[SetNumber] = frozenset()
         if scope.by_path:
             others = current.loaded.sets_of(self._chain(request))
-        return current.outcome(scope, client, others, attack=attack, now=now), client
+        decided = current.outcome(scope, client, others, attack=attack, now=now), client
+        if key is not None and not scope.by_path:
+            current.keep(key, decided)
+        return decided
 
     def _chain(self, request: Request) -> list[Address]:
         peer = None if request.peer is None else try_parse_address(request.peer)
@@ -241,11 +253,18 @@ class _Current:
         self.deny_at = math.inf if settings.when_stale == "keep" else self.stale_at
         self.scopes: dict[str | None, _Scope] = {one.name: _Scope(one) for one in loaded.applications}
         self.general = self.scopes[ANY_APPLICATION]
+        self.recent: dict[object, tuple[Outcome, Address]] = {}  # by what of a request they depend on, but for the time
         self._settings = settings
         self._find = loaded.index.find
         self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[str, str], Outcome] = {}
         self._answers: dict[tuple[object, ...], Answers] = {}
+
+    def keep(self, key: object, decided: tuple[Outcome, Address]) -> None:
+        """Remember a decision for the client's next request: clients seldom come once."""
+        if len(self.recent) >= MAX_RECENT:
+            self.recent.clear()
+        self.recent[key] = decided
 
     def scope_of_host(self, host: str) -> _Scope | None:
         """Return the scope of a request whose application the proxy does not name; None: unknown."""
