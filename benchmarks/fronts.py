@@ -1,28 +1,48 @@
-"""What the benchmarks of both fronts share: rounds of load against running sidecars, and the figures of each round."""
+"""What the benchmarks of the fronts share: rounds of load against running servers, and the figures of each round."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from benchmarks.data import SlowTable, address, hits, misses
+from benchmarks.load import Load
 from benchmarks.rounds import interleaved
-from benchmarks.servers import Sidecar, cores, cpu_seconds
+from benchmarks.servers import cores, cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from benchmarks.load import Load
+    from authz.addresses import Address
+    from benchmarks.data import Table
+    from benchmarks.paced import Paced
     from benchmarks.report import Part
 
 
 BY_CPU_TIME: Final = "checks per CPU second of the server"
 BY_WALL_TIME: Final = "checks per second"
+LATENCY: Final = "latency at a fixed rate"
+_PERCENTILES: Final = (("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99.9", "p999"), ("worst", "worst"))
+
+
+class Clients(NamedTuple):
+    """Different IPv4 clients that are asked about in turn, so that nobody is fast by remembering one of them."""
+
+    allowed: list[Address]
+    denied: list[Address]
+
+
+def some_clients(table: Table, count: int) -> Clients:
+    """Return as many clients of each kind for a policy that denies a table."""
+    slow = SlowTable(table)
+    allowed = [address(4, value) for value in misses(table, slow, 4, count)]
+    return Clients(allowed, [address(4, value) for value in hits(table, 4, count)])
 
 
 class Target(NamedTuple):
-    """A sidecar, and what puts load on it and checks what came back."""
+    """A server, and what puts load on it and checks what came back."""
 
-    sidecar: Sidecar
+    pid: int
     load: Callable[[], Load]
 
 
@@ -35,8 +55,8 @@ class Figures(NamedTuple):
 
 
 def measure(part: Part, targets: Mapping[str, Target], rounds: int, **labels: str) -> None:
-    """Add the figures of all targets, measured in turn."""
-    results = interleaved({name: partial(_round, target) for name, target in targets.items()}, rounds)
+    """Add the figures of all targets, measured in turn. They have been warmed up."""
+    results = interleaved({name: partial(_round, target) for name, target in targets.items()}, rounds, 0)
     for field, name, unit in (
         ("a_cpu_second", BY_CPU_TIME, "1/s"),
         ("a_second", BY_WALL_TIME, "1/s"),
@@ -47,11 +67,38 @@ def measure(part: Part, targets: Mapping[str, Target], rounds: int, **labels: st
 
 
 def _round(target: Target) -> Figures:
-    before = cpu_seconds(target.sidecar.pid)
+    before = cpu_seconds(target.pid)
     load = target.load()
-    used = cpu_seconds(target.sidecar.pid) - before
-    used = max(used, 0.01)  # the kernel counts in ticks of 10 ms; only a smoke run is shorter
+    used = cpu_seconds(target.pid) - before
     return Figures(load.requests / load.seconds, load.requests / used, used / load.requests * 1e6)
+
+
+def measure_latency(
+    part: Part, asked: Mapping[str, Callable[[], Paced]], rounds: int, rate: int, **labels: str
+) -> None:
+    """Add the percentiles of all contenders at a rate, measured in turn; a note says how exact the load was."""
+    results = interleaved({name: partial(checked, ask) for name, ask in asked.items()}, rounds, 0)
+    for percentile, field in _PERCENTILES:
+        values = {name: [float(getattr(one, field)) for one in found] for name, found in results.items()}
+        part.add(LATENCY, "us", values, **labels, rate=f"{rate:,}/s", percentile=percentile)
+    behind = max(one.behind for found in results.values() for one in found)
+    part.notes.append(
+        f"at {rate:,} requests a second the load generator sent 99 % within {behind:,.0f} us of when they were due, "
+        "in the worst round; that is part of the latency"
+    )
+
+
+def checked(ask: Callable[[], Paced]) -> Paced:
+    """Let `paced` ask, and return what it found. Raises RuntimeError where an answer was not good."""
+    found = ask()
+    if found.good != found.sent or not found.sent:
+        raise RuntimeError(f"found {found.good} good answers to {found.sent} requests, expected as many")
+    return found
+
+
+def load_of(found: Paced) -> Load:
+    """Return a run of `paced` as those of the other load generators."""
+    return Load(found.sent, found.good, found.seconds, found.length)
 
 
 def say_where(part: Part) -> None:

@@ -1,57 +1,98 @@
-"""gRPC checks a second on one core: a real `authz serve` with each engine, load by h2load.
+"""gRPC checks a second on one core, and their latency: a real `authz serve`, both engines, both kinds of sockets.
 
-h2load looks at HTTP status codes only, and every gRPC answer has 200. So before the load a grpcio client asks for one
-answer, which an independent decoder reads, and after each round all answers together must have exactly as many bytes.
+h2load and `paced` look at HTTP and gRPC status only, and every answer has 200 and 0. So before the load a grpcio client
+asks for one answer for each client, which an independent decoder reads, and after each round all answers together must
+have exactly as many bytes. h2load sends one request again and again; `paced`, which speaks unix sockets too, asks about
+one client after the other.
 """
 
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 
 from authz.serve.grpc_check import CHECK_METHOD
-from benchmarks.data import SlowTable, Table, address, hits, load_table, misses
-from benchmarks.fronts import BY_CPU_TIME, BY_WALL_TIME, Target, measure, say_where
+from benchmarks.data import load_table
+from benchmarks.fronts import (
+    BY_CPU_TIME,
+    BY_WALL_TIME,
+    Target,
+    checked,
+    load_of,
+    measure,
+    measure_latency,
+    say_where,
+    some_clients,
+)
 from benchmarks.load import CONNECTIONS, STREAMS, Load, framed, h2load, missing
+from benchmarks.paced import flat_out, missing_paced, paced
 from benchmarks.policies import Publisher, deny_table
 from benchmarks.report import Check, Part
 from benchmarks.servers import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from authz.addresses import Address
+    from benchmarks.fronts import Clients
+    from benchmarks.paced import Paced
     from benchmarks.scale import Scale
 
-NATIVE, GRPCIO, LOGGED = "authz native", "authz grpcio", "authz native, logged"
+NATIVE, GRPCIO, LOGGED, UNIX = "authz native", "authz grpcio", "authz native, logged", "authz native, unix socket"
+H2LOAD, PACED = "h2load, one client", "paced, many clients"
+RATES: Final = (2_000, 10_000)  # requests a second
 _FIRST: Final = 500  # requests of the warm-up, by whose rate the number of the others is chosen
+_WARM_UP: Final = 0.2  # seconds, of paced
 _FRAME: Final = 5  # bytes before each message
+_DENIED: Final = 7  # the code
+
+
+class Asked(NamedTuple):
+    """Requests about different clients, and what they are called in the report. code: of all answers; 0 allows."""
+
+    what: str
+    clients: list[Address]
+    messages: list[bytes]
+    code: int
 
 
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
-    """Measure both engines in turn, for two sizes of requests and for denied clients with a decision log."""
+    """Measure both engines in turn: throughput and CPU time, over both kinds of sockets, and latency."""
     part = Part("grpc")
     part.skipped = missing("h2load") or _missing_package()
     if part.skipped:
         return part
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         table = load_table(scale.policy)
         Publisher(folder).publish("table.snapshot", deny_table(table))
+        clients = some_clients(table, scale.clients)
         start = partial(Sidecar, folder, snapshot="table.snapshot", http="off")
-        with start("native") as native, start("grpcio", engine="grpcio") as aio, start("logged", log="log") as logged:
-            _measure_all(part, scale, table, folder, {NATIVE: native, GRPCIO: aio, LOGGED: logged}, note)
+        sidecars = {
+            NATIVE: stack.enter_context(start("native")),
+            GRPCIO: stack.enter_context(start("grpcio", engine="grpcio")),
+            LOGGED: stack.enter_context(start("logged", log="log")),
+            UNIX: stack.enter_context(start("unix", grpc="unix:grpc.sock")),
+        }
+        _measure_one_client(part, scale, clients, folder, sidecars, note)
+        reason = missing_paced()
+        if reason:
+            part.notes.append(f"no unix sockets, no latency and one client only: {reason}")
+        else:
+            _measure_many_clients(part, scale, clients, sidecars, note)
     for measured in (BY_CPU_TIME, BY_WALL_TIME):
-        part.compare(measured, NATIVE, GRPCIO)
-        part.compare(measured, NATIVE, LOGGED)
+        for contender, other in ((NATIVE, GRPCIO), (NATIVE, LOGGED), (UNIX, NATIVE)):
+            part.compare(measured, contender, other)
     say_where(part)
     part.notes.append(
-        f"{CONNECTIONS} connections with {STREAMS} streams each, one request again and again; a policy of "
-        f"{len(table.networks):,} networks ({table.source}); 'logged' writes every denied request to a file"
+        f"{CONNECTIONS} connections with {STREAMS} streams each for throughput; a policy of {len(table.networks):,} "
+        f"networks ({table.source}); many clients are {scale.clients:,} in turn; 'logged' writes every denied request "
+        "to a file"
     )
     return part
 
@@ -59,63 +100,131 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
 def _missing_package() -> str | None:
     try:
         import envoy_data_plane  # noqa: F401, PLC0415
-        import pygrpc_native  # noqa: F401, PLC0415
     except ImportError as error:
         return f"it needs {error.name}"
     return None
 
 
-def _measure_all(
-    part: Part, scale: Scale, table: Table, folder: Path, sidecars: dict[str, Sidecar], note: Callable[[str], None]
+def _asked(size: str, clients: Clients, count: int, code: int = 0) -> Asked:
+    """Return requests of a size, for the first clients that are allowed, or with another code denied."""
+    from benchmarks.messages import SIZES, check_request  # noqa: PLC0415  # see _missing_package
+
+    found = (clients.denied if code else clients.allowed)[:count]
+    messages = [check_request(client, SIZES[size]) for client in found]
+    return Asked(f"{size}, {'denied' if code else 'allowed'}", found, messages, code)
+
+
+def _measure_one_client(
+    part: Part,
+    scale: Scale,
+    clients: Clients,
+    folder: Path,
+    sidecars: Mapping[str, Sidecar],
+    note: Callable[[str], None],
 ) -> None:
-    from benchmarks.messages import LARGE, SIZES, USUAL, check_request  # noqa: PLC0415  # see _missing_package
+    """Let h2load send one request again and again."""
+    from benchmarks.messages import LARGE, USUAL  # noqa: PLC0415  # see _missing_package
 
-    allowed = address(4, misses(table, SlowTable(table), 4, 1)[0])
-    denied = address(4, hits(table, 4, 1)[0])
-    for size, client, code, contenders in (
-        (USUAL, allowed, 0, (NATIVE, GRPCIO)),
-        (LARGE, allowed, 0, (NATIVE, GRPCIO)),
-        (USUAL, denied, 7, (NATIVE, GRPCIO, LOGGED)),
+    for size, code, contenders in (
+        (USUAL, 0, (NATIVE, GRPCIO)),
+        (LARGE, 0, (NATIVE, GRPCIO)),
+        (USUAL, _DENIED, (NATIVE, GRPCIO, LOGGED)),
     ):
-        what = f"{size}, {'allowed' if code == 0 else 'denied'}"
-        note(what)
-        message = check_request(client, SIZES[size])
-        (folder / "frame").write_bytes(framed(message))
-        targets = {}
-        for name in contenders:
-            check, answer_size = _right(f"{what}, {name}", sidecars[name], message, client, code)
-            part.checks.append(check)
-            if not check.differences:
-                targets[name] = _target(sidecars[name], folder / "frame", answer_size, scale.load_seconds)
+        asked = _asked(size, clients, 1, code)
+        note(f"{asked.what}, h2load")
+        frame = folder / "frame"
+        frame.write_bytes(framed(asked.messages[0]))
+        right = _right(part, asked, {name: sidecars[name] for name in contenders})
+        targets = {
+            name: _by_h2load(sidecars[name], frame, lengths[0], scale.load_seconds / 2)
+            for name, lengths in right.items()
+        }
         if targets:
-            measure(part, targets, scale.load_rounds, request=what)
+            measure(part, targets, scale.load_rounds, request=asked.what, load=H2LOAD)
 
 
-def _right(what: str, sidecar: Sidecar, message: bytes, client: Address, code: int) -> tuple[Check, int]:
-    """Ask once by a grpcio client, and compare. Returns also the size of the answer in bytes."""
+def _measure_many_clients(
+    part: Part, scale: Scale, clients: Clients, sidecars: Mapping[str, Sidecar], note: Callable[[str], None]
+) -> None:
+    """Let `paced` ask about all clients in turn, over TCP and unix sockets, as fast as can be and at fixed rates."""
+    from benchmarks.messages import USUAL  # noqa: PLC0415  # see _missing_package
+
+    asked = _asked(USUAL, clients, len(clients.allowed))
+    right = _right(part, asked, {name: sidecars[name] for name in (NATIVE, UNIX, GRPCIO)})
+    if not right:
+        return
+    note(f"{asked.what}, paced")
+    targets = {
+        name: _by_paced(sidecars[name], asked, lengths, scale.load_seconds / 2) for name, lengths in right.items()
+    }
+    measure(part, targets, scale.load_rounds, request=asked.what, load=PACED)
+    seconds = scale.open_seconds / 2
+    for rate in RATES:
+        note(f"{rate:,} requests a second")
+        works = {
+            name: partial(_at_rate, sidecars[name], rate, seconds, asked, lengths)
+            for name, lengths in right.items()
+            if rate == RATES[0] or name == NATIVE
+        }
+        measure_latency(part, works, scale.load_rounds, rate, request=asked.what)
+    part.notes.append(f"{GRPCIO} is not asked {RATES[1]:,} times a second: that is about all that it can do")
+
+
+def _right(part: Part, asked: Asked, sidecars: Mapping[str, Sidecar]) -> dict[str, list[int]]:
+    """Ask once about each client by a grpcio client, and compare.
+
+    Returns the lengths of the answers, of those sidecars that answered rightly.
+    """
     from benchmarks.messages import read_answer  # noqa: PLC0415  # see _missing_package
 
-    with grpc.insecure_channel(f"127.0.0.1:{sidecar.ports['grpc']}") as channel:
-        ask = channel.unary_unary(CHECK_METHOD, request_serializer=None, response_deserializer=None)
-        payload = ask(message, timeout=10.0)
-    answer = read_answer(payload)
-    check = Check(what, 1)
-    if answer != (code, client.text):
-        check.differences.append(f"found {answer}, expected {(code, client.text)}")
-    return check, len(payload)
+    found: dict[str, list[int]] = {}
+    for name, sidecar in sidecars.items():
+        check = Check(f"{asked.what}, {name}", len(asked.messages))
+        where = sidecar.url("grpc").removeprefix("grpc://").removeprefix("grpc+")
+        with grpc.insecure_channel(where) as channel:
+            ask = channel.unary_unary(CHECK_METHOD, request_serializer=None, response_deserializer=None)
+            answers = [ask(message, timeout=10.0) for message in asked.messages]
+        for client, payload in zip(asked.clients, answers, strict=True):
+            answer = read_answer(payload)
+            if answer != (asked.code, client.text):
+                check.differences.append(f"found {answer}, expected {(asked.code, client.text)}")
+        part.checks.append(check)
+        if not check.differences:
+            found[name] = [len(payload) for payload in answers]
+    return found
 
 
-def _target(sidecar: Sidecar, frame: Path, answer_size: int, seconds: float) -> Target:
+def _by_h2load(sidecar: Sidecar, frame: Path, length: int, seconds: float) -> Target:
     """Return a target whose rounds take about this long, by the rate of a first few requests."""
     send = partial(h2load, f"http://127.0.0.1:{sidecar.ports['grpc']}{CHECK_METHOD}", frame)
     first = send(_FIRST)
     count = max(int(first.requests / first.seconds * seconds), _FIRST)
-    return Target(sidecar, partial(_checked, send, count, answer_size))
+    return Target(sidecar.pid, partial(_all_of, send, count, length))
 
 
-def _checked(send: Callable[[int], Load], count: int, answer_size: int) -> Load:
+def _all_of(send: Callable[[int], Load], count: int, length: int) -> Load:
     load = send(count)
-    expected = count * (_FRAME + answer_size)
+    expected = count * (_FRAME + length)
     if load.good != count or load.data != expected:
         raise RuntimeError(f"found {load.good} good answers of {load.data} bytes, expected {count} of {expected}")
     return load
+
+
+def _by_paced(sidecar: Sidecar, asked: Asked, lengths: Sequence[int], seconds: float) -> Target:
+    send = partial(flat_out, sidecar.url("grpc"), payload=asked.messages, connections=CONNECTIONS, streams=STREAMS)
+    send(_WARM_UP)
+    return Target(sidecar.pid, lambda: load_of(_whole(checked(partial(send, seconds)), lengths)))
+
+
+def _at_rate(sidecar: Sidecar, rate: int, seconds: float, asked: Asked, lengths: Sequence[int]) -> Paced:
+    found = paced(sidecar.url("grpc"), rate, seconds, payload=asked.messages, connections=CONNECTIONS)
+    return _whole(found, lengths)
+
+
+def _whole(found: Paced, lengths: Sequence[int]) -> Paced:
+    """Return what was found. Raises RuntimeError where the answers are not as long as those to the same requests."""
+    rounds, rest = divmod(found.sent, len(lengths))
+    expected = rounds * sum(lengths) + sum(lengths[:rest])
+    if found.length != expected:
+        raise RuntimeError(f"found answers of {found.length} bytes, expected {expected}")
+    return found

@@ -1,86 +1,199 @@
-"""HTTP checks a second on one core: a real `authz serve`, load by wrk over kept connections, as nginx holds them."""
+"""HTTP checks a second on one core, and their latency: a real `authz serve`, kept connections as nginx holds them.
+
+Beside it uvicorn with uvloop and httptools, one worker, no log, no headers of its own, and an application that answers
+an empty 200 to everybody: what an HTTP server in Python costs that does nothing.
+"""
 
 from __future__ import annotations
 
 import http.client
+import re
+import socket
+import sys
 import tempfile
+from contextlib import ExitStack
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.data import SlowTable, address, hits, load_table, misses
-from benchmarks.fronts import BY_CPU_TIME, Target, measure, say_where
+from benchmarks.children import Child
+from benchmarks.data import load_table
+from benchmarks.fronts import (
+    BY_CPU_TIME,
+    BY_WALL_TIME,
+    Target,
+    checked,
+    load_of,
+    measure,
+    measure_latency,
+    say_where,
+    some_clients,
+)
 from benchmarks.load import HTTP_CONNECTIONS, Load, missing, wrk
+from benchmarks.paced import flat_out, missing_paced, paced
 from benchmarks.policies import APPLICATION, Publisher, deny_table
 from benchmarks.report import Check, Part
 from benchmarks.servers import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from authz.addresses import Address
+    from benchmarks.fronts import Clients
+    from benchmarks.paced import Paced
     from benchmarks.scale import Scale
 
-ALLOWED, DENIED, LOGGED = "authz, allowed", "authz, denied", "authz, denied, logged"
-_PATH = f"/v1/auth/{APPLICATION}"
+AUTHZ, DENIED, LOGGED, UNIX = "authz", "authz, denied", "authz, denied, logged", "authz, unix socket"
+UVICORN = "uvicorn"
+WRK, PACED = "wrk", "paced"
+RATE: Final = 10_000  # requests a second
+_PATH: Final = f"/v1/auth/{APPLICATION}"
+_PROJECT: Final = Path(__file__).parents[1]
+
+
+class Uvicorn(Child):
+    """uvicorn with the empty application."""
+
+    def __init__(self, folder: Path) -> None:
+        options = ("--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--workers", "1", "--port", "0")
+        quiet = ("--no-access-log", "--no-server-header", "--no-date-header", "--app-dir", str(_PROJECT))
+        super().__init__(
+            folder, "uvicorn", [sys.executable, "-m", "uvicorn", "benchmarks.http_floor:app", *options, *quiet]
+        )
+        self._port = self.wait_for(lambda: re.search(r"running on http://127\.0\.0\.1:(\d+)", self.output))[1]
+
+    def url(self, front: str) -> str:
+        """Return where it serves, as a sidecar does."""
+        return f"{front}://127.0.0.1:{self._port}"
+
+
+class Contender(NamedTuple):
+    """A server, and clients that it answers with a status."""
+
+    server: Sidecar | Uvicorn
+    clients: list[str]
+    status: int
 
 
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
-    """Measure allowed and denied clients, the latter with and without a decision log."""
+    """Measure allowed and denied clients, the latter with and without a decision log, and uvicorn."""
     part = Part("http")
     part.skipped = missing("wrk")
     if part.skipped:
         return part
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         table = load_table(scale.policy)
         Publisher(folder).publish("table.snapshot", deny_table(table))
-        allowed = address(4, misses(table, SlowTable(table), 4, 1)[0])
-        denied = address(4, hits(table, 4, 1)[0])
-        start = partial(Sidecar, folder, snapshot="table.snapshot", grpc="off")
-        note("allowed and denied clients")
-        with start("plain") as plain, start("logged", log="log") as logged:
-            targets = {}
-            for contender, sidecar, client, status in (
-                (ALLOWED, plain, allowed, 200),
-                (DENIED, plain, denied, 403),
-                (LOGGED, logged, denied, 403),
-            ):
-                part.checks.append(_right(contender, sidecar, client, status))
-                if not part.checks[-1].differences:
-                    targets[contender] = _target(sidecar, client, status, scale.load_seconds)
-            if targets:
-                measure(part, targets, scale.load_rounds)
-    part.compare(BY_CPU_TIME, DENIED, LOGGED)
+        contenders = _start(stack, folder, some_clients(table, scale.clients))
+        for contender, one in list(contenders.items()):
+            part.checks.append(_right(contender, one))  # and they are warm then
+            if part.checks[-1].differences:
+                del contenders[contender]
+        note("wrk")
+        _measure_by_wrk(part, scale, contenders)
+        reason = missing_paced()
+        if reason:
+            part.notes.append(f"no unix socket and no latency: {reason}")
+        else:
+            _measure_by_paced(part, scale, contenders, note)
+    for measured in (BY_CPU_TIME, BY_WALL_TIME):
+        for ours, other in ((AUTHZ, UVICORN), (DENIED, LOGGED), (UNIX, AUTHZ)):
+            part.compare(measured, ours, other)
     say_where(part)
     part.notes.append(
-        f"{HTTP_CONNECTIONS} kept connections, GET {_PATH} with X-Forwarded-For; TCP only, wrk knows no unix sockets; "
-        f"a policy of {len(table.networks):,} networks ({table.source})"
+        f"{HTTP_CONNECTIONS} kept connections for throughput, GET {_PATH} with X-Forwarded-For, {scale.clients:,} "
+        f"clients in turn; a policy of {len(table.networks):,} networks ({table.source}); wrk knows no unix sockets"
     )
+    if find_spec("uvicorn") is None:
+        part.notes.append("no uvicorn: it is not installed")
     return part
 
 
-def _right(what: str, sidecar: Sidecar, client: Address, status: int) -> Check:
-    """Ask once, and compare status and client."""
-    connection = http.client.HTTPConnection("127.0.0.1", sidecar.ports["http"], timeout=10.0)
-    connection.request("GET", _PATH, headers={"X-Forwarded-For": client.text})
-    answer = connection.getresponse()
+def _start(stack: ExitStack, folder: Path, clients: Clients) -> dict[str, Contender]:
+    allowed, denied = ([one.text for one in some] for some in clients)
+    start = partial(Sidecar, folder, snapshot="table.snapshot", grpc="off")
+    plain = stack.enter_context(start("plain"))
+    contenders = {
+        AUTHZ: Contender(plain, allowed, 200),
+        DENIED: Contender(plain, denied, 403),
+        LOGGED: Contender(stack.enter_context(start("logged", log="log")), denied, 403),
+        UNIX: Contender(stack.enter_context(start("unix", http="unix:http.sock")), allowed, 200),
+    }
+    if find_spec("uvicorn"):
+        contenders[UVICORN] = Contender(stack.enter_context(Uvicorn(folder)), allowed, 200)
+    return contenders
+
+
+def _right(what: str, contender: Contender) -> Check:
+    """Ask once for each client, and compare status, body and, of authz, the client."""
+    connection = _connect(contender.server.url("http"))
+    check = Check(what, len(contender.clients))
+    for client in contender.clients:
+        connection.request("GET", _PATH, headers={"X-Forwarded-For": client})
+        answer = connection.getresponse()
+        found = (answer.status, answer.getheader("X-Authz-Client-Address"), answer.read())
+        expected = (contender.status, client if isinstance(contender.server, Sidecar) else None, b"")
+        if found != expected:
+            check.differences.append(f"found {found}, expected {expected}")
     connection.close()
-    found = (answer.status, answer.getheader("X-Authz-Client-Address"))
-    check = Check(what, 1)
-    if found != (status, client.text):
-        check.differences.append(f"found {found}, expected {(status, client.text)}")
     return check
 
 
-def _target(sidecar: Sidecar, client: Address, status: int, seconds: float) -> Target:
-    send = partial(wrk, f"http://127.0.0.1:{sidecar.ports['http']}{_PATH}", seconds, f"X-Forwarded-For: {client.text}")
-    return Target(sidecar, partial(_checked, send, all_good=status == 200))
+def _connect(url: str) -> http.client.HTTPConnection:
+    kind, _, where = url.partition(":")
+    if kind == "http":
+        return http.client.HTTPConnection(where.removeprefix("//"), timeout=10.0)
+    connection = http.client.HTTPConnection("localhost", timeout=10.0)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(where.removesuffix(":"))
+    return connection
 
 
-def _checked(send: Callable[[], Load], *, all_good: bool) -> Load:
-    load = send()
-    expected = load.requests if all_good else 0
-    if load.good != expected or not load.requests:
+def _measure_by_wrk(part: Part, scale: Scale, contenders: Mapping[str, Contender]) -> None:
+    targets = {
+        name: Target(one.server.pid, partial(_by_wrk, one, scale.load_seconds))
+        for name, one in contenders.items()
+        if name != UNIX
+    }
+    if targets:
+        measure(part, targets, scale.load_rounds, load=WRK)
+
+
+def _by_wrk(contender: Contender, seconds: float) -> Load:
+    """Return what wrk got. Raises RuntimeError where it is not 2xx always, or where it should be never."""
+    load = wrk(contender.server.url("http") + _PATH, seconds, contender.clients)
+    expected = load.requests if contender.status == 200 else 0
+    if load.good != expected:
         raise RuntimeError(f"found {load.good} answers 2xx of {load.requests}, expected {expected}")
     return load
+
+
+def _measure_by_paced(
+    part: Part, scale: Scale, contenders: Mapping[str, Contender], note: Callable[[str], None]
+) -> None:
+    asked = {name: one for name, one in contenders.items() if name in {AUTHZ, UNIX, UVICORN}}
+    if not asked:
+        return
+    note("paced")
+    targets = {
+        name: Target(one.server.pid, partial(_flat_out, one, scale.load_seconds / 2)) for name, one in asked.items()
+    }
+    measure(part, targets, scale.load_rounds, load=PACED)
+    note(f"{RATE:,} requests a second")
+    works = {name: partial(_at_rate, one, scale.open_seconds / 2) for name, one in asked.items()}
+    measure_latency(part, works, scale.load_rounds, RATE)
+
+
+def _flat_out(contender: Contender, seconds: float) -> Load:
+    ask = partial(flat_out, in_turn=_headers(contender), connections=HTTP_CONNECTIONS)
+    return load_of(checked(partial(ask, contender.server.url("http") + _PATH, seconds)))
+
+
+def _at_rate(contender: Contender, seconds: float) -> Paced:
+    ask = partial(paced, in_turn=_headers(contender), connections=HTTP_CONNECTIONS)
+    return ask(contender.server.url("http") + _PATH, RATE, seconds)
+
+
+def _headers(contender: Contender) -> list[tuple[str, str]]:
+    return [("X-Forwarded-For", client) for client in contender.clients]

@@ -6,17 +6,31 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.servers import cores, on_core
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 CONNECTIONS: Final = 4  # of h2load, with STREAMS requests under way on each: 64 together, like a busy Envoy
 STREAMS: Final = 16
 HTTP_CONNECTIONS: Final = 32  # of wrk, each with one request under way
 _PATIENCE: Final = 120.0  # seconds
+_IN_TURN: Final = """\
+local requests, at = {}, 0
+init = function(arguments)
+  for client in io.lines(arguments[1]) do
+    requests[#requests + 1] = wrk.format(nil, nil, {["X-Forwarded-For"] = client})
+  end
+end
+request = function()
+  at = at % #requests + 1
+  return requests[at]
+end
+"""
 
 
 class Load(NamedTuple):
@@ -54,15 +68,22 @@ def h2load(url: str, body: Path, requests: int) -> Load:
     return Load(requests, good[0], float(seconds[1]) * unit, data[0])
 
 
-def wrk(url: str, seconds: float, header: str) -> Load:
-    """Ask for `url` over kept connections for a time of whole seconds, one at least, with one header.
+def wrk(url: str, seconds: float, clients: Iterable[str]) -> Load:
+    """Ask for `url` over kept connections for a time of whole seconds, one at least, with X-Forwarded-For.
 
-    Raises RuntimeError where a connection failed.
+    clients: its values, in turn. Raises RuntimeError where a connection failed.
     """
-    text = _run("wrk", "-t1", f"-c{HTTP_CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "-H", header, url)
+    with tempfile.TemporaryDirectory() as name:
+        script, values = Path(name, "in_turn.lua"), Path(name, "values")
+        script.write_text(_IN_TURN, encoding="ascii")
+        values.write_text("\n".join(clients) + "\n", encoding="ascii")
+        length = f"-d{max(round(seconds), 1)}s"
+        text = _run("wrk", "-t1", f"-c{HTTP_CONNECTIONS}", length, "-s", str(script), url, "--", str(values))
     taken = re.search(r"(\d+) requests in ([\d.]+)s, ", text)
     if taken is None or "Socket errors" in text:
         raise RuntimeError(f"wrk failed:\n{text}")
+    if not int(taken[1]):
+        raise RuntimeError("wrk got no answer at all: the machine is too busy to measure on, or the server hangs")
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     requests = int(taken[1])
     return Load(requests, requests - (int(bad[1]) if bad else 0), float(taken[2]), 0)
