@@ -1,7 +1,8 @@
 # make demo    policy -> signed snapshot -> sidecar -> real Envoy, before your eyes (KEEP=1: stays up)
 # make test    all tests, with the real Envoy and the real nginx
-# make lint types proto bench clean
-.PHONY: demo test lint types style proto bench constraints system clean
+# make bench   benchmarks, some minutes; make bench-full: more sizes and rounds; the report: benchmarks/results/
+# make lint types proto clean
+.PHONY: demo test lint types style proto bench bench-full constraints system clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -45,8 +46,11 @@ proto: $(STAMP)
 	    authz/envoy/v3/check.proto authz/snapshot/v1/snapshot.proto
 
 bench: $(STAMP)
-	@sh tests/system-packages wrk:wrk nghttp2-client:h2load
+	@sh tests/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-full:
+	$(MAKE) bench ARGS="--full $(ARGS)"
 
 # Pins everything anew from pyproject.toml. deploy/requirements.txt is the part that the image installs.
 constraints:

@@ -1,6 +1,6 @@
-"""Run the benchmarks: `make bench`, or `python benchmarks/run.py [PART ...] [--quick]`.
+"""Run the benchmarks: `make bench`, `make bench-full`, or `python benchmarks/run.py [PART ...] [--quick]`.
 
-Parts: lookup, check, grpc, http, memory; all of them without a name. See benchmarks/README.md.
+Parts: lookup, check, grpc, http, envoy, nginx, reload, memory; without a name all of them. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -9,100 +9,170 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/run.py` puts only this folder there
 
 from rich.console import Console
+from rich.table import Table
 
-from benchmarks import check, grpc_front, http_front, lookup, memory
-from benchmarks.report import FORMAT, grids, machine, terminal_table, write_json, write_readme
-from benchmarks.scale import QUICK, USUAL
+from benchmarks.aims import results
+from benchmarks.machine import machine
+from benchmarks.report import FORMAT, Part, read_json, write_json
+from benchmarks.scale import FULL, QUICK, USUAL
+from benchmarks.tables import grids, terminal_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from benchmarks.report import Part
     from benchmarks.scale import Scale
 
-PARTS: dict[str, Callable[[Scale, Callable[[str], None]], Part]] = {
-    "lookup": lookup.run,
-    "check": check.run,
-    "grpc": grpc_front.run,
-    "http": http_front.run,
-    "memory": memory.run,
-}
+PARTS = {
+    "lookup": "lookup",
+    "check": "check",
+    "grpc": "grpc_front",
+    "http": "http_front",
+    "envoy": "envoy_proxy",
+    "nginx": "nginx_proxy",
+    "reload": "reload",
+    "memory": "memory",
+}  # and the module of each, whose `run(scale, note)` measures and returns a Part
+_SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
 _MOST_SHOWN = 10  # wrong answers
 _OUT, _ERR = Console(), Console(stderr=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for, and return the exit status: 0; 1 where an answer was wrong; 2 for a wrong argument."""
+    """Run what was asked for, and return the exit status.
+
+    0; 1 where an answer was wrong or a part failed; 2 for a wrong argument.
+    """
     options = _options(arguments)
-    scale = QUICK if options.quick else USUAL
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "quick": options.quick,
-        "scale": scale._asdict(),
-        "machine": machine(),
-        "parts": [],
-    }
-    wrong = []
-    for name in options.parts or PARTS:
-        part = _run(name, scale)
-        wrong += part.wrong
-        document["parts"].append(part.as_dict())
-        document["load_average_at_end"] = os.getloadavg()[0]
-        _print(document["parts"][-1])
-        write_json(options.output, document)  # after each part: what was measured is kept, whatever comes
-    _OUT.print(f"all figures: {options.output}")
-    if options.readme and not wrong:
-        write_readme(_FOLDER / "README.md", document)
-    for line in wrong[:_MOST_SHOWN]:
-        _ERR.print(f"wrong answer: {line}", style="red", highlight=False, soft_wrap=True)
-    if len(wrong) > _MOST_SHOWN:
-        _ERR.print(f"... and {len(wrong) - _MOST_SHOWN} more; {options.output} has all", highlight=False)
-    return 1 if wrong else 0
+    if options.report:
+        document = read_json(options.report)
+    else:
+        document = _measure(options.parts or list(PARTS), options.scale, options.output / "results.json")
+    _write(options.output, document)
+    bad = _bad(document)
+    if options.publish:
+        _publish(options.output, document, bad)
+    for line in bad[:_MOST_SHOWN]:
+        _ERR.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    if len(bad) > _MOST_SHOWN:
+        _ERR.print(f"... and {len(bad) - _MOST_SHOWN} more; {options.output} has all", highlight=False)
+    return 1 if bad else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures say nothing")
-    parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md as well")
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    default = _FOLDER / "results" / f"{stamp}.json"
-    parser.add_argument("--output", type=Path, default=default, help="the JSON file; default: benchmarks/results/")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument(
+        "--quick", dest="scale", action="store_const", const="quick", default="usual",
+        help="seconds instead of minutes; the figures say nothing",
+    )  # fmt: skip
+    scale.add_argument(
+        "--full", dest="scale", action="store_const", const="full", help="more sizes and rounds (make bench-full)"
+    )
+    scale.add_argument("--report", type=Path, metavar="FILE", help="measure nothing: draw the report of a results.json")
+    parser.add_argument("--publish", action="store_true", help="keep the report in benchmarks/reports/ as well")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="of the report; default: in benchmarks/results/")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.parts if name not in PARTS]
     if unknown:
         parser.error(f"found the part '{unknown[0]}', expected some of {', '.join(PARTS)}")
+    if options.output is None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        options.output = options.report.parent if options.report else _FOLDER / "results" / stamp
     return options
 
 
+def _measure(names: Sequence[str], scale: str, path: Path) -> dict[str, Any]:
+    """Run the parts, and return the document. It is written to `path` after each: what was measured is kept."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scale": {"name": scale, **_SCALES[scale]._asdict()},
+        "machine": machine(),
+        "parts": [],
+    }
+    for name in names:
+        document["parts"].append(_run(name, _SCALES[scale]).as_dict())
+        document["load_average_at_end"] = os.getloadavg()[0]
+        _print(document["parts"][-1])
+        write_json(path, document)
+    return document
+
+
 def _run(name: str, scale: Scale) -> Part:
+    """Run one part. Whatever ends it is kept in the part, for the others are still to be measured."""
     begin = time.monotonic()
+    about = ""
     with _ERR.status(name) as status:
-        part = PARTS[name](scale, lambda step: status.update(f"{name}: {step}"))
+        try:
+            module = import_module(f"benchmarks.{PARTS[name]}")
+            about = (module.__doc__ or "").partition("\n\n")[0]
+            part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc()
+            part = Part(name, failed="".join(traceback.format_exception_only(error)).rstrip("\n"))
+    part.about = about
     part.seconds = time.monotonic() - begin
     return part
 
 
 def _print(part: dict[str, Any]) -> None:
-    if part["skipped"]:
-        _OUT.print(f"{part['name']}: skipped, {part['skipped']}\n")
+    if part["skipped"] or part["failed"]:
+        reason = f"skipped, {part['skipped']}" if part["skipped"] else f"failed, {part['failed']}"
+        _OUT.print(f"{part['name']}: {reason}\n", highlight=False, markup=False)
         return
     for grid in grids(part):
         _OUT.print(terminal_table(grid))
     right = sum(check["count"] for check in part["checks"] if not check["differences"])
     _OUT.print(f"{part['name']}: {right:,} answers checked before, {part['seconds']:.0f} s")
     for note in part["notes"]:
-        _OUT.print(f"- {note}", highlight=False)
+        _OUT.print(f"- {note}", highlight=False, markup=False)
     _OUT.print()
+
+
+def _write(folder: Path, document: dict[str, Any]) -> None:
+    """Write the report, and print what became of the aims."""
+    from benchmarks.page import write_report  # noqa: PLC0415  # matplotlib takes a second: not for --help
+
+    write_report(folder, document)
+    table = Table("measure", "aim", "found", "", title="the aims", title_justify="left")
+    for aim, state, found in results(document):
+        table.add_row(aim.measure, aim.goal, found, state)
+    _OUT.print(table)
+    _OUT.print(f"all figures and plots: {folder / 'report.md'}", soft_wrap=True)
+
+
+def _publish(folder: Path, document: dict[str, Any], bad: list[str]) -> None:
+    """Publish the report in `folder`, unless it says nothing or is not whole."""
+    from benchmarks.page import publish  # noqa: PLC0415  # see _write
+
+    if document["scale"].get("name") == "quick":
+        _ERR.print("not published: the figures of a smoke run say nothing")
+    elif bad:
+        _ERR.print("not published: not everything was measured")
+    else:
+        _OUT.print(f"published: {publish(folder, document, _FOLDER)}", soft_wrap=True)
+
+
+def _bad(document: dict[str, Any]) -> list[str]:
+    """Return a line for each wrong answer and each part that failed."""
+    lines = []
+    for part in document["parts"]:
+        for check in part["checks"]:
+            lines += [f"wrong answer: {check['what']}: {difference}" for difference in check["differences"]]
+        if part.get("failed"):
+            lines.append(f"{part['name']} failed: {part['failed'].splitlines()[0]}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -29,18 +31,18 @@ def run(output: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def part_of(output: Path, name: str) -> dict[str, Any]:
-    document = json.loads(output.read_text())
+    document = json.loads((output / "results.json").read_text())
     [part] = [part for part in document["parts"] if part["name"] == name]
     return dict(part)
 
 
-def test_a_quick_run_checks_answers_and_writes_all_rounds(tmp_path: Path) -> None:
-    output = tmp_path / "results" / "quick.json"
+def test_a_quick_run_checks_answers_and_writes_all_rounds_and_a_report(tmp_path: Path) -> None:
+    output = tmp_path / "results" / "quick"
     done = run(output, "--quick", "lookup", "check")
     assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(output.read_text())
+    document = json.loads((output / "results.json").read_text())
     assert document["format"] == 1
-    assert document["quick"] is True
+    assert document["scale"]["name"] == "quick"
     assert {"cpu", "cores", "kernel", "python", "packages", "tools", "commit"} <= document["machine"].keys()
     assert [part["name"] for part in document["parts"]] == ["lookup", "check"]
     for part in document["parts"]:
@@ -57,28 +59,38 @@ def test_a_quick_run_checks_answers_and_writes_all_rounds(tmp_path: Path) -> Non
     ]
     assert len(one["rounds"]) == QUICK_ROUNDS
     assert "time of one look-up, ns" in done.stdout
+    page = (output / "report.md").read_text()
+    assert "a smoke run: its figures say nothing" in page
+    shown = re.findall(r"!\[.+\]\((.+\.svg)\)", page)
+    assert len(shown) == len(set(shown)) > 2
+    assert sorted(shown) == sorted(path.name for path in output.glob("*.svg"))
+    for name in shown:
+        assert ET.parse(output / name).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_without_the_shared_data_networks_are_made_up_and_the_report_says_so(tmp_path: Path) -> None:
-    done = run(tmp_path / "quick.json", "--quick", "lookup", AUTHZ_SHARED=str(tmp_path / "nothing"))
+    done = run(tmp_path, "--quick", "lookup", AUTHZ_SHARED=str(tmp_path / "nothing"))
     assert done.returncode == 0, done.stdout + done.stderr
-    lookup = part_of(tmp_path / "quick.json", "lookup")
+    lookup = part_of(tmp_path, "lookup")
     assert any("synthetic" in note for note in lookup["notes"])
     assert any("no point of reference" in note for note in lookup["notes"])
     assert all(not check["differences"] for check in lookup["checks"])
 
 
 def test_a_missing_load_generator_skips_its_part_with_the_reason(tmp_path: Path) -> None:
-    done = run(tmp_path / "quick.json", "--quick", "grpc", "http", PATH=str(tmp_path))
+    done = run(tmp_path, "--quick", "grpc", "http", PATH=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert part_of(tmp_path / "quick.json", "grpc")["skipped"] == "it needs h2load (Debian package nghttp2-client)"
+    assert part_of(tmp_path, "grpc")["skipped"] == "it needs h2load (Debian package nghttp2-client)"
     assert "http: skipped, it needs wrk (Debian package wrk)" in done.stdout
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path / "quick.json", "lokup")
+    done = run(tmp_path, "lokup")
     assert done.returncode == 2
-    assert "found the part 'lokup', expected some of lookup, check, grpc, http, memory" in done.stderr
+    assert (
+        "found the part 'lokup', expected some of lookup, check, grpc, http, envoy, nginx, reload, memory"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,8 @@ def test_rounds_call_everyone_in_turn_and_drop_the_warm_up() -> None:
 
 
 def test_the_report_compares_contenders_only_under_the_same_circumstances() -> None:
-    from benchmarks.report import Part, grids
+    from benchmarks.report import Part
+    from benchmarks.tables import grids
 
     part = Part("p")
     part.add("time", "ns", {"ours": [1.0, 2.0], "theirs": [3.0, 4.0]}, size="small")
@@ -139,27 +152,6 @@ def test_the_report_compares_contenders_only_under_the_same_circumstances() -> N
     assert times.columns == ["size", "ours", "theirs"]
     assert times.rows == [["small", "1.5 (1.25-1.75)", "3.5 (3.25-3.75)"], ["large", "5.5 (5.25-5.75)", ""]]
     assert compared.rows == [["small", "2.50 (2.25-2.75)"]]
-
-
-def test_the_tables_of_the_readme_are_replaced_whole(tmp_path: Path) -> None:
-    from benchmarks.report import write_readme
-
-    document = {
-        "started": "2026-12-01T00:00:00+00:00",
-        "machine": {"commit": "abc", "cpu": "CPU", "cores": 2, "kernel": "Linux", "python": "3", "load_average": 0.5},
-        "load_average_at_end": 2.0,
-        "parts": [{"name": "grpc", "skipped": "it needs h2load", "measures": [], "notes": []}],
-    }
-    readme = tmp_path / "README.md"
-    readme.write_text((ROOT / "benchmarks" / "README.md").read_text() + "the end\n")
-    for _ in range(2):
-        write_readme(readme, document)
-    text = readme.read_text()
-    assert text.count("Run of 2026-12-01 at abc: CPU, 2 cores") == 1
-    assert "grpc: skipped, it needs h2load." in text
-    assert text.startswith("# Benchmarks\n")
-    assert text.endswith("the end\n")
-    assert "| BGP" not in text
 
 
 def test_made_up_networks_are_different_ones_without_host_bits_and_always_the_same(
