@@ -100,7 +100,7 @@ def envoy_part(peer_rates: tuple[str, ...]) -> Any:
 
 
 def test_a_peer_may_be_too_slow_for_a_rate_but_not_for_all() -> None:
-    name = "through Envoy, against OPA with 100,000 entries: p99"
+    name = "through Envoy, against OPA's engine behind grpc-go (not the plugin) with 100,000 entries: p99"
     assert result(name, envoy_part(("4,000/s",))) == ("met", "0.33 x; 4,000/s, 100,000, p99")
     assert result(name, envoy_part(("1,000/s", "4,000/s")))[0] == "missed"
     assert result(name, envoy_part(()))[0] == "not measured"
