@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from operator import sub, truediv
+from operator import truediv
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.tables import by_measure
@@ -78,11 +78,6 @@ def quotients(above: Figures, below: Figures, *, may_be_missing: bool = False) -
     may be missing, as it is where somebody is too slow for a rate.
     """
     return _pairs(above, below, truediv, may_be_missing=may_be_missing)
-
-
-def differences(above: Figures, below: Figures) -> Find:
-    """Find above - below, in the same way."""
-    return _pairs(above, below, sub)
 
 
 def _pairs(

@@ -1,14 +1,18 @@
 """Start and memory of a sidecar: without entries, with many entries, and with the largest table.
 
-The snapshot is a sealed copy in anonymous memory, which the kernel counts as shared (RssShmem) where it was read; the
-rest is the process's own. "After all were asked" is the memory once every entry has decided a request: outcomes are
-remembered, up to a bound.
+The sections of a snapshot (its networks) are a sealed copy in anonymous memory, which the kernel counts as shared
+(RssShmem) where it was read; its manifest (its entries) and the rest are the process's own (RssAnon). "All asked" is
+the memory once every entry has decided a request: outcomes are remembered, up to a bound. "Reloaded" is the memory
+after some reloads; meanwhile two snapshots are in memory, which "at most" shows.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import tempfile
+import time
+import urllib.request
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,11 +32,14 @@ from benchmarks.rounds import interleaved
 from benchmarks.servers import Sidecar, memory_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from authz.policy.read import Policy
     from benchmarks.scale import Scale
 
 _MEGABYTE: Final = 1_000_000
+_RELOADS: Final = 3  # before the memory is read again
+_PATIENCE: Final = 10.0  # seconds for a reload
 _PIPELINED: Final = 100  # requests sent at once
 _SIZES: Final = {
     "resident (VmRSS)": "VmRSS",
@@ -50,23 +57,39 @@ class _Start(NamedTuple):
     sizes: dict[str, float]
 
 
+class _Case(NamedTuple):
+    """A policy and the file name of its snapshot, without `.snapshot`. entries: each has an address of its own."""
+
+    what: str
+    name: str
+    policy: Policy
+    entries: int = 0
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.snapshot"
+
+
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
-    """Start each sidecar several times, in turn."""
+    """Start each sidecar several times, in turn; then ask and reload each."""
     part = Part("memory")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         note("building the snapshots")
-        files = _publish(folder, scale)
+        publisher, cases = Publisher(folder), list(_cases(scale))
+        for case in cases:
+            publisher.publish(case.file, case.policy)
         note("starting sidecars")
-        starts = interleaved({what: partial(_start, folder, file) for what, file in files.items()}, scale.starts, 0)
-        for what, found in starts.items():
-            size = (folder / files[what]).stat().st_size / _MEGABYTE
-            part.add("snapshot file", "MB", {"authz": [size]}, policy=what)
-            part.add("start to ready", "s", {"authz": [one.ready for one in found]}, policy=what)
-            for name in _SIZES:
-                part.add("memory", "MB", {name: [one.sizes[name] for one in found]}, policy=what)
-        note("asking for every entry")
-        _measure_all_asked(part, folder, scale.entries)
+        starts = interleaved({case.name: partial(_start, folder, case) for case in cases}, scale.starts, 0)
+        for case in cases:
+            found = starts[case.name]
+            size = _file_size(folder, case)
+            part.add("snapshot file", "MB", {"authz": [size]}, policy=case.what)
+            part.add("start to ready", "s", {"authz": [one.ready for one in found]}, policy=case.what)
+            _add(part, [one.sizes for one in found], case.what, size)
+        for case in cases:
+            note(f"asking and reloading: {case.what}")
+            _ask_and_reload(part, folder, publisher, case)
     part.notes.append(
         "MB are millions of bytes, read from /proc once it serves, at most since its start; both fronts are on, the "
         "files are in the page cache, keys and state on a local disk"
@@ -74,24 +97,29 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     return part
 
 
-def _publish(folder: Path, scale: Scale) -> dict[str, str]:
-    """Write the snapshots and return their file names by what they hold."""
-    publisher = Publisher(folder)
+def _cases(scale: Scale) -> Iterator[_Case]:
     table = load_table(scale.sizes[-1])
-    publisher.publish("empty.snapshot", empty_policy())
-    publisher.publish("entries.snapshot", separate_entries(scale.entries))
-    publisher.publish("table.snapshot", deny_table(table))
-    return {
-        "empty": "empty.snapshot",
-        f"{scale.entries:,} entries": "entries.snapshot",
-        f"{len(table.networks):,} networks ({table.source}) in 16 entries": "table.snapshot",
-    }
+    yield _Case("empty", "empty", empty_policy())
+    yield _Case(f"{scale.entries:,} entries", "entries", separate_entries(scale.entries), scale.entries)
+    what = f"{len(table.networks):,} networks ({table.source}) in 16 entries"
+    yield _Case(what, "table", deny_table(table))
 
 
-def _start(folder: Path, file: str) -> _Start:
+def _start(folder: Path, case: _Case) -> _Start:
     # Each has a state file of its own: an older serial than the highest accepted would be refused.
-    with Sidecar(folder, file.removesuffix(".snapshot"), snapshot=file, engine="auto") as sidecar:
+    with Sidecar(folder, case.name, snapshot=case.file, engine="auto") as sidecar:
         return _Start(sidecar.ready_seconds, _sizes(sidecar))
+
+
+def _file_size(folder: Path, case: _Case) -> float:
+    return (folder / case.file).stat().st_size / _MEGABYTE
+
+
+def _add(part: Part, sizes: Sequence[dict[str, float]], what: str, file: float) -> None:
+    for name in _SIZES:
+        part.add("memory", "MB", {name: [one[name] for one in sizes]}, policy=what)
+    beyond = [one["resident (VmRSS)"] - file for one in sizes]
+    part.add("resident memory beyond the snapshot file", "MB", {"authz": beyond}, policy=what)
 
 
 def _sizes(sidecar: Sidecar) -> dict[str, float]:
@@ -99,18 +127,53 @@ def _sizes(sidecar: Sidecar) -> dict[str, float]:
     return {name: found[field] / _MEGABYTE for name, field in _SIZES.items()}
 
 
-def _measure_all_asked(part: Part, folder: Path, entries: int) -> None:
-    with Sidecar(folder, "entries", snapshot="entries.snapshot", engine="auto") as sidecar:
-        denied = _ask_all(sidecar.ports["http"], entries)
-        check = Check(f"{entries:,} clients, each on an entry of its own, are denied", entries)
-        if denied != entries:
-            check.differences.append(f"{denied} of {entries} were")
-        part.checks.append(check)
-        for name, size in _sizes(sidecar).items():
-            part.add("memory", "MB", {name: [size]}, policy=f"{entries:,} entries, after all were asked (HTTP)")
+def _settled(sidecar: Sidecar) -> dict[str, float]:
+    """Return the sizes once they do not fall any more: the new snapshot decides before the old one is given back."""
+    before = _sizes(sidecar)
+    while True:
+        time.sleep(0.05)
+        sizes = _sizes(sidecar)
+        if sizes["resident (VmRSS)"] >= before["resident (VmRSS)"]:
+            return sizes
+        before = sizes
 
 
-def _ask_all(port: int, entries: int) -> int:
+def _ask_and_reload(part: Part, folder: Path, publisher: Publisher, case: _Case) -> None:
+    with Sidecar(folder, case.name, snapshot=case.file, engine="auto") as sidecar:
+        if case.entries:
+            part.checks.append(_all_asked(sidecar.ports["http"], case.entries))
+            _add(part, [_sizes(sidecar)], f"{case.what}, all asked", _file_size(folder, case))
+        for _ in range(_RELOADS):
+            before = _serial(sidecar.ports["admin"])
+            publisher.publish(case.file, case.policy)
+            _wait_for_another(sidecar.ports["admin"], before)
+        _add(part, [_settled(sidecar)], f"{case.what}, reloaded", _file_size(folder, case))
+
+
+def _all_asked(port: int, entries: int) -> Check:
+    denied = ask_all(port, entries)
+    check = Check(f"{entries:,} clients, each on an entry of its own, are denied", entries)
+    if denied != entries:
+        check.differences.append(f"{denied} of {entries} were")
+    return check
+
+
+def _serial(port: int) -> int:
+    """Return the serial of the snapshot that decides."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/snapshot", timeout=_PATIENCE) as answer:
+        return int(json.load(answer)["loaded"]["serial"])
+
+
+def _wait_for_another(port: int, serial: int) -> None:
+    """Wait until another serial decides. Raises RuntimeError."""
+    end = time.monotonic() + _PATIENCE
+    while _serial(port) == serial:
+        if time.monotonic() > end:
+            raise RuntimeError(f"after serial {serial} none was loaded")
+        time.sleep(0.01)
+
+
+def ask_all(port: int, entries: int) -> int:
     """Ask for the client of every entry over one connection, and return how many were denied."""
     denied = 0
     with socket.create_connection(("127.0.0.1", port), timeout=10.0) as connection:

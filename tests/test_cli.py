@@ -24,7 +24,7 @@ from support.processes import CONFIG
 from support.publisher import POLICY, Publisher
 
 from authz import __version__
-from authz.cli.main import app
+from authz.cli.app import app
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from authz.serve import sidecar as sidecar_module
 from authz.serve.config import load_config
 from authz.serve.decision import Decider, Settings
 from authz.serve.decision_log import DecisionLog
+from authz.serve.folders import FolderWatch
 from authz.serve.grpc_check import GrpcCheck
 from authz.serve.http_front import HttpFront
 from authz.serve.metrics import Metrics
@@ -390,14 +391,13 @@ def test_a_new_snapshot_is_loaded_however_it_is_put_there(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, change: Callable[[Publisher], None], noticed: str
 ) -> None:
     if noticed == "by the poll":
-        monkeypatch.setattr(Loader, "_watch_folders", lambda *_: None)
+        monkeypatch.setattr(FolderWatch, "follow", lambda *_: (True, False))
     poll = "poll: 50ms" if noticed == "by the poll" else "poll: 1h"
     publisher.publish(serial=1)
 
     async def live() -> None:
         async with running(publisher.folder, config(poll)) as one:
             assert (await one.ask()).status == 200
-            await asyncio.sleep(0.5)  # for the watch to begin, and for the look that follows
             writer = asyncio.create_task(asyncio.to_thread(change, publisher))
             while not writer.done():  # whatever is half written, the old one decides
                 assert (await one.ask()).status in ({200} if one.serial == 1 else {200, 403})
@@ -433,7 +433,6 @@ def test_a_kubernetes_volume_is_followed_from_one_swap_to_the_next(publisher: Pu
         text = config().replace("path: lists.snapshot", "path: volume/lists.snapshot")
         async with running(publisher.folder, text) as one:
             for number in (2, 3, 4):
-                await asyncio.sleep(0.3)  # for the watch of the new folder to begin
                 await asyncio.to_thread(put, number)
                 await until(lambda: one.serial == number)  # noqa: B023
                 assert (await one.ask()).status == (403 if number % 2 else 200)
@@ -471,8 +470,14 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_before_it_is_refused
 def test_the_watch_ends_even_where_the_file_changes_at_that_very_moment(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched: list[asyncio.Event] = []
-    monkeypatch.setattr(Loader, "_watch_folders", lambda _self, _loop, changed, _stop: watched.append(changed))
+    watched: list[Callable[[], None]] = []
+
+    class Told(FolderWatch):
+        def __init__(self, loop: asyncio.AbstractEventLoop, changed: Callable[[], None], settle: float) -> None:
+            super().__init__(loop, changed, settle)
+            watched.append(changed)
+
+    monkeypatch.setattr(reload_module, "FolderWatch", Told)
     settings = load_config(write(publisher.folder, config()), {})
     decider = Decider(Settings.of(settings))
 
@@ -480,7 +485,7 @@ def test_the_watch_ends_even_where_the_file_changes_at_that_very_moment(
         watch = asyncio.create_task(Loader(settings.snapshot, [publisher.key()], None, decider, Metrics()).watch())
         await until(lambda: watched)
         await asyncio.sleep(0.05)  # for it to wait
-        watched[0].set()
+        watched[0]()
         await asyncio.sleep(0)
         watch.cancel()
         await asyncio.wait({watch}, timeout=PATIENCE)
@@ -923,6 +928,14 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         assert value("authz_snapshot_bytes") == size
 
     run(live())
+
+
+def test_a_label_may_have_any_character() -> None:
+    metrics, strange = Metrics(), 'a"b\\c\nd,e="f"} 1'
+    metrics.count_load(strange)
+    families = list(text_string_to_metric_families(metrics.text().decode()))
+    samples = [sample for family in families if family.name == "authz_snapshot_loads" for sample in family.samples]
+    assert [(sample.labels, sample.value) for sample in samples] == [({"result": strange}, 1)]
 
 
 def test_every_metric_is_in_the_readme() -> None:

@@ -15,7 +15,7 @@ import pytest
 from authz.errors import SnapshotRefused
 from authz.snapshot import sealed
 from authz.snapshot.read import read_snapshot
-from authz.snapshot.sealed import sealed_copy
+from authz.snapshot.sealed import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,12 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
     return path
+
+
+def sealed_copy(path: Path, limit: int) -> memoryview:
+    """Return a copy of all of a file."""
+    with opened(path, limit) as source:
+        return source.seal()
 
 
 class Watched(NamedTuple):
@@ -84,8 +90,17 @@ def test_the_copy_has_the_content_of_the_file(tmp_path: Path, size: int) -> None
 
 @pytest.mark.usefixtures("variant")
 def test_a_file_of_many_chunks_is_copied_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed, "_CHUNK", 100)
+    monkeypatch.setattr(sealed, "STEP", 100)
     assert bytes(sealed_copy(file, LIMIT)) == CONTENT
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("size", [0, 1, 250, len(CONTENT), len(CONTENT) + 1])
+def test_what_is_read_first_is_not_in_the_copy(file: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(sealed, "STEP", 100)
+    with opened(file, len(CONTENT)) as source:
+        assert source.size == len(CONTENT)
+        assert (source.read(size), bytes(source.seal())) == (CONTENT[:size], CONTENT[size:])
 
 
 @pytest.mark.usefixtures("variant")

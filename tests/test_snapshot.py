@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from support.forge import Forge, canonical, flip, up
 from support.loading import Loading
 from support.publisher import POLICY, Publisher
-from support.shelf import SERIAL, SHELF, payload_with, set_section, set_signature, signature
+from support.shelf import EMPTY, SERIAL, SHELF, payload_with, set_section, set_signature, signature
 
 from authz.errors import InputError, SnapshotRefused
 from authz.index.sections import TYPES
@@ -39,6 +39,8 @@ from authz.snapshot.write import write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from authz.snapshot.read import Snapshot
 
 ROOT = Path(__file__).parent.parent
 
@@ -322,13 +324,13 @@ def test_one_bit_flipped_in_any_padding_is_refused(good: Forge, base: Publisher)
     assert {code_of(flip(good.data, byte, byte % 8), base) for byte in padding} == {"bad_section"}
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", [name for name in TYPES if name not in EMPTY])
 def test_one_bit_flipped_in_a_section_is_refused(good: Forge, base: Publisher, name: str) -> None:
     start, end = good.places()[name]
     assert {code_of(flip(good.data, byte, byte % 8), base) for byte in range(start, end)} == {"bad_digest"}
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", [name for name in TYPES if name not in EMPTY])
 def test_one_bit_flipped_in_a_section_is_refused_when_the_snapshot_is_only_shown(
     good: Forge, tmp_path: Path, name: str
 ) -> None:
@@ -459,6 +461,13 @@ def documented_codes() -> set[str]:
     return set(re.findall(r"`([a-z_]+)`", text.partition("code:")[2]))
 
 
+def whole(snapshot: Snapshot) -> Manifest:
+    """Return the manifest with its entries."""
+    manifest = Manifest.FromString(snapshot.manifest.SerializeToString())
+    manifest.entries.extend(snapshot.entries)
+    return manifest
+
+
 @settings(max_examples=400, deadline=None)
 @given(edits=EDITS)
 def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
@@ -472,7 +481,7 @@ def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
         assert data != good.data
         assert code in documented_codes()
     else:
-        assert snapshot.manifest == good.manifest
+        assert whole(snapshot) == good.manifest
         assert {name: bytes(section) for name, section in snapshot.sections.items()} == good.sections
 
 

@@ -1,60 +1,58 @@
-"""The `authz` command. Exit status: 0 done, 1 the answer is no, 2 a mistake of the caller."""
+"""The `authz` command. Exit status: 0 done, 1 the answer is no, 2 a mistake of the caller.
+
+A sidecar lives for weeks beside others: `authz serve --config FILE` loads neither the other commands nor the libraries
+of the command line, which would be a third of its memory and of its start. All else goes through typer.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from authz import __version__
-from authz.cli import analysis, configuration, explain, keys, ranges, replay, serve, snapshot
-from authz.cli.output import fail
 from authz.errors import AuthzError
 
-app = typer.Typer(
-    name="authz",
-    help="External-authorization sidecar for Envoy and NGINX: allow or deny by client address and application.",
-    epilog="First steps: authz keys generate keys --name 2026, then authz snapshot build policy.yaml "
-    "-o lists.snapshot --key keys/2026.key, then authz serve --config authz.yaml",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"authz {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
-    ] = False,
-) -> None:
-    """Take the options of all commands."""
-
-
-app.add_typer(keys.app)
-analysis.register(snapshot.app)
-app.add_typer(snapshot.app)
-serve.register(app)
-explain.register(app)
-replay.register(app)
-ranges.register(app)
-configuration.register(app)
+_OPTIONS = {"--config": "config", "--log-level": "log_level"}  # of `authz serve`, and the names they have in it
 
 
 def run() -> NoReturn:
     """Run the command of this process; a mistake of the caller is an error text and status 2, never a traceback."""
     try:
-        app()
+        options = serve_options(sys.argv[1:])
+        if options is None:
+            from authz.cli.app import app
+
+            app()
+        else:
+            from authz.serve.process import serve
+
+            serve(Path(options.pop("config")), **options)
     except AuthzError as error:
+        from authz.cli.output import fail
+
         fail(error)
     except BrokenPipeError:  # `authz replay ... | head`
         sys.stdout = None
     sys.exit(0)
+
+
+def serve_options(arguments: Sequence[str]) -> dict[str, str] | None:
+    """Return the options of a plain `serve --config FILE [--log-level LEVEL]`, by name.
+
+    None: anything else, a mistake and `--help` included, which are typer's to answer.
+    """
+    if arguments[:1] != ["serve"]:
+        return None
+    found: dict[str, str] = {}
+    rest = iter(arguments[1:])
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if not equals:
+            value = next(rest, "")
+        if option not in _OPTIONS or not value or value.startswith("-"):
+            return None
+        found[_OPTIONS[option]] = value
+    return found if "config" in found else None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,23 +21,6 @@ def serve(
 
     Every key of the configuration can be given by the environment: AUTHZ_GRPC__LISTEN=0.0.0.0:9191.
     """
-    import uvloop
+    from authz.serve import process
 
-    from authz.errors import InputError
-    from authz.serve.config import load_config
-
-    if log_level not in {"debug", "info", "warning", "error"}:
-        raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    checked = load_config(config, os.environ)
-
-    async def live() -> None:
-        from authz.serve.sidecar import Sidecar
-
-        sidecar = Sidecar(checked)
-        await sidecar.start()
-        await sidecar.run_until_signal()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(live())
+    process.serve(config, log_level)

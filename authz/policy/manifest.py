@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args, overload
+
+from google.protobuf.message import DecodeError
 
 from authz.errors import shorten
 from authz.policy.model import (
@@ -68,25 +71,47 @@ def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     return applications
 
 
-def entries_of(manifest: Manifest) -> tuple[Entry, ...]:
-    """Return the entries. Raises ValueError as `applications_of` does.
+class Entries(Sequence[Entry]):
+    """The entries of a snapshot, each made anew whenever it is asked for: few of 100,000 ever decide.
 
-    What is equal is kept once: of 100,000 entries most are for the same applications.
+    All are checked when this is made; raises ValueError as `applications_of` does.
     """
-    applications: dict[tuple[str, ...], frozenset[str]] = {}
-    return tuple(
-        Entry(
-            id=_plain(TOKEN, e.id),
-            list=_known(e.list, ListName),
-            action=_known(e.action, Action),
-            applications=applications.setdefault(tuple(e.applications), frozenset(e.applications)),
-            starts=e.starts if e.HasField("starts") else None,
-            expires=e.expires if e.HasField("expires") else None,
-            reason=e.reason,
-            author=e.author,
-            subjects=tuple(e.subjects),
-        )
-        for e in manifest.entries
+
+    def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
+        self._messages = messages
+        token, lists, actions = TOKEN.fullmatch, get_args(ListName), get_args(Action)
+        try:
+            for message in messages:
+                if not (token(message.id) and message.list in lists and message.action in actions):
+                    _entry(message)  # says what is wrong
+        except DecodeError as error:
+            raise ValueError("the manifest is no Manifest of protobuf") from error
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, number: int) -> Entry: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(number, slice):
+            return [_entry(message) for message in self._messages[number]]
+        return _entry(self._messages[number])
+
+
+def _entry(e: snapshot_pb2.Entry) -> Entry:
+    return Entry(
+        id=_plain(TOKEN, e.id),
+        list=_known(e.list, ListName),
+        action=_known(e.action, Action),
+        applications=frozenset(e.applications),
+        starts=e.starts if e.HasField("starts") else None,
+        expires=e.expires if e.HasField("expires") else None,
+        reason=e.reason,
+        author=e.author,
+        subjects=tuple(e.subjects),
     )
 
 

@@ -31,7 +31,7 @@ INTERNAL_ERROR: Final = "internal_error"
 CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
 MAX_HOST: Final = 255  # characters of a host for which a decision is remembered
 MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
-MAX_OUTCOMES: Final = 65536  # remembered for a snapshot; then the memory starts anew
+MAX_OUTCOMES: Final = 32768  # remembered for a snapshot; then the memory starts anew
 
 
 class Request(NamedTuple):

@@ -1,6 +1,6 @@
 """Reading a snapshot file: everything is checked before anything is used.
 
-    sealed copy -> header -> envelope -> signatures -> manifest -> format -> sections: layout, digests -> expiry
+    private copy -> header -> envelope -> signatures -> manifest -> format -> sections: layout, digests -> expiry
 
 Nothing is believed before the signatures are good, but lengths, and each of those has a cap. What is wrong raises
 SnapshotRefused with a code of its own. Serials are compared by `authz.snapshot.state`.
@@ -16,8 +16,9 @@ from google.protobuf.message import DecodeError
 from authz.errors import SnapshotRefused, shorten
 from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
-from authz.snapshot.sealed import sealed_copy
-from authz.snapshot.v1.snapshot_pb2 import Manifest
+from authz.snapshot.packed import PackedEntries, unpack
+from authz.snapshot.sealed import opened
+from authz.snapshot.turns import STEP, next_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
     from securesystemslib.signer import Key
 
+    from authz.snapshot.v1.snapshot_pb2 import Entry, Manifest
+
 
 class Snapshot(NamedTuple):
     """A snapshot that may be used.
 
-    sections: the bytes of each by name, read-only, in place. digest: SHA-256 of the manifest, in hexadecimal: two files
-    with the same digest say the same. size: bytes of the file. signed_by: ids of the keys whose signatures were good.
+    manifest: without its entries where these are in `packed`. sections: the bytes of each by name, read-only, in place.
+    digest: SHA-256 of the manifest, in hexadecimal: two files with the same digest say the same. size: bytes of the
+    file. signed_by: ids of the keys whose signatures were good.
     """
 
     manifest: Manifest
@@ -39,6 +43,24 @@ class Snapshot(NamedTuple):
     digest: str
     size: int
     signed_by: list[str]
+    packed: PackedEntries | None = None
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The entries as messages. Reading one raises DecodeError where its bytes are no Entry."""
+        return self.manifest.entries if self.packed is None else self.packed
+
+
+class _File(NamedTuple):
+    """A file in its parts. padding: the bytes from the envelope to the first section; all may be cut short."""
+
+    envelope: memoryview
+    padding: memoryview
+    sections: memoryview
+
+    @property
+    def size(self) -> int:
+        return HEADER.size + sum(map(len, self))
 
 
 def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: float, most: int = MAX_FILE) -> Snapshot:
@@ -48,15 +70,37 @@ def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: f
     most: bytes of the file.
     Raises SnapshotRefused; nothing else comes out of a bad file.
     """
-    return check_snapshot(sealed_copy(path, min(most, MAX_FILE)), keys, threshold, now=now)
+    return _checked(_copied(path, min(most, MAX_FILE)), keys, threshold, now)
 
 
 def check_snapshot(data: memoryview, keys: Sequence[Key], threshold: int = 1, *, now: float) -> Snapshot:
     """Check a snapshot that is in memory. See `read_snapshot`."""
-    data, end = data.toreadonly(), _envelope_end(data)
-    envelope = parse_envelope(bytes(data[HEADER.size : end]))
+    data, end = data.toreadonly(), _envelope_end(bytes(data[: HEADER.size]), len(data))
+    first = aligned(end)
+    return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), keys, threshold, now)
+
+
+def inspect_snapshot(path: Path) -> Snapshot:
+    """Read the snapshot at `path` to show it, whoever signed it and however old it is; its `signed_by` is empty.
+
+    Never decide by the result. Raises SnapshotRefused for all that `read_snapshot` does but signatures and expiry.
+    """
+    file = _copied(path, MAX_FILE)
+    return _contents(file, parse_envelope(file.envelope))
+
+
+def _copied(path: Path, limit: int) -> _File:
+    """Copy a file: the sections, which are read in place, into sealed memory."""
+    with opened(path, limit) as source:
+        end = _envelope_end(source.read(HEADER.size), source.size)
+        envelope, padding = source.read(end - HEADER.size), source.read(aligned(end) - end)
+        return _File(memoryview(envelope), memoryview(padding), source.seal())
+
+
+def _checked(file: _File, keys: Sequence[Key], threshold: int, now: float) -> Snapshot:
+    envelope = parse_envelope(file.envelope)
     signed_by = verify_envelope(envelope, keys, threshold)
-    snapshot = _contents(data, end, envelope)._replace(signed_by=signed_by)
+    snapshot = _contents(file, envelope)._replace(signed_by=signed_by)
     manifest = snapshot.manifest
     if manifest.HasField("expires") and now >= manifest.expires:
         raise SnapshotRefused(
@@ -65,38 +109,29 @@ def check_snapshot(data: memoryview, keys: Sequence[Key], threshold: int = 1, *,
     return snapshot
 
 
-def inspect_snapshot(path: Path) -> Snapshot:
-    """Read the snapshot at `path` to show it, whoever signed it and however old it is; its `signed_by` is empty.
-
-    Never decide by the result. Raises SnapshotRefused for all that `read_snapshot` does but signatures and expiry.
-    """
-    data = sealed_copy(path, MAX_FILE)
-    end = _envelope_end(data)
-    return _contents(data, end, parse_envelope(bytes(data[HEADER.size : end])))
+def _contents(file: _File, envelope: Envelope) -> Snapshot:
+    manifest, packed = _manifest(envelope.payload)
+    digest = _sha256(memoryview(envelope.payload)).hexdigest()
+    return Snapshot(manifest, _sections(file, manifest), digest, file.size, [], packed)
 
 
-def _contents(data: memoryview, end: int, envelope: Envelope) -> Snapshot:
-    manifest = _manifest(envelope.payload)
-    digest = hashlib.sha256(envelope.payload).hexdigest()
-    return Snapshot(manifest, _sections(data, end, manifest), digest, len(data), [])
-
-
-def _envelope_end(data: memoryview) -> int:
-    if len(data) < HEADER.size:
-        raise SnapshotRefused("truncated", f"found {len(data)} bytes, expected at least {HEADER.size}")
-    magic, length = HEADER.unpack_from(data)
+def _envelope_end(header: bytes, size: int) -> int:
+    """Return where the envelope ends in a file of that size."""
+    if len(header) < HEADER.size:
+        raise SnapshotRefused("truncated", f"found {len(header)} bytes, expected at least {HEADER.size}")
+    magic, length = HEADER.unpack(header)
     if magic != MAGIC:
         raise SnapshotRefused("bad_magic", f"found {shorten(magic)}, expected {MAGIC!r}: this is no snapshot")
     if length > MAX_ENVELOPE:
         raise SnapshotRefused("too_large", f"found an envelope of {length} bytes, expected at most {MAX_ENVELOPE}")
-    if HEADER.size + length > len(data):
-        raise SnapshotRefused("truncated", f"found {len(data)} bytes, expected an envelope of {length}")
+    if HEADER.size + length > size:
+        raise SnapshotRefused("truncated", f"found {size} bytes, expected an envelope of {length}")
     return HEADER.size + int(length)
 
 
-def _manifest(payload: bytes) -> Manifest:
+def _manifest(payload: bytes) -> tuple[Manifest, PackedEntries]:
     try:
-        manifest = Manifest.FromString(payload)
+        manifest, packed = unpack(payload)
     except DecodeError as error:
         raise SnapshotRefused("bad_manifest", "the manifest is no Manifest of protobuf") from error
     if manifest.format != FORMAT:
@@ -104,29 +139,43 @@ def _manifest(payload: bytes) -> Manifest:
         raise SnapshotRefused("unknown_format", f"found format {manifest.format}, expected {FORMAT}", hint=hint)
     if len(manifest.sections) > MAX_SECTIONS:
         raise SnapshotRefused("too_large", f"found {len(manifest.sections)} sections, expected at most {MAX_SECTIONS}")
-    return manifest
+    return manifest, packed
 
 
-def _sections(data: memoryview, end: int, manifest: Manifest) -> dict[str, memoryview]:
-    """Return the sections: one after the other, each where it must be, with zeros between, and nothing behind."""
-    begin = aligned(end)
+def _sections(file: _File, manifest: Manifest) -> dict[str, memoryview]:
+    """Return the sections: one after the other, each where it must be, with zeros between, and nothing behind.
+
+    Offsets count from the first section.
+    """
+    data, begin = file.sections, aligned(HEADER.size + len(file.envelope))
+    size = file.size - begin  # below zero where the padding before the first section is cut short
+    end = 0 if manifest.sections else HEADER.size + len(file.envelope) - begin
+    _check_zeros(file.padding)
     sections: dict[str, memoryview] = {}
     for section in manifest.sections:
         start = aligned(end)
-        if section.offset != start - begin or section.name in sections:
+        if section.offset != start or section.name in sections:
             name = shorten(section.name)
-            raise SnapshotRefused("bad_section", f"'{name}' is at {section.offset}, expected once, at {start - begin}")
-        if start + section.length > len(data):
-            missing = start + section.length - len(data)
+            raise SnapshotRefused("bad_section", f"'{name}' is at {section.offset}, expected once, at {start}")
+        if start + section.length > size:
+            missing = start + section.length - size
             raise SnapshotRefused("truncated", f"{missing} bytes of section '{shorten(section.name)}' are missing")
         _check_zeros(data[end:start])
         end = start + section.length
         sections[section.name] = data[start:end]
-        if hashlib.sha256(sections[section.name]).digest() != section.sha256:
+        if _sha256(sections[section.name]).digest() != section.sha256:
             raise SnapshotRefused("bad_digest", f"section '{shorten(section.name)}' is not what was signed")
-    if end != len(data):
-        raise SnapshotRefused("trailing_bytes", f"found {len(data) - end} bytes behind the last section, expected none")
+    if end != size:
+        raise SnapshotRefused("trailing_bytes", f"found {size - end} bytes behind the last section, expected none")
     return sections
+
+
+def _sha256(data: memoryview) -> hashlib._Hash:
+    digest = hashlib.sha256()
+    for start in range(0, len(data), STEP):
+        digest.update(data[start : start + STEP])
+        next_turn()
+    return digest
 
 
 def _check_zeros(padding: memoryview) -> None:

@@ -1,0 +1,46 @@
+"""All commands of `authz` as one application of typer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from authz import __version__
+from authz.cli import analysis, configuration, explain, keys, ranges, replay, serve, snapshot
+
+app = typer.Typer(
+    name="authz",
+    help="External-authorization sidecar for Envoy and NGINX: allow or deny by client address and application.",
+    epilog="First steps: authz keys generate keys --name 2026, then authz snapshot build policy.yaml "
+    "-o lists.snapshot --key keys/2026.key, then authz serve --config authz.yaml",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"authz {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+app.add_typer(keys.app)
+analysis.register(snapshot.app)
+app.add_typer(snapshot.app)
+serve.register(app)
+explain.register(app)
+replay.register(app)
+ranges.register(app)
+configuration.register(app)

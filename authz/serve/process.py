@@ -1,0 +1,50 @@
+"""The process of `authz serve`: its log, its configuration, its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from authz.errors import InputError
+from authz.serve.config import load_config
+from authz.serve.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_M_MMAP_THRESHOLD: Final = -3  # <malloc.h>
+_LARGE: Final = 1 << 20  # bytes
+
+
+def serve(config: Path, log_level: str = "info") -> None:
+    """Serve until SIGTERM or SIGINT. Raises InputError or StartError."""
+    if log_level not in _LEVELS:
+        raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    checked = load_config(config, os.environ)
+    _give_back_large_blocks()
+
+    async def live() -> None:
+        sidecar = Sidecar(checked)
+        await sidecar.start()
+        await sidecar.run_until_signal()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(live())
+
+
+def _give_back_large_blocks() -> None:
+    """Have malloc(3) give a large block back to the system when it is freed, always.
+
+    By itself glibc keeps blocks as large as the largest that was freed so far: after some reloads the envelopes and
+    manifests of snapshots that are gone (6 MB of 37 with 100,000 entries). Elsewhere than in glibc this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
