@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS, Address, Network, format_address, parse_network
+from benchmarks.rounds import without_gc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OWNERS: Final = 16
 _SHARED = Path(os.environ.get("AUTHZ_SHARED", Path(__file__).parents[1].parent / "shared"))
-_BGP = "lpm/bgp-full-table-prefixes.txt.gz"
+BGP: Final = "data/lpm/bgp-full-table-prefixes.txt.gz"
 _IPV6_SHARE = 0.15
 # Share of each prefix length, in percent, and the blocks that the registries give out, roughly as in the BGP table.
 _LENGTHS: Final[dict[int, dict[int, float]]] = {
@@ -64,13 +65,13 @@ def shared(name: str) -> Path | None:
 def load_table(size: int) -> Table:
     """Return a table of `size` networks of both versions, in random order: a sample of the BGP table where it is."""
     rng = random.Random(size)
-    path = shared(f"data/{_BGP}")
+    path = shared(BGP)
     if path is None:
         source, networks = "synthetic", _synthetic(size, rng)
     else:
-        with gzip.open(path, "rt", encoding="ascii") as file:
+        with gzip.open(path, "rt", encoding="ascii") as file, without_gc():
             lines = [line.strip() for line in file]
-        source, networks = "BGP", [parse_network(line) for line in rng.sample(lines, min(size, len(lines)))]
+            source, networks = "BGP", [parse_network(line) for line in rng.sample(lines, min(size, len(lines)))]
     return Table(source, networks, [rng.randrange(OWNERS) for _ in networks])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import gzip
 import itertools
 import math
@@ -18,9 +19,9 @@ from authz.addresses import BITS, Address, Network, network_of, parse_address, p
 from authz.errors import InputError
 from authz.index import build
 from authz.index.build import EntryNetworks, build_index
-from authz.index.lookup import BadIndex, Index
+from authz.index.lookup import BadIndex, Index, finder4, finder4_by_blocks, finder6
 from authz.index.prefixes import Prefixes, masks
-from authz.index.sections import TYPES
+from authz.index.sections import BLOCKS, CUT, TYPES
 from authz.policy.read import read_policy
 
 if TYPE_CHECKING:
@@ -234,14 +235,15 @@ def test_a_hole_of_one_entry_is_no_hole_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    ("networks", "bits4", "bits6"), [(0, 4, 4), (7, 4, 4), (8, 5, 5), (16, 6, 6), (40_000, 16, 17), (140_000, 16, 18)]
+    ("networks", "bits"),
+    [(0, 4), (7, 4), (8, 5), (16, 6), (40_000, 17), (70_000, 18), (140_000, 18)],
 )
-def test_the_directory_grows_with_the_number_of_pieces_up_to_a_limit(networks: int, bits4: int, bits6: int) -> None:
-    one = Prefixes.of(4, [number << 12 for number in range(1, 2 * networks, 2)], [20] * networks)
+def test_the_directory_grows_with_the_number_of_pieces_up_to_a_limit(networks: int, bits: int) -> None:
+    one = Prefixes.of(4, [number << 8 for number in range(1, 2 * networks, 2)], [24] * networks)
     other = Prefixes.of(6, [number << 80 for number in range(1, 2 * networks, 2)], [48] * networks)
     arrays = build_index([EntryNetworks({4: one, 6: other}, Prefixes.split([]))])
-    assert len(arrays["v4.directory"]) == (1 << bits4) + 1
-    assert len(arrays["v6.directory"]) == (1 << bits6) + 1
+    assert len(arrays["v4.directory"]) == (1 << bits) + 1
+    assert len(arrays["v6.directory"]) == (1 << bits) + 1
     index = index_of(arrays)
     assert index.pieces == {4: 2 * networks + 1, 6: 2 * networks + 1}
     assert list(index.problems(1)) == []
@@ -348,23 +350,20 @@ class Counted:
     def __len__(self) -> int:
         return len(self._array)
 
-    def __getitem__(self, place: int) -> int:
+    def __getitem__(self, place: Any) -> Any:
         Counted.reads += 1
-        return int(self._array[place])
-
-
-def counted(index: Index) -> Index:
-    """Count the reads of every array."""
-    for name in ("_starts", "_sets", "_directory", "_highs", "_lows", "_sets6", "_directory6"):
-        setattr(index, name, Counted(getattr(index, name)))
-    return index
+        return self._array[place]
 
 
 def most_reads(index: Index, version: int, values: Sequence[int]) -> int:
+    """Return how many elements are read by the dearest of these look-ups, all arrays together."""
+    names = {4: ("starts", "sets", "directory"), 6: ("starts_high", "starts_low", "sets", "directory")}[version]
+    arrays: list[Any] = [Counted(index.arrays[f"v{version}.{name}"]) for name in names]
+    find = finder4(*arrays) if version == 4 else finder6(*arrays)
     most = 0
     for value in values:
         Counted.reads = 0
-        index.find(version, value)
+        assert find(value) == index.find(version, value)
         most = max(most, Counted.reads)
     return most
 
@@ -375,14 +374,23 @@ def big(version: int, values: Sequence[int], length: int) -> Index:
     return index_of(build_index([EntryNetworks(prefixes, Prefixes.split([]))]))
 
 
-def test_a_look_up_among_a_million_spread_pieces_reads_a_dozen_elements() -> None:
-    # Every second /20, so 2^20 pieces, 16 in each of the 65,536 parts of the directory.
-    index = big(4, range(0, 1 << 32, 1 << 13), 20)
-    assert index.pieces[4] == 1 << 20
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_look_up_among_a_million_spread_pieces_reads_six_elements(version: int) -> None:
+    # Every second /20, so 2^20 pieces, four in each of the 2^18 parts of the directory.
+    bits = BITS[version]
+    index = big(version, range(0, 1 << bits, 1 << bits - 19), 20)
+    assert index.pieces[version] == 1 << 20
     chance = random.Random(1)
-    values = [chance.getrandbits(32) for _ in range(2000)] + [0, (1 << 32) - 1]
-    # Two of the directory, log2(16) + 1 of the starts, and the number of the set.
-    assert 0 < most_reads(counted(index), 4, values) <= 2 + 5 + 1
+    values = [chance.getrandbits(bits) for _ in range(2000)] + [0, (1 << bits) - 1]
+    # Two of the directory, log2(4) + 1 of the starts, and the number of the set.
+    assert most_reads(index, version, values) <= 2 + 3 + 1
+
+
+def test_a_look_up_where_nothing_begins_reads_no_start() -> None:
+    index = big(4, [10 << 24, 12 << 24], 8)
+    assert most_reads(index, 4, [*range(16 << 24, 1 << 32, 1 << 24)]) == 3
+    index = big(6, [0x20010DB8 << 96], 32)
+    assert most_reads(index, 6, [*range(3 << 124, 1 << 128, 1 << 124)]) == 3
 
 
 def test_a_look_up_in_the_worst_part_of_the_directory_reads_as_many_elements_as_its_pieces_have_bits() -> None:
@@ -390,26 +398,169 @@ def test_a_look_up_in_the_worst_part_of_the_directory_reads_as_many_elements_as_
     pieces = index.pieces[4]
     assert pieces > 65_000
     values = [*range((10 << 24) - 2, (10 << 24) + 65_540, 97), 0, (1 << 32) - 1]
-    assert 10 < most_reads(counted(index), 4, values) <= 3 + math.ceil(math.log2(pieces)) + 1
+    assert 10 < most_reads(index, 4, values) <= 3 + math.ceil(math.log2(pieces)) + 1
 
 
-def test_a_look_up_among_spread_ipv6_pieces_reads_a_dozen_elements() -> None:
-    index = big(6, range(0, 1 << 128, 1 << 110), 19)
-    assert index.pieces[6] == 1 << 19
-    chance = random.Random(1)
-    values = [chance.getrandbits(128) for _ in range(2000)] + [0, (1 << 128) - 1]
-    # Two of the directory, log2(8) + 1 of the high halves, one more to compare, and the number of the set; where a
-    # high half is equal (the address 0), a few again.
-    assert 0 < most_reads(counted(index), 6, values) <= 2 + 4 + 1 + 1 + 4
+HOME = 0x20010DB8 << 96
 
 
-def test_a_look_up_among_ipv6_pieces_that_share_their_high_half_reads_as_many_as_three_bisections() -> None:
-    home = 0x20010DB8 << 96
-    index = big(6, range(home, home + 100_000, 2), 128)
+def test_a_look_up_among_ipv6_pieces_that_share_their_high_half_bisects_once() -> None:
+    index = big(6, range(HOME, HOME + 100_000, 2), 128)
     pieces = index.pieces[6]
     assert pieces > 99_000
-    values = [*range(home - 2, home + 100_004, 97), 0, (1 << 128) - 1]
-    assert 10 < most_reads(counted(index), 6, values) <= 5 + 3 * (math.ceil(math.log2(pieces)) + 1)
+    values = [*range(HOME, HOME + 99_998, 97), HOME + 99_998]
+    # Two of the directory, the high halves of the first and the last, the low halves, and the number of the set.
+    assert 10 < most_reads(index, 6, values) <= 5 + math.ceil(math.log2(pieces)) + 1
+
+
+def test_a_look_up_beside_ipv6_networks_that_cut_a_64_reads_as_many_as_three_bisections() -> None:
+    index = big(6, [*range(HOME, HOME + 60_000, 2), *range(HOME + (1 << 64), HOME + (1 << 64) + 60_000, 2)], 128)
+    values = [HOME - 1, *range(HOME, HOME + 60_004, 97), HOME + (1 << 64) - 1, HOME + (5 << 64)]
+    assert 10 < most_reads(index, 6, values) <= 7 + 3 * (math.ceil(math.log2(index.pieces[6])) + 1)
+
+
+def test_low_halves_are_read_only_where_a_network_longer_than_64_is_near() -> None:
+    index = big(6, [*range(HOME, HOME + (1 << 96), 1 << 80)], 64)
+    lows = Counted(index.arrays["v6.starts_low"])
+    find = finder6(*[index.arrays["v6.starts_high"], lows, index.arrays["v6.sets"], index.arrays["v6.directory"]])  # type: ignore[arg-type]  # counts
+    Counted.reads = 0
+    for value in range(HOME, HOME + (1 << 96), 1 << 77):
+        assert find(value) == index.find(6, value) == (not value >> 64 & 0xFFFF)
+    assert Counted.reads == 0
+
+
+@pytest.mark.parametrize("longer", [1, 100, 20_000, 200_000])
+def test_few_and_many_networks_longer_than_64_among_others_are_found(longer: int) -> None:
+    chance = random.Random(longer)
+    wide = [Network(6, 0x2A00 << 112 | number << 81, 48) for number in range(50_000)]
+    step = 300_000 // longer
+    long = [Network(6, 0x2A00 << 112 | n * step << 79 | 0x80 << 56, 96) for n in range(longer)]
+    index = index_of(arrays_of([Subject(wide), Subject(long)]))
+    assert list(index.problems(2)) == []
+    starts = [*map(tuple, zip(index.arrays["v6.starts_high"], index.arrays["v6.starts_low"], strict=True))]
+    values = [n.value + d for n in chance.choices(wide + long, k=2000) for d in (-1, 0, 1, 1 << 32, 1 << 63, 1 << 64)]
+    for value in values:
+        position = bisect.bisect_right(starts, (value >> 64, value & (1 << 64) - 1))
+        assert index.find(6, value) == index.find6(value) == index.arrays["v6.sets"][position - 1]
+
+
+# Blocks and leaves
+
+
+@pytest.fixture
+def always_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give small tables blocks, too, however finely they are cut."""
+    monkeypatch.setattr(build, "LEAST_FOR_BLOCKS", 0)
+    monkeypatch.setattr(build, "MOST_CUT", 1.0)
+
+
+def same_by_blocks(arrays: dict[str, Any]) -> Index:
+    """Compare both ways of looking up at every start, right before it, and at the edges of its /24."""
+    index = index_of(arrays)
+    assert len(index.arrays["v4.blocks"]) == BLOCKS
+    slow = finder4(index.arrays["v4.starts"], index.arrays["v4.sets"], index.arrays["v4.directory"])
+    for start in index.arrays["v4.starts"]:
+        for value in (start - 1, start, start + 1, start | 255, (start | 255) + 1, start & ~255, (start & ~255) - 1):
+            if 0 <= value < 1 << 32:
+                assert index.find4(value) == index.find(4, value) == slow(value), value
+    return index
+
+
+@pytest.mark.usefixtures("always_blocks")
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        ["0.0.0.0/0"],
+        ["0.0.0.0", "255.255.255.255"],
+        ["0.0.0.1", "255.255.255.254"],
+        ["255.255.255.0/24", "255.255.255.0/25"],
+        ["10.1.2.0/24", "10.1.3.0/24", "10.1.4.0/23", "10.1.31.0/24", "10.1.32.0/24", "10.1.63.128/25"],
+        ["10.1.2.0/25", "10.1.3.128/25", "10.1.3.7", "10.1.4.0/24", "10.1.31.255"],
+        [f"10.0.0.{number}" for number in range(0, 256, 2)],
+        [f"10.0.0.{number}" for number in range(1, 256, 2)],
+    ],
+    ids=lambda texts: texts[0] if texts else "nothing",
+)
+def test_blocks_find_what_the_directory_finds(texts: list[str]) -> None:
+    subjects = [subject(text) for text in texts]
+    same_by_blocks(arrays_of(subjects))
+    compare(subjects)
+
+
+@pytest.mark.usefixtures("always_blocks")
+def test_blocks_find_what_the_directory_finds_in_many_networks() -> None:
+    chance = random.Random(1)
+    lengths = [8, 12, 16, 18, 19, 20, 22, 23, *[24] * 20, 25, 28, 32, 32]
+    networks = [network(4, chance.getrandbits(32), chance.choice(lengths)) for _ in range(20_000)]
+    index = same_by_blocks(arrays_of([Subject(networks[n::5]) for n in range(5)]))
+    assert list(index.problems(5)) == []
+
+
+def test_a_table_has_blocks_where_it_is_large_and_seldom_cut_below_24() -> None:
+    few = [(10 << 24) + (number << 9) for number in range(130_000)]
+    many = [*few, *range(200 << 24, (200 << 24) + 4000, 512)]
+    assert len(big(4, few, 24).arrays["v4.blocks"]) == 0
+    index = big(4, many, 24)
+    assert index.pieces[4] < build.LEAST_FOR_BLOCKS
+    many += [(100 << 24) + (number << 9) for number in range(10_000)]
+    index = big(4, many, 24)
+    assert index.pieces[4] >= build.LEAST_FOR_BLOCKS
+    assert len(index.arrays["v4.blocks"]) == BLOCKS
+    assert list(index.problems(1)) == []
+    assert len(big(4, many, 32).arrays["v4.blocks"]) == 0
+
+
+@pytest.mark.usefixtures("always_blocks")
+def test_a_look_up_by_blocks_reads_two_elements_and_bisects_only_in_a_24_that_is_cut() -> None:
+    index = index_of(arrays_of([subject("10.0.0.0/8", "10.1.2.0/24"), *[subject(f"11.0.0.{n}") for n in range(99)]]))
+    arrays = [Counted(index.arrays[f"v4.{name}"]) for name in ("starts", "sets", "blocks", "leaves")]
+    find = finder4_by_blocks(*arrays)  # type: ignore[arg-type]  # they count
+    for value, most in ((0, 2), (10 << 24, 2), (0x0A010203, 2), ((1 << 32) - 1, 2), (0x0B000007, 11), (0x0B000100, 2)):
+        Counted.reads = 0
+        assert find(value) == index.find(4, value)
+        assert Counted.reads <= most
+
+
+@pytest.mark.usefixtures("always_blocks")
+@pytest.mark.parametrize(
+    ("name", "place", "value", "expected"),
+    [
+        ("v4.blocks", 0, 1, "v4.blocks: block 0 does not continue the ones before it"),
+        ("v4.blocks", 0, 1 << 32, "v4.blocks: block 0 does not continue the ones before it"),
+        ("v4.blocks", 0, 1 << 63 | 1, "v4.blocks: block 0 does not continue the ones before it"),
+        ("v4.blocks", 0x0A0102 >> 5, 1, "v4.blocks: block 20489 does not continue the ones before it"),
+        ("v4.blocks", 0x0A0102 >> 5, 0b101 << 32 | 3, "v4.leaves: leaf 2 is not what the starts from 0xa010100 on say"),
+        ("v4.leaves", 0, 1, "v4.leaves: leaf 0 is not what the starts from 0x0 on say"),
+        ("v4.leaves", 2, CUT | 3, "v4.leaves: leaf 2 is not what the starts from 0xa010200 on say"),
+        ("v4.leaves", 2, 1, "v4.leaves: leaf 2 is not what the starts from 0xa010200 on say"),
+    ],
+)
+def test_a_broken_block_or_leaf_is_a_problem_that_is_named(name: str, place: int, value: int, expected: str) -> None:
+    arrays = arrays_of([subject("10.0.0.0/8"), subject("10.1.2.128/25")])
+    assert arrays["v4.leaves"].tolist() == [0, 1, CUT | 2, 1, 0]
+    assert problems(arrays) == []
+    arrays[name][place] = value
+    assert problems(arrays) == [expected]
+
+
+@pytest.mark.usefixtures("always_blocks")
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("v4.blocks", lambda a: a[:-1]),
+        ("v4.blocks", lambda a: a[:0]),
+        ("v4.leaves", lambda a: a[:-1]),
+        ("v4.leaves", lambda a: a[:0]),
+        ("v4.leaves", lambda a: np.append(a, a[:1])),
+    ],
+)
+def test_blocks_that_do_not_go_with_the_leaves_are_refused(name: str, change: Any) -> None:
+    arrays = arrays_of([subject("10.0.0.0/8")])
+    arrays[name] = change(arrays[name])
+    with pytest.raises(BadIndex) as caught:
+        index_of(arrays)
+    assert str(caught.value) == f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves"
 
 
 # Broken arrays
@@ -488,10 +639,10 @@ MEMBERS = "sets.offset, members.entry and members.length: expected lengths that 
         ("v6.starts_low", lambda a: a + np.uint64(1), STARTS6),
         ("v6.sets", lambda a: a[:-1], STARTS6),
         ("v4.directory", lambda a: a[:-1],
-         "v4.directory: found 16 positions, expected 2^k + 1 with k from 4 to 16"),
-        ("v4.directory", lambda a: a[:0], "v4.directory: found 0 positions, expected 2^k + 1 with k from 4 to 16"),
+         "v4.directory: found 16 positions, expected 2^k + 1 with k from 4 to 18"),
+        ("v4.directory", lambda a: a[:0], "v4.directory: found 0 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v4.directory", lambda a: np.append(a[:8], a[-1:]),
-         "v4.directory: found 9 positions, expected 2^k + 1 with k from 4 to 16"),
+         "v4.directory: found 9 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v6.directory", lambda a: np.append(np.repeat(a[:1], 1 << 19), a[-1:]),
          "v6.directory: found 524289 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v4.directory", lambda a: np.append(a[:1] + np.uint32(1), a[1:]), "v4.directory: expected to run from 0 to 5"),

@@ -21,7 +21,7 @@ import numpy as np
 
 from authz.errors import InputError
 from authz.index.prefixes import Prefixes
-from authz.index.sections import LEAST_DIRECTORY_BITS, MOST_DIRECTORY_BITS
+from authz.index.sections import BLOCKS, CUT, LEAST_DIRECTORY_BITS, MOST_DIRECTORY_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
     MatchSet = tuple[tuple[int, int], ...]
 
+LEAST_FOR_BLOCKS = 1 << 18  # pieces; the blocks have 4 MiB
+MOST_CUT = 1 / 8  # of the leaves: a cut one costs a bisection on top
 MOST_MEMBERS = 1 << 26  # of all match sets together: 320 MB in the file; more is a mistake in the policy
 
 
@@ -51,14 +53,18 @@ def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_
     high6, low6, states6 = _merged(*_paint(6, _rows(entries, 6), sets, progress))
     used, numbers = np.unique(np.concatenate([[0], states4, states6]), return_inverse=True)
     offsets, members = sets.members(used)
+    starts4, sets4 = (high4 >> np.uint64(32)).astype("<u4"), numbers[1 : 1 + len(states4)].astype("<u4")
+    blocks, leaves = _blocks(starts4.astype(np.int64), sets4)
     return {
-        "v4.starts": (high4 >> np.uint64(32)).astype("<u4"),
-        "v4.sets": numbers[1 : 1 + len(states4)].astype("<u4"),
-        "v4.directory": _directory(4, high4),
+        "v4.starts": starts4,
+        "v4.sets": sets4,
+        "v4.directory": _directory(high4),
+        "v4.blocks": blocks,
+        "v4.leaves": leaves,
         "v6.starts_high": high6.astype("<u8"),
         "v6.starts_low": low6.astype("<u8"),
         "v6.sets": numbers[1 + len(states4) :].astype("<u4"),
-        "v6.directory": _directory(6, high6),
+        "v6.directory": _directory(high6),
         "sets.offset": offsets,
         "members.entry": members[:, 0].astype("<u4"),
         "members.length": members[:, 1].astype("u1"),
@@ -209,8 +215,30 @@ def _merged(high: Array, low: Array, states: Array) -> tuple[Array, Array, Array
     return high[keep], low[keep], states[keep]
 
 
-def _directory(version: int, high: Array) -> Array:
+def _directory(high: Array) -> Array:
     """Return the positions between which to look, by the top bits of an address (left-aligned in 64)."""
-    bits = min(max((len(high) - 1).bit_length(), LEAST_DIRECTORY_BITS), MOST_DIRECTORY_BITS[version])
+    bits = min(max((len(high) - 1).bit_length(), LEAST_DIRECTORY_BITS), MOST_DIRECTORY_BITS)
     tops = high >> np.uint64(64 - bits)
     return np.searchsorted(tops, np.arange((1 << bits) + 1, dtype=np.uint64)).astype("<u4")
+
+
+def _blocks(starts: Array, sets: Array) -> tuple[Array, Array]:
+    """Return the blocks and leaves of IPv4 (see authz.index.sections): none for a table that is small or cut finely."""
+    empty = np.zeros(0, "<u8"), np.zeros(0, "<u4")
+    if len(starts) < LEAST_FOR_BLOCKS:
+        return empty
+    places, inside = starts >> 8, (starts & 0xFF) != 0
+    cut = np.unique(places[inside])
+    begins = np.unique(np.concatenate([places[~inside], cut, cut + 1]))
+    begins = begins[begins < 1 << 24]
+    if len(cut) > MOST_CUT * len(begins):
+        return empty
+    behind = np.searchsorted(starts, begins << 8, side="right")
+    leaves = np.where(np.isin(begins, cut), CUT | behind, sets[behind - 1])
+    blocks = np.searchsorted(begins >> 5, np.arange(BLOCKS), side="right").astype(np.uint64) - np.uint64(1)
+    others = begins[begins & 31 > 0]
+    numbers, firsts = np.unique(others >> 5, return_index=True)
+    marks = np.uint64(1) << ((others & 31) + 31).astype(np.uint64)
+    if len(others):
+        blocks[numbers] |= np.bitwise_or.reduceat(marks, firsts)
+    return blocks.astype("<u8"), leaves.astype("<u4")

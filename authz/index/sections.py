@@ -7,8 +7,17 @@ the next start; it has the number of its match set:
     v4.starts    0.0.0.0   10.0.0.0      10.1.0.0             10.2.0.0      11.0.0.0
     v4.sets      0 = {}    1 = {(a,8)}   2 = {(b,16),(a,8)}   1 = {(a,8)}   0 = {}
 
-`directory` has 2^k + 1 positions (k by the number of pieces: from 4 to 16, for IPv6 to 18): position i is how many
-starts have their top k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
+`directory` has 2^k + 1 positions (k by the number of pieces, from 4 to 18): position i is how many starts have their
+top k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
+
+`v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty where it would not
+be quicker. A leaf is one /24 or some side by side without a start inside; its element is the number of their match set.
+A /24 with a start inside is a leaf by itself: bit 31 is set, and the rest is the place of the first such start. Block
+i has the 32 /24 of the addresses whose top 19 bits are i. It is the number of the last leaf that begins in it or before
+(32 bits), and a bit for each other /24 of it that begins a leaf: bit 32 for the second, bit 62 for the last. For the
+address 10.1.2.3 that is /24 number 2 of block 0x0A01_02 >> 5, and there are as many leaves behind its own as there are
+ones in bits 34 to 62.
+
 Set n has the members `members.entry[i]` (number of the entry) and `members.length[i]` (prefix bits), longest first, for
 i from `sets.offset[n]` up to `sets.offset[n + 1]`. Set 0 is empty.
 """
@@ -24,6 +33,8 @@ TYPES: Final[dict[str, str]] = {
     "v4.starts": "u32",
     "v4.sets": "u32",
     "v4.directory": "u32",
+    "v4.blocks": "u64",
+    "v4.leaves": "u32",
     "v6.starts_high": "u64",
     "v6.starts_low": "u64",
     "v6.sets": "u32",
@@ -33,5 +44,6 @@ TYPES: Final[dict[str, str]] = {
     "members.length": "u8",
 }
 LEAST_DIRECTORY_BITS: Final = 4
-# IPv6 has its networks in few places (2000::/3, most in a hundredth of that), so that more bits tell them apart.
-MOST_DIRECTORY_BITS: Final = {4: 16, 6: 18}
+MOST_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
+BLOCKS: Final = 1 << 19
+CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside

@@ -255,7 +255,7 @@ class _Current:
         self.general = self.scopes[ANY_APPLICATION]
         self.recent: dict[object, tuple[Outcome, Address]] = {}  # by what of a request they depend on, but for the time
         self._settings = settings
-        self._find = loaded.index.find
+        self._find4, self._find6 = loaded.index.find4, loaded.index.find6
         self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[str, str], Outcome] = {}
         self._answers: dict[tuple[object, ...], Answers] = {}
@@ -299,7 +299,7 @@ class _Current:
         others: the match sets of the other addresses of the chain, where the application looks at them.
         """
         version, value, _ = client
-        number = self._find(version, value)
+        number = self._find4(value) if version == 4 else self._find6(value)
         plain = number << 3 | version | attack  # a version is 4 or 6
         key = (plain, others) if others else plain
         outcome = scope.outcomes.get(key)
