@@ -31,6 +31,8 @@ MAX_CONNECTIONS: Final = 1024
 _STREAM_WINDOW: Final = 1 << 21  # bytes of DATA that a call may send before we ask for more: more than a message
 _CONNECTION_WINDOW: Final = 1 << 24
 _MAX_UNFINISHED: Final = 1 << 24  # bytes of the bodies of a connection that wait for their rest
+_MAX_ALL_UNFINISHED: Final = 1 << 26  # and of all connections
+_AT_ONCE: Final = 1 << 16  # bytes that are read before we look whether the peer takes its answers
 _MAX_PARTS: Final = 16  # frames of a header block
 _MOST_RESET: Final = 64  # streams that we ended, of which more may still come
 _PREFIX: Final = struct.Struct(">BI")  # before a message: compressed, length
@@ -80,6 +82,7 @@ class Connections:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.open: set[Connection] = set()
+        self.unfinished = 0  # bytes of bodies that are not complete
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> Connection:
@@ -102,11 +105,31 @@ class Connections:
         for connection in list(self.open):
             connection.close()
 
+    def start_of(self, head: Head) -> _Start:
+        """Return what the headers of a call mean."""
+        method = self.service.methods.get(head.path)
+        refusal = b""
+        if not head.grpc:
+            refusal = h2.literal(b":status", b"415") + h2.literal(b"content-length", b"0")
+        elif method is None:
+            refusal = _failure(UNIMPLEMENTED, "unknown method")
+        if method is None or refusal:
+            return _Start(None, None, refusal, head.length)
+        return _Start(method.answer, method.watch, b"", head.length)
+
+    def relieve(self) -> None:
+        """End the connection with the most unfinished bodies, where there are too many of them."""
+        if self.unfinished > _MAX_ALL_UNFINISHED:
+            max(self.open, key=lambda connection: connection.unfinished).end_greedy()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
             for connection in list(self.open):
-                connection.sweep()
+                try:
+                    connection.sweep()
+                except Exception:  # noqa: BLE001  # a fault of ours: the other connections are swept all the same
+                    _LOG.exception("a connection could not be looked at")
 
 
 class Watcher:
@@ -143,21 +166,23 @@ class _Call:
 
 
 class _Blocked:
-    """What waits for the peer to open a window. data: of DATA frames; ends: whether the trailers follow."""
+    """What waits for the peer to open a window. data: of DATA frames; sent: bytes of it; ends: are trailers next."""
 
-    __slots__ = ("data", "ends")
+    __slots__ = ("data", "ends", "sent")
 
     def __init__(self, data: bytes, *, ends: bool) -> None:
         self.data = data
+        self.sent = 0
         self.ends = ends
 
 
 class _Unfinished(NamedTuple):
-    """What of a connection is under way. unread: the frame that is not complete; reading: whether we read it at all."""
+    """What of a connection is under way. unread: the frame that is not complete; pause: which one it is, 0: none."""
 
     unread: bytes
     begun: bool
-    reading: bool
+    pause: int
+    block: _Block | None
     streams: frozenset[int]
 
 
@@ -174,14 +199,16 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._all = connections
-        self._methods = connections.service.methods
         self._most = connections.service.max_message
         self._transport: asyncio.Transport
         self._unread = b""  # a frame that is not complete
+        self._later = b""  # what has come and waits until the peer has taken more of its answers
+        self._pauses = 0  # how often the peer did not take them
+        self._paused = False
         self._begun = False  # whether preface and SETTINGS have come
         self._ending = False  # nothing that still comes counts
         self._plain = True  # no header block goes on, nothing is blocked: the short way is open
-        self._blocks = HeaderBlocks(self._start)
+        self._blocks = HeaderBlocks(connections.start_of)
         self._block: _Block | None = None
         self._last = 0  # the highest stream that the peer began
         self._streams: dict[int, _Start | _Call] = {}  # calls whose body is not complete
@@ -193,7 +220,7 @@ class Connection(asyncio.Protocol):
         self._windows: dict[int, int] = {}  # how much more that is for a stream that is open
         self._opened = False  # whether a window has opened since we last tried to send what is blocked
         self._received = 0  # bytes of DATA since we last gave the peer more
-        self._unfinished = 0  # bytes of bodies that are not complete
+        self.unfinished = 0  # bytes of bodies that are not complete
         self._out: list[bytes] = []
         self._seen: _Unfinished | None = None  # at the last sweep
 
@@ -221,16 +248,23 @@ class Connection(asyncio.Protocol):
         watchers, self._watchers = self._watchers, {}
         for watcher in watchers.values():
             watcher.on_end(watcher)
-        self._streams.clear()
+        self._drop()
         self._blocked.clear()
 
     def pause_writing(self) -> None:
         """Read no more from a peer that does not read its answers."""
+        self._pauses += 1
+        self._paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._transport.resume_reading()
+        self._paused = False
+        later, self._later = self._later, b""
+        if later:
+            self.data_received(later)
+        if not self._paused and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Close: who sends no more gets no more."""
@@ -238,6 +272,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and send the answers."""
+        if len(data) <= _AT_ONCE:
+            self._take(data)
+            return
+        for begin in range(0, len(data), _AT_ONCE):
+            if self._paused:
+                self._later = data[begin:]
+                return
+            self._take(data[begin : begin + _AT_ONCE])
+
+    def _take(self, data: bytes) -> None:
         if self._ending:
             return
         if self._unread:
@@ -264,8 +308,24 @@ class Connection(asyncio.Protocol):
 
     def _end(self, code: int, text: str) -> None:
         self._ending = True
-        self._unread = b""
+        self._unread = self._later = b""
         self._out.append(h2.goaway(self._last, code, text))
+        self._drop()
+
+    def _drop(self) -> None:
+        """Forget the calls that are not complete."""
+        self._streams.clear()
+        self._keep(-self.unfinished)
+
+    def _keep(self, size: int) -> None:
+        """Count bytes of bodies that are not complete."""
+        self.unfinished += size
+        self._all.unfinished += size
+
+    def end_greedy(self) -> None:
+        """End a connection that makes us keep too much."""
+        self._end(h2.ENHANCE_YOUR_CALM, "too many calls that are not complete")
+        self._flush()
 
     def announce_end(self) -> None:
         """Tell the peer to begin no more calls here; those that it has begun are answered."""
@@ -275,6 +335,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Say what was answered, and close once that is sent."""
         if not self._ending:
+            for stream in list(self._streams):
+                self._fail_stream(stream, h2.REFUSED_STREAM)  # nothing was done for it: the peer may ask another
             self._end(h2.NO_ERROR, "")
             self._flush()
 
@@ -285,9 +347,10 @@ class Connection(asyncio.Protocol):
         if before is None:
             return
         unbegun = not before.begun and not now.begun
-        deaf = not before.reading and not now.reading
+        deaf = now.pause and now.pause == before.pause
         cut = now.unread and now.unread is before.unread
-        if unbegun or deaf or cut or self._transport.is_closing():
+        headless = now.block and now.block is before.block
+        if unbegun or deaf or cut or headless or self._transport.is_closing():
             self._transport.abort()
             return
         for stream in before.streams & now.streams:
@@ -296,7 +359,8 @@ class Connection(asyncio.Protocol):
 
     def _under_way(self) -> _Unfinished:
         streams = frozenset({*self._streams, *self._blocked} - self._watchers.keys())
-        return _Unfinished(self._unread, self._begun, self._transport.is_reading(), streams)
+        pause = self._pauses if self._paused else 0
+        return _Unfinished(self._unread, self._begun, pause, self._block, streams)
 
     # Frames.
 
@@ -382,10 +446,9 @@ class Connection(asyncio.Protocol):
         body = _unpadded(flags, payload)
         call = self._streams.get(stream)
         if call is None:
+            self._check_begun(stream)
             if stream in self._reset:
                 return  # it was under way when we ended the stream
-            if stream > self._last:
-                raise ConnectionFault(h2.PROTOCOL_ERROR, "DATA on a stream that is idle")
             raise StreamFault(h2.STREAM_CLOSED, "DATA on a stream that is closed")
         if isinstance(call, _Start):
             call = self._streams[stream] = _Call(call)
@@ -393,13 +456,17 @@ class Connection(asyncio.Protocol):
         kept = body[: max(most - len(call.kept), 0)]
         call.kept += kept
         call.size += len(body)
-        self._unfinished += len(kept)
-        if self._unfinished > _MAX_UNFINISHED:
-            raise ConnectionFault(h2.ENHANCE_YOUR_CALM, "too many calls that are not complete")
+        self._keep(len(kept))
         if flags & h2.END_STREAM:
             self._finish(stream, complete=True)
         elif call.size >= most:
             self._finish(stream, complete=False)
+        elif self.unfinished > _MAX_UNFINISHED:
+            raise ConnectionFault(h2.ENHANCE_YOUR_CALM, "too many calls that are not complete")
+        else:
+            if len(body) < len(payload):  # padding fills the window of a stream, and no message comes of it
+                self._out.append(h2.window_update(stream, len(payload) - len(body)))
+            self._all.relieve()
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         fragment = _unpadded(flags, payload)
@@ -431,7 +498,7 @@ class Connection(asyncio.Protocol):
         """Take the headers of a new call, or the trailers of one that is open."""
         ends = bool(flags & h2.END_STREAM)
         if stream in self._streams:
-            self._blocks.skip(block)
+            self._blocks.read_trailers(block)
             if not ends:
                 raise StreamFault(h2.PROTOCOL_ERROR, "headers twice")
             self._finish(stream, complete=True)
@@ -459,16 +526,21 @@ class Connection(asyncio.Protocol):
     def _take_reset(self, _: int, stream: int, payload: bytes) -> None:
         if len(payload) != _NUMBER_SIZE:
             raise ConnectionFault(h2.FRAME_SIZE_ERROR, "an RST_STREAM of another size")
-        if stream > self._last:
-            raise ConnectionFault(h2.PROTOCOL_ERROR, "RST_STREAM on a stream that is idle")
+        self._check_begun(stream)
         self._forget(stream)
+
+    def _check_begun(self, stream: int) -> None:
+        """Raise ConnectionFault where a stream is idle: nobody began it, or we should have."""
+        if stream > self._last or not stream & 1:
+            raise ConnectionFault(h2.PROTOCOL_ERROR, "a frame on a stream that is idle")
 
     def _take_settings(self, flags: int, _: int, payload: bytes) -> None:
         if len(payload) % _SETTING.size or (flags & h2.ACK and payload):
             raise ConnectionFault(h2.FRAME_SIZE_ERROR, "SETTINGS of another size")
+        largest = max(0, *self._windows.values()) if self._windows else 0
         for number, value in _SETTING.iter_unpack(payload):
             if number == h2.SETTINGS_INITIAL_WINDOW_SIZE:
-                if value + max(self._windows.values(), default=0) > h2.MAX_WINDOW:
+                if value + largest > h2.MAX_WINDOW:
                     raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "a window that is too large")
                 self._initial_window = value
                 self._opened = True
@@ -487,8 +559,10 @@ class Connection(asyncio.Protocol):
         if not flags & h2.ACK:
             self._out.append(h2.frame(h2.PING, h2.ACK, 0, payload))
 
-    def _take_goaway(self, *_: object) -> None:
+    def _take_goaway(self, _: int, __: int, payload: bytes) -> None:
         """Go on: the peer begins no more calls, and closes when it has its answers."""
+        if len(payload) < 2 * _NUMBER_SIZE:
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a GOAWAY of another size")
 
     def _take_push_promise(self, *_: object) -> None:
         raise ConnectionFault(h2.PROTOCOL_ERROR, "a client that promises")
@@ -497,44 +571,36 @@ class Connection(asyncio.Protocol):
         if len(payload) != _NUMBER_SIZE:
             raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of another size")
         increment = int.from_bytes(payload, "big") & h2.STREAM_BITS
+        if stream:
+            self._check_begun(stream)
         fault = StreamFault if stream else ConnectionFault
         if not increment:
             raise fault(h2.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
         if not stream:
             self._window += increment
             window = self._window
+            self._opened = True
         elif stream in self._streams or stream in self._blocked or stream in self._watchers:
             self._windows[stream] = self._windows.get(stream, 0) + increment
             window = self._initial_window + self._windows[stream]
-        elif stream > self._last:
-            raise ConnectionFault(h2.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is idle")
         else:
             return  # it was under way when the stream ended
         if window > h2.MAX_WINDOW:
             raise fault(h2.FLOW_CONTROL_ERROR, "a window that is too large")
-        self._opened = True
+        if stream in self._blocked:
+            self._send_waiting(stream)
 
     # Calls.
-
-    def _start(self, head: Head) -> _Start:
-        """Return what the headers of a call mean."""
-        method = self._methods.get(head.path)
-        refusal = b""
-        if not head.grpc:
-            refusal = h2.literal(b":status", b"415") + h2.literal(b"content-length", b"0")
-        elif method is None:
-            refusal = _failure(UNIMPLEMENTED, "unknown method")
-        if method is None or refusal:
-            return _Start(None, None, refusal, head.length)
-        return _Start(method.answer, method.watch, b"", head.length)
 
     def _finish(self, stream: int, *, complete: bool) -> None:
         """Answer a call whose body is complete, or longer than it may be."""
         call = self._streams.pop(stream)
         start, body, size = (call.start, bytes(call.kept), call.size) if isinstance(call, _Call) else (call, b"", 0)
-        self._unfinished -= len(body)
+        self._keep(-len(body))
         if complete and start.length is not None and start.length != size:
             raise StreamFault(h2.PROTOCOL_ERROR, "a body of another length than was announced")
+        if not complete and start.watch is not None:
+            raise StreamFault(h2.ENHANCE_YOUR_CALM, "a message that is too long")
         if start.refusal:
             self._out.append(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, start.refusal))
             self._windows.pop(stream, None)
@@ -557,15 +623,20 @@ class Connection(asyncio.Protocol):
         if size < _PREFIX.size:
             raise CallFailed(INTERNAL, "a call without a message")
         compressed, length = _PREFIX.unpack_from(body)
-        if length != size - _PREFIX.size:
+        if compressed > 1 or length != size - _PREFIX.size:
             raise CallFailed(INTERNAL, "expected one message")
         message = body[_PREFIX.size :]
-        if not compressed:
-            return message
+        return self._decompressed(message) if compressed else message
+
+    def _decompressed(self, message: bytes) -> bytes:
+        reader = zlib.decompressobj(_ANY_ZLIB)
         try:
-            return zlib.decompressobj(_ANY_ZLIB).decompress(message, self._most + 1)
+            whole = reader.decompress(message, self._most + 1)
         except zlib.error as error:
             raise CallFailed(INTERNAL, "expected a message compressed by gzip or deflate") from error
+        if len(whole) <= self._most and (not reader.eof or reader.unused_data):
+            raise CallFailed(INTERNAL, "a compressed message that is cut or goes on")
+        return whole
 
     def _answer(self, stream: int, start: _Start, message: bytes) -> None:
         try:
@@ -613,29 +684,36 @@ class Connection(asyncio.Protocol):
         if blocked is None:
             self._blocked[stream] = _Blocked(data, ends=ends)
         elif len(blocked.data) <= self._most:
-            blocked.data += data
-        self._send_blocked()
+            blocked.data, blocked.sent = blocked.data[blocked.sent :] + data, 0
+        self._send_waiting(stream)
 
     def _send_blocked(self) -> None:
-        """Send what the windows of the peer have room for."""
+        """Send of all streams what the windows of the peer have room for."""
         self._opened = False
-        for stream, blocked in list(self._blocked.items()):
-            while blocked.data:
-                window = self._initial_window + self._windows.get(stream, 0)
-                piece = blocked.data[: max(min(self._window, window, h2.MAX_FRAME_SIZE), 0)]
-                if not piece:
-                    break
-                blocked.data = blocked.data[len(piece) :]
-                self._window -= len(piece)
-                self._windows[stream] = self._windows.get(stream, 0) - len(piece)
-                self._out.append(h2.frame(h2.DATA, 0, stream, piece))
-            if not blocked.data:
-                del self._blocked[stream]
-                if blocked.ends:
-                    self._windows.pop(stream, None)
-                    self._out.append(_END.pack(_END_HEAD, stream, _TAIL_BLOCK))
+        for stream in list(self._blocked):
             if self._window <= 0:
                 break
+            self._send_waiting(stream)
+
+    def _send_waiting(self, stream: int) -> None:
+        """Send of one stream what the windows of the peer have room for."""
+        waiting = self._blocked[stream]
+        window = self._initial_window + self._windows.get(stream, 0)
+        while waiting.sent < len(waiting.data):
+            room = min(self._window, window, h2.MAX_FRAME_SIZE)
+            if room <= 0:
+                break
+            piece = waiting.data[waiting.sent : waiting.sent + room]
+            waiting.sent += len(piece)
+            self._window -= len(piece)
+            window -= len(piece)
+            self._out.append(h2.frame(h2.DATA, 0, stream, piece))
+        self._windows[stream] = window - self._initial_window
+        if waiting.sent == len(waiting.data):
+            del self._blocked[stream]
+            if waiting.ends:
+                del self._windows[stream]
+                self._out.append(_END.pack(_END_HEAD, stream, _TAIL_BLOCK))
         self._plain = not self._blocked and self._block is None
 
     def _fail_stream(self, stream: int, code: int) -> None:
@@ -647,7 +725,7 @@ class Connection(asyncio.Protocol):
         """Drop all that there is of a stream."""
         call = self._streams.pop(stream, None)
         if isinstance(call, _Call):
-            self._unfinished -= len(call.kept)
+            self._keep(-len(call.kept))
         watcher = self._watchers.pop(stream, None)
         if watcher is not None:
             watcher.on_end(watcher)

@@ -10,6 +10,7 @@ for as long as nobody changes the table.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from hpack import Decoder
@@ -31,15 +32,22 @@ if TYPE_CHECKING:
 MAX_HEADER_LIST: Final = 16384  # bytes of all header fields of a call, as HPACK counts them
 _MOST_KNOWN: Final = 32  # blocks that are remembered
 _MOST_TEXTS: Final = 256  # texts by their Huffman code that are remembered
+_LONGEST_BLOCK: Final = 1024  # bytes of a block that is remembered
+_LONGEST_TEXT: Final = 64  # bytes of a Huffman code that is remembered
+_MOST_FIELDS: Final = MAX_HEADER_LIST // 32  # HPACK counts 32 bytes for a field besides its name and value
 _STATIC: Final = ((b"", b""), *HeaderTable.STATIC_TABLE)  # RFC 7541, appendix A, from 1 on
 _INDEXED, _REMEMBERED, _SIZE_UPDATE = 0x80, 0x40, 0x20  # how a field begins: RFC 7541, 6
 _SIZE_UPDATE_MASK: Final = 0xE0
+_THREE_UPDATES: Final = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){3}")
+_OF_NAMES: Final = bytes(c for c in range(0x21, 0x7F) if not chr(c).isupper() and c != 0x3A)  # RFC 9113, 8.2.1
 _READ: Final = frozenset({b":method", b":scheme", b":path", b"content-type", b"content-length", b"te"})
 _NEEDED: Final = frozenset({b":method", b":scheme", b":path"})
 _PSEUDO: Final = _NEEDED | {b":authority"}
 _OF_A_CONNECTION: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+
+_USUAL: Final = frozenset(name for name, _ in _STATIC if name and name[:1] != b":") - _OF_A_CONNECTION
 
 
 class Head(NamedTuple):
@@ -53,9 +61,11 @@ class Head(NamedTuple):
     @property
     def grpc(self) -> bool:
         """Whether it is a call of gRPC."""
-        return self.method == b"POST" and self.content_type.startswith(b"application/grpc")
+        kind = self.content_type
+        return self.method == b"POST" and (kind == _GRPC or kind.startswith((_GRPC + b"+", _GRPC + b";")))
 
 
+_GRPC: Final = b"application/grpc"
 H = TypeVar("H")
 
 
@@ -69,8 +79,8 @@ class HeaderBlocks(Generic[H]):
         self.known: dict[bytes, H] = {}
         self._use = use
         self._decoder = Decoder(MAX_HEADER_LIST)
-        self._newest: object = None  # the newest entry of the table, and how many there are: as they were last seen
-        self._count = 0
+        # The newest entry of the table, how many there are and how large it may be: as they were last seen.
+        self._seen: tuple[object, int, int] = (None, 0, self._decoder.header_table.maxsize)
         self._texts: dict[bytes, bytes] = {}
         self._offer_taken = False
 
@@ -86,27 +96,37 @@ class HeaderBlocks(Generic[H]):
 
         Raises ConnectionFault where the block is broken, and StreamFault where its fields are no request's.
         """
-        if self._decoder.header_table.maxsize == 0:
-            fields, changed = self._plain_fields(block), False
-        else:
-            fields, changed = self._fields(block), self._changed()
-        if changed:
-            self.known.clear()
+        fields, changed = self._fields(block)
         made = self._use(head_of(fields))
-        if not changed and block[0] & _SIZE_UPDATE_MASK != _SIZE_UPDATE:
+        if not changed and block[0] & _SIZE_UPDATE_MASK != _SIZE_UPDATE and len(block) <= _LONGEST_BLOCK:
             if len(self.known) >= _MOST_KNOWN:
                 self.known.clear()
             self.known[block] = made
         return made
 
-    def skip(self, block: bytes) -> None:
-        """Read a block whose fields do not matter, for the sake of the table. Raises ConnectionFault."""
-        if self._decoder.header_table.maxsize:
-            self._fields(block)
-            if self._changed():
-                self.known.clear()
+    def read_trailers(self, block: bytes) -> None:
+        """Read a block whose values do not matter. Raises ConnectionFault, and StreamFault where it is no trailers."""
+        fields, _ = self._fields(block)
+        if not all(_is_name(name) for name, _ in fields):
+            raise StreamFault(PROTOCOL_ERROR, "trailers that HTTP/2 does not have")
 
-    def _fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
+    def skip(self, block: bytes) -> None:
+        """Read a block for the sake of the table alone. Raises ConnectionFault."""
+        self._fields(block)
+
+    def _fields(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Return the fields of a block, and whether it changed the table. Raises ConnectionFault."""
+        resized = block[:1] >= b"\x20" and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE
+        if resized and _THREE_UPDATES.match(block):  # RFC 7541, 4.2: the smallest size and the last
+            raise ConnectionFault(COMPRESSION_ERROR, "a table of more than two sizes")
+        if self._decoder.header_table.maxsize == 0 and (self._offer_taken or not resized):
+            return self._plain_fields(block), False
+        fields, changed = self._decoded(block), self._changed()
+        if changed:
+            self.known.clear()
+        return fields, changed
+
+    def _decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
         if self._offer_taken and block and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE and block[0] != _SIZE_UPDATE:
             raise ConnectionFault(COMPRESSION_ERROR, "a table that is larger than we offered")
         try:
@@ -118,9 +138,10 @@ class HeaderBlocks(Generic[H]):
 
     def _plain_fields(self, block: bytes) -> list[tuple[bytes, bytes]]:
         """Read a block that can refer to no table but the static one. Values that nobody reads are left out."""
-        fields, position, size = [], 0, len(block)
+        fields: list[tuple[bytes, bytes]] = []
+        position, size = 0, len(block)
         try:
-            while position < size:
+            while position < size and len(fields) <= _MOST_FIELDS:
                 first = block[position]
                 if first & _INDEXED:
                     number, position = _integer(block, position, 0x7F)
@@ -144,6 +165,8 @@ class HeaderBlocks(Generic[H]):
                 fields.append((name, value))
         except IndexError as error:
             raise ConnectionFault(COMPRESSION_ERROR, "a broken header block") from error
+        if len(fields) > _MOST_FIELDS:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, f"more than {MAX_HEADER_LIST} bytes of headers")
         if position > size:
             raise ConnectionFault(COMPRESSION_ERROR, "a header block that is cut")
         return fields
@@ -160,18 +183,22 @@ class HeaderBlocks(Generic[H]):
                 text = decode_huffman(coded)
             except HPACKError as error:
                 raise ConnectionFault(COMPRESSION_ERROR, "a broken Huffman code") from error
-            if len(self._texts) >= _MOST_TEXTS:
-                self._texts.clear()
-            self._texts[coded] = text
+            if len(coded) <= _LONGEST_TEXT:
+                if len(self._texts) >= _MOST_TEXTS:
+                    self._texts.clear()
+                self._texts[coded] = text
         return text, begin + length
 
     def _changed(self) -> bool:
-        """Return whether the table has changed since the last call: a new entry always comes first."""
-        entries = self._decoder.header_table.dynamic_entries
-        newest = entries[0] if entries else None
-        changed = newest is not self._newest or len(entries) != self._count
-        self._newest, self._count = newest, len(entries)
-        return changed
+        """Return whether the table has changed since the last call: a new entry always comes first.
+
+        Its size counts too: a block whose new entry finds no room leaves an empty table as it was, a larger one not.
+        """
+        table = self._decoder.header_table
+        entries = table.dynamic_entries
+        before = self._seen
+        self._seen = now = (entries[0] if entries else None, len(entries), table.maxsize)
+        return now[0] is not before[0] or now[1:] != before[1:]
 
 
 def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
@@ -199,8 +226,10 @@ def head_of(fields: Iterable[tuple[bytes, bytes]]) -> Head:
                 raise StreamFault(PROTOCOL_ERROR, "a pseudo-header twice, unknown, or behind others")
             pseudo[name] = value
             continue
-        if name != name.lower() or not name or name in _OF_A_CONNECTION or (name == b"te" and value != b"trailers"):
+        if name not in _USUAL and not _is_name(name):
             raise StreamFault(PROTOCOL_ERROR, "a header that HTTP/2 does not have")
+        if (name == b"te" and value != b"trailers") or (name == b"content-length" and plain.get(name, value) != value):
+            raise StreamFault(PROTOCOL_ERROR, "a header that cannot be")
         plain[name] = value
     if not pseudo.keys() >= _NEEDED or not pseudo[b":path"]:
         raise StreamFault(PROTOCOL_ERROR, "no method, scheme or path")
@@ -213,3 +242,8 @@ def head_of(fields: Iterable[tuple[bytes, bytes]]) -> Head:
         plain.get(b"content-type", b""),
         None if length is None else int(length),
     )
+
+
+def _is_name(name: bytes) -> bool:
+    """Return whether this is the name of a field that HTTP/2 has; that of a pseudo-header is not."""
+    return bool(name) and not name.translate(None, _OF_NAMES) and name not in _OF_A_CONNECTION
