@@ -50,8 +50,7 @@ class Figures:
             and all(re.fullmatch(pattern, measure["labels"].get(label, "")) for label, pattern in self.where)
         ]
         if not found:
-            where = "".join(f", {label} {pattern}" for label, pattern in self.where)
-            raise NotMeasuredError(f"no '{self.name}' of {self.contender}{where} in the part {self.part}")
+            raise NotMeasuredError(f"no '{self.name}' of {self.contender} in the part {self.part}")
         return found
 
 
@@ -78,6 +77,15 @@ def quotients(above: Figures, below: Figures, *, may_be_missing: bool = False) -
     may be missing, as it is where somebody is too slow for a rate.
     """
     return _pairs(above, below, truediv, may_be_missing=may_be_missing)
+
+
+def not_to_be_had(why: str) -> Find:
+    """Find nothing: what the aim speaks of cannot be measured here."""
+
+    def cases(_: Document) -> list[Case]:
+        raise NotMeasuredError(why)
+
+    return cases
 
 
 def _pairs(

@@ -68,9 +68,13 @@ class Connections:
     ) -> None:
         self.handler = handler
         self.wanted = frozenset(wanted)
+        kept = self.wanted | _OF_THE_BODY
+        self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
+        self.lengths = frozenset(map(len, kept))
         self.limits = limits
         self.metrics = metrics
         self.open: set[Connection] = set()
+        self.later = 0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> Connection:
@@ -79,7 +83,9 @@ class Connections:
 
     def start(self) -> None:
         """Begin to look for connections that took too long."""
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        loop = asyncio.get_running_loop()
+        self.later = loop.time() + _SWEEP
+        self._sweeper = loop.create_task(self._sweep())
 
     def stop(self) -> None:
         """Close all connections once their answers are sent."""
@@ -93,6 +99,7 @@ class Connections:
         while True:
             await asyncio.sleep(_SWEEP)
             now = loop.time()
+            self.later = now + _SWEEP
             for connection in list(self.open):
                 connection.check_time(now)
 
@@ -103,11 +110,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._all = connections
         self._handler = connections.handler
-        self._kept = connections.wanted | _OF_THE_BODY
+        self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._time = asyncio.get_running_loop().time
         self._peer: str | None = None
         self._answers: list[bytes] = []
         self._unparsed = b""  # what came before we learnt that the peer does not read
@@ -118,7 +124,9 @@ class Connection(asyncio.Protocol):
         self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
         self._ending = False  # the last answer is given; what still comes is dropped
-        self._since = self._time()  # when the present state (idle, in a header block, ending) began
+        self._since = (
+            connections.later
+        )  # when the present state (idle, in a header block, ending) began, or _SWEEP later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it where there are too many."""
@@ -147,7 +155,6 @@ class Connection(asyncio.Protocol):
             self._parse()
         elif not self._ending:
             self._feed(data)
-            self._write()
 
     def _parse(self) -> None:
         """Parse piece by piece, for as long as the peer reads its answers.
@@ -157,7 +164,6 @@ class Connection(asyncio.Protocol):
         while self._unparsed and not self._unread and not self._ending:
             piece, self._unparsed = self._unparsed[:_PIECE], self._unparsed[_PIECE:]
             self._feed(piece)
-            self._write()
         if self._ending:
             self._unparsed = b""
 
@@ -171,6 +177,7 @@ class Connection(asyncio.Protocol):
             self._fault(400)  # unless it was us who stopped the parser, having given another answer
         if self._in_head and self._received > self._most:
             self._fault(431)
+        self._write()
 
     def _write(self) -> None:
         if self._answers:
@@ -187,7 +194,7 @@ class Connection(asyncio.Protocol):
         """Read no more requests from a peer that does not read its answers."""
         self._unread = True
         self._transport.pause_reading()
-        self._since = self._time()
+        self._since = self._all.later
 
     def resume_writing(self) -> None:
         """Go on where we stopped."""
@@ -204,7 +211,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._parsed = self._received = 0
         self._in_head = True
-        self._since = self._time()
+        self._since = self._all.later
 
     def on_url(self, url: bytes) -> None:
         """Take the target, which may come in parts."""
@@ -222,12 +229,15 @@ class Connection(asyncio.Protocol):
         if size > self._most:
             self._fault(431)
             raise _TooLarge
-        lower = name.lower()
-        if lower in self._kept:
-            if lower in self._headers:
-                self._headers[lower].append(value.rstrip(b" \t"))
+        wanted = self._spellings.get(name)
+        if wanted is None and len(name) in self._lengths:
+            wanted = self._spellings.get(name.lower())
+        if wanted is not None:
+            lines = self._headers.get(wanted)
+            if lines is None:
+                self._headers[wanted] = [value.rstrip(b" \t")]
             else:
-                self._headers[lower] = [value.rstrip(b" \t")]
+                lines.append(value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """Answer."""
@@ -242,10 +252,11 @@ class Connection(asyncio.Protocol):
             _LOG.exception("a request failed")
             self._fault(500)
             return
-        if not parser.should_keep_alive() or parser.should_upgrade() or _has_body(headers):
+        body = b"transfer-encoding" in headers or (b"content-length" in headers and headers[b"content-length"] != _NONE)
+        if body or not parser.should_keep_alive() or parser.should_upgrade():
             self._ending = True
         self._add(answer, with_body=method != b"HEAD")
-        self._since = self._time()
+        self._since = self._all.later
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
         self._answers += (answer.head, b"Connection: close\r\n\r\n" if self._ending else b"\r\n")
@@ -261,7 +272,7 @@ class Connection(asyncio.Protocol):
                 self._all.metrics.count_http_fault(status)
 
     def _end(self) -> None:
-        self._since = self._time()
+        self._since = self._all.later
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()  # and wait for the peer to close, for LINGER at most
 
@@ -283,14 +294,7 @@ class Connection(asyncio.Protocol):
 
 
 _OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
-
-
-def _has_body(headers: dict[bytes, list[bytes]]) -> bool:
-    """Return whether a body is announced."""
-    if b"transfer-encoding" in headers:
-        return True
-    lengths = headers.get(b"content-length")
-    return lengths is not None and any(length != b"0" for length in lengths)
+_NONE: Final = [b"0"]  # the content-length of a request without a body
 
 
 class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it

@@ -130,7 +130,8 @@ class HttpFront:
         host = ""
         if not application:
             host = (headers.get(route.host_header) or headers.get(_HOST) or _NO_HOST)[-1].decode("latin-1")
-        forwarded = [line.decode("latin-1") for line in headers.get(self._header, ())]
+        lines = headers.get(self._header, ())
+        forwarded = [lines[0].decode("latin-1")] if len(lines) == 1 else [line.decode("latin-1") for line in lines]
         attack = False
         if self._signal_header:
             attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
