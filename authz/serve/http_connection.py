@@ -124,9 +124,8 @@ class Connection(asyncio.Protocol):
         self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
         self._ending = False  # the last answer is given; what still comes is dropped
-        self._since = (
-            connections.later
-        )  # when the present state (idle, in a header block, ending) began, or _SWEEP later
+        # When the present state (idle, in a header block, ending) began, or up to _SWEEP later.
+        self._since = connections.later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it where there are too many."""
