@@ -6,21 +6,19 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from benchmarks.servers import cores, on_core
+from benchmarks.servers import Running, cores, on_core
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 T = TypeVar("T")
 
 PATIENCE: Final = 120.0  # seconds until a program must serve; Envoy takes its time over 100,000 principals
 
 
-class Child:
-    """A program, started in `folder` with its output in `name`.log. As a context manager it is ended at the end.
+class Child(Running):
+    """A program, started in `folder` with its output in `name`.log.
 
     A subclass waits in __init__ until it serves (`wait_for`). ready_seconds: from the start until then.
     """
@@ -33,11 +31,6 @@ class Child:
             self._process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
 
     @property
     def output(self) -> str:
@@ -63,20 +56,3 @@ class Child:
             time.sleep(0.005)
         self.end()
         raise RuntimeError(f"{self._process.args!r} does not serve:\n{self.output[-2000:]}")
-
-    def end(self) -> None:
-        """End it and wait for that. A second call is harmless."""
-        self._process.terminate()
-        try:
-            self._process.wait(10.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()

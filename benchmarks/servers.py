@@ -73,7 +73,35 @@ LOOPBACK: Final = "127.0.0.1:0"  # the system chooses the port
 _UNIX: Final = "unix:"
 
 
-class Sidecar:
+class Running:
+    """A process of ours. As a context manager it is ended at the end."""
+
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def end(self) -> None:
+        """End it and wait for that. A second call is harmless."""
+        self._process.terminate()
+        try:
+            self._process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+class Sidecar(Running):
     """A sidecar that serves a snapshot in `folder`. As a context manager it is ended at the end.
 
     name: its files begin with it. grpc, http: ADDRESS:PORT, `unix:` and a name in the folder, or `off`. ports: of grpc,
@@ -111,11 +139,6 @@ class Sidecar:
         self.ready_seconds = time.monotonic() - self._begin
         self.ports = {name: int(port) for name, port in re.findall(r"(grpc|http|admin): listening on \S*?:(\d+)", text)}
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
     def url(self, front: str) -> str:
         """Return the URL of `grpc` or `http`, as `benchmarks.paced` takes it; a path is to follow that of `http`."""
         if not self._listens[front].startswith(_UNIX):
@@ -132,20 +155,3 @@ class Sidecar:
                 break
             time.sleep(0.002)
         raise RuntimeError(f"the sidecar does not serve:\n{self._output.read_text(encoding='utf-8')}")
-
-    def end(self) -> None:
-        """End it and wait for that. A second call is harmless."""
-        self._process.terminate()
-        try:
-            self._process.wait(10.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()

@@ -16,7 +16,7 @@ import logging
 import struct
 import zlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, cast
 
 from authz.serve import http2_frames as h2
 from authz.serve.http2_frames import ConnectionFault, StreamFault
@@ -429,7 +429,7 @@ class Connection(asyncio.Protocol):
         """Take one frame, whatever it is. stream: without the reserved bit."""
         if self._block is not None and kind != h2.CONTINUATION:
             raise ConnectionFault(h2.PROTOCOL_ERROR, "expected CONTINUATION")
-        take = _TAKE.get(kind)
+        take = self._take_by_kind.get(kind)
         if take is None:
             return  # a frame that we do not know means nothing to us
         if (stream == 0) != (kind in _OF_THE_CONNECTION) and kind != h2.WINDOW_UPDATE:
@@ -733,24 +733,25 @@ class Connection(asyncio.Protocol):
             self._plain = not self._blocked and self._block is None
         self._windows.pop(stream, None)
 
+    _take_by_kind: ClassVar[dict[int, Callable[[Connection, int, int, bytes], None]]] = {
+        h2.DATA: _take_data,
+        h2.HEADERS: _take_headers,
+        h2.PRIORITY: _take_priority,
+        h2.RST_STREAM: _take_reset,
+        h2.SETTINGS: _take_settings,
+        h2.PUSH_PROMISE: _take_push_promise,
+        h2.PING: _take_ping,
+        h2.GOAWAY: _take_goaway,
+        h2.WINDOW_UPDATE: _take_window_update,
+        h2.CONTINUATION: _take_continuation,
+    }
+
 
 _PRIORITY_SIZE: Final = 5
 _NUMBER_SIZE: Final = 4
 _PING_SIZE: Final = 8
 _SETTING: Final = struct.Struct(">HI")
 _OF_THE_CONNECTION: Final = frozenset({h2.SETTINGS, h2.PING, h2.GOAWAY})
-_TAKE: Final[dict[int, Callable[[Connection, int, int, bytes], None]]] = {
-    h2.DATA: Connection._take_data,  # noqa: SLF001  # ours, below the class because it names its methods
-    h2.HEADERS: Connection._take_headers,  # noqa: SLF001
-    h2.PRIORITY: Connection._take_priority,  # noqa: SLF001
-    h2.RST_STREAM: Connection._take_reset,  # noqa: SLF001
-    h2.SETTINGS: Connection._take_settings,  # noqa: SLF001
-    h2.PUSH_PROMISE: Connection._take_push_promise,  # noqa: SLF001
-    h2.PING: Connection._take_ping,  # noqa: SLF001
-    h2.GOAWAY: Connection._take_goaway,  # noqa: SLF001
-    h2.WINDOW_UPDATE: Connection._take_window_update,  # noqa: SLF001
-    h2.CONTINUATION: Connection._take_continuation,  # noqa: SLF001
-}
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
