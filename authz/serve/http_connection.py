@@ -109,7 +109,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._all = connections
-        self._handler = connections.handler
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
         self._parser = httptools.HttpRequestParser(self)
@@ -246,7 +245,7 @@ class Connection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         method = parser.get_method()
         try:
-            answer = self._handler(tuple.__new__(Head, (method, self._target, headers, self._peer)))
+            answer = self._all.handler(tuple.__new__(Head, (method, self._target, headers, self._peer)))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
