@@ -42,8 +42,8 @@ types: $(STAMP)
 
 # Generated code is checked in; tests/test_generated.py compares it.
 proto: $(STAMP)
-	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. \
-	    authz/envoy/v3/check.proto authz/snapshot/v1/snapshot.proto
+	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \
+	    authz/wire/envoy/v3/check.proto authz/wire/snapshot/v1/snapshot.proto
 
 bench: $(STAMP)
 	@sh tests/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx

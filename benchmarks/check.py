@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import Address, parse_networks
-from authz.envoy.v3.check_pb2 import CheckRequest
+from authz.engine.decider import MAX_RECENT, Decider
+from authz.engine.ruleset import Loaded
 from authz.serve.config import ClientAddressConfig, Config, DecisionLogConfig, SnapshotConfig
-from authz.serve.decision import MAX_RECENT, Decider, Settings
-from authz.serve.decision_log import DecisionLog
-from authz.serve.grpc_check import GrpcCheck
-from authz.serve.loaded import Loaded
-from authz.serve.metrics import Metrics
-from authz.serve.recorder import Recorder
+from authz.serve.grpc.check import GrpcCheck
+from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.recorder import Recorder
 from authz.snapshot.read import read_snapshot
+from authz.wire.envoy.v3.check_pb2 import CheckRequest
 from benchmarks.data import SlowTable, Table, address, hits, load_table, misses, shared
 from benchmarks.policies import Publisher, deny_table, separate_address, separate_entries
 from benchmarks.report import Check, Part
@@ -30,7 +30,7 @@ from benchmarks.rounds import cpu_ns, interleaved, without_gc
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from authz.policy.read import Policy
+    from authz.publisher.policy.read import Policy
     from benchmarks.scale import Scale
 
 OURS: Final = "authz"
@@ -101,7 +101,7 @@ def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callab
         client_address=ClientAddressConfig(trusted_proxies=(_TRUSTED,)),
         decision_log=DecisionLogConfig(path="off"),
     )
-    decider, loaded = Decider(Settings.of(config)), Loaded(snapshot)
+    decider, loaded = Decider(config.decision_settings()), Loaded(snapshot)
     decider.load(loaded)
     recorder = Recorder("grpc", Metrics(), DecisionLog(config.decision_log))
     return GrpcCheck(config, decider, recorder), partial(decider.load, loaded)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 
-from authz.envoy.v3.check_pb2 import CheckRequest
 from authz.serve.config import Listen
-from authz.serve.grpc_check import CHECK_METHOD
+from authz.serve.grpc.check import CHECK_METHOD
+from authz.wire.envoy.v3.check_pb2 import CheckRequest
 from benchmarks.envoys import Decision, Envoy, asking, rbac_principals, rbac_tries, unfiltered
 from benchmarks.peers import GoServer, opa, opa_buckets, opa_linear, program
 from benchmarks.servers import LOOPBACK, Sidecar

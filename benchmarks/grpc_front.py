@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 
-from authz.serve.grpc_check import CHECK_METHOD
+from authz.serve.grpc.check import CHECK_METHOD
 from benchmarks.data import load_table
 from benchmarks.fronts import (
     BY_CPU_TIME,

@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from authz.addresses import try_parse_address
-from authz.index.build import EntryNetworks, build_index
-from authz.index.lookup import Index
-from authz.index.prefixes import Prefixes
-from authz.index.sections import TYPES
+from authz.engine.lookup import Index
+from authz.publisher.index.build import EntryNetworks, build_index
+from authz.publisher.index.prefixes import Prefixes
+from authz.snapshot.sections import TYPES
 from benchmarks import table_build
 from benchmarks.data import OWNERS, SlowTable, Table, address, comb, hits, load_table, misses
 from benchmarks.lookup_contenders import (

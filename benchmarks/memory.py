@@ -34,7 +34,7 @@ from benchmarks.servers import Sidecar, memory_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from authz.policy.read import Policy
+    from authz.publisher.policy.read import Policy
     from benchmarks.scale import Scale
 
 _MEGABYTE: Final = 1_000_000

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import Network
-from authz.index.build import EntryNetworks
-from authz.index.prefixes import Prefixes
-from authz.policy.compile import build_snapshot
-from authz.policy.model import ANY_APPLICATION, Application, Entry
-from authz.policy.read import Policy
+from authz.engine.model import ANY_APPLICATION, Application, Entry
+from authz.publisher.build import build_snapshot
+from authz.publisher.index.build import EntryNetworks
+from authz.publisher.index.prefixes import Prefixes
+from authz.publisher.policy.read import Policy
 from authz.snapshot.keys import generate_keys, load_public_key, load_signer
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 
-from authz.policy.model import DenyAnswer
-from authz.serve.grpc_check import CHECK_METHOD
+from authz.engine.model import DenyAnswer
+from authz.serve.grpc.check import CHECK_METHOD
 from benchmarks.data import address, hits, load_table
 from benchmarks.fronts import say_where
 from benchmarks.memory import ask_all
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from authz.addresses import Address
-    from authz.policy.read import Policy
+    from authz.publisher.policy.read import Policy
     from benchmarks.reload_traffic import Reload
     from benchmarks.scale import Scale
 

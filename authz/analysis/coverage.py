@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from authz.analysis.space import Cut, Ranges
-    from authz.index.prefixes import Array
-    from authz.serve.loaded import Loaded
+    from authz.engine.ruleset import Loaded
+    from authz.publisher.index.prefixes import Array
 
 
 class Tally(NamedTuple):

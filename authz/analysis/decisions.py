@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from authz.analysis.space import Cut, cut_of
-from authz.policy import decide as d
+from authz.engine import verdict as d
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from authz.analysis.space import Ranges
-    from authz.index.prefixes import Array
-    from authz.policy.model import Application
-    from authz.serve.loaded import Loaded
+    from authz.engine.model import Application
+    from authz.engine.ruleset import Loaded
+    from authz.publisher.index.prefixes import Array
 
 REASONS: Final = (
     d.ALLOWLISTED, d.DEFAULT_ALLOW, d.GRAYLISTED, d.DENYLISTED, d.DEFAULT_DENY, d.GRAYLISTED_ATTACK, d.ATTACK

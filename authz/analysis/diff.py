@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.analysis.decisions import SetDecisions
-    from authz.index.prefixes import Array
-    from authz.policy.model import Application, Entry
-    from authz.serve.loaded import Loaded
+    from authz.engine.model import Application, Entry
+    from authz.engine.ruleset import Loaded
+    from authz.publisher.index.prefixes import Array
 
 CHANGES: Final = ("newly_denied", "newly_allowed", "changed_reason")
 

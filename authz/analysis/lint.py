@@ -27,18 +27,18 @@ import numpy as np
 
 from authz.addresses import Network
 from authz.analysis.decisions import alike, named_applications
-from authz.analysis.membership import Membership
-from authz.analysis.protected import common, over_time, would_deny
+from authz.analysis.entry_pieces import Membership
+from authz.analysis.lockout import common, over_time, would_deny
 from authz.analysis.space import cut_of
-from authz.policy.decide import Match, only_warns
-from authz.policy.model import ANY_APPLICATION
+from authz.engine.model import ANY_APPLICATION
+from authz.engine.verdict import Match, only_warns
 from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from authz.policy.model import Application, Entry
-    from authz.serve.loaded import Loaded
+    from authz.engine.model import Application, Entry
+    from authz.engine.ruleset import Loaded
 
     Severity = Literal["error", "warning", "notice"]
 

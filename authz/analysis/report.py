@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.policy.model import ANY_APPLICATION
+from authz.engine.model import ANY_APPLICATION
 from authz.times import format_moment
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.deciding import parse_time
+from authz.cli.open_decider import parse_time
 from authz.cli.output import err, out, print_json, visible
 from authz.errors import InputError, SnapshotRefused, shorten
 from authz.times import format_moment
@@ -17,9 +17,9 @@ from authz.times import format_moment
 if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.analysis.lint import Finding
-    from authz.analysis.map import Map
-    from authz.policy.model import Application
-    from authz.serve.loaded import Loaded
+    from authz.analysis.map.picture import Map
+    from authz.engine.model import Application
+    from authz.engine.ruleset import Loaded
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -146,9 +146,9 @@ def draw(
     The picture follows a Hilbert curve: a network is a square, or two side by side. Its map is 2^order pixels wide.
     """
     from authz.analysis.decisions import Deciding
-    from authz.analysis.drawing import draw_png
-    from authz.analysis.map import decision_map, difference_map
-    from authz.analysis.svg import draw_svg
+    from authz.analysis.map.drawing import draw_png
+    from authz.analysis.map.picture import decision_map, difference_map
+    from authz.analysis.map.svg import draw_svg
 
     if output.suffix not in {".png", ".svg"}:
         raise InputError(f"--output: found '{shorten(output)}', expected a name that ends in .png or .svg")
@@ -177,7 +177,7 @@ def draw(
 def _load(file: Path, keys: list[Path] | None) -> Loaded:
     """Open a snapshot, whoever signed it unless there are keys. Raises SnapshotRefused and InputError."""
     from authz.analysis.space import check_whole
-    from authz.serve.loaded import Loaded
+    from authz.engine.ruleset import Loaded
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import inspect_snapshot, read_snapshot
 
@@ -208,7 +208,7 @@ def _trusted_proxies(config: Path) -> list[Network]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    from authz.snapshot.durable import replace_file
+    from authz.durable import replace_file
 
     try:
         replace_file(path, lambda file: file.write(data))

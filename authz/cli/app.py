@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import analysis, configuration, explain, keys, ranges, replay, serve, snapshot
+from authz.cli import analysis, config, explain, keys, ranges, replay, serve, snapshot
 
 app = typer.Typer(
     name="authz",
@@ -43,4 +43,4 @@ serve.register(app)
 explain.register(app)
 replay.register(app)
 ranges.register(app)
-configuration.register(app)
+config.register(app)

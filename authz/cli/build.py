@@ -15,10 +15,10 @@ from authz.errors import InputError, SnapshotRefused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.policy.read import Policy
-    from authz.policy.subjects import ReadFeed
+    from authz.publisher.policy.read import Policy
+    from authz.publisher.policy.subjects import ReadFeed
     from authz.snapshot.read import Snapshot
-    from authz.snapshot.v1.snapshot_pb2 import Manifest
+    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 MOST_DENIALS = 20  # protected networks that an error names
 
@@ -53,10 +53,10 @@ def build(
 
     A policy with mistakes prints them all, with file, line and key, and writes nothing.
     """
-    from authz.feeds.hosts import HostOptions
-    from authz.policy.compile import build_snapshot
-    from authz.policy.read import read_policy
-    from authz.policy.subjects import SubjectOptions
+    from authz.publisher.build import build_snapshot
+    from authz.publisher.feeds.hosts import HostOptions
+    from authz.publisher.policy.read import read_policy
+    from authz.publisher.policy.subjects import SubjectOptions
     from authz.snapshot.keys import load_signer
 
     signers = [load_signer(one, public_key) for one in key]
@@ -143,8 +143,8 @@ def _last_build(output: Path, *, needed: bool) -> Manifest | None:
 
 def _guard(policy: Policy, now: int, *, force: bool) -> Callable[[Snapshot], None]:
     """Return the check that nobody who is protected is locked out; with `force` it is only written down who did it."""
-    from authz.analysis.protected import would_deny
-    from authz.serve.loaded import Loaded
+    from authz.analysis.lockout import would_deny
+    from authz.engine.ruleset import Loaded
     from authz.times import format_moment
 
     def guard(snapshot: Snapshot) -> None:

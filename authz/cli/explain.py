@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from authz.cli.deciding import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
 from authz.cli.output import fail, out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 
@@ -68,7 +68,7 @@ def explain(
 def _add_origins(content: dict[str, Any], policy: Path) -> None:
     """Say for each covering entry which lines of which feeds cover the address."""
     from authz.addresses import network_of, parse_address, parse_network
-    from authz.policy.origin import origins
+    from authz.publisher.policy.origin import origins
 
     for one in content["covering"]:
         sources = {subject.removeprefix("source ") for subject in one["subjects"] if subject.startswith("source ")}
@@ -91,8 +91,8 @@ def _explain_file(
     config: Path, snapshot: Path | None, given: Address, peer: str | None, headers: list[tuple[str, str]],
     application: str | None, at: str | None,
 ) -> dict[str, Any]:  # fmt: skip
-    from authz.serve.explanation import explain as explain_request
-    from authz.serve.explanation import request_from
+    from authz.engine.explain import explain as explain_request
+    from authz.engine.explain import request_from
 
     try:
         settings, decider = open_decider(config, snapshot)

@@ -24,8 +24,8 @@ def generate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a new ed25519 pair: DIR/NAME.key (private, mode 0600) and DIR/NAME.pub."""
+    from authz.engine.model import TOKEN
     from authz.errors import InputError
-    from authz.policy.model import TOKEN
     from authz.snapshot.keys import generate_keys, load_public_key
 
     if not TOKEN.fullmatch(name):

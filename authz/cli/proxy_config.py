@@ -20,7 +20,7 @@ import yaml
 
 from authz.addresses import parse_address
 from authz.errors import InputError, shorten
-from authz.serve.grpc_answers import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
+from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

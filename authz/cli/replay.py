@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from authz.cli.deciding import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
 from authz.cli.output import fail, out, print_json, progress, table, visible
 from authz.errors import InputError, SnapshotRefused
 

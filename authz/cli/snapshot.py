@@ -40,7 +40,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
     Exit status 0: good; 1: refused.
     """
-    from authz.serve.loaded import Loaded
+    from authz.engine.ruleset import Loaded
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot
 
@@ -92,7 +92,7 @@ def inspect(file: File, json: Json = False) -> None:
 
 
 def _content(file: Path, found: Snapshot) -> dict[str, Any]:
-    from authz.serve.loaded import Loaded
+    from authz.engine.ruleset import Loaded
 
     loaded = Loaded(found)
     manifest = found.manifest

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from authz.policy.model import ANY_APPLICATION
+from authz.engine.model import ANY_APPLICATION
 from authz.times import parse_moment
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from authz.engine.explain import make_request
 from authz.errors import InputError, shorten
 from authz.replay.formats import EXPECTED, Asked, BadLine, parser, recognise
 from authz.replay.summary import Summary
-from authz.serve.explanation import make_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
+    from authz.engine.decider import Decider
     from authz.serve.config import Config
-    from authz.serve.decision import Decider
 
 BLOCK = 1 << 20  # bytes of a block, and the longest line
 

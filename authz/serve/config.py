@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from authz.addresses import Network, NetworkSet, parse_networks, try_parse_address
-from authz.client_address import Rules
-from authz.documents import Document, Scalar, read_file
+from authz.engine.client_address import Rules
+from authz.engine.decider import Settings
+from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import parse_duration
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`client_address`: who is the client. See authz.client_address."""
+    """`client_address`: who is the client. See authz.engine.client_address."""
 
     trusted_proxies: tuple[Trusted, ...] = ()  # whose headers are believed
     header: HeaderName = "x-forwarded-for"  # or forwarded, or a header with one address
@@ -208,6 +209,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attack_signal: AttackSignalConfig = AttackSignalConfig()
     decision_log: DecisionLogConfig = DecisionLogConfig()
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
+
+    def decision_settings(self) -> Settings:
+        """Return what of the configuration counts for a decision."""
+        snapshot = self.snapshot
+        return Settings(self.client_address.rules(), self.application.unknown, snapshot.when_missing,
+                        snapshot.when_stale, snapshot.max_age)  # fmt: skip
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:

@@ -19,20 +19,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from authz.engine.decider import Decider
 from authz.errors import StartError
-from authz.serve.admin import Admin
-from authz.serve.decision import Decider, Settings
-from authz.serve.decision_log import DecisionLog
-from authz.serve.grpc_check import GrpcCheck
-from authz.serve.health import Health
-from authz.serve.http_connection import Connections, Limits
-from authz.serve.http_front import HttpFront
-from authz.serve.metrics import Metrics
-from authz.serve.recorder import Recorder
-from authz.serve.reload import Loader
+from authz.serve.admin.health import Health
+from authz.serve.admin.pages import Admin
+from authz.serve.grpc.check import GrpcCheck
+from authz.serve.http1.connection import Connections, Limits
+from authz.serve.http1.front import HttpFront
+from authz.serve.layers.loader import Loader
+from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.recorder import Recorder
 from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
 from authz.snapshot.keys import load_public_key
-from authz.snapshot.state import load_state
+from authz.snapshot.rollback_guard import load_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -62,7 +62,7 @@ class Sidecar:
         self.config = config
         self.health = Health()
         self.metrics = Metrics()
-        self.decider = Decider(Settings.of(config))
+        self.decider = Decider(config.decision_settings())
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
@@ -227,10 +227,10 @@ class Sidecar:
 def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> GrpcEngine:
     """Return the engine that the configuration asks for. Raises StartError."""
     if config.engine != "grpcio" and config.tls is None:
-        from authz.serve.grpc_native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
+        from authz.serve.grpc.native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
 
         return NativeGrpc(config, check, health)
-    from authz.serve.grpc_aio import AioGrpc  # noqa: PLC0415  # the same
+    from authz.serve.grpc.grpcio import AioGrpc  # noqa: PLC0415  # the same
 
     return AioGrpc(config, check, health, asyncio.get_running_loop())
 

@@ -10,8 +10,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 
 from authz.errors import SnapshotRefused, shorten
+from authz.snapshot.cooperative import next_turn
 from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_TYPE
-from authz.snapshot.turns import next_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
+from authz.durable import sync_folder
 from authz.errors import InputError
-from authz.snapshot.durable import sync_folder
 
 MAX_KEY_FILE = 64 * 1024  # bytes
 

@@ -17,7 +17,7 @@ MAGIC: Final = b"AZSNAP01"
 HEADER: Final = struct.Struct("<8sI")
 ALIGNMENT: Final = 64  # bytes: a cache line, and enough for any element
 FORMAT: Final = 1
-PAYLOAD_TYPE: Final = "application/vnd.authz.snapshot.v1+protobuf"
+PAYLOAD_TYPE: Final = "application/vnd.authz.wire.snapshot.v1+protobuf"
 
 MAX_FILE: Final = 4 << 30  # bytes
 MAX_ENVELOPE: Final = 64 << 20  # bytes: some 500,000 entries with reasons

@@ -3,7 +3,7 @@
     private copy -> header -> envelope -> signatures -> manifest -> format -> sections: layout, digests -> expiry
 
 Nothing is believed before the signatures are good, but lengths, and each of those has a cap. What is wrong raises
-SnapshotRefused with a code of its own. Serials are compared by `authz.snapshot.state`.
+SnapshotRefused with a code of its own. Serials are compared by `authz.snapshot.rollback_guard`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from google.protobuf.message import DecodeError
 
 from authz.errors import SnapshotRefused, shorten
+from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
-from authz.snapshot.packed import PackedEntries, unpack
-from authz.snapshot.sealed import opened
-from authz.snapshot.turns import STEP, next_turn
+from authz.snapshot.lazy_entries import PackedEntries, unpack
+from authz.snapshot.sealed_memory import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
     from securesystemslib.signer import Key
 
-    from authz.snapshot.v1.snapshot_pb2 import Entry, Manifest
+    from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
 
 class Snapshot(NamedTuple):

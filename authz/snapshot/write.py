@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
 
+from authz.durable import replace_file
 from authz.errors import InputError
-from authz.snapshot.durable import replace_file
 from authz.snapshot.envelope import canonical
 from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, PAYLOAD_TYPE, aligned
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from authz.snapshot.v1.snapshot_pb2 import Manifest
+    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 
 def write_snapshot(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from authz.index.prefixes import Prefixes
+    from authz.publisher.index.prefixes import Prefixes
 
 
 def ranges_of(version: int, prefixes: Prefixes) -> Iterator[tuple[int, int]]:

@@ -11,14 +11,14 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any
 
-from authz.snapshot.v1.snapshot_pb2 import Manifest
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from securesystemslib.signer import Signer
 
-PAYLOAD_TYPE = "application/vnd.authz.snapshot.v1+protobuf"
+PAYLOAD_TYPE = "application/vnd.authz.wire.snapshot.v1+protobuf"
 
 
 def up(offset: int) -> int:

@@ -9,15 +9,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from authz.engine.decider import Decider
+from authz.engine.ruleset import Loaded
 from authz.serve.config import load_config
-from authz.serve.decision import Decider, Settings
-from authz.serve.decision_log import DecisionLog
-from authz.serve.grpc_check import GrpcCheck
-from authz.serve.http_connection import Connections, Limits
-from authz.serve.http_front import HttpFront
-from authz.serve.loaded import Loaded
-from authz.serve.metrics import Metrics
-from authz.serve.recorder import Recorder
+from authz.serve.grpc.check import GrpcCheck
+from authz.serve.http1.connection import Connections, Limits
+from authz.serve.http1.front import HttpFront
+from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.recorder import Recorder
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import read_snapshot
 from support.publisher import POLICY
@@ -56,7 +56,7 @@ class Fronts:
         self.path.write_text(config if config.startswith("snapshot:") else BASE + config)
         self.config = load_config(self.path, {})
         self.metrics = Metrics()
-        self.decider = Decider(Settings.of(self.config))
+        self.decider = Decider(self.config.decision_settings())
         self.publisher = publisher
         if policy is not None:
             self.load(policy, serial=serial, created=created)

@@ -17,7 +17,7 @@ from hpack import Decoder, Encoder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from authz.serve.http2_connection import Connection, Connections
+    from authz.serve.http2.connection import Connection, Connections
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PROMISE, PING, GOAWAY, WINDOW, CONTINUATION = range(10)

@@ -8,18 +8,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from authz.engine.decider import Decider, Request, Settings
 from authz.serve.config import SnapshotConfig
-from authz.serve.decision import Decider, Request, Settings
-from authz.serve.metrics import Metrics
-from authz.serve.reload import Loader
-from authz.snapshot.state import load_state
+from authz.serve.layers.loader import Loader
+from authz.serve.observe.metrics import Metrics
+from authz.snapshot.rollback_guard import load_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from securesystemslib.signer import Key
 
-    from authz.serve.loaded import Loaded
+    from authz.engine.ruleset import Loaded
 
 NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not depend on it
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from authz.policy.compile import Built, build_snapshot
-from authz.policy.read import read_policy
+from authz.publisher.build import Built, build_snapshot
+from authz.publisher.policy.read import read_policy
 from authz.snapshot.keys import generate_keys, load_public_key, load_signer
 
 if TYPE_CHECKING:

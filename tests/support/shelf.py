@@ -11,8 +11,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.index.sections import SIZES, TYPES
-from authz.snapshot.v1.snapshot_pb2 import Manifest
+from authz.snapshot.sections import SIZES, TYPES
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 from support.forge import Forge, canonical, flip, up
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import strategies as st
 
 from authz.addresses import Address, Network, format_address, parse_network
-from authz.index.build import EntryNetworks, build_index
-from authz.index.prefixes import Prefixes
-from authz.index.sections import TYPES
-from authz.policy.decide import Match, Verdict, decide
-from authz.policy.manifest import add_policy
-from authz.policy.model import Application, DenyAnswer, Entry
-from authz.serve.loaded import Loaded
+from authz.engine.manifest import add_policy
+from authz.engine.model import Application, DenyAnswer, Entry
+from authz.engine.ruleset import Loaded
+from authz.engine.verdict import Match, Verdict, decide
+from authz.publisher.index.build import EntryNetworks, build_index
+from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.read import Snapshot
-from authz.snapshot.v1.snapshot_pb2 import Manifest
+from authz.snapshot.sections import TYPES
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

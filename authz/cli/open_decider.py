@@ -1,0 +1,54 @@
+"""What explain and replay share: a decider from a configuration and a snapshot file."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authz.errors import InputError, SnapshotRefused
+
+if TYPE_CHECKING:
+    from authz.engine.decider import Decider
+    from authz.serve.config import Config
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")]
+SnapshotFile = Annotated[
+    Path | None, typer.Option("--snapshot", help="A snapshot; default: the one of the configuration.")
+]
+
+
+def open_decider(config_file: Path, snapshot: Path | None) -> tuple[Config, Decider]:
+    """Return the configuration, and a decider with the snapshot loaded and verified by the configuration's keys.
+
+    The state file is not touched. Raises InputError, InvalidDocument and SnapshotRefused.
+    """
+    from authz.engine.decider import Decider
+    from authz.engine.ruleset import Loaded
+    from authz.serve.config import load_config
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.read import read_snapshot
+
+    config = load_config(config_file, os.environ)
+    keys = [load_public_key(Path(path)) for path in config.snapshot.trusted_keys]
+    path = snapshot or Path(config.snapshot.path)
+    decider = Decider(config.decision_settings())
+    try:
+        decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
+    except SnapshotRefused as error:
+        message = error.message.removeprefix(f"{path}: ")
+        raise SnapshotRefused(error.code, f"{path}: {error.code}: {message}", hint=error.hint) from error
+    return config, decider
+
+
+def parse_time(text: str, where: str) -> float:
+    """Return a time as seconds since 1970. Raises InputError."""
+    from authz.times import parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError:
+        raise InputError(f"{where}: found '{text[:64]}', expected a time such as 2026-12-01T00:00:00Z") from None

@@ -1,0 +1,134 @@
+"""Applications and entries in a snapshot's manifest: written by the publisher, read by the sidecar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, get_args, overload
+
+from google.protobuf.message import DecodeError
+
+from authz.engine.model import (
+    ANY_APPLICATION,
+    MEDIA_TYPE,
+    TOKEN,
+    Action,
+    Application,
+    Default,
+    DenyAnswer,
+    Entry,
+    ListName,
+    MatchOn,
+    Mode,
+    Precedence,
+)
+from authz.errors import shorten
+from authz.wire.snapshot.v1 import snapshot_pb2
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable
+
+    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+
+_COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
+
+
+def add_policy(manifest: Manifest, applications: Iterable[Application], entries: Iterable[Entry]) -> None:
+    """Append applications and entries to a manifest. A field of an entry has the same name in both."""
+    for application in applications:
+        manifest.applications.add(
+            **{name: getattr(application, name) for name in _COPIED},
+            hosts=application.hosts,
+            deny=snapshot_pb2.DenyAnswer(**application.deny._asdict()),
+        )
+    for entry in entries:
+        manifest.entries.add(**entry._asdict() | {"applications": sorted(entry.applications)})
+
+
+def applications_of(manifest: Manifest) -> tuple[Application, ...]:
+    """Return the applications; the first is `*`.
+
+    Raises ValueError where a setting has a value that this version does not know, or a deny answer would not deny:
+    guessing what a newer publisher meant could open a door.
+    """
+    applications = tuple(
+        Application(
+            name=a.name if a.name == ANY_APPLICATION else _plain(TOKEN, a.name),
+            mode=_known(a.mode, Mode),
+            default=_known(a.default, Default),
+            precedence=_known(a.precedence, Precedence),
+            match=_known(a.match, MatchOn),
+            dry_run=a.dry_run,
+            denylist_in_monitoring=a.denylist_in_monitoring,
+            hosts=tuple(a.hosts),
+            deny=DenyAnswer(_denying(a.deny.status), a.deny.body, _plain(MEDIA_TYPE, a.deny.content_type)),
+        )
+        for a in manifest.applications
+    )
+    if not applications or applications[0].name != ANY_APPLICATION:
+        raise ValueError(f"expected the first application to be '{ANY_APPLICATION}'")
+    return applications
+
+
+class Entries(Sequence[Entry]):
+    """The entries of a snapshot, each made anew whenever it is asked for: few of 100,000 ever decide.
+
+    All are checked when this is made; raises ValueError as `applications_of` does.
+    """
+
+    def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
+        self._messages = messages
+        token, lists, actions = TOKEN.fullmatch, get_args(ListName), get_args(Action)
+        try:
+            for message in messages:
+                if not (token(message.id) and message.list in lists and message.action in actions):
+                    _entry(message)  # says what is wrong
+        except DecodeError as error:
+            raise ValueError("the manifest is no Manifest of protobuf") from error
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, number: int) -> Entry: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(number, slice):
+            return [_entry(message) for message in self._messages[number]]
+        return _entry(self._messages[number])
+
+
+def _entry(e: snapshot_pb2.Entry) -> Entry:
+    return Entry(
+        id=_plain(TOKEN, e.id),
+        list=_known(e.list, ListName),
+        action=_known(e.action, Action),
+        applications=frozenset(e.applications),
+        starts=e.starts if e.HasField("starts") else None,
+        expires=e.expires if e.HasField("expires") else None,
+        reason=e.reason,
+        author=e.author,
+        subjects=tuple(e.subjects),
+    )
+
+
+def _denying(status: int) -> int:
+    if not 400 <= status <= 499:  # 200 would let through whom we deny
+        raise ValueError(f"found the deny status {status}, expected 400 to 499")
+    return status
+
+
+def _plain(pattern: re.Pattern[str], text: str) -> str:
+    """Return text that goes into headers and logs; raises ValueError where it could be more than a plain word."""
+    if not pattern.fullmatch(text):
+        raise ValueError(f"found '{shorten(text)}', expected a name, an id or a media type of plain characters")
+    return text
+
+
+def _known(value: str, choices: Any) -> Any:
+    if value not in get_args(choices):
+        raise ValueError(f"found '{shorten(value)}', expected one of {', '.join(get_args(choices))}")
+    return sys.intern(value)

@@ -1,1 +1,0 @@
-"""Reading files of somebody else's addresses (publisher only)."""

@@ -1,1 +1,0 @@
-"""What an operator wants: the model, reading it from policy.yaml, and the decision."""

@@ -1,0 +1,1 @@
+"""Files of somebody else's addresses: recognised, read, cleaned and counted."""

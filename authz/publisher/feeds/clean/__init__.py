@@ -1,0 +1,1 @@
+"""Cleaning a feed: bogons, duplicates, and the guard against broken downloads."""

@@ -1,0 +1,1 @@
+"""Building the index: which entries cover which addresses."""

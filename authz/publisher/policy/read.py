@@ -1,0 +1,231 @@
+"""Reading policy.yaml: from a file to checked applications and entries, or to all of its mistakes at once.
+
+Publisher only. What entries name (feeds, hosts, databases) is read too, so that a wrong path is a mistake of the same
+run; see `authz.publisher.policy.subjects`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.addresses import BITS
+from authz.engine.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, Entry
+from authz.errors import shorten
+from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
+from authz.publisher.policy.subjects import SubjectOptions, gather
+from authz.strict_yaml import Document, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from authz.addresses import Network
+    from authz.publisher.index.build import EntryNetworks
+    from authz.publisher.policy.subjects import Progress, ReadFeed
+
+SHORTEST_WINDOW = 300  # seconds
+_INHERITED = ("mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
+_NAMED = (
+    ("hosts", "host"),
+    ("countries", "country"),
+    ("regions", "region"),
+    ("continents", "continent"),
+    ("asns", "asn"),
+    ("sources", "source"),
+)
+SUBJECTS = ("networks", *(plural for plural, _ in _NAMED))
+
+
+class Policy(NamedTuple):
+    """A policy, checked and resolved.
+
+    applications: the first is `*`. networks: the subjects of `entries`, in the same order. protected: networks that no
+    application may deny. feeds: what was read for `sources`. warnings: for people, one a line.
+    """
+
+    applications: tuple[Application, ...]
+    entries: tuple[Entry, ...]
+    networks: tuple[EntryNetworks, ...]
+    protected: tuple[Network, ...] = ()
+    feeds: tuple[ReadFeed, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_policy(
+    path: Path,
+    *,
+    lenient: bool = False,
+    options: SubjectOptions = SubjectOptions(),  # noqa: B008  # it is frozen
+    progress: Progress = lambda *_: None,
+) -> Policy:
+    """Read and check the policy at `path`.
+
+    lenient: take networks with host bits set for the network meant. options: how to read what entries name. Raises
+    InputError (the file cannot be read) and InvalidDocument (with every mistake).
+    """
+    document = read_file(PolicyDocument, path)
+    written = document.content
+    if written is None:
+        document.checked()
+        raise AssertionError  # checked() has raised
+    applications = _applications(document, written)
+    _check_limits(document, written)
+    _check_host_bits(document, written.protected, lenient=lenient)
+    subjects = gather(document, written, path.parent, options, progress)
+    entries: dict[str, tuple[Entry, EntryNetworks]] = {}
+    for number, entry in enumerate(written.entries):
+        _check_entry(document, entry, written, lenient=lenient)
+        made = _entry(entry)
+        if made.id in entries:
+            _mistake(document, entry, "id" if entry.id else "", f"found '{made.id}' twice, expected each entry once")
+        entries[made.id] = made, subjects.networks_of(entry)
+        progress("entries", number + 1, len(written.entries))
+    document.checked()
+    return Policy(
+        applications,
+        tuple(entry for entry, _ in entries.values()),
+        tuple(networks for _, networks in entries.values()),
+        tuple(network for one in written.protected for network in one.networks),
+        subjects.feeds,
+        subjects.warnings,
+    )
+
+
+def _applications(document: Document[PolicyDocument], written: PolicyDocument) -> tuple[Application, ...]:
+    general = written.applications.get(ANY_APPLICATION, ApplicationSettings())
+    if general.hosts:
+        _mistake(
+            document, general, "hosts", f"found hosts for '{ANY_APPLICATION}', expected them for a named application"
+        )
+    hosts: dict[str, str] = {}
+    for name, settings in written.applications.items():
+        if name != ANY_APPLICATION and not TOKEN.fullmatch(name):
+            _mistake(
+                document, settings, "", f"found the name '{shorten(name)}', expected letters, digits, '.', '_', '-'"
+            )
+        for host in settings.hosts:
+            if hosts.setdefault(host, name) != name:
+                _mistake(document, settings, "hosts", f"found '{host}', which names '{hosts[host]}' already")
+    named = {name: settings for name, settings in written.applications.items() if name != ANY_APPLICATION}
+    return (_application(ANY_APPLICATION, general, general), *(_application(n, s, general) for n, s in named.items()))
+
+
+def _application(name: str, settings: ApplicationSettings, general: ApplicationSettings) -> Application:
+    values = {}
+    for field in _INHERITED:
+        value = getattr(settings, field)
+        value = getattr(general, field) if value is None else value
+        if value is not None:
+            values[field] = value
+    deny = settings.deny or general.deny
+    if deny is not None:
+        values["deny"] = DenyAnswer(deny.status, deny.body, deny.content_type)
+    return Application(name, hosts=settings.hosts, **values)
+
+
+def _check_limits(document: Document[PolicyDocument], written: PolicyDocument) -> None:
+    for version, bits in BITS.items():
+        key = f"widest_ipv{version}"
+        if not 0 <= getattr(written.limits, key) <= bits:
+            document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {bits}")
+
+
+def _check_host_bits(document: Document[PolicyDocument], networks: Iterable[WrittenNetworks], *, lenient: bool) -> None:
+    for one in networks:
+        if one.problem and not lenient:
+            document.mistake(document.key_of(one), one.problem.message, f"{one.problem.hint} --lenient takes it")
+
+
+def _check_entry(
+    document: Document[PolicyDocument], entry: WrittenEntry, written: PolicyDocument, *, lenient: bool
+) -> None:
+    for key, message, hint in _entry_problems(entry, written):
+        _mistake(document, entry, key, message, hint)
+    _check_host_bits(document, (*entry.networks, *entry.except_), lenient=lenient)
+    for one, message, hint in _wide_networks(entry, written):
+        document.mistake(document.key_of(one), message, hint)
+    if document.spoiled(entry):
+        return  # a list that looks empty may have had something wrong in it
+    if not any(getattr(entry, subject) for subject in SUBJECTS):
+        _mistake(document, entry, "", "names nobody", f"expected one or more of {', '.join(SUBJECTS)}")
+    if entry.applications is not None and not entry.applications:
+        hint = "leave the key out for all applications"
+        _mistake(document, entry, "applications", "found an empty list, expected names", hint)
+
+
+def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[str, str, str]]:
+    for name in entry.applications or ():
+        if name not in written.applications:
+            known = ", ".join(n for n in written.applications if n != ANY_APPLICATION) or "none"
+            yield "applications", f"found '{name}', expected a name under applications", f"known: {known}"
+    given = {feed.source for feed in written.feeds}
+    for source in entry.sources:
+        if source not in given:
+            yield "sources", f"found '{source}', which no feed gives", f"given: {', '.join(sorted(given)) or 'none'}"
+    if entry.action == "warn" and entry.list != "deny":
+        yield "action", f"found 'warn' on the {entry.list} list, expected it on the deny list only", ""
+    yield from _window_problems(entry)
+
+
+def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
+    if entry.starts is not None and entry.expires is not None:
+        window = entry.expires - entry.starts
+        if window < SHORTEST_WINDOW:
+            yield "expires", f"found a window of {window} seconds, expected at least {SHORTEST_WINDOW}", ""
+
+
+def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:
+    widest = {4: written.limits.widest_ipv4, 6: written.limits.widest_ipv6}
+    for one in entry.networks:
+        # A limit that is wrong itself is told where it stands, not at every network.
+        wide = next((n for n in one.networks if n.length < widest[n.version] <= BITS[n.version]), None)
+        if wide:
+            message = f"found {wide}, expected a network of /{widest[wide.version]} or longer"
+            yield one, message, f"limits.widest_ipv{wide.version} says so"
+
+
+def _mistake(
+    document: Document[PolicyDocument],
+    part: WrittenEntry | ApplicationSettings,
+    key: str,
+    message: str,
+    hint: str = "",
+) -> None:
+    place = document.key_of(part)
+    document.mistake(f"{place}.{key}" if key else place, message, hint)
+
+
+def _entry(entry: WrittenEntry) -> Entry:
+    return Entry(
+        id=entry.id or derived_id(entry),
+        list=entry.list,
+        action=entry.action,
+        applications=frozenset(entry.applications or ()),
+        starts=entry.starts,
+        expires=entry.expires,
+        reason=entry.reason,
+        author=entry.author,
+        subjects=tuple(f"{singular} {name}" for plural, singular in _NAMED for name in getattr(entry, plural)),
+    )
+
+
+def derived_id(entry: WrittenEntry) -> str:
+    """Return the id of an entry that names none: `e-` and 12 hexadecimal digits of what it says.
+
+    The same entry has the same id in every build, wherever it stands in the file; spelling and order of its networks
+    do not count, nor do reason and author. A kind of subject that it does not name has no part in it, so that ids stay
+    when a later version knows more kinds.
+    """
+    content = {
+        "list": entry.list,
+        "networks": sorted({str(n) for one in entry.networks for n in one.networks}),
+        "except": sorted({str(n) for one in entry.except_ for n in one.networks}),
+        "applications": sorted(set(entry.applications or ())),
+        "action": entry.action,
+        "window": [entry.starts, entry.expires],
+    }
+    content |= {name: sorted(set(named)) for name, _ in _NAMED if (named := getattr(entry, name))}
+    return f"e-{hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]}"

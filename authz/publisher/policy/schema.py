@@ -1,0 +1,231 @@
+"""policy.yaml as it is written. What each key means is in docs/policy.md.
+
+Only the shape is here; `authz.publisher.policy.read` checks what several keys say together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from authz.addresses import NETWORK_EXPECTED, Network, parse_networks
+from authz.engine.model import (
+    ANY_APPLICATION,
+    MAX_DENY_BODY,
+    MEDIA_TYPE,
+    TOKEN,
+    Action,
+    Default,
+    ListName,
+    MatchOn,
+    Mode,
+    Precedence,
+)
+from authz.errors import AddressError
+from authz.publisher.feeds.clean.shrink_guard import MAX_SHRINK
+from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
+from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
+from authz.publisher.feeds.geo.places import code_problem
+from authz.publisher.feeds.read import FORMATS
+from authz.strict_yaml import OneOrMany, Scalar
+from authz.times import parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.publisher.feeds.geo.place_table import Kind
+
+_HOST = re.compile(
+    r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+)
+
+
+class WrittenNetworks(msgspec.Struct, frozen=True):
+    """What one element of `networks` names. problem: host bits were set, which only `--lenient` takes."""
+
+    networks: tuple[Network, ...]
+    problem: AddressError | None = None
+
+
+def _networks(text: str) -> WrittenNetworks:
+    try:
+        return WrittenNetworks(tuple(parse_networks(text)))
+    except AddressError as error:
+        if not error.meant or "-" in text:
+            raise
+        return WrittenNetworks(tuple(parse_networks(text, lenient=True)), error)
+
+
+def _version(text: str) -> int:
+    if text != "1":
+        raise ValueError
+    return 1
+
+
+def _token(text: str) -> str:
+    if not TOKEN.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _application(text: str) -> str:
+    return text if text == ANY_APPLICATION else _token(text)
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError
+    return text.lower()
+
+
+def _source(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
+        raise ValueError
+    return text
+
+
+def _format(text: str) -> str:
+    if text not in FORMATS:
+        raise ValueError
+    return text
+
+
+def _geo_code(kind: Kind) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if code_problem(kind, text):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _asn(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > HIGHEST_ASN:
+        raise ValueError
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text) or float(text) > 1:
+        raise ValueError
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
+        raise ValueError
+    return int(text)
+
+
+def _status(text: str) -> int:
+    if not re.fullmatch(r"4[0-9]{2}", text):
+        raise ValueError
+    return int(text)
+
+
+def _body(text: str) -> str:
+    if len(text.encode()) > MAX_DENY_BODY:
+        raise ValueError
+    return text
+
+
+def _content_type(text: str) -> str:
+    if not MEDIA_TYPE.fullmatch(text):
+        raise ValueError
+    return text
+
+
+Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
+Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")]
+Time = Annotated[int, Scalar(parse_moment, "a time such as 2026-12-01T00:00:00Z")]
+Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
+Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
+Format = Annotated[str, Scalar(_format, f"one of {', '.join(FORMATS)}")]
+Country = Annotated[str, Scalar(_geo_code("country"), EXPECTED_CODES["country"])]
+Region = Annotated[str, Scalar(_geo_code("region"), EXPECTED_CODES["region"])]
+Continent = Annotated[str, Scalar(_geo_code("continent"), EXPECTED_CODES["continent"])]
+Asn = Annotated[int, Scalar(_asn, f"an AS number from 1 to {HIGHEST_ASN}")]
+Share = Annotated[float, Scalar(_share, "a share from 0 to 1")]
+Count = Annotated[int, Scalar(_count, "a whole number from 0")]
+
+
+class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`deny`: what a denied client is shown."""
+
+    status: Annotated[int, Scalar(_status, "a status from 400 to 499")] = 403
+    body: Annotated[str, Scalar(_body, f"at most {MAX_DENY_BODY} bytes")] = ""
+    content_type: Annotated[str, Scalar(_content_type, "a media type such as text/plain")] = "text/plain"
+
+
+class ApplicationSettings(msgspec.Struct, frozen=True):
+    """One of `applications`; what is None comes from `"*"`."""
+
+    mode: Mode | None = None
+    default: Default | None = None
+    precedence: Precedence | None = None
+    match: MatchOn | None = None
+    dry_run: bool | None = None
+    denylist_in_monitoring: bool | None = None
+    hosts: tuple[Host, ...] = ()
+    deny: Deny | None = None
+
+
+class WrittenEntry(msgspec.Struct, frozen=True):
+    """One of `entries`."""
+
+    list: ListName
+    id: Token | None = None
+    networks: tuple[Networks, ...] = ()
+    except_: tuple[Networks, ...] = msgspec.field(default=(), name="except")
+    hosts: tuple[Host, ...] = ()
+    countries: tuple[Country, ...] = ()
+    regions: tuple[Region, ...] = ()
+    continents: tuple[Continent, ...] = ()
+    asns: tuple[Asn, ...] = ()
+    sources: tuple[Source, ...] = ()
+    applications: tuple[Token, ...] | None = None
+    action: Action = "block"
+    starts: Time | None = None
+    expires: Time | None = None
+    reason: str = ""
+    author: str = ""
+
+
+class WrittenFeed(msgspec.Struct, frozen=True):
+    """One of `feeds`. path: relative to the policy file."""
+
+    source: Source
+    path: str
+    format: Format = "auto"
+    where: dict[str, str] = {}
+    min_count: Count = 0
+    bogons: Literal["drop", "keep"] = "drop"
+    max_shrink: Share = MAX_SHRINK
+
+
+class Geo(msgspec.Struct, frozen=True):
+    """`geo`: the databases of countries and ASNs; each is one path or several that are read as one."""
+
+    country: Annotated[tuple[str, ...], OneOrMany] = ()
+    asn: Annotated[tuple[str, ...], OneOrMany] = ()
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """`limits`: the widest networks that an entry may name, in prefix bits."""
+
+    widest_ipv4: int = 12
+    widest_ipv6: int = 32
+
+
+class PolicyDocument(msgspec.Struct, frozen=True):
+    """The whole of policy.yaml."""
+
+    version: Annotated[int, Scalar(_version, "1")]
+    applications: dict[str, ApplicationSettings] = {}
+    entries: tuple[WrittenEntry, ...] = ()
+    feeds: tuple[WrittenFeed, ...] = ()
+    geo: Geo = Geo()
+    limits: Limits = Limits()
+    protected: tuple[Networks, ...] = ()

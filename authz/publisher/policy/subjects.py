@@ -1,0 +1,193 @@
+"""From what entries name to networks: feeds, host names, countries, ASNs (publisher only).
+
+Everything is read once, whatever the number of entries that name it. What cannot be had is a mistake of the policy, at
+the key that names it: a feed that was not read must not become a list that is empty.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from authz.addresses import Address, Network
+from authz.errors import InputError
+from authz.publisher.feeds.clean.shrink_guard import check_shrink
+from authz.publisher.feeds.feed import Feed, FeedOptions
+from authz.publisher.feeds.geo.asn import AsnResult, read_asns
+from authz.publisher.feeds.geo.places import GeoResult, GeoWanted, read_geo
+from authz.publisher.feeds.hosts import HostOptions, Resolved, resolve_hosts
+from authz.publisher.feeds.read import read_feed
+from authz.publisher.index.build import EntryNetworks
+from authz.publisher.index.prefixes import Prefixes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from authz.publisher.policy.schema import PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
+    from authz.strict_yaml import Document
+
+    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+MOST_WARNINGS = 5  # skipped lines and bogons that are named for one feed
+
+
+class SubjectOptions(NamedTuple):
+    """hosts: how names are resolved. allow_unresolved: a name without an address is a warning, not a mistake.
+
+    before: entries that each feed had in the last build, by (source, path); several, in the order of the policy, where
+    it takes more than one part of a file by `where`.
+    """
+
+    hosts: HostOptions = HostOptions()
+    allow_unresolved: bool = False
+    before: Mapping[tuple[str, str], Sequence[int]] = {}
+
+
+class ReadFeed(NamedTuple):
+    """A feed of the policy that was read."""
+
+    source: str
+    path: str
+    feed: Feed
+
+
+class Subjects(NamedTuple):
+    """All that the entries of a policy name. warnings: for people, one a line."""
+
+    feeds: tuple[ReadFeed, ...] = ()
+    hosts: Mapping[str, Resolved] = {}
+    geo: GeoResult | None = None
+    asns: AsnResult | None = None
+    warnings: tuple[str, ...] = ()
+
+    def networks_of(self, entry: WrittenEntry) -> EntryNetworks:
+        """Return the networks of an entry, and its exceptions."""
+        parts = [Prefixes.split(_flat(entry.networks)), Prefixes.split(self._host_networks(entry))]
+        parts += [read.feed.networks for read in self.feeds if read.source in entry.sources]
+        if self.geo is not None:
+            for named, found in (
+                (entry.countries, self.geo.countries),
+                (entry.regions, self.geo.regions),
+                (entry.continents, self.geo.continents),
+            ):
+                parts += [found[code] for code in named if code in found]
+        if self.asns is not None:
+            parts += [self.asns.networks[number] for number in entry.asns if number in self.asns.networks]
+        by_version = {v: Prefixes.concatenate([part[v] for part in parts if v in part]) for v in (4, 6)}
+        return EntryNetworks(by_version, Prefixes.split(_flat(entry.except_)))
+
+    def _host_networks(self, entry: WrittenEntry) -> Iterator[Network]:
+        for name in entry.hosts:
+            for address in self.hosts[name].addresses if name in self.hosts else ():
+                yield _network(address)
+
+
+def gather(
+    document: Document[PolicyDocument],
+    written: PolicyDocument,
+    folder: Path,
+    options: SubjectOptions,
+    progress: Progress,
+) -> Subjects:
+    """Read all that the entries name; mistakes are noted in the document. folder: what paths are relative to."""
+    warnings: list[str] = []
+    return Subjects(
+        feeds=tuple(_read_feeds(document, written, folder, options, progress, warnings)),
+        hosts=_resolve(document, written, options, warnings),
+        geo=_read_geo(document, written, folder),
+        asns=_read_asns(document, written, folder),
+        warnings=tuple(warnings),
+    )
+
+
+def _read_feeds(
+    document: Document[PolicyDocument], written: PolicyDocument, folder: Path, options: SubjectOptions,
+    progress: Progress, warnings: list[str],
+) -> Iterator[ReadFeed]:  # fmt: skip
+    known: dict[Any, Feed] = {}
+    counts = {name: iter(several) for name, several in options.before.items()}
+    for number, feed in enumerate(written.feeds):
+        wanted = FeedOptions(feed.format, feed.where, feed.min_count, feed.bogons)
+        before = next(counts.get((feed.source, feed.path), iter(())), None)
+        once = (feed.path, feed.format, tuple(sorted(feed.where.items())), feed.min_count, feed.bogons)
+        try:
+            if once not in known:
+                known[once] = read_feed(folder / feed.path, wanted)
+                warnings += _feed_warnings(feed, known[once])
+            check_shrink(feed.path, known[once].taken, before, feed.max_shrink)
+        except InputError as error:
+            document.mistake(f"{document.key_of(feed)}.path", error.message, error.hint)
+        else:
+            yield ReadFeed(feed.source, feed.path, known[once])
+        progress("feeds", number + 1, len(written.feeds))
+
+
+def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:
+    named = [f"{written.path}:{one.line}: skipped: {one.why}" for one in feed.skipped[:MOST_WARNINGS]]
+    named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MOST_WARNINGS]]
+    yield from named
+    more = len(feed.skipped) + len(feed.bogons) - len(named)
+    if more > 0:
+        yield f"{written.path}: {more} more lines skipped or dropped"
+
+
+def _resolve(
+    document: Document[PolicyDocument], written: PolicyDocument, options: SubjectOptions, warnings: list[str]
+) -> dict[str, Resolved]:
+    names = {name for entry in written.entries for name in entry.hosts}
+    try:
+        resolved = resolve_hosts(names, options.hosts)
+    except InputError as error:
+        document.mistake("entries", error.message, error.hint)
+        return {}
+    for entry in written.entries:
+        for name in entry.hosts:
+            found = resolved[name]
+            if not found.addresses and options.allow_unresolved:
+                warnings.append(f"'{name}' does not resolve: {found.problem}")
+            elif not found.addresses:
+                key = f"{document.key_of(entry)}.hosts"
+                document.mistake(key, f"'{name}' does not resolve: {found.problem}", "--allow-unresolved takes it")
+            elif found.problem:
+                warnings.append(f"'{name}': {found.problem}; took the answer of {found.age} seconds ago")
+    return resolved
+
+
+def _read_geo(document: Document[PolicyDocument], written: PolicyDocument, folder: Path) -> GeoResult | None:
+    wanted = GeoWanted(
+        frozenset(code for entry in written.entries for code in entry.countries),
+        frozenset(code for entry in written.entries for code in entry.regions),
+        frozenset(code for entry in written.entries for code in entry.continents),
+    )
+    if not any(wanted):
+        return None
+    if not written.geo.country:
+        document.mistake("geo.country", "missing, and entries name countries, regions or continents")
+        return None
+    try:
+        return read_geo([folder / path for path in written.geo.country], wanted)
+    except InputError as error:
+        document.mistake("geo.country", error.message, error.hint)
+        return None
+
+
+def _read_asns(document: Document[PolicyDocument], written: PolicyDocument, folder: Path) -> AsnResult | None:
+    wanted = frozenset(number for entry in written.entries for number in entry.asns)
+    if not wanted:
+        return None
+    if not written.geo.asn:
+        document.mistake("geo.asn", "missing, and entries name ASNs")
+        return None
+    try:
+        return read_asns([folder / path for path in written.geo.asn], wanted)
+    except InputError as error:
+        document.mistake("geo.asn", error.message, error.hint)
+        return None
+
+
+def _flat(many: Iterable[WrittenNetworks]) -> Iterator[Network]:
+    return (network for one in many for network in one.networks)
+
+
+def _network(address: Address) -> Network:
+    return Network(address.version, address.value, 32 if address.version == 4 else 128)

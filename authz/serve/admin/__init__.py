@@ -1,0 +1,1 @@
+"""The admin listener and its state: liveness, readiness, metrics, what is loaded."""

@@ -1,0 +1,121 @@
+"""The admin listener: /livez, /readyz, /metrics, /snapshot, /explain. For the operator, never for clients."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from authz.addresses import parse_address
+from authz.engine.explain import explain, request_from
+from authz.errors import AuthzError
+from authz.serve.http1.connection import Answer, Head, plain_answer
+from authz.times import format_moment, parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.engine.decider import Decider
+    from authz.serve.admin.health import Health
+    from authz.serve.config import Config
+    from authz.serve.layers.loader import Loader
+    from authz.serve.observe.metrics import Metrics
+
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Admin:
+    """Answers the admin listener. Its `handle` is the handler of `Connections`."""
+
+    def __init__(
+        self,
+        config: Config,
+        health: Health,
+        loader: Loader,
+        decider: Decider,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._health = health
+        self._loader = loader
+        self._decider = decider
+        self._metrics = metrics
+        self._clock = clock
+        self._pages: dict[bytes, Callable[[], Answer]] = {
+            b"/livez": lambda: plain_answer(200, b"ok\n"),
+            b"/readyz": self._readyz,
+            b"/metrics": lambda: plain_answer(200, metrics.text(), _METRICS_TYPE),
+            b"/snapshot": lambda: _json(200, self.snapshot()),
+        }
+
+    def handle(self, head: Head) -> Answer:
+        """Return the page that is asked for."""
+        path, _, query = head.target.partition(b"?")
+        page = (lambda: self._explain(query)) if path == b"/explain" else self._pages.get(path)
+        if page is None:
+            return plain_answer(404, b"try /livez, /readyz, /metrics, /snapshot or /explain?address=ADDRESS\n")
+        return page() if head.method in {b"GET", b"HEAD"} else plain_answer(405, b"expected GET\n")
+
+    def _explain(self, query: bytes) -> Answer:
+        """Explain a request: ?address=A, and as may be peer=P, application=N, at=TIME and header=Name: value."""
+        try:
+            asked = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=64)
+            one = {name: values[-1] for name, values in asked.items()}
+            headers = [
+                (name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in asked.get("header", ()))
+            ]
+            given = parse_address(one["address"])
+            now = parse_moment(one["at"]) if "at" in one else self._clock()
+        except AuthzError as error:
+            return _json(400, {"error": error.message})
+        except (ValueError, KeyError):
+            return _json(400, {"error": "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"})
+        request = request_from(self._config, given, one.get("peer"), headers, one.get("application"))
+        return _json(200, explain(self._decider, request, now))
+
+    def _readyz(self) -> Answer:
+        ready = self._health.ready and not self._health.draining
+        return _json(200 if ready else 503, {"ready": ready, "reasons": self.reasons()})
+
+    def reasons(self) -> list[str]:
+        """Return why we are not ready or, where we are, what the operator should know."""
+        reasons = []
+        if self._health.draining:
+            reasons.append("draining: the process was told to end")
+        if self._decider.loaded is None:
+            reasons.append("no_snapshot: none was loaded yet")
+        elif self._decider.stale(self._clock()):
+            reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
+        if self._loader.refusal is not None:
+            reasons.append(f"{self._loader.refusal.code}: {self._loader.refusal.message}")
+        return reasons
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what is loaded, and what was refused since."""
+        loaded, refusal = self._decider.loaded, self._loader.refusal
+        return {
+            "loaded": None
+            if loaded is None
+            else {
+                "serial": loaded.serial,
+                "created": format_moment(loaded.created),
+                "digest": loaded.digest,
+                "signed_by": loaded.signed_by,
+                "bytes": loaded.size,
+                "entries": len(loaded.entries),
+                "applications": [application.name for application in loaded.applications],
+                "pieces": {f"ipv{version}": count for version, count in loaded.index.pieces.items()},
+                "match_sets": loaded.index.set_count,
+                "stale": self._decider.stale(self._clock()),
+            },
+            "refused": None
+            if refusal is None
+            else {"code": refusal.code, "message": refusal.message, "at": format_moment(refusal.at)},
+        }
+
+
+def _json(status: int, content: object) -> Answer:
+    return plain_answer(status, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), b"application/json")

@@ -1,0 +1,116 @@
+"""The check of the gRPC front: the bytes of a CheckRequest in, the bytes of a CheckResponse out.
+
+Both engines call it, so they cannot disagree. It never raises: what cannot be read is denied as `malformed_request`,
+for a client may have made it so; where we fail ourselves the answer is "cannot decide", and the fault is logged.
+
+The peer is `attributes.source.address`, never gRPC metadata (whose x-forwarded-for is Envoy itself). The application
+comes from `context_extensions`, which only Envoy's configuration writes, never from a header.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from authz.engine.attack_signal import header_signals, metadata_signals
+from authz.engine.decider import Request
+from authz.serve.grpc.responses import answer, answer_without
+from authz.wire.envoy.v3.check_pb2 import CheckRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.engine.decider import Decider, Outcome
+    from authz.serve.config import Config
+    from authz.serve.observe.recorder import Recorder
+    from authz.wire.envoy.v3.check_pb2 import AttributeContext
+
+CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
+MAX_REQUEST: Final = 1 << 20  # bytes; Envoy sends at most 61 KiB, and a body only where it is told to
+_LOG = logging.getLogger("authz.check")
+
+
+class GrpcCheck:
+    """Answers CheckRequests. config: which header, context key and signal count. clock: seconds since 1970."""
+
+    def __init__(
+        self, config: Config, decider: Decider, recorder: Recorder, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._decider = decider
+        self._recorder = recorder
+        self._clock = clock
+        self._context_key = config.application.context_key
+        self._header = config.client_address.header
+        self._signal = config.attack_signal
+        self._signals = bool(self._signal.header or self._signal.metadata)
+
+    def __call__(self, payload: bytes) -> bytes:
+        """Return the answer to one CheckRequest."""
+        now = self._clock()
+        try:
+            if len(payload) > MAX_REQUEST:
+                return self._undecided(self._decider.malformed(), now)
+            attributes = CheckRequest.FromString(payload).attributes
+            http = attributes.request.http
+            request = self._request(attributes, http)
+            outcome, client = self._decider.check(request, now)
+            self._recorder.record(outcome, client, request[0], now)
+            if outcome.status == 200:
+                names = _header_names(http)
+                if "authz" in names:  # in a name, and hardly ever: no need to look at each
+                    return answer_without(outcome, client, names.lower().split("\0"))
+            return answer(outcome, client)
+        except DecodeError:
+            return self._undecided(self._decider.malformed(), now)
+        except Exception:  # noqa: BLE001  # whatever it is, Envoy waits for an answer
+            _LOG.exception("a check failed")
+            return self._undecided(self._decider.failed(), now)
+
+    def _undecided(self, outcome: Outcome, now: float) -> bytes:
+        self._recorder.record(outcome, None, None, now)
+        return answer(outcome, None)
+
+    def _request(self, attributes: AttributeContext, http: AttributeContext.HttpRequest) -> Request:
+        source = attributes.source.address
+        peer: str | None = source.socket_address.address.decode("latin-1")
+        if not peer and not source.HasField("socket_address"):
+            peer = None
+        application = attributes.context_extensions[self._context_key].decode("latin-1")
+        host = "" if application else http.host.decode("latin-1")
+        forwarded = _lines(http, self._header)
+        attack = self._signals and self._attack(attributes)
+        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
+
+    def _attack(self, attributes: AttributeContext) -> bool:
+        signal = self._signal
+        if signal.header and any(header_signals(line) for line in _lines(attributes.request.http, signal.header)):
+            return True
+        if signal.metadata is None:
+            return False
+        namespaces = attributes.metadata_context.filter_metadata
+        if signal.metadata.namespace not in namespaces:
+            return False
+        fields = namespaces[signal.metadata.namespace].fields
+        return signal.metadata.key in fields and metadata_signals(fields[signal.metadata.key])
+
+
+def _header_names(http: AttributeContext.HttpRequest) -> str:
+    """Return the names of all headers, with a NUL between. Values are not looked at: a client chooses their size.
+
+    Envoy sends headers in one of two forms: as a map, or as raw lines (`encode_raw_headers`).
+    """
+    names = "\0".join(http.headers)
+    return names or "\0".join([header.key for header in http.header_map.headers])
+
+
+def _lines(http: AttributeContext.HttpRequest, name: str) -> list[str]:
+    """Return the values of a header, from whichever of the two forms Envoy was told to send."""
+    headers = http.headers
+    if name in headers:
+        return [headers[name].decode("latin-1")]
+    if headers:
+        return []
+    return [(h.raw_value or h.value).decode("latin-1") for h in http.header_map.headers if h.key.lower() == name]

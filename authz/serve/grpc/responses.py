@@ -1,0 +1,145 @@
+"""The bytes of a CheckResponse, made once for outcomes that are alike, and each length of an address and an entry's id.
+
+All that differs between two clients with the same outcome is the address, once or twice; between two entries, the id.
+So the message is serialized for placeholders of the same lengths and cut at them; an answer is then one `join`: the
+same bytes as serializing anew, in a tenth of the time.
+
+Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from authz.wire.envoy.v3.check_pb2 import CheckResponse, HeaderValueOption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.addresses import Address
+    from authz.engine.decider import Outcome
+
+CLIENT_HEADER: Final = "x-authz-client-address"
+LIST_HEADER: Final = "x-authz-list"
+APPLICATION_HEADER: Final = "x-authz-application"
+REASON_HEADER: Final = "x-authz-reason"
+# What an application behind us might believe, and a client therefore might send.
+REMOVED: Final = ("x-authz-decision", "x-authz-entry", "x-authz-reason", "x-authz-serial", "x-authz-status")
+_SET: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER)
+# Any header name (RFC 9110, 5.6.2) that is ours, or that a CGI-like application cannot tell from one: `-` and `_`.
+_OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
+_OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+_PERMISSION_DENIED = 7
+_UNAVAILABLE = 14
+_ALLOWED = 4  # parts around an entry and two addresses; in a denial the address stands once
+
+
+def answer(outcome: Outcome, client: Address | None) -> bytes:
+    """Return the CheckResponse for an outcome and a client (None: not known)."""
+    text = b"" if client is None else client.text.encode("ascii")
+    entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
+    templates = outcome.answers.grpc
+    parts = templates.get(len(entry) << 8 | len(text))
+    if parts is None:
+        parts = templates[len(entry) << 8 | len(text)] = _cut(outcome, client, len(text), len(entry))
+    if entry and text:
+        if len(parts) == _ALLOWED:
+            return b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))
+        return b"".join((parts[0], text, parts[1], entry, parts[2]))
+    return (text or entry).join(parts)
+
+
+def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str]) -> bytes:
+    """Return the CheckResponse of an allowed request that also removes these headers, which have our prefix.
+
+    What is no name of a header is left alone: no byte of a request goes into an answer unchecked.
+    """
+    response = build(outcome, client.text if client else None, outcome.entry)
+    known = {*_SET, *response.ok_response.headers_to_remove}
+    extra = sorted({name for name in names if _OURS.fullmatch(name)} - known)
+    response.ok_response.headers_to_remove.extend(extra)
+    return response.SerializeToString(deterministic=True)
+
+
+def _cut(outcome: Outcome, client: Address | None, length: int, entry_length: int) -> tuple[bytes, ...]:
+    """Return the message around the places of an address and an entry of these lengths.
+
+    The places are where the message changes when they do, whatever else is in it.
+    """
+    known, on = client is not None, outcome.entry is not None
+
+    def whole(address: str, entry: str) -> bytes:
+        response = build(outcome, address * length if known else None, entry * entry_length if on else None)
+        return response.SerializeToString(deterministic=True)
+
+    message = whole("1", "1")
+    places = _changed(message, whole("2", "1")) + _changed(message, whole("1", "2"))
+    parts, end = [], 0
+    for start, after in sorted(places):
+        parts.append(message[end:start])
+        end = after
+    return (*parts, message[end:])
+
+
+def _changed(message: bytes, other: bytes) -> list[tuple[int, int]]:
+    """Return the (first, end) of the stretches in which two messages of one length differ."""
+    places = {place for place, (one, two) in enumerate(zip(message, other, strict=True)) if one != two}
+    starts = sorted(place for place in places if place - 1 not in places)
+    ends = sorted(place + 1 for place in places if place + 1 not in places)
+    return list(zip(starts, ends, strict=True))
+
+
+def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckResponse:
+    """Return the CheckResponse as a message. client: the text of the address; None: not known. entry: its id."""
+    response = CheckResponse()
+    if outcome.status == 200:
+        response.status.code = 0
+        _fill_ok(response, outcome, client)
+    else:
+        _fill_denied(response, outcome)
+    metadata = response.dynamic_metadata
+    metadata["decision"] = outcome.decision
+    metadata["list"] = outcome.list
+    metadata["reason"] = outcome.reason
+    metadata["entry"] = entry
+    metadata["client"] = client
+    metadata["application"] = outcome.application
+    metadata["serial"] = outcome.serial
+    metadata["enforced"] = outcome.enforced
+    metadata["warnings"] = list(outcome.warnings)
+    return response
+
+
+def _fill_ok(response: CheckResponse, outcome: Outcome, client: str | None) -> None:
+    ok = response.ok_response
+    ok.SetInParent()
+    for name, value in (
+        (CLIENT_HEADER, client),
+        (LIST_HEADER, outcome.list),
+        (APPLICATION_HEADER, outcome.application),
+    ):
+        if value is None:
+            ok.headers_to_remove.append(name)
+        else:
+            ok.headers.append(_header(name, value))
+    ok.headers_to_remove.extend(REMOVED)
+
+
+def _fill_denied(response: CheckResponse, outcome: Outcome) -> None:
+    # An answer with only half of this means "allow" to Envoy: the status code is what denies.
+    cannot = outcome.cannot_decide
+    response.status.code = _UNAVAILABLE if cannot else _PERMISSION_DENIED
+    denied = response.error_response if cannot else response.denied_response
+    denied.status.code = outcome.status
+    denied.headers.append(_header(REASON_HEADER, outcome.reason))
+    if outcome.deny.body:
+        denied.headers.append(_header("content-type", outcome.deny.content_type))
+        denied.body = outcome.deny.body
+
+
+def _header(name: str, value: str) -> HeaderValueOption:
+    option = HeaderValueOption(append_action=_OVERWRITE)
+    option.header.key = name
+    option.header.value = value.encode("ascii")
+    return option

@@ -1,0 +1,1 @@
+"""Loading snapshots: watching files, accepting what is good, swapping it in."""

@@ -1,0 +1,1 @@
+"""What is kept of decisions: metrics and the decision log."""

@@ -1,0 +1,100 @@
+"""A private copy of a file that nobody can change any more.
+
+The carrier of a snapshot is not trusted: whoever can write the volume could change the file after it was checked, or
+truncate it under our map and kill us with SIGBUS. So the file is copied into anonymous memory that is sealed against
+writing, growing and shrinking (memfd_create(2), fcntl(2) F_ADD_SEALS), and that copy is checked and read.
+Where there is no memfd (macOS), the copy is ordinary memory of the process.
+
+What is needed only until it is checked is read into ordinary memory, which can be given back: of sealed memory nothing
+can be.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from authz.errors import SnapshotRefused
+from authz.snapshot.cooperative import STEP, next_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Source:
+    """A file that is read once, from its begin to its end: first by `read`, and what is left by `seal`.
+
+    size: its bytes when it was opened. Both raise SnapshotRefused(`too_large`) where it has grown over the limit.
+    """
+
+    def __init__(self, descriptor: int, size: int, limit: int) -> None:
+        self.size = size
+        self._descriptor = descriptor
+        self._limit = limit
+        self._left = limit
+
+    def read(self, size: int) -> bytes:
+        """Read that many bytes, or fewer where the file ends."""
+        parts = []
+        while size and (part := os.read(self._descriptor, min(STEP, size))):
+            parts.append(part)
+            size -= len(part)
+            self._count(len(part))
+            next_turn()
+        return b"".join(parts)
+
+    def seal(self) -> memoryview:
+        """Copy the rest into sealed memory. It lives as long as a view of it."""
+        if sys.platform != "linux":
+            return memoryview(self.read(self._left + 1))
+        copy = os.memfd_create("authz-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            size = self._send(copy)
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS,
+                        fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)  # fmt: skip
+            return memoryview(mmap.mmap(copy, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
+        finally:
+            os.close(copy)
+
+    def _send(self, copy: int) -> int:
+        size = 0
+        while sent := os.sendfile(copy, self._descriptor, None, min(STEP, self._left + 1)):
+            size += sent
+            self._count(sent)
+            next_turn()
+        return size
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:  # it grew after we looked
+            raise SnapshotRefused("too_large", f"found more than {self._limit} bytes, expected at most that")
+
+
+@contextmanager
+def opened(path: Path, limit: int) -> Iterator[Source]:
+    """Open a regular file of at most `limit` bytes. Raises SnapshotRefused: `unreadable` or `too_large`."""
+    try:
+        # Not blocking: a named pipe in the place of the file must not stall us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            yield Source(descriptor, _checked_size(descriptor, path, limit), limit)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SnapshotRefused("unreadable", f"{path}: {os.strerror(error.errno or errno.EIO)}") from error
+
+
+def _checked_size(descriptor: int, path: Path, limit: int) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise SnapshotRefused("unreadable", f"{path}: not a regular file")
+    if status.st_size > limit:
+        raise SnapshotRefused("too_large", f"{path}: found {status.st_size} bytes, expected at most {limit}")
+    return status.st_size

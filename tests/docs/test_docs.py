@@ -1,0 +1,190 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+import msgspec
+import pytest
+import yaml
+from support.mmdb import write_mmdb
+
+from authz.analysis.lockout import would_deny
+from authz.engine import decider as decision
+from authz.engine import verdict as decide
+from authz.engine.ruleset import Loaded
+from authz.publisher.build import build_snapshot
+from authz.publisher.feeds.hosts import HostOptions
+from authz.publisher.policy.read import read_policy
+from authz.publisher.policy.schema import PolicyDocument, WrittenFeed
+from authz.publisher.policy.subjects import SubjectOptions
+from authz.serve import config as configuration
+from authz.snapshot.read import inspect_snapshot
+from authz.times import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.publisher import Publisher
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
+
+
+def keys_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for field in msgspec.structs.fields(struct):
+        wanted = field.type
+        if get_origin(wanted) in {Union, types.UnionType}:
+            wanted = next(a for a in get_args(wanted) if a is not type(None))
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            yield from keys_of(wanted, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.default
+
+
+def documented() -> dict[str, str]:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    return {
+        key: default.strip("`") for key, default in re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", text, re.MULTILINE)
+    }
+
+
+def test_the_configuration_page_has_every_key_and_no_other() -> None:
+    assert set(documented()) == {key for key, _ in keys_of(configuration.Config)}
+
+
+@pytest.mark.parametrize(("key", "default"), list(keys_of(configuration.Config)))
+def test_the_configuration_page_has_the_default_of_each_key(key: str, default: Any) -> None:
+    written = documented()[key].strip("` ")
+    if default is msgspec.NODEFAULT:
+        assert written in {"required", "none"}
+    elif default is None or default == ():
+        assert written == "none"
+    elif isinstance(default, bool):
+        assert written == str(default).lower()
+    elif key.endswith("unix_mode"):
+        assert int(written, 8) == default
+    elif isinstance(default, float) and re.fullmatch(r"\d+(ms|s|m|h|d)", written):
+        assert parse_duration(written) == default
+    else:
+        assert written == str(default)
+
+
+def test_the_policy_page_has_every_reason() -> None:
+    text = (ROOT / "docs" / "policy.md").read_text()
+    reasons = [
+        value
+        for module in (decide, decision)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str) and not name.startswith("_")
+    ]
+    assert len(reasons) >= 12
+    assert [reason for reason in reasons if f"`{reason}`" not in text and reason != "*"] == []
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "policy.md").read_text(), re.DOTALL)
+NAMED_FILES: dict[str, str | bytes] = {
+    "feeds/tor.txt": "198.51.100.200\n",
+    "feeds/ipsum.txt": "198.51.100.201\t3\n198.51.100.202\t2\n",
+    "feeds/proxies.txt": "socks5://198.51.100.203:1080\nhttp://198.51.100.204:80\n",
+    "feeds/ip-ranges.json": '{"syncToken": "1", "prefixes": [{"ip_prefix": "198.51.100.205/32", '
+    '"region": "eu-west-1", "service": "EC2", "network_border_group": "eu-west-1"}]}',
+    "feeds/inside.txt": "10.0.0.1\n",
+    "geo/country.mmdb": write_mmdb(
+        {f"203.0.113.{n}/32": {"country": {"iso_code": code}} for n, code in enumerate(("KP", "IR", "NO"))}
+    ),
+    "geo/city.mmdb": write_mmdb({
+        "203.0.113.0/32": {"country": {"iso_code": "KP"}, "continent": {"code": "AS"}},
+        "203.0.113.1/32": {"country": {"iso_code": "IR"}, "continent": {"code": "AS"}},
+        "203.0.113.2/32": {"country": {"iso_code": "US"}, "subdivisions": [{"iso_code": "CA"}]},
+        "203.0.113.3/32": {"country": {"iso_code": "ZA"}, "continent": {"code": "AF"}},
+    }),
+    "geo/more.csv": "203.0.113.4,203.0.113.5,NO\n",
+    "geo/asn.csv": "203.0.113.0,203.0.113.1,64496,One\n",
+    "geo/asn6.csv": "2001:db8::,2001:db8::1,64497,Other\n",
+    "hosts.json": '{"vpn.example.com": {"addresses": ["192.0.2.44"], "at": 1790000000}}',
+}  # fmt: skip
+
+
+def complete(example: str) -> str:
+    """Return an example as the page says that it is meant."""
+    return example if example.startswith("version: 1\n") else f"version: 1\n{example}"
+
+
+def policy_keys(struct: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a policy, those in lists and by name without number and name, as `entries.countries`."""
+    for field in msgspec.structs.fields(struct):
+        key = f"{prefix}{field.encode_name}"
+        yield key
+        wanted = [field.type, *get_args(field.type)]
+        for kind in wanted:
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                yield from policy_keys(kind, f"{key}.")
+
+
+def written_keys(content: Any, known: set[str], prefix: str = "") -> Iterator[str]:
+    """Yield the keys that an example has, in the same way; names that are the operator's own are passed over."""
+    if isinstance(content, list):
+        for one in content:
+            yield from written_keys(one, known, prefix)
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            key = f"{prefix}.{name}".removeprefix(".")
+            if key in known:
+                yield key
+                yield from written_keys(value, known, key)
+            else:
+                yield from written_keys(value, known, prefix)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.partition("\n")[0])
+def test_every_example_of_the_policy_page_builds(publisher: Publisher, example: str) -> None:
+    for name, content in NAMED_FILES.items():
+        path = publisher.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (publisher.folder / "policy.yaml").write_text(complete(example))
+    hosts = HostOptions(publisher.folder / "hosts.json", offline=True)
+    policy = read_policy(publisher.folder / "policy.yaml", options=SubjectOptions(hosts))
+    built = build_snapshot(policy, publisher.folder / "out", [publisher.signer()], serial=1, created=0)
+    assert built.entries == len(yaml.safe_load(example).get("entries", ()))
+    for networks in policy.networks:
+        assert any(len(prefixes) for prefixes in networks.networks.values()), "an example that names nobody"
+    loaded = Loaded(inspect_snapshot(publisher.folder / "out"))
+    assert would_deny(loaded, policy.protected, 0) == []
+
+
+def test_every_key_of_a_policy_is_in_an_example_and_is_explained() -> None:
+    known = set(policy_keys(PolicyDocument))
+    assert len(known) > 40
+    written = {key for text in EXAMPLES for key in written_keys(yaml.safe_load(complete(text)), known)}
+    assert known - written == set()
+    page = re.sub(r"```yaml\n.*?```", "", (ROOT / "docs" / "policy.md").read_text(), flags=re.DOTALL)
+    names = {key.rpartition(".")[2] for key in known} - {"version", "applications", "entries", "feeds", "limits"}
+    assert [name for name in sorted(names) if f"`{name}`" not in page and f"## {name}\n" not in page] == []
+
+
+def test_the_policy_page_has_the_values_and_defaults_of_a_feed() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text()
+    written = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", page.partition("## feeds")[2], re.MULTILINE))
+    for field in msgspec.structs.fields(WrittenFeed):
+        expected = (
+            "required" if field.required else "none" if field.default is msgspec.NODEFAULT else f"`{field.default}`"
+        )
+        assert written[field.name].strip() in {expected, expected.strip("`")}, field.name
+
+
+def test_the_example_policy_builds(publisher: Publisher) -> None:
+    policy = read_policy(ROOT / "examples" / "policy.yaml")
+    built = build_snapshot(policy, publisher.folder / "out", [publisher.signer()], serial=1, created=0)
+    assert built.entries == 4
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    local = [link for link in links if not link.startswith("http")]
+    assert [link for link in local if not (page.parent / link).exists()] == []

@@ -1,0 +1,158 @@
+"""What is generated is what its source says, and what is pinned is pinned the same everywhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROTOS = sorted(path.relative_to(ROOT / "proto") for path in (ROOT / "proto").rglob("*.proto"))
+PINNED = ["constraints.txt", "deploy/requirements.txt", "deploy/build-requirements.txt"]
+
+# Put together here, so that this file does not hold what it looks for.
+REGISTRIES = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("python" + "hosted", "org"),
+        ("registry", "npm" + "js", "org"),
+        ("crates", "io"),
+        ("ruby" + "gems", "org"),
+        ("proxy", "golang", "org"),
+        ("repo", "maven", "apache", "org"),
+        ("registry-1", "docker", "io"),
+        ("deb", "debian", "org"),
+    )
+]
+MACHINE = [f"/{folder}/" for folder in ("work", "root", "home", "Users")]
+
+
+class Pin(NamedTuple):
+    """One pinned package."""
+
+    version: str
+    hashes: frozenset[str]
+
+
+def pins(name: str) -> dict[str, Pin]:
+    """Return the packages of a file with pins; fails where a line is neither a pin, nor a hash, nor a comment."""
+    found: dict[str, Pin] = {}
+    package = ""
+    for line in (ROOT / name).read_text().splitlines():
+        if pin := re.fullmatch(r"([a-z0-9][a-z0-9-]*)==([a-zA-Z0-9.!+]+)( ; .*?)? \\", line):
+            package = pin[1]
+            assert package not in found, f"{name}: {package} twice"
+            found[package] = Pin(pin[2], frozenset())
+        elif digest := re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})( \\)?", line):
+            found[package] = found[package]._replace(hashes=found[package].hashes | {digest[1]})
+        else:
+            assert re.fullmatch(r"(#[^:]*:?)?", line), f"{name}: {line}"
+    return found
+
+
+def required(*extras: str) -> set[str]:
+    """Return the names of the packages that pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
+    return {re.split(r"[^A-Za-z0-9._-]", one, maxsplit=1)[0].lower().replace("_", "-") for one in wanted}
+
+
+def files() -> list[Path]:
+    """Return the files of the project: tracked, or about to be."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("needs the project's git repository")
+    command = [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    return [path for name in listed.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+# Generated code.
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What protoc makes of the .proto files, as `make proto` calls it."""
+    folder = tmp_path_factory.mktemp("generated")
+    command = [
+        sys.executable,
+        "-m",
+        "grpc_tools.protoc",
+        "-I",
+        "proto",
+        f"--python_out={folder}",
+        f"--pyi_out={folder}",
+    ]
+    subprocess.run([*command, *map(str, PROTOS)], cwd=ROOT, check=True)
+    return folder
+
+
+def test_make_proto_generates_every_proto() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert len(PROTOS) >= 2
+    assert [str(path) for path in PROTOS if str(path) not in makefile] == []
+
+
+@pytest.mark.parametrize("proto", PROTOS, ids=str)
+@pytest.mark.parametrize("suffix", ["_pb2.py", "_pb2.pyi"])
+def test_the_generated_code_is_what_its_proto_says(generated: Path, proto: Path, suffix: str) -> None:
+    name = proto.with_name(proto.stem + suffix)
+    assert (ROOT / name).read_text() == (generated / name).read_text(), "make proto"
+
+
+def test_no_generated_code_is_without_its_proto() -> None:
+    known = {str(proto.with_name(proto.stem + suffix)) for proto in PROTOS for suffix in ("_pb2.py", "_pb2.pyi")}
+    assert {
+        str(path.relative_to(ROOT)) for path in (ROOT / "authz").rglob("*_pb2.py*") if path.suffix != ".pyc"
+    } == known
+
+
+# Pins.
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_every_package_is_pinned_with_a_hash_and_no_address(name: str) -> None:
+    found = pins(name)
+    assert found
+    assert [package for package, pin in found.items() if not pin.hashes] == []
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_the_pins_are_of_all_that_the_project_asks_for() -> None:
+    assert required("dev") - set(pins("constraints.txt")) == set()
+    assert required() - set(pins("deploy/requirements.txt")) == set()
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    tested = pins("constraints.txt")
+    for name in PINNED[1:]:
+        assert {package: pin for package, pin in pins(name).items() if tested.get(package) != pin} == {}
+
+
+def test_the_image_has_nothing_that_only_tests_need() -> None:
+    assert set(pins("deploy/requirements.txt")) & (required("dev") - required()) == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    from authz import __version__
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+
+
+# Addresses that belong to nobody's project.
+
+
+@pytest.mark.parametrize("forbidden", [*REGISTRIES, *MACHINE])
+def test_no_file_names_a_registry_or_a_path_of_this_machine(forbidden: str) -> None:
+    assert [str(path.relative_to(ROOT)) for path in files() if forbidden.encode() in path.read_bytes()] == []
+
+
+def test_no_file_names_the_folder_that_it_is_developed_in() -> None:
+    assert [str(path.relative_to(ROOT)) for path in files() if f"{ROOT}/".encode() in path.read_bytes()] == []

@@ -1,0 +1,237 @@
+"""What imports what: the sidecar nothing of the publisher, the pure core nothing of the world, and arrows one way."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.processes import CONFIG, Process, Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.publisher import Publisher
+
+PACKAGE = Path(__file__).parents[2] / "authz"
+
+# What only the publisher, or who looks at many decisions at leisure, has loaded.
+PUBLISHER = (
+    *("numpy", "maxminddb", "dns", "PIL"),
+    *("authz.publisher", "authz.snapshot.write"),
+    *("authz.analysis", "authz.replay", "authz.cli.proxy_config"),
+)
+
+# What only other commands have loaded: a sidecar lives for weeks, and what it loads is in its memory all the time.
+COMMAND_LINE = ("typer", "rich", "click", "pydantic", "authz.cli.app", "authz.cli.output", "prometheus_client", "grpc")
+
+
+@functools.cache
+def modules() -> dict[str, Path]:
+    """Return every module of authz by name, but for generated code."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if not path.name.endswith("_pb2.py"):
+            parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Return all that a module imports, wherever: at its top, in a function, or for types only."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            # `from authz.wire.snapshot.v1 import snapshot_pb2` is an import of the module.
+            names.update(
+                f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in modules() else node.module
+                for alias in node.names
+            )
+    return frozenset(names)
+
+
+def inside(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+# What a running sidecar has loaded.
+
+
+def loaded_by(process: Process) -> set[str]:
+    """Return the modules that a process under `-X importtime` has imported so far."""
+    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", process.output, re.MULTILINE))
+
+
+def importing(folder: Path, *arguments: str) -> Process:
+    return Process([sys.executable, "-X", "importtime", "-m", "authz", *arguments], cwd=folder)
+
+
+def test_a_serving_sidecar_has_loaded_nothing_of_the_publisher_or_of_other_commands(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.publish()
+    (tmp_path / "authz.yaml").write_text(CONFIG)
+    with importing(tmp_path, "serve", "--config", "authz.yaml") as sidecar:
+        sidecar.wait_for_line(r"authz: serving")
+        http = sidecar.wait_for_line(r"http: listening on (\S+)")[1]
+        admin = sidecar.wait_for_line(r"admin: listening on (\S+)")[1]
+        for url in (f"{http}/v1/auth/shop", f"{admin}/readyz", f"{admin}/metrics", f"{admin}/snapshot",
+                    f"{admin}/explain?address=192.0.2.1"):  # fmt: skip
+            request = urllib.request.Request(f"http://{url}", headers={"X-Forwarded-For": "192.0.2.1"})
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == 200
+        publisher.publish()
+        sidecar.popen.send_signal(signal.SIGHUP)
+        sidecar.wait_for_line(r"loaded serial 2")
+        sidecar.popen.terminate()
+        assert sidecar.wait() == 0
+        loaded = loaded_by(sidecar)
+    assert {"authz.serve.sidecar", "authz.serve.layers.loader", "uvloop", "httptools"} <= loaded
+    assert {name for name in loaded if inside(name, (*PUBLISHER, *COMMAND_LINE))} == set()
+
+
+def test_a_publisher_has_loaded_it(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    arguments = ("snapshot", "build", "policy.yaml", "-o", "new.snapshot", "--key", "keys/a.key")
+    with importing(tmp_path, *arguments) as build:
+        assert build.wait() == 0
+        assert {"numpy", "authz.publisher.index.build", "authz.publisher.policy.read"} <= loaded_by(build)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_library_of_the_publisher_is_mapped_into_a_sidecar(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    with Sidecar(tmp_path) as sidecar:
+        maps = Path(f"/proc/{sidecar.popen.pid}/maps").read_text()
+    assert "/uvloop/" in maps
+    assert "/numpy/" not in maps
+
+
+def test_a_sidecar_starts_where_there_is_no_numpy(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    (tmp_path / "authz.yaml").write_text(CONFIG)
+    code = "import sys; sys.modules['numpy'] = sys.modules['maxminddb'] = None; import runpy; runpy.run_module('authz')"
+    with Process([sys.executable, "-c", code, "serve", "--config", "authz.yaml"], cwd=tmp_path) as sidecar:
+        sidecar.wait_for_line(r"authz: serving$")
+        sidecar.popen.terminate()
+        assert sidecar.wait() == 0
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("authz.serve.")])
+def test_every_module_of_the_sidecar_can_be_imported_alone_and_without_the_publisher(name: str) -> None:
+    imported = {name}
+    queue = [name]
+    while queue:
+        for other in imports(modules()[queue.pop()]) & set(modules()) - imported:
+            imported.add(other)
+            queue.append(other)
+    assert {other for other in imported if inside(other, PUBLISHER)} == set()
+
+
+# Arrows.
+
+RANKS = {
+    **dict.fromkeys(["errors", "times"], 0),
+    "addresses": 1,
+    **dict.fromkeys(["durable", "strict_yaml", "wire"], 2),
+    "snapshot": 3,
+    "engine": 4,
+    "serve": 5,
+    "publisher": 6,
+    **dict.fromkeys(["replay", "analysis"], 7),
+    "cli": 8,
+    "__main__": 9,
+}
+
+
+def part(name: str) -> str:
+    """Return the package or module right below authz."""
+    return name.split(".")[1] if "." in name else name
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    for name, path in modules().items():
+        for other in imports(path):
+            if other.startswith("authz.") and part(other) != part(name):
+                yield name, other
+
+
+def test_every_part_has_its_rank() -> None:
+    assert {part(name) for name in modules() if name != "authz"} == set(RANKS)
+
+
+def test_imports_point_one_way() -> None:
+    found = list(arrows())
+    assert len(found) > 100
+    assert [f"{name} -> {other}" for name, other in found if RANKS[part(name)] <= RANKS[part(other)]] == []
+
+
+def test_the_snapshot_knows_no_policy() -> None:
+    snapshot = {other for name, other in arrows() if name.startswith("authz.snapshot")}
+    assert {part(other) for other in snapshot} == {"errors", "durable", "wire"}
+
+
+def test_the_sidecar_knows_no_publisher() -> None:
+    assert [other for name, other in arrows() if name.startswith("authz.serve") and part(other) == "publisher"] == []
+
+
+def test_the_lookup_needs_the_standard_library_alone() -> None:
+    for name in ("engine/lookup", "snapshot/sections"):
+        found = imports(PACKAGE / f"{name}.py")
+        ours = {other for other in found if other.startswith("authz")}
+        assert ours <= {"authz.snapshot.sections"}
+        assert {other.split(".")[0] for other in found - ours} <= set(sys.stdlib_module_names)
+
+
+# What has no files, sockets, clocks, random numbers or threads of its own.
+PURE_IMPORTS = {
+    *("__future__", "bisect", "collections", "collections.abc", "dataclasses", "enum", "functools", "ipaddress"),
+    *("itertools", "math", "operator", "re", "string", "typing"),
+    *("authz.addresses", "authz.errors", "authz.engine.model"),
+}
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
+
+
+@pytest.mark.parametrize("name", ["engine/verdict.py", "engine/model.py", "engine/client_address.py"])
+def test_the_core_does_no_input_or_output_and_reads_no_clock(name: str) -> None:
+    assert imports(PACKAGE / name) <= PURE_IMPORTS
+    tree = ast.parse((PACKAGE / name).read_text())
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert called & IMPURE_CALLS == set()
+
+
+def test_the_core_can_be_imported_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    code = "import authz.engine.verdict, authz.engine.client_address, authz.engine.lookup, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    roots = {name.split(".")[0] for name in done.stdout.split()}
+    assert roots - set(sys.stdlib_module_names) - {"__main__"} == {"authz"}
+
+
+def test_nothing_of_the_tests_is_imported_by_the_product() -> None:
+    for path in modules().values():
+        assert {name for name in imports(path) if inside(name, ("tests", "support", "pytest", "hypothesis"))} == set()
+
+
+def test_nothing_imports_what_clashes_with_the_proxies_own_packages() -> None:
+    for path in modules().values():
+        assert {name for name in imports(path) if inside(name, ("envoy", "envoy_data_plane", "xds"))} == set()
+
+
+@pytest.mark.parametrize("name", ["engine.manifest", "engine.ruleset", "engine.decider", "engine.lookup"])
+def test_who_decides_is_told_the_time(name: str) -> None:
+    assert imports(modules()[f"authz.{name}"]) & {"time", "datetime", "authz.times"} == set()

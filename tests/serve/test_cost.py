@@ -1,0 +1,282 @@
+"""What a check costs, counted instead of timed: calls, instructions of the interpreter, memory.
+
+A budget that is exceeded means that every request of everybody has become dearer. Where that is worth it, say why in
+the commit and raise the budget; docs/performance.md has what the figures mean in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import struct
+import sys
+import tracemalloc
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import pytest
+from hpack import Encoder
+from support.envoy_api import check_request
+from support.fronts import Fronts
+from support.publisher import Publisher
+
+from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
+from authz.serve.http1.connection import Connections as HttpConnections
+from authz.serve.http1.connection import Limits
+from authz.serve.http2 import frames as h2
+from authz.serve.http2.connection import Connections as GrpcConnections
+from authz.serve.http2.connection import Method, Service
+from authz.serve.observe.decision_log import DecisionLog, _Decision, _Texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+ALLOWED, DENIED, IPV6 = "192.0.2.7", "203.0.113.9", "2001:db8:7::1"
+HEADERS = {
+    ":authority": "shop.example.com",
+    ":method": "GET",
+    ":path": "/cart?id=7",
+    "user-agent": "curl/8",
+    "x-request-id": "1",
+}
+
+
+class Cost(NamedTuple):
+    """Of one piece of work. calls: of functions in Python and in C. instructions: of the interpreter."""
+
+    calls: int
+    instructions: int
+
+
+def cost_of(work: Callable[[], object]) -> Cost:
+    """Count what `work` does, after it was done twice: what is remembered is not counted."""
+    work()
+    work()
+    calls = instructions = 0
+
+    def profile(_: FrameType, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal instructions
+        frame.f_trace_opcodes = True
+        instructions += event == "opcode"
+        return trace
+
+    before = sys.getprofile(), sys.gettrace()
+    try:
+        sys.setprofile(profile)
+        work()
+        sys.setprofile(None)
+        sys.settrace(trace)
+        work()
+    finally:
+        sys.settrace(before[1])
+        sys.setprofile(before[0])
+    return Cost(calls - 1, instructions)  # the call that ends counting
+
+
+def within(found: Cost, budget: Cost) -> None:
+    """Assert that a cost keeps to a budget, and that the budget is not far above it."""
+    assert found.calls <= budget.calls
+    assert found.instructions <= budget.instructions
+    assert found.calls >= budget.calls * 0.8, "the budget is too generous: lower it"
+
+
+@pytest.fixture(scope="module")
+def fronts(tmp_path_factory: pytest.TempPathFactory) -> Fronts:
+    return Fronts(Publisher(tmp_path_factory.mktemp("cost")))
+
+
+def request(client: str, **more: str) -> bytes:
+    headers = HEADERS | {"x-forwarded-for": client} | more
+    return check_request("127.0.0.1", headers, context={"application": "shop"})
+
+
+# The check of the gRPC front, bytes to bytes.
+
+CHECK = {
+    "allowed": (request(ALLOWED), Cost(28, 350)),
+    "denied": (request(DENIED), Cost(26, 330)),
+    "IPv6": (request(IPV6), Cost(26, 325)),
+    "a browser": (request(ALLOWED, **{f"h-{number}": "v" * 100 for number in range(20)}), Cost(28, 350)),
+    "54 kB of X-Forwarded-For": (request("198.51.100.200, " * 3600 + ALLOWED), Cost(41, 525)),
+}
+
+
+@pytest.mark.parametrize("kind", CHECK)
+def test_a_check_keeps_to_its_budget(fronts: Fronts, kind: str) -> None:
+    payload, budget = CHECK[kind]
+    within(cost_of(lambda: fronts.check(payload)), budget)
+
+
+def test_a_check_of_a_client_not_seen_lately_keeps_to_its_budget(fronts: Fronts) -> None:
+    payload = request(ALLOWED)
+
+    def work() -> None:
+        assert fronts.decider._now is not None
+        fronts.decider._now.recent = {}
+        fronts.check(payload)
+
+    within(cost_of(work), Cost(44, 590))
+
+
+@pytest.mark.parametrize("client", ["11.0.2.1", "12.0.0.1", "2001:db8:7::1"])
+def test_a_check_costs_the_same_with_ten_networks_and_with_ten_thousand(tmp_path: Path, client: str) -> None:
+    costs = []
+    for count in (10, 10_000):
+        networks = [f"11.{n >> 8}.{n & 255}.0/24" for n in range(0, 2 * count, 2)]
+        networks += [f"2001:db8:{n:x}::/64" for n in range(1, count + 1)]
+        policy = f"version: 1\nentries: [{{id: many, list: deny, reason: x, networks: [{', '.join(networks)}]}}]\n"
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        fronts = Fronts(Publisher(folder), policy=policy.replace("2001:db8:", '"2001:db8:').replace("::/64", '::/64"'))
+        payload = check_request("127.0.0.1", {"x-forwarded-for": client})
+        costs.append(cost_of(lambda fronts=fronts, payload=payload: fronts.check(payload)))  # type: ignore[misc]
+    few, many = costs
+    assert many.calls <= few.calls + 2  # an IPv6 address whose first half is in the table is bisected twice
+
+
+def test_a_check_leaves_nothing_behind(fronts: Fronts) -> None:
+    payloads = [request(client) for client in (ALLOWED, DENIED, IPV6)]
+
+    def work() -> None:
+        for _ in range(1000):
+            for payload in payloads:
+                fronts.check(payload)
+
+    work()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getallocatedblocks()
+        work()
+        assert abs(sys.getallocatedblocks() - before) < 50  # 3,000 checks
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("size", "budget"), [(0, 5_000), (2_000, 9_000), (54_000, 120_000)])
+def test_a_check_needs_little_memory_for_a_moment(fronts: Fronts, size: int, budget: int) -> None:
+    """What is not counted is what protobuf itself allocates."""
+    payload = request(", ".join(["198.51.100.200"] * (size // 16) + [ALLOWED]))
+    fronts.check(payload)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        fronts.check(payload)
+        assert tracemalloc.get_traced_memory()[1] - before < budget
+    finally:
+        tracemalloc.stop()
+
+
+# The connections, from what is read to what is written.
+
+
+class Transport:
+    """Counts what is written. The loop is a real one, so that its clock is."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, _: str) -> tuple[str, int]:
+        return "127.0.0.1", 4242
+
+
+@pytest.fixture
+def loop() -> Iterator[None]:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(None)
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+class Grpc:
+    """A connection of the engine `native` and a peer that calls on it: `calls(n)` makes n calls in one read."""
+
+    def __init__(self, fronts: Fronts, payload: bytes) -> None:
+        self.transport = Transport()
+        service = Service({CHECK_METHOD.encode(): Method(answer=fronts.check)}, MAX_REQUEST)
+        self.connection = GrpcConnections(service)()
+        self.connection.connection_made(cast("asyncio.Transport", self.transport))
+        self.connection.data_received(h2.PREFACE + h2.settings({}) + h2.window_update(0, 1 << 30))
+        encoder = Encoder()
+        encoder.header_table_size = 0
+        self._headers = [
+            (":method", "POST"), (":path", CHECK_METHOD), (":scheme", "http"), (":authority", "authz"),
+            ("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "200m"),
+        ]  # fmt: skip
+        self._encoder = encoder
+        self._body = struct.pack(">BI", 0, len(payload)) + payload
+        self._stream = -1
+
+    def calls(self, count: int) -> None:
+        self.connection.data_received(self.bytes_of(count))
+
+    def bytes_of(self, count: int) -> bytes:
+        parts = []
+        for _ in range(count):
+            self._stream += 2
+            block = self._encoder.encode(self._headers)
+            parts.append(h2.frame(h2.HEADERS, h2.END_HEADERS, self._stream, block))
+            parts.append(h2.frame(h2.DATA, h2.END_STREAM, self._stream, self._body))
+        return b"".join(parts)
+
+
+@pytest.mark.usefixtures("loop")
+def test_a_call_costs_little_more_than_its_check(fronts: Fronts) -> None:
+    payload = request(ALLOWED)
+    grpc = Grpc(fronts, payload)
+    reads = iter([grpc.bytes_of(100) for _ in range(4)])
+    found = cost_of(lambda: grpc.connection.data_received(next(reads)))
+    check = cost_of(lambda: fronts.check(payload))
+    within(Cost(found.calls // 100 - check.calls, found.instructions // 100 - check.instructions), Cost(13, 375))
+    assert b"".join(grpc.transport.writes).count(b"x-authz-client-address") == 400
+
+
+@pytest.mark.usefixtures("loop")
+def test_all_answers_to_what_came_in_one_read_leave_in_one_write(fronts: Fronts) -> None:
+    grpc = Grpc(fronts, request(ALLOWED))
+    grpc.calls(2)
+    grpc.transport.writes.clear()
+    grpc.calls(100)
+    assert len(grpc.transport.writes) == 1
+
+
+@pytest.mark.usefixtures("loop")
+def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
+    connection = HttpConnections(fronts.http.handle, fronts.http.wanted, Limits())()
+    transport = Transport()
+    connection.connection_made(cast("asyncio.Transport", transport))
+    lines = [f"{name}: {value}" for name, value in HEADERS.items() if not name.startswith(":")]
+    asked = "\r\n".join(
+        ["GET /v1/auth/shop HTTP/1.1", f"X-Forwarded-For: {ALLOWED}", "Host: x", *lines, "", ""]
+    ).encode()
+    within(cost_of(lambda: connection.data_received(asked)), Cost(57, 720))
+    assert len(transport.writes) == 4
+    assert transport.writes[-1].startswith(b"HTTP/1.1 200 ")
+
+
+# The decision log: little for who decides, the rest for the thread.
+
+
+def test_a_logged_decision_keeps_to_its_budget(fronts: Fronts) -> None:
+    log = DecisionLog(fronts.config.decision_log)
+    outcome, client = fronts.decider.malformed(), None
+    within(cost_of(lambda: log.write(outcome, client, "127.0.0.1", "grpc", 1.0)), Cost(5, 45))
+    texts = _Texts()
+    within(cost_of(lambda: texts.line(_Decision(1.0, "grpc", "127.0.0.1", outcome, client))), Cost(9, 115))

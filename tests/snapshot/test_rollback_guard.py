@@ -1,0 +1,245 @@
+"""The state file: the highest serial outlives the process, so that an old snapshot cannot be played back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.loading import Loading
+from support.processes import CONFIG, Process
+
+from authz.errors import InputError, SnapshotRefused
+from authz.snapshot.read import inspect_snapshot
+from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_state, save_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+    from authz.engine.ruleset import Loaded
+
+BROKEN = {
+    "empty": b"",
+    "cut": b'{"digest": "ab", "ser',
+    "text": b"7\n",
+    "no UTF-8": b'{"digest": "\xff", "serial": 7}',
+    "a list": b"[7]",
+    "a serial that is text": b'{"digest": "ab", "serial": "7"}',
+    "a serial that is no whole number": b'{"digest": "ab", "serial": 7.5}',
+    "without digest": b'{"serial": 7}',
+    "with another key": b'{"digest": "ab", "serial": 7, "host": "a"}',
+    "twice": b'{"digest": "ab", "serial": 7}{"digest": "ab", "serial": 7}',
+    "far too large": b'{"digest": "ab", "serial": 7}'.ljust(MAX_STATE + 2).replace(b"ab", b"a" * MAX_STATE),
+}
+
+
+@pytest.fixture
+def loading(publisher: Publisher, tmp_path: Path) -> Loading:
+    """What has loaded the snapshot with serial 5."""
+    publisher.publish(serial=5)
+    loading = Loading(tmp_path, [publisher.key()])
+    assert loading.load() == "ok"
+    return loading
+
+
+def restarted(publisher: Publisher, tmp_path: Path) -> Loading:
+    return Loading(tmp_path, [publisher.key()])
+
+
+def test_a_state_is_read_back(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.json", State(7, "ab"))
+    assert load_state(tmp_path / "state.json") == State(7, "ab")
+    assert json.loads((tmp_path / "state.json").read_bytes()) == {"serial": 7, "digest": "ab"}
+
+
+def test_a_state_is_for_the_sidecar_alone(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.json", State(7, "ab"))
+    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
+
+
+def test_no_file_is_no_state_yet(tmp_path: Path) -> None:
+    assert load_state(tmp_path / "state.json") is None
+    assert load_state(tmp_path / "missing" / "state.json") is None
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_state_is_an_error_that_says_how_to_go_on(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(InputError) as error:
+        load_state(path)
+    assert error.value.message.startswith(f"{path}: found no state of authz: ")
+    assert error.value.hint == 'write it anew as {"digest": "", "serial": N} with the highest serial you know of'
+    assert path.read_bytes() == BROKEN[name]
+
+
+def test_a_state_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load_state(tmp_path)
+    assert error.value.message == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_the_state_that_the_hint_names_is_taken(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "authz.json").write_text('{"digest": "", "serial": 5}')
+    loading = restarted(publisher, tmp_path)
+    publisher.publish(serial=4)
+    assert loading.load() == "rolled_back"
+    publisher.publish(serial=6)
+    assert loading.load() == "ok"
+
+
+def test_a_state_written_anew_takes_one_snapshot_of_its_own_serial(publisher: Publisher) -> None:
+    first = inspect_snapshot(publisher.publish(serial=7))
+    other = inspect_snapshot(publisher.publish(serial=7, created=1))
+    taken = accept(first, State(serial=7, digest=""))
+    assert taken == State(serial=7, digest=first.digest)
+    with pytest.raises(SnapshotRefused) as error:
+        accept(other, taken)
+    assert error.value.code == "rolled_back"
+
+
+def test_the_first_snapshot_is_accepted_whatever_its_serial(publisher: Publisher) -> None:
+    snapshot = inspect_snapshot(publisher.publish(serial=0))
+    assert accept(snapshot, None) == State(0, snapshot.digest)
+
+
+def test_a_refused_serial_is_told_both_sides(publisher: Publisher) -> None:
+    snapshot = inspect_snapshot(publisher.publish(serial=41))
+    with pytest.raises(SnapshotRefused) as refused:
+        accept(snapshot, State(42, "ab"))
+    assert refused.value.message == "found serial 41, expected above 42"
+    assert refused.value.hint == "publish with a higher --serial"
+    with pytest.raises(SnapshotRefused) as refused:
+        accept(snapshot, State(41, "ab"))
+    assert refused.value.message == "found another snapshot with serial 41, expected above 41"
+
+
+def test_a_loaded_snapshot_is_remembered(loading: Loading) -> None:
+    assert loading.decider.loaded is not None
+    assert load_state(loading.state) == State(5, loading.decider.loaded.digest)
+
+
+def test_the_highest_serial_is_kept_across_restarts(loading: Loading, publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish(serial=9)
+    assert loading.load() == "ok"
+    for serial in (1, 5, 8):
+        publisher.publish(serial=serial, created=serial)
+        again = restarted(publisher, tmp_path)
+        assert again.load() == "rolled_back"
+        assert again.decider.loaded is None
+    assert load_state(loading.state) == State(9, loading.decider.loaded.digest if loading.decider.loaded else "")
+
+
+@pytest.mark.usefixtures("loading")
+def test_the_very_same_file_is_loaded_after_a_restart(publisher: Publisher, tmp_path: Path) -> None:
+    again = restarted(publisher, tmp_path)
+    assert again.load() == "ok"
+    assert again.decider.loaded is not None
+    assert again.decider.loaded.serial == 5
+
+
+def test_the_very_same_file_is_not_remembered_again(loading: Loading) -> None:
+    before = loading.state.stat()
+    assert loading.load(force=True) == "ok"
+    after = loading.state.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("loading")
+def test_the_same_serial_with_other_content_is_refused_after_a_restart(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish("version: 1\n", serial=5)
+    assert restarted(publisher, tmp_path).load() == "rolled_back"
+
+
+def test_the_same_content_signed_anew_is_the_same_snapshot(loading: Loading, publisher: Publisher) -> None:
+    publisher.publish(serial=6, created=1000)
+    assert loading.load() == "ok"
+    publisher.publish(serial=6, created=1000, keys=["b", "a"])
+    assert loading.load() == "ok"
+    assert loading.metrics.loads == {"ok": 3}
+
+
+@pytest.mark.parametrize("broken", ["folder gone", "folder is a file", "state is a folder"])
+def test_a_state_that_cannot_be_written_refuses_the_snapshot_and_the_loaded_one_serves_on(
+    loading: Loading, publisher: Publisher, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loading.state.unlink()
+    if broken == "state is a folder":
+        loading.state.mkdir()
+    else:
+        loading.state.parent.rmdir()
+    if broken == "folder is a file":
+        loading.state.parent.write_bytes(b"")
+    publisher.publish(serial=6)
+    before = loading.standing()
+    with caplog.at_level(logging.WARNING, "authz"):
+        assert loading.load() == "state_unwritable"
+    assert loading.standing() == before
+    assert loading.metrics.loads == {"ok": 1, "state_unwritable": 1}
+    assert len(caplog.messages) == 1
+    assert f"refused {loading.path}: state_unwritable: {loading.state}: " in caplog.messages[0]
+    assert (
+        "the new serial cannot be remembered; make the folder of snapshot.state, let the sidecar write to it, and send "
+        "it SIGHUP; serial 5 serves on"
+    ) in caplog.messages[0]
+
+
+def test_a_state_that_can_be_written_again_takes_the_snapshot_at_the_next_reload(
+    loading: Loading, publisher: Publisher
+) -> None:
+    loading.state.unlink()
+    loading.state.parent.rmdir()
+    publisher.publish(serial=6)
+    assert loading.load() == "state_unwritable"
+    loading.state.parent.mkdir()
+    assert loading.load(force=True) == "ok"
+    assert loading.decider.loaded is not None
+    assert loading.decider.loaded.serial == 6
+    assert load_state(loading.state) == State(6, loading.decider.loaded.digest)
+
+
+def test_a_serial_is_remembered_before_it_is_used(
+    loading: Loading, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[State | None] = []
+    load = loading.decider.load
+
+    def look_and_load(loaded: Loaded) -> None:
+        states.append(load_state(loading.state))
+        load(loaded)
+
+    monkeypatch.setattr(loading.decider, "load", look_and_load)
+    publisher.publish(serial=6)
+    assert loading.load() == "ok"
+    assert [state.serial for state in states if state] == [6]
+
+
+def served(folder: Path) -> str:
+    """Run `authz serve` that must end at once with status 2, and return what it printed."""
+    (folder / "authz.yaml").write_text(CONFIG)
+    command = [sys.executable, "-m", "authz", "serve", "--config", "authz.yaml", "--log-level", "error"]
+    with Process(command, cwd=folder) as process:
+        assert process.wait() == 2
+        return process.output
+
+
+def test_a_sidecar_with_a_broken_state_does_not_start(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "authz.json").write_text("{}")
+    assert served(tmp_path) == (
+        f"authz: error: {tmp_path}/state/authz.json: found no state of authz: Object missing required field `serial`\n"
+        'hint: write it anew as {"digest": "", "serial": N} with the highest serial you know of'
+    )
+
+
+def test_a_sidecar_without_a_folder_for_its_state_does_not_start(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    (tmp_path / "state").write_bytes(b"")
+    assert served(tmp_path) == f"authz: error: {tmp_path}/state/authz.json: cannot be read: Not a directory"
