@@ -52,14 +52,13 @@ bench: $(STAMP)
 bench-full:
 	$(MAKE) bench ARGS="--full $(ARGS)"
 
-# Pins everything anew from pyproject.toml. deploy/requirements.txt is the part that the image installs.
+# Pins what pyproject.toml asks for; ARGS=--upgrade pins everything anew. deploy/requirements.txt is what the image installs.
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 constraints:
-	test -x $(BIN)/pip-compile || $(MAKE) $(STAMP)
-	$(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra dev -o constraints.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links -c constraints.txt \
-	    -o deploy/requirements.txt pyproject.toml
+	test -x $(BIN)/uv || $(MAKE) $(STAMP)
+	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra dev \
+	    -o constraints.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 
