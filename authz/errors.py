@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FOUND_LIMIT = 80  # characters of somebody's input that an error repeats
+MAX_FOUND = 80  # characters of somebody's input that an error repeats
 
 
 def shorten(found: object) -> str:
-    """Return `found` as text for an error: printable ASCII, at most `FOUND_LIMIT` characters."""
+    """Return `found` as text for an error: printable ASCII, at most `MAX_FOUND` characters."""
     text = str(found)
-    cut = text[:FOUND_LIMIT].encode("ascii", "backslashreplace").decode()
+    cut = text[:MAX_FOUND].encode("ascii", "backslashreplace").decode()
     cut = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in cut)
-    return cut if len(text) <= FOUND_LIMIT else f"{cut}... ({len(text)} characters)"
+    return cut if len(text) <= MAX_FOUND else f"{cut}... ({len(text)} characters)"
 
 
 class AuthzError(Exception):

@@ -24,7 +24,7 @@ UNFILTERED, FLOOR, SAME = "no filter", "empty answer (grpc-go)", "authz's answer
 AUTHZ, UNIX, AIO = "authz", "authz, unix socket", "authz on grpc.aio"
 RBAC, TRIES = "RBAC, principals", "RBAC, tries"
 OPA, OPA_LINEAR = "OPA, buckets", "OPA, cidr_contains_matches"
-_MOST_PRINCIPALS: Final = 100_000
+_MAX_PRINCIPALS: Final = 100_000
 
 
 class Contender(NamedTuple):
@@ -58,7 +58,7 @@ class Starts:
         found = {AUTHZ: self._authz("authz")}
         if tries:
             found[TRIES] = self._behind("tries", rbac_tries(self._table.networks))
-        if self._size <= _MOST_PRINCIPALS:
+        if self._size <= _MAX_PRINCIPALS:
             found[RBAC] = self._behind("rbac", rbac_principals(self._table.networks))
         return found
 

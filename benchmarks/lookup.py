@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 OURS, OURS_LISTED, OURS_TEXT = "authz", "authz, listed", "authz, text"
 FLOOR = "empty call"
 ONE, BUILD = "time of one look-up", "build time"
-_MOST_CHECKED = 2_000  # addresses of a kind
+_MAX_CHECKED = 2_000  # addresses of a kind
 _LARGE = 1_000_000  # a scale with a table of so many networks builds the whole BGP table, too
 
 
@@ -106,7 +106,7 @@ def _cases(part: Part, table: Table, built: Built, scale: Scale) -> list[Case]:
             ("miss", misses(table, slow, version, scale.addresses)),
         ):
             what = f"{table.source} {networks:,} IPv{version}, {kind}"
-            part.checks.append(_check(what, built, slow, version, values[:_MOST_CHECKED]))
+            part.checks.append(_check(what, built, slow, version, values[:_MAX_CHECKED]))
             if not part.checks[-1].differences:
                 texts = [address(version, value).text for value in values]
                 loops = _our_loops(built.lookup, version, values, texts)

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from benchmarks.report import Part
     from benchmarks.scale import Scale
 
-_MOST_IN_ENVOY: Final = 250_000  # networks, but for the full run: 1 M take some 25 s, with start and all
-_MOST_PRINCIPALS: Final = 100_000
-_MOST_RELOADS: Final = 3  # of a peer with one list
+_MAX_IN_ENVOY: Final = 250_000  # networks, but for the full run: 1 M take some 25 s, with start and all
+_MAX_PRINCIPALS: Final = 100_000
+_MAX_RELOADS: Final = 3  # of a peer with one list
 _TIME: Final = 30.0  # seconds for these; there may be fewer, but one at least
 _SPARE: Final = 2  # reloads more, where one was not seen
 _LONGER: Final = 1.8  # a reload may take so many times as long as the start, for requests are answered meanwhile
@@ -131,9 +131,9 @@ def measure(part: Part, scale: Scale, note: Callable[[str], None]) -> None:
 def _starts(size: int, scale: Scale) -> Iterator[tuple[str, Callable[[Path, _Lists], _Peer]]]:
     """Yield those that take a list of this size."""
     yield GEO, _geo
-    if size <= _MOST_IN_ENVOY or scale == FULL:
+    if size <= _MAX_IN_ENVOY or scale == FULL:
         yield TRIES, partial(_rbac, rbac_tries)
-    if size <= _MOST_PRINCIPALS:
+    if size <= _MAX_PRINCIPALS:
         yield RBAC, partial(_rbac, rbac_principals)
 
 
@@ -209,7 +209,7 @@ def _headers(client: str) -> tuple[tuple[str, str], ...]:
 def _reloads(check: Check, peer: _Peer, lists: _Lists, most: int) -> tuple[Check, _Seen]:
     """Reload several times, with either list in turn."""
     seconds = BEFORE + AFTER + _ANYWAY + _LONGER * peer.proxy.ready_seconds
-    count = min(most, _MOST_RELOADS, max(1, int(_TIME / seconds)))
+    count = min(most, _MAX_RELOADS, max(1, int(_TIME / seconds)))
     found: list[Reload] = []
     requests = lost = 0
     for number in range(count + _SPARE):

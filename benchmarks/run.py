@@ -43,7 +43,7 @@ PARTS = {
 }  # and the module of each, whose `run(scale, note)` measures and returns a Part
 _SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
-_MOST_SHOWN = 10  # wrong answers
+_MAX_SHOWN = 10  # wrong answers
 _OUT, _ERR = Console(), Console(stderr=True)
 
 
@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bad = _bad(document)
     if options.publish:
         _publish(options.output, document, bad)
-    for line in bad[:_MOST_SHOWN]:
+    for line in bad[:_MAX_SHOWN]:
         _ERR.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
-    if len(bad) > _MOST_SHOWN:
-        _ERR.print(f"... and {len(bad) - _MOST_SHOWN} more; {options.output} has all", highlight=False)
+    if len(bad) > _MAX_SHOWN:
+        _ERR.print(f"... and {len(bad) - _MAX_SHOWN} more; {options.output} has all", highlight=False)
     return 1 if bad else 0
 
 

@@ -25,7 +25,7 @@ OPERATORS: Final[dict[str, Callable[[int, int], bool]]] = {
 _TOKEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*|[0-9]+(?:_[0-9]+)*(?![A-Za-z0-9_.])|[<>=!]=|[<>]|\S+)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"[0-9]+(_[0-9]+)*")
-MOST_DIGITS = 40  # 2^128 has 39
+MAX_DIGITS = 40  # 2^128 has 39
 
 
 class Comparison(NamedTuple):
@@ -80,7 +80,7 @@ def _comparison(tokens: list[tuple[str, int]], text: str, names: Collection[str]
         raise _wrong(name, "a name of a count", names)
     if sign[0] not in OPERATORS:
         raise _wrong(sign, f"one of {' '.join(OPERATORS)}", names)
-    if not _NUMBER.fullmatch(number[0]) or len(number[0]) > MOST_DIGITS:
+    if not _NUMBER.fullmatch(number[0]) or len(number[0]) > MAX_DIGITS:
         raise _wrong(number, "a whole number", names)
     return Comparison(name[0], sign[0], int(number[0]))
 

@@ -57,7 +57,7 @@ SEVERITIES: Final[dict[str, Severity]] = {
     "no_author": "notice",
 }
 WIDEST: Final[Mapping[int, int]] = {4: 12, 6: 32}  # prefix bits; the defaults of the policy's `limits`
-MOST_OVERLAPS: Final = 1000  # pairs of an allow and a deny entry that are looked into
+MAX_OVERLAPS: Final = 1000  # pairs of an allow and a deny entry that are looked into
 
 
 class Finding(NamedTuple):
@@ -272,7 +272,7 @@ def _overlaps(subject: _Subject) -> Iterator[Finding]:
         for pair in itertools.product(allowing, denying):
             if not meet(*pair):
                 continue
-            if pair in pairs or len(pairs) < MOST_OVERLAPS:
+            if pair in pairs or len(pairs) < MAX_OVERLAPS:
                 pairs.setdefault(pair, []).append(number)
             else:
                 more = True
@@ -281,7 +281,7 @@ def _overlaps(subject: _Subject) -> Iterator[Finding]:
         what = f"allows {tally} that {subject.entries[deny].id} denies; {_precedence(subject, allow, deny)}"
         yield Finding("allow_deny_overlap", subject.entries[allow].id, what, str(example))
     if more:
-        what = f"more than {MOST_OVERLAPS} pairs of entries overlap; these are the first"
+        what = f"more than {MAX_OVERLAPS} pairs of entries overlap; these are the first"
         yield Finding("allow_deny_overlap", None, what)
 
 

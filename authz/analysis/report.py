@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from authz.analysis.coverage import Tally
     from authz.analysis.diff import ApplicationDiff, Change, Difference, Side, SnapshotDiff, Written
 
-MOST_ROWS: Final = 20  # applications or entries added, removed or changed that are named to a person
+MAX_ROWS: Final = 20  # applications or entries added, removed or changed that are named to a person
 
 
 def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
@@ -24,10 +24,10 @@ def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
     for what, written in (("applications", found.applications), ("entries", found.entries)):
         yield f"{what}: " + ", ".join(f"{len(some):,} {name}" for name, some in written._asdict().items())
         for sign, some in zip("+-~", written, strict=True):
-            for one in some[:MOST_ROWS]:
+            for one in some[:MAX_ROWS]:
                 yield f"  {sign} {one.name}: {'; '.join(_edits(one))}".removesuffix(": ")
-            if len(some) > MOST_ROWS:
-                yield f"  {sign} ... and {len(some) - MOST_ROWS:,} more; --json has all"
+            if len(some) > MAX_ROWS:
+                yield f"  {sign} ... and {len(some) - MAX_ROWS:,} more; --json has all"
     same: dict[tuple[Change, ...], list[ApplicationDiff]] = {}
     for application in found.decisions:
         same.setdefault(tuple(application.changes.values()), []).append(application)

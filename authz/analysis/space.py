@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from authz.engine.ruleset import Loaded
     from authz.publisher.index.prefixes import Array
 
-MOST_RANGES = 20_000  # of the widest ranges in which the largest networks are looked for
+MAX_RANGES = 20_000  # of the widest ranges in which the largest networks are looked for
 ALL_ONES = 0xFFFFFFFFFFFFFFFF
 
 
@@ -101,11 +101,11 @@ class Ranges:
     def largest(self, count: int) -> list[tuple[Network, int]]:
         """Return the `count` largest of the fewest networks that cover the ranges, each with the place of its range.
 
-        Equal ones by address. Only the `MOST_RANGES` widest ranges are looked into: where there are more, and all are
+        Equal ones by address. Only the `MAX_RANGES` widest ranges are looked into: where there are more, and all are
         badly aligned, a network that is left out may have twice the addresses of one that is not.
         """
         found: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address
-        for place in self._widest_first(MOST_RANGES if count else 0):
+        for place in self._widest_first(MAX_RANGES if count else 0):
             first, last = self.bounds(place)
             fits = (last - first + 1).bit_length() - 1  # no network from here on has more host bits
             if len(found) >= count and found[0][0] > fits:

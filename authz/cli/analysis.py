@@ -30,7 +30,7 @@ TrustedKeys = Annotated[
     typer.Option("--trusted-key", metavar="PUB", help="Refuse what none of these has signed. Default: take any file."),
 ]
 
-MOST_ROWS = 20  # of each code, for a person; --json has all
+MAX_ROWS = 20  # of each code, for a person; --json has all
 
 
 def register(app: typer.Typer) -> None:
@@ -233,13 +233,13 @@ def _show_findings(findings: list[Finding]) -> None:
     shown: dict[str, int] = {}
     for finding in findings:
         shown[finding.code] = shown.get(finding.code, 0) + 1
-        if shown[finding.code] <= MOST_ROWS:
+        if shown[finding.code] <= MAX_ROWS:
             example = f", e.g. {finding.example}" if finding.example else ""
             subject = f"{finding.entry}: " if finding.entry else ""
             out.print(visible(f"{finding.severity}: {subject}{finding.message}{example} [{finding.code}]"))
     for code, count in shown.items():
-        if count > MOST_ROWS:
-            out.print(f"... and {count - MOST_ROWS} more of {code}; --json has all")
+        if count > MAX_ROWS:
+            out.print(f"... and {count - MAX_ROWS} more of {code}; --json has all")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from authz.snapshot.read import Snapshot
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
-MOST_DENIALS = 20  # protected networks that an error names
+MAX_DENIALS = 20  # protected networks that an error names
 
 
 def build(
@@ -156,13 +156,13 @@ def _guard(policy: Policy, now: int, *, force: bool) -> Callable[[Snapshot], Non
             for d in denials
         ]
         if force:
-            for line in lines[:MOST_DENIALS]:
+            for line in lines[:MAX_DENIALS]:
                 snapshot.manifest.forced.add(by=getpass.getuser(), refusal=line)
                 typer.echo(f"authz: warning: forced: {line}", err=True)
         elif lines:
-            more = [f"and {len(lines) - MOST_DENIALS} more"] if len(lines) > MOST_DENIALS else []
+            more = [f"and {len(lines) - MAX_DENIALS} more"] if len(lines) > MAX_DENIALS else []
             raise InputError(
-                "\n".join([*lines[:MOST_DENIALS], *more]),
+                "\n".join([*lines[:MAX_DENIALS], *more]),
                 hint="nothing was written; --force writes it, with your name in the snapshot",
             )
 

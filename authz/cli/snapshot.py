@@ -131,7 +131,7 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
     }
 
 
-MOST_ROWS = 50  # of a table for a person; --json has all
+MAX_ROWS = 50  # of a table for a person; --json has all
 
 
 def _table_of(title: str, rows: list[dict[str, Any]]) -> None:
@@ -143,11 +143,11 @@ def _table_of(title: str, rows: list[dict[str, Any]]) -> None:
     names = [name for name in rows[0] if any(row[name] not in ("", [], ()) for row in rows)]
     for name in names:
         grid.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows[:MOST_ROWS]:
+    for row in rows[:MAX_ROWS]:
         grid.add_row(*(visible(_cell(name, row[name])) for name in names))
     out.print(grid)
-    if len(rows) > MOST_ROWS:
-        out.print(f"... and {len(rows) - MOST_ROWS} more; --json has all")
+    if len(rows) > MAX_ROWS:
+        out.print(f"... and {len(rows) - MAX_ROWS} more; --json has all")
 
 
 def _cell(name: str, value: object) -> str:

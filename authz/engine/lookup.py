@@ -26,7 +26,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from authz.snapshot.sections import BLOCKS, CUT, LEAST_DIRECTORY_BITS, MOST_DIRECTORY_BITS, SIZES, TYPE_CODES, TYPES
+from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS, SIZES, TYPE_CODES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _LOW = 0xFFFFFFFFFFFFFFFF
 _NUMBER = 0xFFFFFFFF  # of the last leaf, in a block
 _CHUNK = 512  # low halves that are compared with zeros at once
 _ZEROS = bytes(8 * _CHUNK)
-_MOST_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cut
+_MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cut
 
 
 class BadIndex(ValueError):
@@ -201,7 +201,7 @@ def finder6(highs: Array, lows: Array, sets: Array, directory: Array) -> Find:
 def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
     """Return the high halves of the /64 in which a piece begins behind the first address; None where they are many.
 
-    Reads at most `_CHUNK` times `_MOST_CHUNKS` elements, and else compares memory, so that loading a large index stops
+    Reads at most `_CHUNK` times `_MAX_CHUNKS` elements, and else compares memory, so that loading a large index stops
     no request for long: 0.2 ms for 200,000 pieces that are seldom cut, and 4 ms at most for a million.
     """
     found: set[int] = set()
@@ -211,7 +211,7 @@ def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
         if _ZEROS.startswith(chunk):
             continue
         chunks += 1
-        if chunks > _MOST_CHUNKS:
+        if chunks > _MAX_CHUNKS:
             return None
         found.update(highs[begin + place] for place, low in enumerate(chunk) if low)
     return frozenset(found)
@@ -232,8 +232,8 @@ def _bits(directory: Array) -> int:
 
 def _directory_bits(directory: Array, name: str) -> int:
     bits = _bits(directory)
-    if not LEAST_DIRECTORY_BITS <= bits <= MOST_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
-        expected = f"2^k + 1 with k from {LEAST_DIRECTORY_BITS} to {MOST_DIRECTORY_BITS}"
+    if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
+        expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
         raise BadIndex(f"{name}: found {len(directory)} positions, expected {expected}")
     return bits
 

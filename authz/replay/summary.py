@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from authz.engine.decider import Outcome
     from authz.engine.ruleset import Covering
 
-_MOST_KEPT = 200_000  # different clients or networks that are counted; then the rare ones are forgotten
+_MAX_KEPT = 200_000  # different clients or networks that are counted; then the rare ones are forgotten
 _COUNTERS = (
     "decisions",
     "reasons",
@@ -116,7 +116,7 @@ def _count_rare(counter: Counter[str], key: str) -> None:
 
 
 def _forget_rare(counter: Counter[str]) -> None:
-    if len(counter) > _MOST_KEPT:
-        kept = counter.most_common(_MOST_KEPT // 2)
+    if len(counter) > _MAX_KEPT:
+        kept = counter.most_common(_MAX_KEPT // 2)
         counter.clear()
         counter.update(dict(kept))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
-SHORTEST_POLL = 0.01  # seconds; below, looking would be all that we do
+MIN_POLL = 0.01  # seconds; below, looking would be all that we do
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -238,8 +238,8 @@ def _check_together(document: Document[Config], config: Config) -> None:
         document.mistake("snapshot.trusted_keys", "found an empty list, expected one or more files of public keys")
     elif not document.spoiled(config.snapshot) and keys < threshold:
         document.mistake("snapshot.threshold", f"found {threshold}, expected at most {keys}, as many as trusted_keys")
-    if config.snapshot.poll < SHORTEST_POLL:
-        document.mistake("snapshot.poll", f"found {config.snapshot.poll:g} seconds, expected {SHORTEST_POLL:g} or more")
+    if config.snapshot.poll < MIN_POLL:
+        document.mistake("snapshot.poll", f"found {config.snapshot.poll:g} seconds, expected {MIN_POLL:g} or more")
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     if config.grpc.tls and config.grpc.engine == "native":

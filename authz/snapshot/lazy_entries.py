@@ -21,7 +21,7 @@ from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups are nothing that we ever wrote
 _ENTRY: Final = Manifest.ENTRIES_FIELD_NUMBER << 3 | _BYTES
-_LONGEST: Final = 10  # bytes of a varint
+_MAX_VARINT: Final = 10  # bytes of a varint
 
 
 class PackedEntries(Sequence[Entry]):
@@ -85,7 +85,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     if value < 0x80:
         return value, position + 1
     value &= 0x7F
-    for shift in range(7, 7 * _LONGEST, 7):
+    for shift in range(7, 7 * _MAX_VARINT, 7):
         position += 1
         byte = data[position]
         value |= (byte & 0x7F) << shift

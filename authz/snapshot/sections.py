@@ -43,7 +43,7 @@ TYPES: Final[dict[str, str]] = {
     "members.entry": "u32",
     "members.length": "u8",
 }
-LEAST_DIRECTORY_BITS: Final = 4
-MOST_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
+MIN_DIRECTORY_BITS: Final = 4
+MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
 BLOCKS: Final = 1 << 19
 CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside

@@ -391,7 +391,7 @@ def test_an_example_is_the_largest_network_whatever_else_divides_it() -> None:
 
 
 def test_only_so_many_overlaps_are_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linting, "MOST_OVERLAPS", 2)
+    monkeypatch.setattr(linting, "MAX_OVERLAPS", 2)
     denying = [deny(f"d{number}", "192.0.2.7") for number in range(3)]
     found = lint(shop(allow("a", "192.0.2.0/24"), *denying).loaded(), now=NOW)
     overlaps = [finding for finding in found if finding.code == "allow_deny_overlap"]

@@ -184,7 +184,7 @@ def test_a_peer_that_does_not_decide_by_its_list_is_found_and_not_measured(monke
         pytest.skip(str(missing_envoy()))
     monkeypatch.setattr(reload_peers, "missing_nginx", lambda: "not asked here")
     monkeypatch.setattr(reload_peers, "rbac_tries", lambda _: unfiltered())
-    monkeypatch.setattr(reload_peers, "_MOST_PRINCIPALS", 0)
+    monkeypatch.setattr(reload_peers, "_MAX_PRINCIPALS", 0)
     part = measured(reload_sizes=(100,))
     assert part.measures == []
     [wrong] = part.wrong

@@ -259,7 +259,7 @@ def test_progress_is_told_up_to_the_end_for_both_versions() -> None:
 
 
 def test_entries_that_overlap_beyond_measure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "MOST_MEMBERS", 3)  # {a} and {a, b}
+    monkeypatch.setattr(build, "MAX_MEMBERS", 3)  # {a} and {a, b}
     assert at(compare([subject("10.0.0.0/8"), subject("10.0.0.0/8")]), "10.0.0.0") == [(0, 8), (1, 8)]
     with pytest.raises(InputError) as caught:
         arrays_of([subject("10.0.0.0/8")] * 3)
@@ -450,8 +450,8 @@ def test_few_and_many_networks_longer_than_64_among_others_are_found(longer: int
 @pytest.fixture
 def always_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give small tables blocks, too, however finely they are cut."""
-    monkeypatch.setattr(build, "LEAST_FOR_BLOCKS", 0)
-    monkeypatch.setattr(build, "MOST_CUT", 1.0)
+    monkeypatch.setattr(build, "MIN_FOR_BLOCKS", 0)
+    monkeypatch.setattr(build, "MAX_CUT", 1.0)
 
 
 def same_by_blocks(arrays: dict[str, Any]) -> Index:
@@ -502,10 +502,10 @@ def test_a_table_has_blocks_where_it_is_large_and_seldom_cut_below_24() -> None:
     many = [*few, *range(200 << 24, (200 << 24) + 4000, 512)]
     assert len(big(4, few, 24).arrays["v4.blocks"]) == 0
     index = big(4, many, 24)
-    assert index.pieces[4] < build.LEAST_FOR_BLOCKS
+    assert index.pieces[4] < build.MIN_FOR_BLOCKS
     many += [(100 << 24) + (number << 9) for number in range(10_000)]
     index = big(4, many, 24)
-    assert index.pieces[4] >= build.LEAST_FOR_BLOCKS
+    assert index.pieces[4] >= build.MIN_FOR_BLOCKS
     assert len(index.arrays["v4.blocks"]) == BLOCKS
     assert list(index.problems(1)) == []
     assert len(big(4, many, 32).arrays["v4.blocks"]) == 0

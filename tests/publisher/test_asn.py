@@ -315,7 +315,7 @@ def test_databases_of_something_else_are_refused(written: Callable[..., Path], m
     assert "found no line with a range" in refusal([written("# nothing\n")], 64496).message
     assert "found no AS number in it" in refusal([written("192.0.2.0/24\t0\n")], 64496).message
     assert "expected network<TAB>origin" in refusal([written("192.0.2.0\t192.0.2.255\t64496\tGB\tx\n")], 64496).message
-    monkeypatch.setattr(asn, "MOST_TEXT", 10)
+    monkeypatch.setattr(asn, "MAX_TEXT", 10)
     assert "expected at most 10" in refusal([written("192.0.2.0/24\t64496\n")], 64496).message
 
 

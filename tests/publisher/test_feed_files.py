@@ -94,7 +94,7 @@ def test_a_plain_file_has_the_same_cap(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_xz_file_that_asks_for_much_memory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = lzma.compress(TEXT, preset=9)
     assert content_of(tmp_path, packed) == TEXT
-    monkeypatch.setattr(decompress, "MOST_XZ_MEMORY", 32 << 20)
+    monkeypatch.setattr(decompress, "MAX_XZ_MEMORY", 32 << 20)
     with pytest.raises(InputError, match="Memory usage limit"):
         content_of(tmp_path, packed)
 

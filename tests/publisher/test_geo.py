@@ -425,7 +425,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(written: Callable[..., Path]
 
 
 def test_too_much_text_is_refused(written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geo, "MOST_TEXT", 10)
+    monkeypatch.setattr(geo, "MAX_TEXT", 10)
     assert "expected at most 10" in refusal(written("192.0.2.0,192.0.2.255,GB\n", "x.csv")).message
 
 
@@ -606,7 +606,7 @@ def test_many_ranges_become_the_networks_that_one_after_the_other_becomes(versio
 
 
 def test_ranges_that_become_too_many_networks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "MOST_NETWORKS", 100)
+    monkeypatch.setattr(ranges, "MAX_NETWORKS", 100)
     with pytest.raises(InputError, match="more than 100 networks"):
         Ranges.of(6, [1], [2**128 - 2]).networks()
     assert len(Ranges.of(4, [1], [2**32 - 2]).networks()[0]) == 62

@@ -545,7 +545,7 @@ def test_standard_input_is_read_as_a_file_is(replay: Replay) -> None:
 
 
 def test_a_summary_forgets_the_rare_ones_and_keeps_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "_MOST_KEPT", 100)
+    monkeypatch.setattr(summary, "_MAX_KEPT", 100)
     denied = Outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
     allowed = Outcome(Application("shop"), Verdict("allow", "allowlisted"), 1)
     often = parse_address("203.0.113.9")
@@ -565,7 +565,7 @@ def test_a_summary_forgets_the_rare_ones_and_keeps_its_size(monkeypatch: pytest.
 
 
 def test_one_summary_forgets_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "_MOST_KEPT", 100)
+    monkeypatch.setattr(summary, "_MAX_KEPT", 100)
     one = Summary()
     denied = Outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
     for number in range(1000):

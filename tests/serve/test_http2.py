@@ -341,7 +341,7 @@ def test_what_a_block_meant_is_never_remembered_for_longer_than_it_holds(lists: 
             expected = head_of([(bytes(name), bytes(value)) for name, value in anew.decode(block, raw=True)])
             assert (blocks.read(block) if remembered is None else remembered) == expected
             assert expected.path == path.encode()
-        assert len(blocks.known) <= http2_headers._MOST_KNOWN
+        assert len(blocks.known) <= http2_headers._MAX_KNOWN
 
 
 SIZES = st.sampled_from([b"", b"", b"\x20", b"\x20\x2a", b"\x3f\xe1\x1f", b"\x3f\x21", b"\x20\x3f\xe1\x1f", b"\x3e"])

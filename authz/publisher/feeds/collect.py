@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_NETWORKS = 5_000_000  # of one feed; bounds the memory, and what a few hostile IPv6 ranges can become
 MAX_FAULTS = 100_000  # skipped lines or bogons of one feed; more is another format, and no report for a person
 _BATCH = 8192  # entries
-_LONGEST = 64  # characters; no bare line (see formats.fast_ipv4) is as long, and arrays for text are large
+_MAX_BARE = 64  # characters; no bare line (see formats.fast_ipv4) is as long, and arrays for text are large
 _NAMED = 12  # columns or values that an error names
 _LOW = 0xFFFFFFFFFFFFFFFF
 
@@ -145,7 +145,7 @@ class Collector:
 
     def _parse_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        text = "".join(f"{text[:_LONGEST]}\n" for _, text in waiting).encode("utf-8", "backslashreplace")
+        text = "".join(f"{text[:_MAX_BARE]}\n" for _, text in waiting).encode("utf-8", "backslashreplace")
         if text.count(b"\n") != len(waiting):  # text out of JSON may have newlines, and is wrong then
             self._parse_one_by_one(waiting)
             return

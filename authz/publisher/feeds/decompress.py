@@ -13,15 +13,15 @@ from authz.errors import InputError, shorten
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_BYTES: Final = 1 << 30  # packed or not; the largest country database that we met has 8 MB, MaxMind's cities 120 MB
-MOST_TEXT: Final = 256 << 20  # bytes, unpacked, for readers of text; 412,000 ranges with names are 24 MB
-MOST_XZ_MEMORY: Final = 128 << 20  # bytes; an xz header may ask for 4 GiB, `xz -9` asks for 65 MiB
-MOST_XZ_STREAMS: Final = 100  # of one file; each costs a copy of what follows it
+MAX_BYTES: Final = 1 << 30  # packed or not; the largest country database that we met has 8 MB, MaxMind's cities 120 MB
+MAX_TEXT: Final = 256 << 20  # bytes, unpacked, for readers of text; 412,000 ranges with names are 24 MB
+MAX_XZ_MEMORY: Final = 128 << 20  # bytes; an xz header may ask for 4 GiB, `xz -9` asks for 65 MiB
+MAX_XZ_STREAMS: Final = 100  # of one file; each costs a copy of what follows it
 _GZIP: Final = b"\x1f\x8b"
 _XZ: Final = b"\xfd7zXZ\x00"
 
 
-def read_unpacked(path: Path, most: int = MOST_BYTES, *, may_be_empty: bool = False) -> bytes:
+def read_unpacked(path: Path, most: int = MAX_BYTES, *, may_be_empty: bool = False) -> bytes:
     """Return the content of the file, unpacked where it is gzip or xz.
 
     Raises InputError where the file cannot be read, is damaged or cut short, has more than `most` bytes, or is empty
@@ -59,8 +59,8 @@ def _unpack_xz(packed: bytes, most: int) -> bytes:
     lzma.LZMAFile would neither limit the memory nor mind what follows the last stream.
     """
     unpacked = bytearray()
-    for _ in range(MOST_XZ_STREAMS):
-        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_XZ_MEMORY)
+    for _ in range(MAX_XZ_STREAMS):
+        stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
         unpacked += stream.decompress(packed, most + 1 - len(unpacked))
         if len(unpacked) > most:
             return bytes(unpacked)
@@ -69,4 +69,4 @@ def _unpack_xz(packed: bytes, most: int) -> bytes:
         packed = stream.unused_data.lstrip(b"\0")
         if not packed:
             return bytes(unpacked)
-    raise EOFError(f"more than {MOST_XZ_STREAMS} xz streams")
+    raise EOFError(f"more than {MAX_XZ_STREAMS} xz streams")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from authz.publisher.index.prefixes import Array
 
 BOM = b"\xef\xbb\xbf"  # of UTF-8
-MOST_NETWORKS = 8_000_000  # of one file; a range of IPv6 may become 253, and 400,000 honest ranges become 560,000
+MAX_NETWORKS = 8_000_000  # of one file; a range of IPv6 may become 253, and 400,000 honest ranges become 560,000
 _ONE = np.uint64(1)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
@@ -56,7 +56,7 @@ class Ranges(NamedTuple):
     def networks(self) -> tuple[Prefixes, Array]:
         """Return the fewest networks that cover exactly each range, and for each network the number of its range.
 
-        Raises InputError where they are more than `MOST_NETWORKS`.
+        Raises InputError where they are more than `MAX_NETWORKS`.
         """
         first_high, first_low, last_high, last_low = self
         rows = np.arange(len(self))
@@ -64,8 +64,8 @@ class Ranges(NamedTuple):
         made = 0
         while len(rows):
             made += len(rows)
-            if made > MOST_NETWORKS:
-                raise InputError(f"the ranges become more than {MOST_NETWORKS} networks, expected fewer")
+            if made > MAX_NETWORKS:
+                raise InputError(f"the ranges become more than {MAX_NETWORKS} networks, expected fewer")
             left_low = last_low - first_low
             left_high = last_high - first_high - (last_low < first_low)
             width = _bit_length(left_high, left_low)

@@ -21,7 +21,7 @@ import numpy as np
 
 from authz.errors import InputError
 from authz.publisher.index.prefixes import Prefixes
-from authz.snapshot.sections import BLOCKS, CUT, LEAST_DIRECTORY_BITS, MOST_DIRECTORY_BITS
+from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
     MatchSet = tuple[tuple[int, int], ...]
 
-LEAST_FOR_BLOCKS = 1 << 18  # pieces; the blocks have 4 MiB
-MOST_CUT = 1 / 8  # of the leaves: a cut one costs a bisection on top
-MOST_MEMBERS = 1 << 26  # of all match sets together: 320 MB in the file; more is a mistake in the policy
+MIN_FOR_BLOCKS = 1 << 18  # pieces; the blocks have 4 MiB
+MAX_CUT = 1 / 8  # of the leaves: a cut one costs a bisection on top
+MAX_MEMBERS = 1 << 26  # of all match sets together: 320 MB in the file; more is a mistake in the policy
 
 
 class EntryNetworks(NamedTuple):
@@ -46,7 +46,7 @@ class EntryNetworks(NamedTuple):
 def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_: None) -> dict[str, Array]:
     """Return the arrays of the index by name (see authz.snapshot.sections); entry numbers are places in `entries`.
 
-    Raises InputError where the entries overlap so much that the match sets pass `MOST_MEMBERS`.
+    Raises InputError where the entries overlap so much that the match sets pass `MAX_MEMBERS`.
     """
     sets = _Interner()
     high4, _, states4 = _merged(*_paint(4, _rows(entries, 4), sets, progress))
@@ -106,9 +106,9 @@ class _Interner:
         if number == len(self._sets):
             self._sets.append(members)
             self._size += len(members)
-            if self._size > MOST_MEMBERS:
+            if self._size > MAX_MEMBERS:
                 raise InputError(
-                    f"found more than {MOST_MEMBERS} members of match sets, expected fewer: too many entries overlap",
+                    f"found more than {MAX_MEMBERS} members of match sets, expected fewer: too many entries overlap",
                     hint="give networks that share reason and window to one entry",
                 )
         return number
@@ -217,7 +217,7 @@ def _merged(high: Array, low: Array, states: Array) -> tuple[Array, Array, Array
 
 def _directory(high: Array) -> Array:
     """Return the positions between which to look, by the top bits of an address (left-aligned in 64)."""
-    bits = min(max((len(high) - 1).bit_length(), LEAST_DIRECTORY_BITS), MOST_DIRECTORY_BITS)
+    bits = min(max((len(high) - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
     tops = high >> np.uint64(64 - bits)
     return np.searchsorted(tops, np.arange((1 << bits) + 1, dtype=np.uint64)).astype("<u4")
 
@@ -225,13 +225,13 @@ def _directory(high: Array) -> Array:
 def _blocks(starts: Array, sets: Array) -> tuple[Array, Array]:
     """Return the blocks and leaves of IPv4 (see snapshot.sections): none for a table that is small or cut finely."""
     empty = np.zeros(0, "<u8"), np.zeros(0, "<u4")
-    if len(starts) < LEAST_FOR_BLOCKS:
+    if len(starts) < MIN_FOR_BLOCKS:
         return empty
     places, inside = starts >> 8, (starts & 0xFF) != 0
     cut = np.unique(places[inside])
     begins = np.unique(np.concatenate([places[~inside], cut, cut + 1]))
     begins = begins[begins < 1 << 24]
-    if len(cut) > MOST_CUT * len(begins):
+    if len(cut) > MAX_CUT * len(begins):
         return empty
     behind = np.searchsorted(starts, begins << 8, side="right")
     leaves = np.where(np.isin(begins, cut), CUT | behind, sets[behind - 1])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.publisher.index.build import EntryNetworks
     from authz.publisher.policy.subjects import Progress, ReadFeed
 
-SHORTEST_WINDOW = 300  # seconds
+MIN_WINDOW = 300  # seconds
 _INHERITED = ("mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 _NAMED = (
     ("hosts", "host"),
@@ -173,8 +173,8 @@ def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tu
 def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
     if entry.starts is not None and entry.expires is not None:
         window = entry.expires - entry.starts
-        if window < SHORTEST_WINDOW:
-            yield "expires", f"found a window of {window} seconds, expected at least {SHORTEST_WINDOW}", ""
+        if window < MIN_WINDOW:
+            yield "expires", f"found a window of {window} seconds, expected at least {MIN_WINDOW}", ""
 
 
 def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
-MOST_WARNINGS = 5  # skipped lines and bogons that are named for one feed
+MAX_WARNINGS = 5  # skipped lines and bogons that are named for one feed
 
 
 class SubjectOptions(NamedTuple):
@@ -123,8 +123,8 @@ def _read_feeds(
 
 
 def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:
-    named = [f"{written.path}:{one.line}: skipped: {one.why}" for one in feed.skipped[:MOST_WARNINGS]]
-    named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MOST_WARNINGS]]
+    named = [f"{written.path}:{one.line}: skipped: {one.why}" for one in feed.skipped[:MAX_WARNINGS]]
+    named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MAX_WARNINGS]]
     yield from named
     more = len(feed.skipped) + len(feed.bogons) - len(named)
     if more > 0:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from authz.serve.config import GrpcConfig
     from authz.serve.http2.connection import Watcher
 
-_MOST_WATCHERS: Final = 1024
+_MAX_WATCHERS: Final = 1024
 _GOODBYE: Final = 0.2  # seconds in which peers learn that this is the end, and the last answers leave
 _INVALID_ARGUMENT, _NOT_FOUND, _RESOURCE_EXHAUSTED = 3, 5, 8  # gRPC status codes
 
@@ -85,7 +85,7 @@ class NativeGrpc:
 
     def _watch_health(self, watcher: Watcher, message: bytes) -> bytes:
         service = _service(message)
-        if len(self._watchers) >= _MOST_WATCHERS:
+        if len(self._watchers) >= _MAX_WATCHERS:
             raise CallFailed(_RESOURCE_EXHAUSTED, "too many watchers")
         self._watchers[watcher] = service
         watcher.on_end = self._forget

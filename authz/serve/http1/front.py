@@ -44,7 +44,7 @@ class _Route(NamedTuple):
     host_header: bytes = _HOST
 
 
-_MOST_ROUTES: Final = 1024  # targets that are remembered, and their most bytes
+_MAX_ROUTES: Final = 1024  # targets that are remembered, and their most bytes
 _MAX_TARGET: Final = 256
 _NO_HOST: Final = (b"",)
 
@@ -97,7 +97,7 @@ class HttpFront:
         return answered
 
     def _remember(self, target: bytes, route: _Route) -> None:
-        if len(self._routes) >= _MOST_ROUTES:
+        if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         self._routes[target] = route
 

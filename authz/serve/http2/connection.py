@@ -34,7 +34,7 @@ _MAX_UNFINISHED: Final = 1 << 24  # bytes of the bodies of a connection that wai
 _MAX_ALL_UNFINISHED: Final = 1 << 26  # and of all connections
 _AT_ONCE: Final = 1 << 16  # bytes that are read before we look whether the peer takes its answers
 _MAX_PARTS: Final = 16  # frames of a header block
-_MOST_RESET: Final = 64  # streams that we ended, of which more may still come
+_MAX_RESET: Final = 64  # streams that we ended, of which more may still come
 _PREFIX: Final = struct.Struct(">BI")  # before a message: compressed, length
 _ANY_ZLIB: Final = 47  # window bits: gzip or zlib, whichever it is
 _LOG = logging.getLogger("authz.grpc")
@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, _Start | _Call] = {}  # calls whose body is not complete
         self._watchers: dict[int, Watcher] = {}
         self._blocked: dict[int, _Blocked] = {}
-        self._reset: deque[int] = deque(maxlen=_MOST_RESET)
+        self._reset: deque[int] = deque(maxlen=_MAX_RESET)
         self._window = h2.DEFAULT_WINDOW  # what we may send on the connection
         self._initial_window = h2.DEFAULT_WINDOW  # and on a stream of which the peer has said nothing
         self._windows: dict[int, int] = {}  # how much more that is for a stream that is open

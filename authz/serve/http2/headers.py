@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_HEADER_LIST: Final = 16384  # bytes of all header fields of a call, as HPACK counts them
-_MOST_KNOWN: Final = 32  # blocks that are remembered
-_MOST_TEXTS: Final = 256  # texts by their Huffman code that are remembered
-_LONGEST_BLOCK: Final = 1024  # bytes of a block that is remembered
-_LONGEST_TEXT: Final = 64  # bytes of a Huffman code that is remembered
-_MOST_FIELDS: Final = MAX_HEADER_LIST // 32  # HPACK counts 32 bytes for a field besides its name and value
+_MAX_KNOWN: Final = 32  # blocks that are remembered
+_MAX_TEXTS: Final = 256  # texts by their Huffman code that are remembered
+_MAX_BLOCK: Final = 1024  # bytes of a block that is remembered
+_MAX_TEXT: Final = 64  # bytes of a Huffman code that is remembered
+_MAX_FIELDS: Final = MAX_HEADER_LIST // 32  # HPACK counts 32 bytes for a field besides its name and value
 _STATIC: Final = ((b"", b""), *HeaderTable.STATIC_TABLE)  # RFC 7541, appendix A, from 1 on
 _INDEXED, _REMEMBERED, _SIZE_UPDATE = 0x80, 0x40, 0x20  # how a field begins: RFC 7541, 6
 _SIZE_UPDATE_MASK: Final = 0xE0
@@ -98,8 +98,8 @@ class HeaderBlocks(Generic[H]):
         """
         fields, changed = self._fields(block)
         made = self._use(head_of(fields))
-        if not changed and block[0] & _SIZE_UPDATE_MASK != _SIZE_UPDATE and len(block) <= _LONGEST_BLOCK:
-            if len(self.known) >= _MOST_KNOWN:
+        if not changed and block[0] & _SIZE_UPDATE_MASK != _SIZE_UPDATE and len(block) <= _MAX_BLOCK:
+            if len(self.known) >= _MAX_KNOWN:
                 self.known.clear()
             self.known[block] = made
         return made
@@ -141,7 +141,7 @@ class HeaderBlocks(Generic[H]):
         fields: list[tuple[bytes, bytes]] = []
         position, size = 0, len(block)
         try:
-            while position < size and len(fields) <= _MOST_FIELDS:
+            while position < size and len(fields) <= _MAX_FIELDS:
                 first = block[position]
                 if first & _INDEXED:
                     number, position = _integer(block, position, 0x7F)
@@ -165,7 +165,7 @@ class HeaderBlocks(Generic[H]):
                 fields.append((name, value))
         except IndexError as error:
             raise ConnectionFault(COMPRESSION_ERROR, "a broken header block") from error
-        if len(fields) > _MOST_FIELDS:
+        if len(fields) > _MAX_FIELDS:
             raise ConnectionFault(ENHANCE_YOUR_CALM, f"more than {MAX_HEADER_LIST} bytes of headers")
         if position > size:
             raise ConnectionFault(COMPRESSION_ERROR, "a header block that is cut")
@@ -183,8 +183,8 @@ class HeaderBlocks(Generic[H]):
                 text = decode_huffman(coded)
             except HPACKError as error:
                 raise ConnectionFault(COMPRESSION_ERROR, "a broken Huffman code") from error
-            if len(coded) <= _LONGEST_TEXT:
-                if len(self._texts) >= _MOST_TEXTS:
+            if len(coded) <= _MAX_TEXT:
+                if len(self._texts) >= _MAX_TEXTS:
                     self._texts.clear()
                 self._texts[coded] = text
         return text, begin + length

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
 _UNWATCHED: Final = 1.0  # seconds between two looks where the system does not tell us: no folder yet, or no inotify
 _SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for one who waits; by default 5 ms
-_MOST_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
+_MAX_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
 _PASSING: Final = frozenset({"internal_error", "state_unwritable"})  # not the file's fault
 _LOG = logging.getLogger("authz.reload")
 
@@ -84,7 +84,7 @@ class Loader:
             before = self._signature()
             if before == self._tried and not force:
                 return
-            for tries_left in reversed(range(_MOST_TRIES)):
+            for tries_left in reversed(range(_MAX_TRIES)):
                 self._tried = before
                 error = await self._try()
                 if error is None:

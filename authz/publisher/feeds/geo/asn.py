@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.errors import InputError
-from authz.publisher.feeds.decompress import MOST_TEXT, read_unpacked
+from authz.publisher.feeds.decompress import MAX_TEXT, read_unpacked
 from authz.publisher.feeds.formats.lines import content_lines
 from authz.publisher.feeds.geo.asn_numbers import EXPECTED, HIGHEST, parse_origin
 from authz.publisher.feeds.geo.asn_routes import owned_ranges, read_routes
@@ -90,8 +90,8 @@ def _read(path: Path, wanted: frozenset[int]) -> _Table:
     data = read_unpacked(path)
     if is_mmdb(data) or ".mmdb" in path.suffixes:
         table = _read_mmdb(path, data, wanted)
-    elif len(data) > MOST_TEXT:
-        raise InputError(f"{path}: found {len(data)} bytes of text, expected at most {MOST_TEXT}")
+    elif len(data) > MAX_TEXT:
+        raise InputError(f"{path}: found {len(data)} bytes of text, expected at most {MAX_TEXT}")
     elif "\t" in next(content_lines(data), (0, ""))[1]:
         table = _read_routes(path, data, wanted)
     else:

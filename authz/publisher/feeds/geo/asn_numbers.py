@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from authz.errors import InputError, shorten
-from authz.publisher.feeds.decompress import MOST_TEXT, read_unpacked
+from authz.publisher.feeds.decompress import MAX_TEXT, read_unpacked
 from authz.publisher.feeds.formats.lines import content_lines
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read_asn_list(path: Path) -> frozenset[int]:
     Raises InputError where the file cannot be read, at the first line that is something else, and where it has none.
     """
     numbers = set()
-    for line, text in content_lines(read_unpacked(path, MOST_TEXT)):
+    for line, text in content_lines(read_unpacked(path, MAX_TEXT)):
         if text.startswith("{"):
             found = _json_number(text, f"{path}:{line}")
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import InputError, shorten
-from authz.publisher.feeds.decompress import MOST_TEXT, read_unpacked
+from authz.publisher.feeds.decompress import MAX_TEXT, read_unpacked
 from authz.publisher.feeds.geo.mmdb import is_mmdb
 from authz.publisher.feeds.geo.place_mmdb import read_geo_mmdb
 from authz.publisher.feeds.geo.place_table import EXPECTED, is_code, merged
@@ -112,8 +112,8 @@ def _reader(path: Path, data: bytes) -> Callable[[bytes, str, frozenset[Code]], 
         return read_geo_tar
     if is_mmdb(data) or ".mmdb" in path.suffixes:
         return read_geo_mmdb
-    if len(data) > MOST_TEXT:
-        raise InputError(f"{path}: found {len(data)} bytes of text, expected at most {MOST_TEXT}")
+    if len(data) > MAX_TEXT:
+        raise InputError(f"{path}: found {len(data)} bytes of text, expected at most {MAX_TEXT}")
     return read_geo_json if data.lstrip()[:1] in {b"{", b"["} else read_geo_csv
 
 
