@@ -15,16 +15,10 @@ import pytest
 import yaml
 from kubernetes_validate import validate
 from support.processes import Process, free_port, wait_for
-from support.proxies import (
-    Envoy,
-    Nginx,
-    Upstream,
-    adapt_envoy,
-    adapt_nginx,
-    ask,
-    validate_envoy,
-    validate_nginx,
-)
+from support.proxies.client import ask
+from support.proxies.envoy import Envoy, adapt_envoy, validate_envoy
+from support.proxies.nginx import Nginx, adapt_nginx, validate_nginx
+from support.proxies.upstream import Upstream
 from support.publisher import POLICY, Publisher
 
 from authz.cli.proxy_config import render

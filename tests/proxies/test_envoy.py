@@ -10,19 +10,11 @@ import signal
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from support.processes import Sidecar, free_port, wait_for
-from support.proxies import (
-    Client,
-    Envoy,
-    Reply,
-    Traffic,
-    Upstream,
-    adapt_envoy,
-    ask,
-    endpoint_of,
-    has_ipv6,
-    make_certificate,
-)
+from support.processes import Sidecar, free_port, has_ipv6, wait_for
+from support.proxies.certificates import make_certificate
+from support.proxies.client import Client, Reply, Traffic, ask
+from support.proxies.envoy import Envoy, adapt_envoy, endpoint_of
+from support.proxies.upstream import Upstream
 from support.publisher import Publisher
 
 from authz.cli.proxy_config import render

@@ -11,8 +11,10 @@ import socket
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from support.processes import Sidecar, free_port, wait_for
-from support.proxies import Client, Nginx, Relay, Reply, Traffic, Upstream, ask, has_ipv6
+from support.processes import Sidecar, free_port, has_ipv6, wait_for
+from support.proxies.client import Client, Reply, Traffic, ask
+from support.proxies.nginx import Nginx
+from support.proxies.upstream import Relay, Upstream
 from support.publisher import Publisher
 
 from authz.cli.proxy_config import render

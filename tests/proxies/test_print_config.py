@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support.proxies import adapt_nginx, endpoint_of, validate_envoy, validate_nginx
+from support.proxies.envoy import endpoint_of, validate_envoy
+from support.proxies.nginx import adapt_nginx, validate_nginx
 
 from authz.cli import proxy_config
 from authz.cli.proxy_config import fill, render

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import Commands, Ran
 from support.processes import Sidecar, free_port, wait_for
-from support.proxies import Envoy, Nginx, Upstream, adapt_envoy, ask
+from support.proxies.client import ask
+from support.proxies.envoy import Envoy, adapt_envoy
+from support.proxies.nginx import Nginx
+from support.proxies.upstream import Upstream
 
 from authz.addresses import parse_address
 from authz.cli.proxy_config import render

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -16,14 +17,34 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+LOOPBACK = "127.0.0.1"
 PATIENCE = 20.0  # seconds that a test waits for what should take a fraction of one
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that is free now, for programs that cannot be told to choose one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on 127.0.0.1 that is free now, for programs that cannot be told to choose one.
+
+    It is below the ports that Linux gives to connections and to listeners on port 0 (`ip_local_port_range`, from 32768
+    on), so no other test takes it by chance before the program has bound it.
+    """
+    for _ in range(100):
+        port = secrets.choice(range(10_000, 32_768))
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port on 127.0.0.1 is free")
+
+
+def has_ipv6() -> bool:
+    """Return whether there is an IPv6 loopback here."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 def wait_for(what: Callable[[], Any], why: str = "") -> Any:
