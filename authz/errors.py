@@ -1,10 +1,12 @@
 """Every error that authz raises on purpose, split by who has to act.
 
     AuthzError                 has a stable `code`, the values involved and a hint
-    ├── AddressError           text that is no address, network or range          (whoever wrote it)
-    ├── InputError             a file, flag or argument is wrong                  (the operator)
+    ├── BadValue               text that is not what is expected                   (whoever wrote it)
+    │   └── AddressError       text that is not an address, network or range
+    ├── BadLine                a line of a log that is not of its format           (whoever gave the log)
+    ├── InputError             a file, flag or argument is wrong                   (the operator)
     │   └── InvalidDocument    a YAML file with one or many mistakes
-    ├── SnapshotRefused        a snapshot that is not to be used                  (its publisher)
+    ├── SnapshotRefused        a snapshot that must not be used                    (its publisher, see Refusal)
     └── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
 
 Codes are the same strings in logs, metrics and `--json`. Nobody matches on the text of an error.
@@ -12,6 +14,7 @@ Codes are the same strings in logs, metrics and `--json`. Nobody matches on the 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 MAX_FOUND = 80  # characters of somebody's input that an error repeats
@@ -28,11 +31,13 @@ def shorten(found: object) -> str:
 class AuthzError(Exception):
     """Base of all errors of authz.
 
-    code: a stable token for logs and metrics. message: lower case, with what was found and what was
-    expected, no full stop. hint: the next thing to try, or "".
+    Attributes:
+        code: A stable token for logs and metrics.
+        message: Lower case, what was found and what was expected, no full stop.
+        hint: The next thing to try, or "".
     """
 
-    code = "error"
+    code: str = "error"
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
         super().__init__(message)
@@ -42,16 +47,40 @@ class AuthzError(Exception):
             self.code = code
 
 
-class AddressError(AuthzError):
-    """Text that is no address, network or range."""
+class BadValue(AuthzError):
+    """Text that is not what is expected. Whoever reads the document or the flag adds where it stands.
+
+    Attributes:
+        found: The text, shortened.
+        expected: What would have been right; "" where the caller knows, as `strict_yaml.Scalar` does.
+    """
+
+    code = "bad_value"
+
+    def __init__(self, found: object = "", expected: str = "", *, hint: str = "") -> None:
+        self.found = shorten(found)
+        self.expected = expected
+        super().__init__(f"found '{self.found}'{f', expected {expected}' if expected else ''}", hint=hint)
+
+
+class AddressError(BadValue):
+    """Text that is not an address, network or range.
+
+    Attributes:
+        meant: The network that was probably meant, where there is one, else "".
+    """
 
     code = "bad_address"
 
     def __init__(self, found: str, expected: str, *, meant: str = "") -> None:
-        self.found = shorten(found)
-        self.expected = expected
-        self.meant = meant  # the network that was probably meant, where there is one
-        super().__init__(f"found '{self.found}', expected {expected}", hint=f"did you mean '{meant}'?" if meant else "")
+        self.meant = meant
+        super().__init__(found, expected, hint=f"did you mean '{meant}'?" if meant else "")
+
+
+class BadLine(AuthzError):
+    """A line of a log that is not of its format."""
+
+    code = "bad_line"
 
 
 class InputError(AuthzError):
@@ -81,16 +110,66 @@ class InvalidDocument(InputError):
         super().__init__("\n".join(lines))
 
 
+class Refusal(StrEnum):
+    """Why a snapshot is refused. docs/snapshot-format.md says which step of reading gives which."""
+
+    UNREADABLE = "unreadable"
+    TRUNCATED = "truncated"
+    BAD_MAGIC = "bad_magic"
+    TOO_LARGE = "too_large"
+    BAD_ENVELOPE = "bad_envelope"
+    UNSIGNED = "unsigned"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    THRESHOLD_NOT_MET = "threshold_not_met"
+    BAD_MANIFEST = "bad_manifest"
+    UNKNOWN_FORMAT = "unknown_format"
+    BAD_SECTION = "bad_section"
+    BAD_DIGEST = "bad_digest"
+    TRAILING_BYTES = "trailing_bytes"
+    EXPIRED = "expired"
+    ROLLED_BACK = "rolled_back"
+    STATE_UNWRITABLE = "state_unwritable"
+    INTERNAL_ERROR = "internal_error"
+
+    @property
+    def transient(self) -> bool:
+        """Whether the machine is at fault, not the file: the very same file may be accepted at the next try."""
+        return self in {Refusal.UNREADABLE, Refusal.STATE_UNWRITABLE, Refusal.INTERNAL_ERROR}
+
+
 class SnapshotRefused(AuthzError):
     """A snapshot that must not be used; what was loaded before stays.
 
-    code: `unreadable` `truncated` `bad_magic` `too_large` `bad_envelope` `unsigned` `unknown_key` `bad_signature`
-    `threshold_not_met` `bad_manifest` `unknown_format` `bad_section` `bad_digest` `trailing_bytes` `expired`
-    `rolled_back` `state_unwritable` `internal_error`. Which step gives which is in docs/snapshot-format.md.
+    The message is "`what`: found `found`, expected `expected`", without the parts that are not given.
+
+    Attributes:
+        code: The `Refusal`.
+        found: What the snapshot has, as text.
+        expected: What it should have.
     """
 
-    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint, code=code)
+    code: Refusal
+
+    def __init__(
+        self, code: Refusal, what: str = "", *, found: object = "", expected: object = "", hint: str = ""
+    ) -> None:
+        self.found, self.expected = str(found), str(expected)
+        sides = [f"found {self.found}"] if self.found else []
+        sides += [f"expected {self.expected}"] if self.expected else []
+        super().__init__(f"{what}: {', '.join(sides)}" if what and sides else what or ", ".join(sides), hint=hint)
+        self.code = code
+
+    def copy(self, path: object = "") -> SnapshotRefused:
+        """Return the same refusal without its traceback, which would keep the whole file in memory.
+
+        Args:
+            path: The file, put before the code and the message where it is given.
+        """
+        message = f"{path}: {self.code}: {self.message.removeprefix(f'{path}: ')}" if path else self.message
+        copied = SnapshotRefused(self.code, message, hint=self.hint)
+        copied.found, copied.expected = self.found, self.expected
+        return copied
 
 
 class StartError(AuthzError):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, 
 import msgspec
 import yaml
 
-from authz.errors import AddressError, InputError, InvalidDocument, Mistake, shorten
+from authz.errors import AddressError, BadValue, InputError, InvalidDocument, Mistake, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Scalar(NamedTuple):
-    """A type of our own: `parse` takes the text and raises ValueError or AddressError."""
+    """A type of our own: `parse` takes the text and raises BadValue, whose `expected` is not used."""
 
     parse: Callable[[str], Any]
     expected: str
@@ -264,9 +264,9 @@ class _Reader:
             return _parse(wanted, text, quoted=bool(node.style))
         except AddressError as error:
             return self._mistake(node, key, error.message, error.hint)
-        except ValueError as error:
+        except BadValue as error:
             found = f"found '{shorten(text)}'" if text else "found nothing"
-            return self._mistake(node, key, f"{found}, expected {_expected(wanted)}", str(error))
+            return self._mistake(node, key, f"{found}, expected {_expected(wanted)}", error.hint)
 
     def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
         self.note(_line(node), key, message, hint)
@@ -290,7 +290,7 @@ def _parse(wanted: Any, text: str, *, quoted: bool) -> Any:
         return text == "true"
     if wanted in {int, float} and (_INTEGER if wanted is int else _NUMBER).fullmatch(text) and not quoted:
         return wanted(text)
-    raise ValueError
+    raise BadValue(text)
 
 
 def _expected(wanted: Any) -> str:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from authz.errors import BadValue
+
+MOMENT_EXPECTED = "a time such as 2026-12-01T00:00:00Z"
+DURATION_EXPECTED = "a time such as 250ms, 10s, 5m, 24h or 7d"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_moment(text: str) -> int:
-    """Return a time (RFC 3339) in seconds since 1970. Raises ValueError."""
+    """Return a time (RFC 3339) in seconds since 1970. Raises BadValue."""
     if not _MOMENT.fullmatch(text):
-        raise ValueError
+        raise BadValue(text, MOMENT_EXPECTED)
     try:
         return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
-    except OverflowError:  # the year 1 or 9999, with an offset
-        raise ValueError from None
+    except (OverflowError, ValueError):  # a month 13; the year 1 or 9999, with an offset
+        raise BadValue(text, MOMENT_EXPECTED) from None
 
 
 def format_moment(seconds: float | None, absent: str = "never") -> str:
@@ -31,8 +35,8 @@ def format_moment(seconds: float | None, absent: str = "never") -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Return a time such as `250ms` or `7d` in seconds. Raises ValueError."""
+    """Return a time such as `250ms` or `7d` in seconds. Raises BadValue."""
     match = _DURATION.fullmatch(text)
     if not match:
-        raise ValueError
+        raise BadValue(text, DURATION_EXPECTED)
     return int(match[1]) * _UNITS[match[2]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from authz.addresses import BITS, Network, range_to_networks
-from authz.errors import SnapshotRefused
+from authz.errors import Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,17 +149,19 @@ def check_whole(loaded: Loaded) -> None:
         cut, sets = cut_of(loaded.index, version)
         rising = (cut.high[1:] > cut.high[:-1]) | ((cut.high[1:] == cut.high[:-1]) & (cut.low[1:] > cut.low[:-1]))
         if not rising.all():
-            raise SnapshotRefused("bad_section", f"v{version}.starts: found starts out of order, expected them to rise")
+            raise SnapshotRefused(
+                Refusal.BAD_SECTION, f"v{version}.starts", found="starts out of order", expected="them to rise"
+            )
         _below(f"v{version}.sets", sets, loaded.index.set_count)
     offsets = np.asarray(loaded.index.arrays["sets.offset"])
     if (offsets[1:] < offsets[:-1]).any():
-        raise SnapshotRefused("bad_section", "sets.offset: found offsets out of order, expected them to rise")
+        raise SnapshotRefused(Refusal.BAD_SECTION, "sets.offset", found="offsets out of order", expected="them to rise")
     _below("members.entry", members_of(loaded.index)[1], len(loaded.entries))
 
 
 def _below(name: str, numbers: Array, limit: int) -> None:
     if len(numbers) and numbers.max() >= limit:
-        raise SnapshotRefused("bad_section", f"{name}: found number {numbers.max()}, expected less than {limit}")
+        raise SnapshotRefused(Refusal.BAD_SECTION, name, found=f"number {numbers.max()}", expected=f"less than {limit}")
 
 
 def overlay(one: Cut, other: Cut) -> tuple[Cut, Array, Array]:

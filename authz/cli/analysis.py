@@ -187,8 +187,7 @@ def _load(file: Path, keys: list[Path] | None) -> Loaded:
         loaded = Loaded(snapshot)
         check_whole(loaded)
     except SnapshotRefused as error:
-        message = error.message.removeprefix(f"{file}: ")
-        raise SnapshotRefused(error.code, f"{file}: {error.code}: {message}", hint=error.hint) from error
+        raise error.copy(file) from error
     return loaded
 
 

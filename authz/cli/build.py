@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authz.cli.output import out, print_json, progress, table, visible
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import BadValue, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,8 +113,8 @@ def _duration(text: str) -> float:
 
     try:
         seconds = parse_duration(text)
-    except ValueError:
-        raise InputError(f"--valid-for: found '{text}', expected a time such as 24h or 7d") from None
+    except BadValue as error:
+        raise InputError(f"--valid-for: {error.message}") from None
     if seconds < 1:  # it would have expired when it is written
         raise InputError(f"--valid-for: found '{text}', expected a second or more")
     return seconds

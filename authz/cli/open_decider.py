@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import BadValue, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from authz.engine.decider import Decider
@@ -39,8 +39,7 @@ def open_decider(config_file: Path, snapshot: Path | None) -> tuple[Config, Deci
     try:
         decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
     except SnapshotRefused as error:
-        message = error.message.removeprefix(f"{path}: ")
-        raise SnapshotRefused(error.code, f"{path}: {error.code}: {message}", hint=error.hint) from error
+        raise error.copy(path) from error
     return config, decider
 
 
@@ -50,5 +49,5 @@ def parse_time(text: str, where: str) -> float:
 
     try:
         return parse_moment(text)
-    except ValueError:
-        raise InputError(f"{where}: found '{text[:64]}', expected a time such as 2026-12-01T00:00:00Z") from None
+    except BadValue as error:
+        raise InputError(f"{where}: {error.message}") from None

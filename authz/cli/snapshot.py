@@ -10,7 +10,7 @@ import typer
 
 from authz.cli.build import build
 from authz.cli.output import err, fail, out, print_json, table, visible
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
         with err.status("checking every element of the index"):
             problem = next(loaded.index.problems(len(loaded.entries)), None)
         if problem:
-            raise SnapshotRefused("bad_section", problem)
+            raise SnapshotRefused(Refusal.BAD_SECTION, problem)
     except SnapshotRefused as error:
         if json:
             print_json({"good": False, "code": error.code, "message": error.message})
@@ -66,8 +66,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
 
 def _refuse(file: Path, error: SnapshotRefused) -> NoReturn:
-    message = error.message.removeprefix(f"{file}: ")
-    fail(SnapshotRefused(error.code, f"{file}: {error.code}: {message}", hint=error.hint), status=1)
+    fail(error.copy(file), status=1)
 
 
 @app.command(epilog="Example: authz snapshot inspect lists.snapshot")

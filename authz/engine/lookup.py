@@ -26,6 +26,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS, SIZES, TYPE_CODES, TYPES
 
 if TYPE_CHECKING:
@@ -41,15 +42,11 @@ _ZEROS = bytes(8 * _CHUNK)
 _MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cut
 
 
-class BadIndex(ValueError):
-    """An array of the index that cannot be: the text says which and why."""
-
-
 class Index:
     """Answers which match set an address has.
 
-    sections: for every name in `TYPES` its bytes. Checks what is quick to check (raises BadIndex); `problems` looks
-    at every element.
+    sections: for every name in `TYPES` its bytes. What is quick to check is checked, and raises
+    SnapshotRefused; `problems` looks at every element.
     """
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
@@ -116,22 +113,31 @@ class Index:
 
     def _check_lengths(self) -> None:
         if not len(self._starts) == len(self._sets) > 0 == self._starts[0]:
-            raise BadIndex("v4.starts and v4.sets: expected equal lengths, the first start 0")
+            raise SnapshotRefused(
+                Refusal.BAD_SECTION, "v4.starts and v4.sets: expected equal lengths, the first start 0"
+            )
         if not len(self._highs) == len(self._lows) == len(self._sets6) > 0 == self._highs[0] == self._lows[0]:
-            raise BadIndex("v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0")
+            raise SnapshotRefused(
+                Refusal.BAD_SECTION,
+                "v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0",
+            )
         for name, directory, count in (
             ("v4.directory", self._directory, len(self._starts)),
             ("v6.directory", self._directory6, len(self._highs)),
         ):
             if directory[0] != 0 or directory[len(directory) - 1] != count:
-                raise BadIndex(f"{name}: expected to run from 0 to {count}")
+                raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: expected to run from 0 to {count}")
         if len(self._blocks) or len(self._leaves):
             last = self._blocks[BLOCKS - 1] & _NUMBER if len(self._blocks) == BLOCKS else -1
             if last + 1 != len(self._leaves):
-                raise BadIndex(f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves")
+                raise SnapshotRefused(
+                    Refusal.BAD_SECTION, f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves"
+                )
         count = len(self._entries)
         if len(self._lengths) != count or len(self._offsets) < 2 or self._offsets[len(self._offsets) - 1] != count:
-            raise BadIndex("sets.offset, members.entry and members.length: expected lengths that agree")
+            raise SnapshotRefused(
+                Refusal.BAD_SECTION, "sets.offset, members.entry and members.length: expected lengths that agree"
+            )
 
 
 def finder4(starts: Array, sets: Array, directory: Array) -> Find:
@@ -219,10 +225,12 @@ def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
 
 def _array(sections: Mapping[str, memoryview], name: str) -> Array:
     if name not in sections:
-        raise BadIndex(f"{name}: missing")
+        raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: missing")
     data = sections[name]
     if len(data) % SIZES[TYPES[name]]:
-        raise BadIndex(f"{name}: found {len(data)} bytes, expected a multiple of {SIZES[TYPES[name]]}")
+        raise SnapshotRefused(
+            Refusal.BAD_SECTION, f"{name}: found {len(data)} bytes, expected a multiple of {SIZES[TYPES[name]]}"
+        )
     return data.cast(TYPE_CODES[TYPES[name]])  # type: ignore[call-overload,no-any-return]  # the code is a plain str
 
 
@@ -234,7 +242,7 @@ def _directory_bits(directory: Array, name: str) -> int:
     bits = _bits(directory)
     if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
         expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
-        raise BadIndex(f"{name}: found {len(directory)} positions, expected {expected}")
+        raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: found {len(directory)} positions, expected {expected}")
     return bits
 
 

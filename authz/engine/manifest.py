@@ -22,7 +22,7 @@ from authz.engine.model import (
     Mode,
     Precedence,
 )
-from authz.errors import shorten
+from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.wire.snapshot.v1 import snapshot_pb2
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def add_policy(manifest: Manifest, applications: Iterable[Application], entries:
 def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     """Return the applications; the first is `*`.
 
-    Raises ValueError where a setting has a value that this version does not know, or a deny answer would not deny:
+    Raises SnapshotRefused where a setting has a value that this version does not know, or a deny answer would not deny:
     guessing what a newer publisher meant could open a door.
     """
     applications = tuple(
@@ -67,14 +67,14 @@ def applications_of(manifest: Manifest) -> tuple[Application, ...]:
         for a in manifest.applications
     )
     if not applications or applications[0].name != ANY_APPLICATION:
-        raise ValueError(f"expected the first application to be '{ANY_APPLICATION}'")
+        raise _bad(expected=f"the first application to be '{ANY_APPLICATION}'")
     return applications
 
 
 class Entries(Sequence[Entry]):
     """The entries of a snapshot, each made anew whenever it is asked for: few of 100,000 ever decide.
 
-    All are checked when this is made; raises ValueError as `applications_of` does.
+    All are checked when this is made; raises SnapshotRefused as `applications_of` does.
     """
 
     def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
@@ -85,7 +85,7 @@ class Entries(Sequence[Entry]):
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     _entry(message)  # says what is wrong
         except DecodeError as error:
-            raise ValueError("the manifest is no Manifest of protobuf") from error
+            raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -117,18 +117,22 @@ def _entry(e: snapshot_pb2.Entry) -> Entry:
 
 def _denying(status: int) -> int:
     if not 400 <= status <= 499:  # 200 would let through whom we deny
-        raise ValueError(f"found the deny status {status}, expected 400 to 499")
+        raise _bad(found=f"the deny status {status}", expected="400 to 499")
     return status
 
 
 def _plain(pattern: re.Pattern[str], text: str) -> str:
-    """Return text that goes into headers and logs; raises ValueError where it could be more than a plain word."""
+    """Return text that goes into headers and logs; raises SnapshotRefused where it could be more than a plain word."""
     if not pattern.fullmatch(text):
-        raise ValueError(f"found '{shorten(text)}', expected a name, an id or a media type of plain characters")
+        raise _bad(found=f"'{shorten(text)}'", expected="a name, an id or a media type of plain characters")
     return text
 
 
 def _known(value: str, choices: Any) -> Any:
     if value not in get_args(choices):
-        raise ValueError(f"found '{shorten(value)}', expected one of {', '.join(get_args(choices))}")
+        raise _bad(found=f"'{shorten(value)}'", expected=f"one of {', '.join(get_args(choices))}")
     return sys.intern(value)
+
+
+def _bad(*, found: str = "", expected: str) -> SnapshotRefused:
+    return SnapshotRefused(Refusal.BAD_MANIFEST, found=found, expected=expected)

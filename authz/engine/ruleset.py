@@ -9,10 +9,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import network_of
-from authz.engine.lookup import BadIndex, Index
+from authz.engine.lookup import Index
 from authz.engine.manifest import Entries, applications_of
 from authz.engine.verdict import Match
-from authz.errors import SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,15 +39,9 @@ class Loaded:
 
     def __init__(self, snapshot: Snapshot) -> None:
         manifest = snapshot.manifest
-        try:
-            self.index = Index(snapshot.sections)
-        except BadIndex as error:
-            raise SnapshotRefused("bad_section", str(error)) from error
-        try:
-            self.applications = applications_of(manifest)
-            self.entries = Entries(snapshot.entries)
-        except ValueError as error:
-            raise SnapshotRefused("bad_manifest", str(error)) from error
+        self.index = Index(snapshot.sections)
+        self.applications = applications_of(manifest)
+        self.entries = Entries(snapshot.entries)
         self.serial = manifest.serial
         self.created = manifest.created
         self.expires = manifest.expires if manifest.HasField("expires") else math.inf

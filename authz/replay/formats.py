@@ -23,6 +23,7 @@ import msgspec
 import orjson
 
 from authz.engine.model import ANY_APPLICATION
+from authz.errors import BadLine, BadValue
 from authz.times import parse_moment
 
 if TYPE_CHECKING:
@@ -49,10 +50,6 @@ class Asked(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     application: str | None = None
     time: float | None = None
-
-
-class BadLine(ValueError):
-    """A line that is not of its format; the text says why."""
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,8 +100,8 @@ def _jsonl(line: bytes) -> Asked:
 def _moment(text: str) -> float:
     try:
         return parse_moment(text)
-    except ValueError:
-        raise BadLine(f"time: found '{text[:64]}', expected a time such as 2026-12-01T00:00:00Z") from None
+    except BadValue as error:
+        raise BadLine(f"time: {error.message}") from None
 
 
 def _nginx(line: bytes) -> Asked:

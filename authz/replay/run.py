@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from authz.engine.explain import make_request
-from authz.errors import InputError, shorten
-from authz.replay.formats import EXPECTED, Asked, BadLine, parser, recognise
+from authz.errors import BadLine, InputError, shorten
+from authz.replay.formats import EXPECTED, Asked, parser, recognise
 from authz.replay.summary import Summary
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import msgspec
 from authz.addresses import Network, NetworkSet, parse_networks, try_parse_address
 from authz.engine.client_address import Rules
 from authz.engine.decider import Settings
+from authz.errors import BadValue
 from authz.strict_yaml import Document, Scalar, read_file
-from authz.times import parse_duration
+from authz.times import DURATION_EXPECTED, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,21 +50,21 @@ def _listen(text: str) -> Listen:
         path = text.removeprefix("unix:")
         path = path.removeprefix("//") if path.startswith("//") else path
         if not path or "\0" in path or len(path.encode()) > 100:
-            raise ValueError("a unix socket's path has 1 to 100 bytes")
+            raise BadValue(text, hint="a unix socket's path has 1 to 100 bytes")
         return Listen(path=Path(path))
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     address = try_parse_address(host[1:-1] if bracketed else host)
     if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
-        raise ValueError
+        raise BadValue(text)
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError
+        raise BadValue(text)
     return Listen(host=address.text, port=int(port))
 
 
 def _header(text: str) -> str:
     if not _HEADER.fullmatch(text.lower()):
-        raise ValueError
+        raise BadValue(text)
     return text.lower()
 
 
@@ -73,25 +74,25 @@ def _trusted(text: str) -> tuple[Network, ...]:
 
 def _share(text: str) -> float:
     if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise ValueError
+        raise BadValue(text)
     return float(text)
 
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise ValueError
+        raise BadValue(text)
     return int(text)
 
 
 def _mode(text: str) -> int:
     if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise ValueError
+        raise BadValue(text)
     return int(text, 8)
 
 
 LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
-Duration = Annotated[float, Scalar(parse_duration, "a time such as 250ms, 10s, 5m, 24h or 7d")]
+Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
 Share = Annotated[float, Scalar(_share, "a share from 0.0 to 1.0")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 
-from authz.errors import SnapshotRefused, shorten
+from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import next_turn
 from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_TYPE
 
@@ -37,22 +37,22 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
     tail = max(len(data) - MAX_SIGNATURE_BYTES, len(_BEGIN))
     end = tail + bytes(data[tail:]).find(b'"')
     if data[: len(_BEGIN)] != _BEGIN or end < tail:
-        raise SnapshotRefused("bad_envelope", "the envelope is not in its canonical form")
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     try:
         short = _BEGIN + data[end:]
         envelope = Envelope.from_dict(json.loads(short))
         same = canonical(envelope) == short
         envelope.payload = _decoded(data[len(_BEGIN) : end])
     except Exception as error:  # the library lets through whatever a wrong shape runs into
-        raise SnapshotRefused("bad_envelope", f"the envelope is no DSSE: {type(error).__name__}") from error
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is no DSSE: {type(error).__name__}") from error
     if not same:
-        raise SnapshotRefused("bad_envelope", "the envelope is not in its canonical form")
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     if envelope.payload_type != PAYLOAD_TYPE:
         found = shorten(envelope.payload_type)
-        raise SnapshotRefused("bad_envelope", f"found the payload type '{found}', expected '{PAYLOAD_TYPE}'")
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, found=f"the payload type '{found}'", expected=f"'{PAYLOAD_TYPE}'")
     if len(envelope.signatures) > MAX_SIGNATURES:
         raise SnapshotRefused(
-            "bad_envelope", f"found {len(envelope.signatures)} signatures, expected at most {MAX_SIGNATURES}"
+            Refusal.BAD_ENVELOPE, found=f"{len(envelope.signatures)} signatures", expected=f"at most {MAX_SIGNATURES}"
         )
     return envelope
 
@@ -82,25 +82,29 @@ def verify_envelope(envelope: Envelope, keys: Sequence[Key], threshold: int) -> 
     try:
         return sorted(envelope.verify(list(keys), threshold))
     except ValueError as error:
-        raise SnapshotRefused("threshold_not_met", f"{len(keys)} trusted keys, expected {threshold} or more") from error
+        raise SnapshotRefused(
+            Refusal.THRESHOLD_NOT_MET, f"{len(keys)} trusted keys, expected {threshold} or more"
+        ) from error
     except VerificationError as error:
         raise _why(envelope, keys, threshold) from error
 
 
 def _why(envelope: Envelope, keys: Sequence[Key], threshold: int) -> SnapshotRefused:
     if not envelope.signatures:
-        return SnapshotRefused("unsigned", "found no signature, expected one by a trusted key")
+        return SnapshotRefused(Refusal.UNSIGNED, found="no signature", expected="one by a trusted key")
     trusted = {key.keyid: key for key in keys}
     known = [trusted[keyid] for keyid in envelope.signatures if keyid in trusted]
     if not known:
         found = ", ".join(shorten(keyid)[:16] for keyid in envelope.signatures)
         expected = ", ".join(keyid[:16] for keyid in trusted)
         hint = "add its publisher's .pub file to snapshot.trusted_keys, if you trust it"
-        return SnapshotRefused("unknown_key", f"signed by {found}, expected {expected}", hint=hint)
+        return SnapshotRefused(Refusal.UNKNOWN_KEY, f"signed by {found}, expected {expected}", hint=hint)
     good = sum(_verifies(envelope, key) for key in known)
     if good == 0:
-        return SnapshotRefused("bad_signature", f"the signature of {known[0].keyid[:16]} does not fit the manifest")
-    return SnapshotRefused("threshold_not_met", f"found {good} good signatures, expected {threshold}")
+        return SnapshotRefused(
+            Refusal.BAD_SIGNATURE, f"the signature of {known[0].keyid[:16]} does not fit the manifest"
+        )
+    return SnapshotRefused(Refusal.THRESHOLD_NOT_MET, found=f"{good} good signatures", expected=threshold)
 
 
 def _verifies(envelope: Envelope, key: Key) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from authz.errors import SnapshotRefused, shorten
+from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
@@ -104,7 +104,7 @@ def _checked(file: _File, keys: Sequence[Key], threshold: int, now: float) -> Sn
     manifest = snapshot.manifest
     if manifest.HasField("expires") and now >= manifest.expires:
         raise SnapshotRefused(
-            "expired", f"expired {int(now - manifest.expires)} seconds ago, expected a newer snapshot"
+            Refusal.EXPIRED, f"expired {int(now - manifest.expires)} seconds ago, expected a newer snapshot"
         )
     return snapshot
 
@@ -118,14 +118,16 @@ def _contents(file: _File, envelope: Envelope) -> Snapshot:
 def _envelope_end(header: bytes, size: int) -> int:
     """Return where the envelope ends in a file of that size."""
     if len(header) < HEADER.size:
-        raise SnapshotRefused("truncated", f"found {len(header)} bytes, expected at least {HEADER.size}")
+        raise SnapshotRefused(Refusal.TRUNCATED, found=f"{len(header)} bytes", expected=f"at least {HEADER.size}")
     magic, length = HEADER.unpack(header)
     if magic != MAGIC:
-        raise SnapshotRefused("bad_magic", f"found {shorten(magic)}, expected {MAGIC!r}: this is no snapshot")
+        raise SnapshotRefused(Refusal.BAD_MAGIC, found=shorten(magic), expected=f"{MAGIC!r}: this is no snapshot")
     if length > MAX_ENVELOPE:
-        raise SnapshotRefused("too_large", f"found an envelope of {length} bytes, expected at most {MAX_ENVELOPE}")
+        raise SnapshotRefused(
+            Refusal.TOO_LARGE, found=f"an envelope of {length} bytes", expected=f"at most {MAX_ENVELOPE}"
+        )
     if HEADER.size + length > size:
-        raise SnapshotRefused("truncated", f"found {size} bytes, expected an envelope of {length}")
+        raise SnapshotRefused(Refusal.TRUNCATED, found=f"{size} bytes", expected=f"an envelope of {length}")
     return HEADER.size + int(length)
 
 
@@ -133,12 +135,14 @@ def _manifest(payload: bytes) -> tuple[Manifest, PackedEntries]:
     try:
         manifest, packed = unpack(payload)
     except DecodeError as error:
-        raise SnapshotRefused("bad_manifest", "the manifest is no Manifest of protobuf") from error
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
     if manifest.format != FORMAT:
         hint = "upgrade this authz, or build the snapshot with one of the same version"
-        raise SnapshotRefused("unknown_format", f"found format {manifest.format}, expected {FORMAT}", hint=hint)
+        raise SnapshotRefused(Refusal.UNKNOWN_FORMAT, found=f"format {manifest.format}", expected=FORMAT, hint=hint)
     if len(manifest.sections) > MAX_SECTIONS:
-        raise SnapshotRefused("too_large", f"found {len(manifest.sections)} sections, expected at most {MAX_SECTIONS}")
+        raise SnapshotRefused(
+            Refusal.TOO_LARGE, found=f"{len(manifest.sections)} sections", expected=f"at most {MAX_SECTIONS}"
+        )
     return manifest, packed
 
 
@@ -156,17 +160,21 @@ def _sections(file: _File, manifest: Manifest) -> dict[str, memoryview]:
         start = aligned(end)
         if section.offset != start or section.name in sections:
             name = shorten(section.name)
-            raise SnapshotRefused("bad_section", f"'{name}' is at {section.offset}, expected once, at {start}")
+            raise SnapshotRefused(Refusal.BAD_SECTION, f"'{name}' is at {section.offset}, expected once, at {start}")
         if start + section.length > size:
             missing = start + section.length - size
-            raise SnapshotRefused("truncated", f"{missing} bytes of section '{shorten(section.name)}' are missing")
+            raise SnapshotRefused(
+                Refusal.TRUNCATED, f"{missing} bytes of section '{shorten(section.name)}' are missing"
+            )
         _check_zeros(data[end:start])
         end = start + section.length
         sections[section.name] = data[start:end]
         if _sha256(sections[section.name]).digest() != section.sha256:
-            raise SnapshotRefused("bad_digest", f"section '{shorten(section.name)}' is not what was signed")
+            raise SnapshotRefused(Refusal.BAD_DIGEST, f"section '{shorten(section.name)}' is not what was signed")
     if end != size:
-        raise SnapshotRefused("trailing_bytes", f"found {size - end} bytes behind the last section, expected none")
+        raise SnapshotRefused(
+            Refusal.TRAILING_BYTES, found=f"{size - end} bytes behind the last section", expected="none"
+        )
     return sections
 
 
@@ -180,4 +188,4 @@ def _sha256(data: memoryview) -> hashlib._Hash:
 
 def _check_zeros(padding: memoryview) -> None:
     if any(padding):
-        raise SnapshotRefused("bad_section", "found bytes between the sections, expected zeros")
+        raise SnapshotRefused(Refusal.BAD_SECTION, found="bytes between the sections", expected="zeros")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from authz.durable import replace_file
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import InputError, Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def save_state(path: Path, state: State) -> None:
         replace_file(path, lambda file: file.write(msgspec.json.encode(state)), mode=0o600)
     except OSError as error:
         raise SnapshotRefused(
-            "state_unwritable",
+            Refusal.STATE_UNWRITABLE,
             f"{path}: {error.strerror}: the new serial cannot be remembered",
             hint="make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP",
         ) from error
@@ -76,4 +76,4 @@ def accept(snapshot: Snapshot, state: State | None) -> State:
         message = f"found another snapshot with serial {new.serial}, expected above {state.serial}"
     else:
         message = f"found serial {new.serial}, expected above {state.serial}"
-    raise SnapshotRefused("rolled_back", message, hint="publish with a higher --serial")
+    raise SnapshotRefused(Refusal.ROLLED_BACK, message, hint="publish with a higher --serial")

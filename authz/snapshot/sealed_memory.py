@@ -20,7 +20,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from authz.errors import SnapshotRefused
+from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.cooperative import STEP, next_turn
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Source:
     def _count(self, size: int) -> None:
         self._left -= size
         if self._left < 0:  # it grew after we looked
-            raise SnapshotRefused("too_large", f"found more than {self._limit} bytes, expected at most that")
+            raise SnapshotRefused(Refusal.TOO_LARGE, found=f"more than {self._limit} bytes", expected="at most that")
 
 
 @contextmanager
@@ -88,13 +88,15 @@ def opened(path: Path, limit: int) -> Iterator[Source]:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SnapshotRefused("unreadable", f"{path}: {os.strerror(error.errno or errno.EIO)}") from error
+        raise SnapshotRefused(Refusal.UNREADABLE, f"{path}: {os.strerror(error.errno or errno.EIO)}") from error
 
 
 def _checked_size(descriptor: int, path: Path, limit: int) -> int:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise SnapshotRefused("unreadable", f"{path}: not a regular file")
+        raise SnapshotRefused(Refusal.UNREADABLE, f"{path}: not a regular file")
     if status.st_size > limit:
-        raise SnapshotRefused("too_large", f"{path}: found {status.st_size} bytes, expected at most {limit}")
+        raise SnapshotRefused(
+            Refusal.TOO_LARGE, str(path), found=f"{status.st_size} bytes", expected=f"at most {limit}"
+        )
     return status.st_size

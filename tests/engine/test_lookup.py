@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from support.shared import shared
 
 from authz.addresses import BITS, Address, Network, network_of, parse_address, parse_networks
-from authz.engine.lookup import BadIndex, Index, finder4, finder4_by_blocks, finder6
-from authz.errors import InputError
+from authz.engine.lookup import Index, finder4, finder4_by_blocks, finder6
+from authz.errors import InputError, SnapshotRefused
 from authz.publisher.index import build
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes, masks
@@ -558,7 +558,7 @@ def test_a_broken_block_or_leaf_is_a_problem_that_is_named(name: str, place: int
 def test_blocks_that_do_not_go_with_the_leaves_are_refused(name: str, change: Any) -> None:
     arrays = arrays_of([subject("10.0.0.0/8")])
     arrays[name] = change(arrays[name])
-    with pytest.raises(BadIndex) as caught:
+    with pytest.raises(SnapshotRefused) as caught:
         index_of(arrays)
     assert str(caught.value) == f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves"
 
@@ -660,7 +660,7 @@ def test_an_index_of_lengths_that_do_not_agree_is_refused(
     arrays: dict[str, Any], name: str, change: Any, expected: str
 ) -> None:
     arrays[name] = change(arrays[name])
-    with pytest.raises(BadIndex) as caught:
+    with pytest.raises(SnapshotRefused) as caught:
         index_of(arrays)
     assert str(caught.value) == expected
 
@@ -668,7 +668,7 @@ def test_an_index_of_lengths_that_do_not_agree_is_refused(
 @pytest.mark.parametrize("name", sorted(TYPES))
 def test_an_index_without_one_of_its_arrays_is_refused(arrays: dict[str, Any], name: str) -> None:
     del arrays[name]
-    with pytest.raises(BadIndex) as caught:
+    with pytest.raises(SnapshotRefused) as caught:
         index_of(arrays)
     assert str(caught.value) == f"{name}: missing"
 
@@ -677,7 +677,7 @@ def test_an_index_without_one_of_its_arrays_is_refused(arrays: dict[str, Any], n
 def test_an_index_with_half_an_element_is_refused(arrays: dict[str, Any], name: str, size: int) -> None:
     sections = {one: memoryview(array.tobytes()) for one, array in arrays.items()}
     sections[name] = sections[name][:-1]
-    with pytest.raises(BadIndex) as caught:
+    with pytest.raises(SnapshotRefused) as caught:
         Index(sections)
     assert str(caught.value) == f"{name}: found {len(sections[name])} bytes, expected a multiple of {size}"
 

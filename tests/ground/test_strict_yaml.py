@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from authz import strict_yaml
 from authz.addresses import Network, parse_network
-from authz.errors import AuthzError, InputError, InvalidDocument, Mistake
+from authz.errors import AuthzError, BadValue, InputError, InvalidDocument, Mistake
 from authz.strict_yaml import Document, Scalar, read, read_file
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def two_digits(text: str) -> int:
     if not re.fullmatch("[0-9]{2}", text):
-        raise ValueError
+        raise BadValue(text)
     if text == "13":
-        raise ValueError("13 is bad luck")
+        raise BadValue(text, hint="13 is bad luck")
     return int(text)
 
 
@@ -82,7 +82,7 @@ class Street(msgspec.Struct, frozen=True):
 
 def a_street(text: str) -> Street:
     if text == "no":
-        raise ValueError
+        raise BadValue(text)
     return Street(text)
 
 

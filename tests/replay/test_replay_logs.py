@@ -25,9 +25,9 @@ from authz.cli.proxy_config import render
 from authz.engine.decider import Outcome
 from authz.engine.model import Application
 from authz.engine.verdict import Verdict
-from authz.errors import InputError
+from authz.errors import BadLine, InputError
 from authz.replay import run, summary
-from authz.replay.formats import Asked, BadLine, parser, recognise
+from authz.replay.formats import Asked, parser, recognise
 from authz.replay.summary import Summary
 from authz.serve.config import load_config
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.engine.manifest import Entries
+from authz.errors import SnapshotRefused
 from authz.snapshot.lazy_entries import unpack
 from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
@@ -95,7 +96,7 @@ def test_an_edited_manifest_is_refused_or_read_as_protobuf_reads_it(place: int, 
 def test_every_entry_is_checked_before_any_is_asked_for() -> None:
     for bad in (field(1, b"\xff"), field(1, b"a b"), field(1, b"a") + field(2, b"block"), b"\x12"):
         _, entries = unpack(PAYLOAD + field(6, bad))
-        with pytest.raises(ValueError, match=r"found|no Manifest"):
+        with pytest.raises(SnapshotRefused, match=r"found|no Manifest"):
             Entries(entries)
     _, entries = unpack(PAYLOAD)
     assert [entry.id for entry in Entries(entries)] == ["bad", "office"]

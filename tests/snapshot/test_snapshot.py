@@ -28,7 +28,7 @@ from support.publisher import POLICY, Publisher
 from support.shelf import EMPTY, SERIAL, SHELF, payload_with, set_section, set_signature, signature
 
 from authz.engine.ruleset import Loaded
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.snapshot import envelope as envelope_module
 from authz.snapshot import layout, read, write
 from authz.snapshot.envelope import parse_envelope
@@ -457,8 +457,7 @@ def edited(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
 
 
 def documented_codes() -> set[str]:
-    text = SnapshotRefused.__doc__ or ""
-    return set(re.findall(r"`([a-z_]+)`", text.partition("code:")[2]))
+    return set(Refusal)
 
 
 def whole(snapshot: Snapshot) -> Manifest:
@@ -516,10 +515,8 @@ def codes_in_the_code() -> set[str]:
     found = set()
     for path in (ROOT / "authz").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SnapshotRefused":
-                first = node.args[0]
-                if isinstance(first, ast.Constant):
-                    found.add(str(first.value))
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "Refusal" and path.stem != "errors":
+                found.add(str(Refusal[node.attr]))
     return found
 
 

@@ -23,14 +23,14 @@ from authz.engine.model import (
     Mode,
     Precedence,
 )
-from authz.errors import AddressError
+from authz.errors import AddressError, BadValue
 from authz.publisher.feeds.clean.shrink_guard import MAX_SHRINK
 from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read import FORMATS
 from authz.strict_yaml import OneOrMany, Scalar
-from authz.times import parse_moment
+from authz.times import MOMENT_EXPECTED, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,13 @@ def _networks(text: str) -> WrittenNetworks:
 
 def _version(text: str) -> int:
     if text != "1":
-        raise ValueError
+        raise BadValue(text)
     return 1
 
 
 def _token(text: str) -> str:
     if not TOKEN.fullmatch(text):
-        raise ValueError
+        raise BadValue(text)
     return text
 
 
@@ -76,26 +76,26 @@ def _application(text: str) -> str:
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise ValueError
+        raise BadValue(text)
     return text.lower()
 
 
 def _source(text: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", text):
-        raise ValueError
+        raise BadValue(text)
     return text
 
 
 def _format(text: str) -> str:
     if text not in FORMATS:
-        raise ValueError
+        raise BadValue(text)
     return text
 
 
 def _geo_code(kind: Kind) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if code_problem(kind, text):
-            raise ValueError
+            raise BadValue(text)
         return text
 
     return parse
@@ -103,43 +103,43 @@ def _geo_code(kind: Kind) -> Callable[[str], str]:
 
 def _asn(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > HIGHEST_ASN:
-        raise ValueError
+        raise BadValue(text)
     return int(text)
 
 
 def _share(text: str) -> float:
     if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise ValueError
+        raise BadValue(text)
     return float(text)
 
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
-        raise ValueError
+        raise BadValue(text)
     return int(text)
 
 
 def _status(text: str) -> int:
     if not re.fullmatch(r"4[0-9]{2}", text):
-        raise ValueError
+        raise BadValue(text)
     return int(text)
 
 
 def _body(text: str) -> str:
     if len(text.encode()) > MAX_DENY_BODY:
-        raise ValueError
+        raise BadValue(text)
     return text
 
 
 def _content_type(text: str) -> str:
     if not MEDIA_TYPE.fullmatch(text):
-        raise ValueError
+        raise BadValue(text)
     return text
 
 
 Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
 Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")]
-Time = Annotated[int, Scalar(parse_moment, "a time such as 2026-12-01T00:00:00Z")]
+Time = Annotated[int, Scalar(parse_moment, MOMENT_EXPECTED)]
 Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
 Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
 Format = Annotated[str, Scalar(_format, f"one of {', '.join(FORMATS)}")]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz.engine.ruleset import Loaded
-from authz.errors import SnapshotRefused, shorten
+from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.serve.layers.watch import FolderWatch
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.rollback_guard import State, accept, save_state
@@ -41,7 +41,7 @@ _PASSING: Final = frozenset({"internal_error", "state_unwritable"})  # not the f
 _LOG = logging.getLogger("authz.reload")
 
 
-class Refusal(NamedTuple):
+class LastRefusal(NamedTuple):
     """Why the newest file is not in use. at: seconds since 1970."""
 
     code: str
@@ -75,7 +75,7 @@ class Loader:
         self._metrics = metrics
         self._tried: Signature | Literal["absent", "never"] = "never"
         self._lock = asyncio.Lock()
-        self.refusal: Refusal | None = None
+        self.refusal: LastRefusal | None = None
         self.on_load: Callable[[], None] = lambda: None
 
     async def load_if_changed(self, *, force: bool = False) -> None:
@@ -109,7 +109,7 @@ class Loader:
         try:
             return await asyncio.to_thread(self._try_load)
         except Exception as error:  # noqa: BLE001  # no memory, no thread, a fault of ours
-            refused = SnapshotRefused("internal_error", f"{type(error).__name__}: {shorten(error)}")
+            refused = SnapshotRefused(Refusal.INTERNAL_ERROR, f"{type(error).__name__}: {shorten(error)}")
             refused.__cause__ = error
             return refused
 
@@ -129,7 +129,7 @@ class Loader:
         except SnapshotRefused as error:
             # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
             # cycle until the next collection; after gc.freeze() for ever.
-            return SnapshotRefused(error.code, error.message, hint=error.hint)
+            return error.copy()
         return None
 
     def _accepted(self) -> None:
@@ -143,7 +143,7 @@ class Loader:
     def _refused(self, error: SnapshotRefused) -> None:
         if error.code in _PASSING:
             self._tried = "never"  # it may be over at the next poll
-        known, self.refusal = self.refusal, Refusal(error.code, error.message, time.time())
+        known, self.refusal = self.refusal, LastRefusal(error.code, error.message, time.time())
         self._metrics.count_load(error.code)
         if known is not None and known[:2] == self.refusal[:2] and error.code in _PASSING:
             return  # said already
