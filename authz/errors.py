@@ -7,7 +7,11 @@
     ├── InputError             a file, flag or argument is wrong                   (the operator)
     │   └── InvalidDocument    a YAML file with one or many mistakes
     ├── SnapshotRefused        a snapshot that must not be used                    (its publisher, see Refusal)
-    └── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
+    ├── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
+    ├── PeerFault              a peer broke a rule of HTTP/2                       (whoever wrote the peer)
+    │   ├── ConnectionFault    the connection ends
+    │   └── StreamFault        one stream ends
+    └── CallFailed             a gRPC call ends with another status than OK        (the caller)
 
 Codes are the same strings in logs, metrics and `--json`. Nobody matches on the text of an error.
 """
@@ -176,3 +180,39 @@ class StartError(AuthzError):
     """The sidecar cannot start."""
 
     code = "cannot_start"
+
+
+class PeerFault(AuthzError):
+    """A peer broke a rule of HTTP/2.
+
+    Attributes:
+        error_code: Of RST_STREAM or GOAWAY (RFC 9113, 7).
+    """
+
+    code = "peer_fault"
+
+    def __init__(self, error_code: int, message: str) -> None:
+        super().__init__(message)
+        self.error_code = error_code
+
+
+class ConnectionFault(PeerFault):
+    """A fault that ends the connection."""
+
+
+class StreamFault(PeerFault):
+    """A fault that ends one stream."""
+
+
+class CallFailed(AuthzError):
+    """A gRPC call ends with a status other than OK.
+
+    Attributes:
+        status: Of gRPC.
+    """
+
+    code = "call_failed"
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

@@ -25,6 +25,7 @@ UNKNOWN_APPLICATION: Final = "unknown_application"
 NO_SNAPSHOT: Final = "no_snapshot"
 STALE_SNAPSHOT: Final = "stale_snapshot"
 MALFORMED_REQUEST: Final = "malformed_request"
+REQUEST_TOO_LARGE: Final = "request_too_large"
 INTERNAL_ERROR: Final = "internal_error"
 
 CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
@@ -140,6 +141,7 @@ class Decider:
         missing = Verdict(settings.when_missing, NO_SNAPSHOT)
         self._missing = Outcome(general, missing, None, cannot=settings.when_missing == "deny")
         self._malformed = Outcome(general, Verdict("deny", MALFORMED_REQUEST), None)
+        self._too_large = Outcome(general, Verdict("deny", REQUEST_TOO_LARGE), None)
         self._failed = Outcome(general, Verdict("deny", INTERNAL_ERROR), None, cannot=True)
 
     @property
@@ -158,6 +160,10 @@ class Decider:
     def malformed(self) -> Outcome:
         """Return the outcome for a request that cannot be read. It is denied: a client may have made it so."""
         return self._malformed
+
+    def too_large(self) -> Outcome:
+        """Return the outcome for a request that is larger than a front takes: denied, a client may have made it so."""
+        return self._too_large
 
     def failed(self) -> Outcome:
         """Return the outcome for a request on which we failed ourselves."""

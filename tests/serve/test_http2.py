@@ -55,10 +55,10 @@ from support.http2 import (
 )
 from support.http2 import settings as settings_frame
 
+from authz.errors import CallFailed, ConnectionFault, StreamFault
 from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2 import headers as http2_headers
-from authz.serve.http2.connection import CallFailed, Connection, Connections, Method, Service, Watcher
-from authz.serve.http2.frames import ConnectionFault, StreamFault
+from authz.serve.http2.connection import Connection, Connections, Method, Service, Watcher
 from authz.serve.http2.headers import MAX_HEADER_LIST, Head, HeaderBlocks, head_of
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def outcome(read: Callable[[], Head]) -> Head | str:
     try:
         return read()
     except (ConnectionFault, StreamFault) as fault:
-        return f"{type(fault).__name__} {fault.code}"
+        return f"{type(fault).__name__} {fault.error_code}"
 
 
 LISTS = st.lists(

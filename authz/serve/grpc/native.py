@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from authz.errors import StartError
+from authz.errors import CallFailed, StartError
 from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
-from authz.serve.http2.connection import CallFailed, Connections, Method, Service
+from authz.serve.http2.connection import Connections, Method, Service
 from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, cast
 
+from authz.errors import CallFailed, ConnectionFault, StreamFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.frames import ConnectionFault, StreamFault
 from authz.serve.http2.headers import MAX_HEADER_LIST, Head, HeaderBlocks
 
 if TYPE_CHECKING:
@@ -49,14 +49,6 @@ _BEGIN: Final = struct.Struct(f">5sI{len(_HEAD_BLOCK)}sHBBBIBI")
 _BEGIN_HEAD: Final = h2.frame(h2.HEADERS, h2.END_HEADERS, 0, _HEAD_BLOCK)[:5]
 _END: Final = struct.Struct(f">5sI{len(_TAIL_BLOCK)}s")
 _END_HEAD: Final = h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 0, _TAIL_BLOCK)[:5]
-
-
-class CallFailed(Exception):
-    """A call ends with a gRPC status other than OK."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Method(NamedTuple):
@@ -290,7 +282,7 @@ class Connection(asyncio.Protocol):
             begin = 0 if self._begun else self._preface(data)
             self._unread = data[self._frames(data, begin) :] if self._begun else data
         except ConnectionFault as fault:
-            self._end(fault.code, str(fault))
+            self._end(fault.error_code, str(fault))
         except Exception:  # noqa: BLE001  # a fault of ours: this connection ends, the others do not
             _LOG.exception("a connection failed")
             self._end(h2.INTERNAL_ERROR, "internal error")
@@ -437,7 +429,7 @@ class Connection(asyncio.Protocol):
         try:
             take(self, flags, stream, payload)
         except StreamFault as fault:
-            self._fail_stream(stream, fault.code)
+            self._fail_stream(stream, fault.error_code)
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._received += len(payload)
@@ -668,7 +660,7 @@ class Connection(asyncio.Protocol):
         self._out += (begin, message, _END.pack(_END_HEAD, stream, _TAIL_BLOCK))
 
     def _fail_call(self, stream: int, failed: CallFailed) -> None:
-        block = _failure(failed.code, str(failed))
+        block = _failure(failed.status, str(failed))
         self._out.append(h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, block))
         self._windows.pop(stream, None)
 

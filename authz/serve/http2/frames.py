@@ -1,4 +1,4 @@
-"""HTTP/2 on the wire (RFC 9113): the frames that we write, the numbers in them, and the two kinds of fault.
+"""HTTP/2 on the wire (RFC 9113): the frames that we write, the numbers in them.
 
 Names are those of the RFC. What a peer sends is read in http2_connection, its header blocks in http2_headers.
 """
@@ -41,22 +41,6 @@ REFUSED_STREAM: Final = 0x7
 CANCEL: Final = 0x8
 COMPRESSION_ERROR: Final = 0x9
 ENHANCE_YOUR_CALM: Final = 0xB
-
-
-class ConnectionFault(Exception):
-    """The peer broke a rule that ends the connection. code: of GOAWAY."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class StreamFault(Exception):
-    """The peer broke a rule that ends one stream. code: of RST_STREAM."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -18,12 +18,11 @@ from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
+from authz.errors import ConnectionFault, StreamFault
 from authz.serve.http2.frames import (
     COMPRESSION_ERROR,
     ENHANCE_YOUR_CALM,
     PROTOCOL_ERROR,
-    ConnectionFault,
-    StreamFault,
 )
 
 if TYPE_CHECKING:
