@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import signal
 import subprocess
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.imports import PACKAGE, imports, modules
 from support.processes import CONFIG, Process, Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.publisher import Publisher
-
-PACKAGE = Path(__file__).parents[2] / "authz"
 
 # What only the publisher, or who looks at many decisions at leisure, has loaded.
 PUBLISHER = (
@@ -31,35 +29,6 @@ PUBLISHER = (
 
 # What only other commands have loaded: a sidecar lives for weeks, and what it loads is in its memory all the time.
 COMMAND_LINE = ("typer", "rich", "click", "pydantic", "authz.cli.app", "authz.cli.output", "prometheus_client", "grpc")
-
-
-@functools.cache
-def modules() -> dict[str, Path]:
-    """Return every module of authz by name, but for generated code."""
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if not path.name.endswith("_pb2.py"):
-            parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            found[".".join(parts).removesuffix(".__init__")] = path
-    return found
-
-
-@functools.cache
-def imports(path: Path) -> frozenset[str]:
-    """Return all that a module imports, wherever: at its top, in a function, or for types only."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            assert node.module is not None
-            # `from authz.wire.snapshot.v1 import snapshot_pb2` is an import of the module.
-            names.update(
-                f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in modules() else node.module
-                for alias in node.names
-            )
-    return frozenset(names)
 
 
 def inside(name: str, packages: tuple[str, ...]) -> bool:

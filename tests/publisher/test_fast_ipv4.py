@@ -12,8 +12,8 @@ from support.shared import shared
 from authz.addresses import parse_network
 from authz.errors import AddressError
 from authz.publisher.feeds.collect import Collector
+from authz.publisher.feeds.fast_ipv4 import parse_bare_lines
 from authz.publisher.feeds.feed import FeedOptions
-from authz.publisher.feeds.formats.fast_ipv4 import parse_bare_lines
 from authz.publisher.feeds.formats.plain import collect_plain, parse_plain
 
 if TYPE_CHECKING:

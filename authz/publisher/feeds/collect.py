@@ -15,8 +15,8 @@ from authz.addresses import BITS, Network, parse_networks
 from authz.errors import AddressError, InputError, shorten
 from authz.publisher.feeds.clean.bogons import find_bogons, why_bogon
 from authz.publisher.feeds.clean.duplicates import merge
+from authz.publisher.feeds.fast_ipv4 import parse_bare_lines
 from authz.publisher.feeds.feed import NOTHING, Bogon, Feed, FeedOptions, Skipped
-from authz.publisher.feeds.formats.fast_ipv4 import parse_bare_lines
 from authz.publisher.index.prefixes import Prefixes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_NETWORKS = 5_000_000  # of one feed; bounds the memory, and what a few hostile IPv6 ranges can become
 MAX_FAULTS = 100_000  # skipped lines or bogons of one feed; more is another format, and no report for a person
 _BATCH = 8192  # entries
-_MAX_BARE = 64  # characters; no bare line (see formats.fast_ipv4) is as long, and arrays for text are large
+_MAX_BARE = 64  # characters; no bare line (see fast_ipv4) is as long, and arrays for text are large
 _NAMED = 12  # columns or values that an error names
 _LOW = 0xFFFFFFFFFFFFFFFF
 
@@ -98,7 +98,7 @@ class Collector:
     def take_bare(self, values: Array, lengths: Array, lines: Array) -> None:
         """Take many IPv4 networks, each an entry: first addresses (u64), prefix bits (u8), lines from 1.
 
-        For readers whose lines are bare (see `formats.fast_ipv4`), and only where nothing `filters`.
+        For readers whose lines are bare (see `fast_ipv4`), and only where nothing `filters`.
         """
         rows, first = self._rows[4], len(self._lines)
         rows.high.frombytes((values << np.uint64(32)).tobytes())

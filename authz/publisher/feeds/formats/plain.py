@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from authz.addresses import try_parse_address
 from authz.errors import shorten
 from authz.publisher.feeds.collect import Collector
+from authz.publisher.feeds.fast_ipv4 import parse_bare_lines
 from authz.publisher.feeds.feed import Feed, FeedOptions, Skipped
 from authz.publisher.feeds.files import naming, read_content
-from authz.publisher.feeds.formats.fast_ipv4 import parse_bare_lines
 from authz.publisher.feeds.formats.lines import MAX_LINE, decode, text_lines
 
 if TYPE_CHECKING:

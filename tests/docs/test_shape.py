@@ -1,0 +1,159 @@
+"""The shape of the house: no circle of imports, small folders, small modules, short functions."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import pytest
+from support.imports import imports_at_run_time, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 400
+MEDIAN_FUNCTION = 5  # lines of a function's body, its docstring aside
+# "About twelve" for what a reader searches; tests have a folder for each of the product's and some of their own.
+MAX_SIBLINGS = {"authz": 14, "benchmarks": 14, "docs": 14, "tests": 17}
+
+# Folders that are still crowded. This list only gets shorter.
+CROWDED = {"authz/cli", "benchmarks"}
+
+# Modules that are still too long. This list only gets shorter.
+TOO_LONG = {
+    "authz/serve/http2/connection.py",
+    "tests/analysis/test_analysis_commands.py",
+    "tests/cli/test_cli.py",
+    "tests/docs/test_deploy.py",
+    "tests/engine/test_client_address.py",
+    "tests/engine/test_lookup.py",
+    "tests/engine/test_verdict.py",
+    "tests/ground/test_addresses.py",
+    "tests/ground/test_strict_yaml.py",
+    "tests/proxies/test_envoy.py",
+    "tests/proxies/test_nginx.py",
+    "tests/publisher/test_build.py",
+    "tests/publisher/test_geo.py",
+    "tests/publisher/test_policy_read.py",
+    "tests/replay/test_replay_logs.py",
+    "tests/serve/test_config.py",
+    "tests/serve/test_grpc_check.py",
+    "tests/serve/test_grpc_engines.py",
+    "tests/serve/test_http2.py",
+    "tests/serve/test_http_front.py",
+    "tests/serve/test_life_cycle.py",
+    "tests/snapshot/test_snapshot.py",
+}
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """Return the text of every module of the repository but generated ones, by its path."""
+    found = {}
+    for folder in ("authz", "benchmarks", "examples", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not path.name.endswith("_pb2.py"):
+                found[path.relative_to(ROOT).as_posix()] = path.read_text()
+    return found
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Return a circle of a graph, or nothing."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def graph_of_modules() -> dict[str, set[str]]:
+    return {name: set(imports_at_run_time(name) & modules().keys()) for name in modules()}
+
+
+def graphs_of_siblings() -> dict[str, dict[str, set[str]]]:
+    """Return, for each folder, which of its modules and folders import which of the others."""
+    graphs: dict[str, dict[str, set[str]]] = {}
+    for name, others in graph_of_modules().items():
+        for other in others:
+            parts, others_parts = name.split("."), other.split(".")
+            depth = next((n for n, (a, b) in enumerate(zip(parts, others_parts, strict=False)) if a != b), 0)
+            if depth:  # else one is the package that the other is in
+                graph = graphs.setdefault(".".join(parts[:depth]), {})
+                graph.setdefault(parts[depth], set()).add(others_parts[depth])
+    return graphs
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(graph_of_modules()) == []
+
+
+def test_no_folders_import_each_other_in_a_circle() -> None:
+    graphs = graphs_of_siblings()
+    assert {"authz", "authz.serve", "authz.publisher"} <= graphs.keys()
+    assert {folder: found for folder, graph in graphs.items() if (found := circle(graph))} == {}
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+
+
+def folders() -> Iterator[tuple[str, list[str]]]:
+    """Yield the folders below those of MAX_SIBLINGS, and what a reader sees in each."""
+    for top in MAX_SIBLINGS:
+        for path in [ROOT / top, *(ROOT / top).rglob("*/")]:
+            relative = path.relative_to(ROOT).as_posix()
+            if "/results" in relative or "/reports/" in relative or relative == "docs/decisions":
+                continue  # what is written there is numbered or dated
+            yield (
+                relative,
+                [
+                    child.name
+                    for child in path.iterdir()
+                    if not child.name.startswith((".", "_")) and child.name != "py.typed"
+                ],
+            )
+
+
+def test_no_folder_has_more_than_about_twelve_siblings() -> None:
+    crowded = {
+        folder: sorted(children)
+        for folder, children in folders()
+        if len(children) > MAX_SIBLINGS[folder.partition("/")[0]]
+    }
+    assert {folder: children for folder, children in crowded.items() if folder not in CROWDED} == {}
+    assert CROWDED - crowded.keys() == set(), "no longer crowded: take it off the list"
+
+
+def test_no_module_is_longer_than_it_may_be() -> None:
+    long = {path for path, text in sources().items() if text.count("\n") > MAX_LINES}
+    assert long - TOO_LONG == set(), f"longer than {MAX_LINES} lines: cut it where it has two ideas"
+    assert TOO_LONG - long == set(), "short enough now: take it off the list"
+
+
+def lengths(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines of each function's body without its docstring."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            assert body[-1].end_lineno is not None
+            yield body[-1].end_lineno - body[0].lineno + 1
+
+
+def test_the_usual_function_is_short() -> None:
+    found = [length for name in modules() for length in lengths(ast.parse(modules()[name].read_text()))]
+    assert len(found) > 500
+    assert median(found) <= MEDIAN_FUNCTION
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("def f():\n    '''Text.'''\n    a = 1\n    return a\n", [2]), ("def f():\n    '''Text.'''\n", [1])],
+)
+def test_a_docstring_does_not_count(source: str, expected: list[int]) -> None:
+    assert list(lengths(ast.parse(source))) == expected
