@@ -117,6 +117,7 @@ class InvalidDocument(InputError):
 class Refusal(StrEnum):
     """Why a snapshot is refused. docs/snapshot-format.md says which step of reading gives which."""
 
+    ABSENT = "absent"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     BAD_MAGIC = "bad_magic"

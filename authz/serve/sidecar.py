@@ -26,11 +26,14 @@ from authz.serve.admin.pages import Admin
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.http1.connection import Connections, Limits
 from authz.serve.http1.front import HttpFront
-from authz.serve.layers.loader import Loader
+from authz.serve.layers.accept import Acceptor
+from authz.serve.layers.file import FileSource
+from authz.serve.layers.layer import Layer
+from authz.serve.layers.swap import Swap
+from authz.serve.listeners import listen
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder
-from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.rollback_guard import load_state
 
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from authz.serve.config import Config, GrpcConfig, Listen
 
 _LOG = logging.getLogger("authz")
-_GOODBYE = 0.2  # seconds in which the last answers leave
 
 
 class GrpcEngine(Protocol):
@@ -67,7 +69,7 @@ class Sidecar:
         self._log = DecisionLog(config.decision_log)
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._grpc: GrpcEngine | None = None
-        self._loader: Loader
+        self._layer: Layer
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -85,22 +87,24 @@ class Sidecar:
         state = load_state(Path(snapshot.state))
         _check_writable(Path(snapshot.state))
         _LOG.info("state: %s", f"highest serial {state.serial}" if state else "no serial accepted yet")
-        self._loader = Loader(snapshot, keys, state, self.decider, self.metrics)
-        self._loader.on_load = self.health.set_ready
+        acceptor = Acceptor(keys, snapshot.threshold, snapshot.max_size, Path(snapshot.state), state)
+        source = FileSource(Path(snapshot.path), snapshot.poll)
+        self._layer = Layer(source, acceptor, Swap(self.decider), self.metrics)
+        self._layer.on_load = self.health.set_ready
         self.metrics.gauges = self._gauges
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
         await self._start_admin()
-        await self._loader.load_if_changed()
+        await self._layer.load_if_changed()
         if snapshot.when_missing == "allow":
             self.health.set_ready()
         await self._start_grpc()
         await self._start_http()
-        self._task(self._loader.watch())
+        self._task(self._layer.watch())
         _LOG.info("serving%s", "" if self.health.ready else ", not ready: no snapshot")
 
     async def _start_admin(self) -> None:
-        admin = Admin(self.config, self.health, self._loader, self.decider, self.metrics)
+        admin = Admin(self.config, self.health, self._layer, self.decider, self.metrics)
         config = self.config.admin
         await self._listen("admin", config.listen, Connections(admin.handle, (), Limits()), config.unix_mode)
 
@@ -124,40 +128,18 @@ class Sidecar:
         self._announce("grpc", config.listen, engine.port)
 
     async def _listen(
-        self, name: str, listen: Listen, connections: Connections, mode: int, *, reuse_port: bool = False
+        self, name: str, where: Listen, connections: Connections, mode: int, *, reuse_port: bool = False
     ) -> None:
-        loop = asyncio.get_running_loop()
-        if listen.path is not None:
-            clear_unix_path(listen.path)
-        try:
-            if listen.path is not None:
-                server = await loop.create_unix_server(connections, str(listen.path))
-                set_unix_mode(listen.path, mode)
-            elif listen.host is not None:
-                server = await loop.create_server(
-                    connections, listen.host, listen.port, reuse_port=reuse_port or None, backlog=1024
-                )
-            else:
-                return
-        except OSError as error:
-            message = f"{name}.listen: {listen}: {error.strerror or error}"
-            raise StartError(message, hint="is another authz running?") from error
+        if where.host is None and where.path is None:
+            return
+        listener = await listen(name, where, connections, mode=mode, reuse_port=reuse_port)
         connections.start()
-        number = None if listen.path is None else socket_number(listen.path)
+        self._ends.append((name, lambda: listener.end(connections.stop)))
+        self._announce(name, where, listener.port)
 
-        async def end() -> None:
-            server.close()
-            await asyncio.sleep(_GOODBYE)
-            connections.stop()
-            if listen.path is not None and socket_number(listen.path) == number:  # else it is a successor's by now
-                listen.path.unlink()
-
-        self._ends.append((name, end))
-        self._announce(name, listen, 0 if listen.path else server.sockets[0].getsockname()[1])
-
-    def _announce(self, name: str, listen: Listen, port: int) -> None:
-        self.ports[name] = port if listen.path is None else 0
-        _LOG.info("%s: listening on %s", name, listen if listen.path else str(listen).rpartition(":")[0] + f":{port}")
+    def _announce(self, name: str, where: Listen, port: int) -> None:
+        self.ports[name] = port if where.path is None else 0
+        _LOG.info("%s: listening on %s", name, where if where.path else str(where).rpartition(":")[0] + f":{port}")
 
     def _task(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -172,7 +154,7 @@ class Sidecar:
     def reload(self) -> None:
         """Load the snapshot again, changed or not, and open the decision log again."""
         self._log.reopen()
-        self._task(self._loader.load_if_changed(force=True))
+        self._task(self._layer.load_if_changed(force=True))
 
     async def run_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP loads the snapshot again."""

@@ -79,7 +79,7 @@ class Source:
 
 @contextmanager
 def opened(path: Path, limit: int) -> Iterator[Source]:
-    """Open a regular file of at most `limit` bytes. Raises SnapshotRefused: `unreadable` or `too_large`."""
+    """Open a regular file of at most `limit` bytes. Raises SnapshotRefused: `absent`, `unreadable` or `too_large`."""
     try:
         # Not blocking: a named pipe in the place of the file must not stall us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -87,6 +87,8 @@ def opened(path: Path, limit: int) -> Iterator[Source]:
             yield Source(descriptor, _checked_size(descriptor, path, limit), limit)
         finally:
             os.close(descriptor)
+    except FileNotFoundError as error:
+        raise SnapshotRefused(Refusal.ABSENT, f"{path}: {error.strerror}") from error
     except OSError as error:
         raise SnapshotRefused(Refusal.UNREADABLE, f"{path}: {os.strerror(error.errno or errno.EIO)}") from error
 

@@ -212,7 +212,7 @@ def test_an_attack_signal_may_be_supposed(authz: Commands) -> None:
         (["old.snapshot", "new.snapshot", "--at", "yesterday"],
          ["authz: error: --at: found 'yesterday', expected a time such as 2026-12-01T00:00:00Z"]),
         (["old.snapshot", "none.snapshot"],
-         ["authz: error: none.snapshot: unreadable: No such file or directory"]),
+         ["authz: error: none.snapshot: absent: No such file or directory"]),
         (["policy.yaml", "new.snapshot"],
          ["authz: error: policy.yaml: bad_magic: found b'version:', expected b'AZSNAP01': this is no snapshot"]),
         (["old.snapshot", "new.snapshot", "--trusted-key", "keys/b.pub"],

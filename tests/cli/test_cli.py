@@ -408,7 +408,7 @@ def test_a_threshold_above_the_number_of_keys_is_a_mistake(authz: Commands) -> N
 def test_a_snapshot_that_is_not_there_is_refused(authz: Commands) -> None:
     refused(
         authz("snapshot", "verify", "no.snapshot", "--trusted-key", "keys/a.pub"),
-        "authz: error: no.snapshot: unreadable: No such file or directory",
+        "authz: error: no.snapshot: absent: No such file or directory",
         status=1,
     )
 
@@ -695,7 +695,7 @@ def test_nothing_is_decided_by_a_snapshot_that_is_refused(
     )
     refused(
         authz(*command, "--snapshot", "missing"),
-        "authz: error: missing: unreadable: No such file or directory",
+        "authz: error: missing: absent: No such file or directory",
         status=1,
     )
 

@@ -67,7 +67,7 @@ def test_a_serving_sidecar_has_loaded_nothing_of_the_publisher_or_of_other_comma
         sidecar.popen.terminate()
         assert sidecar.wait() == 0
         loaded = loaded_by(sidecar)
-    assert {"authz.serve.sidecar", "authz.serve.layers.loader", "uvloop", "httptools"} <= loaded
+    assert {"authz.serve.sidecar", "authz.serve.layers.layer", "uvloop", "httptools"} <= loaded
     assert {name for name in loaded if inside(name, (*PUBLISHER, *COMMAND_LINE))} == set()
 
 

@@ -213,6 +213,6 @@ def test_a_missing_file_is_refused_with_the_reason_of_the_system(tmp_path: Path)
     with pytest.raises(SnapshotRefused) as refused:
         sealed_copy(tmp_path / "missing", LIMIT)
     assert (refused.value.code, refused.value.message) == (
-        "unreadable",
+        "absent",
         f"{tmp_path}/missing: No such file or directory",
     )

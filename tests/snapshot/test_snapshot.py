@@ -186,7 +186,7 @@ def test_a_broken_snapshot_is_refused_with_its_code_and_the_loaded_one_serves_on
     assert f"serial {SERIAL} serves on" in caplog.messages[0]
     running.put(good.data)
     assert running.load() == "ok"
-    assert running.loader.refusal is None
+    assert running.layer.refusal is None
     assert [serial for _, _, serial in running.standing().decisions] == [SERIAL + 1] * 4
 
 
@@ -226,10 +226,10 @@ def place_giant(path: Path) -> None:
 
 
 PLACES: dict[Callable[[Path], None], str] = {
-    place_nothing: "unreadable",
+    place_nothing: "absent",
     place_folder: "unreadable",
     place_socket: "unreadable",
-    place_dangling_link: "unreadable",
+    place_dangling_link: "absent",
     place_circle: "unreadable",
     place_endless_device: "unreadable",
     place_giant: "too_large",

@@ -1,4 +1,4 @@
-"""The loading half of `authz serve` in this process: one file, one loader, one decider."""
+"""The loading half of `authz serve` in this process: one file, one layer, one decider."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.engine.decider import Decider, Request, Settings
-from authz.serve.config import SnapshotConfig
-from authz.serve.layers.loader import Loader
+from authz.serve.layers.accept import Acceptor
+from authz.serve.layers.file import FileSource
+from authz.serve.layers.layer import Layer
+from authz.serve.layers.swap import Swap
 from authz.serve.observe.metrics import Metrics
+from authz.snapshot.layout import MAX_FILE
 from authz.snapshot.rollback_guard import load_state
 
 if TYPE_CHECKING:
@@ -40,10 +43,10 @@ class Loading:
         self.path = folder / "lists.snapshot"
         self.state = folder / "state" / "authz.json"
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        config = SnapshotConfig(path=str(self.path), trusted_keys=(), threshold=threshold, state=str(self.state))
         self.metrics = Metrics()
         self.decider = Decider(Settings())
-        self.loader = Loader(config, keys, load_state(self.state), self.decider, self.metrics)
+        acceptor = Acceptor(keys, threshold, MAX_FILE, self.state, load_state(self.state))
+        self.layer = Layer(FileSource(self.path, 10.0), acceptor, Swap(self.decider), self.metrics)
 
     def put(self, data: bytes) -> None:
         """Replace the file as a publisher does."""
@@ -53,8 +56,8 @@ class Loading:
 
     def load(self, *, force: bool = False) -> str:
         """Load the file where it changed and return `ok` or the code of the refusal."""
-        asyncio.run(self.loader.load_if_changed(force=force))
-        return self.loader.refusal.code if self.loader.refusal else "ok"
+        asyncio.run(self.layer.load_if_changed(force=force))
+        return self.layer.refusal.code if self.layer.refusal else "ok"
 
     def standing(self) -> Standing:
         """Return what serves, what it answers, and what is on the disk but for the snapshot itself."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from authz.engine.decider import Decider
     from authz.serve.admin.health import Health
     from authz.serve.config import Config
-    from authz.serve.layers.loader import Loader
+    from authz.serve.layers.layer import Layer
     from authz.serve.observe.metrics import Metrics
 
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -33,14 +33,14 @@ class Admin:
         self,
         config: Config,
         health: Health,
-        loader: Loader,
+        layer: Layer,
         decider: Decider,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._health = health
-        self._loader = loader
+        self._layer = layer
         self._decider = decider
         self._metrics = metrics
         self._clock = clock
@@ -89,13 +89,13 @@ class Admin:
             reasons.append("no_snapshot: none was loaded yet")
         elif self._decider.stale(self._clock()):
             reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
-        if self._loader.refusal is not None:
-            reasons.append(f"{self._loader.refusal.code}: {self._loader.refusal.message}")
+        if self._layer.refusal is not None:
+            reasons.append(f"{self._layer.refusal.code}: {self._layer.refusal.message}")
         return reasons
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is loaded, and what was refused since."""
-        loaded, refusal = self._decider.loaded, self._loader.refusal
+        loaded, refusal = self._decider.loaded, self._layer.refusal
         return {
             "loaded": None
             if loaded is None

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from authz.errors import StartError
 from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
-from authz.serve.sockets import clear_unix_path, set_unix_mode
+from authz.serve.listeners import clear_unix_path
 
 if TYPE_CHECKING:
     import asyncio
@@ -59,7 +59,7 @@ class AioGrpc:
         except RuntimeError as error:
             raise StartError(f"grpc.listen: {listen}: {error}", hint="is another authz running?") from error
         if listen.path is not None:
-            set_unix_mode(listen.path, config.unix_mode)
+            listen.path.chmod(config.unix_mode)
 
     async def start(self) -> None:
         """Begin to serve."""

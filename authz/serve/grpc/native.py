@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from authz.errors import CallFailed, StartError
+from authz.errors import CallFailed
 from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
 from authz.serve.http2.connection import Connections, Method, Service
-from authz.serve.sockets import clear_unix_path, set_unix_mode, socket_number
+from authz.serve.listeners import Listener, listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from authz.serve.http2.connection import Watcher
 
 _MAX_WATCHERS: Final = 1024
-_GOODBYE: Final = 0.2  # seconds in which peers learn that this is the end, and the last answers leave
 _INVALID_ARGUMENT, _NOT_FOUND, _RESOURCE_EXHAUSTED = 3, 5, 8  # gRPC status codes
 
 
@@ -38,44 +37,24 @@ class NativeGrpc:
             b"/grpc.health.v1.Health/Watch": Method(watch=self._watch_health),
         }
         self._connections = Connections(Service(methods, MAX_REQUEST))
-        self._server: asyncio.Server
+        self._listener: Listener
         self._loop: asyncio.AbstractEventLoop
-        self._number: int | None = None
         self.port = 0
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""
-        loop = asyncio.get_running_loop()
-        listen = self._config.listen
-        if listen.path is not None:
-            clear_unix_path(listen.path)
-        try:
-            if listen.path is not None:
-                self._server = await loop.create_unix_server(self._connections, str(listen.path))
-                set_unix_mode(listen.path, self._config.unix_mode)
-                self._number = socket_number(listen.path)
-            else:
-                reuse_port = self._config.reuse_port or None
-                self._server = await loop.create_server(
-                    self._connections, listen.host, listen.port, reuse_port=reuse_port, backlog=1024
-                )
-                self.port = self._server.sockets[0].getsockname()[1]
-        except OSError as error:
-            message = f"grpc.listen: {listen}: {error.strerror or error}"
-            raise StartError(message, hint="is another authz running?") from error
-        self._loop = loop
+        config = self._config
+        self._listener = await listen(
+            "grpc", config.listen, self._connections, mode=config.unix_mode, reuse_port=config.reuse_port
+        )
+        self.port = self._listener.port
+        self._loop = asyncio.get_running_loop()
         self._health.listeners.append(self._changed)
         self._connections.start()
 
     async def stop(self) -> None:
         """Take no more connections, tell the peers, answer what is under way, and end."""
-        self._server.close()
-        self._connections.announce_end()
-        await asyncio.sleep(_GOODBYE)
-        self._connections.stop()
-        path = self._config.listen.path
-        if path is not None and socket_number(path) == self._number:  # else it is a successor's by now
-            path.unlink()
+        await self._listener.end(self._connections.stop, self._connections.announce_end)
 
     def _check_health(self, message: bytes) -> bytes:
         status = self._health.status(_service(message))

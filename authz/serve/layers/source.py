@@ -1,0 +1,42 @@
+"""Where a layer's file comes from: the seam that each kind of source fills."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Source(ABC):
+    """One file that is replaced now and then.
+
+    `fetch`, `changed` and `forget` are called one at a time, in a thread, and may block; `wait` and `close` are called
+    in the event loop and do not.
+    """
+
+    name: str  # for people: a path or a URL, without a password
+
+    @abstractmethod
+    def fetch(self) -> Path | None:
+        """Return where the file can be read, or None where it is what it was at the last fetch.
+
+        Raises SnapshotRefused where it cannot be had; the same absence is raised once and then is None.
+        """
+
+    def changed(self) -> bool:
+        """Return whether the file was written while the last fetch was looked at: then it is worth another try soon."""
+        return False
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Have the next fetch return the file, whatever it was before."""
+
+    @abstractmethod
+    async def wait(self, limit: float) -> None:
+        """Wait until the file may be another one, for at most `limit` seconds or as long as the source sees fit."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop waiting for changes. A second call is harmless."""

@@ -1,0 +1,100 @@
+"""The metrics: the documented ones, counting what happened."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.running import (
+    ALLOWED,
+    DENIED,
+    get,
+    run,
+    running,
+    until,
+)
+
+from authz.serve.observe.metrics import Metrics
+
+if TYPE_CHECKING:
+    from support.publisher import Publisher
+
+
+DOCUMENTED: Final = {
+    "authz_info": {"version"},
+    "authz_decisions": {"front", "application", "decision", "reason", "list", "enforced"},
+    "authz_snapshot_loads": {"result"},
+    "authz_http_faults": {"status"},
+    "authz_http_connections": set(),
+    "authz_ready": set(),
+    "authz_decision_log_dropped": set(),
+    "authz_decision_log_written": set(),
+    "authz_snapshot_serial": set(),
+    "authz_snapshot_created_seconds": set(),
+    "authz_snapshot_stale": set(),
+    "authz_snapshot_entries": set(),
+    "authz_snapshot_bytes": set(),
+}  # of README.md; counters without their _total
+
+
+def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: Publisher) -> None:
+    size = publisher.publish(serial=3, created=1_800_000_000).stat().st_size
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            for client in (ALLOWED, ALLOWED, DENIED, "unknown"):
+                await one.ask(client)
+            await asyncio.to_thread(get, one.sidecar.ports["http"], "/nowhere")
+            await until(lambda: one.sidecar.metrics.http_connections == 0)
+            publisher.publish(serial=2)
+            await until(lambda: one.loads.get("rolled_back"))
+            text = (await one.page("/metrics")).body.decode()
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+
+        assert set(families) == set(DOCUMENTED)
+        for name, family in families.items():
+            assert family.documentation
+            assert all(set(sample.labels) == DOCUMENTED[name] for sample in family.samples), name
+        counters = {"authz_decisions", "authz_snapshot_loads", "authz_http_faults"}
+        assert {name for name, family in families.items() if family.type == "counter"} == {
+            *counters, "authz_decision_log_dropped", "authz_decision_log_written",
+        }  # fmt: skip
+
+        def value(sample_name: str, **labels: str) -> float:
+            samples = [sample for family in families.values() for sample in family.samples]
+            return next(s.value for s in samples if s.name == sample_name and s.labels == labels)
+
+        usual = {"front": "http", "application": "shop", "enforced": "true"}
+        allowed = {**usual, "decision": "allow", "reason": "allowlisted", "list": "allow"}
+        denied = {**usual, "decision": "deny", "reason": "denylisted", "list": "deny"}
+        unresolved = {**usual, "decision": "deny", "reason": "client_unresolved", "list": "none"}
+        assert [value("authz_decisions_total", **labels) for labels in (allowed, denied, unresolved)] == [2, 1, 1]
+        assert value("authz_snapshot_loads_total", result="ok") == 1
+        assert value("authz_snapshot_loads_total", result="rolled_back") == 1
+        assert value("authz_http_faults_total", status="404") == 1
+        assert value("authz_ready") == 1
+        assert value("authz_snapshot_serial") == 3
+        assert value("authz_snapshot_created_seconds") == 1_800_000_000
+        assert value("authz_snapshot_entries") == 3
+        assert value("authz_snapshot_bytes") == size
+
+    run(live())
+
+
+def test_a_label_may_have_any_character() -> None:
+    metrics, strange = Metrics(), 'a"b\\c\nd,e="f"} 1'
+    metrics.count_load(strange)
+    families = list(text_string_to_metric_families(metrics.text().decode()))
+    samples = [sample for family in families if family.name == "authz_snapshot_loads" for sample in family.samples]
+    assert [(sample.labels, sample.value) for sample in samples] == [({"result": strange}, 1)]
+
+
+def test_every_metric_is_in_the_readme() -> None:
+    """`_created_seconds` and its like stand for the prefix of the metric before them."""
+    table = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in DOCUMENTED:
+        assert name in table or any(
+            f"`_{name.removeprefix(prefix)}" in table for prefix in ("authz_snapshot_", "authz_decision_log_")
+        ), name

@@ -1,0 +1,102 @@
+"""A snapshot grows old while it serves."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.envoy_api import check_request, read_answer
+from support.running import (
+    ALLOWED,
+    config,
+    run,
+    running,
+    until,
+)
+
+from authz.serve import sidecar as sidecar_module
+from authz.serve.grpc.check import GrpcCheck
+from authz.serve.http1.front import HttpFront
+
+if TYPE_CHECKING:
+    from support.publisher import Publisher
+
+    from authz.engine.decider import Decider
+    from authz.serve.config import Config
+    from authz.serve.observe.recorder import Recorder
+
+
+@pytest.mark.parametrize(
+    ("when_stale", "status", "reason"),
+    [("keep", 200, "allowlisted"), ("deny", 503, "stale_snapshot"), ("allow", 200, "stale_snapshot")],
+)
+def test_an_old_snapshot_is_reported_and_kept_or_not(
+    publisher: Publisher, when_stale: str, status: int, reason: str
+) -> None:
+    publisher.publish(created=int(time.time()) - 7200)
+
+    async def live() -> None:
+        async with running(publisher.folder, config(f"max_age: 1h, when_stale: {when_stale}")) as one:
+            answer = await one.ask()
+            assert (answer.status, answer.header("reason")) == (status, reason)
+            assert (await one.readiness())[1] == ["stale_snapshot"]
+            assert (await one.snapshot())["loaded"]["stale"] is True
+            assert "authz_snapshot_stale 1.0" in (await one.page("/metrics")).body.decode()
+
+            publisher.publish()
+            await until(lambda: one.serial == 2)
+            assert (await one.ask()).header("reason") == "allowlisted"
+            assert await one.readiness() == (200, [])
+            assert "authz_snapshot_stale 0.0" in (await one.page("/metrics")).body.decode()
+
+    run(live())
+
+
+def test_a_snapshot_that_expires_while_it_serves_is_stale(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = [time.time()]
+    monkeypatch.setattr(sidecar_module, "HttpFront", functools.partial(HttpFront, clock=lambda: moment[0]))
+    publisher.publish(expires=int(moment[0]) + 3600)
+
+    async def live() -> None:
+        async with running(publisher.folder, config("when_stale: deny")) as one:
+            assert (await one.ask()).status == 200
+            moment[0] += 3601
+            assert (await one.ask()).header("reason") == "stale_snapshot"
+
+    run(live())
+
+
+def test_the_window_of_an_entry_ends_while_it_serves_on_both_fronts(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = [1_800_000_000.0]  # 2027-01-15T08:00:00Z
+    checks: list[GrpcCheck] = []
+
+    def make_check(settings: Config, decider: Decider, recorder: Recorder) -> GrpcCheck:
+        checks.append(GrpcCheck(settings, decider, recorder, lambda: moment[0]))
+
+        return checks[-1]
+
+    monkeypatch.setattr(sidecar_module, "HttpFront", functools.partial(HttpFront, clock=lambda: moment[0]))
+    monkeypatch.setattr(sidecar_module, "GrpcCheck", make_check)
+    publisher.publish(
+        """\
+version: 1
+entries:
+  - {id: sale, list: deny, networks: [192.0.2.0/24], starts: 2027-01-15T08:10:00Z, expires: 2027-01-15T08:20:00Z}
+"""
+    )
+
+    async def live() -> None:
+        async with running(publisher.folder, config().replace('"off"', '"127.0.0.1:0"', 1)) as one:
+            payload = check_request("127.0.0.1", {"x-forwarded-for": ALLOWED})
+            for seconds, status in ((0, 200), (599, 200), (600, 403), (1199.5, 403), (1200, 200), (700, 403)):
+                moment[0] = 1_800_000_000 + seconds
+                assert (await one.ask()).status == status
+                assert read_answer(checks[0](payload)).kind == ("ok" if status == 200 else "denied")
+
+    run(live())

@@ -1,0 +1,225 @@
+"""The start of a sidecar: what it needs, and what it says where that is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.processes import Process, Sidecar, wait_for
+from support.running import (
+    ALLOWED,
+    DENIED,
+    config,
+    get,
+    run,
+    running,
+    until,
+)
+
+from authz.errors import InputError, StartError
+from authz.serve.listeners import clear_unix_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+
+@pytest.mark.parametrize("poll", ["1h", "50ms"])
+def test_without_a_snapshot_it_serves_cannot_decide_until_one_appears(publisher: Publisher, poll: str) -> None:
+    async def live() -> None:
+        async with running(publisher.folder, config(f"poll: {poll}")) as one:
+            answer = await one.ask()
+            assert (answer.status, answer.header("reason")) == (503, "no_snapshot")
+            assert await one.readiness() == (503, ["no_snapshot", "absent"])
+            content = await one.snapshot()
+            assert content["loaded"] is None
+            assert content["refused"]["code"] == "absent"
+            assert (await one.page("/livez")).status == 200
+
+            publisher.publish(serial=7)
+            await until(lambda: one.serial == 7)
+
+            assert (await one.ask()).status == 200
+            assert (await one.ask(DENIED)).status == 403
+            assert await one.readiness() == (200, [])
+            content = await one.snapshot()
+            assert content["refused"] is None
+            assert content["loaded"]["serial"] == 7
+            assert content["loaded"]["signed_by"] == [publisher.key().keyid]
+
+    run(live())
+
+
+def test_when_missing_allow_it_is_ready_and_lets_through_until_one_appears(publisher: Publisher) -> None:
+    async def live() -> None:
+        async with running(publisher.folder, config("when_missing: allow")) as one:
+            answer = await one.ask(DENIED)
+            assert (answer.status, answer.header("reason")) == (200, "no_snapshot")
+            assert await one.readiness() == (200, ["no_snapshot", "absent"])
+
+            publisher.publish()
+            await until(lambda: one.serial == 1)
+
+            assert (await one.ask(DENIED)).status == 403
+
+    run(live())
+
+
+def test_the_real_command_starts_without_a_snapshot_and_becomes_ready(publisher: Publisher) -> None:
+    with Sidecar(publisher.folder) as sidecar:
+        assert "authz: serving, not ready: no snapshot" in sidecar.output
+        assert "absent" in sidecar.output
+        assert get(sidecar.ports["admin"], "/readyz").status == 503
+        assert get(sidecar.ports["http"], "/v1/auth", ALLOWED).status == 503
+
+        publisher.publish()
+
+        wait_for(lambda: get(sidecar.ports["admin"], "/readyz").status == 200)
+        assert get(sidecar.ports["http"], "/v1/auth", ALLOWED).status == 200
+        sidecar.wait_for_line("loaded serial 1")
+
+
+@pytest.mark.parametrize("front", ["http", "admin", "grpc-native", "grpc-grpcio"])
+def test_a_port_in_use_is_an_error_that_names_the_key_and_leaves_nothing(publisher: Publisher, front: str) -> None:
+    publisher.publish()
+    name, _, engine = front.partition("-")
+
+    async def live() -> None:
+        before = asyncio.all_tasks()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            key = f"{name}: {{listen: "
+            text = (
+                config()
+                .replace(f'{key}"off"', f'{key}"127.0.0.1:0"')
+                .replace(f'{key}"127.0.0.1:0"', f'{key}"127.0.0.1:{port}"')
+            )
+            if engine:
+                text = text.replace(key, f"{name}: {{engine: {engine}, listen: ")
+            with pytest.raises(StartError) as caught:
+                async with running(publisher.folder, text):
+                    pass
+        assert caught.value.message.startswith(f"{name}.listen: 127.0.0.1:{port}: ")
+        assert caught.value.hint == "is another authz running?"
+
+        await asyncio.sleep(0)  # for what was cancelled to end
+        assert asyncio.all_tasks() == before
+
+    run(live())
+
+
+def test_the_real_command_ends_with_2_where_a_port_is_in_use(publisher: Publisher) -> None:
+    publisher.publish()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (publisher.folder / "authz.yaml").write_text(config().replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+        command = [sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"]
+        with Process(command, cwd=publisher.folder) as process:
+            assert process.wait() == 2
+
+    assert f"authz: error: http.listen: 127.0.0.1:{port}: " in process.output.replace("\n", " ")
+    assert "ddress already in use" in process.output
+    assert process.lines[-1] == "hint: is another authz running?"
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("name", ["http", "admin", "grpc-native", "grpc-grpcio"])
+def test_a_unix_path_is_taken_only_where_nobody_listens(publisher: Publisher, name: str) -> None:
+    publisher.publish()
+    path = publisher.folder / "s"
+    front, _, engine = name.partition("-")
+    listen = f"{front}: {{{f'engine: {engine}, ' if engine else ''}listen: "
+    text = re.sub(rf'{front}: {{listen: "[^"]*"', f'{listen}"unix://{path}"', config())
+
+    async def refused(message: str) -> None:
+        with pytest.raises(StartError) as caught:
+            async with running(publisher.folder, text):
+                pass
+        assert caught.value.message == f"{path}: {message}"
+
+    async def live() -> None:
+        path.write_text("a file of somebody")
+        await refused("exists and is no socket, expected nothing there")
+        assert path.read_text() == "a file of somebody"
+        path.unlink()
+
+        path.mkdir()
+        await refused("exists and is no socket, expected nothing there")
+        path.rmdir()
+
+        async with running(publisher.folder, text) as one:
+            assert path.is_socket()
+            await refused("somebody listens there already")
+            assert path.is_socket()
+            assert (await one.page("/livez")).status == 200 if front != "admin" else True
+        assert not path.exists()
+
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        assert path.is_socket()
+        async with running(publisher.folder, text):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        assert not path.exists()
+
+    run(live())
+
+
+def test_a_unix_path_in_no_folder_is_an_error(publisher: Publisher) -> None:
+    path = publisher.folder / "nowhere" / "s"
+    with pytest.raises(StartError) as caught:
+        clear_unix_path(path)
+
+    assert caught.value.message == f"{path}: no such folder: {path.parent}"
+
+
+def test_a_listener_that_is_too_busy_to_accept_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
+        listener.bind(str(path))
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(10):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(StartError, match="somebody listens there already"):
+            clear_unix_path(path)
+
+    assert path.is_socket()
+
+
+@pytest.mark.parametrize("state", ["file/state.json", "file/below/state.json", "/proc/authz/state.json"])
+def test_a_state_folder_that_cannot_be_written_is_an_error_at_the_start(publisher: Publisher, state: str) -> None:
+    publisher.publish()
+    (publisher.folder / "file").write_text("")
+
+    async def live() -> None:
+        with pytest.raises((StartError, InputError)) as caught:
+            async with running(publisher.folder, config(f"state: {state}")):
+                pass
+        assert str((publisher.folder / state).parent) in caught.value.message
+        assert re.search("No such file or directory|Not a directory", caught.value.message)
+
+    run(live())
+
+
+def test_a_state_folder_without_rights_is_an_error_at_the_start(publisher: Publisher) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = publisher.folder / "locked"
+    folder.mkdir(mode=0o500)
+
+    async def live() -> None:
+        with pytest.raises(StartError, match="Permission denied"):
+            async with running(publisher.folder, config("state: locked/state.json")):
+                pass
+
+    run(live())
