@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
 MIN_POLL = 0.01  # seconds; below, looking would be all that we do
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -68,6 +69,12 @@ def _header(text: str) -> str:
     return text.lower()
 
 
+def _host(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text.lower()):
+        raise ValueError
+    return text.lower()
+
+
 def _trusted(text: str) -> tuple[Network, ...]:
     return tuple(parse_networks(text))
 
@@ -93,6 +100,7 @@ def _mode(text: str) -> int:
 LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
 Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
+HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
 Share = Annotated[float, Scalar(_share, "a share from 0.0 to 1.0")]
@@ -149,6 +157,7 @@ class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9193)
     unix_mode: Rights = 0o660
+    hosts: tuple[HostName, ...] = ()  # names by which it may be asked, beside its addresses and localhost
 
 
 class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):

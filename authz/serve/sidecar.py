@@ -23,9 +23,10 @@ from authz.engine.decider import Decider
 from authz.errors import StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
+from authz.serve.budget import HeldBytes, Turns
 from authz.serve.grpc.check import GrpcCheck
-from authz.serve.http1.connection import Connections, Limits
 from authz.serve.http1.front import HttpFront
+from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.accept import Acceptor
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
@@ -67,6 +68,7 @@ class Sidecar:
         self.decider = Decider(config.decision_settings())
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
+        self._held, self._turns = HeldBytes(), Turns()  # of all HTTP listeners
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._grpc: GrpcEngine | None = None
         self._layer: Layer
@@ -104,16 +106,30 @@ class Sidecar:
         _LOG.info("serving%s", "" if self.health.ready else ", not ready: no snapshot")
 
     async def _start_admin(self) -> None:
-        admin = Admin(self.config, self.health, self._layer, self.decider, self.metrics)
+        self._admin = admin = Admin(self.config, self.health, self._layer, self.decider, self.metrics)
         config = self.config.admin
-        await self._listen("admin", config.listen, Connections(admin.handle, (), Limits()), config.unix_mode)
+        await self._listen(
+            "admin",
+            config.listen,
+            HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns),
+            config.unix_mode,
+        )
 
     async def _start_http(self) -> None:
         config = self.config.http
         recorder = Recorder("http", self.metrics, self._log)
         front = HttpFront(self.config, self.decider, recorder, self.metrics)
-        limits = Limits(config.max_header, config.idle_timeout, config.header_timeout, config.max_connections)
-        connections = Connections(front.handle, front.wanted, limits, self.metrics)
+        front.pages = self._admin.probe
+        limits = HttpLimits(config.max_header, config.idle_timeout, config.header_timeout, config.max_connections)
+        connections = HttpConnections(
+            front.handle,
+            front.wanted,
+            limits,
+            self.metrics,
+            refuse=front.refuse,
+            held=self._held,
+            turns=self._turns,
+        )
         await self._listen("http", config.listen, connections, config.unix_mode, reuse_port=config.reuse_port)
 
     async def _start_grpc(self) -> None:
@@ -128,7 +144,7 @@ class Sidecar:
         self._announce("grpc", config.listen, engine.port)
 
     async def _listen(
-        self, name: str, where: Listen, connections: Connections, mode: int, *, reuse_port: bool = False
+        self, name: str, where: Listen, connections: HttpConnections, mode: int, *, reuse_port: bool = False
     ) -> None:
         if where.host is None and where.path is None:
             return

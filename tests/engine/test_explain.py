@@ -15,7 +15,7 @@ from support.processes import Sidecar, free_port
 from support.publisher import Publisher
 
 from authz.serve.admin.pages import Admin
-from authz.serve.http1.connection import Head
+from authz.serve.http1.messages import RequestHead
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,7 +242,7 @@ POLICY_ALONE = "\n".join(line for line in POLICY.partition("feeds:")[0].splitlin
 
 def page(admin: Admin, query: bytes) -> tuple[int, Any]:
     """Return status and content of /explain."""
-    answer = admin.handle(Head(b"GET", b"/explain?" + query, {}, None))
+    answer = admin.handle(RequestHead(b"GET", b"/explain?" + query, {}, None))
     version, status, _ = answer.head.split(b"\r\n")[0].split(b" ", 2)
     assert version == b"HTTP/1.1"
     assert b"Content-Type: application/json\r\n" in answer.head
@@ -283,7 +283,7 @@ def test_a_bad_query_is_told_by_a_400(admin: Admin, query: bytes, error: str) ->
 
 
 def test_only_get_and_head_are_answered(admin: Admin) -> None:
-    assert admin.handle(Head(b"POST", b"/explain?address=192.0.2.1", {}, None)).head.startswith(b"HTTP/1.1 405 ")
+    assert admin.handle(RequestHead(b"POST", b"/explain?address=192.0.2.1", {}, None)).head.startswith(b"HTTP/1.1 405 ")
 
 
 @settings(max_examples=300)

@@ -20,8 +20,7 @@ from support.fronts import Fronts
 from support.publisher import Publisher
 
 from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
-from authz.serve.http1.connection import Connections as HttpConnections
-from authz.serve.http1.connection import Limits
+from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import frames as h2
 from authz.serve.http2.connection import Connections as GrpcConnections
 from authz.serve.http2.connection import Method, Service
@@ -188,6 +187,9 @@ class Transport:
     def is_closing(self) -> bool:
         return False
 
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Take them; nothing waits here."""
+
     def get_extra_info(self, _: str) -> tuple[str, int]:
         return "127.0.0.1", 4242
 
@@ -259,7 +261,7 @@ def test_all_answers_to_what_came_in_one_read_leave_in_one_write(fronts: Fronts)
 
 @pytest.mark.usefixtures("loop")
 def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
-    connection = HttpConnections(fronts.http.handle, fronts.http.wanted, Limits())()
+    connection = HttpConnections(fronts.http.handle, fronts.http.wanted, HttpLimits())()
     transport = Transport()
     connection.connection_made(cast("asyncio.Transport", transport))
     lines = [f"{name}: {value}" for name, value in HEADERS.items() if not name.startswith(":")]

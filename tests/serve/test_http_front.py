@@ -16,7 +16,8 @@ from support.fronts import NOW, Fronts, HttpAnswer, HttpClient, HttpServer
 from support.processes import wait_for
 from support.publisher import Publisher
 
-from authz.serve.http1.connection import Answer, Connections, Head, Limits
+from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.http1.messages import Answer, RequestHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,9 @@ LOOPS: Final[dict[str, Callable[[], asyncio.AbstractEventLoop]]] = {
 @contextlib.contextmanager
 def serving(publisher: Publisher, config: str = CONFIG, **limits: Any) -> Iterator[HttpServer]:
     """Give a server of its own, for tests with limits or a configuration of their own."""
-    with HttpServer(Fronts(publisher, config, POLICY), Limits(**limits), loop_factory=uvloop.new_event_loop) as server:
+    with HttpServer(
+        Fronts(publisher, config, POLICY), HttpLimits(**limits), loop_factory=uvloop.new_event_loop
+    ) as server:
         yield server
 
 
@@ -74,7 +77,7 @@ def connected(server: HttpServer) -> Any:
 # What is answered.
 
 
-def test_an_allowed_request_gets_200_without_a_body_and_five_headers(server: HttpServer) -> None:
+def test_an_allowed_request_gets_200_without_a_body_and_says_why(server: HttpServer) -> None:
     with server.client() as client:
         answer = client.ask("/v1/auth/shop", ALLOWED)
 
@@ -84,6 +87,8 @@ def test_an_allowed_request_gets_200_without_a_body_and_five_headers(server: Htt
         "x-authz-decision": "allow",
         "x-authz-reason": "allowlisted",
         "x-authz-list": "allow",
+        "x-authz-application": "shop",
+        "x-authz-entry": "office",
         "x-authz-status": "200",
         "x-authz-client-address": "192.0.2.7",
     }
@@ -99,6 +104,8 @@ def test_a_denied_request_gets_403_without_a_body_and_its_status_in_a_header(ser
         "x-authz-decision": "deny",
         "x-authz-reason": "denylisted",
         "x-authz-list": "deny",
+        "x-authz-application": "shop",
+        "x-authz-entry": "bad",
         "x-authz-status": "429",
         "x-authz-client-address": "203.0.113.9",
     }
@@ -111,9 +118,16 @@ def test_callers_that_pass_the_answer_on_get_the_status_and_the_body(server: Htt
         assert client.ask(target, ALLOWED).body == b""
 
     assert (answer.status, answer.phrase, answer.body) == (429, "Too Many Requests", b"slow down\n")
-    assert answer.headers["content-type"] == "text/html"
-    assert answer.headers["content-length"] == "10"
-    assert answer.header("status") == "429"
+    assert answer.headers == {"content-type": "text/html", "content-length": "10"}  # the client sees all of it
+
+
+def test_a_proxy_that_takes_our_headers_off_again_may_ask_for_them(server: HttpServer) -> None:
+    with server.client() as client:
+        answer = client.ask("/v1/forward/shop?details", DENIED)
+        assert client.ask("/v1/forward?details", DENIED).header("status") == ANY
+
+    assert (answer.status, answer.body) == (429, b"slow down\n")
+    assert (answer.header("reason"), answer.header("entry")) == ("denylisted", "bad")
 
 
 def test_a_client_that_is_not_known_is_not_in_the_answer(server: HttpServer) -> None:
@@ -137,7 +151,7 @@ def test_cannot_decide_is_503_to_every_caller(publisher: Publisher, target: str)
         answer = client.ask(target, ALLOWED)
 
     assert (answer.status, answer.phrase, answer.body) == (503, "Service Unavailable", b"")
-    assert (answer.header("reason"), answer.header("decision")) == ("no_snapshot", "deny")
+    assert answer.header("reason") == ("no_snapshot" if target == "/v1/auth/shop" else None)
 
 
 @pytest.mark.parametrize("target", ["/v1/auth/shop", "/v1/forward/shop"])
@@ -151,7 +165,10 @@ def test_a_fault_of_our_own_is_503(
         monkeypatch.setattr(server.fronts.decider, "check", fail)
         answer = client.ask(target, ALLOWED)
 
-    assert (answer.status, answer.header("reason")) == (503, "internal_error")
+    assert (answer.status, answer.header("reason")) == (
+        503,
+        "internal_error" if target.startswith("/v1/auth") else None,
+    )
     assert "ZeroDivisionError" in caplog.text
     assert server.fronts.counts() == {("http", "*", "deny", "internal_error", "none", "true"): 1}
 
@@ -159,7 +176,7 @@ def test_a_fault_of_our_own_is_503(
 def test_a_handler_that_fails_is_500_and_the_end_of_the_connection(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Head) -> Answer:
+    def fail(_: RequestHead) -> Answer:
         raise ZeroDivisionError
 
     with serving(publisher) as server, server.client() as client, caplog.at_level(logging.ERROR):
@@ -178,10 +195,10 @@ def test_every_value_that_we_write_is_a_token_or_an_address(server: HttpServer) 
         for target in targets:
             for chain in chains:
                 answer = client.ask(target, f"X-Forwarded-For: {chain}", "Host: \xe9<b>", "X-Authz-Reason: <b>")
-                if answer.status == 400:
+                if answer.header("reason") == "malformed_request":
                     break  # a target that is none
                 values = [value for name, value in answer.headers.items() if name.startswith("x-authz-")]
-                assert all(re.fullmatch(r"[A-Za-z0-9_.:-]+", value) for value in values), values
+                assert all(re.fullmatch(r"[A-Za-z0-9_.:-]+|\*", value) for value in values), values
                 assert b"<b>" not in answer.body
 
 
@@ -220,7 +237,7 @@ def test_the_application_is_the_part_of_the_path_that_the_proxy_writes(
     with server.client() as client:
         answer = client.ask(target, DENIED)
 
-    assert (answer.status, answer.header("status")) == (status, application)
+    assert (answer.status, answer.header("status") or str(answer.status)) == (status, application)
 
 
 @pytest.mark.parametrize(
@@ -261,12 +278,12 @@ def test_head_is_answered_without_the_body_that_is_announced(server: HttpServer)
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "G\x00T", "GET\t", ""])
-def test_a_method_that_the_parser_does_not_know_is_400_and_never_allowed(server: HttpServer, method: str) -> None:
+def test_a_method_that_the_parser_does_not_know_is_denied(server: HttpServer, method: str) -> None:
     with server.client() as client:
         answer = client.ask("/v1/auth/shop", ALLOWED, method=method)
         assert client.rest() == b""
 
-    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert (answer.status, answer.headers["connection"]) == (403, "close")
 
 
 def test_the_host_names_the_application_where_the_path_does_not(server: HttpServer) -> None:
@@ -314,7 +331,8 @@ def test_the_application_is_that_of_the_header_and_a_second_line_is_not_believed
     server_by_header: HttpServer, target: str, headers: list[str], application: str
 ) -> None:
     with server_by_header.client() as client:
-        assert client.ask(target, DENIED, *headers).header("status") == application
+        answer = client.ask(target, DENIED, *headers)
+        assert (answer.header("status") or str(answer.status)) == application
 
 
 @pytest.fixture(scope="module")
@@ -428,12 +446,12 @@ def test_the_server_sees_each_byte_alone() -> None:
     """The kernel may join small writes; here nobody can."""
     answered = []
 
-    def handler(head: Head) -> Answer:
+    def handler(head: RequestHead) -> Answer:
         answered.append(head.headers[b"x-forwarded-for"][0].decode())
         return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
 
     async def run() -> bytes:
-        connection = Connections(handler, [b"x-forwarded-for"], Limits(max_header=200))()
+        connection = HttpConnections(handler, [b"x-forwarded-for"], HttpLimits(max_header=200))()
         transport = FakeTransport()
         connection.connection_made(transport)
         for byte in numbered(50):
@@ -452,6 +470,9 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Take them; nothing waits here."""
 
     def can_write_eof(self) -> bool:
         return True
@@ -613,20 +634,20 @@ SMUGGLING: Final = {
 
 
 @pytest.mark.parametrize("name", SMUGGLING)
-def test_what_two_readers_could_read_in_two_ways_is_400_and_the_end(server: HttpServer, name: str) -> None:
+def test_what_two_readers_could_read_in_two_ways_is_denied_and_the_end(server: HttpServer, name: str) -> None:
     with server.client() as client:
         client.send(SMUGGLING[name] + HIDDEN)
         answer = client.read()
         rest = client.rest()
 
-    assert (answer.status, answer.phrase, answer.headers["connection"]) == (400, "Bad Request", "close")
+    assert (answer.status, answer.header("reason"), answer.headers["connection"]) == (403, "malformed_request", "close")
     assert rest == b""
 
 
 def test_requests_before_a_broken_one_are_answered(server: HttpServer) -> None:
     with server.client() as client:
         client.send(numbered(3) + b"nonsense\r\n\r\n" + HIDDEN)
-        assert [client.read().status for _ in range(4)] == [200, 200, 200, 400]
+        assert [client.read().status for _ in range(4)] == [200, 200, 200, 403]
         assert client.rest() == b""
 
 
@@ -640,7 +661,7 @@ def test_faults_are_counted_by_status(publisher: Publisher) -> None:
             client.ask("/nowhere")
 
         assert server.fronts.counts("authz_http_faults_total") == {("400",): 2, ("404",): 1}
-        assert server.fronts.counts() == {}
+        assert server.fronts.counts() == {("http", "*", "deny", "malformed_request", "none", "true"): 2}
 
 
 def test_empty_lines_before_a_request_are_skipped(server: HttpServer) -> None:
@@ -680,7 +701,7 @@ def test_connect_is_never_allowed(server: HttpServer) -> None:
     assert (answer.status, answer.headers["connection"]) == (404, "close")
 
 
-# Limits.
+# HttpLimits.
 
 BIG: Final = "X-Forwarded-For: 192.0.2.7\r\nX: "
 
@@ -702,7 +723,7 @@ def test_a_header_block_under_the_limit_is_answered_however_it_comes(publisher: 
 
 
 @pytest.mark.parametrize("chunk", [1 << 20, 16384, 1000, 100])
-def test_a_header_block_over_the_limit_is_431_however_it_comes(publisher: Publisher, chunk: int) -> None:
+def test_a_header_block_over_the_limit_is_denied_however_it_comes(publisher: Publisher, chunk: int) -> None:
     with serving(publisher, max_header=32768) as server, server.client() as client:
         data = request_of(60_000)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -712,29 +733,29 @@ def test_a_header_block_over_the_limit_is_431_however_it_comes(publisher: Publis
         assert client.rest() == b""
         assert server.fronts.metrics.http_faults == {"431": 1}
 
-    assert (answer.status, answer.phrase) == (431, "Request Header Fields Too Large")
+    assert (answer.status, answer.header("reason")) == (403, "malformed_request")
     assert answer.headers["connection"] == "close"
 
 
-def test_many_small_headers_are_431_too(publisher: Publisher) -> None:
+def test_many_small_headers_are_denied_too(publisher: Publisher) -> None:
     with serving(publisher, max_header=2000) as server, server.client() as client:
         client.send(b"GET /v1/auth HTTP/1.1\r\n" + b"A: b\r\n" * 400 + b"\r\n")
-        assert client.read().status == 431
+        assert client.read().status == 403
 
 
-def test_a_long_target_is_431(publisher: Publisher) -> None:
+def test_a_long_target_is_denied(publisher: Publisher) -> None:
     with serving(publisher, max_header=2000) as server, server.client() as client:
         client.send(b"GET /v1/auth?" + b"a" * 3000 + b" HTTP/1.1\r\n\r\n")
-        assert client.read().status == 431
+        assert client.read().status == 403
 
 
-def test_a_header_block_without_an_end_is_431_and_is_not_kept(publisher: Publisher) -> None:
+def test_a_header_block_without_an_end_is_denied_and_is_not_kept(publisher: Publisher) -> None:
     with serving(publisher, max_header=2000) as server, server.client() as client:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             client.send(b"GET /v1/auth HTTP/1.1\r\n")
             for _ in range(1000):
                 client.send(b"A" * 1000)
-        assert client.read().status == 431
+        assert client.read().status == 403
 
 
 def test_a_header_of_54_kilobytes_is_read(server: HttpServer) -> None:
@@ -862,7 +883,7 @@ def test_who_does_not_read_is_not_read_and_costs_little_and_may_still_read_later
 
 def test_who_never_reads_is_closed_in_the_end(publisher: Publisher) -> None:
     fronts = Fronts(publisher, CONFIG, PAGE)
-    limits = Limits(idle_timeout=0.2)
+    limits = HttpLimits(idle_timeout=0.2)
     with HttpServer(fronts, limits, loop_factory=uvloop.new_event_loop) as server, server.client() as client:
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             send_until_stuck(client, b"GET /v1/forward HTTP/1.1\r\n\r\n" * 1000)

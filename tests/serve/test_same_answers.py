@@ -20,7 +20,7 @@ from support.envoy_api import check_request, read_answer
 from support.fronts import NOW, Fronts, HttpAnswer, HttpServer
 from support.publisher import Publisher
 
-from authz.serve.http1.connection import Connections, Limits
+from authz.serve.http1.listener import HttpConnections, HttpLimits
 
 if TYPE_CHECKING:
     from authz.addresses import Address
@@ -218,6 +218,9 @@ class PeerTransport(asyncio.Transport):
         super().__init__({"peername": "" if peer is None else (peer, 1)})
         self.written = b""
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Take them; nothing waits here."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep an answer."""
         self.written += bytes(data)
@@ -236,7 +239,7 @@ async def by_http(fronts: Fronts, case: Case, requests: list[Asked]) -> list[Dec
     """Ask on one connection for each peer, by the real parser."""
     kept = Kept()
     fronts.http._recorder = kept  # type: ignore[assignment]  # all that is asked of it is to record
-    connections = Connections(fronts.http.handle, fronts.http.wanted, Limits())
+    connections = HttpConnections(fronts.http.handle, fronts.http.wanted, HttpLimits())
     by_header = fronts.config.application.http == "header"
     open_ones: dict[str | None, tuple[Any, PeerTransport]] = {}
     for asked in requests:

@@ -10,7 +10,7 @@ from support.envoy_api import check_request, read_answer
 from support.fronts import NOW, Fronts
 from support.mmdb import write_mmdb
 
-from authz.serve.http1.connection import Head
+from authz.serve.http1.messages import RequestHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,9 @@ class Edge:
         request = check_request("127.0.0.1", {"x-forwarded-for": client}, context={"application": application})
         envoy = read_answer(self.fronts.check(request))
         nginx = self.fronts.http.handle(
-            Head(b"GET", f"/v1/auth/{application}".encode(), {b"x-forwarded-for": [client.encode()]}, "127.0.0.1")
+            RequestHead(
+                b"GET", f"/v1/auth/{application}".encode(), {b"x-forwarded-for": [client.encode()]}, "127.0.0.1"
+            )
         ).head.decode()
         told = envoy.metadata
         assert told["client"] == client

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from authz.engine.decider import Decider
 from authz.engine.ruleset import Loaded
+from authz.serve.budget import HeldBytes
 from authz.serve.config import load_config
 from authz.serve.grpc.check import GrpcCheck
-from authz.serve.http1.connection import Connections, Limits
 from authz.serve.http1.front import HttpFront
+from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder
@@ -86,20 +87,21 @@ class Fronts:
 
 
 class HttpServer:
-    """The real `Connections` and `HttpFront` on a real socket, in an event loop of a thread of its own."""
+    """The real `HttpConnections` and `HttpFront` on a real socket, in an event loop of a thread of its own."""
 
     def __init__(
         self,
         fronts: Fronts,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
         unix: Path | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self.fronts = fronts
         self.unix = unix
         self.port = 0
-        self.connections: Connections
-        self._limits = limits or Limits()
+        self.connections: HttpConnections
+        self.held = HeldBytes()
+        self._limits = limits or HttpLimits()
         self._loop_factory = loop_factory
         self._loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
@@ -114,7 +116,9 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
         front = self.fronts.http
-        self.connections = Connections(front.handle, front.wanted, self._limits, self.fronts.metrics)
+        self.connections = HttpConnections(
+            front.handle, front.wanted, self._limits, self.fronts.metrics, refuse=front.refuse, held=self.held
+        )
         if self.unix is None:
             server: Any = await self._loop.create_server(self.connections, "127.0.0.1", 0)
             self.port = server.sockets[0].getsockname()[1]

@@ -1,17 +1,22 @@
-"""The admin listener: /livez, /readyz, /metrics, /snapshot, /explain. For the operator, never for clients."""
+"""The admin listener: /livez, /readyz, /metrics, /snapshot, /explain. For the operator, never for clients.
+
+A web page that an operator looks at can make the browser ask this listener under a name of the page's own (DNS
+rebinding), and read the answer. So what is behind a name other than `localhost` and `admin.hosts` is not shown.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
 import orjson
 
-from authz.addresses import parse_address
+from authz.addresses import parse_address, try_parse_address
 from authz.engine.explain import explain, request_from
-from authz.errors import AuthzError
-from authz.serve.http1.connection import Answer, Head, plain_answer
+from authz.errors import AuthzError, InputError, shorten
+from authz.serve.http1.messages import Answer, RequestHead, plain_answer
 from authz.times import format_moment, parse_moment
 
 if TYPE_CHECKING:
@@ -24,10 +29,14 @@ if TYPE_CHECKING:
     from authz.serve.observe.metrics import Metrics
 
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_HOST: Final = b"host"
+_HOST_PARTS: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]*)?")
+_PROBES: Final = frozenset({b"/livez", b"/readyz"})  # asked under any name: load balancers choose their own
+_ASKED: Final = frozenset({"address", "peer", "application", "at", "header"})
 
 
 class Admin:
-    """Answers the admin listener. Its `handle` is the handler of `Connections`."""
+    """Answers the admin listener. Its `handle` is the handler of `HttpConnections`."""
 
     def __init__(
         self,
@@ -44,6 +53,8 @@ class Admin:
         self._decider = decider
         self._metrics = metrics
         self._clock = clock
+        self.wanted = frozenset({_HOST})
+        self._hosts = frozenset({"localhost", *config.admin.hosts})
         self._pages: dict[bytes, Callable[[], Answer]] = {
             b"/livez": lambda: plain_answer(200, b"ok\n"),
             b"/readyz": self._readyz,
@@ -51,18 +62,41 @@ class Admin:
             b"/snapshot": lambda: _json(200, self.snapshot()),
         }
 
-    def handle(self, head: Head) -> Answer:
+    def handle(self, head: RequestHead) -> Answer:
         """Return the page that is asked for."""
         path, _, query = head.target.partition(b"?")
+        if path not in _PROBES and not self._is_for_us(head):
+            message = "421: this listener has another name: ask by its address, or name the host in admin.hosts\n"
+            return plain_answer(421, message.encode())
         page = (lambda: self._explain(query)) if path == b"/explain" else self._pages.get(path)
         if page is None:
             return plain_answer(404, b"try /livez, /readyz, /metrics, /snapshot or /explain?address=ADDRESS\n")
         return page() if head.method in {b"GET", b"HEAD"} else plain_answer(405, b"expected GET\n")
 
+    def probe(self, head: RequestHead) -> Answer:
+        """Return /livez or /readyz, for a listener whose other targets are not ours."""
+        return self._pages[head.target]() if head.target in _PROBES else plain_answer(404)
+
+    def _is_for_us(self, head: RequestHead) -> bool:
+        """Return whether the request names an address or a host of ours. A socket of this machine needs no name."""
+        hosts = head.headers.get(_HOST, [])
+        if head.peer is None or not hosts:
+            return True
+        found = _HOST_PARTS.fullmatch(hosts[0].decode("latin-1").lower())
+        if found is None or len(hosts) > 1:
+            return False
+        name = found["address"] or found["name"]
+        return name in self._hosts or try_parse_address(name) is not None
+
     def _explain(self, query: bytes) -> Answer:
         """Explain a request: ?address=A, and as may be peer=P, application=N, at=TIME and header=Name: value."""
         try:
             asked = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=64)
+            for name in asked.keys() - _ASKED:
+                raise InputError(f"found the parameter '{shorten(name)}', expected {', '.join(sorted(_ASKED))}")
+            for name in asked.keys() - {"header"}:
+                if len(asked[name]) > 1:
+                    raise InputError(f"found '{name}' {len(asked[name])} times, expected once")
             one = {name: values[-1] for name, values in asked.items()}
             headers = [
                 (name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in asked.get("header", ()))

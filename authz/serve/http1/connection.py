@@ -1,113 +1,39 @@
-"""One HTTP/1.1 connection: parsing (httptools), keep-alive, pipelining, limits. What is answered is the handler's.
+"""One HTTP/1.1 connection: parsing (httptools), keep-alive, pipelining, limits. The handler says what is answered.
 
 A request is answered as soon as its header block is complete; a body is never waited for. Where one was announced the
 connection is closed after the answer: nginx can announce a body that it does not send, and the next request's bytes
 must not be taken for it.
 
-Nothing that a peer sends makes us wait or grow: headers have a size and a time, idle connections end, a peer that does
-not read its answers is not read either.
+Nothing that a peer sends makes us wait or grow: headers have a size and a time, idle connections end, and a peer that
+stops reading is not read from. What came beyond a piece is parsed in later turns of the event loop, so that pipelining
+keeps nobody else waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from authz.serve.http1.messages import RequestHead, plain_answer
 
-    from authz.serve.observe.metrics import Metrics
+if TYPE_CHECKING:
+    from authz.serve.http1.listener import HttpConnections
+    from authz.serve.http1.messages import Answer
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
-_SWEEP: Final = 0.5  # seconds between two looks at all connections
-_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers
+OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
+_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
+_MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _LOG = logging.getLogger("authz.http")
 
 
-class Head(NamedTuple):
-    """A request's header block.
-
-    headers: the values of the wanted headers, and of those that announce a body, by lower-case name, in order. peer:
-    the address of who connected; None: a unix socket.
-    """
-
-    method: bytes
-    target: bytes
-    headers: dict[bytes, list[bytes]]
-    peer: str | None
-
-
-class Limits(NamedTuple):
-    """max_header: bytes. idle_timeout, header_timeout: seconds."""
-
-    max_header: int = 65536
-    idle_timeout: float = 75.0
-    header_timeout: float = 10.0
-    max_connections: int = 4096
-
-
-class Answer(NamedTuple):
-    """An answer. head: status line and headers, each with its CR LF, without the empty line; body: as announced."""
-
-    head: bytes
-    body: bytes = b""
-
-
-class Connections:
-    """All connections of a listener; makes them (it is the protocol factory) and ends those that took too long."""
-
-    def __init__(
-        self,
-        handler: Callable[[Head], Answer],
-        wanted: Collection[bytes],
-        limits: Limits,
-        metrics: Metrics | None = None,
-    ) -> None:
-        self.handler = handler
-        self.wanted = frozenset(wanted)
-        kept = self.wanted | _OF_THE_BODY
-        self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
-        self.lengths = frozenset(map(len, kept))
-        self.limits = limits
-        self.metrics = metrics
-        self.open: set[Connection] = set()
-        self.later = 0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
-        self._sweeper: asyncio.Task[None] | None = None
-
-    def __call__(self) -> Connection:
-        """Make the protocol of a new connection."""
-        return Connection(self)
-
-    def start(self) -> None:
-        """Begin to look for connections that took too long."""
-        loop = asyncio.get_running_loop()
-        self.later = loop.time() + _SWEEP
-        self._sweeper = loop.create_task(self._sweep())
-
-    def stop(self) -> None:
-        """Close all connections once their answers are sent."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        for connection in list(self.open):
-            connection.close()
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SWEEP)
-            now = loop.time()
-            self.later = now + _SWEEP
-            for connection in list(self.open):
-                connection.check_time(now)
-
-
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: HttpConnections) -> None:
         self._all = connections
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
@@ -115,20 +41,24 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._peer: str | None = None
         self._answers: list[bytes] = []
-        self._unparsed = b""  # what came before we learnt that the peer does not read
+        self._unparsed = b""  # what came beyond a piece
+        self._at = 0  # how much of it is parsed
+        self._queued = False  # it is our turn later
         self._unread = False  # the peer does not read its answers
+        self._stopped = False  # nothing is read from the peer
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
         self._parsed = 0  # bytes of the header block being read, in the headers that are complete
         self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
         self._ending = False  # the last answer is given; what still comes is dropped
-        # When the present state (idle, in a header block, ending) began, or up to _SWEEP later.
+        # When the present state (idle, in a header block, ending) began, or up to SWEEP later.
         self._since = connections.later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or close it where there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_MAX_UNSENT)
         name = transport.get_extra_info("peername")
         self._peer = str(name[0]) if isinstance(name, tuple) else None
         self._all.open.add(self)
@@ -138,7 +68,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._ending = True
+        self._unparsed = b""
         del self._parser  # it refers to us; so that nobody has to look for the pair
+        self._all.held.release(self)
         self._all.open.discard(self)
         self._count_connections()
 
@@ -147,23 +80,47 @@ class Connection(asyncio.Protocol):
             self._all.metrics.http_connections = len(self._all.open)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and write the answers."""
-        if self._unparsed or len(data) > _PIECE:
-            self._unparsed += data
-            self._parse()
-        elif not self._ending:
-            self._feed(data)
-
-    def _parse(self) -> None:
-        """Parse piece by piece, for as long as the peer reads its answers.
-
-        A piece can hold a hundred requests, and the answer to each can be a page: we must not make them all at once.
-        """
-        while self._unparsed and not self._unread and not self._ending:
-            piece, self._unparsed = self._unparsed[:_PIECE], self._unparsed[_PIECE:]
-            self._feed(piece)
+        """Parse what came, and write the answers: a piece now, the rest in later turns."""
         if self._ending:
-            self._unparsed = b""
+            return
+        if len(data) <= _PIECE and not self._unparsed:
+            self._feed(data)
+            return
+        self._unparsed = self._unparsed[self._at :] + data
+        self._at = 0
+        if not self._queued and not self._unread and self.work():
+            self._stop_reading()
+            self._queued = True
+            self._all.turns.add(self)
+
+    def work(self) -> bool:
+        """Parse one piece. Returns whether there is more to parse now.
+
+        A piece can hold a hundred requests, and the answer to each can be a page: they must not be made all at once.
+        """
+        if not self._ending and not self._unread:
+            piece = self._unparsed[self._at : self._at + _PIECE]
+            self._at += _PIECE
+            self._feed(piece)
+        if self._ending or self._at >= len(self._unparsed):
+            self._unparsed, self._at = b"", 0
+        self._queued = bool(self._unparsed) and not self._unread
+        if not self._unparsed and not self._unread:
+            self._go_on_reading()
+        return self._queued
+
+    def _stop_reading(self) -> None:
+        """Take no more bytes of the peer, and count what it makes us hold."""
+        if not self._stopped:
+            self._stopped = True
+            self._transport.pause_reading()
+        self._all.held.hold(self, self._transport.get_write_buffer_size() + len(self._unparsed))
+
+    def _go_on_reading(self) -> None:
+        if self._stopped and not self._transport.is_closing():
+            self._stopped = False
+            self._transport.resume_reading()
+            self._all.held.release(self)
 
     def _feed(self, piece: bytes) -> None:
         self._received += len(piece)
@@ -191,15 +148,17 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more requests from a peer that does not read its answers."""
         self._unread = True
-        self._transport.pause_reading()
         self._since = self._all.later
+        self._stop_reading()
 
     def resume_writing(self) -> None:
         """Go on where we stopped."""
         self._unread = False
-        self._parse()
-        if not self._unread and not self._ending:
-            self._transport.resume_reading()
+        if not self._unparsed:
+            self._go_on_reading()
+        elif not self._queued:
+            self._queued = True
+            self._all.turns.add(self)
 
     # What httptools calls while it parses.
 
@@ -245,7 +204,7 @@ class Connection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         method = parser.get_method()
         try:
-            answer = self._all.handler(tuple.__new__(Head, (method, self._target, headers, self._peer)))
+            answer = self._all.handler(tuple.__new__(RequestHead, (method, self._target, headers, self._peer)))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
@@ -262,10 +221,14 @@ class Connection(asyncio.Protocol):
             self._answers.append(answer.body)
 
     def _fault(self, status: int) -> None:
-        """Answer by an error, as the last thing said here."""
+        """Answer by an error, as the last thing said here.
+
+        A header block that cannot be read is refused as the front wants it: a client may have made it so.
+        """
         if not self._ending:
             self._ending = True
-            self._add(plain_answer(status))
+            refuse = self._all.refuse if status in {400, 431} else None
+            self._add(plain_answer(status) if refuse is None else refuse(self._peer))
             if self._all.metrics is not None:
                 self._all.metrics.count_http_fault(status)
 
@@ -277,6 +240,10 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close once all answers are sent."""
         self._transport.close()
+
+    def abort(self) -> None:
+        """End at once; what is not sent is dropped."""
+        self._transport.abort()
 
     def check_time(self, now: float) -> None:
         """End the connection where it has been in its state for too long."""
@@ -291,25 +258,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
 
 
-_OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _NONE: Final = [b"0"]  # the content-length of a request without a body
 
 
 class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it
     """The header block is too large."""
-
-
-_PHRASES: Final = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-                   408: "Request Timeout", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
-                   500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
-
-
-def status_line(status: int) -> bytes:
-    """Return the status line, with its CR LF."""
-    return f"HTTP/1.1 {status} {_PHRASES.get(status, 'Denied')}\r\n".encode()
-
-
-def plain_answer(status: int, body: bytes = b"", content_type: bytes = b"text/plain; charset=utf-8") -> Answer:
-    """Return an answer with nothing special about it."""
-    kind = b"Content-Type: " + content_type + b"\r\n" if body else b""
-    return Answer(status_line(status) + kind + b"Content-Length: %d\r\n" % len(body), body)

@@ -1,56 +1,40 @@
-"""The HTTP front: auth_request-style callers (nginx), forward-auth callers (Traefik, Caddy) and Envoy's http_service.
+"""The HTTP front: auth_request-style callers (nginx, HAProxy), forward-auth (Traefik, Caddy), Envoy's http_service.
 
-    /v1/auth, /v1/auth/<application>   200 or 403, never a body: nginx closes the connection on one
-    /v1/forward/<application>          200, or the status and body that a denied client is shown
-    /envoy/<application>/...           the same; the rest of the path is the client's, and not read
-
-Roots are apart so that a client's path can never be read as an application: Envoy puts its `path_prefix` before the
-client's path, and `/v1/auth` + `/shop` would be `/v1/auth/shop`. 503 is "cannot decide"; to no caller it means allow.
+Translates a request, asks the decider, and translates its answer: see `routes` for what may be asked, `answers` for
+what is said. 503 is "cannot decide"; to no caller it means allow. A request whose headers cannot be read is denied, not
+a fault: a client may have made it so (docs/decisions/0004).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from authz.engine.attack_signal import header_signals
 from authz.engine.decider import Request
-from authz.serve.http1.connection import Answer, plain_answer, status_line
+from authz.errors import shorten
+from authz.serve.http1.answers import answer
+from authz.serve.http1.messages import Answer, plain_answer
+from authz.serve.http1.routes import FORWARDED_HOST, HOST, Route, Routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.addresses import Address
-    from authz.engine.decider import Decider, Outcome
+    from authz.engine.decider import Decider
     from authz.serve.config import Config
-    from authz.serve.http1.connection import Head
+    from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.metrics import Metrics
     from authz.serve.observe.recorder import Recorder
 
 _LOG = logging.getLogger("authz.http")
-_AUTH: Final = b"/v1/auth"
-_FORWARD: Final = b"/v1/forward"
-_CLIENT_PATHS: Final = b"/envoy/"  # what follows the application is the client's, and never the same
-_HOST: Final = b"host"
-_FORWARDED_HOST: Final = b"x-forwarded-host"
-
-
-class _Route(NamedTuple):
-    """shown: whether the answer has the status and body for the client. application: as in the path; "" for none."""
-
-    shown: bool
-    application: str
-    host_header: bytes = _HOST
-
-
-_MAX_ROUTES: Final = 1024  # targets that are remembered, and their most bytes
-_MAX_TARGET: Final = 256
 _NO_HOST: Final = (b"",)
+_PAGES: Final = frozenset({b"/livez", b"/readyz"})
+_EXPECTED: Final = "expected /v1/auth/APPLICATION, /v1/forward/APPLICATION or /envoy/APPLICATION/..."
 
 
 class HttpFront:
-    """Answers HTTP callers. Its `handle` is the handler of `Connections`. clock: seconds since 1970."""
+    """Answers HTTP callers. Its `handle` is the handler of `HttpConnections`. clock: seconds since 1970."""
 
     def __init__(
         self,
@@ -64,64 +48,56 @@ class HttpFront:
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
-        self._routes: dict[bytes, _Route] = {}
+        routes = Routes(by_header=config.application.http == "header")
+        self._known, self._find = routes.known, routes.find
+        self._told = False  # that somebody asks for what is not there
+        self.pages: Callable[[RequestHead], Answer] | None = None  # answers /livez and /readyz
         self._header = config.client_address.header.encode()
         self._by_header = config.application.http == "header"
         self._application_header = config.application.header.encode()
         self._signal_header = (config.attack_signal.header or "").encode()
-        names = {self._header, self._signal_header, _HOST, _FORWARDED_HOST}
+        names = {self._header, self._signal_header, HOST, FORWARDED_HOST}
         if self._by_header:
             names.add(self._application_header)
         self.wanted = frozenset(names - {b""})
 
-    def handle(self, head: Head) -> Answer:
+    def handle(self, head: RequestHead) -> Answer:
         """Return the answer to one request."""
-        route = self._routes.get(head[1])
+        route = self._known.get(head[1])
         if route is None:
-            route = self._route(head.target)
+            route = self._find(head.target)
             if route is None:
-                self._metrics.count_http_fault(404)
-                return plain_answer(404)
-            if len(head.target) <= _MAX_TARGET and not head.target.startswith(_CLIENT_PATHS):
-                self._remember(head.target, route)
+                return self._other(head)
         now = self._clock()
         client = None
         try:
             outcome, client = self._decider.check(self._request(head, route), now)
-            answered = answer(outcome, client, shown=route.shown)
+            answered = answer(outcome, client, shown=route.shown, details=route.details)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
             outcome, client = self._decider.failed(), None
-            answered = answer(outcome, None, shown=route.shown)
+            answered = answer(outcome, None, shown=route.shown, details=route.details)
         self._recorder.record(outcome, client, head.peer, now)
         return answered
 
-    def _remember(self, target: bytes, route: _Route) -> None:
-        if len(self._routes) >= _MAX_ROUTES:
-            self._routes.clear()
-        self._routes[target] = route
+    def _other(self, head: RequestHead) -> Answer:
+        """Answer a target that asks for no decision: a health check, or a mistake in the proxy's configuration."""
+        if head.target in _PAGES and self.pages is not None:
+            return self.pages(head)
+        self._metrics.count_http_fault(404)
+        if not self._told:
+            self._told = True
+            target = shorten(head.target.decode("latin-1"))
+            _LOG.warning("404 for '%s': %s; for Envoy's http_service, set path_prefix", target, _EXPECTED)
+        return plain_answer(404)
 
-    def _route(self, target: bytes) -> _Route | None:
-        path = target.partition(b"?")[0]
-        root, slash, rest = path[1:].partition(b"/")
-        if root == b"envoy" and slash:
-            name, slash, _ = rest.partition(b"/")
-            if self._by_header:
-                name = b""
-            elif not name:
-                return None
-            return _Route(shown=True, application=name.decode("latin-1")) if slash else None
-        for base, shown, host in ((_AUTH, False, _HOST), (_FORWARD, True, _FORWARDED_HOST)):
-            if path == base:
-                return _Route(shown, "", host)
-            if path.startswith(base + b"/"):
-                name = path[len(base) + 1 :]
-                # Where the application comes from a header, a path that names one too is a conflict.
-                bad = self._by_header or not name or b"/" in name
-                return None if bad else _Route(shown, name.decode("latin-1"), host)
-        return None
+    def refuse(self, peer: str | None) -> Answer:
+        """Return the answer to a request whose header block cannot be read: a denial."""
+        outcome = self._decider.malformed()
+        self._recorder.record(outcome, None, peer, self._clock())
+        return answer(outcome, None, shown=False)
 
-    def _request(self, head: Head, route: _Route) -> Request:
+    def _request(self, head: RequestHead, route: Route) -> Request:
         _, _, headers, peer = head
         application = route.application
         if self._by_header:
@@ -129,41 +105,11 @@ class HttpFront:
             application = ",".join(name.decode("latin-1") for name in names)  # twice: no name that anybody has
         host = ""
         if not application:
-            host = (headers.get(route.host_header) or headers.get(_HOST) or _NO_HOST)[-1].decode("latin-1")
+            hosts = headers.get(route.host_header) or headers.get(HOST) or _NO_HOST
+            host = (hosts[0] if len(hosts) == 1 else b",".join(hosts)).decode("latin-1")  # two are no host
         lines = headers.get(self._header, ())
         forwarded = [lines[0].decode("latin-1")] if len(lines) == 1 else [line.decode("latin-1") for line in lines]
         attack = False
         if self._signal_header:
             attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
         return tuple.__new__(Request, (peer, forwarded, application, host, attack))
-
-
-def answer(outcome: Outcome, client: Address | None, *, shown: bool) -> Answer:
-    """Return the answer to a caller. shown: with the status and body that the client is to see."""
-    known = client is not None
-    templates = outcome.answers.http
-    built = templates.get((shown, known))
-    if built is None:
-        built = templates[shown, known] = _build(outcome, known=known, shown=shown)
-    if client is None:
-        return built
-    head, body = built
-    return tuple.__new__(Answer, (head + client.text.encode("ascii") + b"\r\n", body))
-
-
-def _build(outcome: Outcome, *, known: bool, shown: bool) -> Answer:
-    """Return the answer up to the client's address, which comes last."""
-    deny = outcome.status != 200
-    status = outcome.status if shown or outcome.cannot_decide or not deny else 403
-    body = outcome.deny.body.encode() if deny and shown else b""
-    lines = {
-        "Content-Length": len(body),
-        "X-Authz-Decision": outcome.decision,
-        "X-Authz-Reason": outcome.reason,
-        "X-Authz-List": outcome.list,
-        "X-Authz-Status": outcome.status,
-    }
-    if body:
-        lines["Content-Type"] = outcome.deny.content_type
-    head = status_line(status) + "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
-    return Answer(head + b"X-Authz-Client-Address: " if known else head, body)

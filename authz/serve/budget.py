@@ -1,0 +1,94 @@
+"""What peers may make a listener hold and do: one budget of bytes for all of them, and a share of each loop turn.
+
+A peer that sends and does not read makes us keep what it sent and what we answered. Each such connection reports its
+bytes; where the sum is over the limit, the connections that hold most are ended, so a peer that reads is never among
+them. A peer that sends more than a piece at once is read piece by piece, in turn with all others that do, so that it
+cannot keep the event loop from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+MAX_HELD: Final = 64 << 20  # bytes of all connections together
+PIECES_A_TURN: Final = 4  # pieces that are done in one turn of the event loop: some 5 ms at the worst
+
+
+class Holder(Protocol):
+    """A connection that can be ended."""
+
+    def abort(self) -> None:
+        """End the connection at once; what it holds is dropped."""
+
+
+class Worker(Protocol):
+    """A connection with received bytes that are not yet parsed."""
+
+    def work(self) -> bool:
+        """Parse one piece. Returns whether there is more to do now."""
+
+
+class HeldBytes:
+    """The bytes that connections hold for peers, over all listeners.
+
+    limit: bytes. Not thread-safe: for one event loop. `hold` and `release` are harmless when called again.
+    """
+
+    def __init__(self, limit: int = MAX_HELD) -> None:
+        self._limit = limit
+        self._held: dict[Hashable, tuple[int, Holder]] = {}
+        self.total = 0
+        self.aborted = 0  # connections ended to keep to the limit
+
+    def hold(self, holder: Holder, size: int) -> None:
+        """Count `size` bytes for a connection, instead of what was counted before; end others, or it, where over."""
+        key = id(holder)
+        before, _ = self._held.get(key, (0, holder))
+        self._held[key] = size, holder
+        self.total += size - before
+        while self.total > self._limit:
+            _, largest = max(self._held.values(), key=lambda held: held[0])
+            self.release(largest)
+            self.aborted += 1
+            largest.abort()
+
+    def release(self, holder: Holder) -> None:
+        """Count nothing for a connection any more."""
+        size, _ = self._held.pop(id(holder), (0, holder))
+        self.total -= size
+
+
+class Turns:
+    """Lets connections with much to do take turns, a few pieces in each turn of the event loop."""
+
+    def __init__(self, pieces: int = PIECES_A_TURN) -> None:
+        self._pieces = pieces
+        self._waiting: deque[Worker] = deque()
+        self._scheduled = False
+
+    def add(self, worker: Worker) -> None:
+        """Call `worker.work` in a later turn, and again for as long as it says that there is more."""
+        self._waiting.append(worker)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        waiting = self._waiting
+        for _ in range(self._pieces):
+            if not waiting:
+                return
+            worker = waiting.popleft()
+            if worker.work():
+                waiting.append(worker)
+        if waiting:
+            self._schedule()

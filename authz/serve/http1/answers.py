@@ -1,0 +1,61 @@
+"""The answer of an HTTP front to an outcome, as the caller wants it; all but client and entry is made once.
+
+Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.serve.http1.messages import Answer, status_line
+
+if TYPE_CHECKING:
+    from authz.addresses import Address
+    from authz.engine.decider import Outcome
+
+
+def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bool = True) -> Answer:
+    """Return the answer to a caller.
+
+    Args:
+        outcome: What was decided.
+        client: Its address; None where it is not known.
+        shown: Whether a denial has the status and body for the client.
+        details: Whether a denial has headers of ours. An allowed request always has: they are for the application.
+
+    """
+    built = outcome.answers.http.get((shown, details))
+    if built is None:
+        built = outcome.answers.http[shown, details] = _build(outcome, shown=shown, details=details)
+    if not details and outcome.status != 200:
+        return built
+    head, body = built
+    if outcome.entry is None:
+        if client is None:
+            return built
+        last = f"X-Authz-Client-Address: {client.text}\r\n"
+    elif client is None:
+        last = f"X-Authz-Entry: {outcome.entry}\r\n"
+    else:
+        last = f"X-Authz-Entry: {outcome.entry}\r\nX-Authz-Client-Address: {client.text}\r\n"
+    return tuple.__new__(Answer, (head + last.encode("ascii"), body))
+
+
+def _build(outcome: Outcome, *, shown: bool, details: bool) -> Answer:
+    """Return the answer up to entry and client, which come last."""
+    deny = outcome.status != 200
+    status = outcome.status if shown or outcome.cannot_decide or not deny else 403
+    body = outcome.deny.body.encode() if deny and shown else b""
+    lines: dict[str, object] = {"Content-Length": len(body)}
+    if body:
+        lines["Content-Type"] = outcome.deny.content_type
+    if details or not deny:
+        lines |= {
+            "X-Authz-Decision": outcome.decision,
+            "X-Authz-Reason": outcome.reason,
+            "X-Authz-List": outcome.list,
+            "X-Authz-Application": outcome.application,
+            "X-Authz-Status": outcome.status,
+        }
+    head = status_line(status) + "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
+    return Answer(head, body)

@@ -1,0 +1,92 @@
+"""All HTTP/1.1 connections of a listener: makes them, and ends those that took too long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.serve.budget import HeldBytes, Turns
+from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from authz.serve.http1.messages import Answer, RequestHead
+    from authz.serve.observe.metrics import Metrics
+
+SWEEP: Final = 0.5  # seconds between two looks at all connections
+
+
+class HttpLimits(NamedTuple):
+    """max_header: bytes. idle_timeout, header_timeout: seconds."""
+
+    max_header: int = 65536
+    idle_timeout: float = 75.0
+    header_timeout: float = 10.0
+    max_connections: int = 4096
+
+
+class HttpConnections:
+    """All connections of a listener; it is the protocol factory of its server.
+
+    Args:
+        handler: Answers a request.
+        wanted: Lower-case names of the headers that the handler reads.
+        limits: Sizes, times and numbers.
+        metrics: Counts connections and faults; None for a listener that is not counted.
+        refuse: The answer, by the peer, to a request whose headers cannot be read or are too long. None: 400 or 431.
+        held: Counts what peers make us hold; shared by the listeners of a process.
+        turns: Lets connections take turns; shared in the same way.
+
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[RequestHead], Answer],
+        wanted: Collection[bytes],
+        limits: HttpLimits,
+        metrics: Metrics | None = None,
+        *,
+        refuse: Callable[[str | None], Answer] | None = None,
+        held: HeldBytes | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        self.handler = handler
+        self.wanted = frozenset(wanted)
+        kept = self.wanted | OF_THE_BODY
+        self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
+        self.lengths = frozenset(map(len, kept))
+        self.limits = limits
+        self.metrics = metrics
+        self.refuse = refuse
+        self.held = held or HeldBytes()
+        self.turns = turns or Turns()
+        self.open: set[HttpConnection] = set()
+        self.later = 0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def __call__(self) -> HttpConnection:
+        """Make the protocol of a new connection."""
+        return HttpConnection(self)
+
+    def start(self) -> None:
+        """Begin to look for connections that took too long."""
+        loop = asyncio.get_running_loop()
+        self.later = loop.time() + SWEEP
+        self._sweeper = loop.create_task(self._sweep())
+
+    def stop(self) -> None:
+        """Close all connections once their answers are sent."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.open):
+            connection.close()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = loop.time()
+            self.later = now + SWEEP
+            for connection in list(self.open):
+                connection.check_time(now)

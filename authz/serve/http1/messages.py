@@ -1,0 +1,42 @@
+"""What an HTTP/1.1 connection hands to its handler, and what it gets back."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class RequestHead(NamedTuple):
+    """A request's header block.
+
+    headers: the values of the wanted headers, and of those that announce a body, by lower-case name, in order. peer:
+    the address of who connected; None: a unix socket.
+    """
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, list[bytes]]
+    peer: str | None
+
+
+class Answer(NamedTuple):
+    """An answer. head: status line and headers, each with its CR LF, without the empty line; body: as announced."""
+
+    head: bytes
+    body: bytes = b""
+
+
+_PHRASES: Final = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+                   408: "Request Timeout", 421: "Misdirected Request",
+                   429: "Too Many Requests", 431: "Request Header Fields Too Large",
+                   500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line, with its CR LF."""
+    return f"HTTP/1.1 {status} {_PHRASES.get(status, 'Denied')}\r\n".encode()
+
+
+def plain_answer(status: int, body: bytes = b"", content_type: bytes = b"text/plain; charset=utf-8") -> Answer:
+    """Return an answer with nothing special about it."""
+    kind = b"Content-Type: " + content_type + b"\r\n" if body else b""
+    return Answer(status_line(status) + kind + b"Content-Length: %d\r\n" % len(body), body)

@@ -1,0 +1,177 @@
+"""Holes of the HTTP listeners that were found, each by a test that failed before it was closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import uvloop
+from support.fronts import Fronts, HttpServer
+from support.processes import Sidecar, wait_for
+from support.proxies import ask
+
+from authz.serve.admin.health import Health
+from authz.serve.admin.pages import Admin
+from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.http1.messages import Answer, RequestHead
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+CONFIG: Final = "client_address: {trusted_proxies: [127.0.0.1]}\n"
+PAGE: Final = f"""\
+version: 1
+applications:
+  "*": {{default: deny, deny: {{body: "{"x" * 60000}"}}}}
+"""
+
+
+@pytest.mark.parametrize("octet", ["\x01", "\x0b", "\x0c", "\x1f", "\x7f", "\x00"])
+def test_control_bytes_in_the_forwarding_header_are_a_denial_and_no_fault(publisher: Publisher, octet: str) -> None:
+    """nginx passes VT and FF on; 400 is an error to it, and an error may be let through."""
+    with HttpServer(Fronts(publisher, CONFIG)) as server, server.client() as client:
+        answer = client.ask("/v1/auth/shop", f"X-Forwarded-For: 203.0.113.9{octet}")
+    assert (answer.status, answer.header("decision")) == (403, "deny")
+    assert answer.header("reason") in {"malformed_request", "client_unresolved"}
+
+
+def test_headers_too_long_for_us_are_a_denial_and_no_fault(publisher: Publisher) -> None:
+    with HttpServer(Fronts(publisher, CONFIG)) as server, server.client() as client:
+        answer = client.ask("/v1/auth/shop", "X-Forwarded-For: " + "1.1.1.1, " * 9000)
+    assert (answer.status, answer.header("reason")) == (403, "malformed_request")
+
+
+def unsent(server: HttpServer) -> int:
+    """Return the bytes of requests and answers that wait in the process."""
+    return sum(c._transport.get_write_buffer_size() + len(c._unparsed) for c in server.connections.open)
+
+
+def test_peers_that_never_read_hold_no_more_than_the_budget_of_all(publisher: Publisher) -> None:
+    fronts = Fronts(publisher, CONFIG, PAGE)
+    requests = b"GET /v1/forward HTTP/1.1\r\n\r\n" * 300
+    with HttpServer(fronts, loop_factory=uvloop.new_event_loop) as server, contextlib.ExitStack() as stack:
+        server.held._limit = limit = 16 << 20
+        silent = [stack.enter_context(server.client()) for _ in range(12)]  # each asks for 18 MB
+        for client in silent:
+            client.send(requests)
+        wait_for(lambda: sum(fronts.counts().values()) >= 12 * 100, "answers to the first piece of each")
+        wait_for(lambda: server.in_loop(lambda: unsent(server)) <= limit, "the largest to be ended")
+        assert server.held.aborted >= 3
+        with server.client() as reader:
+            assert reader.ask("/v1/forward").status == 403
+
+
+class Counting(asyncio.Transport):
+    """Counts what is written, and whether it is read from."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.answers = 0
+        self.reading = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answers += bytes(data).count(b"HTTP/1.1 200")
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Take them; nothing waits here."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+def test_pipelining_on_one_connection_does_not_keep_the_loop_from_others() -> None:
+    """A read brings 250 kB, which is thousands of requests: they are answered over many turns of the loop."""
+    request = b"GET /v1/auth HTTP/1.1\r\n\r\n"
+    count = 10_000
+    most = 4 * 4096 // len(request) + 4  # requests in the pieces of a turn
+
+    async def run() -> None:
+        answer = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+        connection = HttpConnections(lambda _: answer, (), HttpLimits())()
+        transport = Counting()
+        connection.connection_made(transport)
+        connection.data_received(request * count)
+        assert transport.answers <= most
+        assert not transport.reading
+        before, turns = transport.answers, 0
+        while transport.answers < count:
+            await asyncio.sleep(0)
+            assert transport.answers - before <= most
+            before, turns = transport.answers, turns + 1
+        assert turns > 10
+        assert transport.reading
+
+    asyncio.run(run())
+
+
+# The admin listener.
+
+HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 200), ("[::1]:9193", 200),
+                ("authz.example.com", 200), ("attacker.example.com", 421), ("127.0.0.1.attacker.example", 421),
+                ("localhost.attacker.example:9193", 421), ("[::1].attacker.example", 421), ("", 421)]  # fmt: skip
+
+
+def admin_of(fronts: Fronts) -> Admin:
+    return Admin(fronts.config, Health(), None, fronts.decider, fronts.metrics, fronts.clock)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("host", "status"), HOSTS)
+@pytest.mark.parametrize("page", ["/explain?address=192.0.2.1", "/metrics", "/nothing"])
+def test_the_admin_listener_answers_no_name_that_a_web_page_could_choose(
+    publisher: Publisher, page: str, host: str, status: int
+) -> None:
+    admin = admin_of(Fronts(publisher, CONFIG + "admin: {hosts: [authz.example.com]}\n"))
+    head = RequestHead(b"GET", page.encode(), {b"host": [host.encode()]}, "127.0.0.1")
+    if page == "/nothing" and status == 200:
+        status = 404
+    assert admin.handle(head).head.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_two_hosts_are_none(publisher: Publisher) -> None:
+    head = RequestHead(b"GET", b"/metrics", {b"host": [b"localhost", b"localhost"]}, "127.0.0.1")
+    assert admin_of(Fronts(publisher, CONFIG)).handle(head).head.startswith(b"HTTP/1.1 421 ")
+
+
+def test_a_running_sidecar_shows_a_rebound_name_nothing_but_its_health(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish()
+    with Sidecar(tmp_path) as sidecar:
+        for page in ("/snapshot", "/metrics", "/explain?address=192.0.2.1"):
+            assert ask(sidecar.ports["admin"], page, host="rebound.example.com").status == 421
+            assert ask(sidecar.ports["admin"], page, host="127.0.0.1").status == 200
+        assert ask(sidecar.ports["admin"], "/readyz", host="rebound.example.com").status == 200
+
+
+# Health on the port that proxies use.
+
+
+def test_the_http_front_answers_health_checks_of_proxies_on_its_own_port(publisher: Publisher, tmp_path: Path) -> None:
+    with Sidecar(tmp_path) as sidecar:
+        assert ask(sidecar.ports["http"], "/livez", host="authz").status == 200
+        assert ask(sidecar.ports["http"], "/readyz", host="authz").status == 503
+        publisher.publish()
+        wait_for(lambda: ask(sidecar.ports["http"], "/readyz", host="authz").status == 200, "ready")
+        assert ask(sidecar.ports["http"], "/snapshot", host="authz").status == 404
+
+
+def test_a_target_that_is_none_of_ours_is_told_once_with_what_to_set(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Envoy's http_service without a path_prefix asks with the client's path, and gets 404 for everybody."""
+    with HttpServer(Fronts(publisher, CONFIG)) as server, server.client() as client:
+        assert [client.ask(path).status for path in ("/cart", "/other", "/cart")] == [404, 404, 404]
+    assert len(caplog.records) == 1
+    assert "404 for '/cart'" in caplog.text
+    assert "set path_prefix" in caplog.text
