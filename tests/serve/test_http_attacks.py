@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from support.fronts import Fronts, HttpServer
 from support.processes import Sidecar, wait_for
-from support.proxies import ask
+from support.proxies.client import ask
 
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
