@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import Address, parse_networks
 from authz.engine.decider import MAX_RECENT, Decider
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.ruleset import Ruleset
 from authz.serve.config import ClientAddressConfig, Config, DecisionLogConfig, SnapshotConfig
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.decision_log import DecisionLog
@@ -101,10 +102,10 @@ def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callab
         client_address=ClientAddressConfig(trusted_proxies=(_TRUSTED,)),
         decision_log=DecisionLogConfig(path="off"),
     )
-    decider, loaded = Decider(config.decision_settings()), Loaded(snapshot)
-    decider.load(loaded)
+    decider, ruleset = Decider(config.decision_settings()), Ruleset([OpenedSnapshot(snapshot)])
+    decider.load(ruleset)
     recorder = Recorder("grpc", Metrics(), DecisionLog(config.decision_log))
-    return GrpcCheck(config, decider, recorder), partial(decider.load, loaded)
+    return GrpcCheck(config, decider, recorder), partial(decider.load, ruleset)
 
 
 def _messages(table: Table, version: int, count: int, size: int) -> Messages:

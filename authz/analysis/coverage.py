@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from authz.analysis.space import Cut, Ranges
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.publisher.index.prefixes import Array
 
 
@@ -51,14 +51,16 @@ class Overlay(NamedTuple):
     after: Array
 
     @classmethod
-    def of(cls, before: Loaded, after: Loaded, version: int) -> Overlay:
+    def of(cls, before: OpenedSnapshot, after: OpenedSnapshot, version: int) -> Overlay:
         """Lay two snapshots over each other."""
         (one, sets), (other, other_sets) = cut_of(before.index, version), cut_of(after.index, version)
         cut, of_one, of_other = overlay(one, other)
         return cls(cut, sets[of_one], other_sets[of_other])
 
 
-def changed_coverage(laid: Sequence[Overlay], before: Loaded, after: Loaded) -> dict[str, tuple[Tally, Tally]]:
+def changed_coverage(
+    laid: Sequence[Overlay], before: OpenedSnapshot, after: OpenedSnapshot
+) -> dict[str, tuple[Tally, Tally]]:
     """Return by id how many addresses each entry gained and lost, for those that did either.
 
     An entry that one of the snapshots has not gains or loses all of its addresses.
@@ -78,7 +80,7 @@ def changed_coverage(laid: Sequence[Overlay], before: Loaded, after: Loaded) -> 
     return {ids[entry]: (Tally.of(gained.get(entry, ())), Tally.of(lost.get(entry, ()))) for entry in touched}
 
 
-def _covering(loaded: Loaded, numbers: dict[str, int]) -> list[frozenset[int]]:
+def _covering(loaded: OpenedSnapshot, numbers: dict[str, int]) -> list[frozenset[int]]:
     """Return the entries of each match set, by the numbers that both snapshots share."""
     common = np.array([numbers[entry.id] for entry in loaded.entries], np.int64)
     sets, entries, _ = members_of(loaded.index)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from authz.analysis.space import Ranges
     from authz.engine.model import Application
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.publisher.index.prefixes import Array
 
 REASONS: Final = (
@@ -71,7 +71,7 @@ class Deciding:
     now: seconds since 1970. attack: whether the requests carry an attack signal.
     """
 
-    def __init__(self, loaded: Loaded, *, now: float, attack: bool = False) -> None:
+    def __init__(self, loaded: OpenedSnapshot, *, now: float, attack: bool = False) -> None:
         self.loaded = loaded
         self.now = now
         self.attack = attack
@@ -106,7 +106,7 @@ class Deciding:
         return SetDecisions(reasons, entries, not application.dry_run)
 
 
-def named_applications(loaded: Loaded) -> set[frozenset[str]]:
+def named_applications(loaded: OpenedSnapshot) -> set[frozenset[str]]:
     """Return each set of names that an entry gives as its applications."""
     return {entry.applications for entry in loaded.entries if entry.applications}
 

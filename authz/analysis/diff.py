@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.analysis.decisions import SetDecisions
     from authz.engine.model import Application, Entry
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.publisher.index.prefixes import Array
 
 CHANGES: Final = ("newly_denied", "newly_allowed", "changed_reason")
@@ -113,8 +113,8 @@ COUNTS: Final = tuple(SnapshotDiff(Written((), (), ()), Written((), (), ()), ())
 
 
 def compare(
-    before: Loaded,
-    after: Loaded,
+    before: OpenedSnapshot,
+    after: OpenedSnapshot,
     *,
     now: float,
     attack: bool = False,
@@ -139,7 +139,7 @@ def compare(
     return SnapshotDiff(applications, entries, tuple(decisions))
 
 
-def _names(before: Loaded, after: Loaded, wanted: str | None) -> list[str]:
+def _names(before: OpenedSnapshot, after: OpenedSnapshot, wanted: str | None) -> list[str]:
     known = list(dict.fromkeys(a.name for loaded in (after, before) for a in loaded.applications))
     if wanted is None:
         return known
@@ -151,7 +151,7 @@ def _names(before: Loaded, after: Loaded, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-def _application(loaded: Loaded, name: str) -> Application:
+def _application(loaded: OpenedSnapshot, name: str) -> Application:
     return loaded.application(name, "") or loaded.general
 
 

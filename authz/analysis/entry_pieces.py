@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.analysis.space import Ranges
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.publisher.index.prefixes import Array
 
 
 class Membership:
     """Answers by entry and by match set. Built once a snapshot, in time and memory as its index."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: OpenedSnapshot) -> None:
         self.sets, self.entries, self.lengths = members_of(loaded.index)
         self._by_entry = _Groups(self.entries, len(loaded.entries))
         self._cuts, self._by_set = {}, {}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from authz.engine.model import Application, Entry
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
 
     Severity = Literal["error", "warning", "notice"]
 
@@ -75,7 +75,7 @@ class Finding(NamedTuple):
 
 
 def lint(
-    loaded: Loaded,
+    loaded: OpenedSnapshot,
     *,
     now: float,
     trusted_proxies: Sequence[Network] = (),
@@ -106,7 +106,7 @@ def lint(
 class _Subject:
     """A snapshot, and which of its entries are worth a look. live: the numbers of those that may still count."""
 
-    def __init__(self, loaded: Loaded, now: float) -> None:
+    def __init__(self, loaded: OpenedSnapshot, now: float) -> None:
         self.loaded = loaded
         self.entries: Sequence[Entry] = loaded.entries
         self.now = now
@@ -145,7 +145,7 @@ def _over(entry: Entry, now: float) -> bool:
     return entry.expires is not None and entry.expires <= now
 
 
-def _denied(loaded: Loaded, protected: Sequence[Network], now: float) -> Iterator[Finding]:
+def _denied(loaded: OpenedSnapshot, protected: Sequence[Network], now: float) -> Iterator[Finding]:
     for denial in would_deny(loaded, protected, now):
         where = "every other application (*)" if denial.application == ANY_APPLICATION else denial.application
         when = "" if denial.since <= now else f" from {format_moment(denial.since)} on"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from authz.analysis.space import Cut
     from authz.engine.model import Application
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.engine.verdict import Match
 
 
@@ -35,7 +35,7 @@ class Denial(NamedTuple):
     since: float
 
 
-def would_deny(loaded: Loaded, networks: Iterable[Network], now: float) -> list[Denial]:
+def would_deny(loaded: OpenedSnapshot, networks: Iterable[Network], now: float) -> list[Denial]:
     """Return where and by what the networks, or parts of them, are denied at `now` (seconds since 1970) or later.
 
     For requests without an attack signal. One denial for each network, application and entry, in the order of

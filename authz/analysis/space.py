@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from authz.engine.lookup import Index
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.publisher.index.prefixes import Array
 
 MAX_RANGES = 20_000  # of the widest ranges in which the largest networks are looked for
@@ -140,7 +140,7 @@ def members_of(index: Index) -> tuple[Array, Array, Array]:
     return numbers, np.asarray(index.arrays["members.entry"]), np.asarray(index.arrays["members.length"])
 
 
-def check_whole(loaded: Loaded) -> None:
+def check_whole(loaded: OpenedSnapshot) -> None:
     """Check every element of the index that is relied on here, as nobody may have signed the file.
 
     Raises SnapshotRefused(`bad_section`).

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from authz.analysis.lint import Finding
     from authz.analysis.map.picture import Map
     from authz.engine.model import Application
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -174,24 +174,24 @@ def draw(
         _show_legend(output, picture)
 
 
-def _load(file: Path, keys: list[Path] | None) -> Loaded:
+def _load(file: Path, keys: list[Path] | None) -> OpenedSnapshot:
     """Open a snapshot, whoever signed it unless there are keys. Raises SnapshotRefused and InputError."""
     from authz.analysis.space import check_whole
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import inspect_snapshot, read_snapshot
 
     trusted = [load_public_key(path) for path in keys or ()]
     try:
         snapshot = read_snapshot(file, trusted, now=time.time()) if trusted else inspect_snapshot(file)
-        loaded = Loaded(snapshot)
+        loaded = OpenedSnapshot(snapshot)
         check_whole(loaded)
     except SnapshotRefused as error:
         raise error.copy(file) from error
     return loaded
 
 
-def _application(loaded: Loaded, name: str, other: Loaded | None = None) -> Application:
+def _application(loaded: OpenedSnapshot, name: str, other: OpenedSnapshot | None = None) -> Application:
     known = {a.name: a for one in (other, loaded) if one is not None for a in one.applications}
     if name not in known:
         names = ", ".join(map(shorten, known))
@@ -215,16 +215,16 @@ def _write(path: Path, data: bytes) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _about(file: Path, loaded: Loaded) -> dict[str, Any]:
+def _about(file: Path, loaded: OpenedSnapshot) -> dict[str, Any]:
     made = format_moment(loaded.created)
     return {"file": str(file), "serial": loaded.serial, "created": made, "digest": loaded.digest}
 
 
-def _line_about(file: Path, loaded: Loaded) -> str:
+def _line_about(file: Path, loaded: OpenedSnapshot) -> str:
     return f"{file.name}, serial {loaded.serial}, made {format_moment(loaded.created)}"
 
 
-def _show_about(file: Path, loaded: Loaded) -> None:
+def _show_about(file: Path, loaded: OpenedSnapshot) -> None:
     out.print(visible(f"{file}: serial {loaded.serial}, made {format_moment(loaded.created)}"))
 
 

@@ -144,11 +144,11 @@ def _last_build(output: Path, *, needed: bool) -> Manifest | None:
 def _guard(policy: Policy, now: int, *, force: bool) -> Callable[[Snapshot], None]:
     """Return the check that nobody who is protected is locked out; with `force` it is only written down who did it."""
     from authz.analysis.lockout import would_deny
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.times import format_moment
 
     def guard(snapshot: Snapshot) -> None:
-        denials = would_deny(Loaded(snapshot), policy.protected, now) if policy.protected else []
+        denials = would_deny(OpenedSnapshot(snapshot), policy.protected, now) if policy.protected else []
         lines = [
             f"protected {d.network}: {d.example} is denied in application '{d.application}'"
             f" by {f'entry {d.entry}' if d.entry else d.reason}"

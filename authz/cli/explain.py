@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import orjson
 import typer
@@ -16,6 +16,17 @@ from authz.errors import InputError, SnapshotRefused
 if TYPE_CHECKING:
     from authz.addresses import Address
     from authz.serve.config import Listen
+
+
+class _Question(NamedTuple):
+    """What is asked: as the options say."""
+
+    client: Address
+    peer: str | None
+    headers: list[tuple[str, str]]
+    application: str | None
+    metadata: list[str]
+    at: str | None
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +47,9 @@ def explain(
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value', may be repeated. Default with --peer: ADDRESS, forwarded.")
     ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="NAMESPACE:KEY=VALUE", help="Of Envoy's metadata, may be repeated.")
+    ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")] = None,
     policy: Annotated[
         Path | None, typer.Option(help="The policy: shows the feed and the line that a network came from.")
@@ -47,13 +61,13 @@ def explain(
     from authz.addresses import parse_address
 
     given = parse_address(address)
-    headers = [_header(one) for one in header or ()]
+    question = _Question(given, peer, [_header(text) for text in header or ()], application, metadata or [], at)
     if live:
         if snapshot is not None:
             raise InputError("--live: found beside --snapshot, expected one of the two")
-        content = _ask(config, given, peer, headers, application, at)
+        content = _ask(config, question)
     else:
-        content = _explain_file(config, snapshot, given, peer, headers, application, at)
+        content = _explain_file(config, snapshot, question)
     if policy is not None:
         _add_origins(content, policy)
     client = content["decision"]["client"]
@@ -87,25 +101,21 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _explain_file(
-    config: Path, snapshot: Path | None, given: Address, peer: str | None, headers: list[tuple[str, str]],
-    application: str | None, at: str | None,
-) -> dict[str, Any]:  # fmt: skip
+def _explain_file(config: Path, snapshot: Path | None, asked: _Question) -> dict[str, Any]:
     from authz.engine.explain import explain as explain_request
-    from authz.engine.explain import request_from
+    from authz.engine.request import WrittenReader, parse_metadata
 
     try:
-        settings, decider = open_decider(config, snapshot)
+        _, decider = open_decider(config, snapshot)
     except SnapshotRefused as error:
         fail(error, status=1)
-    request = request_from(settings, given, peer, headers, application)
-    return explain_request(decider, request, time.time() if at is None else parse_time(at, "--at"))
+    reader = WrittenReader(decider.settings)
+    metadata = parse_metadata(asked.metadata)
+    request = reader.read_from_client(asked.client, asked.peer, asked.headers, asked.application, metadata)
+    return explain_request(decider, request, time.time() if asked.at is None else parse_time(asked.at, "--at"))
 
 
-def _ask(
-    config: Path, given: Address, peer: str | None, headers: list[tuple[str, str]], application: str | None,
-    at: str | None,
-) -> dict[str, Any]:  # fmt: skip
+def _ask(config: Path, asked: _Question) -> dict[str, Any]:
     """Ask the admin listener of the configuration."""
     import os
     from urllib.parse import urlencode
@@ -113,8 +123,10 @@ def _ask(
     from authz.serve.config import load_config
 
     listen = load_config(config, os.environ).admin.listen
-    query = [("address", given.text), *(("header", f"{name}: {value}") for name, value in headers)]
-    query += [(name, value) for name, value in (("peer", peer), ("application", application), ("at", at)) if value]
+    query = [("address", asked.client.text), *(("header", f"{name}: {value}") for name, value in asked.headers)]
+    query += [("metadata", text) for text in asked.metadata]
+    rest = ("peer", asked.peer), ("application", asked.application), ("at", asked.at)
+    query += [(name, value) for name, value in rest if value]
     status, body = _get(listen, f"/explain?{urlencode(query)}")
     content: dict[str, Any] = orjson.loads(body)
     if status != 200:

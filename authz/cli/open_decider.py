@@ -21,23 +21,25 @@ SnapshotFile = Annotated[
 ]
 
 
-def open_decider(config_file: Path, snapshot: Path | None) -> tuple[Config, Decider]:
+def open_decider(config_file: Path, file: Path | None) -> tuple[Config, Decider]:
     """Return the configuration, and a decider with the snapshot loaded and verified by the configuration's keys.
 
     The state file is not touched. Raises InputError, InvalidDocument and SnapshotRefused.
     """
     from authz.engine.decider import Decider
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.ruleset import Ruleset
     from authz.serve.config import load_config
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot
 
     config = load_config(config_file, os.environ)
     keys = [load_public_key(Path(path)) for path in config.snapshot.trusted_keys]
-    path = snapshot or Path(config.snapshot.path)
+    path = file or Path(config.snapshot.path)
     decider = Decider(config.decision_settings())
     try:
-        decider.load(Loaded(read_snapshot(path, keys, config.snapshot.threshold, now=time.time())))
+        snapshot = read_snapshot(path, keys, config.snapshot.threshold, now=time.time())
+        decider.load(Ruleset([OpenedSnapshot(snapshot)]))
     except SnapshotRefused as error:
         raise error.copy(path) from error
     return config, decider

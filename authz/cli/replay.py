@@ -106,9 +106,9 @@ def _make_job(
     """Return the job; called in each process."""
     from authz.replay.run import Job
 
-    settings, decider = open_decider(config, snapshot)
+    decider = open_decider(config, snapshot)[1]
     other = None if against is None else open_decider(config, against)[1]
-    return Job(settings, decider, other, log_format, application, at, lines, only_changed, skip)
+    return Job(decider, other, log_format, application, at, lines, only_changed, skip)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
     Exit status 0: good; 1: refused.
     """
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot
 
@@ -49,7 +49,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
         raise InputError(f"--threshold: found {threshold}, expected at most {len(keys)}, the number of keys")
     try:
         checked = read_snapshot(file, keys, threshold, now=time.time())
-        loaded = Loaded(checked)
+        loaded = OpenedSnapshot(checked)
         with err.status("checking every element of the index"):
             problem = next(loaded.index.problems(len(loaded.entries)), None)
         if problem:
@@ -91,9 +91,9 @@ def inspect(file: File, json: Json = False) -> None:
 
 
 def _content(file: Path, found: Snapshot) -> dict[str, Any]:
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
 
-    loaded = Loaded(found)
+    loaded = OpenedSnapshot(found)
     manifest = found.manifest
     return {
         "file": str(file),

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from google.protobuf.struct_pb2 import Value
-
 _NO_SIGNAL = frozenset({"", "0", "false"})
 
 
@@ -18,11 +13,11 @@ def header_signals(value: str) -> bool:
     return any(part.strip(" \t").lower() not in _NO_SIGNAL for part in value.split(","))
 
 
-def metadata_signals(value: Value) -> bool:
-    """Return whether the value of the configured metadata key is a signal: true, a number but 0, or such a text."""
-    kind = value.WhichOneof("kind")
-    if kind == "bool_value":
-        return value.bool_value
-    if kind == "number_value":
-        return value.number_value != 0
-    return kind == "string_value" and header_signals(value.string_value)
+def metadata_signals(value: object) -> bool:
+    """Return whether the value of the configured metadata key is a signal: true, a number but 0, or such a text.
+
+    value: as in JSON. A list, an object and null are no signal.
+    """
+    if isinstance(value, str):
+        return header_signals(value)
+    return isinstance(value, (bool, int, float)) and value != 0

@@ -4,47 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from authz.engine.attack_signal import header_signals
-from authz.engine.decider import Request
 from authz.engine.verdict import only_warns
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from authz.addresses import Address
-    from authz.engine.decider import Decider, Outcome
+    from authz.engine.decider import Decider
+    from authz.engine.decision import Outcome
     from authz.engine.model import Application, Entry
-    from authz.serve.config import Config
-
-
-def make_request(
-    config: Config, peer: str | None, headers: Iterable[tuple[str, str]], application: str | None
-) -> Request:
-    """Return the request that a front would make of these headers. peer: None for a unix socket."""
-    lower = [(name.lower(), value) for name, value in headers]
-    forwarded = [value for name, value in lower if name == config.client_address.header]
-    host = next((value for name, value in reversed(lower) if name in {"host", ":authority"}), "")
-    signal = config.attack_signal.header
-    attack = signal is not None and any(header_signals(value) for name, value in lower if name == signal)
-    return Request(peer, forwarded, application, host, attack)
-
-
-def request_from(
-    config: Config, given: Address, peer: str | None, headers: list[tuple[str, str]], application: str | None
-) -> Request:
-    """Return the request of a client as an operator asks about it.
-
-    Without a peer the client connects itself. With one and no headers, the peer says in the configured header who
-    the client is, as a proxy would. peer: `unix:` for a unix socket.
-    """
-    if peer is None:
-        return make_request(config, given.text, headers, application)
-    if not headers:
-        name = config.client_address.header
-        text = f'for="[{given.text}]"' if given.version == 6 else f"for={given.text}"
-        headers = [(name, text if name == "forwarded" else given.text)]
-    return make_request(config, None if peer.startswith("unix:") else peer, headers, application)
+    from authz.engine.request import Request
 
 
 def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
@@ -53,10 +20,9 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
     Keys: time, walk (each element of the chain and what became of it), application (its settings), covering (each entry
     that covers the client, and what became of it), decision.
     """
+    decider = decider.pinned()
     outcome, client = decider.check(request, now)
-    loaded = decider.loaded
-    # A snapshot that was loaded since the check may not have the application any more.
-    known = () if loaded is None else loaded.applications
+    known = () if decider.ruleset is None else decider.ruleset.applications
     application = next((a for a in known if a.name == outcome.application), None)
     return {
         "time": format_moment(now),

@@ -23,6 +23,7 @@ import msgspec
 import orjson
 
 from authz.engine.model import ANY_APPLICATION
+from authz.engine.request import NO_METADATA, parse_peer
 from authz.errors import BadLine, BadValue
 from authz.times import parse_moment
 
@@ -43,25 +44,27 @@ _ENVOY = re.compile(
 _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})")  # how nginx writes quotes, backslashes, tabs and what is not ASCII
 
 
-class Asked(NamedTuple):
+class LoggedRequest(NamedTuple):
     """A request as a log has it. peer: None for a unix socket. time: seconds since 1970; None: not said."""
 
     peer: str | None
     headers: tuple[tuple[str, str], ...] = ()
     application: str | None = None
     time: float | None = None
+    metadata: Mapping[str, Mapping[str, object]] = NO_METADATA
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of `jsonl`. time: absent for now."""
+    """A line of `jsonl`. time: absent for now. metadata: Envoy's, by namespace and key."""
 
     peer: str
     headers: tuple[tuple[str, str], ...] = ()
     application: str | None = None
     time: str | None = None
+    metadata: dict[str, dict[str, object]] = {}
 
 
-def parser(name: str) -> Callable[[bytes], Asked]:
+def parser(name: str) -> Callable[[bytes], LoggedRequest]:
     """Return the function that reads one line of a format. It raises BadLine."""
     return {"jsonl": _jsonl, "nginx": _nginx, "nginx-json": _named, "envoy": _envoy, "envoy-json": _named}[name]
 
@@ -84,17 +87,13 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace").rstrip("\r\n")
 
 
-def _peer(text: str) -> str | None:
-    return None if text.startswith("unix:") else text
-
-
-def _jsonl(line: bytes) -> Asked:
+def _jsonl(line: bytes) -> LoggedRequest:
     try:
         read = msgspec.json.decode(line, type=Line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadLine(str(error)) from error
     time = None if read.time is None else _moment(read.time)
-    return Asked(_peer(read.peer), read.headers, read.application, time)
+    return LoggedRequest(parse_peer(read.peer), read.headers, read.application, time, read.metadata)
 
 
 def _moment(text: str) -> float:
@@ -104,7 +103,7 @@ def _moment(text: str) -> float:
         raise BadLine(f"time: {error.message}") from None
 
 
-def _nginx(line: bytes) -> Asked:
+def _nginx(line: bytes) -> LoggedRequest:
     match = _NGINX.fullmatch(_text(line))
     if match is None:
         raise BadLine("is not a line of nginx's combined format")
@@ -113,14 +112,14 @@ def _nginx(line: bytes) -> Asked:
         raise BadLine(f"found the time '{match['time'][:64]}', expected one such as 01/Dec/2026:00:00:00 +0000")
     forwarded = match["forwarded"]
     headers = (("x-forwarded-for", _unescaped(forwarded)),) if forwarded and forwarded != "-" else ()
-    return Asked(_peer(match["address"]), headers, None, time)
+    return LoggedRequest(parse_peer(match["address"]), headers, None, time)
 
 
 def _unescaped(text: str) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
-def _envoy(line: bytes) -> Asked:
+def _envoy(line: bytes) -> LoggedRequest:
     match = _ENVOY.fullmatch(_text(line))
     if match is None:
         raise BadLine("is not a line of Envoy's default format")
@@ -129,13 +128,13 @@ def _envoy(line: bytes) -> Asked:
     return _appended(match["forwarded"], match["host"], None, _moment(match["time"]))
 
 
-def _appended(forwarded: str, host: str, application: str | None, time: float | None) -> Asked:
+def _appended(forwarded: str, host: str, application: str | None, time: float | None) -> LoggedRequest:
     """Return a request whose peer is what Envoy appended to x-forwarded-for."""
     before, _, peer = forwarded.rpartition(",")
     headers = [("x-forwarded-for", before)] if before.strip() else []
     if host not in {"", "-"}:
         headers.append(("host", host))
-    return Asked(peer.strip(), tuple(headers), application, time)
+    return LoggedRequest(peer.strip(), tuple(headers), application, time)
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _named(line: bytes) -> Asked:
+def _named(line: bytes) -> LoggedRequest:
     """Read JSON whose names are nginx's variables, or those of `authz print-config envoy`."""
     fields = _object(line)
     forwarded = _first(fields, "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for", "client")
@@ -164,7 +163,7 @@ def _named(line: bytes) -> Asked:
     headers = [("x-forwarded-for", forwarded)] if forwarded else []
     if host:
         headers.append(("host", host))
-    return Asked(_peer(peer), tuple(headers), application, time)
+    return LoggedRequest(parse_peer(peer), tuple(headers), application, time)
 
 
 def _first(fields: Mapping[str, Any], *names: str) -> str:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from authz.engine.explain import make_request
+from authz.engine.request import WrittenReader, WrittenRequest
 from authz.errors import BadLine, InputError, shorten
-from authz.replay.formats import EXPECTED, Asked, parser, recognise
+from authz.replay.formats import EXPECTED, LoggedRequest, parser, recognise
 from authz.replay.summary import Summary
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from authz.engine.decider import Decider
-    from authz.serve.config import Config
 
 BLOCK = 1 << 20  # bytes of a block, and the longest line
 
@@ -35,7 +34,6 @@ class Job(NamedTuple):
     skip: pass over lines that cannot be read.
     """
 
-    config: Config
     decider: Decider
     against: Decider | None = None
     format: str = "auto"
@@ -79,14 +77,15 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
     """Decide the requests of a block, up to the first bad line. where: the file, for errors."""
     summary = Summary()
     output: list[bytes] = []
-    parse: Callable[[bytes], Asked] | None = None if job.format == "auto" else parser(job.format)
+    reader = WrittenReader(job.decider.settings)
+    parse: Callable[[bytes], LoggedRequest] | None = None if job.format == "auto" else parser(job.format)
     for line_number, line in enumerate(block.split(b"\n"), start=number):
         if not line.strip():
             continue
         try:
             if parse is None:
                 parse = parser(recognise(line))
-            decision = decide(job, parse(line), summary)
+            decision = decide(job, reader, parse(line), summary)
         except BadLine as error:
             if job.skip:
                 summary.skip(f"{where}:{line_number}: {error}")
@@ -99,11 +98,11 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
     return Done(b"".join(output), summary, len(block))
 
 
-def decide(job: Job, asked: Asked, summary: Summary) -> dict[str, Any] | None:
+def decide(job: Job, reader: WrittenReader, logged: LoggedRequest, summary: Summary) -> dict[str, Any] | None:
     """Decide one request and count it; return it as printed, or None where it is not wanted."""
-    now = job.at if job.at is not None else time.time() if asked.time is None else asked.time
-    application = asked.application or job.application
-    request = make_request(job.config, asked.peer, asked.headers, application)
+    now = job.at if job.at is not None else time.time() if logged.time is None else logged.time
+    application = logged.application or job.application
+    request = reader.read(WrittenRequest(logged.peer, logged.headers, application, logged.metadata))
     outcome, client = job.decider.check(request, now)
     covering = job.decider.covering(request, client)
     summary.count(outcome, client, covering)

@@ -15,7 +15,7 @@ import msgspec
 
 from authz.addresses import Network, NetworkSet, parse_networks, try_parse_address
 from authz.engine.client_address import Rules
-from authz.engine.decider import Settings
+from authz.engine.settings import AttackSignal, Settings
 from authz.errors import BadValue
 from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import DURATION_EXPECTED, parse_duration
@@ -222,9 +222,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     def decision_settings(self) -> Settings:
         """Return what of the configuration counts for a decision."""
-        snapshot = self.snapshot
-        return Settings(self.client_address.rules(), self.application.unknown, snapshot.when_missing,
-                        snapshot.when_stale, snapshot.max_age)  # fmt: skip
+        snapshot, signal = self.snapshot, self.attack_signal
+        metadata = None if signal.metadata is None else (signal.metadata.namespace, signal.metadata.key)
+        return Settings(
+            rules=self.client_address.rules(),
+            unknown=self.application.unknown,
+            when_missing=snapshot.when_missing,
+            when_stale=snapshot.when_stale,
+            max_age=snapshot.max_age,
+            attack_signal=AttackSignal(signal.header, metadata),
+        )
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:

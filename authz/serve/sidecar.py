@@ -205,19 +205,20 @@ class Sidecar:
             _LOG.info("%s: ended", name)
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
-        loaded = self.decider.loaded
+        ruleset = self.decider.ruleset
         gauges = {
             "authz_ready": ("1 where requests can be decided", float(self.health.ready and not self.health.draining)),
             "authz_decision_log_dropped_total": ("Lines that a slow disk lost", float(self._log.dropped)),
             "authz_decision_log_written_total": ("Lines written", float(self._log.written)),
         }
-        if loaded is not None:
+        if ruleset is not None:
+            policy = ruleset.policy
             gauges |= {
-                "authz_snapshot_serial": ("Serial of the snapshot in use", float(loaded.serial)),
-                "authz_snapshot_created_seconds": ("When it was made, since 1970", float(loaded.created)),
+                "authz_snapshot_serial": ("Serial of the snapshot in use", float(policy.serial)),
+                "authz_snapshot_created_seconds": ("When it was made, since 1970", float(policy.created)),
                 "authz_snapshot_stale": ("1 where it is older than it may be", float(self.decider.stale(time.time()))),
-                "authz_snapshot_entries": ("Entries in it", float(len(loaded.entries))),
-                "authz_snapshot_bytes": ("Size of the file", float(loaded.size)),
+                "authz_snapshot_entries": ("Entries in it", float(len(policy.entries))),
+                "authz_snapshot_bytes": ("Size of the file", float(policy.size)),
             }
         return gauges
 

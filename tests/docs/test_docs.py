@@ -15,7 +15,7 @@ from support.mmdb import write_mmdb
 from authz.analysis.lockout import would_deny
 from authz.engine import decider as decision
 from authz.engine import verdict as decide
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.publisher.build import build_snapshot
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import read_policy
@@ -153,7 +153,7 @@ def test_every_example_of_the_policy_page_builds(publisher: Publisher, example: 
     assert built.entries == len(yaml.safe_load(example).get("entries", ()))
     for networks in policy.networks:
         assert any(len(prefixes) for prefixes in networks.networks.values()), "an example that names nobody"
-    loaded = Loaded(inspect_snapshot(publisher.folder / "out"))
+    loaded = OpenedSnapshot(inspect_snapshot(publisher.folder / "out"))
     assert would_deny(loaded, policy.protected, 0) == []
 
 

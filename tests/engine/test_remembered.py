@@ -9,7 +9,8 @@ from support.fronts import NOW, TRUSTING, Fronts
 from support.publisher import Publisher
 
 from authz.engine import decider as decision
-from authz.engine.decider import MAX_HOST, MAX_RECENT, Request
+from authz.engine.decider import MAX_HOST, MAX_RECENT
+from authz.engine.request import Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +46,13 @@ def decide(fronts: Fronts, client: str = "203.0.113.9", **request: Any) -> str:
 
 
 def remembered(fronts: Fronts) -> int:
-    assert fronts.decider._now is not None
-    return len(fronts.decider._now.recent)
+    assert fronts.decider._generation is not None
+    return len(fronts.decider._generation.recent)
 
 
 def test_a_second_request_is_not_looked_up_again(fronts: Fronts, monkeypatch: pytest.MonkeyPatch) -> None:
     first = decide(fronts)
-    monkeypatch.setattr(decision._Current, "outcome", None)
+    monkeypatch.setattr(decision._Generation, "outcome", None)
     assert decide(fronts) == first
     with pytest.raises(TypeError):
         decide(fronts, "203.0.113.10")

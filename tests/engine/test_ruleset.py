@@ -1,4 +1,4 @@
-"""A snapshot as the sidecar uses it: which application is meant, and the deny list on the path."""
+"""A ruleset: which application is meant, and the deny list on the path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from authz.addresses import parse_address
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.ruleset import Ruleset
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ HOSTS = ["shop.example.com", "SHOP.example.com", "shop.example.com.", "shop.exam
 
 
 @pytest.fixture
-def loaded(publisher: Publisher) -> Loaded:
-    return Loaded(inspect_snapshot(publisher.publish()))
+def ruleset(publisher: Publisher) -> Ruleset:
+    return Ruleset([OpenedSnapshot(inspect_snapshot(publisher.publish()))])
 
 
 @pytest.mark.parametrize("host", [*HOSTS, "shop.example.com.:", "shop.example.com.:80"])
-def test_a_host_names_its_application_however_it_is_written(loaded: Loaded, host: str) -> None:
-    application = loaded.application(None, host)
+def test_a_host_names_its_application_however_it_is_written(ruleset: Ruleset, host: str) -> None:
+    application = ruleset.application(None, host)
     assert application is not None
     assert application.name == "shop"
 
@@ -31,19 +32,19 @@ def test_a_host_names_its_application_however_it_is_written(loaded: Loaded, host
 @pytest.mark.parametrize(
     "host", ["", ":", "example.com", "shop.example.com:x", "a.shop.example.com", "[::1]", "[::1]:80"]
 )
-def test_another_host_names_none(loaded: Loaded, host: str) -> None:
-    assert loaded.application("", host) is None
+def test_another_host_names_none(ruleset: Ruleset, host: str) -> None:
+    assert ruleset.application("", host) is None
 
 
-def test_a_name_counts_before_the_host(loaded: Loaded) -> None:
-    application = loaded.application("admin", "shop.example.com")
+def test_a_name_counts_before_the_host(ruleset: Ruleset) -> None:
+    application = ruleset.application("admin", "shop.example.com")
     assert application is not None
     assert application.name == "admin"
-    assert loaded.application("nobody", "shop.example.com") is None
+    assert ruleset.application("nobody", "shop.example.com") is None
 
 
-def test_only_the_deny_list_is_held_against_the_rest_of_the_path(loaded: Loaded) -> None:
+def test_only_the_deny_list_is_held_against_the_rest_of_the_path(ruleset: Ruleset) -> None:
     client, office, bad = (parse_address(text) for text in ("198.51.100.1", "192.0.2.1", "203.0.113.1"))
-    mine = loaded.matches(4, loaded.index.find(4, client.value))
-    found = loaded.with_denied(mine, loaded.sets_of([client, office, bad]))
+    mine = ruleset.matches(4, ruleset.index.find(4, client.value))
+    found = ruleset.with_denied(mine, ruleset.sets_of([client, office, bad]))
     assert [match.entry.id for match in found] == ["bad"]

@@ -18,9 +18,12 @@ from support.mmdb import write_mmdb
 from support.publisher import Publisher
 
 from authz.addresses import parse_address
-from authz.engine.decider import Decider, Request, Settings
+from authz.engine.decider import Decider
 from authz.engine.explain import explain
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.request import Request
+from authz.engine.ruleset import Ruleset
+from authz.engine.settings import Settings
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:
@@ -48,12 +51,12 @@ class Folder:
         self.write({"policy.yaml": policy})
         return self.authz.real(*BUILD, *options)
 
-    def built(self, policy: str, *options: str) -> Loaded:
+    def built(self, policy: str, *options: str) -> OpenedSnapshot:
         """Build a policy and load the snapshot."""
         self.write({"policy.yaml": policy})
         ran = self.authz(*BUILD, *options)  # in this process, which is quick
         assert ran.status == 0, ran.err
-        return Loaded(inspect_snapshot(self.path / "lists.snapshot"))
+        return OpenedSnapshot(inspect_snapshot(self.path / "lists.snapshot"))
 
     def refused(self, policy: str, *options: str) -> list[str]:
         """Build what is refused: the lines that were printed. What is on the disk stays as it is."""
@@ -73,7 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return Folder(tmp_path, monkeypatch)
 
 
-def entries_of(loaded: Loaded, address: str) -> dict[str, str]:
+def entries_of(loaded: OpenedSnapshot, address: str) -> dict[str, str]:
     """Return what covers an address: the longest network by entry."""
     return {covering.entry.id: str(covering.network) for covering in loaded.covering(parse_address(address))}
 
@@ -242,7 +245,7 @@ def test_offline_takes_the_last_answer_and_says_how_old_it_is(folder: Folder) ->
     assert (ran.status, bool(re.fullmatch(
         r"authz: warning: 'vpn.example.com': offline; took the answer of \d+ seconds ago", ran.err
     ))) == (0, True)  # fmt: skip
-    loaded = Loaded(inspect_snapshot(folder.path / "lists.snapshot"))
+    loaded = OpenedSnapshot(inspect_snapshot(folder.path / "lists.snapshot"))
     assert entries_of(loaded, "192.0.2.44") == {"own": "192.0.2.44/32"}
 
 
@@ -281,7 +284,9 @@ def test_an_empty_download_after_a_full_one_is_refused(folder: Folder, content: 
     folder.write({"bad.txt": content})
     (line, _) = folder.refused(ONE_FEED % ", max_shrink: 0.99")
     assert "found 0 entries, and 3 in the last build: 100 % fewer" in line
-    assert entries_of(Loaded(inspect_snapshot(folder.path / "lists.snapshot")), "5.0.0.1") == {"bad": "5.0.0.1/32"}
+    assert entries_of(OpenedSnapshot(inspect_snapshot(folder.path / "lists.snapshot")), "5.0.0.1") == {
+        "bad": "5.0.0.1/32"
+    }
     assert entries_of(folder.built(ONE_FEED % ", max_shrink: 1"), "5.0.0.1") == {}
 
 
@@ -333,7 +338,7 @@ def test_bogons_in_a_feed_are_dropped_with_a_warning(folder: Folder) -> None:
         "authz: warning: bad.txt:2 10.0.0.0/8",
         "authz: warning: bad.txt:4 ::/0",
     ]
-    loaded = Loaded(inspect_snapshot(folder.path / "lists.snapshot"))
+    loaded = OpenedSnapshot(inspect_snapshot(folder.path / "lists.snapshot"))
     assert (entries_of(loaded, "10.0.0.1"), entries_of(loaded, "5.0.0.1")) == ({}, {"bad": "5.0.0.1/32"})
     assert entries_of(folder.built(ONE_FEED % ", bogons: keep"), "10.0.0.1") == {"bad": "10.0.0.0/8"}
 
@@ -571,7 +576,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
 def test_policy_to_snapshot_to_explain_is_what_the_policy_says(publisher: Publisher, policy: dict[str, Any]) -> None:
     path = publisher.publish(yaml.safe_dump(policy))
     decider = Decider(Settings())
-    decider.load(Loaded(inspect_snapshot(path)))
+    decider.load(Ruleset([OpenedSnapshot(inspect_snapshot(path))]))
     for number, address in enumerate(ADDRESSES):
         name, at = ("shop", "bank")[number % 2], MOMENTS[number % 3]
         told = explain(decider, Request(address, application=name), at.timestamp())

@@ -22,12 +22,12 @@ from support.proxies.upstream import Upstream
 
 from authz.addresses import parse_address
 from authz.cli.proxy_config import render
-from authz.engine.decider import Outcome
+from authz.engine.decision import make_outcome
 from authz.engine.model import Application
 from authz.engine.verdict import Verdict
 from authz.errors import BadLine, InputError
 from authz.replay import run, summary
-from authz.replay.formats import Asked, parser, recognise
+from authz.replay.formats import LoggedRequest, parser, recognise
 from authz.replay.summary import Summary
 from authz.serve.config import load_config
 
@@ -82,7 +82,7 @@ def replay(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Replay:
     return Replay(publisher, Commands(publisher.folder, monkeypatch))
 
 
-def asked(kind: str, line: str) -> Asked:
+def asked(kind: str, line: str) -> LoggedRequest:
     assert recognise(line.encode()) == kind
     return parser(kind)(line.encode())
 
@@ -119,8 +119,8 @@ def combined(address: str, more: str = "", *, user: str = "-", time: str = "01/D
 )  # fmt: skip
 def test_a_line_of_nginx_is_read(line: str, peer: str | None, forwarded: str | None) -> None:
     headers = () if forwarded is None else (("x-forwarded-for", forwarded),)
-    assert asked("nginx", line) == Asked(peer, headers, None, AT)
-    assert asked("nginx", line + "\r") == Asked(peer, headers, None, AT)
+    assert asked("nginx", line) == LoggedRequest(peer, headers, None, AT)
+    assert asked("nginx", line + "\r") == LoggedRequest(peer, headers, None, AT)
 
 
 @pytest.mark.parametrize(
@@ -172,28 +172,28 @@ def test_the_client_of_a_line_of_nginx_is_found_as_the_sidecar_finds_it(replay: 
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"),
     [
-        ("nginx-json", {"remote_addr": "203.0.113.9"}, Asked("203.0.113.9")),
+        ("nginx-json", {"remote_addr": "203.0.113.9"}, LoggedRequest("203.0.113.9")),
         ("nginx-json", {"remote_addr": "unix:", "http_x_forwarded_for": "192.0.2.1"},
-         Asked(None, (("x-forwarded-for", "192.0.2.1"),))),
+         LoggedRequest(None, (("x-forwarded-for", "192.0.2.1"),))),
         ("nginx-json", {"remote_addr": "192.0.2.1", "realip_remote_addr": "10.0.0.1", "xff": "192.0.2.1"},
-         Asked("10.0.0.1", (("x-forwarded-for", "192.0.2.1"),))),
+         LoggedRequest("10.0.0.1", (("x-forwarded-for", "192.0.2.1"),))),
         ("nginx-json", {"remote_addr": "192.0.2.1", "http_x_forwarded_for": "", "http_host": "shop.example.com",
                         "server_name": "_", "time_iso8601": "2026-12-01T01:00:00+01:00"},
-         Asked("192.0.2.1", (("host", "shop.example.com"),), None, AT)),
+         LoggedRequest("192.0.2.1", (("host", "shop.example.com"),), None, AT)),
         ("nginx-json", {"remote_addr": "192.0.2.1", "msec": 1796083200.125, "authz_application": "shop"},
-         Asked("192.0.2.1", (), "shop", 1796083200.125)),
+         LoggedRequest("192.0.2.1", (), "shop", 1796083200.125)),
         ("nginx-json", {"remote_addr": "192.0.2.1", "time_local": "01/Dec/2026:01:00:00 +0100", "application": "-"},
-         Asked("192.0.2.1", (), None, AT)),
+         LoggedRequest("192.0.2.1", (), None, AT)),
         ("envoy-json", {"x_forwarded_for": "192.0.2.1,10.0.0.1", "authority": "shop.example.com"},
-         Asked("10.0.0.1", (("x-forwarded-for", "192.0.2.1"), ("host", "shop.example.com")))),
+         LoggedRequest("10.0.0.1", (("x-forwarded-for", "192.0.2.1"), ("host", "shop.example.com")))),
         ("envoy-json", {"x_forwarded_for": "203.0.113.9", "start_time": "2026-12-01T00:00:00.456Z"},
-         Asked("203.0.113.9", (), None, AT)),
+         LoggedRequest("203.0.113.9", (), None, AT)),
         ("envoy-json", {"downstream_direct_remote_address": "10.0.0.1", "x_forwarded_for": "192.0.2.1, 10.0.0.1"},
-         Asked("10.0.0.1", (("x-forwarded-for", "192.0.2.1, 10.0.0.1"),))),
+         LoggedRequest("10.0.0.1", (("x-forwarded-for", "192.0.2.1, 10.0.0.1"),))),
     ],
     ids=ascii,
 )  # fmt: skip
-def test_a_line_of_json_is_read(kind: str, fields: dict[str, Any], expected: Asked) -> None:
+def test_a_line_of_json_is_read(kind: str, fields: dict[str, Any], expected: LoggedRequest) -> None:
     assert asked(kind, json.dumps(fields)) == expected
 
 
@@ -259,7 +259,7 @@ def test_the_example_of_envoys_documentation_is_read() -> None:
         '[2016-04-15T20:17:00.310Z] "POST /api/v1/locations HTTP/2" 204 - 154 0 226 100 "10.0.35.28" "nsq2http" '
         '"cc21d9b0-cf5c-432b-8c7e-98aeb7988cd2" "locations" "tcp://10.0.2.1:80"'
     )
-    assert asked("envoy", line) == Asked("10.0.35.28", (("host", "locations"),), None, 1460751420.0)
+    assert asked("envoy", line) == LoggedRequest("10.0.35.28", (("host", "locations"),), None, 1460751420.0)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_the_example_of_envoys_documentation_is_read() -> None:
     ids=ascii,
 )  # fmt: skip
 def test_a_line_of_envoy_is_read(line: str, peer: str, headers: list[tuple[str, str]]) -> None:
-    assert asked("envoy", line) == Asked(peer, tuple(headers), None, AT)
+    assert asked("envoy", line) == LoggedRequest(peer, tuple(headers), None, AT)
 
 
 @pytest.mark.parametrize(
@@ -549,8 +549,8 @@ def test_standard_input_is_read_as_a_file_is(replay: Replay) -> None:
 
 def test_a_summary_forgets_the_rare_ones_and_keeps_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_MAX_KEPT", 100)
-    denied = Outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
-    allowed = Outcome(Application("shop"), Verdict("allow", "allowlisted"), 1)
+    denied = make_outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
+    allowed = make_outcome(Application("shop"), Verdict("allow", "allowlisted"), 1)
     often = parse_address("203.0.113.9")
     total = Summary()
     for block in range(20):
@@ -570,7 +570,7 @@ def test_a_summary_forgets_the_rare_ones_and_keeps_its_size(monkeypatch: pytest.
 def test_one_summary_forgets_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_MAX_KEPT", 100)
     one = Summary()
-    denied = Outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
+    denied = make_outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
     for number in range(1000):
         one.count(denied, parse_address(f"10.0.{number // 250}.{number % 250}"), [])
         assert len(one.clients) <= 100

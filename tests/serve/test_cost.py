@@ -115,8 +115,8 @@ def test_a_check_of_a_client_not_seen_lately_keeps_to_its_budget(fronts: Fronts)
     payload = request(ALLOWED)
 
     def work() -> None:
-        assert fronts.decider._now is not None
-        fronts.decider._now.recent = {}
+        assert fronts.decider._generation is not None
+        fronts.decider._generation.recent = {}
         fronts.check(payload)
 
     within(cost_of(work), Cost(44, 590))

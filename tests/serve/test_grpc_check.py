@@ -16,7 +16,7 @@ from support.fronts import BASE, NOW, TRUSTING, Fronts
 from support.publisher import Publisher
 
 from authz.addresses import parse_address
-from authz.engine.decider import INTERNAL_ERROR, Outcome
+from authz.engine.decision import INTERNAL_ERROR, Outcome, make_outcome
 from authz.engine.model import Application, DenyAnswer
 from authz.engine.verdict import Verdict
 from authz.serve.grpc import responses as grpc_answers
@@ -167,11 +167,11 @@ def test_warnings_are_in_the_metadata(fronts: Fronts) -> None:
 def every_kind() -> dict[str, Outcome]:
     shop = Application("shop", deny=DenyAnswer(429, "nicht für dich", "text/html"))
     return {
-        "allow": Outcome(shop, Verdict("allow", "default_allow", warnings=("a", "b")), 7),
-        "deny": Outcome(shop, Verdict("deny", "denylisted", "deny"), 7),
-        "deny without body": Outcome(Application("x"), Verdict("deny", "denylisted", "deny"), 7),
-        "dry run": Outcome(Application("x", dry_run=True), Verdict("deny", "denylisted", "deny"), 7),
-        "cannot decide": Outcome(shop, Verdict("deny", "no_snapshot"), None, cannot=True),
+        "allow": make_outcome(shop, Verdict("allow", "default_allow", warnings=("a", "b")), 7),
+        "deny": make_outcome(shop, Verdict("deny", "denylisted", "deny"), 7),
+        "deny without body": make_outcome(Application("x"), Verdict("deny", "denylisted", "deny"), 7),
+        "dry run": make_outcome(Application("x", dry_run=True), Verdict("deny", "denylisted", "deny"), 7),
+        "cannot decide": make_outcome(shop, Verdict("deny", "no_snapshot"), None, cannot=True),
     }
 
 
@@ -240,7 +240,7 @@ def fresh(outcome: Outcome, client: str | None) -> bytes:
 )
 def test_no_serial_can_be_taken_for_the_placeholder(serial: int) -> None:
     for kind in ("allow", "deny"):
-        outcome = Outcome(Application("shop"), Verdict("allow" if kind == "allow" else "deny", "x"), serial)
+        outcome = make_outcome(Application("shop"), Verdict("allow" if kind == "allow" else "deny", "x"), serial)
         for text in ("::", "::1", "1::1", "192.0.2.7"):
             assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
 
@@ -250,7 +250,7 @@ CONTROLS = "".join(chr(code) for code in range(1, 32))
 
 @pytest.mark.parametrize("body", ["\x01", "\x01\x02\x03", "\x01\x01\x02\x02\x03\x03\x03\x03", CONTROLS, CONTROLS * 50])
 def test_no_deny_body_can_be_taken_for_the_placeholder(body: str) -> None:
-    outcome = Outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
+    outcome = make_outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
     for text in ("::", "::1", "1::1", "10::1", "192.0.2.7", "2001:db8::7"):
         assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
 
 
 def by_rename(publisher: Publisher) -> None:
@@ -134,7 +134,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_before_it_is_refused
     path = publisher.folder / "lists.snapshot"
     original = Acceptor.accept
 
-    def written_meanwhile(self: Acceptor, copy: Path) -> Loaded:
+    def written_meanwhile(self: Acceptor, copy: Path) -> OpenedSnapshot:
         try:
             return original(self, copy)
         except SnapshotRefused:

@@ -11,9 +11,9 @@ import pytest
 from support.loading import Loading
 from support.publisher import Publisher
 
-from authz.engine.decider import Request
 from authz.engine.model import ANY_APPLICATION, Application, Entry
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.request import Request
 from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
@@ -48,12 +48,12 @@ def path_of(publisher: Publisher) -> Path:
 
 def test_many_entries_take_little_more_memory_than_their_bytes(many: Publisher) -> None:
     keys, size = [many.key()], path_of(many).stat().st_size
-    Loaded(read_snapshot(path_of(many), keys, now=0))  # what is imported and cached, once
+    OpenedSnapshot(read_snapshot(path_of(many), keys, now=0))  # what is imported and cached, once
     gc.collect()
     objects = len(gc.get_objects())
     tracemalloc.start()
     try:
-        loaded = Loaded(read_snapshot(path_of(many), keys, now=0))
+        loaded = OpenedSnapshot(read_snapshot(path_of(many), keys, now=0))
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -65,7 +65,7 @@ def test_many_entries_take_little_more_memory_than_their_bytes(many: Publisher) 
 
 
 def test_an_entry_is_made_when_it_is_asked_for_and_not_kept(many: Publisher) -> None:
-    loaded = Loaded(read_snapshot(path_of(many), [many.key()], now=0))
+    loaded = OpenedSnapshot(read_snapshot(path_of(many), [many.key()], now=0))
     assert loaded.entries[7] == loaded.entries[7] == Entry(f"e-{7:012x}", "deny", expires=NOW + 7, reason="r" * 40)
     assert loaded.entries[7] is not loaded.entries[7]
 

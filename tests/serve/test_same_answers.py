@@ -24,7 +24,7 @@ from authz.serve.http1.listener import HttpConnections, HttpLimits
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
 
 MODES: Final = ("off", "monitoring", "safe_blocking", "block")
 PRECEDENCES: Final = ("allow_first", "deny_first", "most_specific")

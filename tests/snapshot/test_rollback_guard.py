@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from support.publisher import Publisher
 
-    from authz.engine.ruleset import Loaded
+    from authz.engine.ruleset import Ruleset
 
 BROKEN = {
     "empty": b"",
@@ -121,8 +121,8 @@ def test_a_refused_serial_is_told_both_sides(publisher: Publisher) -> None:
 
 
 def test_a_loaded_snapshot_is_remembered(loading: Loading) -> None:
-    assert loading.decider.loaded is not None
-    assert load_state(loading.state) == State(5, loading.decider.loaded.digest)
+    assert loading.decider.ruleset is not None
+    assert load_state(loading.state) == State(5, loading.decider.ruleset.policy.digest)
 
 
 def test_the_highest_serial_is_kept_across_restarts(loading: Loading, publisher: Publisher, tmp_path: Path) -> None:
@@ -132,16 +132,18 @@ def test_the_highest_serial_is_kept_across_restarts(loading: Loading, publisher:
         publisher.publish(serial=serial, created=serial)
         again = restarted(publisher, tmp_path)
         assert again.load() == "rolled_back"
-        assert again.decider.loaded is None
-    assert load_state(loading.state) == State(9, loading.decider.loaded.digest if loading.decider.loaded else "")
+        assert again.decider.ruleset is None
+    assert load_state(loading.state) == State(
+        9, loading.decider.ruleset.policy.digest if loading.decider.ruleset else ""
+    )
 
 
 @pytest.mark.usefixtures("loading")
 def test_the_very_same_file_is_loaded_after_a_restart(publisher: Publisher, tmp_path: Path) -> None:
     again = restarted(publisher, tmp_path)
     assert again.load() == "ok"
-    assert again.decider.loaded is not None
-    assert again.decider.loaded.serial == 5
+    assert again.decider.ruleset is not None
+    assert again.decider.ruleset.serial == 5
 
 
 def test_the_very_same_file_is_not_remembered_again(loading: Loading) -> None:
@@ -199,9 +201,9 @@ def test_a_state_that_can_be_written_again_takes_the_snapshot_at_the_next_reload
     assert loading.load() == "state_unwritable"
     loading.state.parent.mkdir()
     assert loading.load(force=True) == "ok"
-    assert loading.decider.loaded is not None
-    assert loading.decider.loaded.serial == 6
-    assert load_state(loading.state) == State(6, loading.decider.loaded.digest)
+    assert loading.decider.ruleset is not None
+    assert loading.decider.ruleset.serial == 6
+    assert load_state(loading.state) == State(6, loading.decider.ruleset.policy.digest)
 
 
 def test_a_serial_is_remembered_before_it_is_used(
@@ -210,9 +212,9 @@ def test_a_serial_is_remembered_before_it_is_used(
     states: list[State | None] = []
     load = loading.decider.load
 
-    def look_and_load(loaded: Loaded) -> None:
+    def look_and_load(ruleset: Ruleset) -> None:
         states.append(load_state(loading.state))
-        load(loaded)
+        load(ruleset)
 
     monkeypatch.setattr(loading.decider, "load", look_and_load)
     publisher.publish(serial=6)

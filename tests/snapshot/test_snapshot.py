@@ -27,7 +27,7 @@ from support.loading import Loading
 from support.publisher import POLICY, Publisher
 from support.shelf import EMPTY, SERIAL, SHELF, payload_with, set_section, set_signature, signature
 
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.snapshot import envelope as envelope_module
 from authz.snapshot import layout, read, write
@@ -64,14 +64,16 @@ def running(base: Publisher, tmp_path: Path) -> Loading:
     loading = Loading(tmp_path, [base.key()])
     loading.put(base.publish(to="older", serial=SERIAL).read_bytes())
     assert loading.load() == "ok"
-    assert loading.decider.loaded is not None
+    assert loading.decider.ruleset is not None
     return loading
 
 
 def code_of(data: bytes, publisher: Publisher, *, keys: tuple[str, ...] = ("a",), threshold: int = 1) -> str:
     """Return `ok`, or the code with which the bytes are refused."""
     try:
-        Loaded(check_snapshot(memoryview(data), [publisher.key(key) for key in keys], threshold, now=time.time()))
+        OpenedSnapshot(
+            check_snapshot(memoryview(data), [publisher.key(key) for key in keys], threshold, now=time.time())
+        )
     except SnapshotRefused as error:
         return error.code
     return "ok"
@@ -120,7 +122,7 @@ def test_the_same_policy_serial_and_time_make_the_same_file(base: Publisher) -> 
 
 
 def test_a_snapshot_holds_what_the_policy_says(good: Forge, base: Publisher) -> None:
-    loaded = Loaded(check_snapshot(memoryview(good.data), [base.key()], now=time.time()))
+    loaded = OpenedSnapshot(check_snapshot(memoryview(good.data), [base.key()], now=time.time()))
     assert [application.name for application in loaded.applications] == ["*", "shop", "admin"]
     assert [(entry.id, entry.list, entry.applications) for entry in loaded.entries] == [
         ("office", "allow", frozenset()),
@@ -178,7 +180,7 @@ def test_a_broken_snapshot_is_refused_with_its_code_and_the_loaded_one_serves_on
         assert running.load() == code
         assert running.load() == code, "looked at again, and unchanged"
     assert running.standing() == before
-    assert running.decider.loaded is before.loaded
+    assert running.decider.ruleset is before.ruleset
     assert running.path.read_bytes() == broken
     assert running.metrics.loads == {"ok": 1, code: 1}
     assert len(caplog.messages) == 1
@@ -408,7 +410,7 @@ def test_messages_repeat_no_more_than_a_little_of_a_hostile_file(good: Forge, ba
     ]
     for data in files:
         with pytest.raises(SnapshotRefused) as refused:
-            Loaded(check_snapshot(memoryview(data), [base.key()], now=0))
+            OpenedSnapshot(check_snapshot(memoryview(data), [base.key()], now=0))
         assert len(refused.value.message) < 300
         assert refused.value.message.isprintable()
 
@@ -500,7 +502,7 @@ def test_a_well_signed_edited_index_is_refused_or_its_problems_are_named(
 ) -> None:
     data = good.with_sections(lambda sections: sections.update({name: edited(sections[name], edits)}))
     try:
-        loaded = Loaded(check_snapshot(memoryview(data), [base.key()], now=0))
+        loaded = OpenedSnapshot(check_snapshot(memoryview(data), [base.key()], now=0))
     except SnapshotRefused as refused:
         code = refused.code
         assert code == "bad_section"

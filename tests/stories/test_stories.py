@@ -154,8 +154,8 @@ entries: [{{id: ban, list: deny, networks: [203.0.113.9], starts: {moment(60)}, 
     assert edge.ask("203.0.113.9").decision == "deny"
     edge.wait(0.1)
     assert edge.ask("203.0.113.9") == ("allow", "default_allow", None, 200)
-    assert edge.fronts.decider.loaded is not None
-    assert edge.fronts.decider.loaded.serial == 1
+    assert edge.fronts.decider.ruleset is not None
+    assert edge.fronts.decider.ruleset.serial == 1
 
 
 def test_an_exception_inside_a_range_is_not_on_the_list_and_may_be_on_another(open_edge: Open) -> None:

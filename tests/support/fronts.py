@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.engine.decider import Decider
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.ruleset import Ruleset
 from authz.serve.budget import HeldBytes
 from authz.serve.config import load_config
 from authz.serve.grpc.check import GrpcCheck
@@ -74,7 +75,7 @@ class Fronts:
         """Publish a policy and decide by it."""
         path = self.publisher.publish(policy, serial=serial, created=created)
         keys = [load_public_key(Path(key)) for key in self.config.snapshot.trusted_keys]
-        self.decider.load(Loaded(read_snapshot(path, keys, now=self.now)))
+        self.decider.load(Ruleset([OpenedSnapshot(read_snapshot(path, keys, now=self.now))]))
 
     def counts(self, sample: str = "authz_decisions_total") -> dict[tuple[str, ...], float]:
         """Return what the metrics count, by the values of the labels."""

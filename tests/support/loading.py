@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.engine.decider import Decider, Request, Settings
+from authz.engine.decider import Decider
+from authz.engine.request import Request
+from authz.engine.settings import Settings
 from authz.serve.layers.accept import Acceptor
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key
 
-    from authz.engine.ruleset import Loaded
+    from authz.engine.ruleset import Ruleset
 
 NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not depend on it
 
@@ -30,7 +32,7 @@ NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not dep
 class Standing(NamedTuple):
     """What a refused snapshot must leave as it is."""
 
-    loaded: Loaded | None
+    ruleset: Ruleset | None
     decisions: Sequence[tuple[str, str, int | None]]
     disk: dict[str, str]
 
@@ -71,4 +73,4 @@ class Loading:
                 path = Path(root, name)
                 if path != self.path:
                     disk[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
-        return Standing(self.decider.loaded, decisions, disk)
+        return Standing(self.decider.ruleset, decisions, disk)

@@ -82,7 +82,7 @@ class Running:
     @property
     def serial(self) -> int | None:
         """The serial that decides."""
-        loaded = self.sidecar.decider.loaded
+        loaded = self.sidecar.decider.ruleset
         return None if loaded is None else loaded.serial
 
     @property

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from authz.addresses import Address, Network, format_address, parse_network
 from authz.engine.manifest import add_policy
 from authz.engine.model import Application, DenyAnswer, Entry
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.verdict import Match, Verdict, decide
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
@@ -102,19 +102,19 @@ class World(NamedTuple):
         denied = self.verdict(name, address, now, attack=attack).decision == "deny"
         return denied and not self.application(name).dry_run
 
-    def loaded(self, serial: int = 1) -> Loaded:
+    def loaded(self, serial: int = 1) -> OpenedSnapshot:
         """Return the snapshot of the policy, without a file."""
         return load(self.applications, self.subjects, serial)
 
 
-def load(applications: Sequence[Application], subjects: Sequence[Subject], serial: int = 1) -> Loaded:
+def load(applications: Sequence[Application], subjects: Sequence[Subject], serial: int = 1) -> OpenedSnapshot:
     """Return a snapshot that is loaded, without a file."""
     split = [EntryNetworks(Prefixes.split(s.networks), Prefixes.split(s.holes)) for s in subjects]
     arrays = build_index(split)
     manifest = Manifest(format=FORMAT, serial=serial, created=NOW)
     add_policy(manifest, applications, [subject.entry for subject in subjects])
     sections = {name: memoryview(arrays[name].tobytes()) for name in TYPES}
-    return Loaded(Snapshot(manifest, sections, "", 0, []))
+    return OpenedSnapshot(Snapshot(manifest, sections, "", 0, []))
 
 
 def deny(name: str, *networks: str, **fields: object) -> Subject:

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from authz.addresses import parse_address, try_parse_address
-from authz.engine.explain import explain, request_from
+from authz.engine.explain import explain
+from authz.engine.request import WrittenReader, parse_metadata
 from authz.errors import AuthzError, InputError, shorten
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer
 from authz.times import format_moment, parse_moment
@@ -32,7 +33,7 @@ _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _HOST: Final = b"host"
 _HOST_PARTS: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]*)?")
 _PROBES: Final = frozenset({b"/livez", b"/readyz"})  # asked under any name: load balancers choose their own
-_ASKED: Final = frozenset({"address", "peer", "application", "at", "header"})
+_ASKED: Final = frozenset({"address", "peer", "application", "at", "header", "metadata"})
 
 
 class Admin:
@@ -89,12 +90,15 @@ class Admin:
         return name in self._hosts or try_parse_address(name) is not None
 
     def _explain(self, query: bytes) -> Answer:
-        """Explain a request: ?address=A, and as may be peer=P, application=N, at=TIME and header=Name: value."""
+        """Explain a request: ?address=A, and as may be peer=P, application=N, at=TIME, header=Name: value.
+
+        metadata=NAMESPACE:KEY=VALUE is of Envoy's metadata.
+        """
         try:
             asked = parse_qs(query.decode("ascii"), strict_parsing=True, max_num_fields=64)
             for name in asked.keys() - _ASKED:
                 raise InputError(f"found the parameter '{shorten(name)}', expected {', '.join(sorted(_ASKED))}")
-            for name in asked.keys() - {"header"}:
+            for name in asked.keys() - {"header", "metadata"}:
                 if len(asked[name]) > 1:
                     raise InputError(f"found '{name}' {len(asked[name])} times, expected once")
             one = {name: values[-1] for name, values in asked.items()}
@@ -102,12 +106,14 @@ class Admin:
                 (name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in asked.get("header", ()))
             ]
             given = parse_address(one["address"])
+            metadata = parse_metadata(asked.get("metadata", ()))
             now = parse_moment(one["at"]) if "at" in one else self._clock()
         except AuthzError as error:
             return _json(400, {"error": error.message})
         except (ValueError, KeyError):
             return _json(400, {"error": "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"})
-        request = request_from(self._config, given, one.get("peer"), headers, one.get("application"))
+        reader = WrittenReader(self._decider.settings)
+        request = reader.read_from_client(given, one.get("peer"), headers, one.get("application"), metadata)
         return _json(200, explain(self._decider, request, now))
 
     def _readyz(self) -> Answer:
@@ -119,7 +125,7 @@ class Admin:
         reasons = []
         if self._health.draining:
             reasons.append("draining: the process was told to end")
-        if self._decider.loaded is None:
+        if self._decider.ruleset is None:
             reasons.append("no_snapshot: none was loaded yet")
         elif self._decider.stale(self._clock()):
             reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
@@ -129,7 +135,8 @@ class Admin:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is loaded, and what was refused since."""
-        loaded, refusal = self._decider.loaded, self._layer.refusal
+        ruleset, refusal = self._decider.ruleset, self._layer.refusal
+        loaded = ruleset.policy if ruleset else None
         return {
             "loaded": None
             if loaded is None

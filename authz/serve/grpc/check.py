@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
-from authz.engine.attack_signal import header_signals, metadata_signals
-from authz.engine.decider import Request
+from authz.engine.request import RequestReader
 from authz.serve.grpc.responses import answer, answer_without
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.engine.decider import Decider, Outcome
+    from google.protobuf.struct_pb2 import Value
+
+    from authz.engine.decider import Decider
+    from authz.engine.decision import Outcome
+    from authz.engine.request import Request
     from authz.serve.config import Config
     from authz.serve.observe.recorder import Recorder
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
@@ -43,9 +46,7 @@ class GrpcCheck:
         self._recorder = recorder
         self._clock = clock
         self._context_key = config.application.context_key
-        self._header = config.client_address.header
-        self._signal = config.attack_signal
-        self._signals = bool(self._signal.header or self._signal.metadata)
+        self._read = RequestReader(decider.settings, _lines, _metadata).read
 
     def __call__(self, payload: bytes) -> bytes:
         """Return the answer to one CheckRequest."""
@@ -80,21 +81,7 @@ class GrpcCheck:
             peer = None
         application = attributes.context_extensions[self._context_key].decode("latin-1")
         host = "" if application else http.host.decode("latin-1")
-        forwarded = _lines(http, self._header)
-        attack = self._signals and self._attack(attributes)
-        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
-
-    def _attack(self, attributes: AttributeContext) -> bool:
-        signal = self._signal
-        if signal.header and any(header_signals(line) for line in _lines(attributes.request.http, signal.header)):
-            return True
-        if signal.metadata is None:
-            return False
-        namespaces = attributes.metadata_context.filter_metadata
-        if signal.metadata.namespace not in namespaces:
-            return False
-        fields = namespaces[signal.metadata.namespace].fields
-        return signal.metadata.key in fields and metadata_signals(fields[signal.metadata.key])
+        return self._read(attributes, peer, application, host)
 
 
 def _header_names(http: AttributeContext.HttpRequest) -> str:
@@ -106,11 +93,22 @@ def _header_names(http: AttributeContext.HttpRequest) -> str:
     return names or "\0".join([header.key for header in http.header_map.headers])
 
 
-def _lines(http: AttributeContext.HttpRequest, name: str) -> list[str]:
+def _lines(attributes: AttributeContext, name: str) -> list[str]:
     """Return the values of a header, from whichever of the two forms Envoy was told to send."""
+    http = attributes.request.http
     headers = http.headers
     if name in headers:
         return [headers[name].decode("latin-1")]
     if headers:
         return []
     return [(h.raw_value or h.value).decode("latin-1") for h in http.header_map.headers if h.key.lower() == name]
+
+
+def _metadata(attributes: AttributeContext, namespace: str, key: str) -> object:
+    """Return a value of Envoy's dynamic metadata as in JSON; None where there is none, or it is no plain value."""
+    namespaces = attributes.metadata_context.filter_metadata
+    if namespace not in namespaces or key not in namespaces[namespace].fields:
+        return None
+    value: Value = namespaces[namespace].fields[key]
+    kind = value.WhichOneof("kind")
+    return getattr(value, kind) if kind in {"bool_value", "number_value", "string_value"} else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.addresses import Address
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
 
 CLIENT_HEADER: Final = "x-authz-client-address"
 LIST_HEADER: Final = "x-authz-list"
@@ -32,6 +32,7 @@ _OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
 _OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
+_PARTS: Final = object()  # ours in the memo of an outcome
 _ALLOWED = 4  # parts around an entry and two addresses; in a denial the address stands once
 
 
@@ -39,10 +40,11 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
     """Return the CheckResponse for an outcome and a client (None: not known)."""
     text = b"" if client is None else client.text.encode("ascii")
     entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
-    templates = outcome.answers.grpc
-    parts = templates.get(len(entry) << 8 | len(text))
-    if parts is None:
-        parts = templates[len(entry) << 8 | len(text)] = _cut(outcome, client, len(text), len(entry))
+    key = _PARTS, len(entry), len(text)
+    try:
+        parts = outcome.memo[key]
+    except KeyError:
+        parts = outcome.memo[key] = _cut(outcome, client, len(text), len(entry))
     if entry and text:
         if len(parts) == _ALLOWED:
             return b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))

@@ -5,13 +5,15 @@ Every byte in a header is ours: tokens of the policy, and the address in its can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.serve.http1.messages import Answer, status_line
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
+
+_BUILT: Final = object()  # ours in the memo of an outcome
 
 
 def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bool = True) -> Answer:
@@ -24,9 +26,10 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
         details: Whether a denial has headers of ours. An allowed request always has: they are for the application.
 
     """
-    built = outcome.answers.http.get((shown, details))
-    if built is None:
-        built = outcome.answers.http[shown, details] = _build(outcome, shown=shown, details=details)
+    try:
+        built: Answer = outcome.memo[_BUILT, shown, details]
+    except KeyError:
+        built = outcome.memo[_BUILT, shown, details] = _build(outcome, shown=shown, details=details)
     if not details and outcome.status != 200:
         return built
     head, body = built

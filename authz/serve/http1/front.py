@@ -11,8 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from authz.engine.attack_signal import header_signals
-from authz.engine.decider import Request
+from authz.engine.request import RequestReader
 from authz.errors import shorten
 from authz.serve.http1.answers import answer
 from authz.serve.http1.messages import Answer, plain_answer
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.decider import Decider
+    from authz.engine.request import Request
     from authz.serve.config import Config
     from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.metrics import Metrics
@@ -52,14 +52,14 @@ class HttpFront:
         self._known, self._find = routes.known, routes.find
         self._told = False  # that somebody asks for what is not there
         self.pages: Callable[[RequestHead], Answer] | None = None  # answers /livez and /readyz
-        self._header = config.client_address.header.encode()
         self._by_header = config.application.http == "header"
         self._application_header = config.application.header.encode()
-        self._signal_header = (config.attack_signal.header or "").encode()
-        names = {self._header, self._signal_header, HOST, FORWARDED_HOST}
+        reader = RequestReader(decider.settings, _lines, header_name=str.encode)
+        self._read = reader.read
+        names = {HOST, FORWARDED_HOST, *reader.headers}
         if self._by_header:
             names.add(self._application_header)
-        self.wanted = frozenset(names - {b""})
+        self.wanted = frozenset(names)
 
     def handle(self, head: RequestHead) -> Answer:
         """Return the answer to one request."""
@@ -107,9 +107,10 @@ class HttpFront:
         if not application:
             hosts = headers.get(route.host_header) or headers.get(HOST) or _NO_HOST
             host = (hosts[0] if len(hosts) == 1 else b",".join(hosts)).decode("latin-1")  # two are no host
-        lines = headers.get(self._header, ())
-        forwarded = [lines[0].decode("latin-1")] if len(lines) == 1 else [line.decode("latin-1") for line in lines]
-        attack = False
-        if self._signal_header:
-            attack = any(header_signals(line.decode("latin-1")) for line in headers.get(self._signal_header, ()))
-        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
+        return self._read(headers, peer, application, host)
+
+
+def _lines(headers: dict[bytes, list[bytes]], name: bytes) -> list[str]:
+    """Return the values of a header."""
+    lines = headers.get(name, ())
+    return [lines[0].decode("latin-1")] if len(lines) == 1 else [line.decode("latin-1") for line in lines]

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from authz.engine.ruleset import Loaded
+from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.rollback_guard import State, accept, save_state
 
@@ -39,7 +39,7 @@ class Acceptor:
         self._file = file
         self._state = state
 
-    def accept(self, path: Path) -> Loaded:
+    def accept(self, path: Path) -> OpenedSnapshot:
         """Return the snapshot at `path`, ready for look-ups. Blocks: a big file takes a while to read and to hash.
 
         Raises SnapshotRefused; then nothing has changed, here and on the disk.
@@ -47,7 +47,7 @@ class Acceptor:
         with _considerate():
             snapshot = read_snapshot(path, self._keys, self._threshold, now=time.time(), most=self._max_size)
             state = accept(snapshot, self._state)
-            loaded = Loaded(snapshot)
+            loaded = OpenedSnapshot(snapshot)
             if state != self._state:
                 save_state(self._file, state)
             self._state = state

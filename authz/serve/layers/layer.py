@@ -19,7 +19,7 @@ from authz.serve.layers.file import SETTLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.serve.layers.accept import Acceptor
     from authz.serve.layers.source import Source
     from authz.serve.layers.swap import Swap
@@ -65,7 +65,7 @@ class Layer:
                     continue
                 return
 
-    async def _try(self, *, force: bool) -> tuple[Loaded | None, SnapshotRefused | None, bool]:
+    async def _try(self, *, force: bool) -> tuple[OpenedSnapshot | None, SnapshotRefused | None, bool]:
         """Take the steps in a thread; whatever goes wrong is a refusal, and the watch goes on."""
         try:
             return await in_thread(self._steps, force)
@@ -74,7 +74,7 @@ class Layer:
             refused.__cause__ = error
             return None, refused, False
 
-    def _steps(self, force: bool) -> tuple[Loaded | None, SnapshotRefused | None, bool]:
+    def _steps(self, force: bool) -> tuple[OpenedSnapshot | None, SnapshotRefused | None, bool]:
         """Return what was accepted, or why nothing was and whether to look again soon; nothing where nothing is new."""
         if force:
             self.source.forget()
@@ -87,7 +87,7 @@ class Layer:
             refused = error.copy()
         return None, refused, self.source.changed()
 
-    def _accepted(self, loaded: Loaded) -> None:
+    def _accepted(self, loaded: OpenedSnapshot) -> None:
         self._swap.swap(loaded)
         self.refusal = None
         self._retry = _RETRY

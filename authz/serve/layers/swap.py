@@ -9,9 +9,11 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
+from authz.engine.ruleset import Ruleset
+
 if TYPE_CHECKING:
     from authz.engine.decider import Decider
-    from authz.engine.ruleset import Loaded
+    from authz.engine.opened_snapshot import OpenedSnapshot
 
 
 class Swap:
@@ -21,11 +23,12 @@ class Swap:
         self._decider = decider
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> OpenedSnapshot | None:
         """What decides now; None before the first."""
-        return self._decider.loaded
+        ruleset = self._decider.ruleset
+        return ruleset.policy if ruleset else None
 
-    def swap(self, loaded: Loaded) -> None:
+    def swap(self, loaded: OpenedSnapshot) -> None:
         """Decide by `loaded` from the next request on. Call it in the event loop."""
-        self._decider.load(loaded)
+        self._decider.load(Ruleset([loaded]))
         gc.freeze()  # what stays for hours need not be looked at by each collection

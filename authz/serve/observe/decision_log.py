@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import orjson
 
@@ -23,13 +23,14 @@ from authz.errors import StartError, shorten
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
     from authz.serve.config import DecisionLogConfig
 
 _LOG = logging.getLogger("authz.decision_log")
 _BATCH = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
 _PAUSE = 0.005  # seconds for lines to gather; a wake-up for each would cost who decides more than the line itself
 _PATIENCE = 2.0  # seconds that the end waits for a stuck disk
+_PARTS: Final = object()  # ours in the memo of an outcome
 _MAX_PEERS = 1024  # whose texts are remembered
 
 
@@ -165,9 +166,10 @@ class _Texts:
     def line(self, decision: _Decision) -> bytes:
         """Return one line: a JSON object."""
         now, front, peer, outcome, client = decision
-        parts = outcome.answers.log
-        if parts is None:
-            parts = outcome.answers.log = _cut(outcome)
+        try:
+            parts = outcome.memo[_PARTS]
+        except KeyError:
+            parts = outcome.memo[_PARTS] = _cut(outcome)
         entry = b"null" if outcome.entry is None else b'"%b"' % outcome.entry.encode("ascii")
         address = b"null" if client is None else b'"%b"' % client.text.encode("ascii")
         return b"".join((

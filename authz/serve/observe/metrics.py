@@ -9,7 +9,7 @@ from authz import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
 
 
 _Values = dict[tuple[tuple[str, str], ...], float]  # by labels

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decider import Outcome
+    from authz.engine.decision import Outcome
     from authz.serve.observe.decision_log import DecisionLog
     from authz.serve.observe.metrics import Metrics
 
@@ -22,10 +22,10 @@ class Recorder:
 
     def record(self, outcome: Outcome, client: Address | None, peer: str | None, now: float) -> None:
         """Count a decision, and log it where its turn has come. peer: as the proxy reported it."""
-        counts = outcome.answers.counts
-        count = counts.get(self._front)
-        if count is None:
-            count = counts[self._front] = self._metrics.decision_count(self._front, outcome)
+        try:
+            count = outcome.memo[self]
+        except KeyError:
+            count = outcome.memo[self] = self._metrics.decision_count(self._front, outcome)
         count[0] += 1
         if self._logs and self._log.wants(outcome):
             self._log.write(outcome, client, peer, self._front, now)
