@@ -11,14 +11,14 @@ from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy
-from authz.snapshot.keys import generate_keys, load_public_key, load_signer
+from authz.snapshot.keys import load_public_key
+from authz.snapshot.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from securesystemslib.signer import SSlibKey
-
+    from authz.snapshot.keys import PublicKey
     from benchmarks.data import Table
 
 APPLICATION: Final = "shop"
@@ -37,7 +37,7 @@ class Publisher:
         self._serial = 0
 
     @property
-    def key(self) -> SSlibKey:
+    def key(self) -> PublicKey:
         """The public key to trust."""
         return load_public_key(self._public)
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.snapshot.keys import generate_keys
+from authz.snapshot.signers import generate_keys
 from benchmarks.data import BGP, shared
 from benchmarks.report import Check
 

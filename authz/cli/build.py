@@ -57,7 +57,7 @@ def build(
     from authz.publisher.feeds.hosts import HostOptions
     from authz.publisher.policy.read import read_policy
     from authz.publisher.policy.subjects import SubjectOptions
-    from authz.snapshot.keys import load_signer
+    from authz.snapshot.signers import load_signer
 
     signers = [load_signer(one, public_key) for one in key]
     now = int(time.time())

@@ -1,13 +1,15 @@
-"""The signed envelope (DSSE, https://github.com/secure-systems-lab/dsse): its one JSON form, and its check."""
+"""The signed envelope (DSSE, https://github.com/secure-systems-lab/dsse): its one JSON form, and its check.
+
+{"payload":"CAESB...","payloadType":"application/vnd...","signatures":[{"keyid":"5a3c...","sig":"Zm9v..."}]}
+"""
 
 from __future__ import annotations
 
 import binascii
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+import msgspec
 
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import next_turn
@@ -16,15 +18,51 @@ from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_T
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from securesystemslib.signer import Key
+    from authz.snapshot.keys import PublicKey
 
 _BEGIN = b'{"payload":"'  # of the canonical form, whose keys are sorted
 _STEP = 1 << 17  # bytes of base64 text, a multiple of 4; some 0.3 ms
 
 
+class Envelope(NamedTuple):
+    """A payload and who signed it.
+
+    Attributes:
+        payload: A serialized Manifest.
+        payload_type: Always `PAYLOAD_TYPE`.
+        signatures: By the id of the key.
+    """
+
+    payload: bytes
+    payload_type: str
+    signatures: dict[str, bytes]
+
+    def pae(self) -> bytes:
+        """Return the bytes that are signed ("pre-authentication encoding")."""
+        kind = self.payload_type.encode()
+        return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
+
+
+class _Signature(msgspec.Struct, forbid_unknown_fields=True):
+    keyid: str
+    sig: str
+
+
+class _Json(msgspec.Struct, forbid_unknown_fields=True):
+    payload: str
+    payloadType: str  # noqa: N815  # the name in the file
+    signatures: list[_Signature]
+
+
 def canonical(envelope: Envelope) -> bytes:
     """Return the only form in which an envelope is accepted: sorted keys, no white space, ASCII."""
-    return json.dumps(envelope.to_dict(), sort_keys=True, separators=(",", ":")).encode()
+    signatures = [{"keyid": keyid, "sig": _base64(sig)} for keyid, sig in envelope.signatures.items()]
+    content = {"payload": _base64(envelope.payload), "payloadType": envelope.payload_type, "signatures": signatures}
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def parse_envelope(data: bytes | memoryview) -> Envelope:
@@ -40,19 +78,21 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     try:
         short = _BEGIN + data[end:]
-        envelope = Envelope.from_dict(json.loads(short))
-        same = canonical(envelope) == short
-        envelope.payload = _decoded(data[len(_BEGIN) : end])
-    except Exception as error:  # the library lets through whatever a wrong shape runs into
+        found = msgspec.json.decode(short, type=_Json)
+        signatures = {one.keyid: binascii.a2b_base64(one.sig, strict_mode=True) for one in found.signatures}
+        envelope = Envelope(b"", found.payloadType, signatures)
+        same = canonical(envelope) == short  # not where a key id is there twice
+        envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))
+    except (ValueError, RecursionError) as error:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is no DSSE: {type(error).__name__}") from error
     if not same:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     if envelope.payload_type != PAYLOAD_TYPE:
-        found = shorten(envelope.payload_type)
-        raise SnapshotRefused(Refusal.BAD_ENVELOPE, found=f"the payload type '{found}'", expected=f"'{PAYLOAD_TYPE}'")
-    if len(envelope.signatures) > MAX_SIGNATURES:
+        kind = shorten(envelope.payload_type)
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, found=f"the payload type '{kind}'", expected=f"'{PAYLOAD_TYPE}'")
+    if len(signatures) > MAX_SIGNATURES:
         raise SnapshotRefused(
-            Refusal.BAD_ENVELOPE, found=f"{len(envelope.signatures)} signatures", expected=f"at most {MAX_SIGNATURES}"
+            Refusal.BAD_ENVELOPE, found=f"{len(signatures)} signatures", expected=f"at most {MAX_SIGNATURES}"
         )
     return envelope
 
@@ -74,42 +114,37 @@ def _decoded(text: memoryview) -> bytes:
     return b"".join(parts)
 
 
-def verify_envelope(envelope: Envelope, keys: Sequence[Key], threshold: int) -> list[str]:
+def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey], threshold: int) -> list[str]:
     """Check the signatures and return the ids of the keys that signed well, at least `threshold` of them.
 
     Raises SnapshotRefused: `unsigned`, `unknown_key`, `bad_signature` or `threshold_not_met`.
     """
-    try:
-        return sorted(envelope.verify(list(keys), threshold))
-    except ValueError as error:
+    trusted = {key.keyid: key for key in keys}
+    if threshold < 1 or len(trusted) < threshold:
         raise SnapshotRefused(
-            Refusal.THRESHOLD_NOT_MET, f"{len(keys)} trusted keys, expected {threshold} or more"
-        ) from error
-    except VerificationError as error:
-        raise _why(envelope, keys, threshold) from error
+            Refusal.THRESHOLD_NOT_MET, found=f"{len(trusted)} trusted keys", expected=f"{max(threshold, 1)} or more"
+        )
+    known = [trusted[keyid] for keyid in envelope.signatures if keyid in trusted]
+    signed = envelope.pae()
+    good = sorted(key.keyid for key in known if key.verifies(envelope.signatures[key.keyid], signed))
+    if len(good) < threshold:
+        raise _refused(envelope, trusted, known, good, threshold)
+    return good
 
 
-def _why(envelope: Envelope, keys: Sequence[Key], threshold: int) -> SnapshotRefused:
+def _refused(
+    envelope: Envelope, trusted: dict[str, PublicKey], known: list[PublicKey], good: list[str], threshold: int
+) -> SnapshotRefused:
     if not envelope.signatures:
         return SnapshotRefused(Refusal.UNSIGNED, found="no signature", expected="one by a trusted key")
-    trusted = {key.keyid: key for key in keys}
-    known = [trusted[keyid] for keyid in envelope.signatures if keyid in trusted]
     if not known:
         found = ", ".join(shorten(keyid)[:16] for keyid in envelope.signatures)
-        expected = ", ".join(keyid[:16] for keyid in trusted)
-        hint = "add its publisher's .pub file to snapshot.trusted_keys, if you trust it"
-        return SnapshotRefused(Refusal.UNKNOWN_KEY, f"signed by {found}, expected {expected}", hint=hint)
-    good = sum(_verifies(envelope, key) for key in known)
-    if good == 0:
         return SnapshotRefused(
-            Refusal.BAD_SIGNATURE, f"the signature of {known[0].keyid[:16]} does not fit the manifest"
+            Refusal.UNKNOWN_KEY,
+            f"signed by {found}, expected {', '.join(keyid[:16] for keyid in trusted)}",
+            hint="add its publisher's .pub file to snapshot.trusted_keys, if you trust it",
         )
-    return SnapshotRefused(Refusal.THRESHOLD_NOT_MET, found=f"{good} good signatures", expected=threshold)
-
-
-def _verifies(envelope: Envelope, key: Key) -> bool:
-    try:
-        key.verify_signature(envelope.signatures[key.keyid], envelope.pae())
-    except UnverifiedSignatureError:
-        return False
-    return True
+    if not good:
+        message = f"the signature of {known[0].keyid[:16]} does not fit the manifest"
+        return SnapshotRefused(Refusal.BAD_SIGNATURE, message)
+    return SnapshotRefused(Refusal.THRESHOLD_NOT_MET, found=f"{len(good)} good signatures", expected=str(threshold))

@@ -1,68 +1,91 @@
-"""Keys: generating, loading, and turning a file or a URI into a signer.
+"""Public keys, and the check of a signature, with `cryptography` alone: all that a sidecar needs.
 
-Private keys are PEM (PKCS 8) or live elsewhere, behind one of securesystemslib's URIs (`awskms:`, `gcpkms:`, `hsm:`,
-`hashivault:`, ...). Public keys are PEM. A sidecar has only public keys.
+A public key is a PEM file of ed25519, ECDSA (P-256, P-384, P-521) or RSA: what files and KMS signers have. Its id
+is the one that securesystemslib gives it, the SHA-256 of its canonical JSON:
+
+    {"keytype":"ed25519","keyval":{"public":"8f2d..."},"scheme":"ed25519"}
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from authz.durable import sync_folder
 from authz.errors import InputError
 
-MAX_KEY_FILE = 64 * 1024  # bytes
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_KEY_FILE: Final = 64 * 1024  # bytes
+_CURVES: Final[dict[str, tuple[str, SHA256 | SHA384 | SHA512]]] = {
+    "secp256r1": ("ecdsa-sha2-nistp256", SHA256()),
+    "secp384r1": ("ecdsa-sha2-nistp384", SHA384()),
+    "secp521r1": ("ecdsa-sha2-nistp521", SHA512()),
+}
 
 
-def generate_keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a new ed25519 key pair, `NAME.key` (mode 0600) and `NAME.pub`, and return their paths.
+class PublicKey:
+    """A public key that snapshots may be signed by.
 
-    The folder is made where it is missing. Raises InputError where one of the files exists: a key is never overwritten.
+    Attributes:
+        key: As `cryptography` has it.
+        keyid: 64 hexadecimal digits, in every envelope that the key signed.
+        keytype: `ed25519`, `ecdsa` or `rsa`.
+        scheme: How it signs, such as `rsassa-pss-sha256`.
     """
-    private, public = folder / f"{name}.key", folder / f"{name}.pub"
-    signer = CryptoSigner.generate_ed25519()
-    key = load_pem_private_key(signer.private_bytes, None)
-    text = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (private, public):
-            if path.exists():
-                raise InputError(f"{path}: exists, expected no such file", hint="choose another --name")
-        _create(private, signer.private_bytes, 0o600)
-        _create(public, text, 0o644)
-        sync_folder(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the keys: {error.strerror}") from error
-    return private, public
+
+    def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKey) -> None:
+        """Take a key. Raises ValueError for a curve that nobody signs with here."""
+        self.key = key
+        # What `verify` of the key takes behind signature and data, which differs by the kind.
+        self._how: tuple[Any, ...] = ()
+        if isinstance(key, Ed25519PublicKey):
+            self.keytype = self.scheme = "ed25519"
+            public = key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        else:
+            public = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        if isinstance(key, RSAPublicKey):
+            self.keytype, self.scheme = "rsa", "rsassa-pss-sha256"
+            self._how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256()
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            if key.curve.name not in _CURVES:
+                raise ValueError(f"the curve {key.curve.name}")
+            self.keytype = "ecdsa"
+            self.scheme, digest = _CURVES[key.curve.name]
+            self._how = (ec.ECDSA(digest),)
+        # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
+        text = f'{{"keytype":"{self.keytype}","keyval":{{"public":"{public}"}},"scheme":"{self.scheme}"}}'
+        self.keyid = hashlib.sha256(text.encode()).hexdigest()
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Return whether this key made the signature of `data`."""
+        try:
+            self.key.verify(signature, data, *self._how)
+        except InvalidSignature:
+            return False
+        return True
 
 
-def _create(path: Path, content: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fsync(file.fileno())
-
-
-def load_public_key(path: Path) -> SSlibKey:
+def load_public_key(path: Path) -> PublicKey:
     """Return the public key in the PEM file at `path`. Raises InputError."""
-    text = _read(path)
+    text = read_key_file(path)
     if b"PRIVATE KEY" in text:
         raise InputError(
             f"{path}: found a private key, expected a public key",
             hint="give the .pub file, and keep the .key file away from the sidecar",
         )
     try:
-        return SSlibKey.from_crypto(load_pem_public_key(text))
+        key = load_pem_public_key(text)
+        if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKey):
+            raise UnsupportedAlgorithm(type(key).__name__)
+        return PublicKey(key)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InputError(
             f"{path}: found no public key in PEM form that can be used, expected one",
@@ -70,44 +93,8 @@ def load_public_key(path: Path) -> SSlibKey:
         ) from error
 
 
-def load_signer(key: str, public_key: Path | None = None) -> Signer:
-    """Return the signer for `key`: a private PEM file, or a URI, which needs the public key too.
-
-    Raises InputError.
-    """
-    scheme, colon, _ = key.partition(":")
-    if colon and scheme in SIGNER_FOR_URI_SCHEME:
-        return _signer_from_uri(key, public_key)
-    text = _read(Path(key))
-    if b"PUBLIC KEY" in text:
-        raise InputError(f"{key}: found a public key, expected a private key", hint="give the .key file")
-    try:
-        return CryptoSigner(load_pem_private_key(text, None))
-    except TypeError as error:
-        raise InputError(f"{key}: found a private key with a passphrase, expected one without") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(
-            f"{key}: found no private key in PEM form that can be used, expected one",
-            hint="`authz keys generate DIR --name NAME` makes a pair",
-        ) from error
-
-
-def _signer_from_uri(uri: str, public_key: Path | None) -> Signer:
-    scheme = uri.partition(":")[0]
-    if public_key is None:
-        raise InputError(f"--key {scheme}:...: no --public-key, expected the PEM file of the key's public half")
-    try:
-        return Signer.from_priv_key_uri(uri, load_public_key(public_key))
-    except InputError:
-        raise
-    except Exception as error:  # each cloud's client raises errors of its own
-        raise InputError(
-            f"--key {scheme}:...: {type(error).__name__}: {error}",
-            hint="`pip install authz[publish]` brings the clients of KMS and Vault",
-        ) from error
-
-
-def _read(path: Path) -> bytes:
+def read_key_file(path: Path) -> bytes:
+    """Return the bytes of a key file, at most `MAX_KEY_FILE`. Raises InputError."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_KEY_FILE + 1)

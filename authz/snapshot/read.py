@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import Key
-
+    from authz.snapshot.envelope import Envelope
+    from authz.snapshot.keys import PublicKey
     from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
 
@@ -63,7 +62,9 @@ class _File(NamedTuple):
         return HEADER.size + sum(map(len, self))
 
 
-def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: float, most: int = MAX_FILE) -> Snapshot:
+def read_snapshot(
+    path: Path, keys: Sequence[PublicKey], threshold: int = 1, *, now: float, most: int = MAX_FILE
+) -> Snapshot:
     """Read and check the snapshot at `path`.
 
     keys: the public keys that are trusted. threshold: how many of them must have signed. now: seconds since 1970.
@@ -73,7 +74,7 @@ def read_snapshot(path: Path, keys: Sequence[Key], threshold: int = 1, *, now: f
     return _checked(_copied(path, min(most, MAX_FILE)), keys, threshold, now)
 
 
-def check_snapshot(data: memoryview, keys: Sequence[Key], threshold: int = 1, *, now: float) -> Snapshot:
+def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:
     """Check a snapshot that is in memory. See `read_snapshot`."""
     data, end = data.toreadonly(), _envelope_end(bytes(data[: HEADER.size]), len(data))
     first = aligned(end)
@@ -97,7 +98,7 @@ def _copied(path: Path, limit: int) -> _File:
         return _File(memoryview(envelope), memoryview(padding), source.seal())
 
 
-def _checked(file: _File, keys: Sequence[Key], threshold: int, now: float) -> Snapshot:
+def _checked(file: _File, keys: Sequence[PublicKey], threshold: int, now: float) -> Snapshot:
     envelope = parse_envelope(file.envelope)
     signed_by = verify_envelope(envelope, keys, threshold)
     snapshot = _contents(file, envelope)._replace(signed_by=signed_by)

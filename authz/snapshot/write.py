@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from securesystemslib.dsse import Envelope
-
 from authz.durable import replace_file
 from authz.errors import InputError
-from authz.snapshot.envelope import canonical
-from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, PAYLOAD_TYPE, aligned
+from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
+from authz.snapshot.signers import sign_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +29,8 @@ def write_snapshot(
     the file. signers: each signs. Raises InputError where the file cannot be written or is over a cap.
     """
     add_sections(manifest, sections)
-    envelope = Envelope(manifest.SerializeToString(deterministic=True), PAYLOAD_TYPE, {})
-    for signer in signers:
-        envelope.sign(signer)
-    return write_file(path, canonical(envelope), [data for _, data in sections.values()])
+    envelope = sign_envelope(manifest.SerializeToString(deterministic=True), signers)
+    return write_file(path, envelope, [data for _, data in sections.values()])
 
 
 def add_sections(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]]) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
-from authz.snapshot.keys import generate_keys
 from authz.snapshot.rollback_guard import State, load_state, save_state
+from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

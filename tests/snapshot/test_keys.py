@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -16,15 +16,15 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from authz.errors import InputError
-from authz.snapshot.keys import MAX_KEY_FILE, generate_keys, load_public_key, load_signer
+from authz.snapshot.keys import MAX_KEY_FILE, load_public_key
+from authz.snapshot.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Any
 
 NO_PUBLIC = "found no public key in PEM form that can be used, expected one"
 NO_PRIVATE = "found no private key in PEM form that can be used, expected one"
@@ -72,7 +72,8 @@ def test_a_pair_fits_together(tmp_path: Path) -> None:
     private, public = generate_keys(tmp_path, "a")
     signature = load_signer(str(private)).sign(b"data")
     key = load_public_key(public)
-    key.verify_signature(signature, b"data")
+    assert key.verifies(bytes.fromhex(signature.signature), b"data")
+    assert not key.verifies(bytes.fromhex(signature.signature), b"other")
     assert (signature.keyid, key.keytype, key.scheme) == (key.keyid, "ed25519", "ed25519")
 
 
@@ -129,7 +130,36 @@ def test_keys_that_others_made_are_taken(tmp_path: Path, key: Any) -> None:
     (tmp_path / "a.key").write_bytes(private_pem(key))
     (tmp_path / "a.pub").write_bytes(public_pem(key))
     signature = load_signer(str(tmp_path / "a.key")).sign(b"data")
-    load_public_key(tmp_path / "a.pub").verify_signature(signature, b"data")
+    assert load_public_key(tmp_path / "a.pub").verifies(bytes.fromhex(signature.signature), b"data")
+
+
+KINDS: dict[str, Any] = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "P-256": EC,
+    "P-384": ec.generate_private_key(ec.SECP384R1()),
+    "P-521": ec.generate_private_key(ec.SECP521R1()),
+    "RSA": rsa.generate_private_key(65537, 2048),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_id_and_the_signatures_of_a_key_are_those_of_securesystemslib(tmp_path: Path, kind: str) -> None:
+    """KMS and Vault sign by the same library, and by the same schemes."""
+    (tmp_path / "a.pub").write_bytes(public_pem(KINDS[kind]))
+    ours, theirs = load_public_key(tmp_path / "a.pub"), SSlibKey.from_crypto(KINDS[kind].public_key())
+    assert (ours.keyid, ours.keytype, ours.scheme) == (theirs.keyid, theirs.keytype, theirs.scheme)
+    signature = CryptoSigner(KINDS[kind], theirs).sign(b"data")
+    assert signature.keyid == ours.keyid
+    assert ours.verifies(bytes.fromhex(signature.signature), b"data")
+    assert not ours.verifies(bytes.fromhex(signature.signature), b"datum")
+    assert not ours.verifies(b"", b"data")
+    assert not ours.verifies(bytes(64), b"data")
+
+
+def test_a_curve_that_no_signer_has_is_no_public_key(tmp_path: Path) -> None:
+    (tmp_path / "a.pub").write_bytes(public_pem(ec.generate_private_key(ec.SECP256K1())))
+    with pytest.raises(InputError, match=NO_PUBLIC):
+        load_public_key(tmp_path / "a.pub")
 
 
 @pytest.mark.parametrize(
@@ -239,4 +269,4 @@ def test_a_uri_that_leads_nowhere_is_an_error_that_does_not_repeat_it(tmp_path: 
         load_signer("hsm:2?pin=secret", public)
     assert error.value.message.startswith("--key hsm:...: ValueError: ")
     assert "secret" not in error.value.message.replace("secrets handler", "")
-    assert error.value.hint == "`pip install authz[publish]` brings the clients of KMS and Vault"
+    assert error.value.hint == "`pip install authz[kms]` brings the clients of KMS and Vault"

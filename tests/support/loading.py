@@ -22,9 +22,8 @@ from authz.snapshot.rollback_guard import load_state
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from securesystemslib.signer import Key
-
     from authz.engine.ruleset import Ruleset
+    from authz.snapshot.keys import PublicKey
 
 NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not depend on it
 
@@ -40,7 +39,7 @@ class Standing(NamedTuple):
 class Loading:
     """Loads `folder/lists.snapshot` and keeps its state in `folder/state/authz.json`, as a restart would find it."""
 
-    def __init__(self, folder: Path, keys: Sequence[Key], threshold: int = 1) -> None:
+    def __init__(self, folder: Path, keys: Sequence[PublicKey], threshold: int = 1) -> None:
         self.folder = folder
         self.path = folder / "lists.snapshot"
         self.state = folder / "state" / "authz.json"

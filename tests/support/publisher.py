@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner
 
 from authz.publisher.build import Built, build_snapshot
 from authz.publisher.policy.read import read_policy
-from authz.snapshot.keys import generate_keys, load_public_key, load_signer
+from authz.snapshot.keys import PublicKey, load_public_key
+from authz.snapshot.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Publisher:
             self.private[name], self.public[name] = generate_keys(folder / "keys", name)
         self._serial = 0
 
-    def key(self, name: str = "a") -> SSlibKey:
+    def key(self, name: str = "a") -> PublicKey:
         """Return a public key."""
         return load_public_key(self.public[name])
 

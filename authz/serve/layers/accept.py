@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from securesystemslib.signer import Key
+    from authz.snapshot.keys import PublicKey
 
 _SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for one who waits; by default 5 ms
 
@@ -32,7 +32,9 @@ class Acceptor:
         state: What was accepted last, as the state file has it.
     """
 
-    def __init__(self, keys: Sequence[Key], threshold: int, max_size: int, file: Path, state: State | None) -> None:
+    def __init__(
+        self, keys: Sequence[PublicKey], threshold: int, max_size: int, file: Path, state: State | None
+    ) -> None:
         self._keys = keys
         self._threshold = threshold
         self._max_size = max_size
