@@ -12,9 +12,8 @@ from authz.analysis.space import cut_of, members_of, overlay
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from authz.analysis.space import Cut, Ranges
+    from authz.analysis.space import Array, Cut, Ranges
     from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.publisher.index.prefixes import Array
 
 
 class Tally(NamedTuple):

@@ -20,10 +20,9 @@ from authz.engine import verdict as d
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from authz.analysis.space import Ranges
+    from authz.analysis.space import Array, Ranges
     from authz.engine.model import Application
     from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.publisher.index.prefixes import Array
 
 REASONS: Final = (
     d.ALLOWLISTED, d.DEFAULT_ALLOW, d.GRAYLISTED, d.DENYLISTED, d.DEFAULT_DENY, d.GRAYLISTED_ATTACK, d.ATTACK

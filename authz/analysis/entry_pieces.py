@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.addresses import Network
-    from authz.analysis.space import Ranges
+    from authz.analysis.space import Array, Ranges
     from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.publisher.index.prefixes import Array
 
 
 class Membership:

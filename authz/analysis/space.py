@@ -1,6 +1,6 @@
 """The whole address space of one version as arrays: its pieces, ranges of them, their addresses and networks.
 
-Addresses are left-aligned in 128 bits, as two arrays of 64 (see index.prefixes). A range has its last address,
+Addresses are left-aligned in 128 bits, as two arrays of 64 (see publisher.index.prefixes). A range has its last,
 not the one behind it, so no number passes 2^128. 10.0.0.0-10.0.0.255 is
 
     first   high 0x0A000000_00000000   low 0
@@ -20,10 +20,12 @@ from authz.errors import Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from authz.engine.lookup import Index
     from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.publisher.index.prefixes import Array
+
+    Array = np.ndarray[Any, Any]  # one-dimensional; the element type is said where it matters
 
 MAX_RANGES = 20_000  # of the widest ranges in which the largest networks are looked for
 ALL_ONES = 0xFFFFFFFFFFFFFFFF

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authz.cli.output import out, print_json, progress, table, visible
-from authz.errors import BadValue, InputError, SnapshotRefused
+from authz.errors import BadValue, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from authz.publisher.policy.read import Policy
     from authz.publisher.policy.subjects import ReadFeed
-    from authz.snapshot.read import Snapshot
-    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
-
-MAX_DENIALS = 20  # protected networks that an error names
 
 
 def build(
@@ -45,7 +38,7 @@ def build(
         Path | None, typer.Option(help="Keeps the last answers for host names. Default: OUTPUT.hosts.json.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Write it though it denies protected networks; says so in the snapshot.")
+        bool, typer.Option("--force", help="Write it though a check refuses it; the snapshot says who did.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -53,38 +46,31 @@ def build(
 
     A policy with mistakes prints them all, with file, line and key, and writes nothing.
     """
-    from authz.publisher.build import build_snapshot
+    from authz.publisher.build import publish
     from authz.publisher.feeds.hosts import HostOptions
     from authz.publisher.policy.read import read_policy
     from authz.publisher.policy.subjects import SubjectOptions
+    from authz.publisher.previous import feed_counts, last_build
     from authz.snapshot.signers import load_signer
 
     signers = [load_signer(one, public_key) for one in key]
     now = int(time.time())
     expires = None if valid_for is None else now + int(_duration(valid_for))
-    before = _last_build(output, needed=serial is None)
-    number = max(now, before.serial + 1 if before else 0) if serial is None else serial
-    if before is not None and number <= before.serial:
-        raise InputError(
-            f"--serial: found {number}, expected above {before.serial}, which {output} has",
-            hint="sidecars refuse a serial that is not above the last; to start over, move the file away",
-        )
+    previous = last_build(output, serial=serial)
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
-    counts: dict[tuple[str, str], list[int]] = {}
-    for feed in before.feeds if before else ():
-        counts.setdefault((feed.source, feed.path), []).append(feed.entries)
     with progress() as advance:
-        options = SubjectOptions(hosts, allow_unresolved, counts)
+        options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous))
         checked = read_policy(policy, lenient=lenient, options=options, progress=advance)
-        built = build_snapshot(
-            checked, output, signers, serial=number, created=now, expires=expires, progress=advance,
-            guard=_guard(checked, now, force=force),
+        published = publish(
+            checked, previous, signers, getpass.getuser() if force else None,
+            output=output, serial=serial, created=now, expires=expires, progress=advance,
         )  # fmt: skip
-    for warning in checked.warnings:
+    built = published.built
+    for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):
         typer.echo(f"authz: warning: {visible(warning)}", err=True)
     if json:
         feeds = [_feed_counts(read) for read in checked.feeds]
-        print_json({"file": str(output), **built._asdict(), "feeds": feeds, "warnings": list(checked.warnings)})
+        print_json({"file": str(output), **built._asdict(), "feeds": feeds, "warnings": list(published.warnings)})
         return
     table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
     for read in checked.feeds:
@@ -118,52 +104,3 @@ def _duration(text: str) -> float:
     if seconds < 1:  # it would have expired when it is written
         raise InputError(f"--valid-for: found '{text}', expected a second or more")
     return seconds
-
-
-def _last_build(output: Path, *, needed: bool) -> Manifest | None:
-    """Return the manifest that OUTPUT has now: serials go on from it, and feeds are compared with it.
-
-    needed: a file that cannot be read is an error, for its serial could be higher than the clock.
-    """
-    from authz.snapshot.read import inspect_snapshot
-
-    if not output.exists():
-        return None
-    try:
-        return inspect_snapshot(output).manifest
-    except SnapshotRefused as error:
-        if not needed:
-            return None
-        message = error.message.removeprefix(f"{output}: ")
-        raise InputError(
-            f"{output}: exists and is no snapshot whose serial could be read: {message}",
-            hint="move it away, or give --serial",
-        ) from error
-
-
-def _guard(policy: Policy, now: int, *, force: bool) -> Callable[[Snapshot], None]:
-    """Return the check that nobody who is protected is locked out; with `force` it is only written down who did it."""
-    from authz.analysis.lockout import would_deny
-    from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.times import format_moment
-
-    def guard(snapshot: Snapshot) -> None:
-        denials = would_deny(OpenedSnapshot(snapshot), policy.protected, now) if policy.protected else []
-        lines = [
-            f"protected {d.network}: {d.example} is denied in application '{d.application}'"
-            f" by {f'entry {d.entry}' if d.entry else d.reason}"
-            f"{f' from {format_moment(d.since)} on' if d.since > now else ''}"
-            for d in denials
-        ]
-        if force:
-            for line in lines[:MAX_DENIALS]:
-                snapshot.manifest.forced.add(by=getpass.getuser(), refusal=line)
-                typer.echo(f"authz: warning: forced: {line}", err=True)
-        elif lines:
-            more = [f"and {len(lines) - MAX_DENIALS} more"] if len(lines) > MAX_DENIALS else []
-            raise InputError(
-                "\n".join([*lines[:MAX_DENIALS], *more]),
-                hint="nothing was written; --force writes it, with your name in the snapshot",
-            )
-
-    return guard

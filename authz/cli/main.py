@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from authz.cli.failure import fail, missing_extra
 from authz.errors import AuthzError
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ def run() -> NoReturn:
 
             serve(Path(options.pop("config")), **options)
     except AuthzError as error:
-        from authz.cli.output import fail
-
         fail(error)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        fail(missing)
     except BrokenPipeError:  # `authz replay ... | head`
         sys.stdout = None
     sys.exit(0)

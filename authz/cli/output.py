@@ -1,20 +1,17 @@
-"""What commands print: errors, tables and colours for people, JSON for programs, progress on long work."""
+"""What commands print: tables and colours for people, JSON for programs, progress on long work."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import orjson
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-
-from authz.errors import AuthzError, InvalidDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,20 +20,6 @@ PATIENCE = 1.0  # seconds of work before a progress bar shows
 # Text is text: with markup a reason could hide or crash, with emoji codes 2001:db8:a:bee:: would show an insect.
 out = Console(soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
-
-
-def fail(error: AuthzError, status: int = 2) -> NoReturn:
-    """Print an error and its hint, and end with `status`."""
-    if isinstance(error, InvalidDocument):
-        for line in error.message.splitlines():
-            typer.echo(line, err=True)
-        count = len(error.mistakes)
-        typer.echo(f"authz: error: {count} mistake{'s' if count != 1 else ''} in {error.path}", err=True)
-    else:
-        typer.echo(f"authz: error: {error.message}", err=True)
-    if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
-    sys.exit(status)
 
 
 def print_json(content: object) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from authz.cli.build import build
-from authz.cli.output import err, fail, out, print_json, table, visible
+from authz.cli.failure import fail
+from authz.cli.output import err, out, print_json, table, visible
 from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.times import format_moment
 

@@ -149,8 +149,8 @@ RANKS = {
     "snapshot": 3,
     "engine": 4,
     "serve": 5,
-    "publisher": 6,
-    **dict.fromkeys(["replay", "analysis"], 7),
+    "analysis": 6,
+    **dict.fromkeys(["publisher", "replay"], 7),
     "cli": 8,
     "__main__": 9,
 }

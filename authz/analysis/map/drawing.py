@@ -18,7 +18,7 @@ from authz.analysis.map.png import encode_png
 if TYPE_CHECKING:
     from authz.analysis.map.picture import Map
     from authz.analysis.map.png import Colour
-    from authz.publisher.index.prefixes import Array
+    from authz.analysis.space import Array
 
 SIDE: Final = 1024  # pixels of the smallest map that is drawn; smaller ones are drawn with larger pixels
 SQUARES: Final = 16  # /8 in a row

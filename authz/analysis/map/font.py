@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from authz.publisher.index.prefixes import Array
+    from authz.analysis.space import Array
 
 HEIGHT: Final = 8  # dots
 ADVANCE: Final = 6  # dots from the begin of a letter to the begin of the next

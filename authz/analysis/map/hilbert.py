@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from authz.publisher.index.prefixes import Array
+    from authz.analysis.space import Array
 
 
 def fold(values: Array) -> Array:

@@ -23,9 +23,8 @@ from authz.errors import InputError
 if TYPE_CHECKING:
     from authz.analysis.decisions import Deciding
     from authz.analysis.map.png import Colour
-    from authz.analysis.space import Cut
+    from authz.analysis.space import Array, Cut
     from authz.engine.model import Application
-    from authz.publisher.index.prefixes import Array
 
 ORDERS: Final = range(4, 13)  # 4: a pixel is a /8, 12: a /24
 ADDRESSES: Final = 1 << 32

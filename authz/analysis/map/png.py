@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from authz.publisher.index.prefixes import Array
+    from authz.analysis.space import Array
 
     Colour = tuple[int, int, int]  # red, green, blue: 0 to 255
 

@@ -1,0 +1,77 @@
+"""The file that a build replaces: its serial goes on from it, and what it had is compared with what is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.errors import InputError, SnapshotRefused
+from authz.snapshot.read import inspect_snapshot
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from authz.snapshot.read import Snapshot
+
+MAX_CLOCK_BACK = 60  # seconds that clocks of two publishers may differ without a word
+
+
+def last_build(output: Path, *, serial: int | None = None) -> Snapshot | None:
+    """Return the snapshot that stands at `output`; None where there is none.
+
+    Args:
+        output: The file that will be replaced.
+        serial: The serial that the operator has chosen. Without one, a file that cannot be read is an error, since its
+            serial could be higher than the clock; with one, it counts as absent.
+
+    Raises:
+        InputError: There is a file, and it cannot be read.
+
+    """
+    if not output.exists():
+        return None
+    try:
+        return inspect_snapshot(output)
+    except SnapshotRefused as error:
+        if serial is not None:
+            return None
+        message = error.message.removeprefix(f"{output}: ")
+        raise InputError(
+            f"{output}: exists, and is not a snapshot whose serial can be read: {message}",
+            hint="move it away, or give --serial",
+        ) from error
+
+
+def next_serial(previous: Snapshot | None, now: int, serial: int | None = None, *, output: object = "") -> int:
+    """Return the serial of a build: the chosen one, else the clock, or one more than the last where that is higher.
+
+    Raises:
+        InputError: The chosen one is not above the last: every sidecar would refuse it.
+
+    """
+    last = previous.manifest.serial if previous else 0
+    if serial is None:
+        return max(now, last + 1)
+    if serial <= last:
+        raise InputError(
+            f"--serial: found {serial}, expected above {last}, which {output or 'the last build'} has",
+            hint="sidecars refuse a serial that is not above the last; to start over, move the file away",
+        )
+    return serial
+
+
+def feed_counts(previous: Snapshot | None) -> dict[tuple[str, str], list[int]]:
+    """Return how many entries each feed had, by (source, path); several where a file is taken in parts by `where`."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for feed in previous.manifest.feeds if previous else ():
+        counts.setdefault((feed.source, feed.path), []).append(feed.entries)
+    return counts
+
+
+def clock_warnings(previous: Snapshot | None, now: int) -> list[str]:
+    """Return a warning where this machine's clock is behind the time at which the last build was made."""
+    created = previous.manifest.created if previous else 0
+    if created <= now + MAX_CLOCK_BACK:
+        return []
+    ahead = f"{format_moment(created)}, {created - now} seconds from now"
+    return [f"the clock went back: the last build says that it was made at {ahead}; look at the clock of this machine"]
