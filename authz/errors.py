@@ -133,6 +133,8 @@ class Refusal(StrEnum):
     BAD_DIGEST = "bad_digest"
     TRAILING_BYTES = "trailing_bytes"
     EXPIRED = "expired"
+    WRONG_LAYER = "wrong_layer"
+    WRONG_PART = "wrong_part"
     ROLLED_BACK = "rolled_back"
     STATE_UNWRITABLE = "state_unwritable"
     INTERNAL_ERROR = "internal_error"

@@ -15,7 +15,7 @@ from authz.addresses import try_parse_address
 from authz.engine.lookup import Index
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
-from authz.snapshot.sections import TYPES
+from authz.snapshot.sections import INDEX_TYPES
 from benchmarks import table_build
 from benchmarks.data import OWNERS, SlowTable, Table, address, comb, hits, load_table, misses
 from benchmarks.lookup_contenders import (
@@ -256,7 +256,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _build(table: Table, others: list[Contender]) -> Built:
     arrays = _build_index(table)
-    index = Index({name: memoryview(arrays[name].tobytes()) for name in TYPES})
+    index = Index({name: memoryview(arrays[name].tobytes()) for name in INDEX_TYPES})
     return Built(index, _size(arrays), others)
 
 

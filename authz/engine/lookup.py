@@ -26,8 +26,15 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from authz.errors import Refusal, SnapshotRefused
-from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS, SIZES, TYPE_CODES, TYPES
+from authz.snapshot.sections import (
+    BLOCKS,
+    CUT,
+    INDEX_TYPES,
+    MAX_DIRECTORY_BITS,
+    MIN_DIRECTORY_BITS,
+    array_of,
+    bad_section,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,13 +52,13 @@ _MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cu
 class Index:
     """Answers which match set an address has.
 
-    sections: for every name in `TYPES` its bytes. What is quick to check is checked, and raises
-    SnapshotRefused; `problems` looks at every element.
+    sections: for every name in `INDEX_TYPES` its bytes. Checks what is quick to check (raises SnapshotRefused:
+    `bad_section`); `problems` looks at every element.
     """
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
-        arrays = {name: _array(sections, name) for name in TYPES}
-        self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by the names of `TYPES`, for who looks at all
+        arrays = {name: array_of(sections, name, kind) for name, kind in INDEX_TYPES.items()}
+        self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by name, for who looks at all
         self._starts, self._sets, self._directory = arrays["v4.starts"], arrays["v4.sets"], arrays["v4.directory"]
         self._highs, self._lows = arrays["v6.starts_high"], arrays["v6.starts_low"]
         self._sets6, self._directory6 = arrays["v6.sets"], arrays["v6.directory"]
@@ -113,31 +120,22 @@ class Index:
 
     def _check_lengths(self) -> None:
         if not len(self._starts) == len(self._sets) > 0 == self._starts[0]:
-            raise SnapshotRefused(
-                Refusal.BAD_SECTION, "v4.starts and v4.sets: expected equal lengths, the first start 0"
-            )
+            raise bad_section("v4.starts and v4.sets: expected equal lengths, the first start 0")
         if not len(self._highs) == len(self._lows) == len(self._sets6) > 0 == self._highs[0] == self._lows[0]:
-            raise SnapshotRefused(
-                Refusal.BAD_SECTION,
-                "v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0",
-            )
+            raise bad_section("v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0")
         for name, directory, count in (
             ("v4.directory", self._directory, len(self._starts)),
             ("v6.directory", self._directory6, len(self._highs)),
         ):
             if directory[0] != 0 or directory[len(directory) - 1] != count:
-                raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: expected to run from 0 to {count}")
+                raise bad_section(f"{name}: expected to run from 0 to {count}")
         if len(self._blocks) or len(self._leaves):
             last = self._blocks[BLOCKS - 1] & _NUMBER if len(self._blocks) == BLOCKS else -1
             if last + 1 != len(self._leaves):
-                raise SnapshotRefused(
-                    Refusal.BAD_SECTION, f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves"
-                )
+                raise bad_section(f"v4.blocks and v4.leaves: expected none, or {BLOCKS} blocks with all leaves")
         count = len(self._entries)
         if len(self._lengths) != count or len(self._offsets) < 2 or self._offsets[len(self._offsets) - 1] != count:
-            raise SnapshotRefused(
-                Refusal.BAD_SECTION, "sets.offset, members.entry and members.length: expected lengths that agree"
-            )
+            raise bad_section("sets.offset, members.entry and members.length: expected lengths that agree")
 
 
 def finder4(starts: Array, sets: Array, directory: Array) -> Find:
@@ -223,17 +221,6 @@ def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
     return frozenset(found)
 
 
-def _array(sections: Mapping[str, memoryview], name: str) -> Array:
-    if name not in sections:
-        raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: missing")
-    data = sections[name]
-    if len(data) % SIZES[TYPES[name]]:
-        raise SnapshotRefused(
-            Refusal.BAD_SECTION, f"{name}: found {len(data)} bytes, expected a multiple of {SIZES[TYPES[name]]}"
-        )
-    return data.cast(TYPE_CODES[TYPES[name]])  # type: ignore[call-overload,no-any-return]  # the code is a plain str
-
-
 def _bits(directory: Array) -> int:
     return (len(directory) - 1).bit_length() - 1
 
@@ -242,7 +229,7 @@ def _directory_bits(directory: Array, name: str) -> int:
     bits = _bits(directory)
     if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
         expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
-        raise SnapshotRefused(Refusal.BAD_SECTION, f"{name}: found {len(directory)} positions, expected {expected}")
+        raise bad_section(f"{name}: found {len(directory)} positions, expected {expected}")
     return bits
 
 

@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 
 
-def add_policy(manifest: Manifest, applications: Iterable[Application], entries: Iterable[Entry]) -> None:
-    """Append applications and entries to a manifest. A field of an entry has the same name in both."""
+def add_applications(manifest: Manifest, applications: Iterable[Application]) -> None:
+    """Append applications to a manifest."""
     for application in applications:
         manifest.applications.add(
             **{name: getattr(application, name) for name in _COPIED},
             hosts=application.hosts,
             deny=snapshot_pb2.DenyAnswer(**application.deny._asdict()),
         )
-    for entry in entries:
-        manifest.entries.add(**entry._asdict() | {"applications": sorted(entry.applications)})
+
+
+def entry_message(entry: Entry) -> snapshot_pb2.Entry:
+    """Return an entry as it stands in a snapshot. A field has the same name in both."""
+    return snapshot_pb2.Entry(**entry._asdict() | {"applications": sorted(entry.applications)})
 
 
 def applications_of(manifest: Manifest) -> tuple[Application, ...]:
@@ -85,7 +88,7 @@ class Entries(Sequence[Entry]):
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     _entry(message)  # says what is wrong
         except DecodeError as error:
-            raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
+            raise SnapshotRefused(Refusal.BAD_MANIFEST, "an entry is no Entry of protobuf") from error
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -112,6 +115,7 @@ def _entry(e: snapshot_pb2.Entry) -> Entry:
         reason=e.reason,
         author=e.author,
         subjects=tuple(e.subjects),
+        added=e.added if e.HasField("added") else None,
     )
 
 

@@ -56,7 +56,8 @@ class Entry(NamedTuple):
 
     applications: their names; empty: all. subjects: what it names besides networks, for people, such as `country KP`.
     starts, expires: seconds since 1970; `starts` is the first second in the
-    window, `expires` the first one after it; None: no such bound.
+    window, `expires` the first one after it; None: no such bound. added: when its layer first had an entry of this id,
+    in seconds since 1970; None: not known. Nothing is decided by it.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Entry(NamedTuple):
     reason: str = ""
     author: str = ""
     subjects: tuple[str, ...] = ()
+    added: int | None = None
 
     def concerns(self, application: str) -> bool:
         """Return whether the entry counts for the application of this name."""

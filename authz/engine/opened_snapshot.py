@@ -39,7 +39,7 @@ class OpenedSnapshot:
         manifest = snapshot.manifest
         self.index = Index(snapshot.sections)
         self.applications = applications_of(manifest)
-        self.entries = Entries(snapshot.entries)
+        self.entries = Entries(snapshot.entries())
         self.name = name
         self.serial = manifest.serial
         self.created = manifest.created

@@ -10,25 +10,27 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.engine.manifest import add_policy
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.manifest import add_applications, entry_message
+from authz.engine.opened_snapshot import POLICY_LAYER, OpenedSnapshot
 from authz.errors import InputError
 from authz.publisher.checks import ended, lockouts, losses
 from authz.publisher.index.build import build_index
 from authz.publisher.previous import clock_warnings, next_serial
 from authz.snapshot.layout import FORMAT
+from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
-from authz.snapshot.sections import TYPES
+from authz.snapshot.sections import INDEX_TYPES
 from authz.snapshot.write import write_snapshot
 from authz.times import format_moment
-from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from securesystemslib.signer import Signer
 
+    from authz.engine.model import Entry
     from authz.publisher.policy.read import Policy
     from authz.publisher.policy.subjects import Progress
 
@@ -57,21 +59,40 @@ def build_snapshot(
     serial: int,
     created: int,
     expires: int | None = None,
+    layer: str = POLICY_LAYER,
+    previous: Snapshot | None = None,
+    origin: Origin | None = None,
     guard: Callable[[Snapshot], object] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Built:
     """Compile, sign and write a policy.
 
-    created, expires: seconds since 1970. guard: looks at the snapshot before it is signed; what it raises
-    ends the build, and nothing is written. Raises InputError.
+    Args:
+        policy: Its applications, entries and networks.
+        path: The file; replaced in one step.
+        signers: Each signs.
+        serial: Above the last one.
+        created: Seconds since 1970.
+        expires: The same; None: never.
+        layer: The layer that the file is for.
+        previous: The build before; entries that it has were added when it says.
+        origin: Who builds it, and from what.
+        guard: Looks at the snapshot before it is signed; what it raises ends the build, and nothing is written.
+        progress: Is told how far it is.
+
+    Raises:
+        InputError: Entries overlap too much, or the file is too large or cannot be written.
+
     """
     arrays = build_index(policy.networks, progress)
-    manifest = Manifest(format=FORMAT, serial=serial, created=created, expires=expires)
-    add_policy(manifest, policy.applications, policy.entries)
+    manifest = Manifest(format=FORMAT, serial=serial, created=created, expires=expires, layer=layer, origin=origin)
+    manifest.protected.extend(map(str, policy.protected))
+    add_applications(manifest, policy.applications)
     for source, name, feed in policy.feeds:
         manifest.feeds.add(source=source, path=name, format=feed.format, entries=feed.taken)
-    sections = {name: (kind, arrays[name].tobytes()) for name, kind in TYPES.items()}
-    guard(Snapshot(manifest, {name: memoryview(data) for name, (_, data) in sections.items()}, "", 0, []))
+    sections = pack_entries(map(entry_message, with_added(policy.entries, previous, created)))
+    sections |= {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}
+    guard(Snapshot(manifest, {name: memoryview(data) for name, (_, data) in sections.items()}))
     size = write_snapshot(path, manifest, sections, signers)
     return Built(
         serial=serial,
@@ -82,6 +103,13 @@ def build_snapshot(
         match_sets=len(arrays["sets.offset"]) - 1,
         size=size,
     )
+
+
+def with_added(entries: Iterable[Entry], previous: Snapshot | None, created: int) -> Iterator[Entry]:
+    """Yield the entries, each with the time since when its id is there: as in the build before, or from now on."""
+    known = {} if previous is None else {e.id: e.added for e in previous.entries() if e.HasField("added")}
+    for entry in entries:
+        yield entry._replace(added=known.get(entry.id, created))
 
 
 class Published(NamedTuple):
@@ -102,6 +130,8 @@ def publish(
     serial: int | None = None,
     created: int | None = None,
     expires: int | None = None,
+    layer: str = POLICY_LAYER,
+    origin: Origin | None = None,
     progress: Progress = lambda *_: None,
 ) -> Published:
     """Compile a policy, check it, sign it and write it in the place of the last build.
@@ -115,6 +145,8 @@ def publish(
         serial: Above the last one; None: by the clock.
         created: Seconds since 1970; None: now.
         expires: Seconds since 1970 from which on every sidecar refuses the file; None: never.
+        layer: The layer that the file is for.
+        origin: Who builds it, and from what.
         progress: Is told what is done, how much of it, and of how much.
 
     Raises:
@@ -129,7 +161,8 @@ def publish(
     forced: list[str] = []
     number = next_serial(previous, created, serial, output=output)
     built = build_snapshot(
-        policy, output, signers, serial=number, created=created, expires=expires,
+        policy, output, signers, serial=number, created=created, expires=expires, layer=layer,
+        previous=previous, origin=origin,
         guard=lambda snapshot: forced.extend(_check(snapshot, policy, previous, created, forced_by)),
         progress=progress,
     )  # fmt: skip

@@ -16,11 +16,11 @@ from typing import Final
 MAGIC: Final = b"AZSNAP01"
 HEADER: Final = struct.Struct("<8sI")
 ALIGNMENT: Final = 64  # bytes: a cache line, and enough for any element
-FORMAT: Final = 1
+FORMAT: Final = 2
 PAYLOAD_TYPE: Final = "application/vnd.authz.wire.snapshot.v1+protobuf"
 
 MAX_FILE: Final = 4 << 30  # bytes
-MAX_ENVELOPE: Final = 64 << 20  # bytes: some 500,000 entries with reasons
+MAX_ENVELOPE: Final = 8 << 20  # bytes: some 10,000 applications with long deny answers; entries are in sections
 MAX_SIGNATURE_BYTES: Final = 64 << 10  # of all signatures together, as JSON
 MAX_SIGNATURES: Final = 16
 MAX_SECTIONS: Final = 64

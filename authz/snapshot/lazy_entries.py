@@ -1,39 +1,48 @@
-"""A manifest taken apart: what there is little of as a message, the entries as bytes, each parsed when it is asked for.
+"""The entries of a snapshot: serialized messages one after the other, each parsed when it is asked for.
 
 100,000 entries as messages or objects would be ten times their bytes, and parsing them in one call would hold the
-interpreter, and every request, for as long. So only the outermost fields are walked over here:
+interpreter, and every request, for as long. So they stand in two sections:
 
-    32 0b 0a 03 "bad" 12 04 "deny"      field 6 (entries), wire type 2 (bytes): 11 bytes, a message Entry
-    10 07                               field 2 (serial), wire type 0 (varint): 7; joined with others of its kind
-
-See https://protobuf.dev/programming-guides/encoding.
+    entries.data      0a 03 "bad" 12 04 "deny" ...   0a 06 "office" ...
+    entries.offset    0                              11                    ...   one more at the end
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Final, overload
+from typing import TYPE_CHECKING, overload
 
 from google.protobuf.message import DecodeError
 
-from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
+from authz.snapshot.sections import array_of, bad_section
+from authz.wire.snapshot.v1.snapshot_pb2 import Entry
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups are nothing that we ever wrote
-_ENTRY: Final = Manifest.ENTRIES_FIELD_NUMBER << 3 | _BYTES
-_MAX_VARINT: Final = 10  # bytes of a varint
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class PackedEntries(Sequence[Entry]):
-    """The entries of a payload. Reading one raises DecodeError where its bytes are no Entry."""
+    """The entries of a snapshot, by number.
 
-    def __init__(self, payload: bytes, starts: array[int], ends: array[int]) -> None:
-        self._payload = payload
-        self._starts = starts
-        self._ends = ends
+    Reading one raises DecodeError where its bytes are no Entry.
+
+    Args:
+        sections: The bytes of every section by name.
+        prefix: What the names of the two sections begin with.
+
+    Raises:
+        SnapshotRefused: `bad_section`: one of the two sections is missing, or they do not fit together.
+
+    """
+
+    def __init__(self, sections: Mapping[str, memoryview], prefix: str = "entries") -> None:
+        self._data = array_of(sections, f"{prefix}.data", "u8")
+        self._offsets = array_of(sections, f"{prefix}.offset", "u32")
+        self._count = _check_offsets(prefix, self._offsets, len(self._data))
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return self._count
 
     @overload
     def __getitem__(self, number: int) -> Entry: ...
@@ -42,53 +51,29 @@ class PackedEntries(Sequence[Entry]):
 
     def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
         if isinstance(number, slice):
-            return [self[one] for one in range(len(self))[number]]
-        return Entry.FromString(self._payload[self._starts[number] : self._ends[number]])
+            return [self[one] for one in range(self._count)[number]]
+        if not -self._count <= number < self._count:
+            raise IndexError(number)
+        number %= self._count
+        start, end = self._offsets[number], self._offsets[number + 1]
+        if not start <= end <= len(self._data):
+            raise DecodeError("the offsets of the entries are not in order")
+        return Entry.FromString(bytes(self._data[start:end]))
 
 
-def unpack(payload: bytes) -> tuple[Manifest, PackedEntries]:
-    """Return a serialized Manifest as a message without entries, and its entries.
-
-    Raises DecodeError where it is none; what is inside of an entry is not looked at.
-    """
-    starts, ends, rest = array("I"), array("I"), bytearray()
-    position, size = 0, len(payload)
-    try:
-        while position < size:
-            begin = position
-            tag, position = _varint(payload, begin)
-            kind = tag & 7
-            if kind == _BYTES:
-                length, position = _varint(payload, position)
-                position += length
-            elif kind == _VARINT:
-                _, position = _varint(payload, position)
-            elif kind in {_FIXED32, _FIXED64}:
-                position += 4 if kind == _FIXED32 else 8
-            else:
-                raise DecodeError("a group, or no wire type")
-            if tag == _ENTRY and position <= size:
-                starts.append(position - length)
-                ends.append(position)
-            else:
-                rest += payload[begin:position]
-    except IndexError as error:
-        raise DecodeError("a field is cut off") from error
-    if position > size:
-        raise DecodeError("a field is cut off")
-    return Manifest.FromString(bytes(rest)), PackedEntries(payload, starts, ends)
+def _check_offsets(prefix: str, offsets: memoryview[int], size: int) -> int:
+    """Return how many parts the offsets tell apart; each is checked when it is read. Raises SnapshotRefused."""
+    if not len(offsets) or offsets[0] != 0 or offsets[len(offsets) - 1] != size:
+        raise bad_section(f"{prefix}.offset: expected to run from 0 to {size}, as {prefix}.data does")
+    return len(offsets) - 1
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number that begins at `position`, and where it ends."""
-    value = data[position]
-    if value < 0x80:
-        return value, position + 1
-    value &= 0x7F
-    for shift in range(7, 7 * _MAX_VARINT, 7):
-        position += 1
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position + 1
-    raise DecodeError("a varint has no end")
+def pack_entries(entries: Iterable[Entry], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:
+    """Return the two sections for some entries: by name, the element type and the bytes."""
+    offsets, parts, end = array("I", [0]), [], 0
+    for entry in entries:
+        part = entry.SerializeToString(deterministic=True)
+        parts.append(part)
+        end += len(part)
+        offsets.append(end)
+    return {f"{prefix}.offset": ("u32", offsets.tobytes()), f"{prefix}.data": ("u8", b"".join(parts))}

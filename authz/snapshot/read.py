@@ -17,37 +17,61 @@ from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
-from authz.snapshot.lazy_entries import PackedEntries, unpack
+from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sealed_memory import opened
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from authz.snapshot.envelope import Envelope
     from authz.snapshot.keys import PublicKey
-    from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
 
 class Snapshot(NamedTuple):
     """A snapshot that may be used.
 
-    manifest: without its entries where these are in `packed`. sections: the bytes of each by name, read-only, in place.
-    digest: SHA-256 of the manifest, in hexadecimal: two files with the same digest say the same. size: bytes of the
-    file. signed_by: ids of the keys whose signatures were good.
+    Attributes:
+        manifest: What was signed.
+        sections: The bytes of each section by name, read-only, in place.
+        digest: SHA-256 of the manifest, in hexadecimal: two files with the same digest say the same.
+        size: Bytes of the file.
+        signed_by: Ids of the keys whose signatures were good.
+
     """
 
     manifest: Manifest
-    sections: dict[str, memoryview]
-    digest: str
-    size: int
-    signed_by: list[str]
-    packed: PackedEntries | None = None
+    sections: Mapping[str, memoryview]
+    digest: str = ""
+    size: int = 0
+    signed_by: list[str] = []  # noqa: RUF012  # never changed
 
     @property
-    def entries(self) -> Sequence[Entry]:
-        """The entries as messages. Reading one raises DecodeError where its bytes are no Entry."""
-        return self.manifest.entries if self.packed is None else self.packed
+    def layer(self) -> str:
+        """The name of the layer that the file is for."""
+        return self.manifest.layer
+
+    @property
+    def serial(self) -> int:
+        """The serial, from 0."""
+        return self.manifest.serial
+
+    @property
+    def requires(self) -> tuple[Requirement, ...]:
+        """The parts that belong to this file; see docs/snapshot-format.md."""
+        return tuple(Requirement(part.serial, part.digest.hex()) for part in self.manifest.requires)
+
+    def entries(self) -> PackedEntries:
+        """Return the entries as messages. Raises SnapshotRefused(`bad_section`); reading one, DecodeError."""
+        return PackedEntries(self.sections)
+
+
+class Requirement(NamedTuple):
+    """A part that a snapshot requires. digest: of its manifest, in hexadecimal."""
+
+    serial: int
+    digest: str
 
 
 class _File(NamedTuple):
@@ -63,15 +87,32 @@ class _File(NamedTuple):
 
 
 def read_snapshot(
-    path: Path, keys: Sequence[PublicKey], threshold: int = 1, *, now: float, most: int = MAX_FILE
+    path: Path,
+    keys: Sequence[PublicKey],
+    threshold: int = 1,
+    *,
+    now: float,
+    most: int = MAX_FILE,
+    layer: str | None = None,
+    part: Requirement | None = None,
 ) -> Snapshot:
     """Read and check the snapshot at `path`.
 
-    keys: the public keys that are trusted. threshold: how many of them must have signed. now: seconds since 1970.
-    most: bytes of the file.
-    Raises SnapshotRefused; nothing else comes out of a bad file.
+    Args:
+        path: The file.
+        keys: The public keys that are trusted.
+        threshold: How many of them must have signed.
+        now: Seconds since 1970.
+        most: Bytes that the file may have.
+        layer: The layer that the file must be for; None: any.
+        part: What the file must be, where another file of the layer requires it; None: a file by itself.
+
+    Raises:
+        SnapshotRefused: The file is not to be used. Nothing else comes out of a bad file.
     """
-    return _checked(_copied(path, min(most, MAX_FILE)), keys, threshold, now)
+    snapshot = _checked(_copied(path, min(most, MAX_FILE)), keys, threshold, now)
+    _check_place(snapshot, layer, part)
+    return snapshot
 
 
 def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:
@@ -110,10 +151,24 @@ def _checked(file: _File, keys: Sequence[PublicKey], threshold: int, now: float)
     return snapshot
 
 
+def _check_place(snapshot: Snapshot, layer: str | None, part: Requirement | None) -> None:
+    """Refuse a file that is signed well, but for another place than this one."""
+    if layer is not None and snapshot.layer != layer:
+        raise SnapshotRefused(
+            Refusal.WRONG_LAYER, found=f"a file of the layer '{shorten(snapshot.layer)}'", expected=f"'{layer}'"
+        )
+    if part is None and snapshot.manifest.part:
+        raise SnapshotRefused(Refusal.WRONG_LAYER, found="a part of a layer", expected="the file that requires it")
+    if part is not None and not (snapshot.manifest.part and snapshot.digest == part.digest):
+        found = f"serial {snapshot.serial} with the digest {snapshot.digest[:16]}"
+        expected = f"the part {part.serial} with {part.digest[:16]}"
+        raise SnapshotRefused(Refusal.WRONG_PART, found=found, expected=expected)
+
+
 def _contents(file: _File, envelope: Envelope) -> Snapshot:
-    manifest, packed = _manifest(envelope.payload)
+    manifest = _manifest(envelope.payload)
     digest = _sha256(memoryview(envelope.payload)).hexdigest()
-    return Snapshot(manifest, _sections(file, manifest), digest, file.size, [], packed)
+    return Snapshot(manifest, _sections(file, manifest), digest, file.size)
 
 
 def _envelope_end(header: bytes, size: int) -> int:
@@ -132,9 +187,9 @@ def _envelope_end(header: bytes, size: int) -> int:
     return HEADER.size + int(length)
 
 
-def _manifest(payload: bytes) -> tuple[Manifest, PackedEntries]:
+def _manifest(payload: bytes) -> Manifest:
     try:
-        manifest, packed = unpack(payload)
+        manifest = Manifest.FromString(payload)
     except DecodeError as error:
         raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
     if manifest.format != FORMAT:
@@ -144,7 +199,7 @@ def _manifest(payload: bytes) -> tuple[Manifest, PackedEntries]:
         raise SnapshotRefused(
             Refusal.TOO_LARGE, found=f"{len(manifest.sections)} sections", expected=f"at most {MAX_SECTIONS}"
         )
-    return manifest, packed
+    return manifest
 
 
 def _sections(file: _File, manifest: Manifest) -> dict[str, memoryview]:

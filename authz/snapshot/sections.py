@@ -1,4 +1,6 @@
-"""The arrays of an index: their names and element types, shared by builder and reader.
+"""The sections of a snapshot: their names and element types, shared by builder and reader.
+
+`entries.data` and `entries.offset` are the entries, see `authz.snapshot.lazy_entries`. The others are the index.
 
 The address space of each version is cut at every boundary of every network. A piece is the addresses from its start to
 the next start; it has the number of its match set:
@@ -24,12 +26,20 @@ i from `sets.offset[n]` up to `sets.offset[n + 1]`. Set 0 is empty.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import Refusal, SnapshotRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Array = memoryview[int]
 
 TYPE_CODES: Final = {"u8": "B", "u32": "I", "u64": "Q"}
 SIZES: Final = {"u8": 1, "u32": 4, "u64": 8}
 
-TYPES: Final[dict[str, str]] = {
+ENTRY_TYPES: Final[dict[str, str]] = {"entries.offset": "u32", "entries.data": "u8"}
+INDEX_TYPES: Final[dict[str, str]] = {
     "v4.starts": "u32",
     "v4.sets": "u32",
     "v4.directory": "u32",
@@ -45,5 +55,23 @@ TYPES: Final[dict[str, str]] = {
 }
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
-BLOCKS: Final = 1 << 19
+BLOCKS: Final = 1 << 19  # of v4.blocks
 CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside
+
+
+def bad_section(message: str) -> SnapshotRefused:
+    """Return the refusal of a section that cannot be; the message names it and says why."""
+    return SnapshotRefused(Refusal.BAD_SECTION, message)
+
+
+def array_of(sections: Mapping[str, memoryview], name: str, kind: str) -> Array:
+    """Return a section as an array, in place. kind: its element type.
+
+    Raises SnapshotRefused(`bad_section`) where it is missing, or its bytes are no whole number of elements.
+    """
+    if name not in sections:
+        raise bad_section(f"{name}: missing")
+    data = sections[name]
+    if len(data) % SIZES[kind]:
+        raise bad_section(f"{name}: found {len(data)} bytes, expected a multiple of {SIZES[kind]}")
+    return data.cast(TYPE_CODES[kind])  # type: ignore[call-overload,no-any-return]  # the code is a plain str

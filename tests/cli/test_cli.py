@@ -478,7 +478,7 @@ def test_a_snapshot_is_shown_as_json(authz: Commands, tmp_path: Path) -> None:
         ("bad", "deny", "abuse"),
         ("shop-only", "deny", "scrapers"),
     ]
-    assert [s["name"] for s in shown["sections"]][:2] == ["v4.starts", "v4.sets"]
+    assert [s["name"] for s in shown["sections"]][:3] == ["entries.offset", "entries.data", "v4.starts"]
 
 
 @pytest.mark.usefixtures("shop")

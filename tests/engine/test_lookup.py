@@ -22,7 +22,7 @@ from authz.publisher.index import build
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes, masks
 from authz.publisher.policy.read import read_policy
-from authz.snapshot.sections import BLOCKS, CUT, TYPES
+from authz.snapshot.sections import BLOCKS, CUT, INDEX_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def test_the_worked_example_of_the_format_is_what_is_built() -> None:
     assert arrays["members.length"].tolist() == [8, 16, 8]
     for name in ("v6.starts_high", "v6.starts_low", "v6.sets"):
         assert arrays[name].tolist() == [0]
-    assert set(arrays) == set(TYPES)
+    assert set(arrays) == set(INDEX_TYPES)
 
 
 def test_the_worked_example_of_the_build_has_a_hole_in_the_outer_entry_only() -> None:
@@ -665,7 +665,7 @@ def test_an_index_of_lengths_that_do_not_agree_is_refused(
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize("name", sorted(TYPES))
+@pytest.mark.parametrize("name", sorted(INDEX_TYPES))
 def test_an_index_without_one_of_its_arrays_is_refused(arrays: dict[str, Any], name: str) -> None:
     del arrays[name]
     with pytest.raises(SnapshotRefused) as caught:

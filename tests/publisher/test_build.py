@@ -590,3 +590,20 @@ def test_policy_to_snapshot_to_explain_is_what_the_policy_says(publisher: Publis
         assert outcome["entry"] in deciding if deciding else outcome["entry"] is None
         decides = [one["entry"] for one in told["covering"] if one["verdict"] == "decides"]
         assert decides == [entry for entry in [outcome["entry"]] if entry is not None]
+
+
+def test_an_entry_says_since_when_it_is_there_from_build_to_build(publisher: Publisher) -> None:
+    policy = "version: 1\nentries:\n  - {id: a, list: deny, networks: [192.0.2.1]}\n"
+    publisher.publish(policy, created=1000)
+    first = inspect_snapshot(publisher.folder / "lists.snapshot")
+    assert [entry.added for entry in first.entries()] == [1000]
+    grown = policy + "  - {id: b, list: deny, networks: [192.0.2.2]}\n"
+    publisher.publish(grown, created=2000, previous=first)
+    second = inspect_snapshot(publisher.folder / "lists.snapshot")
+    assert {entry.id: entry.added for entry in second.entries()} == {"a": 1000, "b": 2000}
+
+
+def test_a_snapshot_names_its_layer_and_the_networks_that_nobody_may_deny(publisher: Publisher) -> None:
+    publisher.publish('version: 1\nprotected: [192.0.2.0/24, "2001:db8::1"]\n')
+    manifest = inspect_snapshot(publisher.folder / "lists.snapshot").manifest
+    assert (manifest.layer, list(manifest.protected)) == ("policy", ["192.0.2.0/24", "2001:db8::1/128"])

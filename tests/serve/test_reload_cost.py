@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import struct
 import sys
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy
-from authz.snapshot import envelope as envelope_module
 from authz.snapshot import read as read_module
 from authz.snapshot import sealed_memory as sealed_module
 from authz.snapshot.cooperative import STEP
@@ -66,20 +66,28 @@ def test_many_entries_take_little_more_memory_than_their_bytes(many: Publisher) 
 
 def test_an_entry_is_made_when_it_is_asked_for_and_not_kept(many: Publisher) -> None:
     loaded = OpenedSnapshot(read_snapshot(path_of(many), [many.key()], now=0))
-    assert loaded.entries[7] == loaded.entries[7] == Entry(f"e-{7:012x}", "deny", expires=NOW + 7, reason="r" * 40)
+    expected = Entry(f"e-{7:012x}", "deny", expires=NOW + 7, reason="r" * 40, added=NOW)
+    assert loaded.entries[7] == loaded.entries[7] == expected
     assert loaded.entries[7] is not loaded.entries[7]
 
 
 def test_long_work_is_done_in_turns(many: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
-    for module in (envelope_module, read_module, sealed_module):
+    for module in (read_module, sealed_module):
         monkeypatch.setattr(module, "next_turn", lambda name=module.__name__: turns.append(name))
     monkeypatch.setattr(sealed_module, "STEP", STEP // 16)
     monkeypatch.setattr(read_module, "STEP", STEP // 16)
     read_snapshot(path_of(many), [many.key()], now=0)
     size = path_of(many).stat().st_size
-    for module in (envelope_module, read_module, sealed_module):
+    for module in (read_module, sealed_module):
         assert turns.count(module.__name__) > size // STEP, module.__name__
+
+
+def test_the_signature_covers_a_digest_of_the_entries_and_not_their_bytes(many: Publisher) -> None:
+    """To check a signature is one call, during which nobody else has the interpreter."""
+    (envelope,) = struct.unpack_from("<I", path_of(many).read_bytes(), 8)
+    assert len(OpenedSnapshot(read_snapshot(path_of(many), [many.key()], now=0)).entries) == COUNT
+    assert envelope < 8192
 
 
 def test_a_reload_leaves_the_interpreter_as_it_was_and_its_objects_out_of_collections(

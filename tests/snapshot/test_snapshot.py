@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -32,15 +32,14 @@ from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.snapshot import envelope as envelope_module
 from authz.snapshot import layout, read, write
 from authz.snapshot.envelope import parse_envelope
-from authz.snapshot.read import check_snapshot, inspect_snapshot, read_snapshot
-from authz.snapshot.sections import TYPES
+from authz.snapshot.read import Requirement, check_snapshot, inspect_snapshot, read_snapshot
+from authz.snapshot.sections import ENTRY_TYPES, INDEX_TYPES
 from authz.snapshot.write import write_snapshot
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.snapshot.read import Snapshot
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,7 +82,7 @@ def code_of(data: bytes, publisher: Publisher, *, keys: tuple[str, ...] = ("a",)
 
 
 def test_what_was_written_is_read_back(base: Publisher, tmp_path: Path) -> None:
-    manifest = Manifest(format=1, serial=7, created=1000, expires=2000)
+    manifest = Manifest(format=2, serial=7, created=1000, expires=2000)
     manifest.applications.add(name="*", mode="block")
     sections = {"one": ("u8", b"a" * 65), "empty": ("u8", b""), "two": ("u32", b"b" * 128)}
     size = write_snapshot(tmp_path / "f", manifest, sections, [base.signer("a"), base.signer("b")])
@@ -107,7 +106,7 @@ def test_a_file_is_laid_out_as_the_documents_say(good: Forge) -> None:
         end = start + section.length
         assert hashlib.sha256(good.data[start:end]).digest() == section.sha256
     assert end == len(good.data)
-    assert {section.name: section.type for section in good.manifest.sections} == TYPES
+    assert {section.name: section.type for section in good.manifest.sections} == ENTRY_TYPES | INDEX_TYPES
 
 
 def test_a_file_put_together_by_the_documents_alone_is_accepted(good: Forge, base: Publisher) -> None:
@@ -295,7 +294,7 @@ def test_one_bit_flipped_in_the_magic_is_refused(good: Forge, base: Publisher) -
 def test_one_bit_flipped_in_the_length_of_the_envelope_is_refused(good: Forge, base: Publisher, bit: int) -> None:
     broken = flip(good.data, 8 + bit // 8, bit % 8)
     (length,) = struct.unpack_from("<I", broken, 8)
-    expected = "too_large" if length > 64 << 20 else "truncated" if 12 + length > len(broken) else "bad_envelope"
+    expected = "too_large" if length > 8 << 20 else "truncated" if 12 + length > len(broken) else "bad_envelope"
     assert code_of(broken, base) == expected
 
 
@@ -326,13 +325,13 @@ def test_one_bit_flipped_in_any_padding_is_refused(good: Forge, base: Publisher)
     assert {code_of(flip(good.data, byte, byte % 8), base) for byte in padding} == {"bad_section"}
 
 
-@pytest.mark.parametrize("name", [name for name in TYPES if name not in EMPTY])
+@pytest.mark.parametrize("name", [name for name in INDEX_TYPES if name not in EMPTY])
 def test_one_bit_flipped_in_a_section_is_refused(good: Forge, base: Publisher, name: str) -> None:
     start, end = good.places()[name]
     assert {code_of(flip(good.data, byte, byte % 8), base) for byte in range(start, end)} == {"bad_digest"}
 
 
-@pytest.mark.parametrize("name", [name for name in TYPES if name not in EMPTY])
+@pytest.mark.parametrize("name", [name for name in INDEX_TYPES if name not in EMPTY])
 def test_one_bit_flipped_in_a_section_is_refused_when_the_snapshot_is_only_shown(
     good: Forge, tmp_path: Path, name: str
 ) -> None:
@@ -415,6 +414,37 @@ def test_messages_repeat_no_more_than_a_little_of_a_hostile_file(good: Forge, ba
         assert refused.value.message.isprintable()
 
 
+# The place that a file is for.
+
+
+def refused_at(publisher: Publisher, data: bytes, **place: Any) -> str:
+    """Return `ok`, or the code with which a file is refused at a place."""
+    (publisher.folder / "placed").write_bytes(data)
+    try:
+        read_snapshot(publisher.folder / "placed", [publisher.key()], now=0, **place)
+    except SnapshotRefused as error:
+        return error.code
+    return "ok"
+
+
+def test_a_file_of_another_layer_is_refused_though_the_key_is_the_same(good: Forge, base: Publisher) -> None:
+    assert refused_at(base, good.data, layer="policy") == refused_at(base, good.data) == "ok"
+    assert refused_at(base, good.data, layer="bans") == "wrong_layer"
+    assert refused_at(base, good.with_manifest(lambda m: m.ClearField("layer")), layer="policy") == "wrong_layer"
+
+
+def test_a_part_of_a_layer_is_no_layer_and_only_the_very_part_that_is_required_is_taken(
+    good: Forge, base: Publisher
+) -> None:
+    data = good.with_manifest(lambda m: setattr(m, "part", True))
+    digest = hashlib.sha256(Forge(data, good.signers).payload).hexdigest()
+    assert refused_at(base, data) == "wrong_layer"
+    assert refused_at(base, data, part=Requirement(SERIAL + 1, digest)) == "ok"
+    assert refused_at(base, data, part=Requirement(SERIAL + 1, "0" * 64)) == "wrong_part"
+    whole = hashlib.sha256(good.payload).hexdigest()
+    assert refused_at(base, good.data, part=Requirement(SERIAL + 1, whole)) == "wrong_part"
+
+
 # Caps: lowered, so that a small file passes them.
 
 
@@ -430,9 +460,9 @@ def test_a_file_above_the_cap_is_refused(
 
 
 def test_the_caps_are_those_of_the_documents() -> None:
-    assert (layout.MAX_FILE, layout.MAX_ENVELOPE) == (4 << 30, 64 << 20)
+    assert (layout.MAX_FILE, layout.MAX_ENVELOPE) == (4 << 30, 8 << 20)
     page = (ROOT / "docs" / "snapshot-format.md").read_text()
-    assert "at most 64 MiB" in page
+    assert "at most 8 MiB" in page
     assert "4 GiB at most" in page
 
 
@@ -462,13 +492,6 @@ def documented_codes() -> set[str]:
     return set(Refusal)
 
 
-def whole(snapshot: Snapshot) -> Manifest:
-    """Return the manifest with its entries."""
-    manifest = Manifest.FromString(snapshot.manifest.SerializeToString())
-    manifest.entries.extend(snapshot.entries)
-    return manifest
-
-
 @settings(max_examples=400, deadline=None)
 @given(edits=EDITS)
 def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
@@ -482,7 +505,7 @@ def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
         assert data != good.data
         assert code in documented_codes()
     else:
-        assert whole(snapshot) == good.manifest
+        assert snapshot.manifest == good.manifest
         assert {name: bytes(section) for name, section in snapshot.sections.items()} == good.sections
 
 
@@ -496,7 +519,7 @@ def test_a_well_signed_edited_manifest_is_refused_with_a_documented_code_or_load
 
 
 @settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from(sorted(TYPES)), edits=EDITS)
+@given(name=st.sampled_from(sorted(ENTRY_TYPES | INDEX_TYPES)), edits=EDITS)
 def test_a_well_signed_edited_index_is_refused_or_its_problems_are_named(
     good: Forge, base: Publisher, name: str, edits: list[tuple[str, int, bytes]]
 ) -> None:
@@ -505,7 +528,7 @@ def test_a_well_signed_edited_index_is_refused_or_its_problems_are_named(
         loaded = OpenedSnapshot(check_snapshot(memoryview(data), [base.key()], now=0))
     except SnapshotRefused as refused:
         code = refused.code
-        assert code == "bad_section"
+        assert code in ({"bad_section", "bad_manifest"} if name in ENTRY_TYPES else {"bad_section"})
     else:
         assert all(isinstance(problem, str) for problem in loaded.index.problems(len(loaded.entries)))
 
@@ -529,7 +552,7 @@ def test_every_code_is_documented_and_no_other() -> None:
 
 
 def test_the_shelf_has_every_code_that_a_file_can_have() -> None:
-    elsewhere = {"threshold_not_met", "state_unwritable", "internal_error"}
+    elsewhere = {"threshold_not_met", "state_unwritable", "internal_error", "wrong_layer", "wrong_part"}
     assert {code for code, _ in SHELF.values()} | set(PLACES.values()) == codes_in_the_code() - elsewhere
 
 

@@ -9,9 +9,10 @@ import base64
 import hashlib
 import json
 import struct
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +100,21 @@ class Forge:
         manifest = Manifest.FromString(self.payload)
         change(manifest)
         return self.with_payload(manifest.SerializeToString(deterministic=True), keys=keys)
+
+    def entries(self) -> list[Entry]:
+        """Return the entries."""
+        offsets = struct.unpack(f"<{len(self.sections['entries.offset']) // 4}I", self.sections["entries.offset"])
+        data = self.sections["entries.data"]
+        return [Entry.FromString(data[start:end]) for start, end in pairwise(offsets)]
+
+    def with_entry(self, change: Callable[[Entry], object]) -> bytes:
+        """Return the file with a changed first entry, well signed."""
+        entries = self.entries()
+        change(entries[0])
+        parts = [entry.SerializeToString() for entry in entries]
+        offsets = [0, *accumulate(map(len, parts))]
+        new = {"entries.offset": struct.pack(f"<{len(offsets)}I", *offsets), "entries.data": b"".join(parts)}
+        return self.with_sections(lambda sections: sections.update(new))
 
     def with_sections(self, change: Callable[[dict[str, bytes]], object]) -> bytes:
         """Return a file with changed sections, laid out and signed as if they were right."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from authz.snapshot.read import Snapshot
+
 POLICY = """\
 version: 1
 applications:
@@ -58,9 +60,10 @@ class Publisher:
         created: int | None = None,
         expires: int | None = None,
         keys: Sequence[str] = ("a",),
+        previous: Snapshot | None = None,
     ) -> Path:
         """Build a policy (YAML text) into a snapshot file and return its path. serial: default one more than before."""
-        self.built(policy, to=to, serial=serial, created=created, expires=expires, keys=keys)
+        self.built(policy, to=to, serial=serial, created=created, expires=expires, keys=keys, previous=previous)
         return self.folder / to
 
     def built(
@@ -72,6 +75,7 @@ class Publisher:
         created: int | None = None,
         expires: int | None = None,
         keys: Sequence[str] = ("a",),
+        previous: Snapshot | None = None,
     ) -> Built:
         """Do what `publish` does, and return what was built."""
         source = self.folder / "policy.yaml"
@@ -84,4 +88,5 @@ class Publisher:
             serial=self._serial,
             created=int(time.time()) if created is None else created,
             expires=expires,
+            previous=previous,
         )

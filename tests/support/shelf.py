@@ -11,7 +11,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.snapshot.sections import SIZES, TYPES
+from authz.snapshot.sections import ENTRY_TYPES, INDEX_TYPES, SIZES
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 from support.forge import Forge, canonical, flip, up
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Make = Callable[[Forge], bytes]
 
 SERIAL: Final = 5
-CAP: Final = 64 << 20  # bytes of an envelope
+CAP: Final = 8 << 20  # bytes of an envelope
+TYPES: Final = ENTRY_TYPES | INDEX_TYPES
 LAST: Final = list(TYPES)[-1]
 EMPTY: Final = {"v4.blocks", "v4.leaves"}  # a small policy has neither
 
@@ -105,6 +106,11 @@ def without(name: str) -> Make:
 def unheard_of(part: Callable[[Manifest], object], name: str) -> Make:
     """A setting with a value that nobody knows."""
     return manifest(lambda m: setattr(part(m), name, "unheard_of"))
+
+
+def entry(name: str, value: str) -> Make:
+    """A first entry with another value, well signed."""
+    return lambda good: good.with_entry(lambda e: setattr(e, name, value))
 
 
 def borrowed(other: Callable[[Forge], bytes]) -> Make:
@@ -206,12 +212,14 @@ def _bad_signature() -> Iterator[tuple[str, Make]]:
 
 def _bad_manifest() -> Iterator[tuple[str, Make]]:
     yield "a manifest that is no protobuf", lambda good: good.with_payload(b"\xff\xff")
+    yield "offsets of entries out of order", section("entries.offset", lambda data: flip(data, 4, 7))
+    yield "an entry that is no protobuf", section("entries.data", lambda data: b"\xff" + data[1:])
     yield "a manifest cut short", lambda good: good.with_payload(good.payload[:-1])
     yield "no applications", manifest(lambda m: m.ClearField("applications"))
     yield "no application for all others", manifest(lambda m: m.applications.pop(0))
     yield "a deny answer that lets through", manifest(lambda m: setattr(m.applications[1].deny, "status", 200))
     yield "an application that could end a header", manifest(lambda m: setattr(m.applications[1], "name", "a\r\nb: c"))
-    yield "an entry that could end a header", manifest(lambda m: setattr(m.entries[0], "id", "a\r\nb: c"))
+    yield "an entry that could end a header", entry("id", "a\r\nb: c")
     crlf = "text/plain\r\nset-cookie: a=b"
     yield (
         "a media type that could end a header",
@@ -221,7 +229,7 @@ def _bad_manifest() -> Iterator[tuple[str, Make]]:
     for name in ("mode", "default", "precedence", "match"):
         yield f"an unknown {name}", unheard_of(lambda m: m.applications[1], name)
     for name in ("list", "action"):
-        yield f"an unknown {name}", unheard_of(lambda m: m.entries[0], name)
+        yield f"an unknown {name}", entry(name, "unheard_of")
 
 
 def twice(good: Forge) -> bytes:
@@ -249,6 +257,9 @@ def _bad_section() -> Iterator[tuple[str, Make]]:
     yield "a first piece that is not at 0.0.0.0", section("v4.starts", lambda data: flip(data, 0))
     yield "no pieces", lambda good: good.with_sections(lambda s: s.update({"v4.starts": b"", "v4.sets": b""}))
     yield "fewer lengths than members", section("members.length", lambda data: data[:-1])
+    yield "offsets of entries that do not begin at 0", section("entries.offset", lambda data: flip(data, 0))
+    yield "offsets of entries that end beyond them", section("entries.offset", lambda data: flip(data, -4))
+    yield "no offsets of entries", section("entries.offset", lambda _: b"")
     yield "leaves without blocks", section("v4.leaves", lambda _: bytes(4))
     yield "blocks without leaves", section("v4.blocks", lambda _: bytes(8 << 19))
     yield "a block", lambda good: good.with_sections(lambda s: s.update({"v4.blocks": bytes(8), "v4.leaves": bytes(4)}))
@@ -276,8 +287,9 @@ def _rolled_back() -> Iterator[tuple[str, Make]]:
 
 def _unknown_format() -> Iterator[tuple[str, Make]]:
     yield "an empty manifest", lambda good: good.with_payload(b"")
-    yield "a future format", values(format=2)
+    yield "a future format", values(format=3)
     yield "format 0", values(format=0)
+    yield "format 1, which had the entries in the manifest", values(format=1)
 
 
 def _unknown_key() -> Iterator[tuple[str, Make]]:

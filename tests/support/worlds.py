@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import strategies as st
 
 from authz.addresses import Address, Network, format_address, parse_network
-from authz.engine.manifest import add_policy
+from authz.engine.manifest import add_applications, entry_message
 from authz.engine.model import Application, DenyAnswer, Entry
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.verdict import Match, Verdict, decide
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.layout import FORMAT
+from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
-from authz.snapshot.sections import TYPES
+from authz.snapshot.sections import INDEX_TYPES
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
@@ -111,10 +112,12 @@ def load(applications: Sequence[Application], subjects: Sequence[Subject], seria
     """Return a snapshot that is loaded, without a file."""
     split = [EntryNetworks(Prefixes.split(s.networks), Prefixes.split(s.holes)) for s in subjects]
     arrays = build_index(split)
-    manifest = Manifest(format=FORMAT, serial=serial, created=NOW)
-    add_policy(manifest, applications, [subject.entry for subject in subjects])
-    sections = {name: memoryview(arrays[name].tobytes()) for name in TYPES}
-    return OpenedSnapshot(Snapshot(manifest, sections, "", 0, []))
+    manifest = Manifest(format=FORMAT, serial=serial, created=NOW, layer="policy")
+    add_applications(manifest, applications)
+    packed = pack_entries(entry_message(subject.entry) for subject in subjects)
+    sections = {name: memoryview(data) for name, (_, data) in packed.items()}
+    sections |= {name: memoryview(arrays[name].tobytes()) for name in INDEX_TYPES}
+    return OpenedSnapshot(Snapshot(manifest, sections))
 
 
 def deny(name: str, *networks: str, **fields: object) -> Subject:

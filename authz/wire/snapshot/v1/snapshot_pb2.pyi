@@ -7,26 +7,52 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Manifest(_message.Message):
-    __slots__ = ("format", "serial", "created", "expires", "applications", "entries", "sections", "feeds", "forced")
+    __slots__ = ("format", "serial", "created", "expires", "applications", "sections", "feeds", "forced", "layer", "protected", "part", "requires", "origin")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     APPLICATIONS_FIELD_NUMBER: _ClassVar[int]
-    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
     FEEDS_FIELD_NUMBER: _ClassVar[int]
     FORCED_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    REQUIRES_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     format: int
     serial: int
     created: int
     expires: int
     applications: _containers.RepeatedCompositeFieldContainer[Application]
-    entries: _containers.RepeatedCompositeFieldContainer[Entry]
     sections: _containers.RepeatedCompositeFieldContainer[Section]
     feeds: _containers.RepeatedCompositeFieldContainer[Feed]
     forced: _containers.RepeatedCompositeFieldContainer[Forced]
-    def __init__(self, format: _Optional[int] = ..., serial: _Optional[int] = ..., created: _Optional[int] = ..., expires: _Optional[int] = ..., applications: _Optional[_Iterable[_Union[Application, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[Feed, _Mapping]]] = ..., forced: _Optional[_Iterable[_Union[Forced, _Mapping]]] = ...) -> None: ...
+    layer: str
+    protected: _containers.RepeatedScalarFieldContainer[str]
+    part: bool
+    requires: _containers.RepeatedCompositeFieldContainer[Part]
+    origin: Origin
+    def __init__(self, format: _Optional[int] = ..., serial: _Optional[int] = ..., created: _Optional[int] = ..., expires: _Optional[int] = ..., applications: _Optional[_Iterable[_Union[Application, _Mapping]]] = ..., sections: _Optional[_Iterable[_Union[Section, _Mapping]]] = ..., feeds: _Optional[_Iterable[_Union[Feed, _Mapping]]] = ..., forced: _Optional[_Iterable[_Union[Forced, _Mapping]]] = ..., layer: _Optional[str] = ..., protected: _Optional[_Iterable[str]] = ..., part: _Optional[bool] = ..., requires: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("serial", "digest")
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    serial: int
+    digest: bytes
+    def __init__(self, serial: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("by", "source", "rollback_of")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACK_OF_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    source: str
+    rollback_of: int
+    def __init__(self, by: _Optional[str] = ..., source: _Optional[str] = ..., rollback_of: _Optional[int] = ...) -> None: ...
 
 class Application(_message.Message):
     __slots__ = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring", "hosts", "deny")
@@ -61,7 +87,7 @@ class DenyAnswer(_message.Message):
     def __init__(self, status: _Optional[int] = ..., body: _Optional[str] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "list", "action", "applications", "starts", "expires", "reason", "author", "subjects")
+    __slots__ = ("id", "list", "action", "applications", "starts", "expires", "reason", "author", "subjects", "added")
     ID_FIELD_NUMBER: _ClassVar[int]
     LIST_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +97,7 @@ class Entry(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
     id: str
     list: str
     action: str
@@ -80,7 +107,8 @@ class Entry(_message.Message):
     reason: str
     author: str
     subjects: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ...) -> None: ...
+    added: int
+    def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., added: _Optional[int] = ...) -> None: ...
 
 class Feed(_message.Message):
     __slots__ = ("source", "path", "format", "entries")
