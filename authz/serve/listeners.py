@@ -4,7 +4,8 @@
     ...
     await listener.end(announce=lambda: None, close=connections.stop)
 
-A unix path is taken only where nobody listens any more, and removed at the end only where it still is ours.
+A connection that would take a descriptor of the reserve is closed at once. A unix path is taken only where nobody
+listens any more, and removed at the end only where it still is ours.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import asyncio
 import contextlib
 import socket
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from authz.errors import StartError
+from authz.serve.descriptors import Descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +32,9 @@ _BACKLOG = 1024  # connections that wait to be accepted
 class Listener:
     """A socket that accepts connections. port: of TCP; 0 for a unix socket."""
 
-    def __init__(self, server: asyncio.Server, path: Path | None) -> None:
+    def __init__(self, server: asyncio.Server, path: Path | None, descriptors: Descriptors) -> None:
         self._server = server
+        self._descriptors = descriptors
         self._path = path
         self._inode = None if path is None else inode(path)
         self.port = 0 if path is not None else int(server.sockets[0].getsockname()[1])
@@ -42,8 +45,15 @@ class Listener:
         announce()
         await asyncio.sleep(GOODBYE)
         close()
+        self._descriptors.close()
         if self._path is not None and inode(self._path) == self._inode:  # else it is a successor's by now
             self._path.unlink()
+
+
+class _Refuse(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close the connection."""
+        cast("asyncio.Transport", transport).abort()
 
 
 async def listen(
@@ -62,19 +72,27 @@ async def listen(
         StartError: The address is in use or cannot be bound.
     """
     loop = asyncio.get_running_loop()
+    descriptors = Descriptors()
+
+    def make() -> asyncio.BaseProtocol:
+        return _Refuse() if descriptors.scarce() else factory()
+
     try:
         if where.path is not None:
             clear_unix_path(where.path)
-            server = await loop.create_unix_server(factory, str(where.path), backlog=_BACKLOG)
+            server = await loop.create_unix_server(make, str(where.path), backlog=_BACKLOG)
             where.path.chmod(mode)
         else:
             server = await loop.create_server(
-                factory, where.host, where.port, reuse_port=reuse_port or None, backlog=_BACKLOG
+                make, where.host, where.port, reuse_port=reuse_port or None, backlog=_BACKLOG
             )
-    except OSError as error:
+    except BaseException as error:
+        descriptors.close()
+        if not isinstance(error, OSError):
+            raise
         message = f"{name}.listen: {where}: {error.strerror or error}"
         raise StartError(message, hint="is another authz running?") from error
-    return Listener(server, where.path)
+    return Listener(server, where.path, descriptors)
 
 
 def clear_unix_path(path: Path) -> None:

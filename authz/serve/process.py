@@ -12,12 +12,14 @@ import uvloop
 
 from authz.errors import InputError
 from authz.serve.config import load_config
+from authz.serve.descriptors import raise_limit
 from authz.serve.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
+_OTHER_CONNECTIONS: Final = 1024 + 64  # of the gRPC front, and of the admin listener
 _M_MMAP_THRESHOLD: Final = -3  # <malloc.h>
 _LARGE: Final = 1 << 20  # bytes
 
@@ -28,6 +30,7 @@ def serve(config: Path, log_level: str = "info") -> None:
         raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     checked = load_config(config, os.environ)
+    raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)
     _give_back_large_blocks()
 
     async def live() -> None:

@@ -19,6 +19,7 @@ from support.envoy_api import check_request
 from support.fronts import Fronts
 from support.publisher import Publisher
 
+from authz.engine.request import Request
 from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import frames as h2
@@ -278,7 +279,7 @@ def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
 
 def test_a_logged_decision_keeps_to_its_budget(fronts: Fronts) -> None:
     log = DecisionLog(fronts.config.decision_log)
-    outcome, client = fronts.decider.malformed(), None
+    outcome, client = fronts.decider.check(Request("192.0.2.7"), 1.0)
     within(cost_of(lambda: log.write(outcome, client, "127.0.0.1", "grpc", 1.0)), Cost(5, 45))
-    texts = _Texts()
-    within(cost_of(lambda: texts.line(_Decision(1.0, "grpc", "127.0.0.1", outcome, client))), Cost(9, 115))
+    texts, malformed = _Texts(), fronts.decider.malformed()
+    within(cost_of(lambda: texts.line(_Decision(1.0, "grpc", "127.0.0.1", malformed, None))), Cost(9, 115))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from support.publisher import Publisher
 
+    from authz.engine.ruleset import Ruleset
+
 
 def half(publisher: Publisher) -> None:
     data = (publisher.folder / "lists.snapshot").read_bytes()
@@ -83,6 +85,32 @@ def test_a_refused_snapshot_changes_nothing_and_is_told_once(
 
     with caplog.at_level(logging.INFO):
         run(live())
+
+
+def test_a_refusal_is_gone_in_the_turn_in_which_the_new_snapshot_decides(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were not: the decider was swapped in a thread, and for a while /readyz named what was no longer so."""
+    publisher.publish(serial=10)
+    seen: list[tuple[int | None, list[str]]] = []
+
+    async def live() -> None:
+        async with running(publisher.folder, config("poll: 20ms")) as one:
+            garbage(publisher)
+            await until(lambda: "bad_magic" in one.loads)
+            swap = one.sidecar.decider.load
+
+            def look(ruleset: Ruleset) -> None:
+                swap(ruleset)
+                admin = one.sidecar._admin
+                asyncio.get_running_loop().call_soon(lambda: seen.append((one.serial, admin.reasons())))
+
+            monkeypatch.setattr(one.sidecar.decider, "load", look)
+            publisher.publish(NEW_POLICY, serial=13)
+            await until(lambda: seen)
+        assert seen == [(13, [])]
+
+    run(live())
 
 
 def test_a_fault_while_loading_is_told_and_loading_is_tried_again(

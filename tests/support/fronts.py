@@ -218,7 +218,7 @@ class HttpClient:
     def ask(self, target: str = "/v1/auth", *headers: str, method: str = "GET") -> HttpAnswer:
         """Send one request and read its answer."""
         lines = "".join(f"{header}\r\n" for header in headers)
-        self.send(f"{method} {target} HTTP/1.1\r\nHost: authz\r\n{lines}\r\n".encode("latin-1"))
+        self.send(f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n".encode("latin-1"))
         return self.read(method)
 
     def rest(self) -> bytes:

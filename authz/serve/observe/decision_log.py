@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import orjson
 
+from authz.addresses import MAX_TEXT
 from authz.errors import StartError, shorten
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class DecisionLog:
         if len(self._waiting) >= self._capacity:
             self.dropped += 1
             return
+        if client is None and peer is not None and len(peer) > MAX_TEXT:
+            peer = f"{peer[:MAX_TEXT]}..."  # it may be a megabyte; where it is no address there is no client
         self._waiting.append(tuple.__new__(_Decision, (now, front, peer, outcome, client)))
         if self._asleep:
             self._asleep = False
