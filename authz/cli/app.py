@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import analysis, config, explain, keys, ranges, replay, serve, snapshot
+from authz.cli import analysis, config, control, explain, keys, ranges, replay, serve, snapshot
 
 app = typer.Typer(
     name="authz",
@@ -37,6 +37,7 @@ def main(
 
 
 app.add_typer(keys.app)
+app.add_typer(control.app)
 analysis.register(snapshot.app)
 app.add_typer(snapshot.app)
 serve.register(app)

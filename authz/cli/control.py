@@ -1,0 +1,70 @@
+"""`authz control`: the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from authz.cli.output import print_json, table
+
+app = typer.Typer(
+    name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
+)
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration of the control plane.")]
+
+
+@app.command(epilog="Example: authz control init control && authz control serve --config control/control.yaml")
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    listen: Annotated[str, typer.Option(help="Where the control plane will listen.")] = "127.0.0.1:9194",
+    store: Annotated[str, typer.Option(help="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE.")] = (
+        "sqlite:///control.sqlite"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
+    from authz.control.init import make_folder
+    from authz.errors import InputError, shorten
+    from authz.serve.config import LISTEN_EXPECTED, ListenOn
+
+    try:
+        where = get_args(ListenOn)[1].parse(listen)
+    except ValueError:
+        raise InputError(f"--listen: found '{shorten(listen)}', expected {LISTEN_EXPECTED}") from None
+    made = make_folder(folder, where, store=store)
+    if json:
+        print_json({"url": made.url, "token": made.token, "config": str(made.config),
+                    "sidecar_config": str(made.sidecar_config)})  # fmt: skip
+        return
+    table(
+        "made a control plane",
+        [
+            ("start it", f"authz control serve --config {made.config}"),
+            ("a sidecar", f"authz serve --config {made.sidecar_config}"),
+            ("then", f"export AUTHZ_CONTROL_URL={made.url} AUTHZ_TOKEN={made.token}"),
+            ("", "authz ban 203.0.113.9 --for 2h --reason 'why'"),
+            ("token", "an administrator's, shown only now"),
+        ],
+    )
+
+
+@app.command(epilog="Example: authz control serve --config control/control.yaml")
+def serve(
+    config: ConfigOption,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve until SIGTERM."""
+    from authz.control import process
+
+    process.serve(config, log_level)
+
+
+@app.command(epilog="Example: authz control sign --config control/control.yaml")
+def sign(config: ConfigOption) -> None:
+    """Run the signer as a service of its own, on the unix socket of `signer`."""
+    from authz.control.publish import signer
+
+    signer.listen(config)

@@ -1,0 +1,64 @@
+"""From a bearer token to a caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.addresses import NetworkSet, parse_networks, try_parse_address
+from authz.control.access.roles import RIGHTS, Right
+from authz.control.model import MAIN_TENANT, Actor, Method
+from authz.control.problems import Forbidden, Unauthorized
+from authz.control.store.access import Tenant, Token, find_token, get_tenant, holds
+
+if TYPE_CHECKING:
+    from authz.control.store.database import Store
+
+MAX_SECRET = 200  # characters; longer is not looked up
+
+
+class Caller(NamedTuple):
+    """Who asks. address: where the request came from; None: a unix socket."""
+
+    token: Token
+    tenant: Tenant
+    address: str | None
+    request_id: str
+    method: Method = "api"
+
+    def need(self, right: Right) -> None:
+        """Raise Forbidden where the caller's role does not give a right."""
+        if right not in RIGHTS.get(self.token.role, ()):
+            detail = f"the role '{self.token.role}' may not do that, expected one that may {right}"
+            raise Forbidden(detail, code="role")
+
+    def may(self, right: Right) -> bool:
+        """Return whether the caller's role gives a right."""
+        return right in RIGHTS.get(self.token.role, ())
+
+    @property
+    def sees(self) -> str | None:
+        """The tenant whose rows it sees; None: all."""
+        return None if self.tenant.name == MAIN_TENANT else self.tenant.name
+
+    def actor(self) -> Actor:
+        """Return the caller as who acts."""
+        return Actor(self.tenant.name, self.token.name, "token", self.method, self.request_id, self.address)
+
+
+def authenticate(store: Store, secret: str, address: str | None, request_id: str, method: Method = "api") -> Caller:
+    """Return who has this token. Raises Unauthorized, and Forbidden where it is used from elsewhere than it may be."""
+    if not secret or len(secret) > MAX_SECRET:
+        raise Unauthorized("found no token, expected 'Authorization: Bearer TOKEN'")
+    with store.reading() as tx:
+        token = find_token(tx, secret)
+        tenant = token and get_tenant(tx, token.tenant)
+    if token is None or tenant is None or not holds(token, store.now()):
+        raise Unauthorized("the token is unknown, has expired or was revoked")
+    if token.networks and not _inside(address, token.networks):
+        raise Forbidden(f"the token may not be used from {address or 'a unix socket'}", code="network")
+    return Caller(token, tenant, address, request_id, method)
+
+
+def _inside(address: str | None, networks: tuple[str, ...]) -> bool:
+    known = try_parse_address(address) if address else None
+    return known is not None and known in NetworkSet(n for text in networks for n in parse_networks(text))

@@ -1,0 +1,71 @@
+"""The application: all resources, errors as problems, the OpenAPI description at /schema."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar
+from litestar.config.app import AppConfig  # noqa: F401  # documents what hooks get
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+from authz.control.api import bans, entries, health, layers
+from authz.control.api.asking import provide_caller
+from authz.control.api.middleware import with_request_id
+from authz.control.api.problems import handle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from authz.control.plane import ControlPlane
+
+MAX_BODY = 8 << 20  # bytes
+
+
+def create_app(plane: ControlPlane) -> Litestar:
+    """Return the application of a control plane; it starts and closes it."""
+
+    @contextlib.asynccontextmanager
+    async def running(_app: Litestar) -> AsyncIterator[None]:
+        await asyncio.to_thread(plane.start, asyncio.get_running_loop())
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(plane.close)
+
+    routes: list[Any] = [
+        bans.router,
+        entries.router,
+        layers.layers_router,
+        layers.publications_router,
+        *health.handlers,
+    ]
+    app = Litestar(
+        routes,
+        dependencies={"caller": Provide(provide_caller)},
+        exception_handlers={Exception: handle},
+        middleware=[with_request_id],
+        lifespan=[running],
+        openapi_config=_description(),
+        request_max_body_size=MAX_BODY,
+        logging_config=None,
+    )
+    app.state.plane = plane
+    return app
+
+
+def _description() -> OpenAPIConfig:
+    bearer = SecurityScheme(type="http", scheme="bearer", description="A token of `authz control init` or /v1/tokens.")
+    return OpenAPIConfig(
+        title="authz control plane",
+        version="1",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
+        components=Components(security_schemes={"bearer": bearer}),
+        security=[{"bearer": []}],
+        use_handler_docstrings=True,
+    )

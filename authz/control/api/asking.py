@@ -1,0 +1,194 @@
+"""What handlers share: who asks, repeated requests, cursors, ETags, times, and waiting until a change is everywhere."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import anyio.to_thread
+import msgspec
+from litestar import Request, Response
+from litestar.params import Parameter
+
+from authz.addresses import Network, parse_network, try_parse_address
+from authz.control.access.callers import Caller, authenticate
+from authz.control.lists.periods import moment
+from authz.control.model import MICROSECONDS
+from authz.control.plane import ControlPlane, Idempotent, fingerprint
+from authz.control.problems import FieldMistake, Invalid, Problem, Required, Stale
+from authz.errors import AddressError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.control.model import Entry, Method
+    from authz.control.store.idempotency import Answer
+
+T = TypeVar("T")
+AnyRequest = Request[Any, Any, Any]
+Wait = Literal["published", "enforced"]
+LONGEST_WAIT = 60.0  # seconds
+WaitFor = Annotated[Wait | None, Parameter(query="wait", description="Answer when it is published, or enforced.")]
+Timeout = Annotated[
+    float, Parameter(query="timeout", ge=0, le=LONGEST_WAIT, description="Seconds that `wait` waits at most.")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Parameter(header="Idempotency-Key", min_length=1, max_length=200, description="A repeated request does nothing."),
+]
+IfMatch = Annotated[str | None, Parameter(header="If-Match", description="The ETag of the version that is meant.")]
+Limit = Annotated[int, Parameter(query="limit", ge=1, le=1000)]
+Cursor = Annotated[str | None, Parameter(query="cursor", max_length=1000)]
+_METHODS: dict[str, Method] = {"cli": "cli", "console": "manual"}
+
+
+async def in_thread(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Run what asks the store, beside the event loop."""
+    return await anyio.to_thread.run_sync(functools.partial(call, *arguments, **named))
+
+
+def plane_of(request: AnyRequest) -> ControlPlane:
+    """Return the control plane that the application serves."""
+    plane: ControlPlane = request.app.state.plane
+    return plane
+
+
+async def provide_caller(request: AnyRequest) -> Caller:
+    """Return who asks. Raises Unauthorized, Forbidden and TooMany."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return await caller_of(request, secret.strip() if scheme.lower() == "bearer" else "")
+
+
+async def caller_of(request: AnyRequest, secret: str) -> Caller:
+    """Return who has a token."""
+    plane = plane_of(request)
+    method = _METHODS.get(request.headers.get("authz-method", ""), "api")
+    caller = await in_thread(
+        authenticate, plane.store, secret, client_address(request), request.scope.get("authz_request_id", ""), method
+    )
+    plane.rate.take(caller.token.id, time.monotonic())
+    return caller
+
+
+def client_address(request: AnyRequest) -> str | None:
+    """Return where a request comes from: the peer, or what a trusted proxy says, read from the right."""
+    if request.client is None:
+        return None
+    known = try_parse_address(request.client.host)
+    proxies = plane_of(request).config.proxies()
+    forwarded = ",".join(request.headers.getall("x-forwarded-for", []))
+    for element in reversed(forwarded.split(",")[-32:]):
+        if known is None or known not in proxies or not element.strip():
+            break
+        before = try_parse_address(element.strip())
+        known = before or known
+        if before is None:
+            break
+    return known.text if known is not None else None
+
+
+async def idempotent_of(request: AnyRequest, key: str | None) -> Idempotent | None:
+    """Return the key of a request that may be repeated."""
+    if key is None:
+        return None
+    body = await request.body()
+    return Idempotent(key, fingerprint(request.method, request.url.path, request.url.query, body))
+
+
+def parsed_moment(text: str | None, name: str) -> int | None:
+    """Return a time of record in microseconds. A time with fractions keeps them. Raises Invalid."""
+    if text is None:
+        return None
+    try:
+        seconds = moment(text, f"?{name}")
+    except Invalid as error:
+        error.status = 400
+        raise
+    head, dot, tail = text.partition(".")
+    digits = "".join(c for c in tail.split("+")[0].split("-")[0] if c.isdigit()) if dot and head else ""
+    return seconds * MICROSECONDS + (int(digits[:6].ljust(6, "0")) if digits else 0)
+
+
+def parsed_network(text: str | None, name: str = "address") -> Network | None:
+    """Return an address or network of a query. Raises Invalid."""
+    if text is None:
+        return None
+    try:
+        return parse_network(text)
+    except AddressError as error:
+        problem = Invalid([FieldMistake(f"?{name}", error.message)])
+        problem.status = 400
+        raise problem from error
+
+
+def write_cursor(place: Any) -> str:
+    """Return where the next page begins, as an opaque text."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def read_cursor(text: str | None, kind: type[T]) -> T | None:
+    """Return what `write_cursor` was given. Raises Problem (`bad_cursor`)."""
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+    except (ValueError, UnicodeError, msgspec.DecodeError) as error:
+        raise Problem(f"found the cursor '{shorten(text)}', expected one of an answer", code="bad_cursor") from error
+
+
+def etag(entry: Entry) -> str:
+    """Return the strong ETag of a version of an entry."""
+    return f'"{entry.id}.{entry.version}"'
+
+
+def check_match(entry: Entry, if_match: str | None, shown: Any, *, required: bool = True) -> None:
+    """Raise Required without If-Match, and Stale (with what is there now) where it names another version."""
+    if if_match is None:
+        if required:
+            hint = f"send If-Match: {etag(entry)}, if that is the version you saw"
+            raise Required("found no If-Match, expected the ETag of the entry", hint=hint)
+        return
+    named = {one.strip() for one in if_match.split(",")}
+    if "*" not in named and etag(entry) not in named:
+        current = msgspec.to_builtins(shown)
+        raise Stale(f"the entry is at version {entry.version} now", extra={"etag": etag(entry), "current": current})
+
+
+async def answer_when(
+    plane: ControlPlane, answer: Answer, serials: dict[str, int], wait: Wait | None, timeout: float  # noqa: ASYNC109
+) -> Response[bytes]:  # fmt: skip
+    """Return an answer, once its change is where the caller wants it, and say where it is."""
+    body = msgspec.json.decode(answer.body)
+    headers = {}
+    if isinstance(body, dict) and "version" in body and "id" in body:
+        headers["ETag"] = f'"{body["id"]}.{body["version"]}"'
+    if wait is not None and isinstance(body, dict):
+        body |= await wait_for(plane, serials, wait, timeout)
+    content = answer.body.encode() if wait is None else msgspec.json.encode(body)
+    return Response(content, status_code=answer.status, media_type="application/json", headers=headers)
+
+
+async def wait_for(plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109
+    """Wait until serials are published, or enforced; return how far they came."""
+    end = time.monotonic() + timeout
+
+    def published() -> bool:
+        offers = {layer: plane.offers.get(layer) for layer in serials}
+        return all(o is not None and o.publication.serial >= serials[layer] for layer, o in offers.items())
+
+    found: dict[str, Any] = {"published": await plane.offers.until(published, timeout)}
+    if wait == "enforced":
+        behind, count = await in_thread(_behind, plane, serials)
+        while behind and time.monotonic() < end:
+            await plane.offers.until(lambda: False, min(0.1, max(end - time.monotonic(), 0)))
+            behind, count = await in_thread(_behind, plane, serials)
+        found |= {"enforced": found["published"] and not behind, "behind": behind, "sidecars": count}
+    return found
+
+
+def _behind(plane: ControlPlane, serials: dict[str, int]) -> tuple[list[str], int]:
+    known = plane.sidecars.connected()
+    late = {one.name for one in known if one.layer in serials and one.serial < serials[one.layer]}
+    return sorted(late), len({one.name for one in known})

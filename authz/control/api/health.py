@@ -1,0 +1,94 @@
+"""`/livez`, `/readyz`, `/metrics`: for who operates it. They tell nothing of what is on a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Response, get
+
+from authz.control.api.asking import AnyRequest, in_thread, plane_of
+from authz.control.problems import Problem
+from authz.control.store.changes import read_heads
+from authz.control.store.publications import newest_publication
+
+if TYPE_CHECKING:
+    from authz.control.plane import ControlPlane
+
+
+class ReadyBody(msgspec.Struct, frozen=True):
+    """Whether requests can be answered, and if not, why."""
+
+    ready: bool
+    reason: str = ""
+
+
+@get("/livez", summary="Whether the process lives", tags=["health"])
+async def livez() -> dict[str, str]:
+    """Answer while the event loop runs."""
+    return {"status": "live"}
+
+
+@get("/readyz", summary="Whether it can serve", tags=["health"], raises=[])
+async def readyz(request: AnyRequest) -> Response[ReadyBody]:
+    """Answer 200 while the store can be read, and every layer has a file to offer."""
+    plane = plane_of(request)
+    reason = await in_thread(_not_ready, plane)
+    return Response(ReadyBody(not reason, reason), status_code=503 if reason else 200)
+
+
+def _not_ready(plane: ControlPlane) -> str:
+    try:
+        with plane.store.reading() as tx:
+            read_heads(tx)
+    except Problem as error:
+        return error.message
+    missing = [layer.name for layer in plane.config.layers if plane.offers.get(layer.name) is None]
+    return f"not published yet: {', '.join(missing)}" if missing else ""
+
+
+@get("/metrics", summary="Metrics of Prometheus", tags=["health"], media_type="text/plain; version=0.0.4")
+async def metrics(request: AnyRequest) -> Response[str]:
+    """Give the metrics as text."""
+    lines = await in_thread(_metrics, plane_of(request))
+    return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _metrics(plane: ControlPlane) -> list[str]:
+    now = plane.store.now()
+    with plane.store.reading() as tx:
+        heads = read_heads(tx)
+        newest = {layer: newest_publication(tx, layer) for layer in heads}
+    lines: list[str] = []
+    _family(lines, "authz_control_layer_serial", "gauge", "Serial of the newest change.",
+            [(layer, head.sequence) for layer, head in heads.items()])  # fmt: skip
+    published = {layer: one for layer, one in newest.items() if one is not None}
+    _family(lines, "authz_control_published_serial", "gauge", "Serial of the newest file.",
+            [(layer, one.serial) for layer, one in published.items()])  # fmt: skip
+    _family(lines, "authz_control_published_entries", "gauge", "Entries in the newest file.",
+            [(layer, one.entries) for layer, one in published.items()])  # fmt: skip
+    _family(lines, "authz_control_published_bytes", "gauge", "Size of the newest file.",
+            [(layer, one.size) for layer, one in published.items()])  # fmt: skip
+    _family(lines, "authz_control_publish_lag_seconds", "gauge", "Age of the oldest change that is not published.",
+            [(layer, (now - head.time) / 1e6 if layer not in published or published[layer].serial < head.sequence
+              else 0.0) for layer, head in heads.items()])  # fmt: skip
+    _family(lines, "authz_control_publish_refused", "gauge", "Whether the signer refuses the newest changes.",
+            [(layer.name, int(layer.name in plane.publisher.problems)) for layer in plane.config.layers])  # fmt: skip
+    sidecars = plane.sidecars.connected()
+    behind = dict.fromkeys(heads, 0)
+    for one in sidecars:
+        if one.layer in published and one.serial < published[one.layer].serial:
+            behind[one.layer] += 1
+    _family(lines, "authz_control_sidecars_behind", "gauge", "Connected sidecars that serve an older file.",
+            list(behind.items()))  # fmt: skip
+    lines += ["# TYPE authz_control_sidecars gauge", f"authz_control_sidecars {len({s.name for s in sidecars})}"]
+    lines += ["# TYPE authz_control_leader gauge", f"authz_control_leader {int(plane.publisher.leading)}"]
+    return lines
+
+
+def _family(lines: list[str], name: str, kind: str, text: str, values: list[tuple[str, Any]]) -> None:
+    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    lines += [f'{name}{{layer="{layer}"}} {value}' for layer, value in values]
+
+
+handlers: Any = [livez, readyz, metrics]

@@ -1,0 +1,134 @@
+"""`/v1/layers/NAME`: the signed files; `/v1/publications`: what is published, and who has it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.params import Parameter
+
+from authz.control.access.callers import Caller
+from authz.control.api.asking import AnyRequest, Limit, client_address, in_thread, plane_of, provide_caller
+from authz.control.api.bodies import micro_moment
+from authz.control.api.problems import documented
+from authz.control.problems import Missing
+from authz.control.store.publications import list_publications
+
+MAX_WAIT = 60.0  # seconds of a long poll
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+_CODE = re.compile(r"[a-z_]{1,40}")
+FILE_TYPE = "application/vnd.authz.snapshot"
+
+
+class SidecarBody(msgspec.Struct, frozen=True):
+    """What a sidecar serves of a layer. behind: whether there is a newer file. refusal: why it does not take it."""
+
+    name: str
+    layer: str
+    serial: int
+    behind: bool
+    refusal: str
+    since: str
+    seen: str
+
+
+class PublicationBody(msgspec.Struct, frozen=True):
+    """A published file."""
+
+    layer: str
+    serial: int
+    digest: str
+    created: str
+    entries: int
+    size: int
+
+
+class PublicationsBody(msgspec.Struct, frozen=True):
+    """What is published, newest first; who has it; and why newer changes are not published, by layer."""
+
+    items: list[PublicationBody]
+    sidecars: list[SidecarBody]
+    problems: dict[str, str]
+
+
+@get("/{layer:str}", summary="The signed file of a layer", responses=documented(404), media_type=FILE_TYPE)
+async def get_layer(
+    request: AnyRequest,
+    layer: str,
+    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
+    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=30: a long poll.")] = None,
+) -> Response[bytes]:
+    """Give the newest file, with its digest as ETag; by If-None-Match and `Prefer: wait=N` as soon as there is one."""
+    plane = plane_of(request)
+    if not plane.config.anonymous_layers:
+        (await provide_caller(request)).need("layers")
+    if layer not in {one.name for one in plane.config.layers}:
+        raise Missing(f"there is no layer '{layer[:64]}'")
+    named = {one.strip().strip('"') for one in (if_none_match or "").split(",")} - {""}
+    await _note_sidecar(request, layer, next(iter(named), ""))
+    asked = _WAIT.search(prefer or "")
+
+    def newer() -> bool:
+        offer = plane.offers.get(layer)
+        return offer is not None and offer.publication.digest not in named
+
+    if asked:
+        await plane.offers.until(newer, min(float(asked[1]), MAX_WAIT))
+    offer = plane.offers.get(layer)
+    if offer is None:
+        raise Missing(f"the layer '{layer}' is not published yet", code="not_published")
+    headers = {
+        "ETag": f'"{offer.publication.digest}"',
+        "Authz-Serial": str(offer.publication.serial),
+        "Cache-Control": "no-cache",
+    }
+    if asked:
+        headers["Preference-Applied"] = f"wait={asked[1]}"
+    if not newer():
+        return Response(b"", status_code=304, headers=headers, media_type=FILE_TYPE)
+    return Response(offer.content, headers=headers, media_type=FILE_TYPE)
+
+
+async def _note_sidecar(request: AnyRequest, layer: str, digest: str) -> None:
+    name = request.headers.get("authz-sidecar", "")
+    refusal = request.headers.get("authz-refused", "")
+    if not _NAME.fullmatch(name):
+        if "prefer" not in request.headers:
+            return  # somebody who looks once, such as a person with curl
+        name = client_address(request) or "unix"
+    plane = plane_of(request)
+    known = refusal if _CODE.fullmatch(refusal) else ""
+    if await in_thread(plane.sidecars.report, name, layer, digest, known):
+        plane.offers.wake()
+
+
+@get("", summary="What is published, and which sidecars have it", responses=documented())
+async def get_publications(
+    request: AnyRequest, caller: Caller, layer: str | None = None, limit: Limit = 20
+) -> PublicationsBody:
+    """List published files and sidecars."""
+    caller.need("read")
+    plane = plane_of(request)
+
+    def read() -> list[PublicationBody]:
+        with plane.store.reading() as tx:
+            found = list_publications(tx, layer, limit=limit)
+        return [PublicationBody(p.layer, p.serial, p.digest, micro_moment(p.created), p.entries, p.size) for p in found]
+
+    items = await in_thread(read)
+    newest = {one.name: plane.offers.get(one.name) for one in plane.config.layers}
+    sidecars = []
+    for one in await in_thread(plane.sidecars.connected):
+        offer = newest.get(one.layer)
+        behind = offer is not None and one.serial < offer.publication.serial
+        sidecars.append(SidecarBody(one.name, one.layer, one.serial, behind, one.refusal, micro_moment(one.since),
+                                    micro_moment(one.seen)))  # fmt: skip
+    problems = {name: f"{refused.code}: {refused.message}" for name, refused in plane.publisher.problems.items()}
+    return PublicationsBody(items, sidecars, problems)
+
+
+layers_router: Any = Router("/v1/layers", route_handlers=[get_layer], tags=["layers"])
+publications_router: Any = Router("/v1/publications", route_handlers=[get_publications], tags=["layers"])

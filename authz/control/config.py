@@ -1,0 +1,163 @@
+"""control.yaml: the configuration of the control plane. Every key is described where it is declared.
+
+Paths are relative to the folder of control.yaml. An environment variable `AUTHZ_CONTROL_SECTION__KEY` takes the place
+of `section.key`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from authz.addresses import Network, NetworkSet
+from authz.control.limits import Limits
+from authz.control.lists.batch import Rules
+from authz.control.lists.guard import FourEyes
+from authz.control.model import POLICY_LAYER
+from authz.engine.model import ListName
+from authz.serve.config import Count, Duration, Listen, ListenOn, Trusted
+from authz.strict_yaml import Document, Scalar, read_file
+from authz.times import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "AUTHZ_CONTROL_"
+_NOT_OURS = frozenset({"AUTHZ_CONTROL_URL"})  # of the command line
+FOREVER = "forever"
+
+
+def _longest(text: str) -> float:
+    return float("inf") if text == FOREVER else parse_duration(text)
+
+
+Longest = Annotated[float, Scalar(_longest, "a time such as 2h or 7d, or forever")]
+
+
+class May(msgspec.Struct, frozen=True, kw_only=True):
+    """`may` of a layer: what its entries can say. The sidecar's configuration should say the same."""
+
+    lists: tuple[ListName, ...] = ("deny", "gray")
+    longest: Longest = float("inf")  # from now to an entry's end
+    widest_ipv4: Count = 16  # prefix bits
+    widest_ipv6: Count = 32
+    applications: tuple[str, ...] = ()  # patterns; none: all
+    entries: Count = 2_000_000
+
+
+class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One of `layers`: what we publish. Only the signer reads the key."""
+
+    name: str
+    key: str  # a PEM file, or a URI of a KMS
+    public_key: str | None = None  # for a KMS: the PEM file of its public half
+    may: May = May()  # of every layer but `policy`
+    file: str | None = None  # written there too, for sidecars on this machine and for other carriers
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """`tls`: PEM files of the listener."""
+
+    certificate: str
+    key: str
+
+
+class FourEyesConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`four_eyes`: when a change waits for a second person."""
+
+    addresses: Count | None = None  # a denial of more addresses than this
+    allow: bool = False  # any change to the allow list
+
+
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of control.yaml."""
+
+    layers: tuple[LayerConfig, ...]
+    listen: ListenOn = Listen(host="127.0.0.1", port=9194)
+    store: str = "sqlite:///control.sqlite"  # or postgresql://USER:PASSWORD@HOST/DATABASE
+    tls: Tls | None = None
+    signer: str | None = None  # unix socket of a signer that somebody else runs; none: we start one
+    signer_state: str = "state/signer.json"  # what was signed last: serials and chains
+    anonymous_layers: bool = True  # signed files are given to whoever asks; otherwise to tokens only
+    trusted_proxies: tuple[Trusted, ...] = ()  # whose X-Forwarded-For we believe
+    protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
+    four_eyes: FourEyesConfig = FourEyesConfig()
+    refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
+    rate: Count = 200  # requests a second of one token
+    history: Duration = 400 * 86400.0  # how long changes are kept
+    folder: str = ""
+
+    def limits(self) -> dict[str, Limits]:
+        """Return what each layer may say."""
+        return {layer.name: _limits(layer) for layer in self.layers}
+
+    def rules(self, protected: tuple[Network, ...] = ()) -> Rules:
+        """Return what the use cases go by. protected: of the policy, beside the configuration's."""
+        own = tuple(network for one in self.protected for network in one)
+        eyes = FourEyes(addresses=self.four_eyes.addresses, allow=self.four_eyes.allow)
+        bans = next((layer.name for layer in self.layers if layer.name != POLICY_LAYER), POLICY_LAYER)
+        return Rules(self.limits(), own + protected, eyes, bans)
+
+    def proxies(self) -> NetworkSet:
+        """Return whose X-Forwarded-For is believed."""
+        return NetworkSet(network for one in self.trusted_proxies for network in one)
+
+
+def _limits(layer: LayerConfig) -> Limits:
+    if layer.name == POLICY_LAYER:
+        return Limits()
+    may = layer.may
+    longest = None if may.longest == float("inf") else may.longest
+    return Limits(
+        lists=may.lists, longest=longest, widest_ipv4=may.widest_ipv4, widest_ipv6=may.widest_ipv6,
+        applications=may.applications, subjects=("networks",), entries=may.entries,
+    )  # fmt: skip
+
+
+def load_control_config(path: Path, environment: Mapping[str, str]) -> ControlConfig:
+    """Read and check control.yaml; its paths become absolute. Raises InputError and InvalidDocument."""
+    prefix = len(ENVIRONMENT_PREFIX)
+    overrides = {
+        name[prefix:]: value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in _NOT_OURS
+    }
+    document = read_file(ControlConfig, path, overrides)
+    if document.content is not None:
+        _check_together(document, document.content)
+    return _absolute(document.checked(), path.absolute().parent)
+
+
+def _check_together(document: Document[ControlConfig], config: ControlConfig) -> None:
+    names = [layer.name for layer in config.layers]
+    if not names:
+        document.mistake("layers", "found none, expected one or more")
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            document.mistake(f"layers[{number}].name", f"found '{name}' twice, expected each layer once")
+    if config.listen == Listen():
+        document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
+
+
+def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
+    def at(path: str | None) -> str | None:
+        return None if path is None else str(folder / path)
+
+    def key(text: str) -> str:
+        scheme, colon, _ = text.partition(":")
+        return text if colon and scheme.isalpha() else str(folder / text)
+
+    store = config.store
+    if store.startswith("sqlite:///") and not store.startswith("sqlite:////"):
+        store = f"sqlite:///{folder / store.removeprefix('sqlite:///')}"
+    layers = tuple(
+        msgspec.structs.replace(layer, key=key(layer.key), public_key=at(layer.public_key), file=at(layer.file))
+        for layer in config.layers
+    )
+    tls = config.tls and Tls(certificate=str(folder / config.tls.certificate), key=str(folder / config.tls.key))
+    return msgspec.structs.replace(
+        config, layers=layers, store=store, tls=tls, signer=at(config.signer),
+        signer_state=str(folder / config.signer_state), folder=str(folder),
+    )  # fmt: skip

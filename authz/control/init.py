@@ -1,0 +1,95 @@
+"""`authz control init`: a folder from which `authz control serve` and `authz serve` work together at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.control.config import load_control_config
+from authz.control.model import MAIN_TENANT, POLICY_LAYER, Actor
+from authz.control.publish.publisher import signed_anew
+from authz.control.store.access import add_token, note, put_tenant
+from authz.control.store.changes import add_layer, append, lock_head
+from authz.control.store.database import create_store
+from authz.errors import InputError
+from authz.snapshot.keys import generate_keys
+
+if TYPE_CHECKING:
+    from authz.serve.config import Listen
+
+BANS_LAYER = "bans"
+
+
+class Made(NamedTuple):
+    """What was made. url: where the control plane will listen; token: of an administrator, told only now."""
+
+    folder: Path
+    url: str
+    token: str
+    config: Path
+    sidecar_config: Path
+
+
+_CONTROL = """\
+# The control plane: authz control serve --config control.yaml. All keys: docs/control.md.
+listen: "{listen}"
+store: {store}
+layers:
+  - {{name: policy, key: keys/policy.key}}
+  - name: bans
+    key: keys/bans.key
+    may: {{lists: [deny, gray], longest: forever, widest_ipv4: 16, widest_ipv6: 32}}
+"""
+
+
+def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control.sqlite") -> Made:
+    """Make control.yaml, the store, keys, authz.yaml and a token. Raises InputError where something is there."""
+    config_file, sidecar_file = folder / "control.yaml", folder / "authz.yaml"
+    for path in (config_file, sidecar_file, folder / "keys"):
+        if path.exists():
+            raise InputError(f"{path}: exists, expected no such file", hint="choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("state", "layers"):
+            (folder / name).mkdir(exist_ok=True)
+        for name in (POLICY_LAYER, BANS_LAYER):
+            generate_keys(folder / "keys", name)
+        config_file.write_text(_CONTROL.format(listen=listen, store=store))
+        url = f"http://{listen}"
+        sidecar_file.write_text(sidecar_config(url))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+    secret = _fill(config_file)
+    return Made(folder, url, secret, config_file, sidecar_file)
+
+
+def _fill(config_file: Path) -> str:
+    config = load_control_config(config_file, {})
+    store = create_store(config.store)
+    if store.engine.url.database and not store.is_postgresql:
+        Path(store.engine.url.database).chmod(0o600)
+    actor = Actor(MAIN_TENANT, "init", "system", "manual")
+    with store.writing() as tx:
+        now = store.now()
+        put_tenant(tx, MAIN_TENANT, ("*",), now)
+        token, secret = add_token(tx, tenant=MAIN_TENANT, name="admin", role="admin", now=now)
+        note(tx, actor, "token.add", token.id, now, "admin")
+        for layer in config.layers:
+            add_layer(tx, layer.name, now)
+            append(tx, lock_head(tx, layer.name), actor, [signed_anew(layer.name)], now)
+    store.close()
+    return secret
+
+
+def sidecar_config(url: str) -> str:
+    """Return an authz.yaml for a sidecar beside the control plane."""
+    return f"""\
+# A sidecar with the control plane's lists: authz serve --config authz.yaml. All keys: docs/configuration.md.
+layers:
+  - {{name: policy, url: "{url}/v1/layers/policy", trusted_keys: [keys/policy.pub]}}
+  - name: bans
+    url: {url}/v1/layers/bans
+    trusted_keys: [keys/bans.pub]
+    may: {{lists: [deny, gray], widest_ipv4: 16, widest_ipv6: 32}}
+client_address: {{trusted_proxies: [127.0.0.0/8, "::1"]}}
+"""

@@ -1,0 +1,124 @@
+"""Changes that are written together, by one actor, in one transaction.
+
+    with store.writing() as tx:
+        batch = Batch(tx, rules, actor, tenant, now, layers=("bans",))
+        entry = ban(batch, ...)          # any number of use cases
+        changes = batch.write()          # only now something is written
+
+The heads of the layers are locked when the batch is made, so what a use case reads stays true until it is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.control.limits import Limits
+from authz.control.lists.guard import FourEyes
+from authz.control.model import MAIN_TENANT, MICROSECONDS, draft
+from authz.control.problems import Conflict, Missing
+from authz.control.store.changes import append, lock_head
+from authz.control.store.entries import get_entry, latest_version, like_entry
+from authz.control.store.follow import likeness
+from authz.control.store.publications import newest_publication
+from authz.errors import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Connection
+
+    from authz.addresses import Network
+    from authz.control.model import Actor, Change, Draft, Entry, Written
+    from authz.control.store.access import Tenant
+
+
+class Rules(NamedTuple):
+    """What the use cases go by. layers: limits by name; protected: what no entry may deny."""
+
+    layers: Mapping[str, Limits]
+    protected: tuple[Network, ...] = ()
+    four_eyes: FourEyes = FourEyes()
+    bans: str = "bans"  # the layer of `ban`
+
+
+class Batch:
+    """Changes on their way. approved: a second person has agreed; force: past the lock-out guard, where that may be."""
+
+    def __init__(
+        self, tx: Connection, rules: Rules, actor: Actor, tenant: Tenant, now: int, *, layers: Iterable[str],
+        force: bool = False, approved: bool = False,
+    ) -> None:  # fmt: skip
+        self.tx = tx
+        self.rules = rules
+        self.actor = actor
+        self.tenant = tenant
+        self.now = now
+        self.seconds = now / MICROSECONDS
+        self.force = force
+        self.approved = approved
+        self._heads = {layer: lock_head(tx, layer) for layer in sorted(set(layers))}
+        self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
+        self._overlay: dict[str, Entry | None] = {}
+        self._likeness: dict[bytes, str] = {}
+
+    def serial(self, layer: str) -> int:
+        """Return the serial in which the newest change of a layer takes effect."""
+        return self._heads[layer].sequence + len(self._drafts[layer])
+
+    def new_id(self, layer: str) -> str:
+        """Return an id that no entry ever had: the layer, and the number of the change that adds it."""
+        entry_id = f"{layer}-{self.serial(layer) + 1}"
+        while latest_version(self.tx, entry_id):  # an import brought one of that name
+            entry_id += "x"
+        return entry_id
+
+    def entry(self, entry_id: str) -> Entry:
+        """Return an entry as it would be after this batch. Raises Missing, also for another tenant's."""
+        found = self._overlay[entry_id] if entry_id in self._overlay else get_entry(self.tx, entry_id)
+        if found is None or not self.may_see(found.tenant):
+            raise Missing(f"there is no entry '{shorten(entry_id)}'")
+        return found
+
+    def may_see(self, tenant: str) -> bool:
+        """Return whether the actor may know of a tenant's entries."""
+        return self.tenant.name in {MAIN_TENANT, tenant}
+
+    def like(self, written: Written, tenant: str) -> Entry | None:
+        """Return an entry that says the same and would hold after this batch."""
+        found = likeness(written, tenant)
+        if found in self._likeness:
+            return self._overlay.get(self._likeness[found])
+        known = like_entry(self.tx, found, int(self.seconds))
+        return None if known is None or known.id in self._overlay else known
+
+    def put(self, before: Entry | None, after: Entry | None, reason: str = "", *, forced: bool = False) -> None:
+        """Take a change of an entry into the batch."""
+        change = draft(before, after, reason, forced=forced)
+        known = after or before
+        if known is None or known.layer not in self._drafts:
+            raise AssertionError  # draft() raises for the first; who makes a batch names its layers
+        self._drafts[known.layer].append(change)
+        self._overlay[known.id] = after
+        if after is not None:
+            self._likeness[likeness(after, after.tenant)] = after.id
+
+    def put_document(self, layer: str, change: Draft) -> None:
+        """Take a change of a document into the batch."""
+        self._drafts[layer].append(change)
+
+    def write(self) -> list[Change]:
+        """Write all changes."""
+        return [
+            change
+            for layer, drafts in self._drafts.items()
+            for change in append(self.tx, self._heads[layer], self.actor, drafts, self.now)
+        ]
+
+    def check_room(self, layer: str) -> None:
+        """Raise Conflict where the layer is full."""
+        published = newest_publication(self.tx, layer)
+        limit = self.rules.layers[layer].entries
+        if published is not None and published.entries + len(self._drafts[layer]) >= limit:
+            raise Conflict(
+                f"the layer '{layer}' has {published.entries} entries, expected below {limit}", code="layer_full"
+            )

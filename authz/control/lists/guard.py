@@ -1,0 +1,117 @@
+"""The lock-out guard and four eyes: what a change may not do by accident, and what one person may not do alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.addresses import Address, Network, NetworkSet, parse_networks, try_parse_address
+from authz.control.model import POLICY_LAYER, Written
+from authz.control.problems import Conflict, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
+    """When a change waits for a second person.
+
+    addresses: where it denies more than that many addresses (IPv6: counted by /64); None: never. allow: where it adds
+    to the allow list, or takes from it.
+    """
+
+    addresses: int | None = None
+    allow: bool = False
+
+
+class NeedsApproval(Problem):
+    """A second person must approve the change; nothing was written."""
+
+    status = 202
+    code = "needs_approval"
+
+
+class LockOut(NamedTuple):
+    """Whom a change would lock out. forceable: whether `force` may do it all the same."""
+
+    network: str
+    whom: str
+    forceable: bool
+
+
+def locked_out(entry: Written, layer: str, protected: Iterable[Network], own_address: str | None) -> Iterator[LockOut]:
+    """Give whom an entry would deny that must not be denied.
+
+    In a layer with limited rights a protected network cannot be forced: every sidecar would refuse the file.
+    """
+    if entry.list != "deny" or entry.action != "block":
+        return
+    excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
+    own = try_parse_address(own_address) if own_address else None
+    guarded = list(protected)
+    for text in entry.networks:
+        for network in parse_networks(text):
+            for kept in guarded:
+                if _overlap(network, kept) and not _inside(_narrower(network, kept), excepted):
+                    yield LockOut(text, f"the protected network {kept}", layer == POLICY_LAYER)
+            if own is not None and own in NetworkSet([network]) and own not in excepted:
+                yield LockOut(text, f"your own address {own.text}", forceable=True)
+
+
+def check_lock_out(
+    entry: Written, layer: str, protected: Iterable[Network], own_address: str | None, *, force: bool
+) -> bool:
+    """Return whether the change was forced; raises Conflict (`lock_out`) where it must not be done."""
+    found = list(locked_out(entry, layer, protected, own_address))
+    refused = [one for one in found if not (force and one.forceable)]
+    if refused:
+        first = refused[0]
+        hint = "give force: true, if you mean it" if first.forceable else "take it out of protected first"
+        detail = f"'{first.network}' would deny {first.whom}"
+        raise Conflict(detail, code="lock_out", hint=hint, extra={"network": first.network})
+    return bool(found)
+
+
+def approval_reason(entry: Written, rules: FourEyes) -> str:
+    """Return why a change needs a second person; empty: it does not."""
+    if rules.allow and entry.list == "allow":
+        return "it touches the allow list"
+    if rules.addresses is not None and entry.list == "deny" and entry.action == "block":
+        count = addresses_of(entry)
+        if count > rules.addresses:
+            return f"it denies {count} addresses, more than {rules.addresses}"
+        if any(getattr(entry, name) for name in ("countries", "regions", "continents", "asns", "sources")):
+            return "it denies a country, a network operator or a source type"
+    return ""
+
+
+def addresses_of(entry: Written) -> int:
+    """Return how many addresses the networks of an entry have, its exceptions taken out; IPv6 is counted by /64."""
+    covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
+    total = _size(covered)
+    for text in entry.except_:
+        total -= _size(NetworkSet(n for n in parse_networks(text) if Address(n.version, n.value, "") in covered))
+    return max(total, 0)
+
+
+def _size(networks: NetworkSet) -> int:
+    v4, v6 = networks.bounds[4], networks.bounds[6]
+    four = sum(end - first for first, end in zip(v4[::2], v4[1::2], strict=True))
+    six = sum(max((end - first) >> 64, 1) for first, end in zip(v6[::2], v6[1::2], strict=True))
+    return four + six
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.value <= other.last and other.value <= one.last
+
+
+def _narrower(one: Network, other: Network) -> Network:
+    return one if one.length > other.length else other
+
+
+def _inside(network: Network, networks: NetworkSet) -> bool:
+    bounds = networks.bounds[network.version]
+    return any(
+        first <= network.value and network.last < end for first, end in zip(bounds[::2], bounds[1::2], strict=True)
+    )

@@ -1,0 +1,92 @@
+"""Taking a change back, and going back to an older state. Both are changes of their own: nothing is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.control.lists.entries import change, check_permitted, delete
+from authz.control.model import MAIN_TENANT, Entry
+from authz.control.problems import Conflict, Missing, Problem
+from authz.control.store.entries import Filter, each_entry, get_entry, latest_version
+from authz.control.store.history import get_change
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+
+
+class RolledBack(NamedTuple):
+    """What going back does. skipped: entries that cannot be brought back, with why."""
+
+    restored: list[Entry]
+    changed: list[Entry]
+    deleted: list[Entry]
+    skipped: list[tuple[str, str]]
+
+
+def undo(batch: Batch, layer: str, sequence: int, reason: str = "") -> Entry | None:
+    """Take one change back: an entry is again as it was before. Returns it; None: it is off its list.
+
+    Raises Missing, and Conflict (`changed_since`) where somebody changed the entry since.
+    """
+    made = get_change(batch.tx, layer, sequence)
+    if made is None or not batch.may_see(made.tenant) or ":" in made.subject or made.action == "publish":
+        raise Missing(f"there is no change {sequence} of the layer '{layer}' that can be taken back")
+    before, after, now = made.entry_before(), made.entry_after(), get_entry(batch.tx, made.subject)
+    if (now and now.version) != (after and after.version):
+        raise Conflict(f"'{made.subject}' was changed since", code="changed_since", extra={"id": made.subject})
+    reason = reason or f"undo of change {sequence}"
+    if before is None:
+        if now is not None:
+            delete(batch, now, reason, take_over=True)
+        return None
+    return _bring_back(batch, before, now, reason)
+
+
+def roll_back(batch: Batch, at: int, *, layer: str | None = None, reason: str = "") -> RolledBack:
+    """Make the lists what they were at a time of record (microseconds), but for what has expired since.
+
+    Entries of owners other than the API are left alone: what owns them would bring them back.
+    """
+    tenant = None if batch.tenant.name == MAIN_TENANT else batch.tenant.name
+    wanted = Filter(tenant=tenant, layer=layer)
+    then = {entry.id: entry for entry in each_entry(batch.tx, wanted._replace(at=at))}
+    now = {entry.id: entry for entry in each_entry(batch.tx, wanted)}
+    result = RolledBack([], [], [], [])
+    for entry_id in sorted(then.keys() | now.keys()):
+        before, current = then.get(entry_id), now.get(entry_id)
+        if before is not None and current is not None and before.says() == current.says():
+            continue
+        try:
+            _go_back(batch, before, current, reason or "rollback", result)
+        except Problem as error:
+            result.skipped.append((entry_id, error.message))
+    return result
+
+
+def _go_back(batch: Batch, before: Entry | None, current: Entry | None, reason: str, result: RolledBack) -> None:
+    if before is None:
+        if current is not None:
+            result.deleted.append(delete(batch, current, reason))
+    elif not before.active(max(batch.seconds, before.starts or 0)):
+        if current is None:
+            return  # it is off its list, and would be
+        result.skipped.append((before.id, "it has expired since"))
+    else:
+        after = _bring_back(batch, before, current, reason)
+        (result.restored if current is None else result.changed).append(after)
+
+
+def _bring_back(batch: Batch, before: Entry, current: Entry | None, reason: str) -> Entry:
+    if current is not None:
+        return change(batch, current, before.says(), reason, take_over=True)
+    version = latest_version(batch.tx, before.id) + 1
+    like = batch.like(before.says(), before.tenant)
+    if like is not None:
+        raise Conflict(f"the entry '{like.id}' says the same", code="exists", extra={"id": like.id})
+    # The rules of adding hold for bringing back, too: what protects somebody may be newer than the entry.
+    forced = check_permitted(batch, before.says(), before.layer)
+    after = msgspec.structs.replace(before, version=version)
+    batch.put(None, after, reason, forced=forced)
+    return after

@@ -1,0 +1,117 @@
+"""The control plane, put together: store, publisher, offers; and the one transaction of a request."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.addresses import Network, parse_networks
+from authz.control.access.rate import RateLimit
+from authz.control.lists.batch import Batch
+from authz.control.publish.client import SignerClient
+from authz.control.publish.lease import lease_of
+from authz.control.publish.offers import Offers
+from authz.control.publish.publisher import Publisher
+from authz.control.publish.sidecars import Sidecars
+from authz.control.store.changes import add_layer
+from authz.control.store.database import open_store
+from authz.control.store.documents import SETTINGS, get_document
+from authz.control.store.idempotency import Answer, keep_answer, known_answer
+from authz.control.store.signals import Signals
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from authz.control.access.callers import Caller
+    from authz.control.config import ControlConfig
+    from authz.control.lists.batch import Rules
+    from authz.control.store.database import Store
+
+
+class Idempotent(NamedTuple):
+    """An Idempotency-Key, and the hash of the request that carries it."""
+
+    key: str
+    request: bytes
+
+
+class ControlPlane:
+    """What a process of `authz control serve` has."""
+
+    def __init__(self, config: ControlConfig, config_file: Path, store: Store) -> None:
+        self.config = config
+        self.store = store
+        self.signals = Signals(store)
+        self.offers = Offers(store, self.signals)
+        self.sidecars = Sidecars(store)
+        self.rate = RateLimit(config.rate)
+        signer = SignerClient(config_file, config.signer)
+        self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
+
+    @classmethod
+    def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
+        """Open the store of a configuration. Raises InputError."""
+        plane = cls(config, config_file, open_store(config.store))
+        with plane.store.writing() as tx:
+            for layer in config.layers:
+                add_layer(tx, layer.name, plane.store.now())
+        return plane
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to publish and to offer."""
+        self.signals.start()
+        self.offers.start(loop)
+        self.publisher.start()
+
+    def close(self) -> None:
+        """End, with what is being published finished."""
+        self.publisher.close()
+        self.signals.close()
+        self.store.close()
+
+    def rules(self, tx: Connection) -> Rules:
+        """Return what use cases go by now."""
+        return self.config.rules(protected_networks(get_document(tx, SETTINGS)))
+
+    def mutate(
+        self, caller: Caller, use: Callable[[Batch], tuple[int, msgspec.Struct]], *, layers: Iterable[str],
+        force: bool = False, approved: bool = False, idempotent: Idempotent | None = None,
+    ) -> Answer:  # fmt: skip
+        """Run a use case in one transaction, and return its answer. Raises Problem; then nothing was written."""
+        now = self.store.now()
+        with self.store.writing() as tx:
+            batch = Batch(
+                tx, self.rules(tx), caller.actor(), caller.tenant, now, layers=layers, force=force, approved=approved
+            )
+            if idempotent is not None:
+                known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, now)
+                if known is not None:
+                    return known
+            status, body = use(batch)
+            written = batch.write()
+            answer = Answer(status, msgspec.json.encode(body).decode())
+            if idempotent is not None:
+                keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
+            if written:
+                self.signals.announce(tx, "changed")
+        if written:
+            self.signals.wake("changed")
+        return answer
+
+
+def protected_networks(settings: str) -> tuple[Network, ...]:
+    """Return `protected` of the policy's settings (JSON)."""
+    content = msgspec.json.decode(settings) if settings else {}
+    return tuple(network for text in content.get("protected", ()) for network in parse_networks(text))
+
+
+def fingerprint(method: str, path: str, query: str, body: bytes) -> bytes:
+    """Return what tells one request from another."""
+    head = f"{method} {path}?{query}\n".encode()
+    return hashlib.sha256(head + body).digest()

@@ -1,0 +1,59 @@
+"""Between the store and policy.yaml, both ways, without loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from authz.control.model import SUBJECTS
+from authz.control.store.documents import APPLICATION, SETTINGS
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from authz.control.model import Entry
+
+SETTINGS_KEYS = ("feeds", "geo", "limits", "protected")
+
+
+def policy_document(entries: Iterable[Entry], documents: Mapping[str, str]) -> dict[str, Any]:
+    """Return what policy.yaml says. documents: by their whole names, as JSON."""
+    applications = {
+        name.removeprefix(APPLICATION): msgspec.json.decode(content)
+        for name, content in documents.items()
+        if name.startswith(APPLICATION)
+    }
+    written = [_entry(entry) for entry in entries]
+    for entry in written:  # an application that only an entry names
+        for name in entry.get("applications", ()):
+            applications.setdefault(name, {})
+    settings = msgspec.json.decode(documents.get(SETTINGS) or b"{}")
+    content: dict[str, Any] = {"version": 1}
+    if applications:
+        content["applications"] = applications
+    if written:
+        content["entries"] = written
+    content |= {key: settings[key] for key in SETTINGS_KEYS if settings.get(key)}
+    return content
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    content: dict[str, Any] = {"id": entry.id, "list": entry.list}
+    for name in SUBJECTS:
+        if getattr(entry, name):
+            content[name] = list(getattr(entry, name))
+    if entry.except_:
+        content["except"] = list(entry.except_)
+    if entry.applications:
+        content["applications"] = list(entry.applications)
+    if entry.action != "block":
+        content["action"] = entry.action
+    for name in ("starts", "expires"):
+        if getattr(entry, name) is not None:
+            content[name] = format_moment(getattr(entry, name))
+    for name in ("reason", "author"):
+        if getattr(entry, name):
+            content[name] = getattr(entry, name)
+    return content

@@ -1,0 +1,103 @@
+"""What the control plane refuses, as data: a stable code, a status for HTTP, and the fields that are wrong.
+
+Problem                 code, status, detail
+├── Invalid        422  fields are wrong: each with a JSON pointer (RFC 6901)
+├── Conflict       409  it stands against what is there: a like entry, another owner, the lock-out guard
+├── Forbidden      403  the caller may not
+├── Unauthorized   401  no token, or none that is known
+├── Missing        404  there is no such thing, or none that the caller may see
+├── Stale          412  somebody else was first; carries what is there now
+└── Required       428  If-Match is needed
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from authz.errors import AuthzError
+
+
+class FieldMistake(NamedTuple):
+    """One field that is wrong. pointer: RFC 6901, such as `/networks/0`."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(AuthzError):
+    """A refusal of a request. extra: members of its own, beside those of RFC 9457."""
+
+    status = 400
+    code = "bad_request"
+
+    def __init__(self, detail: str, *, code: str = "", hint: str = "", extra: dict[str, Any] | None = None) -> None:
+        super().__init__(detail, hint=hint, code=code)
+        self.extra = extra or {}
+
+
+class Invalid(Problem):
+    """Fields of the request are wrong."""
+
+    status = 422
+    code = "invalid"
+
+    def __init__(self, mistakes: list[FieldMistake], *, code: str = "") -> None:
+        self.mistakes = mistakes
+        first = "; ".join(f"{m.pointer}: {m.detail}" for m in mistakes[:3])
+        super().__init__(first, code=code, extra={"errors": [m._asdict() for m in mistakes]})
+
+
+class Conflict(Problem):
+    """The request stands against what is there."""
+
+    status = 409
+    code = "conflict"
+
+
+class Forbidden(Problem):
+    """The caller may not do that."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Unauthorized(Problem):
+    """Nobody knows the caller."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Missing(Problem):
+    """There is no such thing, or none that the caller may see."""
+
+    status = 404
+    code = "not_found"
+
+
+class Stale(Problem):
+    """Somebody else was first."""
+
+    status = 412
+    code = "stale"
+
+
+class Required(Problem):
+    """The request must say which version it means."""
+
+    status = 428
+    code = "precondition_required"
+
+
+class TooMany(Problem):
+    """The caller asks too often."""
+
+    status = 429
+    code = "too_many_requests"
+
+
+class NotReady(Problem):
+    """The store cannot be reached, or is too busy."""
+
+    status = 503
+    code = "not_ready"

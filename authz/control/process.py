@@ -1,0 +1,76 @@
+"""`authz control serve`: the process.
+
+It ends gracefully: what was begun is answered, what is being published is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from authz.control.api.app import create_app
+from authz.control.config import load_control_config
+from authz.control.plane import ControlPlane
+from authz.errors import StartError
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from authz.control.config import ControlConfig
+
+DRAIN = 5  # seconds that open requests have when we end; long polls are cut
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does; ends long polls at once."""
+
+    def __init__(self, config: uvicorn.Config, plane: ControlPlane) -> None:
+        super().__init__(config)
+        self._plane = plane
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            for server in self.servers:
+                for listener in server.sockets:
+                    name = listener.getsockname()
+                    where = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
+                    print(f"control: listening on {where}", file=sys.stderr, flush=True)  # noqa: T201  # what a supervisor waits for
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._plane.offers.close()
+        await super().shutdown(sockets)
+
+
+def serve(config_file: Path, log_level: str = "info") -> None:
+    """Serve until SIGTERM. Raises InputError, InvalidDocument and StartError."""
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    config = load_control_config(config_file, os.environ)
+    plane = ControlPlane.open(config, config_file.absolute())
+    server = _Server(_uvicorn_config(config, plane, log_level), plane)
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's word for a port that is taken
+        raise StartError(f"listen: {config.listen}: cannot be listened on") from error
+    if not server.started:
+        raise StartError(f"listen: {config.listen}: cannot be listened on; the log says why")
+
+
+def _uvicorn_config(config: ControlConfig, plane: ControlPlane, log_level: str) -> uvicorn.Config:
+    tls = {} if config.tls is None else {"ssl_certfile": config.tls.certificate, "ssl_keyfile": config.tls.key}
+    listen = config.listen
+    where: dict[str, object] = {"host": listen.host, "port": listen.port}
+    if listen.path is not None:
+        where = {"uds": str(listen.path)}
+    return uvicorn.Config(
+        create_app(plane), **where, **tls,  # type: ignore[arg-type]
+        log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
+        proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
+    )  # fmt: skip

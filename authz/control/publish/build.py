@@ -1,0 +1,78 @@
+"""From the entries of a layer to the bytes of its file.
+
+A layer with limited rights has networks only, and is built in milliseconds. The first layer has everything that
+policy.yaml has, and is built as such a file: feeds, databases and host names are read again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.addresses import parse_networks
+from authz.control.model import POLICY_LAYER
+from authz.control.policy_document import policy_document
+from authz.engine.model import ANY_APPLICATION, Application, Entry
+from authz.publisher.build import build_snapshot
+from authz.publisher.index.build import EntryNetworks
+from authz.publisher.index.prefixes import Prefixes
+from authz.publisher.policy.read import Policy, read_policy
+from authz.publisher.policy.subjects import SubjectOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from securesystemslib.signer import Signer
+
+    from authz.control.model import Entry as StoredEntry
+
+
+class BuiltLayer(NamedTuple):
+    """The file, how many entries it has, and what people should know."""
+
+    content: bytes
+    entries: int
+    warnings: tuple[str, ...]
+
+
+def build_layer(
+    layer: str, entries: Sequence[StoredEntry], documents: Mapping[str, str], signer: Signer, *, serial: int,
+    created: int, folder: Path,
+) -> BuiltLayer:  # fmt: skip
+    """Build and sign a layer. created: seconds since 1970. folder: what paths of feeds are relative to.
+
+    Raises InputError, with all that is wrong.
+    """
+    first = layer == POLICY_LAYER
+    policy = _whole_policy(entries, documents, folder) if first else _networks_only(entries)
+    with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
+        path = Path(beside) / f"{layer}.snapshot"
+        build_snapshot(policy, path, [signer], serial=serial, created=created)
+        return BuiltLayer(path.read_bytes(), len(policy.entries), policy.warnings)
+
+
+def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], folder: Path) -> Policy:
+    text = msgspec.json.encode(policy_document(entries, documents))  # JSON is YAML
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".policy.", suffix=".yaml") as file:
+        file.write(text)
+        file.flush()
+        return read_policy(Path(file.name), options=SubjectOptions(allow_unresolved=True))
+
+
+def _networks_only(entries: Sequence[StoredEntry]) -> Policy:
+    networks = tuple(EntryNetworks(_prefixes(entry.networks), _prefixes(entry.except_)) for entry in entries)
+    return Policy((Application(ANY_APPLICATION),), tuple(map(_engine_entry, entries)), networks)
+
+
+def _prefixes(written: Sequence[str]) -> dict[int, Prefixes]:
+    return Prefixes.split(network for text in written for network in parse_networks(text))
+
+
+def _engine_entry(entry: StoredEntry) -> Entry:
+    return Entry(
+        id=entry.id, list=entry.list, action=entry.action, applications=frozenset(entry.applications),
+        starts=entry.starts, expires=entry.expires, reason=entry.reason, author=entry.author,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""What is offered to sidecars now, and who waits for more.
+
+A long poll holds no thread and no connection of the store: it waits for an event of the loop. Files are kept in memory,
+one a layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.control.problems import NotReady
+from authz.control.store.publications import content_of, newest_publication, published_serials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.control.store.database import Store
+    from authz.control.store.publications import Publication
+    from authz.control.store.signals import Signals
+
+
+class Offer(NamedTuple):
+    """A file that sidecars are given."""
+
+    publication: Publication
+    content: bytes
+
+
+class Offers:
+    """The newest file of each layer."""
+
+    def __init__(self, store: Store, signals: Signals) -> None:
+        self._store = store
+        self._offers: dict[str, Offer] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = asyncio.Event()
+        self._lock = threading.Lock()
+        self._closed = False
+        signals.on("published", self._signalled)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Load what is published, and from now on follow it. loop: whose tasks wait."""
+        self._loop = loop
+        self.refresh()
+
+    def get(self, layer: str) -> Offer | None:
+        """Return what is offered; None: nothing yet."""
+        return self._offers.get(layer)
+
+    def refresh(self) -> None:
+        """Load what is newer in the store. Reads the store: not for the loop's thread."""
+        with self._lock, self._store.reading() as tx:
+            for layer, serial in published_serials(tx).items():
+                known = self._offers.get(layer)
+                if known is not None and known.publication.serial >= serial:
+                    continue
+                newest = newest_publication(tx, layer)
+                content = newest and content_of(tx, layer, newest.serial)
+                if newest is not None and content is not None:
+                    self._offers[layer] = Offer(newest, content)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let all who wait look again."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake_in_loop)
+
+    def close(self) -> None:
+        """Let all who wait go: the process ends."""
+        self._closed = True
+        self.wake()
+
+    def _wake_in_loop(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _signalled(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError, NotReady):
+                self._loop.call_soon_threadsafe(self._refresh_soon)
+
+    def _refresh_soon(self) -> None:
+        if self._loop is not None:
+            task = self._loop.run_in_executor(None, self._refresh_quietly)
+            task.add_done_callback(lambda done: done.exception())
+
+    def _refresh_quietly(self) -> None:
+        with contextlib.suppress(NotReady):
+            self.refresh()
+
+    async def until(self, found: Callable[[], bool], timeout: float) -> bool:  # noqa: ASYNC109  # a wait with an answer
+        """Wait until `found` says yes, looking whenever something changes. Return what it says in the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not found() and not self._closed:
+                    await self._changed.wait()
+        return found()

@@ -1,0 +1,103 @@
+"""What goes over the signer's socket: u32 length (big-endian), then msgpack.
+
+control plane -> signer    Order         the changes of a layer since `base`, or all of its entries
+signer -> control plane    Signed        the file
+NeedsAll      the signer does not stand at `base`: send all entries
+Refused       it breaks a limit, the chain or the serial
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from authz.control.model import Change
+
+if TYPE_CHECKING:
+    import socket
+
+MAX_MESSAGE: Final = 1 << 30  # bytes
+_LENGTH: Final = struct.Struct(">I")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A layer is to be signed.
+
+    serial: of the new file, and the sequence of the last change. chain: hash up to it. base: the sequence that
+    `changes` continue from. entries, documents: JSON; None: what the signer has, with `changes`.
+    """
+
+    layer: str
+    serial: int
+    chain: str
+    base: int
+    changes: list[Change]
+    entries: list[str] | None = None
+    documents: dict[str, str] | None = None
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The signed file. entries: how many are in it. warnings: for people."""
+
+    content: bytes
+    entries: int
+    warnings: list[str] = []
+
+
+class NeedsAll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The signer stands elsewhere than at `base`."""
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Why the signer does not sign."""
+
+    code: str
+    message: str
+
+
+Answer = Signed | NeedsAll | Refused
+_ENCODE = msgspec.msgpack.Encoder().encode
+_ORDERS: Final = msgspec.msgpack.Decoder(Order)
+_ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
+
+
+def send(connection: socket.socket, message: Order | Answer) -> None:
+    """Send one message. Raises OSError."""
+    data = _ENCODE(message)
+    connection.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def receive_order(connection: socket.socket) -> Order | None:
+    """Return the next order; None: the other side has closed. Raises OSError and msgspec.DecodeError."""
+    data = _receive(connection)
+    return None if data is None else _ORDERS.decode(data)
+
+
+def receive_answer(connection: socket.socket) -> Answer:
+    """Return the answer. Raises OSError where the signer is gone."""
+    data = _receive(connection)
+    if data is None:
+        raise ConnectionResetError("the signer has closed")
+    return _ANSWERS.decode(data)
+
+
+def _receive(connection: socket.socket) -> bytes | None:
+    header = _exactly(connection, _LENGTH.size)
+    if header is None:
+        return None
+    (length,) = _LENGTH.unpack(header)
+    if length > MAX_MESSAGE:
+        raise OSError(f"found a message of {length} bytes, expected at most {MAX_MESSAGE}")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(size - len(data), 1 << 20))
+        if not part:
+            return None
+        data += part
+    return bytes(data)

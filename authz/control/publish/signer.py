@@ -1,0 +1,199 @@
+"""The process that holds the keys.
+
+It signs only what it has checked itself:
+
+1. the serial is above the last one that it signed for this layer;
+2. the changes continue the chain of hashes from where it signed last, and end at the hash that it is given;
+3. every entry is within the layer's limits.
+
+It keeps the entries of each layer in memory, so an order carries the changes since the last one. What it signed last
+stands in its state file. It listens on a unix socket, or talks to the control plane that started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from authz.control.config import ControlConfig, load_control_config
+from authz.control.limits import breaches
+from authz.control.model import POLICY_LAYER, decode_entry
+from authz.control.publish.build import build_layer
+from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed, receive_order, send
+from authz.control.store.changes import chained
+from authz.durable import replace_file
+from authz.errors import AuthzError
+from authz.snapshot.keys import load_signer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from securesystemslib.signer import Signer
+
+    from authz.control.model import Entry
+
+
+class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was signed last for a layer."""
+
+    serial: int
+    chain: str
+
+
+class Held(msgspec.Struct):
+    """The entries and documents of a layer at a sequence. documents: by name, as JSON."""
+
+    sequence: int
+    entries: dict[str, Entry]
+    documents: dict[str, str]
+
+
+class SignerState:
+    """What the signer knows: keys, limits, what it signed, and the entries of each layer."""
+
+    def __init__(self, config: ControlConfig, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._folder = Path(config.folder)
+        self._limits = config.limits()
+        self._keys: dict[str, Signer] = {}
+        for layer in config.layers:
+            self._keys[layer.name] = load_signer(layer.key, Path(layer.public_key) if layer.public_key else None)
+        self._path = Path(config.signer_state)
+        self._signed = _load_state(self._path)
+        self._held: dict[str, Held] = {}
+
+    def answer(self, order: Order) -> Answer:
+        """Check an order, and sign it or say why not."""
+        if order.layer not in self._keys:
+            return Refused(code="unknown_layer", message=f"found the layer '{order.layer}', which has no key here")
+        last = self._signed.get(order.layer)
+        if last is not None and order.serial <= last.serial:
+            return Refused(code="old_serial", message=f"found serial {order.serial}, expected above {last.serial}")
+        held = self._held_for(order)
+        if held is None:
+            return NeedsAll()
+        if not _continues(order, last):
+            self._held.pop(order.layer, None)
+            return Refused(code="broken_chain", message="the changes do not continue what was signed last")
+        now = self._clock()
+        live = sorted((e for e in held.entries.values() if e.expires is None or now < e.expires), key=lambda e: e.id)
+        refused = self._breach(order.layer, live, now)
+        if refused is not None:
+            return refused
+        return self._sign(order, held, live, int(now))
+
+    def _sign(self, order: Order, held: Held, live: list[Entry], now: int) -> Answer:
+        try:
+            built = build_layer(
+                order.layer, live, held.documents, self._keys[order.layer],
+                serial=order.serial, created=now, folder=self._folder,
+            )  # fmt: skip
+        except AuthzError as error:
+            return Refused(code=error.code, message=error.message)
+        self._signed[order.layer] = LastSigned(order.serial, order.chain)
+        content = msgspec.json.encode(self._signed)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path, lambda file: file.write(content), mode=0o600)
+        held.entries = {entry.id: entry for entry in live}
+        self._held[order.layer] = held
+        return Signed(content=built.content, entries=built.entries, warnings=list(built.warnings))
+
+    def _held_for(self, order: Order) -> Held | None:
+        """Return what the layer holds after the order; None: the signer has to be told all."""
+        if order.entries is not None:
+            decoded = (decode_entry(text) for text in order.entries)
+            entries = {entry.id: entry for entry in decoded if entry is not None}
+            return Held(order.serial, entries, dict(order.documents or {}))
+        held = self._held.get(order.layer)
+        if held is None or held.sequence != order.base:
+            return None
+        entries, documents = dict(held.entries), dict(held.documents)
+        for change in order.changes:
+            if ":" in change.subject:
+                documents[change.subject] = change.after
+                continue
+            after = change.entry_after()
+            if after is None:
+                entries.pop(change.subject, None)
+            else:
+                entries[change.subject] = after
+        return Held(order.serial, entries, {name: text for name, text in documents.items() if text})
+
+    def _breach(self, layer: str, live: list[Entry], now: float) -> Refused | None:
+        limits = self._limits[layer]
+        if layer != POLICY_LAYER and len(live) > limits.entries:
+            return Refused(
+                code="not_permitted", message=f"found {len(live)} entries, expected at most {limits.entries}"
+            )
+        for entry in live:
+            mistake = next(breaches(entry, limits, now), None)
+            if mistake is not None:
+                return Refused(code="not_permitted", message=f"{entry.id}: {mistake.pointer}: {mistake.detail}")
+        return None
+
+
+def _continues(order: Order, last: LastSigned | None) -> bool:
+    """Return whether the changes lead from what was signed last to what is to be signed.
+
+    The changes begin at or before the last signed one: then the hash there must be the one that was signed.
+    """
+    if last is None:
+        return True
+    chain = last.chain
+    for change in order.changes:
+        if change.sequence <= last.serial:
+            continue
+        chain = chained(chain, change)
+        if chain != change.hash:
+            return False
+    return chain == order.chain
+
+
+def _load_state(path: Path) -> dict[str, LastSigned]:
+    with contextlib.suppress(FileNotFoundError):
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, LastSigned])
+    return {}
+
+
+def serve_connection(state: SignerState, connection: socket.socket) -> None:
+    """Answer orders until the other side closes."""
+    while (order := receive_order(connection)) is not None:
+        send(connection, state.answer(order))
+
+
+def main(arguments: list[str]) -> None:
+    """Run as a child: `CONFIG DESCRIPTOR`, the socket of the control plane that started us."""
+    config, descriptor = Path(arguments[0]), int(arguments[1])
+    state = SignerState(load_control_config(config, os.environ))
+    with socket.socket(fileno=descriptor) as connection, contextlib.suppress(ConnectionError, KeyboardInterrupt):
+        serve_connection(state, connection)
+
+
+def listen(config_file: Path) -> None:
+    """Run as a service of its own, on the unix socket that the configuration names; one control plane at a time."""
+    config = load_control_config(config_file, os.environ)
+    if config.signer is None:
+        raise AuthzError("signer: missing, expected the path of a unix socket")
+    state, path = SignerState(config), Path(config.signer)
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        before = os.umask(0o117)  # the socket is for us and our group
+        listener.bind(str(path))
+        os.umask(before)
+        listener.listen()
+        print(f"signer: listening on {path}", file=sys.stderr, flush=True)  # noqa: T201  # the line that a supervisor waits for
+        while True:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError, msgspec.DecodeError):
+                serve_connection(state, connection)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

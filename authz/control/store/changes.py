@@ -1,0 +1,102 @@
+"""The one way to write: a batch of changes to one layer, in one transaction.
+
+    head = lock_head(tx, "bans")             # waits for other writers of the layer; from here on we are alone
+    ... read what the change depends on ...
+    made = append(tx, head, actor, drafts, now)
+
+The head row is locked first, so sequences have no gaps and commit in their order: who reads `sequence > last` misses
+nothing. Times of record never go back, whatever the clock does. Each change's hash covers the hash before it:
+
+    hash(n) = SHA-256(hash(n - 1) as text, line feed, JSON of the change without its hash)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from sqlalchemy import insert, select, update
+
+from authz.control.model import MICROSECONDS, Change
+from authz.control.store.follow import follow
+from authz.control.store.tables import changes, heads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from authz.control.model import Actor, Draft
+
+FIRST_HASH: Final = "0" * 64
+COLUMNS: Final = tuple(changes.columns[name] for name in Change.__struct_fields__)
+
+
+class Head(NamedTuple):
+    """Where a layer stands. time: of its newest change, in microseconds."""
+
+    layer: str
+    sequence: int
+    time: int
+    hash: str
+
+
+def add_layer(tx: Connection, layer: str, now: int) -> None:
+    """Make the head row of a new layer; a second call is harmless. now: microseconds.
+
+    Sequences begin at the seconds since 1970: where a store was lost and is made anew, its serials are still above what
+    sidecars have accepted (docs/decisions/0002).
+    """
+    if tx.execute(select(heads.c.layer).where(heads.c.layer == layer)).first() is None:
+        tx.execute(insert(heads).values(layer=layer, sequence=now // MICROSECONDS, time=0, hash=FIRST_HASH))
+
+
+def lock_head(tx: Connection, layer: str) -> Head:
+    """Wait for other writers of the layer, and return where it stands."""
+    row = tx.execute(select(heads).where(heads.c.layer == layer).with_for_update()).one()
+    return Head(*row)
+
+
+def read_heads(tx: Connection) -> dict[str, Head]:
+    """Return where the layers stand."""
+    return {row.layer: Head(*row) for row in tx.execute(select(heads))}
+
+
+def append(tx: Connection, head: Head, actor: Actor, drafts: Sequence[Draft], now: int) -> list[Change]:
+    """Write changes behind a locked head, and the entries and documents that follow. now: microseconds."""
+    if not drafts:
+        return []
+    time, made, last = max(now, head.time + 1), [], head.hash
+    for number, draft in enumerate(drafts, head.sequence + 1):
+        change = Change(
+            layer=head.layer, sequence=number, time=time, tenant=actor.tenant, actor=actor.name,
+            actor_kind=actor.kind, method=actor.method, request_id=actor.request_id, **draft._asdict(),
+        )  # fmt: skip
+        last = chained(last, change)
+        made.append(msgspec.structs.replace(change, hash=last))
+    tx.execute(insert(changes), [msgspec.structs.asdict(change) for change in made])
+    follow(tx, made)
+    tx.execute(
+        update(heads).where(heads.c.layer == head.layer).values(sequence=made[-1].sequence, time=time, hash=last)
+    )
+    return made
+
+
+def chained(before: str, change: Change) -> str:
+    """Return the hash of a change. before: the hash of the change before it."""
+    content = msgspec.json.encode(msgspec.structs.replace(change, hash=""), order="deterministic")
+    return hashlib.sha256(before.encode() + b"\n" + content).hexdigest()
+
+
+def read_changes(tx: Connection, layer: str, after: int, until: int) -> list[Change]:
+    """Return the changes of a layer with a sequence above `after`, up to `until`."""
+    where = (changes.c.layer == layer) & (changes.c.sequence > after) & (changes.c.sequence <= until)
+    rows = tx.execute(select(*COLUMNS).where(where).order_by(changes.c.sequence))
+    return list(changes_of(rows))
+
+
+def changes_of(rows: Iterable[Sequence[object]]) -> Iterable[Change]:
+    """Return rows of `COLUMNS` as changes."""
+    names = Change.__struct_fields__
+    return (Change(**dict(zip(names, row, strict=True))) for row in rows)  # type: ignore[arg-type]

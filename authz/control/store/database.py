@@ -1,0 +1,161 @@
+"""Opening the store: SQLite in a file (WAL, every commit synced) or PostgreSQL by psycopg 3; transactions; migrations.
+
+SQLite has one writer: a write transaction takes the lock at its start (`BEGIN IMMEDIATE`), so it never fails in its
+middle. In PostgreSQL writers of one layer wait for its head row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, event, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from authz.control.problems import NotReady
+from authz.errors import InputError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection, Engine
+
+BUSY_TIMEOUT = 10.0  # seconds that a writer waits for another
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Store:
+    """The store, open. clock: seconds since 1970; tests give their own."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+        self.engine = engine
+        self.clock = clock
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether several processes may share it."""
+        return self.engine.dialect.name == "postgresql"
+
+    def now(self) -> int:
+        """Return the time in microseconds since 1970."""
+        return int(self.clock() * 1_000_000)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away."""
+        with _reachable(), self.engine.connect().execution_options(authz_write=True) as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction that reads one state. Raises NotReady."""
+        options: dict[str, Any] = (
+            {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {"authz_write": False}
+        )
+        with _reachable(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":
+            raise NotReady("the store cannot be reached or is too busy", code="store_unavailable") from error
+        raise
+
+
+def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
+    """Open a store that is there and of this version. Raises InputError, with what to run."""
+    store = Store(_engine(url), clock)
+    try:
+        with store.engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            empty = not inspect(connection).has_table("heads")
+    except SQLAlchemyError as error:
+        raise InputError(f"store: {_plain_url(url)}: cannot be opened: {shorten(error)}") from error
+    if empty:
+        raise InputError(f"store: {_plain_url(url)}: holds no store", hint="`authz control init DIR` makes one")
+    expected = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    if found != expected:
+        hint = "stop all control planes and run `authz control migrate`"
+        raise InputError(f"store: found the version {found}, expected {expected}", hint=hint)
+    return store
+
+
+def create_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
+    """Make the tables, or bring older ones up to date, and open the store. Raises InputError."""
+    migrate(url)
+    return open_store(url, clock=clock)
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the tables to a revision: forward, or (where it is an older one, or `base`) back. Raises InputError."""
+    engine = _engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            here = MigrationContext.configure(connection).get_current_revision()
+            scripts = ScriptDirectory.from_config(config)
+            if revision == "base" or (here is not None and _is_older(scripts, revision, here)):
+                command.downgrade(config, revision)
+            else:
+                command.upgrade(config, revision)
+    except SQLAlchemyError as error:
+        raise InputError(f"store: {_plain_url(url)}: cannot be opened: {shorten(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def _is_older(scripts: ScriptDirectory, revision: str, here: str) -> bool:
+    older = [script.revision for script in scripts.iterate_revisions(here, "base")][1:]
+    return revision in older
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(f"store: found '{_plain_url(url)}', expected sqlite:///PATH or postgresql://…") from error
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, pool_size=16, max_overflow=32)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.get_backend_name() != "postgresql":
+        raise InputError(f"store: found '{_plain_url(url)}', expected sqlite:///PATH or postgresql://…")
+    return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16, max_overflow=32, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("authz_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _plain_url(url: str) -> str:
+    """Return the URL without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return shorten(url)

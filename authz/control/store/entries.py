@@ -1,0 +1,135 @@
+"""Asking for entries: by id, by filter, by address; now or as of any time.
+
+at: a time of record in microseconds; None: now. What has expired is not left out here: whether an entry is in its
+window is a question of its own (`Entry.active`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from sqlalchemy import and_, func, select, tuple_
+
+from authz.addresses import BITS, Address
+from authz.control.model import FOREVER, Entry
+from authz.control.store.network_keys import covering_keys, keys_inside
+from authz.control.store.tables import entries, entry_networks, prefix_lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Select
+
+    from authz.addresses import Network
+
+_DECODE = msgspec.json.Decoder(Entry).decode
+
+
+class Filter(NamedTuple):
+    """What entries are asked for; None: whatever.
+
+    network: an address (a network of full length) that they cover, or a network that they cover or lie in.
+    unexpired_at: seconds; without what expired before.
+    """
+
+    tenant: str | None = None
+    layer: str | None = None
+    list: str | None = None
+    application: str | None = None
+    owner: str | None = None
+    origin: str | None = None
+    network: Network | None = None
+    at: int | None = None
+    unexpired_at: int | None = None
+
+
+def get_entry(tx: Connection, entry_id: str, *, at: int | None = None) -> Entry | None:
+    """Return the version of an entry that holds; None: there is none."""
+    row = tx.execute(select(entries.c.content).where(entries.c.id == entry_id, _holds(at))).first()
+    return None if row is None else _DECODE(row.content)
+
+
+def latest_version(tx: Connection, entry_id: str) -> int:
+    """Return the highest version that an entry ever had; 0: there never was one."""
+    query = select(func.max(entries.c.version)).where(entries.c.id == entry_id)
+    highest: int | None = tx.execute(query).scalar_one()
+    return highest or 0
+
+
+def like_entry(tx: Connection, likeness: bytes, now: int) -> Entry | None:
+    """Return an entry that says the same and still holds. now: seconds."""
+    where = and_(entries.c.likeness == likeness, entries.c.recorded_to == FOREVER, entries.c.expires > now)
+    row = tx.execute(select(entries.c.content).where(where).limit(1)).first()
+    return None if row is None else _DECODE(row.content)
+
+
+def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int = 100) -> list[Entry]:
+    """Return entries by their id, those behind `after`, at most `limit`."""
+    query = _filtered(tx, wanted).where(entries.c.id > after).order_by(entries.c.id)
+    found: list[Entry] = []
+    for entry in _matching(tx, query, wanted):
+        found.append(entry)
+        if len(found) == limit:
+            break
+    return found
+
+
+def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:
+    """Give all entries, by their id."""
+    return _matching(tx, _filtered(tx, wanted).order_by(entries.c.id), wanted)
+
+
+def count_live(tx: Connection, layer: str, now: int) -> int:
+    """Return how many entries of a layer hold and have not expired. now: seconds."""
+    where = and_(entries.c.recorded_to == FOREVER, entries.c.expires > now, entries.c.layer == layer)
+    return tx.execute(select(func.count()).select_from(entries).where(where)).scalar_one()
+
+
+def covering_ids(tx: Connection, network: Network) -> Select[tuple[str]]:
+    """Return the query for the ids of entries that ever covered the network or lay in it."""
+    return select(entry_networks.c.id).where(_touches(tx, network))
+
+
+def _holds(at: int | None) -> ColumnElement[bool]:
+    if at is None:
+        return entries.c.recorded_to == FOREVER
+    return and_(entries.c.recorded_from <= at, entries.c.recorded_to > at)
+
+
+def _filtered(tx: Connection, wanted: Filter) -> Select[tuple[str]]:
+    query = select(entries.c.content).where(_holds(wanted.at))
+    for column in ("tenant", "layer", "list"):
+        value = getattr(wanted, column)
+        if value is not None:
+            query = query.where(entries.c[column] == value)
+    if wanted.unexpired_at is not None:
+        query = query.where(entries.c.expires > wanted.unexpired_at)
+    if wanted.network is not None:
+        held = entry_networks.c.recorded_to
+        holds = held == FOREVER if wanted.at is None else held > wanted.at
+        pairs = select(entry_networks.c.id, entry_networks.c.version).where(_touches(tx, wanted.network), holds)
+        query = query.where(tuple_(entries.c.id, entries.c.version).in_(pairs))
+    return query
+
+
+def _matching(tx: Connection, query: Select[tuple[str]], wanted: Filter) -> Iterator[Entry]:
+    for row in tx.execute(query.execution_options(yield_per=500)):
+        entry = _DECODE(row.content)
+        if wanted.application and entry.applications and wanted.application not in entry.applications:
+            continue
+        if wanted.owner not in {None, entry.owner} or wanted.origin not in {None, entry.origin}:
+            continue
+        yield entry
+
+
+def _touches(tx: Connection, network: Network) -> ColumnElement[bool]:
+    """Say that a network of an entry covers this one or, where this is not a single address, lies in it."""
+    lengths: Sequence[int] = tx.execute(select(prefix_lengths.c.length)).scalars().all()
+    most = network.length + (96 if network.version == 4 else 0)
+    keys = covering_keys(Address(network.version, network.value, ""), [length for length in lengths if length <= most])
+    covers = entry_networks.c.key.in_(keys)
+    if network.length == BITS[network.version]:
+        return covers
+    first, last = keys_inside(network)
+    return covers | entry_networks.c.key.between(first, last)

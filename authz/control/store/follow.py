@@ -1,0 +1,113 @@
+"""What follows from changes: the versions of entries and documents. Given the same changes, it gives the same rows.
+
+Writing uses it, and so does rebuilding the state from `changes` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import bindparam, insert, select, text, update
+
+from authz.addresses import parse_networks
+from authz.control.model import FOREVER, SUBJECTS
+from authz.control.store.network_keys import keys_of
+from authz.control.store.tables import documents, entries, entry_networks, prefix_lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from authz.control.model import Change, Entry, Written
+
+_END_ENTRY = (
+    update(entries)
+    .where(entries.c.id == bindparam("of"), entries.c.version == bindparam("was"))
+    .values(recorded_to=bindparam("at"))
+)
+_END_NETWORKS = (
+    update(entry_networks)
+    .where(entry_networks.c.id == bindparam("of"), entry_networks.c.version == bindparam("was"))
+    .values(recorded_to=bindparam("at"))
+)
+_ADD_LENGTH = text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING")
+
+
+def follow(tx: Connection, made: Sequence[Change]) -> None:
+    """Write the versions that begin and end with these changes."""
+    ended: list[dict[str, Any]] = []
+    begun: list[tuple[Entry, int]] = []
+    for change in made:
+        if ":" in change.subject:
+            _follow_document(tx, change)
+            continue
+        before, after = change.entry_before(), change.entry_after()
+        if before is not None:
+            ended.append({"of": before.id, "was": before.version, "at": change.time})
+        if after is not None:
+            begun.append((after, change.time))
+    if begun:
+        tx.execute(insert(entries), [_entry_row(entry, time) for entry, time in begun])
+        networks = [row for entry, _ in begun for row in _network_rows(entry)]
+        if networks:
+            _note_lengths(tx, {row["key"][16] for row in networks})
+            tx.execute(insert(entry_networks), networks)
+    if ended:
+        tx.execute(_END_ENTRY, ended)
+        tx.execute(_END_NETWORKS, ended)
+
+
+def likeness(entry: Written, tenant: str) -> bytes:
+    """Return what two entries share that name the same subjects, on one list, for the same applications."""
+    networks = sorted({str(network) for written in entry.networks for network in parse_networks(written)})
+    named = {name: sorted(set(getattr(entry, name)), key=str) for name in SUBJECTS if name != "networks"}
+    content = [tenant, entry.list, entry.action, networks, named, sorted(set(entry.applications))]
+    return hashlib.sha256(msgspec.json.encode(content)).digest()
+
+
+def _entry_row(entry: Entry, time: int) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "version": entry.version,
+        "recorded_from": time,
+        "recorded_to": FOREVER,
+        "layer": entry.layer,
+        "tenant": entry.tenant,
+        "list": entry.list,
+        "expires": FOREVER if entry.expires is None else entry.expires,
+        "likeness": likeness(entry, entry.tenant),
+        "content": msgspec.json.encode(entry, order="deterministic").decode(),
+    }
+
+
+def _network_rows(entry: Entry) -> list[dict[str, Any]]:
+    common = {"id": entry.id, "version": entry.version, "recorded_to": FOREVER}
+    return [{"key": key, **common} for key in keys_of(entry.networks)]
+
+
+def _note_lengths(tx: Connection, lengths: set[int]) -> None:
+    new = lengths - set(tx.execute(select(prefix_lengths.c.length)).scalars())
+    for length in sorted(new):
+        # A writer of another layer may add it at the same time.
+        tx.execute(
+            text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING"), {"length": length}
+        )
+
+
+def _follow_document(tx: Connection, change: Change) -> None:
+    name = change.subject
+    held = (documents.c.name == name) & (documents.c.recorded_to == FOREVER)
+    tx.execute(update(documents).where(held).values(recorded_to=change.time))
+    if change.after:
+        tx.execute(
+            insert(documents).values(
+                name=name,
+                version=change.sequence,
+                recorded_from=change.time,
+                recorded_to=FOREVER,
+                content=change.after,
+            )
+        )

@@ -1,0 +1,56 @@
+"""Asking for changes: newest first, by address, entry, tenant and time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select, tuple_
+
+from authz.control.store.changes import COLUMNS, changes_of
+from authz.control.store.entries import covering_ids
+from authz.control.store.tables import changes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from authz.addresses import Network
+    from authz.control.model import Change
+
+
+class Wanted(NamedTuple):
+    """Which changes; None: whatever. begin, end: microseconds, `end` not included."""
+
+    tenant: str | None = None
+    layer: str | None = None
+    subject: str | None = None
+    network: Network | None = None
+    begin: int | None = None
+    end: int | None = None
+
+
+Place = tuple[int, str, int]  # time, layer, sequence: the order of history
+
+
+def find_changes(tx: Connection, wanted: Wanted, *, before: Place | None = None, limit: int = 100) -> list[Change]:
+    """Return changes, newest first, those before a place in history, at most `limit`."""
+    query = select(*COLUMNS).where(changes.c.action != "publish")
+    for column in ("tenant", "layer", "subject"):
+        value = getattr(wanted, column)
+        if value is not None:
+            query = query.where(changes.c[column] == value)
+    if wanted.network is not None:
+        query = query.where(changes.c.subject.in_(covering_ids(tx, wanted.network)))
+    if wanted.begin is not None:
+        query = query.where(changes.c.time >= wanted.begin)
+    if wanted.end is not None:
+        query = query.where(changes.c.time < wanted.end)
+    order = (changes.c.time, changes.c.layer, changes.c.sequence)
+    if before is not None:
+        query = query.where(tuple_(*order) < tuple_(*before))
+    return list(changes_of(tx.execute(query.order_by(*(column.desc() for column in order)).limit(limit))))
+
+
+def get_change(tx: Connection, layer: str, sequence: int) -> Change | None:
+    """Return one change; None: there is none."""
+    where = (changes.c.layer == layer) & (changes.c.sequence == sequence)
+    return next(iter(changes_of(tx.execute(select(*COLUMNS).where(where)))), None)

@@ -1,0 +1,107 @@
+"""Signed files as they were published, and which sidecar serves which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import delete, func, insert, select, update
+
+from authz.control.store.tables import publications, sidecars
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+KEPT_CONTENTS = 16  # files of a layer that are kept whole; of older ones, what they were
+
+
+class Publication(NamedTuple):
+    """A published file. created: microseconds; chain: hash of the layer's changes up to it."""
+
+    layer: str
+    serial: int
+    digest: str
+    created: int
+    chain: str
+    entries: int
+    size: int
+
+
+class Sidecar(NamedTuple):
+    """What a sidecar serves of a layer. refusal: code; since, seen: microseconds."""
+
+    name: str
+    layer: str
+    serial: int
+    refusal: str
+    since: int
+    seen: int
+
+
+_ROW = tuple(publications.c[name] for name in Publication._fields)
+
+
+def add_publication(tx: Connection, publication: Publication, content: bytes) -> None:
+    """Keep a file that was signed, and let go of the content of old ones."""
+    tx.execute(insert(publications).values(**publication._asdict(), content=content))
+    of_layer = publications.c.layer == publication.layer
+    kept = select(publications.c.serial).where(of_layer).order_by(publications.c.serial.desc()).limit(KEPT_CONTENTS)
+    oldest = tx.execute(select(func.min(kept.subquery().c.serial))).scalar_one()
+    old = of_layer & (publications.c.serial < oldest) & publications.c.content.is_not(None)
+    tx.execute(update(publications).where(old).values(content=None))
+
+
+def newest_publication(tx: Connection, layer: str) -> Publication | None:
+    """Return what was published last."""
+    query = select(*_ROW).where(publications.c.layer == layer).order_by(publications.c.serial.desc()).limit(1)
+    row = tx.execute(query).first()
+    return None if row is None else Publication(*row)
+
+
+def published_serials(tx: Connection) -> dict[str, int]:
+    """Return the newest published serial of each layer."""
+    query = select(publications.c.layer, func.max(publications.c.serial)).group_by(publications.c.layer)
+    return {row[0]: row[1] for row in tx.execute(query)}
+
+
+def list_publications(
+    tx: Connection, layer: str | None, *, before: int | None = None, limit: int = 100
+) -> list[Publication]:
+    """Return publications, newest first. before: microseconds."""
+    query = select(*_ROW).order_by(publications.c.created.desc(), publications.c.layer).limit(limit)
+    if layer is not None:
+        query = query.where(publications.c.layer == layer)
+    if before is not None:
+        query = query.where(publications.c.created < before)
+    return [Publication(*row) for row in tx.execute(query)]
+
+
+def content_of(tx: Connection, layer: str, serial: int) -> bytes | None:
+    """Return a file; None: it is not kept."""
+    where = (publications.c.layer == layer) & (publications.c.serial == serial)
+    content = tx.execute(select(publications.c.content).where(where)).scalar_one_or_none()
+    return None if content is None else bytes(content)
+
+
+def serial_of_digest(tx: Connection, layer: str, digest: str) -> int | None:
+    """Return the serial of the file with this digest."""
+    where = (publications.c.layer == layer) & (publications.c.digest == digest)
+    serial: int | None = tx.execute(select(func.max(publications.c.serial)).where(where)).scalar_one()
+    return serial
+
+
+def put_sidecar(tx: Connection, sidecar: Sidecar) -> None:
+    """Keep what a sidecar says of itself."""
+    which = (sidecars.c.name == sidecar.name) & (sidecars.c.layer == sidecar.layer)
+    if not tx.execute(update(sidecars).where(which).values(**sidecar._asdict())).rowcount:
+        tx.execute(insert(sidecars).values(**sidecar._asdict()))
+
+
+def list_sidecars(tx: Connection, seen_since: int) -> list[Sidecar]:
+    """Return what sidecars serve, those that were seen since a time."""
+    query = select(sidecars).where(sidecars.c.seen >= seen_since).order_by(sidecars.c.name, sidecars.c.layer)
+    return [Sidecar(*row) for row in tx.execute(query)]
+
+
+def forget_sidecars(tx: Connection, seen_before: int) -> None:
+    """Let go of sidecars that were not seen for long."""
+    tx.execute(delete(sidecars).where(sidecars.c.seen < seen_before))

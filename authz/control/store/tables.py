@@ -1,0 +1,190 @@
+"""The tables. A version of an entry holds from `recorded_from` until before `recorded_to` (microseconds).
+
+`entry_networks` has a row for each network of each version, by its key (see `network_keys`): which entries cover an
+address is asked by the keys of the networks that could.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # of the newest change; also the layer's serial
+    Column("time", BigInteger, nullable=False),  # of the newest change: times of record never go back
+    Column("hash", Text, nullable=False),  # of the chain up to it
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("actor_kind", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # id of an entry, or name of a document
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("forced", Boolean, nullable=False),
+    Column("before", Text, nullable=False),  # JSON; empty: nothing
+    Column("after", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index(None, "subject", "time"),
+    Index(None, "time", "layer", "sequence"),
+    Index(None, "tenant", "time"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("recorded_from", BigInteger, nullable=False),
+    Column("recorded_to", BigInteger, nullable=False),  # FOREVER: it still holds
+    Column("layer", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("list", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # seconds; FOREVER: never
+    Column("likeness", LargeBinary, nullable=False),  # equal: names the same subjects for the same applications
+    Column("content", Text, nullable=False),  # JSON of model.Entry
+    Index(None, "recorded_to", "layer", "id"),
+    Index(None, "likeness", "recorded_to"),
+    Index(None, "recorded_to", "expires"),
+)
+
+entry_networks = Table(
+    "entry_networks",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("recorded_to", BigInteger, nullable=False),
+    Index(None, "id", "version"),
+)
+
+prefix_lengths = Table(
+    "prefix_lengths",
+    metadata,
+    Column("length", Integer, primary_key=True, autoincrement=False),  # in bits of a 128-bit address, ever used
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("recorded_from", BigInteger, nullable=False),
+    Column("recorded_to", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("applications", Text, nullable=False),  # JSON list of patterns
+    Column("created", BigInteger, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("networks", Text, nullable=False),  # JSON list; empty: from anywhere
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # seconds; FOREVER: never
+    Column("revoked", BigInteger, nullable=False),  # microseconds; 0: not
+    Index(None, "sha256", unique=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("time", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index(None, "time"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request", LargeBinary, nullable=False),  # SHA-256 of method, path and body
+    Column("status", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Index(None, "created"),
+)
+
+publications = Table(
+    "publications",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the file
+    Column("created", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),  # the layer's chain hash at this serial
+    Column("entries", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=True),  # the file; None: too old to be kept
+    Index(None, "layer", "created"),
+)
+
+sidecars = Table(
+    "sidecars",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("layer", Text, primary_key=True),
+    Column("serial", BigInteger, nullable=False),  # what it serves; 0: nothing
+    Column("refusal", Text, nullable=False),  # code of what it refused last; empty: nothing
+    Column("since", BigInteger, nullable=False),  # when it confirmed this serial
+    Column("seen", BigInteger, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("created", BigInteger, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", BigInteger, nullable=False),
+    Index(None, "next_try"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),  # who asks; must not be who approves
+    Column("why", Text, nullable=False),  # what makes a second person necessary
+    Column("request", Text, nullable=False),  # JSON of the change that waits
+    Column("state", Text, nullable=False),  # waiting | approved | rejected
+    Column("decided_by", Text, nullable=False),
+    Column("decided", BigInteger, nullable=False),
+    Index(None, "state", "created"),
+)
