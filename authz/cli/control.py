@@ -27,12 +27,12 @@ def init(
 ) -> None:
     """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
     from authz.control.init import make_folder
-    from authz.errors import InputError, shorten
+    from authz.errors import BadValue, InputError, shorten
     from authz.serve.config import LISTEN_EXPECTED, ListenOn
 
     try:
         where = get_args(ListenOn)[1].parse(listen)
-    except ValueError:
+    except BadValue:
         raise InputError(f"--listen: found '{shorten(listen)}', expected {LISTEN_EXPECTED}") from None
     made = make_folder(folder, where, store=store)
     if json:

@@ -10,7 +10,7 @@ import msgspec
 from authz.addresses import Network, parse_networks
 from authz.control.access.rate import RateLimit
 from authz.control.lists.batch import Batch
-from authz.control.publish.client import SignerClient
+from authz.control.publish.client import AsksSigner, SignerClient
 from authz.control.publish.lease import lease_of
 from authz.control.publish.offers import Offers
 from authz.control.publish.publisher import Publisher
@@ -44,20 +44,19 @@ class Idempotent(NamedTuple):
 class ControlPlane:
     """What a process of `authz control serve` has."""
 
-    def __init__(self, config: ControlConfig, config_file: Path, store: Store) -> None:
+    def __init__(self, config: ControlConfig, store: Store, signer: AsksSigner) -> None:
         self.config = config
         self.store = store
         self.signals = Signals(store)
         self.offers = Offers(store, self.signals)
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
-        signer = SignerClient(config_file, config.signer)
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
 
     @classmethod
     def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
         """Open the store of a configuration. Raises InputError."""
-        plane = cls(config, config_file, open_store(config.store))
+        plane = cls(config, open_store(config.store), SignerClient(config_file, config.signer))
         with plane.store.writing() as tx:
             for layer in config.layers:
                 add_layer(tx, layer.name, plane.store.now())

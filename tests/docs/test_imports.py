@@ -26,6 +26,7 @@ PUBLISHER = (
     *("securesystemslib", "boto3", "botocore", "azure", "google.cloud", "google.auth", "hvac", "obstore"),
     *("authz.publisher", "authz.snapshot.write", "authz.snapshot.signers"),
     *("authz.analysis", "authz.replay", "authz.cli.proxy_config"),
+    *("authz.control", "litestar", "sqlalchemy", "alembic", "psycopg", "uvicorn", "httpx"),
 )
 
 # What only other commands have loaded: a sidecar lives for weeks, and what it loads is in its memory all the time.
@@ -151,8 +152,9 @@ RANKS = {
     "serve": 5,
     "analysis": 6,
     **dict.fromkeys(["publisher", "replay"], 7),
-    "cli": 8,
-    "__main__": 9,
+    "control": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 
 

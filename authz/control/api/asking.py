@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import anyio.to_thread
 import msgspec
 from litestar import Request, Response
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, QueryParameter
 
 from authz.addresses import Network, parse_network, try_parse_address
 from authz.control.access.callers import Caller, authenticate
@@ -28,19 +29,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
+Asker = NamedDependency[Caller]
 Wait = Literal["published", "enforced"]
 LONGEST_WAIT = 60.0  # seconds
-WaitFor = Annotated[Wait | None, Parameter(query="wait", description="Answer when it is published, or enforced.")]
+WaitFor = Annotated[Wait | None, QueryParameter(name="wait", description="Answer when it is published, or enforced.")]
 Timeout = Annotated[
-    float, Parameter(query="timeout", ge=0, le=LONGEST_WAIT, description="Seconds that `wait` waits at most.")
+    float, QueryParameter(name="timeout", ge=0, le=LONGEST_WAIT, description="Seconds that `wait` waits at most.")
 ]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(header="Idempotency-Key", min_length=1, max_length=200, description="A repeated request does nothing."),
+    HeaderParameter(
+        name="Idempotency-Key", min_length=1, max_length=200, description="A repeated request does nothing."
+    ),
 ]
-IfMatch = Annotated[str | None, Parameter(header="If-Match", description="The ETag of the version that is meant.")]
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=1000)]
-Cursor = Annotated[str | None, Parameter(query="cursor", max_length=1000)]
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description="The ETag of the version that is meant.")]
+Covering = Annotated[
+    str | None, QueryParameter(description="An address or network: what covers it, or lies in it.", max_length=100)
+]
+Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=1000)]
+Cursor = Annotated[str | None, QueryParameter(name="cursor", max_length=1000)]
 _METHODS: dict[str, Method] = {"cli": "cli", "console": "manual"}
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litestar import Response, Router, delete, get, post
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from authz.control.access.callers import Caller
 from authz.control.api.asking import (
     AnyRequest,
+    Asker,
     Cursor,
     IdempotencyKey,
     IfMatch,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 @post("", summary="Ban an address or a network", status_code=201, responses=documented(404, 409, 422))
 async def add_ban(
-    request: AnyRequest, caller: Caller, data: BanInput, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
+    request: AnyRequest, caller: Asker, data: JSONBody[BanInput],
+    idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Put an address or network on the deny (or gray) list. Without a period: one hour."""
@@ -56,7 +58,7 @@ async def add_ban(
 
 
 @get("", summary="Bans that hold", responses=documented())
-async def list_bans(request: AnyRequest, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> EntriesBody:
+async def list_bans(request: AnyRequest, caller: Asker, cursor: Cursor = None, limit: Limit = 100) -> EntriesBody:
     """List the bans that hold, by id."""
     caller.need("read")
     plane = plane_of(request)
@@ -67,7 +69,7 @@ async def list_bans(request: AnyRequest, caller: Caller, cursor: Cursor = None, 
 
 @delete("/{entry_id:str}", summary="End a ban", status_code=200, responses=documented(404, 409, 412, 422))
 async def end_ban(
-    request: AnyRequest, caller: Caller, entry_id: str, if_match: IfMatch = None, reason: str = "",
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None, reason: FromQuery[str] = "",
     idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Take a ban off its list. If-Match is taken, and not needed."""

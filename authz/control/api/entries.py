@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, Router, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import UNSET
 
-from authz.control.access.callers import Caller
 from authz.control.api.asking import (
     AnyRequest,
+    Asker,
+    Covering,
     Cursor,
     IdempotencyKey,
     IfMatch,
@@ -67,13 +68,13 @@ def entries_page(plane: ControlPlane, wanted: Filter, cursor: str | None, limit:
 @get("", summary="Entries, now or as of a time", responses=documented())
 async def list_entries(
     request: AnyRequest,
-    caller: Caller,
-    address: Annotated[str | None, Parameter(description="What covers this address or network, or lies in it.")] = None,
-    at: Annotated[str | None, Parameter(description="As of this time; default now.")] = None,
-    list_: Annotated[ListName | None, Parameter(query="list")] = None,
-    application: str | None = None,
-    origin: str | None = None,
-    expired: Annotated[bool, Parameter(description="Also what has expired and was not deleted.")] = False,
+    caller: Asker,
+    address: Covering = None,
+    at: Annotated[str | None, QueryParameter(description="As of this time; default now.")] = None,
+    list_: Annotated[ListName | None, QueryParameter(name="list")] = None,
+    application: FromQuery[str | None] = None,
+    origin: FromQuery[str | None] = None,
+    expired: Annotated[bool, QueryParameter(description="Also what has expired and was not deleted.")] = False,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> EntriesBody:  # fmt: skip
@@ -90,7 +91,9 @@ async def list_entries(
 
 
 @get("/{entry_id:str}", summary="One entry", responses=documented(404))
-async def show_entry(request: AnyRequest, caller: Caller, entry_id: str, at: str | None = None) -> Response[EntryBody]:
+async def show_entry(
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], at: FromQuery[str | None] = None
+) -> Response[EntryBody]:
     """Show an entry, now or as of a time, with its ETag."""
     caller.need("read")
     plane = plane_of(request)
@@ -109,7 +112,7 @@ async def show_entry(request: AnyRequest, caller: Caller, entry_id: str, at: str
 
 @post("", summary="Add an entry", status_code=201, responses=documented(409, 422))
 async def add_entry(
-    request: AnyRequest, caller: Caller, data: EntryInput, idempotency_key: IdempotencyKey = None,
+    request: AnyRequest, caller: Asker, data: JSONBody[EntryInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Add an entry. One that says the same as another is refused (409) with the id of that one, to be changed."""
@@ -130,7 +133,7 @@ async def add_entry(
 
 @post("/bulk", summary="Add up to 1,000 entries", status_code=200, responses=documented(409, 422))
 async def add_entries(
-    request: AnyRequest, caller: Caller, data: list[EntryInput], idempotency_key: IdempotencyKey = None,
+    request: AnyRequest, caller: Asker, data: JSONBody[list[EntryInput]], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[BulkBody]:  # fmt: skip
     """Add entries, with a result for each row. Rows that are refused do not keep the others from being added."""
@@ -165,7 +168,7 @@ def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:
 
 @patch("/{entry_id:str}", summary="Change an entry, or its period", responses=documented(404, 409, 412, 422, 428))
 async def change_entry(
-    request: AnyRequest, caller: Caller, entry_id: str, data: EntryPatch, if_match: IfMatch = None,
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], data: JSONBody[EntryPatch], if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Change what is given. A new period counts from now."""
@@ -191,8 +194,8 @@ async def change_entry(
 
 @delete("/{entry_id:str}", summary="Delete an entry", status_code=200, responses=documented(404, 409, 412, 422, 428))
 async def delete_entry(
-    request: AnyRequest, caller: Caller, entry_id: str, if_match: IfMatch = None, reason: str = "",
-    take_over: bool = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None, reason: FromQuery[str] = "",
+    take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Take an entry off its list. History keeps it."""
@@ -213,7 +216,7 @@ async def delete_entry(
     return await answer_when(plane, answer, serials, wait, timeout)  # type: ignore[return-value]
 
 
-def written_of(data: EntryInput, batch: Batch) -> Written:
+def written_of(data: JSONBody[EntryInput], batch: Batch) -> Written:
     """Return what a request says, with its window worked out."""
     starts = None if data.starts is None else moment(data.starts, "/starts")
     names = (*SUBJECTS, "except_", "list", "applications", "action", "reason")
@@ -225,7 +228,7 @@ def written_of(data: EntryInput, batch: Batch) -> Written:
     )
 
 
-def patched(before: Entry, data: EntryPatch, batch: Batch) -> Written:
+def patched(before: Entry, data: JSONBody[EntryPatch], batch: Batch) -> Written:
     """Return what an entry says after a change."""
     given = {
         name: getattr(data, name)
@@ -241,7 +244,7 @@ def patched(before: Entry, data: EntryPatch, batch: Batch) -> Written:
     return msgspec.structs.replace(before.says(), **given)
 
 
-def _says_more_than_when(data: EntryPatch) -> bool:
+def _says_more_than_when(data: JSONBody[EntryPatch]) -> bool:
     return any(getattr(data, name) is not UNSET for name in WRITTEN if name not in {"expires", "reason", "author"})
 
 

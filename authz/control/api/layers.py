@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, Router, get
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter
 
-from authz.control.access.callers import Caller
-from authz.control.api.asking import AnyRequest, Limit, client_address, in_thread, plane_of, provide_caller
+from authz.control.api.asking import AnyRequest, Asker, Limit, client_address, in_thread, plane_of, provide_caller
 from authz.control.api.bodies import micro_moment
 from authz.control.api.problems import documented
 from authz.control.problems import Missing
@@ -57,9 +56,9 @@ class PublicationsBody(msgspec.Struct, frozen=True):
 @get("/{layer:str}", summary="The signed file of a layer", responses=documented(404), media_type=FILE_TYPE)
 async def get_layer(
     request: AnyRequest,
-    layer: str,
-    if_none_match: Annotated[str | None, Parameter(header="If-None-Match")] = None,
-    prefer: Annotated[str | None, Parameter(header="Prefer", description="wait=30: a long poll.")] = None,
+    layer: FromPath[str],
+    if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
+    prefer: Annotated[str | None, HeaderParameter(name="Prefer", description="wait=30: a long poll.")] = None,
 ) -> Response[bytes]:
     """Give the newest file, with its digest as ETag; by If-None-Match and `Prefer: wait=N` as soon as there is one."""
     plane = plane_of(request)
@@ -107,7 +106,7 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str) -> None:
 
 @get("", summary="What is published, and which sidecars have it", responses=documented())
 async def get_publications(
-    request: AnyRequest, caller: Caller, layer: str | None = None, limit: Limit = 20
+    request: AnyRequest, caller: Asker, layer: FromQuery[str | None] = None, limit: Limit = 20
 ) -> PublicationsBody:
     """List published files and sidecars."""
     caller.need("read")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from authz.addresses import parse_networks
 from authz.control.model import SUBJECTS, Written
 from authz.control.problems import FieldMistake, Invalid
-from authz.errors import AddressError, shorten
+from authz.errors import AddressError, BadValue, shorten
 from authz.publisher.policy.schema import Asn, Continent, Country, Host, Region, Source, Token
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _scalar_mistakes(values: tuple[Any, ...], scalar: Any, name: str) -> Iterato
     for number, value in enumerate(values):
         try:
             scalar.parse(str(value))
-        except ValueError:
+        except (BadValue, ValueError):
             yield FieldMistake(f"/{name}/{number}", f"found '{shorten(value)}', expected {scalar.expected}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from authz.control.problems import FieldMistake, Invalid
-from authz.errors import shorten
+from authz.errors import BadValue, shorten
 from authz.times import parse_duration, parse_moment
 
 DEFAULT_PERIOD: Final = "1h"
@@ -38,7 +38,7 @@ def period_seconds(text: str) -> float:
     """Return a period in seconds. Raises Invalid."""
     try:
         seconds = parse_duration(text)
-    except ValueError:
+    except BadValue:
         raise Invalid([FieldMistake("/period", f"found '{shorten(text)}', {_EXPECTED}")]) from None
     if not SHORTEST <= seconds <= LONGEST:
         raise Invalid([FieldMistake("/period", f"found '{shorten(text)}', expected 5m to 36500d, or forever")])
@@ -49,7 +49,7 @@ def moment(text: str, pointer: str) -> int:
     """Return a time in seconds since 1970. Raises Invalid."""
     try:
         return parse_moment(text)
-    except ValueError:
+    except BadValue:
         detail = f"found '{shorten(text)}', expected a time such as 2026-12-01T00:00:00Z"
         raise Invalid([FieldMistake(pointer, detail)]) from None
 

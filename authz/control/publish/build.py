@@ -50,7 +50,7 @@ def build_layer(
     policy = _whole_policy(entries, documents, folder) if first else _networks_only(entries)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
         path = Path(beside) / f"{layer}.snapshot"
-        build_snapshot(policy, path, [signer], serial=serial, created=created)
+        build_snapshot(policy, path, [signer], serial=serial, created=created, layer=layer)
         return BuiltLayer(path.read_bytes(), len(policy.entries), policy.warnings)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -23,6 +23,16 @@ class SignerGone(AuthzError):
     """The signer cannot be reached, or has ended."""
 
     code = "signer_gone"
+
+
+class AsksSigner(Protocol):
+    """What the publisher needs of a signer."""
+
+    def ask(self, order: Order) -> Answer:
+        """Return the answer to an order. Raises SignerGone."""
+
+    def close(self) -> None:
+        """Let the signer go. A second call is harmless."""
 
 
 class SignerClient:

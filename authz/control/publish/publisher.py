@@ -27,7 +27,7 @@ from authz.durable import replace_file
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig
-    from authz.control.publish.client import SignerClient
+    from authz.control.publish.client import AsksSigner
     from authz.control.publish.lease import Lease
     from authz.control.store.changes import Head
     from authz.control.store.database import Store
@@ -47,9 +47,7 @@ def signed_anew(layer: str) -> Draft:
 class Publisher:
     """Publishes the layers. problems: by layer, why its newest changes are not published."""
 
-    def __init__(
-        self, config: ControlConfig, store: Store, signals: Signals, signer: SignerClient, lease: Lease
-    ) -> None:
+    def __init__(self, config: ControlConfig, store: Store, signals: Signals, signer: AsksSigner, lease: Lease) -> None:
         self._config = config
         self._store = store
         self._signals = signals

@@ -1,0 +1,40 @@
+"""Stores for the tests: every test that asks for `store_url` runs over SQLite and over PostgreSQL."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+from support import postgresql
+from support.control import Control, control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def postgresql_folder() -> Iterator[str]:
+    why = postgresql.missing()
+    if why:
+        pytest.skip(why)
+    with postgresql.server() as folder:
+        yield folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.sqlite"
+        return
+    folder = request.getfixturevalue("postgresql_folder")
+    name = f"test_{secrets.token_hex(6)}"
+    yield postgresql.new_database(folder, name)
+    postgresql.drop_database(folder, name)
+
+
+@pytest.fixture
+def plane(store_url: str, tmp_path: Path) -> Iterator[Control]:
+    with control(tmp_path / "control", store=store_url) as running:
+        yield running

@@ -1,0 +1,128 @@
+"""A control plane for tests: in process with a test client, or as a real process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from litestar.testing import TestClient
+
+from authz.control.api.app import create_app
+from authz.control.config import load_control_config
+from authz.control.init import make_folder
+from authz.control.plane import ControlPlane
+from authz.control.publish.signer import SignerState
+from authz.control.store.access import add_token, put_tenant
+from authz.control.store.database import open_store
+from authz.serve.config import Listen
+from support.processes import Process, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from authz.control.access.roles import Role
+    from authz.control.publish.order import Answer, Order
+
+
+class SignerInProcess:
+    """The signer, without a process of its own."""
+
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
+
+    def ask(self, order: Order) -> Answer:
+        return self._state.answer(order)
+
+    def close(self) -> None:
+        pass
+
+
+class Clock:
+    """A clock that tests turn."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Control:
+    """A control plane in process, with a client that has an administrator's token."""
+
+    def __init__(self, folder: Path, plane: ControlPlane, client: TestClient[Any], token: str) -> None:
+        self.folder = folder
+        self.plane = plane
+        self.client = client
+        self.token = token
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str
+    ) -> httpx.Response:
+        """Ask the API. headers: with `_` for `-`."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent.setdefault("Authorization", f"Bearer {token or self.token}")
+        content = None if body is None else json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        return self.client.request(method, path, content=content, headers=sent)
+
+    def ok(self, method: str, path: str, body: object = None, **more: Any) -> Any:
+        """Ask the API for something that it gives."""
+        answer = self.ask(method, path, body, **more)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def token_of(self, role: Role, tenant: str = "main", applications: tuple[str, ...] = ("*",), **more: Any) -> str:
+        """Return a new token; makes its tenant, too."""
+        store = self.plane.store
+        with store.writing() as tx:
+            put_tenant(tx, tenant, applications, store.now())
+            return add_token(tx, tenant=tenant, name=f"{tenant}-{role}", role=role, now=store.now(), **more)[1]
+
+
+@contextlib.contextmanager
+def control(
+    folder: Path, *, store: str = "sqlite:///control.sqlite", extra: str = "", clock: Any = None
+) -> Iterator[Control]:
+    """Give a control plane with a new store. extra: more of control.yaml. clock: of the store and the signer."""
+    made = make_folder(folder, Listen("127.0.0.1", 9194), store=store)
+    with made.config.open("a") as file:
+        file.write(extra)
+    with opened(folder, made.token, clock=clock) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def opened(folder: Path, token: str, *, clock: Any = None) -> Iterator[Control]:
+    """Give a control plane over the store of a folder."""
+    config = load_control_config(folder / "control.yaml", {})
+    more = {} if clock is None else {"clock": clock}
+    signer = SignerInProcess(SignerState(config, **more))
+    plane = ControlPlane(config, open_store(config.store, **more), signer)
+    with TestClient(create_app(plane), raise_server_exceptions=False) as client:
+        yield Control(folder, plane, client, token)
+
+
+class ControlProcess(Process):
+    """A real `authz control serve` over a folder of `authz control init`."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "authz", "control", "serve", "--config", "control.yaml"]
+        super().__init__(command, cwd=folder)
+        try:
+            self.wait_for_line(r"control: listening on")
+        except AssertionError:
+            self.end()
+            raise
+
+
+def init(folder: Path, **options: Any) -> tuple[str, str]:
+    """Run what `authz control init` does, on a free port; return URL and token."""
+    made = make_folder(folder, Listen("127.0.0.1", free_port()), **options)
+    return made.url, made.token
