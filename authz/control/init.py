@@ -12,7 +12,7 @@ from authz.control.store.access import add_token, note, put_tenant
 from authz.control.store.changes import add_layer, append, lock_head
 from authz.control.store.database import create_store
 from authz.errors import InputError
-from authz.snapshot.keys import generate_keys
+from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
     from authz.serve.config import Listen

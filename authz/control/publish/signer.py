@@ -30,7 +30,7 @@ from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed
 from authz.control.store.changes import chained
 from authz.durable import replace_file
 from authz.errors import AuthzError
-from authz.snapshot.keys import load_signer
+from authz.snapshot.signers import load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
