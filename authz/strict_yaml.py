@@ -85,10 +85,17 @@ class Document(Generic[T]):
 
     def mistake(self, key: str, message: str, hint: str = "") -> None:
         """Note a further mistake at this key."""
+        self._reader.note(self._line_of(key), key, message, hint)
+
+    def place_of(self, key: str) -> str:
+        """Return file, line and key, as a mistake would name them."""
+        return f"{self._path}:{self._line_of(key)}: {key}"
+
+    def _line_of(self, key: str) -> int:
         place = key
         while place and place not in self._reader.lines:
             place = re.sub(r"(\.[^.\[]*|\[[^\[]*\]|^[^.\[]*)$", "", place)  # the thing that it would stand in
-        self._reader.note(self._reader.lines.get(place, 1), key, message, hint)
+        return self._reader.lines.get(place, 1)
 
 
 def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None = None) -> Document[T]:

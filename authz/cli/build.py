@@ -50,7 +50,7 @@ def build(
     from authz.publisher.feeds.hosts import HostOptions
     from authz.publisher.policy.read import read_policy
     from authz.publisher.policy.subjects import SubjectOptions
-    from authz.publisher.previous import feed_counts, last_build
+    from authz.publisher.previous import feed_counts, known_ends, last_build
     from authz.snapshot.signers import load_signer
 
     signers = [load_signer(one, public_key) for one in key]
@@ -60,7 +60,9 @@ def build(
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
     with progress() as advance:
         options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous))
-        checked = read_policy(policy, lenient=lenient, options=options, progress=advance)
+        checked = read_policy(
+            policy, lenient=lenient, options=options, now=now, known=known_ends(previous), progress=advance
+        )
         published = publish(
             checked, previous, signers, getpass.getuser() if force else None,
             output=output, serial=serial, created=now, expires=expires, progress=advance,

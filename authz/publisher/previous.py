@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, SnapshotRefused
 from authz.snapshot.read import inspect_snapshot
 from authz.times import format_moment
@@ -66,6 +67,12 @@ def feed_counts(previous: Snapshot | None) -> dict[tuple[str, str], list[int]]:
     for feed in previous.manifest.feeds if previous else ():
         counts.setdefault((feed.source, feed.path), []).append(feed.entries)
     return counts
+
+
+def known_ends(previous: Snapshot | None) -> dict[str, int | None]:
+    """Return the entries of the last build by id, each with the time at which it ends."""
+    entries = OpenedSnapshot(previous).entries if previous else ()
+    return {entry.id: entry.expires for entry in entries}
 
 
 def clock_warnings(previous: Snapshot | None, now: int) -> list[str]:

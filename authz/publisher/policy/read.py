@@ -7,6 +7,7 @@ run; see `authz.publisher.policy.subjects`.
 from __future__ import annotations
 
 import hashlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,9 +18,10 @@ from authz.errors import shorten
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
 from authz.publisher.policy.subjects import SubjectOptions, gather
 from authz.strict_yaml import Document, read_file
+from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from authz.addresses import Network
@@ -59,12 +61,25 @@ def read_policy(
     *,
     lenient: bool = False,
     options: SubjectOptions = SubjectOptions(),  # noqa: B008  # it is frozen
+    now: float | None = None,
+    known: Mapping[str, int | None] = MappingProxyType({}),
     progress: Progress = lambda *_: None,
 ) -> Policy:
     """Read and check the policy at `path`.
 
-    lenient: take networks with host bits set for the network meant. options: how to read what entries name. Raises
-    InputError (the file cannot be read) and InvalidDocument (with every mistake).
+    Args:
+        path: The file.
+        lenient: Take networks with host bits set for the network meant.
+        options: How to read what entries name.
+        now: Seconds since 1970; the window of an entry without `starts` begins then. None: such windows are not
+            checked.
+        known: The entries of the last build, by id, with the end of each: they may be about to end.
+        progress: Is told how far it is.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The policy has mistakes, all of which it names.
+
     """
     document = read_file(PolicyDocument, path)
     written = document.content
@@ -79,6 +94,8 @@ def read_policy(
     for number, entry in enumerate(written.entries):
         _check_entry(document, entry, written, lenient=lenient)
         made = _entry(entry)
+        if now is not None and made.expires != known.get(made.id):
+            _check_end(document, entry, now)
         if made.id in entries:
             _mistake(document, entry, "id" if entry.id else "", f"found '{made.id}' twice, expected each entry once")
         entries[made.id] = made, subjects.networks_of(entry)
@@ -175,6 +192,17 @@ def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
         window = entry.expires - entry.starts
         if window < MIN_WINDOW:
             yield "expires", f"found a window of {window} seconds, expected at least {MIN_WINDOW}", ""
+
+
+def _check_end(document: Document[PolicyDocument], entry: WrittenEntry, now: float) -> None:
+    """Refuse a new entry that ends as good as now: without `starts`, its window begins with this build."""
+    if entry.starts is not None or entry.expires is None or entry.expires >= now + MIN_WINDOW:
+        return
+    end = format_moment(entry.expires)
+    left = int(entry.expires - now)
+    found = f"found {end}, which is over" if left <= 0 else f"found {end}, which is {left} seconds from now"
+    hint = "a new entry without `starts` begins now; remove it, or say when it started"
+    _mistake(document, entry, "expires", f"{found}, expected at least {MIN_WINDOW} seconds from now", hint)
 
 
 def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:

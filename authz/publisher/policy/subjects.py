@@ -90,7 +90,7 @@ def gather(
     progress: Progress,
 ) -> Subjects:
     """Read all that the entries name; mistakes are noted in the document. folder: what paths are relative to."""
-    warnings: list[str] = []
+    warnings = list(_unused_feeds(document, written))
     return Subjects(
         feeds=tuple(_read_feeds(document, written, folder, options, progress, warnings)),
         hosts=_resolve(document, written, options, warnings),
@@ -98,6 +98,14 @@ def gather(
         asns=_read_asns(document, written, folder),
         warnings=tuple(warnings),
     )
+
+
+def _unused_feeds(document: Document[PolicyDocument], written: PolicyDocument) -> Iterator[str]:
+    named = {source for entry in written.entries for source in entry.sources}
+    for feed in written.feeds:
+        if feed.source not in named:
+            place = document.place_of(f"{document.key_of(feed)}.source")
+            yield f"{place}: no entry names the source type '{feed.source}': the feed does nothing"
 
 
 def _read_feeds(
