@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o644) -> None:
-    """Replace `path` by what `write` writes. mode: the rights of the new file.
+def replace_file(
+    path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o644, check: Callable[[], object] = lambda: None
+) -> None:
+    """Replace `path` by what `write` writes.
 
-    Raises OSError, and whatever `write` raises; then `path` is as it was, and nothing is left beside it.
+    Args:
+        path: The file.
+        write: Writes the content.
+        mode: The rights of the new file.
+        check: Called when the new file is on the disk, right before the rename; what it raises keeps the old one.
+
+    Raises:
+        OSError: The file cannot be written. As for whatever `write` and `check` raise, `path` is as it was then, and
+            nothing is left beside it.
+
     """
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
@@ -28,12 +40,27 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int =
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
+        check()
         Path(beside).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(beside).unlink()
         raise
     sync_folder(path.parent)
+
+
+def remove_leftovers(path: Path) -> list[Path]:
+    """Remove what a killed `replace_file` of `path` has left beside it, and return it. Nobody else may write it now.
+
+    Raises:
+        OSError: The folder cannot be read, or the file cannot be removed.
+
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.new")  # as mkstemp makes it
+    found = [one for one in path.parent.iterdir() if name.fullmatch(one.name)]
+    for one in found:
+        one.unlink(missing_ok=True)
+    return found
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,25 +46,29 @@ def build(
     A policy with mistakes prints them all, with file, line and key, and writes nothing.
     """
     from authz.publisher.build import publish
+    from authz.publisher.builder import builder_name
     from authz.publisher.feeds.hosts import HostOptions
+    from authz.publisher.output_lock import building
     from authz.publisher.policy.read import read_policy
     from authz.publisher.policy.subjects import SubjectOptions
     from authz.publisher.previous import feed_counts, known_ends, last_build
     from authz.snapshot.signers import load_signer
+    from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
     signers = [load_signer(one, public_key) for one in key]
-    now = int(time.time())
+    now, by = int(time.time()), builder_name()
     expires = None if valid_for is None else now + int(_duration(valid_for))
-    previous = last_build(output, serial=serial)
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
-    with progress() as advance:
+    with building(output), progress() as advance:
+        previous = last_build(output, serial=serial)
         options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous))
         checked = read_policy(
             policy, lenient=lenient, options=options, now=now, known=known_ends(previous), progress=advance
         )
         published = publish(
-            checked, previous, signers, getpass.getuser() if force else None,
-            output=output, serial=serial, created=now, expires=expires, progress=advance,
+            checked, previous, signers, by if force else None,
+            output=output, serial=serial, created=now, expires=expires, origin=Origin(by=by, source=str(policy)),
+            progress=advance,
         )  # fmt: skip
     built = published.built
     for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):

@@ -1,8 +1,9 @@
 """The use case of publishing: a policy is compiled, checked against the last build, signed and written.
 
-previous = last_build(output)                                 what stands there now
-policy = read_policy(path, ...)                               read, resolve
-publish(policy, previous, signers, output=output)             compile, check, sign, write
+with building(output):                                      one build at a time
+previous = last_build(output)                           what stands there now
+policy = read_policy(path, ...)                         read, resolve
+publish(policy, previous, signers, output=output)       compile, check, sign, write
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from authz.engine.opened_snapshot import POLICY_LAYER, OpenedSnapshot
 from authz.errors import InputError
 from authz.publisher.checks import ended, lockouts, losses
 from authz.publisher.index.build import build_index
-from authz.publisher.previous import clock_warnings, next_serial
+from authz.publisher.previous import check_unchanged, clock_warnings, next_serial
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
@@ -63,6 +64,7 @@ def build_snapshot(
     previous: Snapshot | None = None,
     origin: Origin | None = None,
     guard: Callable[[Snapshot], object] = lambda _: None,
+    before_rename: Callable[[], object] = lambda: None,
     progress: Progress = lambda *_: None,
 ) -> Built:
     """Compile, sign and write a policy.
@@ -78,6 +80,7 @@ def build_snapshot(
         previous: The build before; entries that it has were added when it says.
         origin: Who builds it, and from what.
         guard: Looks at the snapshot before it is signed; what it raises ends the build, and nothing is written.
+        before_rename: Called when the file is written, right before it takes the place of the old one.
         progress: Is told how far it is.
 
     Raises:
@@ -93,7 +96,7 @@ def build_snapshot(
     sections = pack_entries(map(entry_message, with_added(policy.entries, previous, created)))
     sections |= {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}
     guard(Snapshot(manifest, {name: memoryview(data) for name, (_, data) in sections.items()}))
-    size = write_snapshot(path, manifest, sections, signers)
+    size = write_snapshot(path, manifest, sections, signers, before_rename)
     return Built(
         serial=serial,
         applications=len(policy.applications),
@@ -164,7 +167,7 @@ def publish(
         policy, output, signers, serial=number, created=created, expires=expires, layer=layer,
         previous=previous, origin=origin,
         guard=lambda snapshot: forced.extend(_check(snapshot, policy, previous, created, forced_by)),
-        progress=progress,
+        before_rename=lambda: check_unchanged(output, previous), progress=progress,
     )  # fmt: skip
     warnings = (*policy.warnings, *clock_warnings(previous, created), *ended(policy.entries, created))
     return Published(built, warnings, tuple(forced))

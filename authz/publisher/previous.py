@@ -43,6 +43,23 @@ def last_build(output: Path, *, serial: int | None = None) -> Snapshot | None:
         ) from error
 
 
+def check_unchanged(output: Path, previous: Snapshot | None) -> None:
+    """Raise InputError where `output` is no longer the last build that a build has begun with.
+
+    Builds hold a lock (see `authz.publisher.output_lock`); a copy, a roll-back or an older authz does not ask for it.
+    """
+    try:
+        serial = inspect_snapshot(output).manifest.serial if output.exists() else None
+    except SnapshotRefused:
+        return  # it was so before, and --serial was given; or it is broken, which a new file mends
+    if serial is not None and (previous is None or serial > previous.manifest.serial):
+        was = "no readable file" if previous is None else f"serial {previous.manifest.serial}"
+        raise InputError(
+            f"{output}: found serial {serial}, expected {was} as when this build began: somebody else has written it",
+            hint="nothing was written; build again",
+        )
+
+
 def next_serial(previous: Snapshot | None, now: int, serial: int | None = None, *, output: object = "") -> int:
     """Return the serial of a build: the chosen one, else the clock, or one more than the last where that is higher.
 
@@ -81,4 +98,4 @@ def clock_warnings(previous: Snapshot | None, now: int) -> list[str]:
     if created <= now + MAX_CLOCK_BACK:
         return []
     ahead = f"{format_moment(created)}, {created - now} seconds from now"
-    return [f"the clock went back: the last build says that it was made at {ahead}; look at the clock of this machine"]
+    return [f"the clock went back: the last build was made at {ahead}; look at the clock of this machine"]

@@ -11,7 +11,7 @@ from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
 from authz.snapshot.signers import sign_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -21,16 +21,28 @@ if TYPE_CHECKING:
 
 
 def write_snapshot(
-    path: Path, manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]
+    path: Path,
+    manifest: Manifest,
+    sections: Mapping[str, tuple[str, bytes]],
+    signers: Sequence[Signer],
+    check: Callable[[], object] = lambda: None,
 ) -> int:
     """Write a snapshot durably and return its size in bytes.
 
-    manifest: complete but for its sections. sections: by name, the element type and the bytes, in the order of
-    the file. signers: each signs. Raises InputError where the file cannot be written or is over a cap.
+    Args:
+        path: The file; replaced in one step.
+        manifest: Complete but for its sections.
+        sections: By name, the element type and the bytes, in the order of the file.
+        signers: Each signs.
+        check: Called right before the rename; what it raises keeps the old file.
+
+    Raises:
+        InputError: The file cannot be written, or is over a cap.
+
     """
     add_sections(manifest, sections)
     envelope = sign_envelope(manifest.SerializeToString(deterministic=True), signers)
-    return write_file(path, envelope, [data for _, data in sections.values()])
+    return write_file(path, envelope, [data for _, data in sections.values()], check)
 
 
 def add_sections(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]]) -> None:
@@ -43,8 +55,10 @@ def add_sections(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]]) 
         offset += len(data)
 
 
-def write_file(path: Path, envelope: bytes, sections: Sequence[bytes]) -> int:
-    """Write header, envelope and sections durably; return the size in bytes."""
+def write_file(
+    path: Path, envelope: bytes, sections: Sequence[bytes], check: Callable[[], object] = lambda: None
+) -> int:
+    """Write header, envelope and sections durably; return the size in bytes. See `write_snapshot`."""
     size = aligned(HEADER.size + len(envelope))
     for data in sections:
         size = aligned(size) + len(data)
@@ -61,7 +75,7 @@ def write_file(path: Path, envelope: bytes, sections: Sequence[bytes]) -> int:
             file.write(data)
 
     try:
-        replace_file(path, write)
+        replace_file(path, write, check=check)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     return size

@@ -1,0 +1,16 @@
+"""Who builds: the name that a snapshot keeps of its builder, and of who forced it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+
+def builder_name() -> str:
+    """Return the user and the machine, such as `ops@build-7`; a number for a user without a name, as in a container."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
