@@ -20,8 +20,10 @@ def parse_moment(text: str) -> int:
         raise BadValue(text, MOMENT_EXPECTED)
     try:
         return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
-    except (OverflowError, ValueError):  # a month 13; the year 1 or 9999, with an offset
+    except OverflowError:  # the year 1 or 9999, with an offset
         raise BadValue(text, MOMENT_EXPECTED) from None
+    except ValueError as error:  # a month 13
+        raise BadValue(text, MOMENT_EXPECTED, hint=str(error)) from None
 
 
 def format_moment(seconds: float | None, absent: str = "never") -> str:
