@@ -55,7 +55,8 @@ def asking(listen: Listen) -> Decision:
     """Ask a server of ext_authz, as the printed configuration does."""
     config = Config(snapshot=SnapshotConfig(path="", trusted_keys=()), grpc=GrpcConfig(listen=listen))
     printed = yaml.safe_load(render("envoy", config))["static_resources"]
-    service = printed["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
+    manager = printed["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    service = next(one for one in manager["http_filters"] if one["name"] == "envoy.filters.http.ext_authz")
     service["typed_config"]["grpc_service"]["timeout"] = _TIMEOUT
     service["typed_config"]["grpc_service"]["retry_policy"]["retry_back_off"]["max_interval"] = _TIMEOUT
     cluster = next(one for one in printed["clusters"] if one["name"] == "authz")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from authz.cli.output import print_json
+
+if TYPE_CHECKING:
+    from authz.engine.model import Application
+    from authz.serve.config import Config
 
 
 class Proxy(StrEnum):
@@ -58,9 +66,62 @@ def check_config(
 def print_config(
     proxy: Annotated[Proxy, typer.Argument(help="Which proxy.")],
     config: Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="The policy: its applications, hosts and deny answers are printed.")
+    ] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="A snapshot instead. Default: the one of the configuration, if it is there.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="Which file, for a proxy that needs several.")] = "main",
 ) -> None:
     """Print a configuration of the proxy that asks this sidecar, ready to be adapted."""
-    from authz.cli.proxy_config import render
+    from authz.cli.proxy_config import parts_of, render
+    from authz.errors import InputError
     from authz.serve.config import load_config
 
-    typer.echo(render(proxy.value, load_config(config, os.environ)), nl=False)
+    if policy is not None and snapshot is not None:
+        raise InputError("--policy: found beside --snapshot, expected one of the two")
+    if part not in parts_of(proxy.value):
+        raise InputError(
+            f"--part: found '{part}', expected one of {', '.join(parts_of(proxy.value))} for {proxy.value}"
+        )
+    sidecar = load_config(config, os.environ)
+    typer.echo(render(proxy.value, sidecar, _applications(sidecar, policy, snapshot), part), nl=False)
+    if proxy is Proxy.ENVOY:
+        _warn_of_old_envoy()
+
+
+def _applications(config: Config, policy: Path | None, snapshot: Path | None) -> tuple[Application, ...] | None:
+    """Return the applications of a policy or of a snapshot; None where there is neither."""
+    if policy is not None:
+        from authz.publisher.policy.read import read_applications
+
+        return read_applications(policy)
+    from authz.engine.manifest import applications_of
+    from authz.errors import SnapshotRefused
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.read import read_snapshot
+
+    path = snapshot or Path(config.snapshot.path)
+    if snapshot is None and not path.exists():
+        return None
+    keys = [load_public_key(Path(key)) for key in config.snapshot.trusted_keys]
+    try:
+        return applications_of(read_snapshot(path, keys, config.snapshot.threshold, now=time.time()).manifest)
+    except SnapshotRefused as error:
+        raise error.copy(path) from error
+
+
+def _warn_of_old_envoy() -> None:
+    """Say so where the Envoy of this machine is too old for what is printed."""
+    from authz.cli.proxy_config.envoy import OLDEST_ENVOY
+
+    envoy = shutil.which("envoy")
+    if envoy is None:
+        return
+    done = subprocess.run([envoy, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  # of PATH
+    found = re.search(r"/(\d+)\.(\d+)\.\d+/", done.stdout)
+    if found and (int(found[1]), int(found[2])) < OLDEST_ENVOY:
+        expected = ".".join(map(str, OLDEST_ENVOY))
+        typer.echo(f"warning: {envoy}: found Envoy {found[1]}.{found[2]}, expected {expected} or newer: an older one "
+                   "takes 'cannot decide' for a denial", err=True)  # fmt: skip

@@ -10,10 +10,10 @@ import signal
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from support.processes import Sidecar, free_port, has_ipv6, wait_for
+from support.processes import LOOPBACK, Sidecar, free_port, has_ipv6, wait_for
 from support.proxies.certificates import make_certificate
 from support.proxies.client import Client, Reply, Traffic, ask
-from support.proxies.envoy import Envoy, adapt_envoy, endpoint_of
+from support.proxies.envoy import Envoy, adapt_envoy, check_of, endpoint_of
 from support.proxies.upstream import Upstream
 from support.publisher import Publisher
 
@@ -196,6 +196,25 @@ def test_a_path_written_otherwise_does_not_get_around_its_route(stack: Stack, pa
     assert stack.ask(path, SCRAPER).status == 403
 
 
+def test_a_step_up_that_only_some_applications_see_is_refused_or_taken(stack: Stack) -> None:
+    before = len(stack.upstream.seen)
+    assert stack.ask("/shop/..%3b/x", OFFICE).status == 400
+    assert len(stack.upstream.seen) == before
+    assert stack.ask("/shop/..;/x", SCRAPER).status == 200
+    assert (stack.upstream.last().path, stack.upstream.last().headers["x-authz-application"]) == ("/x", "*")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["admin.example.com..", "[admin.example.com]", "x@admin.example.com", "a,admin.example.com", "admin.example.co:a"],
+)
+def test_envoy_refuses_a_host_that_could_be_taken_for_another(stack: Stack, host: str) -> None:
+    """`Host: admin.example.com..` with /shop/x was decided as `shop`, and the application got `admin.example.com.`."""
+    before = len(stack.upstream.seen)
+    assert stack.ask("/shop/x", OFFICE, host=host).status == 400
+    assert len(stack.upstream.seen) == before
+
+
 def test_escaped_slashes_are_sent_back_to_be_asked_for_as_they_are_meant(stack: Stack) -> None:
     reply = stack.ask("/healthz%2f..%2fshop", SCRAPER)
     assert (reply.status, reply.headers["location"]) == (307, "/shop")
@@ -263,13 +282,23 @@ def test_an_ipv4_peer_that_looks_like_ipv6_is_the_ipv4_address(stack: Stack) -> 
 
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on loopback")
 def test_listeners_for_ipv6_and_for_both_families_tell_the_peer(stack: Stack) -> None:
-    # The peer is on loopback. Of that Envoy writes its own address into X-Forwarded-For, so only ::1, which the
-    # sidecar does not trust, shows a peer; 127.0.0.1, which it does, shows the chain.
     assert ask(stack.envoy.ports["edge6"], "/shop", address="::1").status == 200
     assert stack.upstream.last().headers["x-authz-client-address"] == "::1"
     assert ask(stack.envoy.ports["mapped"], "/shop").status == 200
-    last = stack.upstream.last().headers
-    assert last["x-authz-client-address"] == last["x-forwarded-for"]
+    assert stack.upstream.last().headers["x-authz-client-address"] == LOOPBACK
+
+
+@pytest.mark.parametrize("listener", ["edge", "mapped"])
+def test_a_peer_on_this_machine_says_who_the_client_is(stack: Stack, listener: str) -> None:
+    """Envoy appends its own address for a peer on loopback: that was the client, and a denied one got 200."""
+    if listener not in stack.envoy.ports:
+        pytest.skip("needs IPv6 on loopback")
+    port = stack.envoy.ports[listener]
+    assert ask(port, "/shop", [("X-Forwarded-For", BAD)]).status == 403
+    assert ask(port, "/shop", [("X-Forwarded-For", OFFICE)]).status == 200
+    headers = stack.upstream.last().headers
+    assert headers["x-authz-client-address"] == OFFICE
+    assert headers["x-forwarded-for"].replace(" ", "").removeprefix(f"{OFFICE},") in {LOOPBACK, f"::ffff:{LOOPBACK}"}
 
 
 # What a client made up
@@ -293,8 +322,12 @@ def test_cookies_and_tokens_reach_the_application_and_not_the_sidecar(stack: Sta
     headers = stack.upstream.last().headers
     assert (headers["cookie"], headers["authorization"]) == ("a=1", "Bearer x")
     manager = stack.envoy_config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    assert manager["http_filters"][0]["typed_config"]["allowed_headers"] == {
-        "patterns": [{"exact": "x-forwarded-for", "ignore_case": True}, {"prefix": "x-authz-", "ignore_case": True}]
+    assert check_of(manager)["allowed_headers"] == {
+        "patterns": [
+            {"exact": "x-forwarded-for", "ignore_case": True},
+            {"prefix": "x-authz-", "ignore_case": True},
+            {"exact": "x-request-id"},
+        ]
     }
 
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from support.proxies.envoy import check_of as filter_of
 from support.proxies.envoy import endpoint_of, validate_envoy
 from support.proxies.nginx import adapt_nginx, validate_nginx
 
 from authz.cli import proxy_config
-from authz.cli.proxy_config import fill, render
+from authz.cli.proxy_config import render
+from authz.cli.proxy_config.template import fill
 from authz.errors import InputError
 from authz.serve.config import load_config
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
+
+if TYPE_CHECKING:
+    from support.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
@@ -56,7 +62,7 @@ def envoy(folder: Path, configuration: str) -> Any:
 
 def check_of(config: Any) -> Any:
     """Return the settings of the ext_authz filter."""
-    return manager_of(config)["http_filters"][0]["typed_config"]
+    return filter_of(manager_of(config))
 
 
 def manager_of(config: Any) -> Any:
@@ -128,7 +134,7 @@ def test_a_sidecar_that_does_not_listen_for_the_proxy_is_an_error(
 def test_the_templates_are_part_of_the_package() -> None:
     package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["authz"]
     packed = {path for pattern in package_data for path in (ROOT / "authz").glob(pattern)}
-    templates = set((Path(proxy_config.__file__).parent / "templates").iterdir())
+    templates = set((Path(proxy_config.__file__).parents[1] / "templates").iterdir())
     assert templates <= packed
     assert len(templates) == 2
 
@@ -138,6 +144,49 @@ def test_a_name_without_a_value_in_a_template_is_an_error() -> None:
     assert fill(lines, {"yes": True, "no": "", "name": "x"}) == "a\n  b: x\nd\n"
     with pytest.raises(KeyError):
         fill("{{ other }}", {})
+
+
+# The applications of the policy
+
+POLICY = """\
+version: 1
+applications:
+  "*": {deny: {status: 451, body: "$host costs 5$, {client}x \\"quoted\\" \\\\ {} ;\n"}}
+  shop: {hosts: [shop.example.com, buy.example.com], deny: {status: 429, body: "{}", content_type: application/json}}
+  a.b-c: {default: deny}
+"""
+
+
+def test_the_applications_of_the_policy_or_the_snapshot_are_printed(publisher: Publisher) -> None:
+    folder = publisher.folder
+    (folder / "authz.yaml").write_text(SNAPSHOT)
+
+    def run(proxy: str, *more: str) -> str:
+        command = [sys.executable, "-m", "authz", "print-config", proxy, "--config", "authz.yaml", *more]
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    assert "The applications are examples" in run("envoy")
+    publisher.publish(POLICY)
+    for proxy in ("envoy", "nginx"):
+        assert run(proxy) == run(proxy, "--policy", "policy.yaml") == run(proxy, "--snapshot", "lists.snapshot")
+    hosts = manager_of(yaml.safe_load(run("envoy")))["route_config"]["virtual_hosts"]
+    names = ["shop.example.com", "buy.example.com"]
+    assert hosts[0]["domains"] == [form for name in names for form in (name, f"{name}:", f"{name}:*")]
+    assert [route["match"].get("path_separated_prefix") for route in hosts[1]["routes"]].count("/a.b-c") == 1
+    assert "server_name shop.example.com buy.example.com;" in run("nginx")
+    assert 'location ~ "^/a\\\\.b-c(/|$)"' in run("nginx")
+
+
+def test_an_envoy_that_is_too_old_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "authz.yaml").write_text(SNAPSHOT)
+    for version, warned in (("1.36.9", True), ("1.37.0", False), ("2.1.0", False)):
+        (tmp_path / "envoy").write_text(f"#!/bin/sh\necho 'envoy  version: abc/{version}/Clean/RELEASE/BoringSSL'\n")
+        (tmp_path / "envoy").chmod(0o755)
+        command = [sys.executable, "-m", "authz", "print-config", "envoy", "--config", "authz.yaml"]
+        done = subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True, env=os.environ | {"PATH": str(tmp_path)}
+        )
+        assert ("expected 1.37 or newer" in done.stderr) == warned
 
 
 # Envoy
@@ -176,11 +225,20 @@ def test_envoy_names_applications_by_the_configured_key_however_it_is_written(tm
 
 def test_envoy_sends_the_headers_that_the_sidecar_reads_and_no_other(tmp_path: Path) -> None:
     patterns = check_of(envoy(tmp_path, ""))["allowed_headers"]["patterns"]
-    assert [pattern.get("exact", pattern.get("prefix")) for pattern in patterns] == ["x-forwarded-for", "x-authz-"]
+    assert [pattern.get("exact", pattern.get("prefix")) for pattern in patterns] == [
+        "x-forwarded-for",
+        "x-authz-",
+        "x-request-id",
+    ]
     signal = CONFIGURATIONS["an attack signal"]
     config = check_of(envoy(tmp_path, "client_address: {header: x-real-ip}\n" + signal))
     patterns = config["allowed_headers"]["patterns"]
-    assert [p.get("exact", p.get("prefix")) for p in patterns] == ["x-real-ip", "x-authz-", "x-waf-attack"]
+    assert [p.get("exact", p.get("prefix")) for p in patterns] == [
+        "x-real-ip",
+        "x-authz-",
+        "x-request-id",
+        "x-waf-attack",
+    ]
     assert config["metadata_context_namespaces"] == ["a.waf"]
 
 
@@ -268,16 +326,16 @@ def test_nginx_sends_only_what_the_sidecar_reads_but_for_an_attack_signal(tmp_pa
 @pytest.mark.parametrize(
     ("header", "line"),
     [
-        ("x-forwarded-for", "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"),
+        ("x-forwarded-for", "proxy_set_header X-Forwarded-For   $proxy_add_x_forwarded_for;"),
         ("x-real-ip", "proxy_set_header X-Real-Ip $remote_addr;"),
-        ("forwarded", "proxy_set_header Forwarded       $authz_forwarded;"),
+        ("forwarded", "proxy_set_header Forwarded         $authz_forwarded;"),
     ],
 )
 def test_nginx_says_who_the_client_is_in_the_header_that_the_sidecar_reads(
     tmp_path: Path, header: str, line: str
 ) -> None:
     text = printed(tmp_path, "nginx", f"client_address: {{header: {header}}}\n")
-    assert text.partition("The one place that asks")[2].count(line) == 1
+    assert text.count(line) == 2  # in each server
 
 
 def test_nginx_never_sets_a_variable_on_the_level_of_the_server(tmp_path: Path) -> None:

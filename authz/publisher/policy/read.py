@@ -111,6 +111,17 @@ def read_policy(
     )
 
 
+def read_applications(path: Path) -> tuple[Application, ...]:
+    """Return the applications of the policy at `path`, the first of which is `*`; nothing that entries name is read.
+
+    Raises InputError (the file cannot be read) and InvalidDocument (with every mistake of the document).
+    """
+    document = read_file(PolicyDocument, path)
+    applications = () if document.content is None else _applications(document, document.content)
+    document.checked()
+    return applications
+
+
 def _applications(document: Document[PolicyDocument], written: PolicyDocument) -> tuple[Application, ...]:
     general = written.applications.get(ANY_APPLICATION, ApplicationSettings())
     if general.hosts:

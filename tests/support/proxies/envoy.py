@@ -61,7 +61,7 @@ def adapt_envoy(printed: str, upstream: Upstream) -> dict[str, Any]:
             )
     for listener in listeners:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-        service = manager["http_filters"][0]["typed_config"]["grpc_service"]
+        service = check_of(manager)["grpc_service"]
         service["timeout"] = "10s"
         service["retry_policy"]["retry_back_off"]["max_interval"] = "5s"
     authz, app = config["static_resources"]["clusters"]
@@ -70,6 +70,13 @@ def adapt_envoy(printed: str, upstream: Upstream) -> dict[str, Any]:
     app["connect_timeout"] = "5s"
     endpoint_of(app)["socket_address"]["port_value"] = upstream.port
     return config
+
+
+def check_of(manager: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the filter that asks the sidecar."""
+    filters = {each["name"]: each["typed_config"] for each in manager["http_filters"]}
+    check: dict[str, Any] = filters["envoy.filters.http.ext_authz"]
+    return check
 
 
 def endpoint_of(cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""The configuration of a proxy that asks the sidecar of a given authz.yaml, for `authz print-config`.
+
+The texts are in cli/templates/; each module fills in those of one proxy: applications, hosts and deny answers of the
+policy, where the sidecar listens, and which headers it reads. Pure: the same configuration and policy give the same
+text. In all of them
+
+- who connects to the proxy is the last in the chain that the sidecar reads, whatever the peer. (Envoy by itself appends
+  *its own* address for a peer on loopback; the printed configuration does not let it.)
+- one path and one host are decided and forwarded; what could be read in two ways is refused
+- headers that a client made up to look like ours do not reach the application
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.cli.proxy_config.envoy import render_envoy
+from authz.cli.proxy_config.nginx import render_nginx
+from authz.cli.proxy_config.sites import sites_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from authz.cli.proxy_config.sites import Sites
+    from authz.engine.model import Application
+    from authz.serve.config import Config
+
+_PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
+    "envoy": {"main": render_envoy},
+    "nginx": {"main": render_nginx},
+}
+
+
+def parts_of(proxy: str) -> list[str]:
+    """Return the names of the files that a proxy needs; the first is `main`."""
+    return list(_PARTS[proxy])
+
+
+def render(proxy: str, config: Config, applications: Sequence[Application] | None = None, part: str = "main") -> str:
+    """Return a configuration file.
+
+    Args:
+        proxy: A key of the proxies that are known, such as `envoy`.
+        config: The sidecar's configuration.
+        applications: Those of the policy, the first of which is `*`; None: examples.
+        part: Which file, for a proxy that needs several.
+
+    Raises:
+        InputError: The sidecar does not listen for that proxy, or on a port that is not known yet.
+    """
+    return _PARTS[proxy][part](config, sites_of(applications))

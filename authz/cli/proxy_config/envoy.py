@@ -1,0 +1,55 @@
+"""The configuration of Envoy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.cli.proxy_config.notes import about_envoy, about_sites, comment, wrapped
+from authz.cli.proxy_config.sites import HOST
+from authz.cli.proxy_config.target import in_yaml, target
+from authz.cli.proxy_config.template import fill, load
+from authz.errors import shorten
+from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
+
+if TYPE_CHECKING:
+    from authz.cli.proxy_config.sites import Site, Sites
+    from authz.serve.config import Config
+
+# `error_response`, without which "cannot decide" is read as a denial, is from 1.37.
+OLDEST_ENVOY: Final = (1, 37)
+
+
+def render_envoy(config: Config, sites: Sites) -> str:
+    """Return envoy.yaml. Raises InputError where the sidecar does not listen for Envoy."""
+    listen = target("envoy", "grpc", config.grpc.listen)
+    tls, signal = config.grpc.tls, config.attack_signal
+    header = config.client_address.header
+    return fill(
+        load("envoy.yaml"),
+        {
+            "where": shorten(listen),
+            "oldest": ".".join(map(str, OLDEST_ENVOY)),
+            "notes": comment([*about_sites(sites), *about_envoy(config)]),
+            "external_address": header == "x-envoy-external-address",
+            "hosts": [_site(site) for site in sites.by_host],
+            "paths": [_site(site) for site in sites.by_path],
+            "valid_host": f"({HOST})(:[0-9]*)?",
+            "context_key": in_yaml(config.application.context_key),
+            "client_header": in_yaml(header),
+            "our_headers": wrapped(f"[{', '.join((CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED))}].", 14),
+            "attack_header": in_yaml(signal.header) if signal.header else "",
+            "attack_namespace": in_yaml(signal.metadata.namespace) if signal.metadata else "",
+            "tls": tls is not None,
+            "certificate": in_yaml(tls.certificate) if tls else "",
+            "client_ca": bool(tls and tls.client_ca),
+            "unix": listen.path is not None,
+            "path": in_yaml(str(listen.path)),
+            "host": in_yaml(listen.host or ""),
+            "port": str(listen.port),
+        },
+    )
+
+
+def _site(site: Site) -> dict[str, str]:
+    domains = [form for host in site.hosts for form in (host, f"{host}:", f"{host}:*")]
+    return {"name": in_yaml(site.name), "prefix": in_yaml(f"/{site.name}"), "domains": ", ".join(map(in_yaml, domains))}

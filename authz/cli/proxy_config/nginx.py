@@ -1,0 +1,85 @@
+"""The configuration of nginx."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.cli.proxy_config.notes import about_http, about_sites, comment
+from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.proxy_config.target import quoted, target
+from authz.cli.proxy_config.template import fill, load
+from authz.errors import shorten
+from authz.serve.grpc.responses import APPLICATION_HEADER, REMOVED
+
+if TYPE_CHECKING:
+    from authz.cli.proxy_config.sites import Site, Sites
+    from authz.cli.proxy_config.template import Value
+    from authz.engine.model import DenyAnswer
+    from authz.serve.config import Config
+
+_CHAINS: Final = ("x-forwarded-for", "forwarded")
+_DROPPED: Final = (APPLICATION_HEADER, *REMOVED)
+_MAX_BODY: Final = 3500  # bytes; nginx reads words of a configuration that are shorter than 4 KiB
+_EXAMPLE: Final[dict[str, Value]] = {
+    "status": "403",
+    "type": "application/json",
+    "body": r"""'{"error":"forbidden","reason":"$authz_reason"}\n'""",
+    "too_long": False,
+}
+
+
+def render_nginx(config: Config, sites: Sites) -> str:
+    """Return nginx.conf. Raises InputError where the sidecar does not listen for nginx."""
+    listen = target("nginx", "http", config.http.listen)
+    header = config.client_address.header
+    return fill(
+        load("nginx.conf"),
+        {
+            "where": shorten(listen),
+            "notes": comment([*about_sites(sites), *about_http("nginx", config, listen)]),
+            "server": quoted(f"unix:{listen.path}") if listen.path else str(listen),
+            "keepalive": _time(config.http.idle_timeout * 0.8),
+            "ambiguous_path": quoted(f"~*{AMBIGUOUS_PATH}"),
+            "valid_host": quoted(f"~^({HOST})$"),
+            "by_header": config.application.http == "header",
+            "application_header": config.application.header.title(),
+            "by_chain": header == "x-forwarded-for",
+            "forwarded": header == "forwarded",
+            "single": header not in _CHAINS,
+            "client_header": header.title(),
+            "attack_header": (config.attack_signal.header or "").title(),
+            "dropped": "\n".join(f'    proxy_set_header {name.title():<22} "";' for name in _DROPPED),
+            "servers": [*map(_server, sites.by_host), _default_server(sites)],
+            "general": [_page(sites.general.deny) if sites.real else _EXAMPLE],
+            "pages": [{"name": site.name, **_page(site.deny)} for site in sites.named] if sites.real else [],
+        },
+    )
+
+
+def _server(site: Site) -> dict[str, Value]:
+    names = " ".join(site.hosts)
+    return {"default": "", "names": names, "health": False, "paths": (), "host": site.name, "application": site.name}
+
+
+def _default_server(sites: Sites) -> dict[str, Value]:
+    """Return the server of every other host, with the applications that have a path."""
+    paths: list[dict[str, Value]] = [{"application": one.name, "pattern": quoted(one.path)} for one in sites.by_path]
+    default = " default_server"
+    return {"default": default, "names": "_", "health": True, "paths": paths, "host": "others", "application": ""}
+
+
+def _page(deny: DenyAnswer) -> dict[str, Value]:
+    """Return the page of a denial. `{client}` is the client's address, as the sidecar puts it into its own answers."""
+    body = deny.body.replace("$", "${authz_dollar}")
+    body = body.replace("{client}", "${authz_client}")
+    fits = len(body.encode()) <= _MAX_BODY
+    return {
+        "status": str(deny.status),
+        "type": quoted(deny.content_type),
+        "body": '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"' if fits else '""',
+        "too_long": not fits,
+    }
+
+
+def _time(seconds: float) -> str:
+    return f"{int(seconds)}s" if seconds >= 1 else f"{max(1, int(seconds * 1000))}ms"

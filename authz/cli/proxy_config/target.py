@@ -1,0 +1,36 @@
+"""Where a proxy finds the sidecar, and how names and texts are written in the languages of configurations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import yaml
+
+from authz.errors import InputError
+from authz.serve.config import Listen
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask who listens everywhere
+
+
+def target(proxy: str, front: str, listen: Listen) -> Listen:
+    """Return where the proxy finds a listener. Raises InputError where there is nothing to find."""
+    if listen.path is None and listen.host is None:
+        raise InputError(
+            f"{front}.listen: found 'off', expected a listener for {proxy}", hint=f"set {front}.listen in authz.yaml"
+        )
+    if listen.path is None and listen.port == 0:
+        raise InputError(
+            f"{front}.listen: found port 0, expected the port that {proxy} is to ask", hint="name a port in authz.yaml"
+        )
+    return Listen(host=_LOOPBACK.get(listen.host or "", listen.host), port=listen.port, path=listen.path)
+
+
+def in_yaml(text: str) -> str:
+    """Return a double-quoted YAML scalar on one line."""
+    return str(yaml.safe_dump(text, default_style='"', width=float("inf"), allow_unicode=False)).strip()
+
+
+def quoted(text: str) -> str:
+    """Return a double-quoted word of nginx, HAProxy or Caddy. No variables: only for where none are expanded."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
