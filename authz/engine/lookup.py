@@ -30,10 +30,9 @@ from authz.snapshot.sections import (
     BLOCKS,
     CUT,
     INDEX_TYPES,
-    MAX_DIRECTORY_BITS,
-    MIN_DIRECTORY_BITS,
     array_of,
     bad_section,
+    directory_bits,
 )
 
 if TYPE_CHECKING:
@@ -65,8 +64,8 @@ class Index:
         self._blocks, self._leaves = arrays["v4.blocks"], arrays["v4.leaves"]
         self._offsets = arrays["sets.offset"]
         self._entries, self._lengths = arrays["members.entry"], arrays["members.length"]
-        self._shift = 32 - _directory_bits(self._directory, "v4.directory")
-        self._shift6 = 64 - _directory_bits(self._directory6, "v6.directory")
+        self._shift = 32 - directory_bits(self._directory, "v4.directory")
+        self._shift6 = 64 - directory_bits(self._directory6, "v6.directory")
         self._check_lengths()
         # Of one version each: who knows the version saves a step by calling these.
         self.find4: Find = (
@@ -223,14 +222,6 @@ def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
 
 def _bits(directory: Array) -> int:
     return (len(directory) - 1).bit_length() - 1
-
-
-def _directory_bits(directory: Array, name: str) -> int:
-    bits = _bits(directory)
-    if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
-        expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
-        raise bad_section(f"{name}: found {len(directory)} positions, expected {expected}")
-    return bits
 
 
 def _unsorted(name: str, starts: Sequence[int] | Sequence[tuple[int, int]]) -> Iterator[str]:

@@ -86,7 +86,7 @@ class Entries(Sequence[Entry]):
         try:
             for message in messages:
                 if not (token(message.id) and message.list in lists and message.action in actions):
-                    _entry(message)  # says what is wrong
+                    entry_of(message)  # says what is wrong
         except DecodeError as error:
             raise SnapshotRefused(Refusal.BAD_MANIFEST, "an entry is no Entry of protobuf") from error
 
@@ -100,13 +100,17 @@ class Entries(Sequence[Entry]):
 
     def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
         if isinstance(number, slice):
-            return [_entry(message) for message in self._messages[number]]
-        return _entry(self._messages[number])
+            return [entry_of(message) for message in self._messages[number]]
+        return entry_of(self._messages[number])
 
 
-def _entry(e: snapshot_pb2.Entry) -> Entry:
+def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
+    """Return an entry of a snapshot. named: it must have an id; a template has none.
+
+    Raises SnapshotRefused(`bad_manifest`) where it has a value that this version does not know.
+    """
     return Entry(
-        id=_plain(TOKEN, e.id),
+        id=_plain(TOKEN, e.id) if named or e.id else "",
         list=_known(e.list, ListName),
         action=_known(e.action, Action),
         applications=frozenset(e.applications),

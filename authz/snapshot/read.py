@@ -19,6 +19,7 @@ from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sealed_memory import opened
+from authz.snapshot.singles import Singles, tombstones
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ class Snapshot(NamedTuple):
     def requires(self) -> tuple[Requirement, ...]:
         """The parts that belong to this file; see docs/snapshot-format.md."""
         return tuple(Requirement(part.serial, part.digest.hex()) for part in self.manifest.requires)
+
+    def singles(self) -> Singles | None:
+        """Return the single addresses, None where there are none. Raises SnapshotRefused(`bad_section`)."""
+        return Singles.of(self.sections)
+
+    def tombstones(self) -> frozenset[int]:
+        """Return the ids of bans in the parts that are over. Raises SnapshotRefused(`bad_section`)."""
+        return tombstones(self.sections)
 
     def entries(self) -> PackedEntries:
         """Return the entries as messages. Raises SnapshotRefused(`bad_section`); reading one, DecodeError."""

@@ -1,6 +1,8 @@
 """The sections of a snapshot: their names and element types, shared by builder and reader.
 
-`entries.data` and `entries.offset` are the entries, see `authz.snapshot.lazy_entries`. The others are the index.
+`entries.data` and `entries.offset` are the entries, see `authz.snapshot.lazy_entries`. `singles.*` and `templates.*`
+are single addresses, see `authz.snapshot.singles`; a file has all of them or none. `tombstones` are the ids of bans in
+its parts that are over; a file may lack it. The others are the index.
 
 The address space of each version is cut at every boundary of every network. A piece is the addresses from its start to
 the next start; it has the number of its match set:
@@ -53,10 +55,33 @@ INDEX_TYPES: Final[dict[str, str]] = {
     "members.entry": "u32",
     "members.length": "u8",
 }
+SINGLES_TYPES: Final[dict[str, str]] = {
+    "singles.v4": "u32",
+    "singles.v4_directory": "u32",
+    "singles.v6_high": "u64",
+    "singles.v6_low": "u64",
+    "singles.v6_directory": "u32",
+    "singles.expires": "u32",
+    "singles.added": "u32",
+    "singles.template": "u32",
+    "singles.id": "u64",
+    "templates.offset": "u32",
+    "templates.data": "u8",
+}
+TOMBSTONES: Final = "tombstones"  # u64
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
 BLOCKS: Final = 1 << 19  # of v4.blocks
 CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside
+
+
+def directory_bits(directory: Array, name: str) -> int:
+    """Return k of a directory of 2^k + 1 positions. Raises SnapshotRefused(`bad_section`) where it is none."""
+    bits = (len(directory) - 1).bit_length() - 1
+    if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
+        expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
+        raise bad_section(f"{name}: found {len(directory)} positions, expected {expected}")
+    return bits
 
 
 def bad_section(message: str) -> SnapshotRefused:

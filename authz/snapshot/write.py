@@ -11,9 +11,8 @@ from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
 from authz.snapshot.signers import sign_envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from securesystemslib.signer import Signer
 
@@ -38,44 +37,55 @@ def write_snapshot(
 
     Raises:
         InputError: The file cannot be written, or is over a cap.
-
     """
-    add_sections(manifest, sections)
-    envelope = sign_envelope(manifest.SerializeToString(deterministic=True), signers)
+    envelope = sign_snapshot(manifest, sections, signers)
     return write_file(path, envelope, [data for _, data in sections.values()], check)
 
 
-def add_sections(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]]) -> None:
-    """Describe the sections in the manifest, laid out one after the other."""
+def snapshot_bytes(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
+    """Return a snapshot as the bytes of its file. See `write_snapshot`; raises InputError where it is over a cap."""
+    envelope = sign_snapshot(manifest, sections, signers)
+    return b"".join(_file_parts(manifest.layer, envelope, [data for _, data in sections.values()]))
+
+
+def sign_snapshot(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
+    """Describe the sections in the manifest, laid out one after the other, and return the signed envelope."""
+    del manifest.sections[:]
     offset = 0
     for name, (kind, data) in sections.items():
         offset = aligned(offset)
         digest = hashlib.sha256(data).digest()
         manifest.sections.add(name=name, offset=offset, length=len(data), type=kind, sha256=digest)
         offset += len(data)
+    return sign_envelope(manifest.SerializeToString(deterministic=True), signers)
 
 
 def write_file(
     path: Path, envelope: bytes, sections: Sequence[bytes], check: Callable[[], object] = lambda: None
 ) -> int:
     """Write header, envelope and sections durably; return the size in bytes. See `write_snapshot`."""
+    parts = list(_file_parts(path, envelope, sections))
+    try:
+        replace_file(path, lambda file: file.writelines(parts), check=check)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    return sum(map(len, parts))
+
+
+def _file_parts(name: object, envelope: bytes, sections: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield what a file is made of, in order. Raises InputError, with the name of the file, where it is over a cap."""
     size = aligned(HEADER.size + len(envelope))
     for data in sections:
         size = aligned(size) + len(data)
     if len(envelope) > MAX_ENVELOPE or size > MAX_FILE:
-        raise InputError(f"{path}: {size} bytes with an envelope of {len(envelope)}, expected at most {MAX_FILE} and "
-                         f"{MAX_ENVELOPE}")  # fmt: skip
-
-    def write(file: BinaryIO) -> None:
-        file.write(HEADER.pack(MAGIC, len(envelope)))
-        file.write(envelope)
-        file.write(bytes(aligned(file.tell()) - file.tell()))
-        for data in sections:
-            file.write(bytes(aligned(file.tell()) - file.tell()))
-            file.write(data)
-
-    try:
-        replace_file(path, write, check=check)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    return size
+        raise InputError(f"{name}: found {size} bytes with an envelope of {len(envelope)}, expected at most {MAX_FILE} "
+                         f"and {MAX_ENVELOPE}")  # fmt: skip
+    yield HEADER.pack(MAGIC, len(envelope))
+    yield envelope
+    end = HEADER.size + len(envelope)
+    yield bytes(aligned(end) - end)
+    end = 0
+    for data in sections:
+        yield bytes(aligned(end) - end)
+        yield data
+        end = aligned(end) + len(data)

@@ -58,13 +58,13 @@ def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_
     return {
         "v4.starts": starts4,
         "v4.sets": sets4,
-        "v4.directory": _directory(high4),
+        "v4.directory": directory_of(high4),
         "v4.blocks": blocks,
         "v4.leaves": leaves,
         "v6.starts_high": high6.astype("<u8"),
         "v6.starts_low": low6.astype("<u8"),
         "v6.sets": numbers[1 + len(states4) :].astype("<u4"),
-        "v6.directory": _directory(high6),
+        "v6.directory": directory_of(high6),
         "sets.offset": offsets,
         "members.entry": members[:, 0].astype("<u4"),
         "members.length": members[:, 1].astype("u1"),
@@ -215,7 +215,7 @@ def _merged(high: Array, low: Array, states: Array) -> tuple[Array, Array, Array
     return high[keep], low[keep], states[keep]
 
 
-def _directory(high: Array) -> Array:
+def directory_of(high: Array) -> Array:
     """Return the positions between which to look, by the top bits of an address (left-aligned in 64)."""
     bits = min(max((len(high) - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
     tops = high >> np.uint64(64 - bits)

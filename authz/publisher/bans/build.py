@@ -1,0 +1,90 @@
+"""From bans to a signed file of a layer.
+
+A ban of one address is a row of the columns (see `authz.snapshot.singles`); one of a network, one that starts later and
+one with an id of another form is an ordinary entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.engine.manifest import add_applications, entry_message
+from authz.engine.model import ANY_APPLICATION, Application
+from authz.publisher.bans.table import BanTable
+from authz.publisher.index.build import EntryNetworks, build_index
+from authz.publisher.index.prefixes import Prefixes
+from authz.snapshot.layout import FORMAT
+from authz.snapshot.lazy_entries import pack_entries
+from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES
+from authz.snapshot.write import snapshot_bytes
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from securesystemslib.signer import Signer
+
+    from authz.publisher.bans.record import Ban
+    from authz.snapshot.read import Requirement
+    from authz.wire.snapshot.v1.snapshot_pb2 import Origin
+
+_NO_HOLES = Prefixes.split(())
+
+
+def build_bans_layer(
+    bans: Iterable[Ban],
+    *,
+    layer: str,
+    serial: int,
+    created: int,
+    signers: Sequence[Signer],
+    expires: int | None = None,
+    origin: Origin | None = None,
+    requires: Iterable[Requirement] = (),
+    tombstones: Iterable[int] = (),
+) -> bytes:
+    """Return the signed file of a layer with these bans; those that are over at `created` are left out.
+
+    Args:
+        bans: In any order; ids once each.
+        layer: The name of the layer.
+        serial: Above the last one of the layer.
+        created: Seconds since 1970.
+        signers: Each signs.
+        expires: Seconds since 1970 from which on every sidecar refuses the file; None: never.
+        origin: Who builds it, and from what.
+        requires: The parts that belong to it; see `authz.publisher.bans.tiers`.
+        tombstones: Ids of bans in the parts that ended before their time.
+
+    Raises:
+        InputError: The bans overlap too much, or the file is over a cap.
+    """
+    singles: list[Ban] = []
+    others: list[Ban] = []
+    for ban in bans:
+        if ban.live(created):
+            (singles if ban.is_single(created) else others).append(ban)
+    manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, expires=expires, origin=origin)
+    for required in requires:
+        manifest.requires.add(serial=required.serial, digest=bytes.fromhex(required.digest))
+    return _signed(manifest, others, BanTable.of(singles), sorted(tombstones), signers)
+
+
+def build_part(table: BanTable, *, layer: str, serial: int, created: int, signers: Sequence[Signer]) -> bytes:
+    """Return the signed file of a part: bans that a file of the layer requires. See `build_bans_layer`."""
+    manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, part=True)
+    return _signed(manifest, (), table, (), signers)
+
+
+def _signed(
+    manifest: Manifest, bans: Sequence[Ban], table: BanTable, tombstones: Sequence[int], signers: Sequence[Signer]
+) -> bytes:
+    add_applications(manifest, [Application(ANY_APPLICATION)])
+    arrays = build_index([EntryNetworks(Prefixes.split([ban.network]), _NO_HOLES) for ban in bans])
+    sections = pack_entries(entry_message(ban.entry()) for ban in bans)
+    sections |= {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}
+    if table.size:
+        sections |= table.sections()
+    if tombstones:
+        sections[TOMBSTONES] = ("u64", b"".join(number.to_bytes(8, "little") for number in tombstones))
+    return snapshot_bytes(manifest, sections, signers)
