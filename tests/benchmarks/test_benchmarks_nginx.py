@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def contenders(part: Part, name: str) -> set[str]:
 
 
 def test_nginx_asks_authz_itself_and_nobody_and_only_those_who_know_the_list_deny() -> None:
-    from benchmarks import nginx_proxy
+    from benchmarks.parts import nginx as nginx_proxy
     from benchmarks.scale import QUICK
 
     part = finished(nginx_proxy.run(QUICK._replace(list_sizes=(10, 2_000)), lambda _: None))
@@ -49,9 +49,9 @@ def test_nginx_asks_authz_itself_and_nobody_and_only_those_who_know_the_list_den
 
 
 def test_a_wrong_answer_through_nginx_is_found(tmp_path: Path) -> None:
-    from benchmarks import nginx_proxy
     from benchmarks.data import load_table
-    from benchmarks.nginxes import Nginx, asking_nobody, missing_nginx
+    from benchmarks.parts import nginx as nginx_proxy
+    from benchmarks.proxies.nginx import Nginx, asking_nobody, missing_nginx
 
     if missing_nginx():
         pytest.skip(str(missing_nginx()))
@@ -63,7 +63,8 @@ def test_a_wrong_answer_through_nginx_is_found(tmp_path: Path) -> None:
 
 
 def test_without_nginx_the_part_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import nginx_proxy, nginxes
+    from benchmarks.parts import nginx as nginx_proxy
+    from benchmarks.proxies import nginx as nginxes
     from benchmarks.scale import QUICK
 
     monkeypatch.setattr(nginxes, "nginx_path", lambda: None)
@@ -72,7 +73,7 @@ def test_without_nginx_the_part_is_skipped_with_the_reason(monkeypatch: pytest.M
 
 def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
     from authz.serve.config import Listen
-    from benchmarks.nginxes import asking, asking_itself, asking_nobody
+    from benchmarks.proxies.nginx import asking, asking_itself, asking_nobody
 
     asks = asking(Listen(host="127.0.0.1", port=9192))
     assert re.search(r"location /shop/ \{\s+auth_request /_authz/shop;\s+empty_gif;\s+\}", asks)
@@ -83,8 +84,8 @@ def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
 
 def test_the_grpc_part_measures_both_engines_and_both_kinds_of_sockets() -> None:
     pytest.importorskip("support.envoy_api")  # which imports Envoy's messages without their warnings
-    from benchmarks import grpc_front
-    from benchmarks.paced import missing_paced
+    from benchmarks.load.paced import missing_paced
+    from benchmarks.parts import grpc as grpc_front
     from benchmarks.scale import QUICK
 
     part = finished(grpc_front.run(QUICK, lambda _: None))
@@ -95,8 +96,8 @@ def test_the_grpc_part_measures_both_engines_and_both_kinds_of_sockets() -> None
 
 
 def test_the_http_part_measures_both_kinds_of_sockets_and_uvicorn() -> None:
-    from benchmarks import http_front
-    from benchmarks.paced import missing_paced
+    from benchmarks.load.paced import missing_paced
+    from benchmarks.parts import http as http_front
     from benchmarks.scale import QUICK
 
     part = finished(http_front.run(QUICK, lambda _: None))

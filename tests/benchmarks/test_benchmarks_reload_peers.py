@@ -12,8 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from benchmarks.data import Table
-    from benchmarks.reload_traffic import Line
-    from benchmarks.report import Part
+    from benchmarks.parts.reload_traffic import Line
+    from benchmarks.report.document import Part
 
 ROOT = Path(__file__).parents[2]
 SECOND = 1_000_000_000
@@ -45,7 +45,7 @@ def made_up(*texts: str) -> Table:
 
 
 def line(due_ms: float, latency_ms: float, status: int) -> Line:
-    from benchmarks.reload_traffic import Line
+    from benchmarks.parts.reload_traffic import Line
 
     return Line(SECOND + int(due_ms * 1e6), int(latency_ms * 1e6), status, 0, 0)
 
@@ -55,7 +55,7 @@ def is_new(one: Line) -> bool:
 
 
 def test_a_reload_is_seen_by_the_first_new_and_the_last_old_answer() -> None:
-    from benchmarks.reload_traffic import Latencies, Reload, judged
+    from benchmarks.parts.reload_traffic import Latencies, Reload, judged
 
     lines = [
         line(0, 50, OLD),  # among the first moments
@@ -71,7 +71,7 @@ def test_a_reload_is_seen_by_the_first_new_and_the_last_old_answer() -> None:
 
 
 def test_other_requests_count_for_the_first_and_the_last_answer_only() -> None:
-    from benchmarks.reload_traffic import judged
+    from benchmarks.parts.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, OLD), line(404, 1, OLD), line(410, 1, NEW)]
     seen = judged(lines, SECOND + 400_000_000, is_new, [line(401, 2, NEW), line(402, 30, OLD)])
@@ -81,7 +81,7 @@ def test_other_requests_count_for_the_first_and_the_last_answer_only() -> None:
 
 
 def test_a_request_without_an_answer_is_in_no_latency() -> None:
-    from benchmarks.reload_traffic import judged
+    from benchmarks.parts.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, OLD), line(401, 10_000, LOST), line(402, 3, NEW)]
     seen = judged(lines, SECOND + 400_000_000, is_new)
@@ -91,7 +91,7 @@ def test_a_request_without_an_answer_is_in_no_latency() -> None:
 
 @pytest.mark.parametrize("renamed_ms", [400, 50])
 def test_a_reload_without_new_answers_or_without_requests_before_it_was_not_seen(renamed_ms: int) -> None:
-    from benchmarks.reload_traffic import judged
+    from benchmarks.parts.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, NEW if renamed_ms < 100 else OLD)]
     assert judged(lines, SECOND + renamed_ms * 1_000_000, is_new) is None
@@ -101,7 +101,7 @@ def test_a_reload_without_new_answers_or_without_requests_before_it_was_not_seen
 
 
 def test_the_client_whose_answer_changes_is_in_the_longer_list_only() -> None:
-    from benchmarks.reload_peers import _lists
+    from benchmarks.parts.reload_peers import _lists
 
     half, rest = "128.0.0.0/2", ("192.0.0.0/4", "208.0.0.0/5", "216.0.0.0/6", "220.0.0.0/7", "222.0.0.0/8")
     table = made_up(half, *rest)  # all of 128/1 that is unicast, but for 223/8
@@ -122,7 +122,7 @@ def test_a_binary_listener_is_to_an_independent_decoder_what_its_json_says(
         from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
     from betterproto2 import Casing
 
-    from benchmarks import envoys
+    from benchmarks.proxies import envoy as envoys
 
     monkeypatch.setattr(envoys, "_TRIE", 2)
     decision = getattr(envoys, how)(made_up("192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0").networks)
@@ -135,7 +135,7 @@ def test_a_binary_listener_is_to_an_independent_decoder_what_its_json_says(
 
 
 def test_what_has_no_binary_form_is_an_error() -> None:
-    from benchmarks.envoy_binary import binary
+    from benchmarks.proxies.envoy_binary import binary
 
     with pytest.raises(KeyError, match="drain_type"):
         binary("Listener", {"name": "edge", "drain_type": "MODIFY_ONLY"})
@@ -146,9 +146,9 @@ def test_what_has_no_binary_form_is_an_error() -> None:
 
 def measured(**changes: Any) -> Part:
     """Measure at the smallest scale; skips the test where there is no load generator."""
-    from benchmarks.paced import missing_paced
-    from benchmarks.reload_peers import measure
-    from benchmarks.report import Part
+    from benchmarks.load.paced import missing_paced
+    from benchmarks.parts.reload_peers import measure
+    from benchmarks.report.document import Part
     from benchmarks.scale import QUICK
 
     if missing_paced():
@@ -159,8 +159,8 @@ def measured(**changes: Any) -> Part:
 
 
 def test_every_peer_that_is_there_is_reloaded_under_traffic_and_decides_by_the_new_list() -> None:
-    from benchmarks.envoys import missing_envoy
-    from benchmarks.nginxes import missing_nginx
+    from benchmarks.proxies.envoy import missing_envoy
+    from benchmarks.proxies.nginx import missing_nginx
 
     part = measured(reload_sizes=(500,), reloads=2)
     there = ([] if missing_nginx() else ["geo"]) + ([] if missing_envoy() else ["RBAC, tries", "RBAC, principals"])
@@ -177,8 +177,8 @@ def test_every_peer_that_is_there_is_reloaded_under_traffic_and_decides_by_the_n
 
 
 def test_a_peer_that_does_not_decide_by_its_list_is_found_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import reload_peers
-    from benchmarks.envoys import missing_envoy, unfiltered
+    from benchmarks.parts import reload_peers
+    from benchmarks.proxies.envoy import missing_envoy, unfiltered
 
     if missing_envoy():
         pytest.skip(str(missing_envoy()))
@@ -193,8 +193,8 @@ def test_a_peer_that_does_not_decide_by_its_list_is_found_and_not_measured(monke
 
 
 def test_what_is_missing_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import reload_peers
-    from benchmarks.report import Part
+    from benchmarks.parts import reload_peers
+    from benchmarks.report.document import Part
     from benchmarks.scale import QUICK
 
     monkeypatch.setattr(reload_peers, "missing_paced", lambda: "it needs Go")

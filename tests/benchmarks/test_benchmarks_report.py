@@ -37,14 +37,14 @@ def document(*parts: Any, scale: str = "usual") -> dict[str, Any]:
 
 def result(name: str, *parts: Any, scale: str = "usual") -> tuple[str, str]:
     """Return state and figure of the one aim whose measure begins so."""
-    from benchmarks.aims import results
+    from benchmarks.report.aims import results
 
     [found] = [one for one in results(document(*parts, scale=scale)) if one.aim.measure.startswith(name)]
     return found.state, found.found
 
 
 def grpc_part(worst: float) -> Any:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     part = Part("grpc")
     for request, native in (("350 B, allowed", 90.0), ("350 B, denied", worst)):
@@ -77,7 +77,7 @@ def test_rounds_that_do_not_pair_are_no_comparison() -> None:
 
 
 def test_an_aim_says_why_it_was_not_measured() -> None:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     name = "checks per CPU second, gRPC"
     assert result(name) == ("not measured", "the part grpc did not run")
@@ -89,7 +89,7 @@ def test_an_aim_says_why_it_was_not_measured() -> None:
 
 
 def envoy_part(peer_rates: tuple[str, ...]) -> Any:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     part = Part("envoy")
     for rate in ("1,000/s", "4,000/s"):
@@ -107,7 +107,7 @@ def test_a_peer_may_be_too_slow_for_a_rate_but_not_for_all() -> None:
 
 
 def test_flat_compares_the_largest_list_with_a_small_one() -> None:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     part = Part("envoy")
     for networks, rounds in (("1,000", [100.0, 100.0]), ("100,000", [1.0, 1.0]), ("1,000,000", [95.0, 99.0])):
@@ -120,7 +120,7 @@ def test_flat_compares_the_largest_list_with_a_small_one() -> None:
 
 
 def test_memory_is_judged_without_the_snapshot() -> None:
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     part = Part("memory")
     for policy, beyond in (("empty", 50.0), ("large", 59.5)):
@@ -130,7 +130,7 @@ def test_memory_is_judged_without_the_snapshot() -> None:
 
 def measured_part() -> Any:
     """Return a part with measures of all shapes."""
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
 
     part = Part("envoy", about="What is measured here.")
     for networks in ("1,000", "100,000"):
@@ -144,7 +144,7 @@ def measured_part() -> Any:
 
 
 def test_measures_are_drawn_in_the_shape_of_their_labels() -> None:
-    from benchmarks.plots import plots
+    from benchmarks.report.plots import plots
 
     drawn = {plot.name: plot for plot in plots(measured_part().as_dict())}
     assert list(drawn) == [
@@ -165,8 +165,8 @@ def test_measures_are_drawn_in_the_shape_of_their_labels() -> None:
 
 
 def test_memory_is_drawn_as_a_stack_that_adds_up() -> None:
-    from benchmarks.plots import plots
-    from benchmarks.report import Part
+    from benchmarks.report.document import Part
+    from benchmarks.report.plots import plots
 
     part = Part("memory")
     sizes = {
@@ -187,7 +187,7 @@ def tree(svg: bytes) -> Any:
 
 
 def test_a_smaller_svg_is_the_same_picture() -> None:
-    from benchmarks.small_svg import smaller
+    from benchmarks.report.small_svg import smaller
 
     large = (
         '<svg xmlns="http://www.w3.org/2000/svg"><defs><style type="text/css">*{a: b}</style><g id="m1"/></defs>\n'
@@ -203,14 +203,14 @@ def test_a_smaller_svg_is_the_same_picture() -> None:
 
 
 def test_the_same_figures_give_the_same_plots() -> None:
-    from benchmarks.plots import plots
+    from benchmarks.report.plots import plots
 
     part = measured_part().as_dict()
     assert list(plots(part)) == list(plots(part))
 
 
 def test_a_contender_looks_the_same_everywhere_and_no_two_alike_in_a_part() -> None:
-    from benchmarks.styles import style_of
+    from benchmarks.report.styles import style_of
 
     together = (
         ("authz native", "authz native, logged", "authz native, unix socket", "authz grpcio"),
@@ -227,8 +227,8 @@ def test_a_contender_looks_the_same_everywhere_and_no_two_alike_in_a_part() -> N
 
 
 def test_the_report_says_which_parts_were_skipped_failed_or_answered_wrongly(tmp_path: Path) -> None:
-    from benchmarks.page import write_report
-    from benchmarks.report import Check, Part
+    from benchmarks.report.document import Check, Part
+    from benchmarks.report.page import write_report
 
     wrong = Part("http", checks=[Check("authz, denied", 1, ["found 200, expected 403"])])
     parts = Part("nginx", skipped="it needs nginx"), Part("reload", failed="RuntimeError: no answer"), wrong
@@ -247,7 +247,7 @@ def test_the_report_says_which_parts_were_skipped_failed_or_answered_wrongly(tmp
 
 
 def test_plots_of_an_earlier_report_do_not_stay(tmp_path: Path) -> None:
-    from benchmarks.page import write_report
+    from benchmarks.report.page import write_report
 
     (tmp_path / "old.svg").write_text("<svg/>")
     write_report(tmp_path, document())
@@ -260,10 +260,10 @@ def test_a_part_that_fails_is_recorded_and_the_others_are_kept(
     from benchmarks import run
 
     def module(name: str, function: Any) -> None:
-        found = ModuleType(f"benchmarks.{name}")
+        found = ModuleType(f"benchmarks.parts.{name}")
         found.run = function  # type: ignore[attr-defined]
         found.__doc__ = "One sentence.\n\nMore."
-        monkeypatch.setitem(sys.modules, f"benchmarks.{name}", found)
+        monkeypatch.setitem(sys.modules, f"benchmarks.parts.{name}", found)
 
     def fails(*_: Any) -> None:
         raise RuntimeError("the server does not serve")
@@ -282,7 +282,7 @@ def test_a_part_that_fails_is_recorded_and_the_others_are_kept(
 
 def test_a_report_is_drawn_anew_from_its_figures(tmp_path: Path) -> None:
     from benchmarks import run
-    from benchmarks.report import write_json
+    from benchmarks.report.document import write_json
 
     write_json(tmp_path / "old" / "results.json", document(measured_part()))
     source = str(tmp_path / "old" / "results.json")
@@ -293,7 +293,7 @@ def test_a_report_is_drawn_anew_from_its_figures(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_document_of_ours_is_refused(tmp_path: Path) -> None:
-    from benchmarks.report import read_json
+    from benchmarks.report.document import read_json
 
     for text in ("[]", "{}", '{"format": 2}', "{"):
         (tmp_path / "file").write_text(text)
@@ -302,7 +302,7 @@ def test_a_file_that_is_no_document_of_ours_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_published_report_is_kept_whole_and_its_aims_are_in_the_readme(tmp_path: Path) -> None:
-    from benchmarks.page import publish, write_report
+    from benchmarks.report.page import publish, write_report
 
     benchmarks = tmp_path / "benchmarks"
     benchmarks.mkdir()
@@ -327,7 +327,7 @@ def test_a_smoke_run_and_one_with_a_failed_part_are_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from benchmarks import run
-    from benchmarks.report import Part, write_json
+    from benchmarks.report.document import Part, write_json
 
     monkeypatch.setattr(run, "_FOLDER", tmp_path / "benchmarks")
     file = tmp_path / "results.json"

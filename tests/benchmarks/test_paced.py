@@ -28,7 +28,7 @@ METHOD = "/envoy.service.auth.v3.Authorization/Check"
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.paced import missing_paced
+    from benchmarks.load.paced import missing_paced
 
     reason = missing_paced()
     if reason is not None:
@@ -98,7 +98,7 @@ def say(answer: bytes) -> Callable[[Answerer, socket.socket], None]:
 
 
 def test_a_stall_is_seen_by_every_request_that_was_due_in_it(tmp_path: Path) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     stall: list[int] = []
 
@@ -125,7 +125,7 @@ def test_a_stall_is_seen_by_every_request_that_was_due_in_it(tmp_path: Path) -> 
 
 
 def test_requests_are_due_at_even_distances_and_the_percentiles_are_those_of_the_series(tmp_path: Path) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     with answering(say(OK)) as server:
         result = paced(server.url, 400, 0.5, headers=[("X-Forwarded-For", "192.0.2.1")], series=tmp_path / "series")
@@ -145,7 +145,7 @@ def test_requests_are_due_at_even_distances_and_the_percentiles_are_those_of_the
 
 
 def test_a_request_without_an_answer_counts_with_its_time_out(tmp_path: Path) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     with answering(lambda *_: None) as server:
         result = paced(server.url, 100, 0.2, timeout=0.3, series=tmp_path / "series")
@@ -155,7 +155,7 @@ def test_a_request_without_an_answer_counts_with_its_time_out(tmp_path: Path) ->
 
 
 def test_where_every_connection_is_busy_requests_wait_and_are_counted() -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     def answer(server: Answerer, connection: socket.socket) -> None:
         if len(server.heads) == 1:
@@ -181,7 +181,7 @@ def test_where_every_connection_is_busy_requests_wait_and_are_counted() -> None:
 )
 @pytest.mark.parametrize("whole", [True, False], ids=["at once", "in pieces"])
 def test_answers_of_every_form_are_read(tmp_path: Path, answer: bytes, status: int, body: bytes, whole: bool) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     step = len(answer) if whole else 7
 
@@ -198,7 +198,7 @@ def test_answers_of_every_form_are_read(tmp_path: Path, answer: bytes, status: i
 
 
 def test_a_connection_that_is_closed_costs_its_request_only() -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     def answer(server: Answerer, connection: socket.socket) -> None:
         if len(server.heads) % 10:
@@ -212,7 +212,7 @@ def test_a_connection_that_is_closed_costs_its_request_only() -> None:
 
 
 def test_flat_out_keeps_connections_busy_and_opens_no_more() -> None:
-    from benchmarks.paced import flat_out
+    from benchmarks.load.paced import flat_out
 
     with answering(say(OK)) as server:
         result = flat_out(server.url, 0.2, connections=3)
@@ -221,7 +221,7 @@ def test_flat_out_keeps_connections_busy_and_opens_no_more() -> None:
 
 
 def test_headers_are_sent_in_turn() -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     with answering(say(OK)) as server:
         clients = [("X-Forwarded-For", f"192.0.2.{number}") for number in range(7)]
@@ -232,7 +232,7 @@ def test_headers_are_sent_in_turn() -> None:
 
 
 def test_nobody_listening_is_an_error(tmp_path: Path) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     for url in (f"http+unix:{tmp_path}/none:/", f"grpc+unix:{tmp_path}/none", "gopher://127.0.0.1:70"):
         with pytest.raises(RuntimeError, match="the load generator failed"):
@@ -268,7 +268,7 @@ def echo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("message", [b"", b"\x00\xff" * 300, bytes(54_000)], ids=["empty", "600 B", "54 kB"])
 def test_grpc_messages_arrive_and_come_back(echo: str, tmp_path: Path, message: bytes) -> None:
-    from benchmarks.paced import flat_out, paced
+    from benchmarks.load.paced import flat_out, paced
 
     series = tmp_path / "series"
     result = paced(echo, 200, 0.25, payload=message, headers=[("x-test", "1")], series=series)
@@ -280,7 +280,7 @@ def test_grpc_messages_arrive_and_come_back(echo: str, tmp_path: Path, message: 
 
 
 def test_grpc_messages_are_sent_in_turn(echo: str, tmp_path: Path) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     messages = [b"a", b"bb", b"", b"dddd"]
     series = tmp_path / "series"
@@ -297,7 +297,7 @@ def test_grpc_messages_are_sent_in_turn(echo: str, tmp_path: Path) -> None:
 def test_grpc_calls_that_fail_are_answered_but_not_good(
     echo: str, tmp_path: Path, url: str, message: bytes, answered: int, status: int
 ) -> None:
-    from benchmarks.paced import paced
+    from benchmarks.load.paced import paced
 
     url = echo + (":" if url and "unix" in echo else "") + url
     series = tmp_path / "series"

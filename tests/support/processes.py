@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,12 @@ def has_ipv6() -> bool:
         return False
 
 
-def wait_for(what: Callable[[], Any], why: str = "") -> Any:
-    """Call `what` until its result is true, and return that; fails after PATIENCE."""
-    end = time.monotonic() + PATIENCE
+def wait_for(what: Callable[[], Any], why: str = "", *, patience: float = PATIENCE, pause: float = 0.02) -> Any:
+    """Call `what` until its result is true, and return that. An OSError counts as false.
+
+    pause: seconds between two calls. Raises AssertionError after `patience` seconds.
+    """
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         try:
             result = what()
@@ -57,42 +61,59 @@ def wait_for(what: Callable[[], Any], why: str = "") -> Any:
             result = None
         if result:
             return result
-        time.sleep(0.02)
-    raise AssertionError(f"not within {PATIENCE} seconds: {why or what}")
+        time.sleep(pause)
+    raise AssertionError(f"not within {patience} seconds: {why or what}")
 
 
 class Process:
-    """A program, with what it printed in `lines`. As a context manager: ended by SIGTERM, then by SIGKILL."""
+    """A program whose output is kept in a file without a name. As a context manager: ended by SIGTERM, then SIGKILL."""
 
     def __init__(self, command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None = None) -> None:
         self.command = [str(part) for part in command]
-        self.lines: list[str] = []
-        self.popen = subprocess.Popen(
-            self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by end()
+        self._last_output = ""
+        try:
+            self.popen = subprocess.Popen(
+                self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
+            )
+        except BaseException:
+            self._output.close()
+            raise
 
-    def _read(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.popen.pid
 
     @property
     def output(self) -> str:
         """What it printed so far, to standard output and standard error."""
-        return "\n".join(self.lines)
+        if not self._output.closed:
+            written = os.pread(self._output.fileno(), os.fstat(self._output.fileno()).st_size, 0)
+            self._last_output = written.decode("utf-8", "replace")
+        return self._last_output
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that it printed so far; one that has no end yet only once the program has ended."""
+        ended = self.popen.poll() is not None
+        *lines, last = self.output.split("\n")
+        return [*lines, last] if ended and last else lines
 
     def wait_for_line(self, pattern: str) -> re.Match[str]:
-        """Return the first match of a pattern in a line of the output; fails when the program ends before."""
+        """Return the first match of a pattern in a line of the output.
+
+        Raises AssertionError with the output when the program ends without such a line, or after PATIENCE.
+        """
 
         def found() -> re.Match[str] | None:
-            for line in list(self.lines):
+            ended = self.popen.poll() is not None
+            for line in self.lines:
                 match = re.search(pattern, line)
                 if match:
                     return match
-            if self.popen.poll() is not None and not self._reader.is_alive():
-                raise AssertionError(f"{self.command} ended with {self.popen.returncode}:\n{self.output}")
+            if ended:
+                raise AssertionError(f"{self.command} ended with {self.popen.returncode}")
             return None
 
         try:
@@ -103,12 +124,10 @@ class Process:
 
     def wait(self) -> int:
         """Return the exit status, once it has ended."""
-        status = self.popen.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        return status
+        return self.popen.wait(PATIENCE)
 
     def end(self) -> None:
-        """End it, gently at first."""
+        """End it, gently at first. A second call is harmless."""
         if self.popen.poll() is None:
             self.popen.terminate()
             try:
@@ -116,9 +135,8 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 self.popen.wait()
-        self._reader.join(PATIENCE)
-        if self.popen.stdout is not None:
-            self.popen.stdout.close()
+        self._last_output = self.output
+        self._output.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +145,11 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def ports_of(output: str) -> dict[str, int]:
+    """Return the ports of grpc, http and admin, as a sidecar prints them; unix sockets have none."""
+    return {name: int(port) for name, port in re.findall(r"(grpc|http|admin): listening on \S*?:(\d+)", output)}
 
 
 CONFIG = """\
@@ -154,5 +177,4 @@ class Sidecar(Process):
         except AssertionError:
             self.end()
             raise
-        found = re.findall(r"(grpc|http|admin): listening on \S*?:(\d+)", self.output)
-        self.ports = {name: int(port) for name, port in found}
+        self.ports = ports_of(self.output)
