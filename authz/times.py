@@ -42,3 +42,11 @@ def parse_duration(text: str) -> float:
     if not match:
         raise BadValue(text, DURATION_EXPECTED)
     return int(match[1]) * _UNITS[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as `parse_duration` takes them, in the largest unit that leaves a whole number: 5400 is `90m`."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{int(seconds // _UNITS[unit])}{unit}"
+    return f"{round(seconds * 1000)}ms" if seconds else "0s"

@@ -111,11 +111,12 @@ def _nginx(line: bytes) -> LoggedRequest:
     if time is None:
         raise BadLine(f"found the time '{match['time'][:64]}', expected one such as 01/Dec/2026:00:00:00 +0000")
     forwarded = match["forwarded"]
-    headers = (("x-forwarded-for", _unescaped(forwarded)),) if forwarded and forwarded != "-" else ()
+    headers = (("x-forwarded-for", unescape_nginx(forwarded)),) if forwarded and forwarded != "-" else ()
     return LoggedRequest(parse_peer(match["address"]), headers, None, time)
 
 
-def _unescaped(text: str) -> str:
+def unescape_nginx(text: str) -> str:
+    r"""Return what nginx escaped in its log as `\x22`."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
 
 
@@ -154,7 +155,7 @@ def _named(line: bytes) -> LoggedRequest:
     host = _first(fields, "http_host", "host", "authority", "server_name")
     named = _first(fields, "authz_application", "application")
     application = None if named in {"", ANY_APPLICATION} else named
-    time = _any_time(_first(fields, "time_iso8601", "time", "start_time", "time_local", "msec", "timestamp"))
+    time = parse_any_time(_first(fields, "time_iso8601", "time", "start_time", "time_local", "msec", "timestamp"))
     peer = _first(fields, "realip_remote_addr", "peer", "remote_addr", "downstream_direct_remote_address")
     if not peer:
         if not forwarded:
@@ -174,7 +175,11 @@ def _first(fields: Mapping[str, Any], *names: str) -> str:
     return ""
 
 
-def _any_time(text: str) -> float | None:
+def parse_any_time(text: str) -> float | None:
+    """Return a time as logs write it (RFC 3339, nginx's own, seconds) in seconds since 1970; None for "".
+
+    Raises BadLine.
+    """
     if not text:
         return None
     if re.fullmatch(r"\d{1,11}(\.\d{1,6})?", text):

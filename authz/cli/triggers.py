@@ -1,0 +1,95 @@
+"""`authz triggers`: trying triggers on a real log, before they are switched on."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authz.cli.output import out, print_json, table, visible
+from authz.errors import BadLine, InputError
+from authz.times import format_duration, format_moment
+
+if TYPE_CHECKING:
+    from authz.control.detect.detector import Listing
+    from authz.control.detect.trial import Trial
+
+app = typer.Typer(
+    name="triggers", help="Automatic listing: check triggers, and try them on a log.", no_args_is_help=True
+)
+
+TriggersFile = Annotated[Path, typer.Argument(metavar="TRIGGERS", help="triggers.yaml")]
+
+
+@app.command(epilog="Example: authz triggers check triggers.yaml")
+def check(triggers: TriggersFile) -> None:
+    """Say whether a file of triggers can be used."""
+    from authz.control.detect.triggers import read_triggers
+
+    found = read_triggers(triggers)
+    out.print(f"{triggers}: {len(found)} {'trigger' if len(found) == 1 else 'triggers'}, no mistake")
+
+
+@app.command(
+    "test", epilog="Example: authz triggers test triggers.yaml /var/log/nginx/access.log --protect 192.0.2.0/24"
+)
+def try_on_log(
+    triggers: TriggersFile,
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Of nginx, Envoy or authz; - for standard input.")],
+    log_format: Annotated[str, typer.Option("--format", help="auto, event, nginx, nginx-json or envoy-json.")] = "auto",
+    protect: Annotated[list[str] | None, typer.Option(help="A network that is never listed; may be repeated.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print whom these triggers would have listed, when and why. Nothing is listed."""
+    import sys
+
+    from authz.addresses import parse_networks
+    from authz.control.detect.logs import FORMATS
+    from authz.control.detect.trial import try_triggers
+    from authz.control.detect.triggers import read_triggers
+
+    if log_format not in FORMATS:
+        raise InputError(f"--format: found '{log_format[:64]}', expected one of {', '.join(FORMATS)}")
+    found = read_triggers(triggers)
+    networks = [network for text in protect or () for network in parse_networks(text)]
+    try:
+        with nullcontext(sys.stdin.buffer) if str(log) == "-" else log.open("rb") as lines:
+            trial = try_triggers(found, lines, log_format, networks)
+    except OSError as error:
+        raise InputError(f"{log}: cannot be read: {error.strerror}") from error
+    except BadLine as error:
+        raise InputError(f"{log}: line 1 {error}") from error
+    if json:
+        print_json(trial.as_dict())
+    else:
+        _show(trial)
+
+
+def _show(trial: Trial) -> None:
+    for listing in trial.listings:
+        out.print(visible(_sentence(listing)))
+        for event in listing.samples:
+            out.print(
+                visible(f"    {format_moment(event.time)} {event.method} {event.path} {event.status or ''}".rstrip())
+            )
+    if not trial.listings:
+        out.print("nobody would have been listed")
+    rows = [("events", trial.events), ("listings", len(trial.listings))]
+    rows += [(f"not listed by {trigger}: {reason}", count) for (trigger, reason), count in trial.suppressed.items()]
+    if trial.skipped:
+        rows.append((f"lines that cannot be read ({trial.first_skipped})", trial.skipped))
+    table("summary", rows)
+
+
+def _sentence(listing: Listing) -> str:
+    trigger, count = listing.trigger, listing.trigger.count
+    what = f"different values of {count.distinct.removeprefix('param:')}" if count.distinct else "requests"
+    until = "for ever" if listing.period is None else f"for {format_duration(listing.period)}"
+    where = ", ".join(listing.applications) or "all applications"
+    action = "told of" if trigger.then.list == "notify" else f"on the {trigger.then.list} list {until} in {where}"
+    return (
+        f"{format_moment(listing.time)} {listing.subject}: {action}"
+        f" by {trigger.name}: {listing.counted} {what} within {format_duration(count.within)}, limit {count.over}"
+    )

@@ -1,0 +1,44 @@
+"""Holds: after a person deleted an automatic entry, triggers leave the address alone for a while.
+
+No trigger but `api_abuse` lists the address, nor a network over it, before half of the period has passed that the
+trigger had set; for an entry without an end, before 24 hours have. Bans by people ignore holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.addresses import Network
+    from authz.control.detect.triggers import Trigger
+
+FOREVER: Final = 24 * 3600.0  # seconds of a hold after the deletion of an entry without an end
+
+
+class Hold(NamedTuple):
+    """One hold. until: seconds since 1970. trigger: the only one that is held; None: every one but api_abuse."""
+
+    subject: Network
+    until: float
+    trigger: str | None = None
+
+
+def make_hold(trigger: Trigger, subject: Network, period: float | None, now: float) -> Hold:
+    """Return the hold that begins when a person deletes an entry of `trigger` with this period (seconds)."""
+    length = FOREVER if period is None else period / 2
+    return Hold(subject, now + length, trigger.name if trigger.hold == "same" else None)
+
+
+def held(holds: Iterable[Hold], trigger: Trigger, subject: Network, now: float) -> bool:
+    """Return whether a hold keeps `trigger` from listing `subject` now."""
+    if trigger.kind == "api_abuse":
+        return False
+    return any(
+        now < hold.until and hold.trigger in {None, trigger.name} and _overlap(hold.subject, subject) for hold in holds
+    )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.value <= other.last and other.value <= one.last

@@ -1,0 +1,139 @@
+"""What triggers would have done on a real log, before they are switched on.
+
+The clock is the log's: a window of 30 seconds is 30 seconds of it. A client that a trigger has listed is not counted by
+it again until the period is over, as its requests would not have come through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.control.detect.detector import Detector, Listing
+from authz.control.detect.event import as_json
+from authz.control.detect.logs import parser, recognise
+from authz.control.detect.offences import MemoryOffences
+from authz.errors import BadLine, shorten
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.addresses import Network
+    from authz.control.detect.event import Event
+    from authz.control.detect.triggers import Trigger
+
+PROTECTED: Final = "protected"
+LISTED: Final = "listed"
+
+
+@dataclass
+class Trial:
+    """What came of a trial.
+
+    Attributes:
+        events: How many were read.
+        skipped: Lines that could not be read.
+        first_skipped: Why the first of them could not.
+        listings: In the order of the log.
+        suppressed: How many listings were not made, by trigger and reason.
+
+    """
+
+    events: int = 0
+    skipped: int = 0
+    first_skipped: str = ""
+    listings: list[Listing] = field(default_factory=list)
+    suppressed: Tally[tuple[str, str]] = field(default_factory=Tally)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        return {
+            "events": self.events,
+            "skipped": self.skipped,
+            "listings": [_listing(listing) for listing in self.listings],
+            "suppressed": [
+                {"trigger": trigger, "reason": reason, "listings": count}
+                for (trigger, reason), count in sorted(self.suppressed.items())
+            ],
+        }
+
+
+def _listing(listing: Listing) -> dict[str, Any]:
+    return {
+        "time": format_moment(listing.time),
+        "trigger": listing.trigger.name,
+        "network": str(listing.subject),
+        "list": listing.trigger.then.list,
+        "period": listing.period,
+        "applications": list(listing.applications),
+        "count": listing.counted,
+        "offence": listing.offence,
+        "samples": [as_json(event) for event in listing.samples],
+    }
+
+
+class _Lists:
+    """The entries that would be there, and who may not be listed."""
+
+    def __init__(self, protected: Iterable[Network]) -> None:
+        self._protected = tuple(protected)
+        self._until: dict[tuple[Network, tuple[str, ...]], float] = {}
+
+    def guard(self, listing: Listing) -> str | None:
+        """Return why a listing must not be; None where it may."""
+        subject = listing.subject
+        if any(one.version == subject.version and one.value <= subject.last and subject.value <= one.last
+               for one in self._protected):  # fmt: skip
+            return PROTECTED
+        if self._until.get((subject, listing.applications), 0.0) > listing.time:
+            return LISTED
+        return None
+
+    def add(self, listing: Listing) -> None:
+        """Take a listing into account."""
+        if listing.trigger.then.list != "notify":
+            end = float("inf") if listing.period is None else listing.time + listing.period
+            self._until[listing.subject, listing.applications] = end
+
+
+def try_triggers(
+    triggers: Iterable[Trigger], lines: Iterable[bytes], name: str = "auto", protected: Iterable[Network] = ()
+) -> Trial:
+    """Feed a log to triggers.
+
+    Args:
+        triggers: Completed ones.
+        lines: Of the log, in its order.
+        name: One of `authz.control.detect.logs.FORMATS`.
+        protected: Networks that are never listed.
+
+    Raises:
+        BadLine: The first line is of no format known here.
+
+    """
+    trial, lists = Trial(), _Lists(protected)
+    detector = Detector(triggers, lists.guard, MemoryOffences())
+    read, newest = None if name == "auto" else parser(name), 0.0
+    for line in lines:
+        if not line.strip():
+            continue
+        read = read or parser(recognise(line))
+        try:
+            event = read(line, newest)
+        except BadLine as error:
+            trial.skipped += 1
+            trial.first_skipped = trial.first_skipped or shorten(error)
+            continue
+        newest = max(newest, event.time)
+        _take(trial, lists, detector, event, newest)
+    trial.suppressed = detector.suppressed
+    return trial
+
+
+def _take(trial: Trial, lists: _Lists, detector: Detector, event: Event, now: float) -> None:
+    trial.events += 1
+    for listing in detector.feed(event, now):
+        lists.add(listing)
+        trial.listings.append(listing)

@@ -1,0 +1,75 @@
+"""Different values in a window: exact for few, within the promised error for many."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.control.detect.distinct import (
+    REGISTERS,
+    ExactDistinct,
+    HyperLogLog,
+    SketchedDistinct,
+    digest,
+    make_distinct,
+)
+from authz.control.detect.windows import MAX_EXACT
+
+arrivals = st.lists(st.tuples(st.integers(0, 40).map(float), st.integers(0, 12)), min_size=1, max_size=80)
+
+
+@given(arrivals)
+def test_few_values_are_counted_as_a_scan_does(arrivals: list[tuple[float, int]]) -> None:
+    counter = ExactDistinct(20, 10.0)
+    for end in range(1, len(arrivals) + 1):
+        begin = max(time for time, _ in arrivals[:end]) - 10.0
+        expected = len({value for time, value in arrivals[:end] if time > begin})
+        assert counter.add(*arrivals[end - 1]) == expected
+
+
+def test_more_values_than_the_limit_are_not_kept() -> None:
+    counter = ExactDistinct(3, 10.0)
+    assert [counter.add(float(number) / 100, number) for number in range(9)] == [1, 2, 3, 4, 4, 4, 4, 4, 4]
+
+
+def test_a_sketch_is_right_within_a_tenth() -> None:
+    for many in (10, 100, 1000, 20_000):
+        sketch = HyperLogLog()
+        for number in range(many):
+            sketch.add(digest(f"/page/{number}"))
+        assert abs(sketch.estimate() - many) <= many / 10
+
+
+def test_the_same_value_again_and_in_another_slice_counts_once() -> None:
+    counter = SketchedDistinct(60.0)
+    for repeat in range(5):
+        for number in range(200):
+            count = counter.add(repeat * 10.0 + number / 1000, digest(str(number)))
+    assert abs(count - 200) <= 20
+
+
+def test_what_is_out_of_the_window_is_forgotten() -> None:
+    counter = SketchedDistinct(60.0)
+    for number in range(500):
+        counter.add(1000.0, digest(str(number)))
+    assert counter.add(1000.0 + 120, digest("x")) == 1
+
+
+def test_a_large_limit_takes_sketches_of_a_fixed_size() -> None:
+    assert isinstance(make_distinct(MAX_EXACT, 60.0), ExactDistinct)
+    counter = make_distinct(MAX_EXACT + 1, 60.0)
+    assert isinstance(counter, SketchedDistinct)
+    for number in range(20_000):
+        counter.add(number / 20, digest(str(number)))
+    assert sum(len(sketch.registers) for sketch in counter._sketches.values()) <= 7 * REGISTERS
+
+
+def test_nobody_outside_can_foresee_a_digest() -> None:
+    from authz.control.detect import distinct
+
+    first = digest("a")
+    key, distinct._KEY = distinct._KEY, b"another secret.."  # type: ignore[misc]  # as after a restart
+    try:
+        assert digest("a") != first
+    finally:
+        distinct._KEY = key  # type: ignore[misc]
