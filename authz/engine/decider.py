@@ -26,6 +26,8 @@ from authz.engine.model import ANY_APPLICATION, Application
 from authz.engine.verdict import Verdict, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.engine.decision import Outcome
     from authz.engine.opened_snapshot import Covering
     from authz.engine.request import Request
@@ -47,6 +49,7 @@ class Decider:
         self._resolver = Resolver(settings.rules)
         self._client = self._resolver.client
         self._generation: _Generation | None = None
+        self.on_unknown: Callable[[str], object] = lambda _: None  # called with a name that the policy does not have
         general = Application(ANY_APPLICATION)
         missing = Verdict(settings.when_missing, NO_SNAPSHOT)
         self._missing = make_outcome(general, missing, None, cannot=settings.when_missing == "deny")
@@ -65,7 +68,15 @@ class Decider:
 
     def pinned(self) -> Decider:
         """Return a decider that stays with the ruleset of this moment, for several questions about one request."""
-        return copy.copy(self)
+        pinned = copy.copy(self)
+        pinned.on_unknown = lambda _: None  # a question of an operator
+        return pinned
+
+    def decides(self, now: float) -> bool:
+        """Return whether a request is decided, and not answered by "cannot decide". now: seconds since 1970."""
+        if self._generation is None:
+            return not self._missing.cannot_decide
+        return now < self._generation.deny_at or self.settings.when_stale == "allow"
 
     def stale(self, now: float) -> bool:
         """Return whether the snapshot is older than it may be."""
@@ -96,6 +107,8 @@ class Decider:
             return known
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None or now >= current.deny_at:
+            if scope is None and name:
+                self.on_unknown(name)
             refused = current.refused(scope, now)
             if refused is not None:
                 return refused, None

@@ -203,6 +203,7 @@ class DecisionLogConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str = "-"
     denied: Share = 1.0  # share of the denied requests that is written
+    warned: Share = 1.0  # share of those let through that a warn entry, a dry run or the like speaks against
     allowed: Share = 0.0
     queue: Count = 10000  # lines that wait for a slow disk; more are dropped, and counted
 

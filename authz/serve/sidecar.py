@@ -23,6 +23,8 @@ from authz.engine.decider import Decider
 from authz.errors import StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
+from authz.serve.admin.status import Status
+from authz.serve.background import in_thread
 from authz.serve.budget import HeldBytes, Turns
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.http1.front import HttpFront
@@ -34,7 +36,7 @@ from authz.serve.layers.swap import Swap
 from authz.serve.listeners import listen
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
-from authz.serve.observe.recorder import Recorder
+from authz.serve.observe.recorder import Recorder, make_recorder
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.rollback_guard import load_state
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from authz.serve.config import Config, GrpcConfig, Listen
 
+_LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
 _LOG = logging.getLogger("authz")
 
 
@@ -63,9 +66,10 @@ class Sidecar:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.health = Health()
         self.metrics = Metrics()
         self.decider = Decider(config.decision_settings())
+        self.decider.on_unknown = self.metrics.count_unknown
+        self.health = Health(lambda: self.decider.decides(time.time()))
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
         self._held, self._turns = HeldBytes(), Turns()  # of all HTTP listeners
@@ -91,22 +95,32 @@ class Sidecar:
         _LOG.info("state: %s", f"highest serial {state.serial}" if state else "no serial accepted yet")
         acceptor = Acceptor(keys, snapshot.threshold, snapshot.max_size, Path(snapshot.state), state)
         source = FileSource(Path(snapshot.path), snapshot.poll)
-        self._layer = Layer(source, acceptor, Swap(self.decider), self.metrics)
-        self._layer.on_load = self.health.set_ready
-        self.metrics.gauges = self._gauges
+        self._layer = Layer(source, acceptor, Swap(self.decider), self.metrics, snapshot.max_age)
+        self._layer.on_load = self.health.look
+        self._status = Status(self.health, self._layer, self.decider, self.metrics, self._log, time.time)
+        self.metrics.gauges = self._status.gauges
+        await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
         await self._start_admin()
         await self._layer.load_if_changed()
-        if snapshot.when_missing == "allow":
-            self.health.set_ready()
         await self._start_grpc()
         await self._start_http()
+        self.health.set_listening()
+        self._task(self._look())
         self._task(self._layer.watch())
-        _LOG.info("serving%s", "" if self.health.ready else ", not ready: no snapshot")
+        _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
+
+    async def _look(self) -> None:
+        """Notice what time alone changes."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            self._layer.look(time.time())
+            self.health.look()
+            self.metrics.prune()
 
     async def _start_admin(self) -> None:
-        self._admin = admin = Admin(self.config, self.health, self._layer, self.decider, self.metrics)
+        self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics)
         config = self.config.admin
         await self._listen(
             "admin",
@@ -117,7 +131,7 @@ class Sidecar:
 
     async def _start_http(self) -> None:
         config = self.config.http
-        recorder = Recorder("http", self.metrics, self._log)
+        recorder = self._recorder("http")
         front = HttpFront(self.config, self.decider, recorder, self.metrics)
         front.pages = self._admin.probe
         limits = HttpLimits(config.max_header, config.idle_timeout, config.header_timeout, config.max_connections)
@@ -136,12 +150,15 @@ class Sidecar:
         config = self.config.grpc
         if config.listen.host is None and config.listen.path is None:
             return
-        check = GrpcCheck(self.config, self.decider, Recorder("grpc", self.metrics, self._log))
+        check = GrpcCheck(self.config, self.decider, self._recorder("grpc"))
         engine = make_engine(config, check, self.health)
         await engine.start()
         self._grpc = engine
         self._ends.append(("grpc", engine.stop))
         self._announce("grpc", config.listen, engine.port)
+
+    def _recorder(self, front: str) -> Recorder:
+        return make_recorder(front, self.config.application, self.metrics, [self._log] if self._log.on else [])
 
     async def _listen(
         self, name: str, where: Listen, connections: HttpConnections, mode: int, *, reuse_port: bool = False
@@ -203,24 +220,6 @@ class Sidecar:
             if asyncio.iscoroutine(result):
                 await result
             _LOG.info("%s: ended", name)
-
-    def _gauges(self) -> dict[str, tuple[str, float]]:
-        ruleset = self.decider.ruleset
-        gauges = {
-            "authz_ready": ("1 where requests can be decided", float(self.health.ready and not self.health.draining)),
-            "authz_decision_log_dropped_total": ("Lines that a slow disk lost", float(self._log.dropped)),
-            "authz_decision_log_written_total": ("Lines written", float(self._log.written)),
-        }
-        if ruleset is not None:
-            policy = ruleset.policy
-            gauges |= {
-                "authz_snapshot_serial": ("Serial of the snapshot in use", float(policy.serial)),
-                "authz_snapshot_created_seconds": ("When it was made, since 1970", float(policy.created)),
-                "authz_snapshot_stale": ("1 where it is older than it may be", float(self.decider.stale(time.time()))),
-                "authz_snapshot_entries": ("Entries in it", float(len(policy.entries))),
-                "authz_snapshot_bytes": ("Size of the file", float(policy.size)),
-            }
-        return gauges
 
 
 def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> GrpcEngine:

@@ -6,7 +6,7 @@ roll-back, or stop updates; keep it where only the sidecar can write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -24,7 +24,7 @@ MAX_STATE = 4096  # bytes
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """serial: the highest accepted. digest: of the manifest that had it."""
 
-    serial: int
+    serial: Annotated[int, msgspec.Meta(ge=0)]
     digest: str
 
 

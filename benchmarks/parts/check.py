@@ -16,9 +16,8 @@ from authz.addresses import Address, parse_networks
 from authz.engine.decider import MAX_RECENT, Decider
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.ruleset import Ruleset
-from authz.serve.config import ClientAddressConfig, Config, DecisionLogConfig, SnapshotConfig
+from authz.serve.config import ClientAddressConfig, Config, SnapshotConfig
 from authz.serve.grpc.check import GrpcCheck
-from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder
 from authz.snapshot.read import read_snapshot
@@ -100,11 +99,10 @@ def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callab
     config = Config(
         snapshot=SnapshotConfig(path="", trusted_keys=(), max_age=math.inf),
         client_address=ClientAddressConfig(trusted_proxies=(_TRUSTED,)),
-        decision_log=DecisionLogConfig(path="off"),
     )
     decider, ruleset = Decider(config.decision_settings()), Ruleset([OpenedSnapshot(snapshot)])
     decider.load(ruleset)
-    recorder = Recorder("grpc", Metrics(), DecisionLog(config.decision_log))
+    recorder = Recorder("grpc", Metrics(), [])
     return GrpcCheck(config, decider, recorder), partial(decider.load, ruleset)
 
 

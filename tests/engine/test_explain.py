@@ -234,7 +234,7 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Admin:
     make_folder(folder)
     fronts = Fronts(Publisher(folder / "own"), TRUSTING + "attack_signal: {header: x-waf}\n", policy=POLICY_ALONE)
     unused: Any = None  # what the other pages show
-    return Admin(fronts.config, unused, unused, fronts.decider, fronts.metrics, lambda: NOW)
+    return Admin(fronts.config, unused, fronts.decider, fronts.metrics, lambda: NOW)
 
 
 POLICY_ALONE = "\n".join(line for line in POLICY.partition("feeds:")[0].splitlines() if "sources" not in line)

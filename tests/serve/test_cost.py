@@ -20,12 +20,16 @@ from support.fronts import Fronts
 from support.publisher import Publisher
 
 from authz.engine.request import Request
+from authz.serve.config import DecisionLogConfig
 from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import frames as h2
 from authz.serve.http2.connection import Connections as GrpcConnections
 from authz.serve.http2.connection import Method, Service
-from authz.serve.observe.decision_log import DecisionLog, _Decision, _Texts
+from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.log_lines import LogLines
+from authz.serve.observe.recorder import make_recorder
+from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -278,8 +282,19 @@ def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
 
 
 def test_a_logged_decision_keeps_to_its_budget(fronts: Fronts) -> None:
-    log = DecisionLog(fronts.config.decision_log)
+    """Beside the same decision that is not logged."""
+    log = DecisionLog(DecisionLogConfig(path="unused", allowed=1.0, queue=100))
     outcome, client = fronts.decider.check(Request("192.0.2.7"), 1.0)
-    within(cost_of(lambda: log.write(outcome, client, "127.0.0.1", "grpc", 1.0)), Cost(5, 45))
-    texts, malformed = _Texts(), fronts.decider.malformed()
-    within(cost_of(lambda: texts.line(_Decision(1.0, "grpc", "127.0.0.1", malformed, None))), Cost(9, 115))
+    attributes = CheckRequest.FromString(request(ALLOWED)).attributes
+    logging, silent = (make_recorder("grpc", fronts.config.application, fronts.metrics, sinks) for sinks in ([log], []))
+    logged = cost_of(lambda: logging.record(outcome, client, "127.0.0.1", 1.0, attributes))
+    counted = cost_of(lambda: silent.record(outcome, client, "127.0.0.1", 1.0, attributes))
+    within(Cost(logged.calls - counted.calls, logged.instructions - counted.instructions), Cost(13, 185))
+    lines, decision = LogLines(), log._waiting[0]
+    within(cost_of(lambda: lines.line(decision)), Cost(26, 250))
+
+
+def test_counting_a_decision_keeps_to_its_budget(fronts: Fronts) -> None:
+    recorder = make_recorder("grpc", fronts.config.application, fronts.metrics, [])
+    outcome, client = fronts.decider.check(Request("192.0.2.7"), 1.0)
+    within(cost_of(lambda: recorder.record(outcome, client, "127.0.0.1", 1.0, None)), Cost(2, 45))

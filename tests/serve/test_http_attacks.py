@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import uvloop
 from support.fronts import Fronts, HttpServer
+from support.loading import Loading
 from support.processes import Sidecar, wait_for
 from support.proxies.client import ask
 
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
+from authz.serve.admin.status import Status
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer, RequestHead
+from authz.serve.observe.decision_log import DecisionLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +128,11 @@ HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 
 
 
 def admin_of(fronts: Fronts) -> Admin:
-    return Admin(fronts.config, Health(), None, fronts.decider, fronts.metrics, fronts.clock)  # type: ignore[arg-type]
+    layer = Loading(fronts.publisher.folder, []).layer
+    status = Status(
+        Health(), layer, fronts.decider, fronts.metrics, DecisionLog(fronts.config.decision_log), fronts.clock
+    )
+    return Admin(fronts.config, status, fronts.decider, fronts.metrics, fronts.clock)
 
 
 @pytest.mark.parametrize(("host", "status"), HOSTS)

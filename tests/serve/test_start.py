@@ -74,7 +74,7 @@ def test_when_missing_allow_it_is_ready_and_lets_through_until_one_appears(publi
 
 def test_the_real_command_starts_without_a_snapshot_and_becomes_ready(publisher: Publisher) -> None:
     with Sidecar(publisher.folder) as sidecar:
-        assert "authz: serving, not ready: no snapshot" in sidecar.output
+        assert "authz: serving, not ready: no_snapshot: none was loaded yet" in sidecar.output
         assert "absent" in sidecar.output
         assert get(sidecar.ports["admin"], "/readyz").status == 503
         assert get(sidecar.ports["http"], "/v1/auth", ALLOWED).status == 503

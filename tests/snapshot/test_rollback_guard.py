@@ -31,6 +31,7 @@ BROKEN = {
     "a list": b"[7]",
     "a serial that is text": b'{"digest": "ab", "serial": "7"}',
     "a serial that is no whole number": b'{"digest": "ab", "serial": 7.5}',
+    "a negative serial": b'{"digest": "ab", "serial": -1}',
     "without digest": b'{"serial": 7}',
     "with another key": b'{"digest": "ab", "serial": 7, "host": "a"}',
     "twice": b'{"digest": "ab", "serial": 7}{"digest": "ab", "serial": 7}',
@@ -164,7 +165,7 @@ def test_the_same_content_signed_anew_is_the_same_snapshot(loading: Loading, pub
     assert loading.load() == "ok"
     publisher.publish(serial=6, created=1000, keys=["b", "a"])
     assert loading.load() == "ok"
-    assert loading.metrics.loads == {"ok": 3}
+    assert loading.metrics.loads() == {"ok": 3}
 
 
 @pytest.mark.parametrize("broken", ["folder gone", "folder is a file", "state is a folder"])
@@ -183,7 +184,7 @@ def test_a_state_that_cannot_be_written_refuses_the_snapshot_and_the_loaded_one_
     with caplog.at_level(logging.WARNING, "authz"):
         assert loading.load() == "state_unwritable"
     assert loading.standing() == before
-    assert loading.metrics.loads == {"ok": 1, "state_unwritable": 1}
+    assert loading.metrics.loads() == {"ok": 1, "state_unwritable": 1}
     assert len(caplog.messages) == 1
     assert f"refused {loading.path}: state_unwritable: {loading.state}: " in caplog.messages[0]
     assert (

@@ -19,7 +19,7 @@ from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
-from authz.serve.observe.recorder import Recorder
+from authz.serve.observe.recorder import make_recorder
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import read_snapshot
 from support.publisher import POLICY
@@ -63,8 +63,11 @@ class Fronts:
         if policy is not None:
             self.load(policy, serial=serial, created=created)
         log = DecisionLog(self.config.decision_log)
-        self.check = GrpcCheck(self.config, self.decider, Recorder("grpc", self.metrics, log), self.clock)
-        recorder = Recorder("http", self.metrics, log)
+        sinks = [log] if log.on else []
+        self.check = GrpcCheck(
+            self.config, self.decider, make_recorder("grpc", self.config.application, self.metrics, sinks), self.clock
+        )
+        recorder = make_recorder("http", self.config.application, self.metrics, sinks)
         self.http = HttpFront(self.config, self.decider, recorder, self.metrics, self.clock)
 
     def clock(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,7 +48,7 @@ class Loading:
         self.metrics = Metrics()
         self.decider = Decider(Settings())
         acceptor = Acceptor(keys, threshold, MAX_FILE, self.state, load_state(self.state))
-        self.layer = Layer(FileSource(self.path, 10.0), acceptor, Swap(self.decider), self.metrics)
+        self.layer = Layer(FileSource(self.path, 10.0), acceptor, Swap(self.decider), self.metrics, math.inf)
 
     def put(self, data: bytes) -> None:
         """Replace the file as a publisher does."""

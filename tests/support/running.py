@@ -88,7 +88,7 @@ class Running:
     @property
     def loads(self) -> dict[str, int]:
         """How often a snapshot was loaded or refused, by result."""
-        return self.sidecar.metrics.loads
+        return self.sidecar.metrics.loads()
 
 
 async def until(what: Callable[[], Any]) -> None:

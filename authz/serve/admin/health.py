@@ -1,4 +1,8 @@
-"""Whether we are alive and ready: one state for gRPC health checks, /livez and /readyz."""
+"""Whether we are alive and ready: one state for gRPC health checks, /livez, /readyz and `authz_ready`.
+
+Ready means that a request would be decided now: the fronts listen, a snapshot is there and not too old (or the
+configuration says what to answer without), and the end has not been announced.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +23,43 @@ NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Ready from the first good snapshot until the end is announced. `listeners` are called after each change."""
+    """The state.
 
-    def __init__(self) -> None:
-        self.ready = False
+    Args:
+        decides: Whether a request that comes now would be decided.
+
+    Attributes:
+        listening: Whether the fronts accept connections.
+        draining: Whether the end was announced.
+        listeners: Called after each change of `ready`.
+    """
+
+    def __init__(self, decides: Callable[[], bool] = lambda: True) -> None:
+        self._decides = decides
+        self.listening = False
         self.draining = False
         self.listeners: list[Callable[[], None]] = []
+        self._told = False  # what the listeners know
 
-    def set_ready(self) -> None:
-        """Say that requests can be decided."""
-        self._change(ready=True, draining=self.draining)
+    @property
+    def ready(self) -> bool:
+        """Whether a request that comes now is decided."""
+        return self.listening and not self.draining and self._decides()
+
+    def set_listening(self) -> None:
+        """Say that the fronts accept connections."""
+        self.listening = True
+        self.look()
 
     def set_draining(self) -> None:
         """Say that the end has begun: NOT_SERVING, while we serve on."""
-        self._change(ready=self.ready, draining=True)
+        self.draining = True
+        self.look()
 
-    def _change(self, *, ready: bool, draining: bool) -> None:
-        if (ready, draining) != (self.ready, self.draining):
-            self.ready, self.draining = ready, draining
+    def look(self) -> None:
+        """Tell the listeners where `ready` has changed. Called after each load and every second."""
+        if self.ready != self._told:
+            self._told = not self._told
             for listener in self.listeners:
                 listener()
 
@@ -44,7 +67,7 @@ class Health:
         """Return whether a service is serving; None: there is no such service."""
         if service not in SERVICES:
             return None
-        return service == LIVENESS or (self.ready and not self.draining)
+        return service == LIVENESS or self.ready
 
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus | None:
         """Return the same as a status of grpc.health.v1."""

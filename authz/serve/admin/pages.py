@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
 import orjson
@@ -18,15 +18,14 @@ from authz.engine.explain import explain
 from authz.engine.request import WrittenReader, parse_metadata
 from authz.errors import AuthzError, InputError, shorten
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer
-from authz.times import format_moment, parse_moment
+from authz.times import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.decider import Decider
-    from authz.serve.admin.health import Health
+    from authz.serve.admin.status import Status
     from authz.serve.config import Config
-    from authz.serve.layers.layer import Layer
     from authz.serve.observe.metrics import Metrics
 
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -42,15 +41,13 @@ class Admin:
     def __init__(
         self,
         config: Config,
-        health: Health,
-        layer: Layer,
+        status: Status,
         decider: Decider,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
-        self._health = health
-        self._layer = layer
+        self._status = status
         self._decider = decider
         self._metrics = metrics
         self._clock = clock
@@ -60,7 +57,7 @@ class Admin:
             b"/livez": lambda: plain_answer(200, b"ok\n"),
             b"/readyz": self._readyz,
             b"/metrics": lambda: plain_answer(200, metrics.text(), _METRICS_TYPE),
-            b"/snapshot": lambda: _json(200, self.snapshot()),
+            b"/snapshot": lambda: _json(200, status.snapshot()),
         }
 
     def handle(self, head: RequestHead) -> Answer:
@@ -117,45 +114,8 @@ class Admin:
         return _json(200, explain(self._decider, request, now))
 
     def _readyz(self) -> Answer:
-        ready = self._health.ready and not self._health.draining
-        return _json(200 if ready else 503, {"ready": ready, "reasons": self.reasons()})
-
-    def reasons(self) -> list[str]:
-        """Return why we are not ready or, where we are, what the operator should know."""
-        reasons = []
-        if self._health.draining:
-            reasons.append("draining: the process was told to end")
-        if self._decider.ruleset is None:
-            reasons.append("no_snapshot: none was loaded yet")
-        elif self._decider.stale(self._clock()):
-            reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
-        if self._layer.refusal is not None:
-            reasons.append(f"{self._layer.refusal.code}: {self._layer.refusal.message}")
-        return reasons
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return what is loaded, and what was refused since."""
-        ruleset, refusal = self._decider.ruleset, self._layer.refusal
-        loaded = ruleset.policy if ruleset else None
-        return {
-            "loaded": None
-            if loaded is None
-            else {
-                "serial": loaded.serial,
-                "created": format_moment(loaded.created),
-                "digest": loaded.digest,
-                "signed_by": loaded.signed_by,
-                "bytes": loaded.size,
-                "entries": len(loaded.entries),
-                "applications": [application.name for application in loaded.applications],
-                "pieces": {f"ipv{version}": count for version, count in loaded.index.pieces.items()},
-                "match_sets": loaded.index.set_count,
-                "stale": self._decider.stale(self._clock()),
-            },
-            "refused": None
-            if refusal is None
-            else {"code": refusal.code, "message": refusal.message, "at": format_moment(refusal.at)},
-        }
+        ready = self._status.ready
+        return _json(200 if ready else 503, {"ready": ready, "reasons": self._status.reasons()})
 
 
 def _json(status: int, content: object) -> Answer:

@@ -58,7 +58,7 @@ class GrpcCheck:
             http = attributes.request.http
             request = self._request(attributes, http)
             outcome, client = self._decider.check(request, now)
-            self._recorder.record(outcome, client, request[0], now)
+            self._recorder.record(outcome, client, request[0], now, attributes)
             if outcome.status == 200:
                 names = _header_names(http)
                 if "authz" in names:  # in a name, and hardly ever: no need to look at each

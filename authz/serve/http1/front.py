@@ -16,6 +16,7 @@ from authz.errors import shorten
 from authz.serve.http1.answers import answer
 from authz.serve.http1.messages import Answer, plain_answer
 from authz.serve.http1.routes import FORWARDED_HOST, HOST, Route, Routes
+from authz.serve.observe.details import HTTP_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,8 @@ class HttpFront:
         names = {HOST, FORWARDED_HOST, *reader.headers}
         if self._by_header:
             names.add(self._application_header)
+        if recorder.details_wanted:
+            names |= HTTP_HEADERS
         self.wanted = frozenset(names)
 
     def handle(self, head: RequestHead) -> Answer:
@@ -77,7 +80,7 @@ class HttpFront:
             _LOG.exception("a check failed")
             outcome, client = self._decider.failed(), None
             answered = answer(outcome, None, shown=route.shown, details=route.details)
-        self._recorder.record(outcome, client, head.peer, now)
+        self._recorder.record(outcome, client, head.peer, now, head)
         return answered
 
     def _other(self, head: RequestHead) -> Answer:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.serve.background import in_thread
 from authz.serve.layers.file import SETTLE
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
 _RETRY: Final = 1.0  # seconds before the first new try of what may be over soon; doubled up to the source's own poll
+_CLOCKS: Final = 300.0  # seconds by which the publisher's clock may be ahead of ours
 _LOG = logging.getLogger("authz.reload")
 
 
@@ -39,15 +41,33 @@ class LastRefusal(NamedTuple):
 
 
 class Layer:
-    """Keeps one layer up to date. on_load: called after each good load."""
+    """Keeps one layer up to date.
 
-    def __init__(self, source: Source, acceptor: Acceptor, swap: Swap, metrics: Metrics) -> None:
+    Args:
+        source: Where its file comes from.
+        acceptor: Verifies it.
+        swap: Puts it in place.
+        metrics: Counts loads and refusals.
+        max_age: Seconds since a snapshot was made, after which it is stale.
+
+    Attributes:
+        opened: What was accepted last; None before the first.
+        refusal: Why the newest file is not in use; None where it is.
+        from_the_future: Whether it was made later than it is now, by more than clocks differ.
+        on_load: Called after each good load.
+    """
+
+    def __init__(self, source: Source, acceptor: Acceptor, swap: Swap, metrics: Metrics, max_age: float) -> None:
         self.source = source
         self._acceptor = acceptor
         self._swap = swap
         self._metrics = metrics
         self._lock = asyncio.Lock()
+        self._max_age = max_age
         self._retry = _RETRY
+        self._was_stale = False
+        self.opened: OpenedSnapshot | None = None
+        self.from_the_future = False
         self.refusal: LastRefusal | None = None
         self.on_load: Callable[[], None] = lambda: None
 
@@ -89,11 +109,35 @@ class Layer:
 
     def _accepted(self, loaded: OpenedSnapshot) -> None:
         self._swap.swap(loaded)
+        self.opened = loaded
         self.refusal = None
         self._retry = _RETRY
         self._metrics.count_load("ok")
         _LOG.info("loaded serial %d: %d entries, %d bytes", loaded.serial, len(loaded.entries), loaded.size)
+        self.look(time.time())
+        if self.from_the_future:
+            _LOG.warning("serial %d was made at %s, in the future: this clock is wrong, or the publisher's was",
+                         loaded.serial, format_moment(loaded.created))  # fmt: skip
         self.on_load()
+
+    def stale(self, now: float) -> bool:
+        """Return whether what is loaded is older than it may be, or has expired. now: seconds since 1970."""
+        opened = self.opened
+        return opened is not None and now >= min(opened.created + self._max_age, opened.expires)
+
+    def look(self, now: float) -> None:
+        """Tell when the snapshot has become stale, and when that is over, once each. Called every second."""
+        opened, stale = self.opened, self.stale(now)
+        self.from_the_future = opened is not None and opened.created > now + _CLOCKS
+        if opened is None or stale == self._was_stale:
+            return
+        self._was_stale = stale
+        if stale:
+            self._metrics.count("authz_stale_total", layer="policy")
+            why = "it has expired" if now >= opened.expires else f"older than {self._max_age:g} seconds"
+            _LOG.warning("stale: serial %d was made at %s: %s", opened.serial, format_moment(opened.created), why)
+        else:
+            _LOG.info("fresh again: serial %d was made at %s", opened.serial, format_moment(opened.created))
 
     def _refused(self, error: SnapshotRefused) -> None:
         transient = error.code.transient

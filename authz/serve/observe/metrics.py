@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz import __version__
+from authz.engine.model import TOKEN
+from authz.serve.observe.hits import Hits, busiest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections import defaultdict
+    from collections.abc import Callable, Iterator, Mapping
 
     from authz.engine.decision import Outcome
 
 
-_Values = dict[tuple[tuple[str, str], ...], float]  # by labels
+Values = dict[tuple[tuple[str, str], ...], float]  # by labels
 
 
 class DecisionLabels(NamedTuple):
@@ -26,30 +29,77 @@ class DecisionLabels(NamedTuple):
     enforced: str
 
 
+# Counters by name, and what they count. Label values of each come from the policy or from us, or are bounded.
+COUNTERS: Final = {
+    "authz_snapshot_loads_total": "Attempts to load a layer's snapshot",
+    "authz_http_faults_total": "HTTP requests answered by an error",
+    "authz_warned_total": "Requests let through although an entry warns or a dry run would deny",
+    "authz_unknown_applications_total": "Requests for applications that the policy does not name",
+    "authz_stale_total": "Times that a layer's snapshot became stale",
+    "authz_config_reloads_total": "Times that the configuration was read again",
+}
+MAX_UNKNOWN: Final = 100  # names of unknown applications that are counted by name
+
+
 class Metrics:
     """All counters of the sidecar. `gauges` is asked at every scrape."""
 
     def __init__(self) -> None:
-        self._decisions: dict[DecisionLabels, list[int]] = {}
-        self.loads: dict[str, int] = {}  # attempts to load a snapshot, by `ok` or the code of the refusal
-        self.http_faults: dict[str, int] = {}  # HTTP requests that got no decision, by status
+        self._decisions: dict[DecisionLabels, Hits] = {}  # by the entries that decided
+        self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
+        self.warning_hits = Hits()  # of the entries that warned
         self.http_connections = 0
-        self.gauges: Callable[[], dict[str, tuple[str, float]]] = dict
+        self.gauges: Callable[[], list[Family]] = list
 
-    def decision_count(self, front: str, outcome: Outcome) -> list[int]:
-        """Return the one-element list that counts the decisions with the labels of this outcome."""
+    def decision_counts(self, front: str, outcome: Outcome) -> defaultdict[str | None, int]:
+        """Return what counts the decisions with the labels of this outcome, by entry."""
         labels = DecisionLabels(
             front, outcome.application, outcome.decision, outcome.reason, outcome.list, str(outcome.enforced).lower()
         )
-        return self._decisions.setdefault(labels, [0])
+        return self._decisions.setdefault(labels, Hits()).counts
 
-    def count_load(self, result: str) -> None:
+    def count(self, name: str, **labels: str) -> None:
+        """Add one to a counter of `COUNTERS`. Give the same labels in the same order each time."""
+        counts, key = self._counts[name], tuple(labels.items())
+        counts[key] = counts.get(key, 0) + 1
+
+    def count_load(self, result: str, layer: str = "policy") -> None:
         """Count an attempt to load a snapshot: `ok`, or the code of the refusal."""
-        self.loads[result] = self.loads.get(result, 0) + 1
+        self.count("authz_snapshot_loads_total", layer=layer, result=result)
 
     def count_http_fault(self, status: int) -> None:
         """Count an HTTP request that got an error instead of a decision."""
-        self.http_faults[str(status)] = self.http_faults.get(str(status), 0) + 1
+        self.count("authz_http_faults_total", status=str(status))
+
+    def count_unknown(self, application: str) -> None:
+        """Count a request for an application that the policy does not name, the first `MAX_UNKNOWN` by name.
+
+        A name that no policy could have is counted as `(invalid)`, the names after those as `(other)`.
+        """
+        counts = self._counts["authz_unknown_applications_total"]
+        name = application if TOKEN.fullmatch(application) else "(invalid)"
+        if (("application", name),) not in counts and len(counts) >= MAX_UNKNOWN:
+            name = "(other)"
+        self.count("authz_unknown_applications_total", application=name)
+
+    def loads(self, layer: str = "policy") -> dict[str, int]:
+        """Return how often a layer was loaded or refused, by `ok` or the code of the refusal."""
+        counts = self._counts["authz_snapshot_loads_total"].items()
+        return {dict(labels)["result"]: count for labels, count in counts if dict(labels)["layer"] == layer}
+
+    @property
+    def http_faults(self) -> dict[str, int]:
+        """HTTP requests that got an error instead of a decision, by status."""
+        return {labels[0][1]: count for labels, count in self._counts["authz_http_faults_total"].items()}
+
+    def entry_hits(self, number: int) -> dict[str, int]:
+        """Return the entries that decided most requests, and how many each; "" for all others."""
+        return busiest(self._decisions.values(), number)
+
+    def prune(self) -> None:
+        """Forget the hits of entries that are seldom hit, where there are too many. Called every second."""
+        for hits in (*self._decisions.values(), self.warning_hits):
+            hits.prune()
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus, version 0.0.4."""
@@ -58,17 +108,20 @@ class Metrics:
     def families(self) -> Iterator[Family]:
         """Yield the metrics."""
         yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
-        decisions: _Values = {
-            tuple(labels._asdict().items()): count[0] for labels, count in sorted(self._decisions.items())
+        decisions: Values = {
+            tuple(labels._asdict().items()): hits.total for labels, hits in sorted(self._decisions.items())
         }
         yield Family.of("authz_decisions_total", "counter", "Requests answered", decisions)
-        loads: _Values = {(("result", result),): count for result, count in sorted(self.loads.items())}
-        yield Family.of("authz_snapshot_loads_total", "counter", "Attempts to load a snapshot", loads)
-        faults: _Values = {(("status", status),): count for status, count in sorted(self.http_faults.items())}
-        yield Family.of("authz_http_faults_total", "counter", "HTTP requests answered by an error", faults)
+        for name, text in COUNTERS.items():
+            yield Family.of(name, "counter", text, dict(sorted(self._counts[name].items())))
+        hits: Values = {
+            (("entry", entry), ("effect", effect)): count
+            for effect, counted in (("decided", self._decisions.values()), ("warned", [self.warning_hits]))
+            for entry, count in busiest(counted).items()
+        }
+        yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
-        for name, (text, value) in self.gauges().items():
-            yield Family.of(name, "counter" if name.endswith("_total") else "gauge", text, {(): value})
+        yield from self.gauges()
 
 
 class Sample(NamedTuple):
@@ -97,7 +150,7 @@ class Family(NamedTuple):
         name: str,
         kind: Literal["counter", "gauge"],
         text: str,
-        values: _Values,
+        values: Mapping[tuple[tuple[str, str], ...], float],
     ) -> Family:
         """Make a family of the values by their labels."""
         return cls(name, kind, text, [Sample(name, dict(labels), value) for labels, value in values.items()])

@@ -1,31 +1,154 @@
-"""What is kept of a decision: a count, and sometimes a line in the decision log."""
+"""What is kept of a decision: a count, a hit of its entry, and for some of them more, in sinks.
+
+A sink is asked once what share it wants of decisions of a kind; a request that no sink wants costs nothing more.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import random
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from authz.engine.verdict import ALLOWLISTED, DEFAULT_ALLOW, GRAYLISTED
+from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details
 
 if TYPE_CHECKING:
+    from collections import defaultdict
+    from collections.abc import Callable, Sequence
+
     from authz.addresses import Address
     from authz.engine.decision import Outcome
-    from authz.serve.observe.decision_log import DecisionLog
+    from authz.serve.config import ApplicationConfig
     from authz.serve.observe.metrics import Metrics
+
+_ALLOWING: Final = frozenset({ALLOWLISTED, GRAYLISTED, DEFAULT_ALLOW})
+
+
+class Decision(NamedTuple):
+    """A decision as sinks get it. now: seconds since 1970; peer: as the proxy reported it, None: a unix socket."""
+
+    now: float
+    front: str
+    peer: str | None
+    outcome: Outcome
+    client: Address | None
+    details: Details
+
+
+class Sink(Protocol):
+    """Takes some of the decisions: the decision log, events."""
+
+    def share(self, outcome: Outcome) -> float:
+        """Return the share, from 0 to 1, of decisions of this kind that it takes.
+
+        Asked once for all decisions that differ only in client, entry and time.
+        """
+
+    def write(self, decision: Decision) -> None:
+        """Take one. Must not block, and never raise."""
 
 
 class Recorder:
-    """Counts and logs the decisions of one front. Each front has its own, so that no count is shared by threads."""
+    """Counts the decisions of one front, and hands some to sinks.
 
-    def __init__(self, front: str, metrics: Metrics, log: DecisionLog) -> None:
+    Args:
+        front: Its name, for the log.
+        metrics: Where it counts.
+        sinks: Who is asked for the share that it takes.
+        details: Gives the details of what the front passes as `source`.
+
+    Attributes:
+        details_wanted: Whether it may ever ask for details.
+    """
+
+    def __init__(
+        self, front: str, metrics: Metrics, sinks: Sequence[Sink], details: Callable[[Any], Details] | None = None
+    ) -> None:
         self._front = front
         self._metrics = metrics
-        self._log = log
-        self._logs = log.on
+        self._sinks = tuple(sinks)
+        self.details_wanted = bool(sinks and details)
+        self._details = details
 
-    def record(self, outcome: Outcome, client: Address | None, peer: str | None, now: float) -> None:
-        """Count a decision, and log it where its turn has come. peer: as the proxy reported it."""
+    def record(
+        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+    ) -> None:
+        """Count a decision, and hand it to whom it concerns.
+
+        Args:
+            outcome: What was decided.
+            client: Of whom; None where that is not known.
+            peer: As the proxy reported it.
+            now: Seconds since 1970.
+            source: The request in the front's form; None where it could not be read.
+        """
         try:
-            count = outcome.memo[self]
+            counts, more = outcome.memo[self]
         except KeyError:
-            count = outcome.memo[self] = self._metrics.decision_count(self._front, outcome)
-        count[0] += 1
-        if self._logs and self._log.wants(outcome):
-            self._log.write(outcome, client, peer, self._front, now)
+            counts, more = outcome.memo[self] = self._tally(outcome)
+        counts[outcome.entry] += 1
+        if more:
+            self._more(more, outcome, client, peer, now, source)
+
+    def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[tuple[float, Sink], ...]]:
+        """Return the counts of decisions of this kind by entry, and what else there is to do with each."""
+        shares = tuple((share, sink) for sink in self._sinks if (share := sink.share(outcome)) > 0)
+        if outcome.warnings or warns(outcome):
+            shares = (*shares, (1.0, _Warned(self._metrics)))
+        return self._metrics.decision_counts(self._front, outcome), shares
+
+    def _more(
+        self,
+        shares: tuple[tuple[float, Sink], ...],
+        outcome: Outcome,
+        client: Address | None,
+        peer: str | None,
+        now: float,
+        source: object,
+    ) -> None:
+        decision = None
+        for share, sink in shares:
+            if share < 1 and random.random() >= share:  # noqa: S311  # a sample, no secret
+                continue
+            if decision is None:
+                details = NO_DETAILS if source is None or self._details is None else self._details(source)
+                decision = Decision(now, self._front, peer, outcome, client, details)
+            sink.write(decision)
+
+
+class _Warned:
+    """A sink that counts what would have been denied, or what an entry warned of."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def share(self, _: Outcome) -> float:
+        """Take all."""
+        return 1.0
+
+    def write(self, decision: Decision) -> None:
+        """Count it, and the entries."""
+        outcome = decision.outcome
+        if warns(outcome):
+            self._metrics.count("authz_warned_total", application=outcome.application)
+        for entry in outcome.warnings:
+            self._metrics.warning_hits.counts[entry] += 1
+
+
+def warns(outcome: Outcome) -> bool:
+    """Return whether the request was let through though something speaks against the client.
+
+    That is an entry with `action: warn`, a deny list that `denylist_in_monitoring: false` only reports, or a denial
+    that `dry_run` holds back.
+    """
+    if outcome.decision == "deny":
+        return False
+    return bool(outcome.warnings) or (not outcome.enforced and outcome.reason not in _ALLOWING)
+
+
+def make_recorder(front: str, config: ApplicationConfig, metrics: Metrics, sinks: Sequence[Sink]) -> Recorder:
+    """Return the recorder of the front `grpc` or `http`."""
+    if front == "grpc":
+        return Recorder(front, metrics, sinks, functools.partial(check_details, context_key=config.context_key))
+    header = config.header.encode() if config.http == "header" else b""
+    return Recorder(front, metrics, sinks, functools.partial(head_details, application_header=header))

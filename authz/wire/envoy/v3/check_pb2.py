@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/wire/envoy/v3/check.proto\x12\x0e\x61uthz.envoy.v3\x1a\x1cgoogle/protobuf/struct.proto\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .authz.envoy.v3.AttributeContext\"\x89\x05\n\x10\x41ttributeContext\x12\x35\n\x06source\x18\x01 \x01(\x0b\x32%.authz.envoy.v3.AttributeContext.Peer\x12\x39\n\x07request\x18\x04 \x01(\x0b\x32(.authz.envoy.v3.AttributeContext.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.authz.envoy.v3.AttributeContext.ContextExtensionsEntry\x12\x32\n\x10metadata_context\x18\x0b \x01(\x0b\x32\x18.authz.envoy.v3.Metadata\x1a\x30\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.envoy.v3.Address\x1a\xc6\x01\n\x0bHttpRequest\x12J\n\x07headers\x18\x03 \x03(\x0b\x32\x39.authz.envoy.v3.AttributeContext.HttpRequest.HeadersEntry\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.authz.envoy.v3.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a\x45\n\x07Request\x12:\n\x04http\x18\x02 \x01(\x0b\x32,.authz.envoy.v3.AttributeContext.HttpRequest\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"s\n\x07\x41\x64\x64ress\x12\x37\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.envoy.v3.SocketAddressH\x00\x12$\n\x04pipe\x18\x02 \x01(\x0b\x32\x14.authz.envoy.v3.PipeH\x00\x42\t\n\x07\x61\x64\x64ress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0c\"\x06\n\x04Pipe\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.authz.envoy.v3.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xa1\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.authz.envoy.v3.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\xaf\x02\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.authz.envoy.v3.Status\x12=\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32\".authz.envoy.v3.DeniedHttpResponseH\x00\x12\x35\n\x0bok_response\x18\x03 \x01(\x0b\x32\x1e.authz.envoy.v3.OkHttpResponseH\x00\x12<\n\x0e\x65rror_response\x18\x05 \x01(\x0b\x32\".authz.envoy.v3.DeniedHttpResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\xe7\x01\n\x11HeaderValueOption\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.authz.envoy.v3.HeaderValue\x12\x45\n\rappend_action\x18\x03 \x01(\x0e\x32..authz.envoy.v3.HeaderValueOption.AppendAction\"^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.authz.envoy.v3.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.authz.envoy.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.authz.envoy.v3.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/wire/envoy/v3/check.proto\x12\x0e\x61uthz.envoy.v3\x1a\x1cgoogle/protobuf/struct.proto\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .authz.envoy.v3.AttributeContext\"\xa7\x05\n\x10\x41ttributeContext\x12\x35\n\x06source\x18\x01 \x01(\x0b\x32%.authz.envoy.v3.AttributeContext.Peer\x12\x39\n\x07request\x18\x04 \x01(\x0b\x32(.authz.envoy.v3.AttributeContext.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.authz.envoy.v3.AttributeContext.ContextExtensionsEntry\x12\x32\n\x10metadata_context\x18\x0b \x01(\x0b\x32\x18.authz.envoy.v3.Metadata\x1a\x30\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.envoy.v3.Address\x1a\xe4\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12J\n\x07headers\x18\x03 \x03(\x0b\x32\x39.authz.envoy.v3.AttributeContext.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.authz.envoy.v3.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1a\x45\n\x07Request\x12:\n\x04http\x18\x02 \x01(\x0b\x32,.authz.envoy.v3.AttributeContext.HttpRequest\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"s\n\x07\x41\x64\x64ress\x12\x37\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.envoy.v3.SocketAddressH\x00\x12$\n\x04pipe\x18\x02 \x01(\x0b\x32\x14.authz.envoy.v3.PipeH\x00\x42\t\n\x07\x61\x64\x64ress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0c\"\x06\n\x04Pipe\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.authz.envoy.v3.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xa1\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.authz.envoy.v3.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\xaf\x02\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.authz.envoy.v3.Status\x12=\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32\".authz.envoy.v3.DeniedHttpResponseH\x00\x12\x35\n\x0bok_response\x18\x03 \x01(\x0b\x32\x1e.authz.envoy.v3.OkHttpResponseH\x00\x12<\n\x0e\x65rror_response\x18\x05 \x01(\x0b\x32\".authz.envoy.v3.DeniedHttpResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\xe7\x01\n\x11HeaderValueOption\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x1b.authz.envoy.v3.HeaderValue\x12\x45\n\rappend_action\x18\x03 \x01(\x0e\x32..authz.envoy.v3.HeaderValueOption.AppendAction\"^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.authz.envoy.v3.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.authz.envoy.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.authz.envoy.v3.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,43 +41,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREQUEST']._serialized_start=81
   _globals['_CHECKREQUEST']._serialized_end=149
   _globals['_ATTRIBUTECONTEXT']._serialized_start=152
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=801
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=831
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_start=423
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_end=471
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=474
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=672
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=626
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=672
-  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=674
-  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=743
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=745
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=801
-  _globals['_ADDRESS']._serialized_start=803
-  _globals['_ADDRESS']._serialized_end=918
-  _globals['_SOCKETADDRESS']._serialized_start=920
-  _globals['_SOCKETADDRESS']._serialized_end=952
-  _globals['_PIPE']._serialized_start=954
-  _globals['_PIPE']._serialized_end=960
-  _globals['_HEADERMAP']._serialized_start=962
-  _globals['_HEADERMAP']._serialized_end=1019
-  _globals['_HEADERVALUE']._serialized_start=1021
-  _globals['_HEADERVALUE']._serialized_end=1081
-  _globals['_METADATA']._serialized_start=1084
-  _globals['_METADATA']._serialized_end=1245
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=1167
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=1245
-  _globals['_CHECKRESPONSE']._serialized_start=1248
-  _globals['_CHECKRESPONSE']._serialized_end=1551
-  _globals['_STATUS']._serialized_start=1553
-  _globals['_STATUS']._serialized_end=1575
-  _globals['_HTTPSTATUS']._serialized_start=1577
-  _globals['_HTTPSTATUS']._serialized_end=1603
-  _globals['_HEADERVALUEOPTION']._serialized_start=1606
-  _globals['_HEADERVALUEOPTION']._serialized_end=1837
-  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_start=1743
-  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_end=1837
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1840
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1970
-  _globals['_OKHTTPRESPONSE']._serialized_start=1972
-  _globals['_OKHTTPRESPONSE']._serialized_end=2067
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=702
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=656
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=702
+  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=704
+  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=773
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=775
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=831
+  _globals['_ADDRESS']._serialized_start=833
+  _globals['_ADDRESS']._serialized_end=948
+  _globals['_SOCKETADDRESS']._serialized_start=950
+  _globals['_SOCKETADDRESS']._serialized_end=982
+  _globals['_PIPE']._serialized_start=984
+  _globals['_PIPE']._serialized_end=990
+  _globals['_HEADERMAP']._serialized_start=992
+  _globals['_HEADERMAP']._serialized_end=1049
+  _globals['_HEADERVALUE']._serialized_start=1051
+  _globals['_HEADERVALUE']._serialized_end=1111
+  _globals['_METADATA']._serialized_start=1114
+  _globals['_METADATA']._serialized_end=1275
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=1197
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=1275
+  _globals['_CHECKRESPONSE']._serialized_start=1278
+  _globals['_CHECKRESPONSE']._serialized_end=1581
+  _globals['_STATUS']._serialized_start=1583
+  _globals['_STATUS']._serialized_end=1605
+  _globals['_HTTPSTATUS']._serialized_start=1607
+  _globals['_HTTPSTATUS']._serialized_end=1633
+  _globals['_HEADERVALUEOPTION']._serialized_start=1636
+  _globals['_HEADERVALUEOPTION']._serialized_end=1867
+  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_start=1773
+  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_end=1867
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1870
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=2000
+  _globals['_OKHTTPRESPONSE']._serialized_start=2002
+  _globals['_OKHTTPRESPONSE']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)

@@ -22,7 +22,7 @@ class AttributeContext(_message.Message):
         address: Address
         def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ...) -> None: ...
     class HttpRequest(_message.Message):
-        __slots__ = ("headers", "host", "header_map")
+        __slots__ = ("method", "headers", "path", "host", "header_map")
         class HeadersEntry(_message.Message):
             __slots__ = ("key", "value")
             KEY_FIELD_NUMBER: _ClassVar[int]
@@ -30,13 +30,17 @@ class AttributeContext(_message.Message):
             key: str
             value: bytes
             def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+        METHOD_FIELD_NUMBER: _ClassVar[int]
         HEADERS_FIELD_NUMBER: _ClassVar[int]
+        PATH_FIELD_NUMBER: _ClassVar[int]
         HOST_FIELD_NUMBER: _ClassVar[int]
         HEADER_MAP_FIELD_NUMBER: _ClassVar[int]
+        method: bytes
         headers: _containers.ScalarMap[str, bytes]
+        path: bytes
         host: bytes
         header_map: HeaderMap
-        def __init__(self, headers: _Optional[_Mapping[str, bytes]] = ..., host: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
+        def __init__(self, method: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., path: _Optional[bytes] = ..., host: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
     class Request(_message.Message):
         __slots__ = ("http",)
         HTTP_FIELD_NUMBER: _ClassVar[int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from support.envoy_api import check_request, read_answer
 from support.running import (
     ALLOWED,
+    Running,
     config,
     run,
     running,
@@ -41,15 +43,16 @@ def test_an_old_snapshot_is_reported_and_kept_or_not(
         async with running(publisher.folder, config(f"max_age: 1h, when_stale: {when_stale}")) as one:
             answer = await one.ask()
             assert (answer.status, answer.header("reason")) == (status, reason)
-            assert (await one.readiness())[1] == ["stale_snapshot"]
+            assert await one.readiness() == (503 if status == 503 else 200, ["stale_snapshot"])
+            assert f"authz_ready {float(status == 200)}" in (await one.page("/metrics")).body.decode()
             assert (await one.snapshot())["loaded"]["stale"] is True
-            assert "authz_snapshot_stale 1.0" in (await one.page("/metrics")).body.decode()
+            assert 'authz_snapshot_stale{layer="policy"} 1.0' in (await one.page("/metrics")).body.decode()
 
             publisher.publish()
             await until(lambda: one.serial == 2)
             assert (await one.ask()).header("reason") == "allowlisted"
             assert await one.readiness() == (200, [])
-            assert "authz_snapshot_stale 0.0" in (await one.page("/metrics")).body.decode()
+            assert 'authz_snapshot_stale{layer="policy"} 0.0' in (await one.page("/metrics")).body.decode()
 
     run(live())
 
@@ -68,6 +71,69 @@ def test_a_snapshot_that_expires_while_it_serves_is_stale(
             assert (await one.ask()).header("reason") == "stale_snapshot"
 
     run(live())
+
+
+def test_staleness_and_its_end_are_told_once_and_counted_and_health_follows(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was told to nobody, and gRPC health said SERVING while every request was answered 503."""
+    monkeypatch.setattr(sidecar_module, "_LOOK", 0.01)
+    publisher.publish(created=int(time.time()) - 3598)
+    told: list[bool] = []
+
+    async def live() -> None:
+        async with running(publisher.folder, config("max_age: 1h, when_stale: deny")) as one:
+            health = one.sidecar.health
+            health.listeners.append(lambda: told.append(health.ready))
+            assert health.serving("readiness")
+            await until(lambda: not health.serving("readiness"))
+            await until(lambda: told)
+            assert health.serving("liveness")
+            publisher.publish()
+            await until(lambda: health.serving(""))
+            text = (await one.page("/metrics")).body.decode()
+            assert 'authz_stale_total{layer="policy"} 1.0' in text
+
+    with caplog.at_level(logging.INFO):
+        run(live())
+    assert told == [False, True, False]  # stale, fresh, draining
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum(message.startswith("stale: serial 1 was made at ") for message in messages) == 1
+    assert sum(message.startswith("fresh again: serial 2 was made at ") for message in messages) == 1
+
+
+def test_a_snapshot_of_the_future_is_reported(publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+    publisher.publish(created=int(time.time()) + 86400)
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            assert await one.readiness() == (200, ["created_in_the_future"])
+            publisher.publish()
+            await until(lambda: one.serial == 2)
+            assert await one.readiness() == (200, [])
+
+    with caplog.at_level(logging.WARNING):
+        run(live())
+    assert "in the future: this clock is wrong, or the publisher's was" in caplog.text
+
+
+def test_it_is_not_ready_before_the_fronts_listen(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher.publish()
+    start = sidecar_module.Sidecar._start_http
+    seen: list[tuple[int, list[str]]] = []
+
+    async def look_and_start(sidecar: sidecar_module.Sidecar) -> None:
+        seen.append(await Running(sidecar).readiness())
+        await start(sidecar)
+
+    monkeypatch.setattr(sidecar_module.Sidecar, "_start_http", look_and_start)
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            assert await one.readiness() == (200, [])
+
+    run(live())
+    assert seen == [(503, ["starting"])]
 
 
 def test_the_window_of_an_entry_ends_while_it_serves_on_both_fronts(

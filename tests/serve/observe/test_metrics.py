@@ -25,17 +25,22 @@ if TYPE_CHECKING:
 DOCUMENTED: Final = {
     "authz_info": {"version"},
     "authz_decisions": {"front", "application", "decision", "reason", "list", "enforced"},
-    "authz_snapshot_loads": {"result"},
+    "authz_entry_hits": {"entry", "effect"},
+    "authz_warned": {"application"},
+    "authz_unknown_applications": {"application"},
+    "authz_stale": {"layer"},
+    "authz_config_reloads": {"result"},
+    "authz_snapshot_loads": {"layer", "result"},
     "authz_http_faults": {"status"},
     "authz_http_connections": set(),
     "authz_ready": set(),
     "authz_decision_log_dropped": set(),
     "authz_decision_log_written": set(),
-    "authz_snapshot_serial": set(),
-    "authz_snapshot_created_seconds": set(),
-    "authz_snapshot_stale": set(),
-    "authz_snapshot_entries": set(),
-    "authz_snapshot_bytes": set(),
+    "authz_snapshot_serial": {"layer"},
+    "authz_snapshot_created_seconds": {"layer"},
+    "authz_snapshot_stale": {"layer"},
+    "authz_snapshot_entries": {"layer"},
+    "authz_snapshot_bytes": {"layer"},
 }  # of README.md; counters without their _total
 
 
@@ -57,7 +62,10 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         for name, family in families.items():
             assert family.documentation
             assert all(set(sample.labels) == DOCUMENTED[name] for sample in family.samples), name
-        counters = {"authz_decisions", "authz_snapshot_loads", "authz_http_faults"}
+        counters = {
+            *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
+            *("authz_unknown_applications", "authz_stale", "authz_config_reloads"),
+        }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written",
         }  # fmt: skip
@@ -71,14 +79,15 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         denied = {**usual, "decision": "deny", "reason": "denylisted", "list": "deny"}
         unresolved = {**usual, "decision": "deny", "reason": "client_unresolved", "list": "none"}
         assert [value("authz_decisions_total", **labels) for labels in (allowed, denied, unresolved)] == [2, 1, 1]
-        assert value("authz_snapshot_loads_total", result="ok") == 1
-        assert value("authz_snapshot_loads_total", result="rolled_back") == 1
+        assert value("authz_snapshot_loads_total", layer="policy", result="ok") == 1
+        assert value("authz_snapshot_loads_total", layer="policy", result="rolled_back") == 1
+        assert value("authz_entry_hits_total", entry="bad", effect="decided") == 1
         assert value("authz_http_faults_total", status="404") == 1
         assert value("authz_ready") == 1
-        assert value("authz_snapshot_serial") == 3
-        assert value("authz_snapshot_created_seconds") == 1_800_000_000
-        assert value("authz_snapshot_entries") == 3
-        assert value("authz_snapshot_bytes") == size
+        assert value("authz_snapshot_serial", layer="policy") == 3
+        assert value("authz_snapshot_created_seconds", layer="policy") == 1_800_000_000
+        assert value("authz_snapshot_entries", layer="policy") == 3
+        assert value("authz_snapshot_bytes", layer="policy") == size
 
     run(live())
 
@@ -88,12 +97,12 @@ def test_a_label_may_have_any_character() -> None:
     metrics.count_load(strange)
     families = list(text_string_to_metric_families(metrics.text().decode()))
     samples = [sample for family in families if family.name == "authz_snapshot_loads" for sample in family.samples]
-    assert [(sample.labels, sample.value) for sample in samples] == [({"result": strange}, 1)]
+    assert [(sample.labels, sample.value) for sample in samples] == [({"layer": "policy", "result": strange}, 1)]
 
 
 def test_every_metric_is_in_the_readme() -> None:
     """`_created_seconds` and its like stand for the prefix of the metric before them."""
-    table = (Path(__file__).parents[2] / "README.md").read_text()
+    table = (Path(__file__).parents[3] / "README.md").read_text()
     for name in DOCUMENTED:
         assert name in table or any(
             f"`_{name.removeprefix(prefix)}" in table for prefix in ("authz_snapshot_", "authz_decision_log_")

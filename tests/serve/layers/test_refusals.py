@@ -102,8 +102,8 @@ def test_a_refusal_is_gone_in_the_turn_in_which_the_new_snapshot_decides(
 
             def look(ruleset: Ruleset) -> None:
                 swap(ruleset)
-                admin = one.sidecar._admin
-                asyncio.get_running_loop().call_soon(lambda: seen.append((one.serial, admin.reasons())))
+                status = one.sidecar._status
+                asyncio.get_running_loop().call_soon(lambda: seen.append((one.serial, status.reasons())))
 
             monkeypatch.setattr(one.sidecar.decider, "load", look)
             publisher.publish(NEW_POLICY, serial=13)

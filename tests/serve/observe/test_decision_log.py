@@ -34,7 +34,8 @@ from authz.addresses import parse_address
 from authz.errors import StartError
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.decision_log import DecisionLog
-from authz.serve.observe.recorder import Recorder
+from authz.serve.observe.details import NO_DETAILS
+from authz.serve.observe.recorder import Decision, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 FIELDS: Final = {
     "time", "front", "peer", "decision", "reason", "list", "entry", "client", "application", "serial", "status",
-    "enforced", "warnings",
+    "enforced", "warnings", "request_id", "host", "method", "path", "unknown_application",
 }  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
             await one.ask("2001:DB8:1:0::0F")
             await one.ask(f"::ffff:{DENIED}")
             await one.ask("unknown")
-            assert one.sidecar.metrics.gauges()["authz_decision_log_dropped_total"][1] == 0
+            assert one.sidecar._log.dropped == 0
 
     before = time.time()
     run(live())
@@ -67,7 +68,8 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
     assert allowed == {
         "front": "http", "peer": "127.0.0.1", "decision": "allow", "reason": "allowlisted", "list": "allow",
         "entry": "office", "client": "2001:db8:1::f", "application": "shop", "serial": 3, "status": 200,
-        "enforced": True, "warnings": [],
+        "enforced": True, "warnings": [], "request_id": None, "host": "127.0.0.1", "method": None, "path": None,
+        "unknown_application": None,
     }  # fmt: skip
     assert (denied["client"], denied["decision"], denied["entry"]) == (DENIED, "deny", "bad")
     assert (unresolved["client"], unresolved["reason"]) == (None, "client_unresolved")
@@ -77,7 +79,7 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
     ("settings", "clients"),
     [
         ({}, [DENIED]),
-        ({"denied": 0.0}, None),
+        ({"denied": 0.0, "warned": 0.0}, None),
         ({"denied": 0.0, "allowed": 1.0}, [ALLOWED]),
         ({"denied": 1.0, "allowed": 1.0}, [ALLOWED, DENIED]),
     ],
@@ -133,8 +135,9 @@ def test_the_decision_log_keeps_no_peer_that_is_longer_than_an_address(publisher
     tracemalloc.start()
     try:
         for number in range(50):
-            log.write(outcome, None, f"{number}{megabyte}", "grpc", 1.0)
+            log.write(Decision(1.0, "grpc", f"{number}{megabyte}", outcome, None, NO_DETAILS))
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
+        log.open()
         log.start()
         log.stop()
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
@@ -192,12 +195,11 @@ def test_a_slow_disk_loses_lines_which_are_counted_and_never_slows_a_decision(
                 writer.write(f"GET /v1/auth HTTP/1.1\r\nX-Forwarded-For: {DENIED}\r\n\r\n".encode())
                 assert await reader.readuntil(b"\r\n\r\n")
             writer.close()
-            gauges = one.sidecar.metrics.gauges()
-            dropped = gauges["authz_decision_log_dropped_total"][1]
-            assert gauges["authz_decision_log_written_total"][1] == 0
+            dropped = one.sidecar._log.dropped
+            assert one.sidecar._log.written == 0
             assert 1000 - 2 * 10 - 1 <= dropped < 1000  # the queue, and what the writer had taken of it
             stuck.set()
-            await until(lambda: one.sidecar.metrics.gauges()["authz_decision_log_written_total"][1] == 1000 - dropped)
+            await until(lambda: one.sidecar._log.written == 1000 - dropped)
             assert len(lines_of(publisher.folder)) == 1000 - dropped
             await one.ask(DENIED)  # and now it goes on
             await until(lambda: len(lines_of(publisher.folder)) == 1001 - dropped)
@@ -218,7 +220,7 @@ def test_a_full_disk_is_told_once_and_counted_and_decisions_go_on(
             for count in range(1, 6):
                 assert (await one.ask(DENIED)).status == 403
                 await until(
-                    lambda: one.sidecar.metrics.gauges()["authz_decision_log_dropped_total"][1] == count  # noqa: B023
+                    lambda: one.sidecar._log.dropped == count  # noqa: B023
                 )
 
     with caplog.at_level(logging.INFO):
@@ -281,7 +283,7 @@ def test_a_client_is_canonical_text_in_every_log(publisher: Publisher, caplog: p
         async with running(publisher.folder, text) as one:
             for each in texts:
                 await one.ask(each)
-            recorder = Recorder("grpc", one.sidecar.metrics, one.sidecar._log)
+            recorder = Recorder("grpc", one.sidecar.metrics, [one.sidecar._log])
             check = GrpcCheck(one.sidecar.config, one.sidecar.decider, recorder)
             for peer in ("::FFFF:192.0.2.7", "2001:DB8::7", "evil\n<b>"):
                 check(check_request(peer))
