@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from authz.engine.opened_snapshot import OpenedSnapshot
 
 
-class Membership:
+class EntryPieces:
     """Answers by entry and by match set. Built once a snapshot, in time and memory as its index."""
 
     def __init__(self, loaded: OpenedSnapshot) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from authz.addresses import Network
 from authz.analysis.decisions import alike, named_applications
-from authz.analysis.entry_pieces import Membership
+from authz.analysis.entry_pieces import EntryPieces
 from authz.analysis.lockout import common, over_time, would_deny
 from authz.analysis.space import cut_of
 from authz.engine.model import ANY_APPLICATION
@@ -110,12 +110,12 @@ class _Subject:
         self.loaded = loaded
         self.entries: Sequence[Entry] = loaded.entries
         self.now = now
-        self.membership = Membership(loaded)
+        self.pieces = EntryPieces(loaded)
         self.live = [number for number, entry in enumerate(self.entries) if not _over(entry, now)]
         named = {entry.applications for entry in self.entries}
         concerned = {names: [a for a in loaded.applications if not names or a.name in names] for names in named}
         self.applications = [concerned[entry.applications] for entry in self.entries]
-        self.empty = {number for number in self.live if not len(self.membership.sets_of(number))}
+        self.empty = {number for number in self.live if not len(self.pieces.sets_of(number))}
         self.idle = {number for number in self.live if not self.applications[number] or self._gray_only(number)}
         self.duplicates = self._equal_entries()
 
@@ -130,7 +130,7 @@ class _Subject:
         for number in self.live:
             if number not in self.empty:
                 says = self.entries[number]._replace(id="", reason="", author="")
-                known = first.setdefault((says, self.membership.sets_of(number).tobytes()), number)
+                known = first.setdefault((says, self.pieces.sets_of(number).tobytes()), number)
                 if known != number:
                     equal[number] = known
         return equal
@@ -222,7 +222,7 @@ def _matches_with(subject: _Subject, waiting: set[int], application: Application
     concerned = sorted(number for number in waiting if subject.entries[number].concerns(application.name))
     seen: set[int] = set()
     for entry in concerned:
-        for number in subject.membership.sets_of(entry).tolist():
+        for number in subject.pieces.sets_of(entry).tolist():
             if entry not in waiting:
                 break
             if number not in seen:
@@ -233,8 +233,8 @@ def _matches_with(subject: _Subject, waiting: set[int], application: Application
 def _shadow(subject: _Subject, number: int) -> Finding:
     entry = subject.entries[number]
     application = next(a for a in subject.applications[number] if entry.list != "gray" or a.mode == "safe_blocking")
-    sets = subject.membership.sets_of(number)
-    _, example = subject.membership.summary(sets[:1].tolist())
+    sets = subject.pieces.sets_of(number)
+    _, example = subject.pieces.summary(sets[:1].tolist())
     begin = max(subject.now, entry.starts or 0)
     _, verdict = next(over_time(application, subject.loaded.matches(6, int(sets[0])), begin))
     other = f"{verdict.entry.id} ({verdict.entry.list})" if verdict.entry else "no entry"
@@ -247,17 +247,17 @@ def _duplicates(subject: _Subject) -> Iterator[Finding]:
     for number, first in subject.duplicates.items():
         entry = subject.entries[number]
         what = f"says the same of the same addresses as {subject.entries[first].id}"
-        _, example = subject.membership.summary(subject.membership.sets_of(number).tolist())
+        _, example = subject.pieces.summary(subject.pieces.sets_of(number).tolist())
         yield Finding("duplicate", entry.id, what, str(example))
 
 
 def _wide(subject: _Subject, widest: Mapping[int, int]) -> Iterator[Finding]:
     for number in subject.effective:
         for version in (4, 6):
-            sets, lengths = subject.membership.lengths_of(number, version)
+            sets, lengths = subject.pieces.lengths_of(number, version)
             if len(sets) and lengths.min() < widest[version]:
                 place = int(lengths.argmin())
-                ranges = next(r for r in subject.membership.ranges([int(sets[place])]) if r.version == version)
+                ranges = next(r for r in subject.pieces.ranges([int(sets[place])]) if r.version == version)
                 host_bits = (32 if version == 4 else 128) - int(lengths[place])
                 network = Network(version, ranges.bounds(0)[0] >> host_bits << host_bits, int(lengths[place]))
                 what = f"has a network of /{network.length}, expected /{widest[version]} or longer"
@@ -277,7 +277,7 @@ def _overlaps(subject: _Subject) -> Iterator[Finding]:
             else:
                 more = True
     for (allow, deny), sets in pairs.items():
-        tally, example = subject.membership.summary(sets)
+        tally, example = subject.pieces.summary(sets)
         what = f"allows {tally} that {subject.entries[deny].id} denies; {_precedence(subject, allow, deny)}"
         yield Finding("allow_deny_overlap", subject.entries[allow].id, what, str(example))
     if more:
@@ -305,7 +305,7 @@ def _mixed_sets(subject: _Subject) -> Iterator[tuple[int, list[int], list[int]]]
     for number in subject.effective:
         entry = subject.entries[number]
         lists[number] = 1 if entry.list == "allow" else 2 if _can_deny(subject, number) else 0
-    sets, of = subject.membership.sets, lists[subject.membership.entries]
+    sets, of = subject.pieces.sets, lists[subject.pieces.entries]
     for number in np.intersect1d(sets[of == 1], sets[of == 2]).tolist():
         entries = [entry for entry, _ in subject.loaded.index.members(number)]
         yield number, [e for e in entries if lists[e] == 1], [e for e in entries if lists[e] == 2]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import analysis, config, control, explain, keys, ranges, replay, serve, snapshot, triggers
+from authz.cli import config, control, explain, keys, ranges, replay, serve, snapshot, triggers
 
 app = typer.Typer(
     name="authz",
@@ -39,7 +39,6 @@ def main(
 app.add_typer(keys.app)
 app.add_typer(control.app)
 app.add_typer(triggers.app)
-analysis.register(snapshot.app)
 app.add_typer(snapshot.app)
 serve.register(app)
 explain.register(app)

@@ -83,7 +83,7 @@ def explain(
 def _add_origins(content: dict[str, Any], policy: Path) -> None:
     """Say for each covering entry which lines of which feeds cover the address."""
     from authz.addresses import network_of, parse_address, parse_network
-    from authz.publisher.policy.origin import origins
+    from authz.publisher.policy.origin import SourceFeeds
 
     for one in content["covering"]:
         sources = {subject.removeprefix("source ") for subject in one["subjects"] if subject.startswith("source ")}
@@ -91,7 +91,7 @@ def _add_origins(content: dict[str, Any], policy: Path) -> None:
         client = parse_address(content["decision"]["client"])  # there is one, for something covers it
         inside = client.version == network.version and network_of(client, network.length) == network
         address = client if inside else parse_address(one["network"].partition("/")[0])
-        found = origins(policy, sources, address) if sources else []
+        found = SourceFeeds(policy, sources).covering(address)
         one["origins"] = [{"feed": o.path, "line": o.line, "network": str(o.network)} for o in found]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -41,6 +42,24 @@ def table(title: str, rows: Iterable[tuple[str, object]], *, style: str = "") ->
     for name, value in rows:
         grid.add_row(name, visible(value))
     out.print(grid)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 entry", "1,234 entries"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def block(title: str, lines: Iterable[str], *, indent: int = 0, style: str = "bold") -> None:
+    """Print a title and lines below it, wrapped to the width of the terminal, further lines indented more."""
+    margin = " " * indent
+    out.print(margin + visible(title), style=style)
+    for line in lines:
+        wrapped = textwrap.wrap(
+            visible(line), out.width, initial_indent=f"{margin}  ", subsequent_indent=f"{margin}      ",
+            break_long_words=False, break_on_hyphens=False, replace_whitespace=False, drop_whitespace=True,
+        )  # fmt: skip
+        for part in wrapped:
+            out.print(part)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from authz.analysis.coverage import Tally
-from authz.analysis.entry_pieces import Membership
+from authz.analysis.entry_pieces import EntryPieces
 from authz.analysis.lockout import would_deny
 from authz.times import format_moment
 
@@ -58,9 +58,9 @@ def losses(loaded: OpenedSnapshot, before: OpenedSnapshot, now: float) -> list[s
 def denied_addresses(loaded: OpenedSnapshot, now: float) -> Tally:
     """Return how many addresses an entry of the deny list covers that counts at `now` or later."""
     denying = [e.list == "deny" and e.action == "block" and _counts(e, now) for e in loaded.entries]
-    membership = Membership(loaded)
-    of = np.array(denying, np.bool_)[membership.entries]
-    return Tally.of(membership.ranges(np.unique(membership.sets[of]).tolist()))
+    pieces = EntryPieces(loaded)
+    of = np.array(denying, np.bool_)[pieces.entries]
+    return Tally.of(pieces.ranges(np.unique(pieces.sets[of]).tolist()))
 
 
 def ended(entries: Iterable[Entry], now: float) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from authz.addresses import Network, network_of
+from authz.addresses import BITS, Network, network_of
 from authz.publisher.feeds.feed import Feed, FeedOptions
 from authz.publisher.feeds.read import read_feed
 from authz.publisher.index.prefixes import masks
@@ -32,19 +32,46 @@ class Origin(NamedTuple):
     network: Network
 
 
-def origins(policy: Path, sources: Collection[str], address: Address) -> list[Origin]:
-    """Return the lines that cover an address, of the policy's feeds for these source types; one for each feed.
+class SourceFeeds:
+    """The feeds of a policy for some source types, each read once.
 
-    Raises InputError and InvalidDocument.
+    Raises:
+        InputError: A feed cannot be read.
+        InvalidDocument: The policy has mistakes.
+
     """
-    found = []
-    for written in read_file(PolicyDocument, policy).checked().feeds:
-        if written.source in sources:
-            options = FeedOptions(written.format, written.where, written.min_count, written.bogons)
-            place = find(read_feed(policy.parent / written.path, options), address)
-            if place is not None:
-                found.append(Origin(written.source, written.path, place[0], place[1]))
-    return found
+
+    def __init__(self, policy: Path, sources: Collection[str]) -> None:
+        written = read_file(PolicyDocument, policy).checked().feeds if sources else ()
+        self._feeds = [
+            (one, read_feed(policy.parent / one.path, FeedOptions(one.format, one.where, one.min_count, one.bogons)))
+            for one in written
+            if one.source in sources
+        ]
+        self._lines: list[dict[Network, int]] = []  # of each feed, made when they are asked for
+
+    def covering(self, address: Address) -> list[Origin]:
+        """Return the lines that cover an address; at most one of each feed."""
+        found = ((written, find(feed, address)) for written, feed in self._feeds)
+        return [Origin(written.source, written.path, *place) for written, place in found if place is not None]
+
+    def lines_of(self, network: Network) -> list[Origin]:
+        """Return the lines that gave this very network; at most one of each feed."""
+        if not self._lines:
+            self._lines = [_lines_by_network(feed) for _, feed in self._feeds]
+        return [
+            Origin(written.source, written.path, lines[network], network)
+            for (written, _), lines in zip(self._feeds, self._lines, strict=True)
+            if network in lines
+        ]
+
+
+def _lines_by_network(feed: Feed) -> dict[Network, int]:
+    return {
+        Network(version, (high << 64 | low) >> (128 - BITS[version]), length): line
+        for version, prefixes in feed.networks.items()
+        for high, low, length, line in zip(*(c.tolist() for c in (*prefixes, feed.lines[version])), strict=True)
+    }
 
 
 def find(feed: Feed, address: Address) -> tuple[int, Network] | None:

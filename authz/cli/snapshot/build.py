@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from authz.publisher.policy.subjects import ReadFeed
 
 
+def register(app: typer.Typer) -> None:
+    """Add the command to `authz snapshot`."""
+    app.command(epilog="Example: authz snapshot build policy.yaml -o lists.snapshot --key keys/2026.key")(build)
+
+
 def build(
     policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],

@@ -1,0 +1,89 @@
+"""Finding entries in a snapshot: by address, by network, or by a text in what they say.
+
+192.0.2.7        the entries that cover it, each with its longest network
+192.0.2.0/24     the entries that have an address of it, each with its networks there
+credential       the entries in whose id, reason, author, subjects or applications it is found, in any case
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from authz.addresses import BITS, Network, network_of, parse_networks, try_parse_address
+from authz.analysis.space import cut_of
+from authz.errors import AddressError
+
+if TYPE_CHECKING:
+    from authz.addresses import Address
+    from authz.engine.model import Entry
+    from authz.engine.opened_snapshot import OpenedSnapshot
+
+
+class Hit(NamedTuple):
+    """An entry that was found.
+
+    Attributes:
+        number: Of the entry in the snapshot.
+        entry: The entry.
+        networks: Those of its networks that cover what was looked for, or lie in it, in order; none for a text.
+    """
+
+    number: int
+    entry: Entry
+    networks: tuple[Network, ...] = ()
+
+
+class Found(NamedTuple):
+    """What was looked for was taken for this kind; hits are in the order of the snapshot."""
+
+    kind: Literal["address", "network", "text"]
+    hits: tuple[Hit, ...]
+
+
+def search(opened: OpenedSnapshot, text: str) -> Found:
+    """Return the entries that a text finds: an address, a network or a range, or part of what an entry says."""
+    address = try_parse_address(text)
+    if address is not None:
+        return Found("address", _by_address(opened, address))
+    try:
+        networks = parse_networks(text)
+    except AddressError:
+        return Found("text", _by_text(opened, text))
+    return Found("network", _by_networks(opened, networks))
+
+
+def _by_address(opened: OpenedSnapshot, address: Address) -> tuple[Hit, ...]:
+    members = opened.index.members(opened.index.find(address.version, address.value))
+    return tuple(
+        Hit(number, opened.entries[number], (network_of(address, length),)) for number, length in sorted(members)
+    )
+
+
+def _by_networks(opened: OpenedSnapshot, networks: list[Network]) -> tuple[Hit, ...]:
+    found: dict[int, set[Network]] = {}
+    for network in networks:
+        cut, sets = cut_of(opened.index, network.version)
+        pieces = slice(*cut.within(network))
+        spare = 128 - BITS[network.version]
+        for high, low, number in zip(*(c[pieces].tolist() for c in (cut.high, cut.low, sets)), strict=True):
+            start = max(network.value, (high << 64 | low) >> spare)
+            for entry, length in opened.index.members(number):
+                found.setdefault(entry, set()).add(_network(network.version, start, length))
+    return tuple(Hit(number, opened.entries[number], tuple(sorted(some))) for number, some in sorted(found.items()))
+
+
+def _network(version: int, address: int, length: int) -> Network:
+    host_bits = BITS[version] - length
+    return Network(version, address >> host_bits << host_bits, length)
+
+
+def _by_text(opened: OpenedSnapshot, text: str) -> tuple[Hit, ...]:
+    wanted = text.casefold()
+    return tuple(
+        Hit(number, entry)
+        for number, entry in enumerate(opened.entries)
+        if any(
+            wanted in said.casefold()
+            for said in (entry.id, entry.reason, entry.author, *entry.subjects, *entry.applications)
+        )
+    )

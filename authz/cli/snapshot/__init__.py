@@ -1,0 +1,24 @@
+"""`authz snapshot`: everything about snapshot files.
+
+build      from a policy to a signed file
+inspect    verify and inspect: is it good, and what is in it
+entries    show and search: the networks of an entry, the entries of an address
+analysis   diff, lint and map: what a file would do, before it does it
+"""
+
+from __future__ import annotations
+
+import typer
+
+from authz.cli.snapshot import analysis, build, entries, inspect
+
+app = typer.Typer(name="snapshot", help="Build snapshot files, check them, look into them.", no_args_is_help=True)
+
+
+@app.callback()
+def snapshot() -> None:
+    """Build snapshot files, check them, look into them."""
+
+
+for part in (build, inspect, entries, analysis):
+    part.register(app)
