@@ -42,10 +42,10 @@ TOO_LONG = {
     "tests/publisher/test_policy_read.py",
     "tests/replay/test_replay_logs.py",
     "tests/serve/test_config.py",
-    "tests/serve/test_grpc_check.py",
-    "tests/serve/test_grpc_engines.py",
-    "tests/serve/test_http2.py",
-    "tests/serve/test_http_front.py",
+    "tests/serve/grpc/test_grpc_check.py",
+    "tests/serve/grpc/test_grpc_engines.py",
+    "tests/serve/http2/test_http2.py",
+    "tests/serve/http1/test_http_front.py",
     "tests/snapshot/test_snapshot.py",
 }
 
