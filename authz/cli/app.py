@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import config, control, explain, keys, ranges, replay, serve, snapshot, triggers
+from authz.cli import bans, config, control, explain, keys, ranges, replay, serve, snapshot, triggers
 
 app = typer.Typer(
     name="authz",
@@ -41,6 +41,7 @@ app.add_typer(control.app)
 app.add_typer(triggers.app)
 app.add_typer(snapshot.app)
 serve.register(app)
+bans.register(app)
 explain.register(app)
 replay.register(app)
 ranges.register(app)

@@ -3,6 +3,7 @@
 record    one ban
 table     many bans of single addresses, as columns
 build     from bans to a signed file
+file      bans.yaml, for those who have no control plane
 tiers     a small file of what is new, and parts that settle
 """
 

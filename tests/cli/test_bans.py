@@ -1,0 +1,194 @@
+"""`authz ban`, `authz unban` and `authz bans`, as an operator uses them on one machine."""
+
+from __future__ import annotations
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from support.commands import Commands
+
+from authz.addresses import parse_network
+from authz.publisher.bans import Ban
+from authz.publisher.bans.file import change_bans
+from authz.publisher.bans.table import BanTable
+from authz.snapshot.keys import load_public_key
+from authz.snapshot.read import Snapshot, read_snapshot
+from authz.snapshot.signers import load_signer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def authz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Commands in a folder with a key and an empty bans file."""
+    commands = Commands(tmp_path, monkeypatch)
+    assert commands("keys", "generate", "keys", "--name", "bans").status == 0
+    assert commands("bans", "init", "bans.yaml", "--key", "keys/bans.key").status == 0
+    return commands
+
+
+def signed(authz: Commands) -> Snapshot:
+    """Return the signed file of the layer, checked as a sidecar does."""
+    key = load_public_key(authz.folder / "keys" / "bans.pub")
+    return read_snapshot(authz.folder / "bans.snapshot", [key], now=time.time(), layer="bans")
+
+
+def test_a_ban_is_in_the_signed_file_at_once_and_leaves_it_with_unban(authz: Commands) -> None:
+    made = authz("ban", "203.0.113.9", "--for", "2h", "--application", "shop", "--reason", 'a "guess"', "--json").json()
+    assert (made["network"], made["list"], made["applications"], made["changed"]) == (
+        "203.0.113.9", "deny", ["shop"], False,
+    )  # fmt: skip
+    snapshot = signed(authz)
+    assert snapshot.serial == made["serial"]
+    (ban,) = BanTable.from_sections(snapshot.sections).bans()
+    assert (ban.id, str(ban.network), ban.reason) == (made["id"], "203.0.113.9/32", 'a "guess"')
+    assert ban.expires is not None
+    assert ban.expires - ban.added == 7200
+    ended = authz("unban", "203.0.113.9", "--json").json()
+    assert [one["id"] for one in ended["ended"]] == [made["id"]]
+    assert ended["serial"] > made["serial"]
+    assert signed(authz).singles() is None
+
+
+def test_without_a_period_it_is_an_hour(authz: Commands) -> None:
+    assert authz("ban", "2001:db8::1").status == 0
+    (ban,) = BanTable.from_sections(signed(authz).sections).bans()
+    assert ban.expires is not None
+    assert ban.expires - ban.added == 3600
+
+
+def test_a_network_is_banned_as_an_entry(authz: Commands) -> None:
+    authz("ban", "198.51.100.0/24", "--list", "gray")
+    (entry,) = signed(authz).entries()
+    assert (entry.list, entry.id) == ("gray", authz("bans", "--json").json()["bans"][0]["id"])
+
+
+def test_the_same_ban_again_changes_its_period_and_keeps_its_id(authz: Commands) -> None:
+    first = authz("ban", "203.0.113.9", "--for", "2h", "--reason", "guessing", "--json").json()
+    second = authz("ban", "203.0.113.9", "--for", "5m", "--json").json()
+    assert (second["id"], second["added"], second["reason"]) == (first["id"], first["added"], "guessing")
+    assert second["changed"]
+    assert second["expires"] < first["expires"]
+    assert len(authz("bans", "--json").json()["bans"]) == 1
+    authz("ban", "203.0.113.9", "--application", "shop")
+    assert len(authz("bans", "--json").json()["bans"]) == 2
+
+
+def test_unban_of_one_application_leaves_the_others(authz: Commands) -> None:
+    for name in ("shop", "admin"):
+        authz("ban", "203.0.113.9", "--application", name)
+    authz("unban", "203.0.113.9", "--application", "shop")
+    assert [ban["applications"] for ban in authz("bans", "--json").json()["bans"]] == [["admin"]]
+
+
+def test_bans_that_are_over_leave_by_themselves(authz: Commands) -> None:
+    authz("ban", "203.0.113.9", "--for", "5m")
+    text = (authz.folder / "bans.yaml").read_text()
+    (authz.folder / "bans.yaml").write_text(re.sub(r'"expires": "[^"]*"', '"expires": "2026-01-01T00:00:00Z"', text))
+    assert authz("bans").out == "bans.yaml: no bans"
+    authz("ban", "203.0.113.10")
+    assert len(yaml.safe_load((authz.folder / "bans.yaml").read_text())["bans"]) == 1
+
+
+def test_the_list_is_readable(authz: Commands) -> None:
+    authz("ban", "203.0.113.9", "--application", "shop", "--reason", "guessing")
+    out = authz("bans").out
+    assert out.startswith("bans.yaml: 1 bans\n")
+    for text in ("203.0.113.9", "applications  shop", "reason        guessing", "until"):
+        assert text in out
+
+
+REFUSED = {
+    ("10.0.0.0/8",): "found 10.0.0.0/8, expected at most a /24: the layer may not ban wider networks",
+    ("2001:db8::/32",): "found 2001:db8::/32, expected at most a /56: the layer may not ban wider networks",
+    ("192.0.2.1", "--for", "8d"): "--for: found 8d, expected at most 7d, the longest that the layer may",
+    ("192.0.2.1", "--for", "forever"): "--for: found forever, expected at most 7d, the longest that the layer may",
+    ("192.0.2.1", "--for", "1m"): "--for: found 1m, expected at least 5m",
+    ("192.0.2.1", "--for", "2 hours"): "--for: found '2 hours', expected a period such as 5m, 2h or 7d, or forever",
+    ("192.0.2.1", "--list", "allow"): "--list: found 'allow', expected deny or gray",
+    ("192.0.2.1/24",): "found '192.0.2.1/24', expected a network without host bits",
+    ("nobody",): "found 'nobody', expected an address, a network",
+    ("192.0.2.1", "--application", "a b"): "--application: found 'a b', expected letters, digits",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_the_layer_may_not_is_refused_and_changes_nothing(authz: Commands, arguments: tuple[str, ...]) -> None:
+    before = (authz.folder / "bans.snapshot").read_bytes()
+    ran = authz("ban", *arguments)
+    assert ran.status == 2
+    assert ran.err.startswith(f"authz: error: {REFUSED[arguments]}")
+    assert (authz.folder / "bans.snapshot").read_bytes() == before
+
+
+def test_a_layer_that_may_ban_for_ever_does(authz: Commands) -> None:
+    assert authz("bans", "init", "open.yaml", "--key", "keys/bans.key", "--longest", "forever").status == 0
+    made = authz("ban", "192.0.2.1", "--for", "forever", "--layer", "open.yaml", "--json").json()
+    assert made["expires"] == "never"
+
+
+def test_unban_of_one_address_of_a_network_names_the_network(authz: Commands) -> None:
+    authz("ban", "198.51.100.0/24")
+    ran = authz("unban", "198.51.100.7")
+    assert ran.status == 2
+    assert "198.51.100.7 is not banned by itself, but by 198.51.100.0/24" in ran.err
+    ran = authz("unban", "192.0.2.1")
+    assert ran.err.startswith("authz: error: found no ban of '192.0.2.1', expected one")
+
+
+def test_a_missing_file_says_how_to_make_one(authz: Commands) -> None:
+    for command in (("ban", "192.0.2.1"), ("unban", "192.0.2.1"), ("bans",)):
+        ran = authz(*command, "--layer", "other.yaml")
+        assert ran.status == 2
+        assert "other.yaml: no such file" in ran.err
+        assert "authz bans init" in ran.err
+
+
+def test_init_does_not_replace_a_file_and_leaves_none_where_the_key_is_missing(authz: Commands) -> None:
+    assert "exists, expected no such file" in authz("bans", "init", "bans.yaml", "--key", "keys/bans.key").err
+    assert authz("bans", "init", "new.yaml", "--key", "keys/none.key").status == 2
+    assert not (authz.folder / "new.yaml").exists()
+
+
+def test_a_file_with_mistakes_names_them_and_is_not_replaced(authz: Commands) -> None:
+    path = authz.folder / "bans.yaml"
+    broken = path.read_text().replace("bans: []", 'bans:\n- {"id": "a", "network": "10.0.0.1/8", "added": "x"}')
+    path.write_text(broken)
+    ran = authz("ban", "192.0.2.1")
+    assert ran.status == 2
+    assert "bans.yaml:9: bans[0].network: found '10.0.0.1/8'" in ran.err
+    assert "bans.yaml:9: bans[0].added: found 'x'" in ran.err
+    assert path.read_text() == broken
+
+
+def test_a_lost_snapshot_does_not_let_the_serial_fall(authz: Commands) -> None:
+    serial = authz("ban", "192.0.2.1", "--json").json()["serial"]
+    (authz.folder / "bans.snapshot").unlink()
+    assert authz("ban", "192.0.2.2", "--json").json()["serial"] > serial
+
+
+def test_bans_at_the_same_time_are_all_kept(authz: Commands) -> None:
+    """Two writers that read before either wrote would lose one of two bans."""
+
+    def ban(number: int) -> int:
+        made = change_bans(
+            authz.folder / "bans.yaml",
+            lambda _, bans: [*bans, Ban(f"b-{number:016x}", parse_network(f"192.0.2.{number}"))],
+            load_signer,
+            now=int(time.time()),
+            by="test",
+        )
+        return made.serial
+
+    with ThreadPoolExecutor(8) as pool:
+        serials = list(pool.map(ban, range(40)))
+    assert len(set(serials)) == 40
+    assert len(authz("bans", "--json").json()["bans"]) == 40
+    singles = signed(authz).singles()
+    assert singles is not None
+    assert len(singles) == 40
