@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from securesystemslib.signer import Signer
-
     from authz.engine.model import Entry
     from authz.publisher.policy.read import Policy
     from authz.publisher.policy.subjects import Progress
+    from authz.snapshot.signers import Signer
 
 
 MAX_REFUSALS = 20  # that an error names, or that a forced snapshot keeps

@@ -39,13 +39,13 @@ class PublicKey:
         keyid: 64 hexadecimal digits, in every envelope that the key signed.
         keytype: `ed25519`, `ecdsa` or `rsa`.
         scheme: How it signs, such as `rsassa-pss-sha256`.
+        how: What `verify` of the key takes behind signature and data, which differs by the kind.
     """
 
     def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKey) -> None:
         """Take a key. Raises ValueError for a curve that nobody signs with here."""
         self.key = key
-        # What `verify` of the key takes behind signature and data, which differs by the kind.
-        self._how: tuple[Any, ...] = ()
+        self.how: tuple[Any, ...] = ()
         if isinstance(key, Ed25519PublicKey):
             self.keytype = self.scheme = "ed25519"
             public = key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
@@ -53,13 +53,13 @@ class PublicKey:
             public = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         if isinstance(key, RSAPublicKey):
             self.keytype, self.scheme = "rsa", "rsassa-pss-sha256"
-            self._how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256()
+            self.how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256()
         elif isinstance(key, ec.EllipticCurvePublicKey):
             if key.curve.name not in _CURVES:
                 raise ValueError(f"the curve {key.curve.name}")
             self.keytype = "ecdsa"
             self.scheme, digest = _CURVES[key.curve.name]
-            self._how = (ec.ECDSA(digest),)
+            self.how = (ec.ECDSA(digest),)
         # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
         text = f'{{"keytype":"{self.keytype}","keyval":{{"public":"{public}"}},"scheme":"{self.scheme}"}}'
         self.keyid = hashlib.sha256(text.encode()).hexdigest()
@@ -67,7 +67,7 @@ class PublicKey:
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Return whether this key made the signature of `data`."""
         try:
-            self.key.verify(signature, data, *self._how)
+            self.key.verify(signature, data, *self.how)
         except InvalidSignature:
             return False
         return True

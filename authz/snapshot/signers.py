@@ -1,18 +1,21 @@
 """Signing, for the publisher: making a key pair, turning a file or a URI into a signer, signing a manifest.
 
 Private keys are PEM (PKCS 8) or live elsewhere, behind one of securesystemslib's URIs (`awskms:`, `gcpkms:`, `hsm:`,
-`hashivault:`, ...). The sidecar never imports this module: securesystemslib brings the client of every cloud that is
-installed beside it, twice the memory of a sidecar.
+`hashivault:`, ...). A file needs `cryptography` alone; a URI needs securesystemslib, which brings the client of every
+cloud that is installed beside it, a second of time and twice the memory of a sidecar, so it is imported only then.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,16 +23,58 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
 from authz.durable import sync_folder
 from authz.errors import InputError
 from authz.snapshot.envelope import Envelope, canonical
-from authz.snapshot.keys import load_public_key, read_key_file
+from authz.snapshot.keys import PublicKey, load_public_key, read_key_file
 from authz.snapshot.layout import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class Signature(NamedTuple):
+    """A signature in hexadecimal, and the id of the key that made it."""
+
+    keyid: str
+    signature: str
+
+
+class SignatureLike(Protocol):
+    """What a signer returns: a `Signature`, or securesystemslib's."""
+
+    @property
+    def keyid(self) -> str:
+        """The id of the key."""
+
+    @property
+    def signature(self) -> str:
+        """In hexadecimal."""
+
+
+class Signer(Protocol):
+    """Signs bytes: a key in a file, or one of securesystemslib's signers."""
+
+    def sign(self, payload: bytes) -> SignatureLike:
+        """Return the signature of some bytes."""
+
+
+class FileSigner:
+    """Signs by a private key that is in memory."""
+
+    def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey) -> None:
+        """Take a key. Raises ValueError for a curve that nobody signs with here."""
+        public = PublicKey(key.public_key())
+        self._key: Any = key
+        self._keyid = public.keyid
+        self._how: tuple[Any, ...] = public.how
+        if isinstance(key, RSAPrivateKey):  # as long as the digest, as RFC 8017 (9.1) proposes
+            self._how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH), SHA256()
+
+    def sign(self, payload: bytes) -> Signature:
+        """Return the signature of some bytes."""
+        return Signature(self._keyid, self._key.sign(payload, *self._how).hex())
 
 
 def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
@@ -73,14 +118,16 @@ def load_signer(key: str, public_key: Path | None = None) -> Signer:
 
     Raises InputError.
     """
-    scheme, colon, _ = key.partition(":")
-    if colon and scheme in SIGNER_FOR_URI_SCHEME:
+    if ":" in key and not Path(key).exists() and _is_uri(key):
         return _signer_from_uri(key, public_key)
     text = read_key_file(Path(key))
     if b"PUBLIC KEY" in text:
         raise InputError(f"{key}: found a public key, expected a private key", hint="give the .key file")
     try:
-        return CryptoSigner(load_pem_private_key(text, None))
+        private = load_pem_private_key(text, None)
+        if not isinstance(private, Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey):
+            raise UnsupportedAlgorithm(type(private).__name__)
+        return FileSigner(private)
     except TypeError as error:
         raise InputError(f"{key}: found a private key with a passphrase, expected one without") from error
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -90,12 +137,20 @@ def load_signer(key: str, public_key: Path | None = None) -> Signer:
         ) from error
 
 
+def _is_uri(key: str) -> bool:
+    from securesystemslib.signer import SIGNER_FOR_URI_SCHEME  # noqa: PLC0415  # see above
+
+    return key.partition(":")[0] in SIGNER_FOR_URI_SCHEME
+
+
 def _signer_from_uri(uri: str, public_key: Path | None) -> Signer:
+    from securesystemslib import signer as lib  # noqa: PLC0415  # see above
+
     scheme = uri.partition(":")[0]
     if public_key is None:
         raise InputError(f"--key {scheme}:...: no --public-key, expected the PEM file of the key's public half")
     try:
-        return Signer.from_priv_key_uri(uri, SSlibKey.from_crypto(load_public_key(public_key).key))
+        return lib.Signer.from_priv_key_uri(uri, lib.SSlibKey.from_crypto(load_public_key(public_key).key))
     except InputError:
         raise
     except Exception as error:  # each cloud's client raises errors of its own

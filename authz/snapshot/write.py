@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from securesystemslib.signer import Signer
-
+    from authz.snapshot.signers import Signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 

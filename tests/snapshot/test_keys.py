@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
 
 from authz.errors import InputError
 from authz.snapshot.keys import MAX_KEY_FILE, load_public_key
-from authz.snapshot.signers import generate_keys, load_signer
+from authz.snapshot.signers import FileSigner, generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,7 +247,7 @@ def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
 def test_a_file_whose_name_has_a_colon_is_a_file(tmp_path: Path) -> None:
     private, _ = generate_keys(tmp_path, "a")
     named = private.rename(tmp_path / "team:2026.key")
-    assert isinstance(load_signer(str(named)), CryptoSigner)
+    assert isinstance(load_signer(str(named)), FileSigner)
 
 
 # Keys that live elsewhere.
@@ -270,3 +272,22 @@ def test_a_uri_that_leads_nowhere_is_an_error_that_does_not_repeat_it(tmp_path: 
     assert error.value.message.startswith("--key hsm:...: ValueError: ")
     assert "secret" not in error.value.message.replace("secrets handler", "")
     assert error.value.hint == "`pip install authz[kms]` brings the clients of KMS and Vault"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_in_a_file_signs_as_securesystemslib_verifies(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.key").write_bytes(private_pem(KINDS[kind]))
+    theirs = SSlibKey.from_crypto(KINDS[kind].public_key())
+    made = load_signer(str(tmp_path / "a.key")).sign(b"data")
+    assert made.keyid == theirs.keyid
+    theirs.verify_signature(Signature(made.keyid, made.signature), b"data")
+
+
+def test_signing_by_a_file_imports_no_client_of_a_cloud(tmp_path: Path) -> None:
+    """`authz ban` took a second for it."""
+    private, _ = generate_keys(tmp_path, "a")
+    code = (
+        "import sys; from authz.snapshot.signers import load_signer; load_signer(sys.argv[1]).sign(b'');"
+        "print([n for n in ('securesystemslib', 'boto3', 'azure', 'google.cloud') if n in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code, private], text=True).strip() == "[]"

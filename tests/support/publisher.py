@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from securesystemslib.signer import CryptoSigner
-
 from authz.publisher.build import Built, build_snapshot
 from authz.publisher.policy.read import read_policy
 from authz.snapshot.keys import PublicKey, load_public_key
-from authz.snapshot.signers import generate_keys, load_signer
+from authz.snapshot.signers import Signer, generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +43,9 @@ class Publisher:
         """Return a public key."""
         return load_public_key(self.public[name])
 
-    def signer(self, name: str = "a") -> CryptoSigner:
+    def signer(self, name: str = "a") -> Signer:
         """Return a signer."""
-        signer = load_signer(str(self.private[name]))
-        assert isinstance(signer, CryptoSigner)
-        return signer
+        return load_signer(str(self.private[name]))
 
     def publish(
         self,

@@ -25,9 +25,8 @@ from authz.publisher.policy.subjects import SubjectOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from securesystemslib.signer import Signer
-
     from authz.control.model import Entry as StoredEntry
+    from authz.snapshot.signers import Signer
 
 
 class BuiltLayer(NamedTuple):

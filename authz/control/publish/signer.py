@@ -35,9 +35,8 @@ from authz.snapshot.signers import load_signer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from securesystemslib.signer import Signer
-
     from authz.control.model import Entry
+    from authz.snapshot.signers import Signer
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

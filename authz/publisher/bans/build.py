@@ -22,10 +22,9 @@ from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from securesystemslib.signer import Signer
-
     from authz.publisher.bans.record import Ban
     from authz.snapshot.read import Requirement
+    from authz.snapshot.signers import Signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
 _NO_HOLES = Prefixes.split(())

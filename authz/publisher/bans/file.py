@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from securesystemslib.signer import Signer
+    from authz.snapshot.signers import Signer
 
 FOREVER = "forever"
 MIN_PERIOD = 300  # seconds, as for an entry of a policy
