@@ -131,6 +131,17 @@ def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int =
     return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), keys, threshold, now)
 
 
+def requirement_of(data: bytes) -> Requirement:
+    """Return what another file says to require this one, which was just made. data: of the whole file."""
+    envelope = parse_envelope(memoryview(data)[HEADER.size : _envelope_end(data[: HEADER.size], len(data))])
+    return Requirement(_manifest(envelope.payload).serial, hashlib.sha256(envelope.payload).hexdigest())
+
+
+def part_path(path: Path, part: Requirement) -> Path:
+    """Return where a part stands that the file at `path` requires: `bans.snapshot.1795830000`."""
+    return path.with_name(f"{path.name}.{part.serial}")
+
+
 def inspect_snapshot(path: Path) -> Snapshot:
     """Read the snapshot at `path` to show it, whoever signed it and however old it is; its `signed_by` is empty.
 
