@@ -1,14 +1,19 @@
-# make demo    policy -> signed snapshot -> sidecar -> real Envoy, before your eyes (KEEP=1: stays up)
-# make test    all tests, with the real Envoy and the real nginx
-# make bench   benchmarks, some minutes; make bench-full: more sizes and rounds; the report: benchmarks/results/
-# make lint types proto clean
-.PHONY: demo test lint types style proto bench bench-full constraints system clean
+# `make` or `make help` lists what there is to do.
+.PHONY: help demo test coverage lint types style check proto bench bench-full constraints system clean
+.DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo; echo "ARGS=... is handed on: make test ARGS='tests/engine -x', make bench ARGS='lookup --quick'"
 
 # The virtual environment: exactly the pinned, hashed packages, then this project as an editable install.
 $(STAMP): constraints.txt pyproject.toml
@@ -19,42 +24,49 @@ $(STAMP): constraints.txt pyproject.toml
 	    --no-build-isolation --editable .
 	touch $@
 
-# Debian packages that tests and benchmarks use: installed when root, named otherwise.
-system:
-	@sh tests/system-packages nginx-light:nginx
+system: ## the Debian packages that tests start: installed when root, named otherwise
+	@sh tests/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server
 
-demo: $(STAMP)
+demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
 
-test: $(STAMP) system
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
+	$(PYTEST) $(ARGS)
 
-lint: $(STAMP)
+# Processes that tests start are measured as well, so a test that kills one loses what that process saw.
+coverage: $(STAMP) system ## all tests, and which lines and branches of authz/ they miss
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist loadscope $(ARGS); status=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --skip-covered --show-missing && exit $$status
+
+check: lint types ## what to run before a commit: lint and types
+
+lint: $(STAMP) ## style and mistakes (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-style: $(STAMP)
+style: $(STAMP) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(STAMP)
+types: $(STAMP) ## types (mypy --strict)
 	$(BIN)/mypy
 
-# Generated code is checked in; tests/test_generated.py compares it.
-proto: $(STAMP)
+# Generated code is checked in; tests/docs/test_generated.py compares it.
+proto: $(STAMP) ## generate authz/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \
 	    authz/wire/envoy/v3/check.proto authz/wire/snapshot/v1/snapshot.proto
 
-bench: $(STAMP)
+bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 	@sh tests/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-bench-full:
+bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
 
-# Pins what pyproject.toml asks for; ARGS=--upgrade pins everything anew. deploy/requirements.txt is what the image installs.
+# deploy/requirements.txt is what the image installs.
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-constraints:
+constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything anew)
 	test -x $(BIN)/uv || $(MAKE) $(STAMP)
 	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra dev \
 	    -o constraints.txt pyproject.toml
@@ -62,6 +74,6 @@ constraints:
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 
-clean:
+clean: ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
