@@ -13,8 +13,8 @@ import msgspec
 
 from authz.addresses import Network, NetworkSet
 from authz.control.limits import Limits
-from authz.control.lists.batch import Rules
 from authz.control.lists.guard import FourEyes
+from authz.control.lists.rules import Rules
 from authz.control.model import POLICY_LAYER
 from authz.engine.model import ListName
 from authz.serve.config import Count, Duration, Listen, ListenOn, Trusted

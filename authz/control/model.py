@@ -17,6 +17,9 @@ MICROSECONDS: Final = 1_000_000
 POLICY_LAYER: Final = "policy"  # the first layer of every sidecar; the others have limited rights
 MAIN_TENANT: Final = "main"  # the tenant that runs the control plane; it sees all others
 
+APPLICATION: Final = "application:"  # names of documents with the settings of an application begin so
+SETTINGS: Final = "settings:policy"  # the document with the rest of a policy
+
 Owner = Literal["api", "git", "trigger", "feed"]
 ActorKind = Literal["user", "token", "trigger", "import", "system"]
 Method = Literal["manual", "api", "cli", "automatic", "import"]

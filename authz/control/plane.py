@@ -10,14 +10,16 @@ import msgspec
 from authz.addresses import Network, parse_networks
 from authz.control.access.rate import RateLimit
 from authz.control.lists.batch import Batch
+from authz.control.model import SETTINGS
 from authz.control.publish.client import AsksSigner, SignerClient
 from authz.control.publish.lease import lease_of
 from authz.control.publish.offers import Offers
+from authz.control.publish.opened import OpenedFiles
 from authz.control.publish.publisher import Publisher
 from authz.control.publish.sidecars import Sidecars
 from authz.control.store.changes import add_layer
 from authz.control.store.database import open_store
-from authz.control.store.documents import SETTINGS, get_document
+from authz.control.store.documents import get_document
 from authz.control.store.idempotency import Answer, keep_answer, known_answer
 from authz.control.store.signals import Signals
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from authz.control.access.callers import Caller
     from authz.control.config import ControlConfig
-    from authz.control.lists.batch import Rules
+    from authz.control.lists.rules import Rules
     from authz.control.store.database import Store
 
 
@@ -51,6 +53,7 @@ class ControlPlane:
         self.offers = Offers(store, self.signals)
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
+        self.opened = OpenedFiles()
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
 
     @classmethod

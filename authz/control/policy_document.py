@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.model import SUBJECTS
-from authz.control.store.documents import APPLICATION, SETTINGS
+from authz.control.model import APPLICATION, SETTINGS, SUBJECTS
 from authz.times import format_moment
 
 if TYPE_CHECKING:

@@ -45,6 +45,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._plane.offers.close()
         await super().shutdown(sockets)
+        self._captured_signals.clear()  # uvicorn would raise them again: we ended as asked
 
 
 def serve(config_file: Path, log_level: str = "info") -> None:

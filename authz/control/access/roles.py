@@ -1,11 +1,13 @@
 """Roles and the rights that they give.
 
-viewer      read
-operator    read, ban (also unban, and change the period of bans)
-editor      read, ban, edit (all entries, preview, undo, rollback)
-approver    read, approve (what waits for a second person)
-admin       all, and admin (tokens, tenants, applications, settings)
-sidecar     layers (fetch signed files and say what is served)
+    viewer      read
+    operator    read, ban (also unban, and change the period of bans)
+    editor      read, ban, edit (all entries, preview, undo, rollback)
+    approver    read, approve (what waits for a second person)
+    admin       all, and admin (tokens, tenants, applications, settings)
+    sidecar     layers (fetch signed files and say what is served)
+
+A role is of a token, within its tenant.
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
-from litestar.config.app import AppConfig  # noqa: F401  # documents what hooks get
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from authz.control.api import bans, entries, health, layers
+from authz.control.api import access, applications, bans, entries, going_back, health, history, layers
 from authz.control.api.asking import provide_caller
 from authz.control.api.middleware import with_request_id
 from authz.control.api.problems import handle
@@ -42,6 +41,10 @@ def create_app(plane: ControlPlane) -> Litestar:
         entries.router,
         layers.layers_router,
         layers.publications_router,
+        *history.handlers,
+        going_back.router,
+        applications.router,
+        access.router,
         *health.handlers,
     ]
     app = Litestar(

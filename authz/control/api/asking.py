@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
 import msgspec
-from litestar import Request, Response
+from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, QueryParameter
 
@@ -18,14 +18,13 @@ from authz.control.access.callers import Caller, authenticate
 from authz.control.lists.periods import moment
 from authz.control.model import MICROSECONDS
 from authz.control.plane import ControlPlane, Idempotent, fingerprint
-from authz.control.problems import FieldMistake, Invalid, Problem, Required, Stale
+from authz.control.problems import FieldMistake, Invalid, Problem
 from authz.errors import AddressError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.control.model import Entry, Method
-    from authz.control.store.idempotency import Answer
+    from authz.control.model import Method
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
@@ -135,67 +134,11 @@ def write_cursor(place: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def read_cursor(text: str | None, kind: type[T]) -> T | None:
+def read_cursor(text: str | None, decoder: msgspec.json.Decoder[T]) -> T | None:
     """Return what `write_cursor` was given. Raises Problem (`bad_cursor`)."""
     if text is None:
         return None
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+        return decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, UnicodeError, msgspec.DecodeError) as error:
         raise Problem(f"found the cursor '{shorten(text)}', expected one of an answer", code="bad_cursor") from error
-
-
-def etag(entry: Entry) -> str:
-    """Return the strong ETag of a version of an entry."""
-    return f'"{entry.id}.{entry.version}"'
-
-
-def check_match(entry: Entry, if_match: str | None, shown: Any, *, required: bool = True) -> None:
-    """Raise Required without If-Match, and Stale (with what is there now) where it names another version."""
-    if if_match is None:
-        if required:
-            hint = f"send If-Match: {etag(entry)}, if that is the version you saw"
-            raise Required("found no If-Match, expected the ETag of the entry", hint=hint)
-        return
-    named = {one.strip() for one in if_match.split(",")}
-    if "*" not in named and etag(entry) not in named:
-        current = msgspec.to_builtins(shown)
-        raise Stale(f"the entry is at version {entry.version} now", extra={"etag": etag(entry), "current": current})
-
-
-async def answer_when(
-    plane: ControlPlane, answer: Answer, serials: dict[str, int], wait: Wait | None, timeout: float  # noqa: ASYNC109
-) -> Response[bytes]:  # fmt: skip
-    """Return an answer, once its change is where the caller wants it, and say where it is."""
-    body = msgspec.json.decode(answer.body)
-    headers = {}
-    if isinstance(body, dict) and "version" in body and "id" in body:
-        headers["ETag"] = f'"{body["id"]}.{body["version"]}"'
-    if wait is not None and isinstance(body, dict):
-        body |= await wait_for(plane, serials, wait, timeout)
-    content = answer.body.encode() if wait is None else msgspec.json.encode(body)
-    return Response(content, status_code=answer.status, media_type="application/json", headers=headers)
-
-
-async def wait_for(plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109
-    """Wait until serials are published, or enforced; return how far they came."""
-    end = time.monotonic() + timeout
-
-    def published() -> bool:
-        offers = {layer: plane.offers.get(layer) for layer in serials}
-        return all(o is not None and o.publication.serial >= serials[layer] for layer, o in offers.items())
-
-    found: dict[str, Any] = {"published": await plane.offers.until(published, timeout)}
-    if wait == "enforced":
-        behind, count = await in_thread(_behind, plane, serials)
-        while behind and time.monotonic() < end:
-            await plane.offers.until(lambda: False, min(0.1, max(end - time.monotonic(), 0)))
-            behind, count = await in_thread(_behind, plane, serials)
-        found |= {"enforced": found["published"] and not behind, "behind": behind, "sidecars": count}
-    return found
-
-
-def _behind(plane: ControlPlane, serials: dict[str, int]) -> tuple[list[str], int]:
-    known = plane.sidecars.connected()
-    late = {one.name for one in known if one.layer in serials and one.serial < serials[one.layer]}
-    return sorted(late), len({one.name for one in known})

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
-from msgspec import UNSET
 
 from authz.control.api.asking import (
     AnyRequest,
@@ -19,9 +18,6 @@ from authz.control.api.asking import (
     Limit,
     Timeout,
     WaitFor,
-    answer_when,
-    check_match,
-    etag,
     idempotent_of,
     in_thread,
     parsed_moment,
@@ -30,20 +26,14 @@ from authz.control.api.asking import (
     read_cursor,
     write_cursor,
 )
-from authz.control.api.bodies import (
-    BulkBody,
-    EntriesBody,
-    EntryBody,
-    EntryInput,
-    EntryPatch,
-    RowResult,
-    entry_body,
-)
+from authz.control.api.bodies import BulkBody, EntriesBody, EntryBody, EntryInput, EntryPatch, RowResult, entry_body
+from authz.control.api.changing import answered, change
+from authz.control.api.matching import etag
+from authz.control.api.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
 from authz.control.api.problems import documented, problem_body
 from authz.control.lists import entries as lists
 from authz.control.lists.guard import NeedsApproval
-from authz.control.lists.periods import DEFAULT_PERIOD, end_of, moment
-from authz.control.model import MICROSECONDS, SUBJECTS, WRITTEN, Entry, Written
+from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import FieldMistake, Invalid, Missing, Problem
 from authz.control.store.entries import Filter, find_entries, get_entry
 from authz.engine.model import ListName
@@ -53,11 +43,12 @@ if TYPE_CHECKING:
     from authz.control.plane import ControlPlane
 
 MAX_BULK = 1000
+_CURSOR = msgspec.json.Decoder(str)
 
 
 def entries_page(plane: ControlPlane, wanted: Filter, cursor: str | None, limit: int) -> EntriesBody:
     """Return a page of entries."""
-    after = read_cursor(cursor, str) or ""
+    after = read_cursor(cursor, _CURSOR) or ""
     with plane.store.reading() as tx:
         found = find_entries(tx, wanted, after=after, limit=limit + 1)
     now = (wanted.at or plane.store.now()) / MICROSECONDS
@@ -77,7 +68,7 @@ async def list_entries(
     expired: Annotated[bool, QueryParameter(description="Also what has expired and was not deleted.")] = False,
     cursor: Cursor = None,
     limit: Limit = 100,
-) -> EntriesBody:  # fmt: skip
+) -> EntriesBody:
     """List entries by id."""
     caller.need("read")
     plane = plane_of(request)
@@ -107,28 +98,17 @@ async def show_entry(
     if entry is None or caller.sees not in {None, entry.tenant}:
         raise Missing(f"there is no entry '{entry_id[:64]}'")
     now = (recorded or plane.store.now()) / MICROSECONDS
-    return Response(entry_body(entry, now), headers={"ETag": etag(entry)})
+    return Response(entry_body(entry, now), headers={"ETag": etag(entry.id, entry.version)})
 
 
-@post("", summary="Add an entry", status_code=201, responses=documented(409, 422))
+@post("", summary="Add an entry", status_code=201, responses=documented(202, 409, 422))
 async def add_entry(
     request: AnyRequest, caller: Asker, data: JSONBody[EntryInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Add an entry. One that says the same as another is refused (409) with the id of that one, to be changed."""
     caller.need("edit")
-    plane = plane_of(request)
-    serials: dict[str, int] = {}
-
-    def use(batch: Batch) -> tuple[int, EntryBody]:
-        entry = lists.add(batch, written_of(data, batch))
-        serials[entry.layer] = batch.serial(entry.layer)
-        return 201, entry_body(entry, batch.seconds, serial=serials[entry.layer])
-
-    key = await idempotent_of(request, idempotency_key)
-    layers = lists.layers_of(plane.config.rules())
-    answer = await in_thread(plane.mutate, caller, use, layers=layers, force=data.force, idempotent=key)
-    return await answer_when(plane, answer, serials, wait, timeout)  # type: ignore[return-value]
+    return await change(request, caller, AddEntry(data), idempotency_key, wait, timeout)
 
 
 @post("/bulk", summary="Add up to 1,000 entries", status_code=200, responses=documented(409, 422))
@@ -141,17 +121,16 @@ async def add_entries(
     if not 1 <= len(data) <= MAX_BULK:
         raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_BULK}")])
     plane = plane_of(request)
-    serials: dict[str, int] = {}
 
     def use(batch: Batch) -> tuple[int, BulkBody]:
         rows = [_bulk_row(batch, row) for row in data]
-        serials.update({row.entry.layer: batch.serial(row.entry.layer) for row in rows if row.entry is not None})
-        return 200, BulkBody(rows, dict(serials))
+        layers = {row.entry.layer for row in rows if row.entry is not None}
+        return 200, BulkBody(rows, {layer: batch.serial(layer) for layer in layers})
 
     key = await idempotent_of(request, idempotency_key)
     layers = lists.layers_of(plane.config.rules())
     answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key)
-    return await answer_when(plane, answer, serials, wait, timeout)  # type: ignore[return-value]
+    return await answered(plane, answer, wait, timeout)
 
 
 def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:
@@ -166,86 +145,30 @@ def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:
     return RowResult(201, entry_body(entry, batch.seconds))
 
 
-@patch("/{entry_id:str}", summary="Change an entry, or its period", responses=documented(404, 409, 412, 422, 428))
+@patch("/{entry_id:str}", summary="Change an entry, or its period", responses=documented(202, 404, 409, 412, 422, 428))
 async def change_entry(
-    request: AnyRequest, caller: Asker, entry_id: FromPath[str], data: JSONBody[EntryPatch], if_match: IfMatch = None,
-    idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], data: JSONBody[EntryPatch],
+    if_match: IfMatch = None, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
+    timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Change what is given. A new period counts from now."""
     caller.need("ban")
-    plane = plane_of(request)
-    serials: dict[str, int] = {}
-
-    def use(batch: Batch) -> tuple[int, EntryBody]:
-        before = batch.entry(entry_id)
-        if before.layer != batch.rules.bans or _says_more_than_when(data):
-            caller.need("edit")
-        check_match(before, if_match, entry_body(before, batch.seconds))
-        reason = "" if data.reason is UNSET else data.reason
-        entry = lists.change(batch, before, patched(before, data, batch), reason, take_over=data.take_over)
-        serials[entry.layer] = batch.serial(entry.layer)
-        return 200, entry_body(entry, batch.seconds, serial=serials[entry.layer])
-
-    key = await idempotent_of(request, idempotency_key)
-    layers = lists.layers_of(plane.config.rules())
-    answer = await in_thread(plane.mutate, caller, use, layers=layers, force=data.force, idempotent=key)
-    return await answer_when(plane, answer, serials, wait, timeout)  # type: ignore[return-value]
+    operation = ChangeEntry(entry_id, data, if_match, caller.may("edit"))
+    return await change(request, caller, operation, idempotency_key, wait, timeout)
 
 
-@delete("/{entry_id:str}", summary="Delete an entry", status_code=200, responses=documented(404, 409, 412, 422, 428))
+@delete(
+    "/{entry_id:str}", summary="Delete an entry", status_code=200, responses=documented(202, 404, 409, 412, 422, 428)
+)
 async def delete_entry(
-    request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None, reason: FromQuery[str] = "",
-    take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None,
+    reason: FromQuery[str] = "", take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None,
+    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
 ) -> Response[EntryBody]:  # fmt: skip
     """Take an entry off its list. History keeps it."""
     caller.need("edit")
-    plane = plane_of(request)
-    serials: dict[str, int] = {}
-
-    def use(batch: Batch) -> tuple[int, EntryBody]:
-        before = batch.entry(entry_id)
-        check_match(before, if_match, entry_body(before, batch.seconds))
-        entry = lists.delete(batch, before, reason, take_over=take_over)
-        serials[entry.layer] = batch.serial(entry.layer)
-        return 200, entry_body(entry, batch.seconds, serial=serials[entry.layer])
-
-    key = await idempotent_of(request, idempotency_key)
-    layers = lists.layers_of(plane.config.rules())
-    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key)
-    return await answer_when(plane, answer, serials, wait, timeout)  # type: ignore[return-value]
-
-
-def written_of(data: JSONBody[EntryInput], batch: Batch) -> Written:
-    """Return what a request says, with its window worked out."""
-    starts = None if data.starts is None else moment(data.starts, "/starts")
-    names = (*SUBJECTS, "except_", "list", "applications", "action", "reason")
-    return Written(
-        **{name: getattr(data, name) for name in names},
-        starts=starts,
-        expires=end_of(data.period, data.expires, batch.seconds, default=DEFAULT_PERIOD, start=starts),
-        author=data.author or batch.actor.name,
-    )
-
-
-def patched(before: Entry, data: JSONBody[EntryPatch], batch: Batch) -> Written:
-    """Return what an entry says after a change."""
-    given = {
-        name: getattr(data, name)
-        for name in WRITTEN
-        if name not in {"starts", "expires", "author"} and getattr(data, name) is not UNSET
-    }
-    if data.starts is not UNSET:
-        given["starts"] = None if data.starts is None else moment(data.starts, "/starts")
-    if data.period is not UNSET or data.expires is not UNSET:
-        period = None if data.period is UNSET else data.period
-        expires = None if data.expires is UNSET else data.expires or "forever"
-        given["expires"] = end_of(period, expires, batch.seconds)
-    return msgspec.structs.replace(before.says(), **given)
-
-
-def _says_more_than_when(data: JSONBody[EntryPatch]) -> bool:
-    return any(getattr(data, name) is not UNSET for name in WRITTEN if name not in {"expires", "reason", "author"})
+    operation = DeleteEntry(entry_id, if_match, reason, take_over)
+    return await change(request, caller, operation, idempotency_key, wait, timeout)
 
 
 router: Any = Router(

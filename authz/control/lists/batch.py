@@ -10,10 +10,8 @@ The heads of the layers are locked when the batch is made, so what a use case re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from authz.control.limits import Limits
-from authz.control.lists.guard import FourEyes
 from authz.control.model import MAIN_TENANT, MICROSECONDS, draft
 from authz.control.problems import Conflict, Missing
 from authz.control.store.changes import append, lock_head
@@ -23,22 +21,13 @@ from authz.control.store.publications import newest_publication
 from authz.errors import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from sqlalchemy import Connection
 
-    from authz.addresses import Network
+    from authz.control.lists.rules import Rules
     from authz.control.model import Actor, Change, Draft, Entry, Written
     from authz.control.store.access import Tenant
-
-
-class Rules(NamedTuple):
-    """What the use cases go by. layers: limits by name; protected: what no entry may deny."""
-
-    layers: Mapping[str, Limits]
-    protected: tuple[Network, ...] = ()
-    four_eyes: FourEyes = FourEyes()
-    bans: str = "bans"  # the layer of `ban`
 
 
 class Batch:
@@ -105,6 +94,13 @@ class Batch:
     def put_document(self, layer: str, change: Draft) -> None:
         """Take a change of a document into the batch."""
         self._drafts[layer].append(change)
+
+    def discard(self) -> None:
+        """Forget all changes of the batch."""
+        for drafts in self._drafts.values():
+            drafts.clear()
+        self._overlay.clear()
+        self._likeness.clear()
 
     def write(self) -> list[Change]:
         """Write all changes."""

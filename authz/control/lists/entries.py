@@ -15,7 +15,8 @@ from authz.control.store.entries import latest_version
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from authz.control.lists.batch import Batch, Rules
+    from authz.control.lists.batch import Batch
+    from authz.control.lists.rules import Rules
 
 
 def add(

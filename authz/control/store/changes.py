@@ -12,12 +12,12 @@ nothing. Times of record never go back, whatever the clock does. Each change's h
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import insert, select, update
 
+from authz.control.chain import FIRST_HASH, chained
 from authz.control.model import MICROSECONDS, Change
 from authz.control.store.follow import follow
 from authz.control.store.tables import changes, heads
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from authz.control.model import Actor, Draft
 
-FIRST_HASH: Final = "0" * 64
 COLUMNS: Final = tuple(changes.columns[name] for name in Change.__struct_fields__)
 
 
@@ -81,12 +80,6 @@ def append(tx: Connection, head: Head, actor: Actor, drafts: Sequence[Draft], no
         update(heads).where(heads.c.layer == head.layer).values(sequence=made[-1].sequence, time=time, hash=last)
     )
     return made
-
-
-def chained(before: str, change: Change) -> str:
-    """Return the hash of a change. before: the hash of the change before it."""
-    content = msgspec.json.encode(msgspec.structs.replace(change, hash=""), order="deterministic")
-    return hashlib.sha256(before.encode() + b"\n" + content).hexdigest()
 
 
 def read_changes(tx: Connection, layer: str, after: int, until: int) -> list[Change]:

@@ -15,9 +15,6 @@ from authz.control.store.tables import documents
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-APPLICATION = "application:"
-SETTINGS = "settings:policy"
-
 
 def get_document(tx: Connection, name: str, *, at: int | None = None) -> str:
     """Return the JSON of a document that holds at a time (microseconds; None: now); empty: there is none."""

@@ -105,3 +105,10 @@ def list_sidecars(tx: Connection, seen_since: int) -> list[Sidecar]:
 def forget_sidecars(tx: Connection, seen_before: int) -> None:
     """Let go of sidecars that were not seen for long."""
     tx.execute(delete(sidecars).where(sidecars.c.seen < seen_before))
+
+
+def publication_at(tx: Connection, layer: str, at: int) -> Publication | None:
+    """Return what was published last at a time (microseconds)."""
+    where = (publications.c.layer == layer) & (publications.c.created <= at)
+    row = tx.execute(select(*_ROW).where(where).order_by(publications.c.created.desc()).limit(1)).first()
+    return None if row is None else Publication(*row)

@@ -1,0 +1,74 @@
+"""What waits for a second person."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import insert, select, update
+
+from authz.control.problems import Conflict, Forbidden, Missing
+from authz.control.store.access import note
+from authz.control.store.tables import approvals
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from authz.control.access.callers import Caller
+    from authz.control.store.database import Store
+
+WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
+
+
+class Approval(NamedTuple):
+    """A change that waits, or waited. request: JSON of the operation. times: microseconds; decided: 0: not yet."""
+
+    id: str
+    created: int
+    tenant: str
+    actor: str
+    why: str
+    request: str
+    state: str
+    decided_by: str
+    decided: int
+
+
+def ask_approval(store: Store, caller: Caller, why: str, request: str) -> str:
+    """Keep a change that waits for a second person; return its id."""
+    approval_id = "a-" + secrets.token_hex(6)
+    with store.writing() as tx:
+        tx.execute(
+            insert(approvals).values(
+                id=approval_id, created=store.now(), tenant=caller.tenant.name, actor=caller.token.name, why=why,
+                request=request, state=WAITING, decided_by="", decided=0,
+            )
+        )  # fmt: skip
+        note(tx, caller.actor(), "approval.ask", approval_id, store.now(), why)
+    return approval_id
+
+
+def list_approvals(tx: Connection, tenant: str | None, state: str | None) -> list[Approval]:
+    """Return what waits (or waited), newest first."""
+    query = select(approvals).order_by(approvals.c.created.desc()).limit(1000)
+    if tenant is not None:
+        query = query.where(approvals.c.tenant == tenant)
+    if state is not None:
+        query = query.where(approvals.c.state == state)
+    return [Approval(*row) for row in tx.execute(query)]
+
+
+def decide_approval(tx: Connection, caller: Caller, approval_id: str, state: str, now: int) -> Approval:
+    """Approve or reject. Raises Missing, Conflict where it was decided, Forbidden for who asked."""
+    row = tx.execute(select(approvals).where(approvals.c.id == approval_id).with_for_update()).first()
+    if row is None or caller.sees not in {None, row.tenant}:
+        raise Missing("there is no such approval")
+    found = Approval(*row)
+    if found.state != WAITING:
+        raise Conflict(f"it was {found.state} by {found.decided_by}", code="decided")
+    if state == APPROVED and found.actor == caller.token.name:
+        raise Forbidden("a second person must approve", code="four_eyes")
+    decided = found._replace(state=state, decided_by=caller.token.name, decided=now)
+    tx.execute(update(approvals).where(approvals.c.id == approval_id).values(**decided._asdict()))
+    note(tx, caller.actor(), f"approval.{state}", approval_id, now)
+    return decided

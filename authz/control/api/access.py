@@ -1,0 +1,260 @@
+"""`/v1/tokens`, `/v1/tenants`, `/v1/approvals`: who may what, and what waits for a second person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Meta
+
+from authz.control.access.approvals import APPROVED, REJECTED, Approval, decide_approval, list_approvals
+from authz.control.access.callers import Caller
+from authz.control.api.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, plane_of
+from authz.control.api.bodies import Input, TokenBody, TokenInput, micro_moment
+from authz.control.api.changing import answered
+from authz.control.api.operations import Operation, forced, layers_of, perform
+from authz.control.api.problems import documented
+from authz.control.lists.check import network_mistakes
+from authz.control.lists.periods import end_of
+from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor
+from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
+from authz.control.store import access as store_access
+from authz.engine.model import TOKEN
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+    from authz.control.plane import ControlPlane
+
+State = Literal["waiting", "approved", "rejected"]
+_OPERATIONS: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(Operation)
+
+
+def _token_body(token: store_access.Token, secret: str | None = None) -> TokenBody:
+    return TokenBody(
+        token.id, token.name, token.role, token.tenant, token.networks, micro_moment(token.created),
+        None if token.expires is None else format_moment(token.expires),
+        None if token.revoked is None else micro_moment(token.revoked), UNSET if secret is None else secret,
+    )  # fmt: skip
+
+
+@post("/v1/tokens", summary="Make a token", status_code=201, responses=documented(404, 422), tags=["access"])
+async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInput]) -> TokenBody:
+    """Make a token of the caller's tenant, or (for the main tenant) of any. Its secret is in this answer only."""
+    caller.need("admin")
+    plane = plane_of(request)
+    mistakes = list(network_mistakes(data.networks, "/networks"))
+    if mistakes:
+        raise Invalid(mistakes)
+    tenant = data.tenant or caller.tenant.name
+    if caller.sees not in {None, tenant}:
+        raise Forbidden(f"the tenant '{caller.tenant.name}' makes tokens of its own only", code="other_tenant")
+
+    def write() -> TokenBody:
+        now = plane.store.now()
+        expires = end_of(data.period, data.expires, now / MICROSECONDS)
+        with plane.store.writing() as tx:
+            if store_access.get_tenant(tx, tenant) is None:
+                raise Missing(f"there is no tenant '{tenant[:64]}'")
+            token, secret = store_access.add_token(
+                tx, tenant=tenant, name=data.name, role=data.role, networks=data.networks, expires=expires, now=now
+            )
+            store_access.note(tx, caller.actor(), "token.add", token.id, now, f"{data.role} {data.name}")
+        return _token_body(token, secret)
+
+    return await in_thread(write)
+
+
+@get("/v1/tokens", summary="Tokens", responses=documented(), tags=["access"])
+async def get_tokens(request: AnyRequest, caller: Asker) -> list[TokenBody]:
+    """List tokens, without their secrets."""
+    caller.need("admin")
+    plane = plane_of(request)
+
+    def read() -> list[TokenBody]:
+        with plane.store.writing() as tx:
+            store_access.note(tx, caller.actor(), "token.list", caller.sees or "*", plane.store.now())
+            return [_token_body(token) for token in store_access.list_tokens(tx, caller.sees)]
+
+    return await in_thread(read)
+
+
+@delete(
+    "/v1/tokens/{token_id:str}", summary="Revoke a token", status_code=200, responses=documented(404), tags=["access"]
+)
+async def revoke_token(request: AnyRequest, caller: Asker, token_id: FromPath[str]) -> TokenBody:
+    """End a token at once. A second call is harmless."""
+    caller.need("admin")
+    plane = plane_of(request)
+
+    def write() -> TokenBody:
+        with plane.store.writing() as tx:
+            token = store_access.get_token(tx, token_id)
+            if token is None or caller.sees not in {None, token.tenant}:
+                raise Missing("there is no such token")
+            store_access.revoke_token(tx, token_id, plane.store.now())
+            store_access.note(tx, caller.actor(), "token.revoke", token_id, plane.store.now())
+            again = store_access.get_token(tx, token_id)
+        return _token_body(again or token)
+
+    return await in_thread(write)
+
+
+class TenantInput(Input, frozen=True, kw_only=True):
+    """Which applications are a tenant's own: names, or patterns such as team-a-*."""
+
+    applications: Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+
+
+class TenantBody(msgspec.Struct, frozen=True):
+    """A tenant."""
+
+    name: str
+    applications: tuple[str, ...]
+    created: str
+
+
+@put("/v1/tenants/{name:str}", summary="Make or change a tenant", responses=documented(422), tags=["access"])
+async def put_tenant(
+    request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[TenantInput]
+) -> TenantBody:
+    """Make a tenant, or give it other applications. Only the main tenant may."""
+    caller.need("admin")
+    if caller.sees is not None:
+        raise Forbidden(f"only the tenant '{MAIN_TENANT}' makes tenants", code="other_tenant")
+    if not TOKEN.fullmatch(name):
+        raise Invalid([FieldMistake("?name", "expected letters, digits, '.', '_' and '-', at most 64")])
+    bad = [i for i, pattern in enumerate(data.applications) if not TOKEN.fullmatch(pattern.replace("*", "x") or "-")]
+    if bad:
+        raise Invalid(
+            [FieldMistake(f"/applications/{i}", "expected a name, or a pattern such as team-a-*") for i in bad]
+        )
+    if name == MAIN_TENANT and "*" not in data.applications:
+        raise Invalid([FieldMistake("/applications", f"expected '*' for the tenant '{MAIN_TENANT}'")])
+    plane = plane_of(request)
+
+    def write() -> TenantBody:
+        with plane.store.writing() as tx:
+            store_access.put_tenant(tx, name, data.applications, plane.store.now())
+            store_access.note(tx, caller.actor(), "tenant.put", name, plane.store.now(), ", ".join(data.applications))
+            tenant = store_access.get_tenant(tx, name)
+        if tenant is None:
+            raise AssertionError  # it was just written
+        return TenantBody(tenant.name, tenant.applications, micro_moment(tenant.created))
+
+    return await in_thread(write)
+
+
+@get("/v1/tenants", summary="Tenants", responses=documented(), tags=["access"])
+async def get_tenants(request: AnyRequest, caller: Asker) -> list[TenantBody]:
+    """List the tenants that the caller may see."""
+    caller.need("read")
+    plane = plane_of(request)
+
+    def read() -> list[TenantBody]:
+        with plane.store.reading() as tx:
+            found = store_access.list_tenants(tx)
+        return [
+            TenantBody(t.name, t.applications, micro_moment(t.created)) for t in found if caller.sees in {None, t.name}
+        ]
+
+    return await in_thread(read)
+
+
+class ApprovalBody(msgspec.Struct, frozen=True):
+    """A change that waits for a second person, or waited."""
+
+    id: str
+    created: str
+    tenant: str
+    actor: str
+    why: str
+    state: str
+    decided_by: str
+    request: dict[str, Any]
+
+
+def _approval_body(found: Approval) -> ApprovalBody:
+    content = msgspec.json.decode(found.request)
+    return ApprovalBody(
+        found.id,
+        micro_moment(found.created),
+        found.tenant,
+        found.actor,
+        found.why,
+        found.state,
+        found.decided_by,
+        content,
+    )
+
+
+@get("/v1/approvals", summary="What waits for a second person", responses=documented(), tags=["access"])
+async def get_approvals(
+    request: AnyRequest, caller: Asker, state_: Annotated[State | None, QueryParameter(name="state")] = None
+) -> list[ApprovalBody]:
+    """List changes that wait, or waited."""
+    caller.need("read")
+    plane = plane_of(request)
+
+    def read() -> list[ApprovalBody]:
+        with plane.store.reading() as tx:
+            return [_approval_body(one) for one in list_approvals(tx, caller.sees, state_)]
+
+    return await in_thread(read)
+
+
+@post("/v1/approvals/{approval_id:str}/approve", summary="Approve a change", status_code=200,
+      responses=documented(404, 409, 412, 422), tags=["access"])  # fmt: skip
+async def approve(
+    request: AnyRequest, caller: Asker, approval_id: FromPath[str], wait: WaitFor = None,
+    timeout: Timeout = 10.0,  # noqa: ASYNC109
+) -> Response[Any]:  # fmt: skip
+    """Do a change that waits. Who asked for it may not approve it. History names both."""
+    caller.need("approve")
+    plane = plane_of(request)
+    answer = await in_thread(_approve, plane, caller, approval_id)
+    return await answered(plane, answer, wait, timeout)
+
+
+def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
+    with plane.store.reading() as tx:
+        waiting = next((one for one in list_approvals(tx, caller.sees, None) if one.id == approval_id), None)
+        owner = waiting and store_access.get_tenant(tx, waiting.tenant)
+    if waiting is None or owner is None:
+        raise Missing("there is no such approval")
+    operation = _OPERATIONS.decode(waiting.request)
+
+    def use(batch: Batch) -> tuple[int, Any]:
+        found = decide_approval(batch.tx, caller, approval_id, APPROVED, batch.now)
+        batch.tenant = owner
+        batch.actor = Actor(found.tenant, f"{found.actor}, approved by {caller.token.name}", "token", caller.method,
+                            caller.request_id, caller.address)  # fmt: skip
+        status, body = perform(batch, operation)
+        return (200 if status == 201 else status), body
+
+    layers = layers_of(operation, plane.config.rules())
+    return plane.mutate(caller, use, layers=layers, force=forced(operation), approved=True)
+
+
+@post("/v1/approvals/{approval_id:str}/reject", summary="Reject a change", status_code=200,
+      responses=documented(404, 409), tags=["access"])  # fmt: skip
+async def reject(request: AnyRequest, caller: Asker, approval_id: FromPath[str]) -> ApprovalBody:
+    """Let a change that waits not be done. Who asked for it may take it back so."""
+    plane = plane_of(request)
+
+    def write() -> ApprovalBody:
+        with plane.store.writing() as tx:
+            found = decide_approval(tx, caller, approval_id, REJECTED, plane.store.now())
+            if found.actor != caller.token.name:
+                caller.need("approve")
+        return _approval_body(found)
+
+    return await in_thread(write)
+
+
+router: Any = Router(
+    "/",
+    route_handlers=[add_token, get_tokens, revoke_token, put_tenant, get_tenants, get_approvals, approve, reject],
+)

@@ -1,0 +1,83 @@
+"""One change of lists, as every handler does it: one transaction, one answer, and waiting until it is everywhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Response
+
+from authz.control.access.approvals import ask_approval
+from authz.control.api.asking import idempotent_of, in_thread, plane_of
+from authz.control.api.matching import etag
+from authz.control.api.operations import Operation, forced, layers_of, perform
+from authz.control.lists.guard import NeedsApproval
+from authz.control.store.idempotency import Answer
+
+if TYPE_CHECKING:
+    from authz.control.access.callers import Caller
+    from authz.control.api.asking import AnyRequest, Wait
+    from authz.control.plane import ControlPlane
+
+
+async def change(
+    request: AnyRequest, caller: Caller, operation: Operation, key: str | None, wait: Wait | None, timeout: float  # noqa: ASYNC109
+) -> Response[Any]:  # fmt: skip
+    """Do an operation and answer it; 202 where it waits for a second person."""
+    plane = plane_of(request)
+    idempotent = await idempotent_of(request, key)
+    layers = layers_of(operation, plane.config.rules())
+    try:
+        answer = await in_thread(
+            plane.mutate, caller, lambda batch: perform(batch, operation), layers=layers, force=forced(operation),
+            idempotent=idempotent,
+        )  # fmt: skip
+    except NeedsApproval as why:
+        waiting = await in_thread(
+            ask_approval, plane.store, caller, why.message, msgspec.json.encode(operation).decode()
+        )
+        return Response({"approval": waiting, "detail": why.message}, status_code=202)
+    return await answered(plane, answer, wait, timeout)
+
+
+async def answered(
+    plane: ControlPlane, answer: Answer, wait: Wait | None, timeout: float  # noqa: ASYNC109
+) -> Response[Any]:  # fmt: skip
+    """Return an answer, once its change is where the caller wants it, and say how far it came."""
+    body = msgspec.json.decode(answer.body)
+    headers = {}
+    if "version" in body and "id" in body:
+        headers["ETag"] = etag(body["id"], body["version"])
+    serials = body.get("serials") or ({body["layer"]: body["serial"]} if "serial" in body else {})
+    if wait is not None and serials:
+        body |= await _wait_for(plane, serials, wait, timeout)
+    return Response(
+        msgspec.json.encode(body), status_code=answer.status, media_type="application/json", headers=headers
+    )
+
+
+async def _wait_for(
+    plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float  # noqa: ASYNC109
+) -> dict[str, Any]:  # fmt: skip
+    """Wait until serials are published, or enforced."""
+    end = time.monotonic() + timeout
+
+    def published() -> bool:
+        offers = {layer: plane.offers.get(layer) for layer in serials}
+        return all(o is not None and o.publication.serial >= serials[layer] for layer, o in offers.items())
+
+    found: dict[str, Any] = {"published": await plane.offers.until(published, timeout)}
+    if wait == "enforced":
+        behind, count = await in_thread(_behind, plane, serials)
+        while behind and time.monotonic() < end:
+            await plane.offers.until(lambda: False, min(0.1, max(end - time.monotonic(), 0)))
+            behind, count = await in_thread(_behind, plane, serials)
+        found |= {"enforced": found["published"] and not behind, "behind": behind, "sidecars": count}
+    return found
+
+
+def _behind(plane: ControlPlane, serials: dict[str, int]) -> tuple[list[str], int]:
+    known = plane.sidecars.connected()
+    late = {one.name for one in known if one.layer in serials and one.serial < serials[one.layer]}
+    return sorted(late), len({one.name for one in known})

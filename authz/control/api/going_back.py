@@ -1,0 +1,178 @@
+"""`/v1/preview`, `/v1/undo`, `/v1/rollback`: what a change would do; taking one back; going back to an older state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Response, Router, post
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from authz.control.api.asking import (
+    AnyRequest,
+    Asker,
+    IdempotencyKey,
+    Timeout,
+    WaitFor,
+    idempotent_of,
+    in_thread,
+    parsed_moment,
+    plane_of,
+)
+from authz.control.api.bodies import EntryBody, EntryInput, Input, Reason, entry_body
+from authz.control.api.changing import answered
+from authz.control.api.operations import written_of
+from authz.control.api.problems import documented, problem_body
+from authz.control.lists.entries import layers_of
+from authz.control.lists.preview import preview
+from authz.control.lists.undo import roll_back, undo
+from authz.control.problems import FieldMistake, Invalid, Missing
+from authz.control.store.history import get_change
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+
+
+class PreviewBody(msgspec.Struct, frozen=True):
+    """What adding an entry would do. addresses: of its networks (IPv6 by /64). problem: why it would be refused.
+
+    approval: why it would wait for a second person; empty: it would not.
+    """
+
+    layer: str
+    addresses: int
+    overlaps: list[EntryBody]
+    problem: dict[str, Any] | None
+    approval: str
+
+
+class UndoInput(Input, frozen=True, kw_only=True):
+    """Which change."""
+
+    layer: str
+    serial: int
+    reason: Reason = ""
+
+
+class RollbackInput(Input, frozen=True, kw_only=True):
+    """Where to go back to: a time, or a serial of a layer (`bans` unless named)."""
+
+    to: Annotated[str | int, Meta(description="RFC 3339, or a serial.")]
+    layer: str | None = None
+    reason: Reason = ""
+    dry_run: bool = False
+
+
+class RollbackBody(msgspec.Struct, frozen=True):
+    """What going back did: ids. skipped: with why. serials: by layer, in which it takes effect."""
+
+    restored: list[str]
+    changed: list[str]
+    deleted: list[str]
+    skipped: dict[str, str]
+    dry_run: bool
+    serials: dict[str, int]
+
+
+class UndoBody(msgspec.Struct, frozen=True):
+    """The entry as it is again; null: it is off its list."""
+
+    entry: EntryBody | None
+    serials: dict[str, int]
+
+
+@post(
+    "/v1/preview", summary="What adding an entry would do", status_code=200, responses=documented(422), tags=["changes"]
+)
+async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[EntryInput]) -> PreviewBody:
+    """Try an entry: how many addresses it names, what it overlaps, whether it would be taken. Nothing is written."""
+    caller.need("read")
+    plane = plane_of(request)
+    shown: list[PreviewBody] = []
+
+    def use(batch: Batch) -> tuple[int, PreviewBody]:
+        found = preview(batch, written_of(data, batch))
+        overlaps = [entry_body(entry, batch.seconds) for entry in found.overlaps]
+        problem = None if found.refusal is None else problem_body(found.refusal)
+        shown.append(PreviewBody(found.layer, found.addresses, overlaps, problem, found.approval))
+        batch.discard()
+        return 200, shown[0]
+
+    await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), force=data.force)
+    return shown[0]
+
+
+@post(
+    "/v1/undo", summary="Take one change back", status_code=200, responses=documented(404, 409, 422), tags=["changes"]
+)
+async def undo_change(
+    request: AnyRequest, caller: Asker, data: JSONBody[UndoInput], idempotency_key: IdempotencyKey = None,
+    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+) -> Response[UndoBody]:  # fmt: skip
+    """Make an entry what it was before a change, where nobody changed it since."""
+    caller.need("edit")
+    plane = plane_of(request)
+    if data.layer not in plane.config.limits():
+        raise Missing(f"there is no layer '{data.layer[:64]}'")
+
+    def use(batch: Batch) -> tuple[int, UndoBody]:
+        entry = undo(batch, data.layer, data.serial, data.reason)
+        serials = {data.layer: batch.serial(data.layer)}
+        return 200, UndoBody(None if entry is None else entry_body(entry, batch.seconds), serials)
+
+    key = await idempotent_of(request, idempotency_key)
+    answer = await in_thread(plane.mutate, caller, use, layers=(data.layer,), idempotent=key)
+    return await answered(plane, answer, wait, timeout)
+
+
+@post(
+    "/v1/rollback",
+    summary="Go back to an older state",
+    status_code=200,
+    responses=documented(404, 409, 422),
+    tags=["changes"],
+)
+async def roll_lists_back(
+    request: AnyRequest, caller: Asker, data: JSONBody[RollbackInput], idempotency_key: IdempotencyKey = None,
+    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+) -> Response[RollbackBody]:  # fmt: skip
+    """Make the lists what they were, under new serials. What has expired since stays away; history keeps all."""
+    caller.need("edit")
+    plane = plane_of(request)
+    limits = plane.config.limits()
+    if data.layer is not None and data.layer not in limits:
+        raise Missing(f"there is no layer '{data.layer[:64]}'")
+    given = data.to if isinstance(data.to, int) else _moment(data.to)
+
+    def use(batch: Batch) -> tuple[int, RollbackBody]:
+        at, layer = given, data.layer
+        if isinstance(data.to, int):
+            layer = layer or batch.rules.bans
+            made = get_change(batch.tx, layer, data.to)
+            if made is None:
+                raise Missing(f"the layer '{layer}' has no serial {data.to}")
+            at = made.time
+        if at > batch.now:
+            raise Invalid([FieldMistake("/to", "found a time to come, expected one that was")])
+        done = roll_back(batch, at, layer=layer, reason=data.reason or f"rollback to {data.to}")
+        if data.dry_run:
+            batch.discard()
+        touched = {entry.layer for entry in (*done.restored, *done.changed, *done.deleted)}
+        serials = {} if data.dry_run else {layer: batch.serial(layer) for layer in touched}
+        restored, changed, deleted = ([entry.id for entry in some] for some in done[:3])
+        return 200, RollbackBody(restored, changed, deleted, dict(done.skipped), data.dry_run, serials)
+
+    key = await idempotent_of(request, idempotency_key)
+    answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
+    return await answered(plane, answer, wait, timeout)
+
+
+def _moment(text: str) -> int:
+    try:
+        return parsed_moment(text, "to") or 0
+    except Invalid as error:
+        raise Invalid([FieldMistake("/to", error.mistakes[0].detail)]) from error
+
+
+router: Any = Router("/", route_handlers=[preview_entry, undo_change, roll_lists_back], tags=["changes"])

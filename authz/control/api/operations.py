@@ -1,0 +1,143 @@
+"""What changes lists, as data: so that a change can wait for a second person, and then be done as it was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
+
+from authz.control.api.bodies import BanInput, EntryBody, EntryInput, EntryPatch, entry_body
+from authz.control.api.matching import check_match
+from authz.control.lists import entries as lists
+from authz.control.lists.bans import ban, unban
+from authz.control.lists.periods import DEFAULT_PERIOD, end_of, moment
+from authz.control.model import SUBJECTS, WRITTEN, Entry, Written
+from authz.control.problems import Forbidden
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+    from authz.control.lists.rules import Rules
+
+
+class AddBan(msgspec.Struct, frozen=True, tag=True):
+    """Ban an address or network."""
+
+    data: BanInput
+
+
+class EndBan(msgspec.Struct, frozen=True, tag=True):
+    """End a ban."""
+
+    id: str
+    if_match: str | None
+    reason: str
+
+
+class AddEntry(msgspec.Struct, frozen=True, tag=True):
+    """Add an entry."""
+
+    data: EntryInput
+
+
+class ChangeEntry(msgspec.Struct, frozen=True, tag=True):
+    """Change an entry. may_edit: otherwise only when bans end."""
+
+    id: str
+    data: EntryPatch
+    if_match: str | None
+    may_edit: bool
+
+
+class DeleteEntry(msgspec.Struct, frozen=True, tag=True):
+    """Delete an entry."""
+
+    id: str
+    if_match: str | None
+    reason: str
+    take_over: bool
+
+
+Operation = AddBan | EndBan | AddEntry | ChangeEntry | DeleteEntry
+
+
+def layers_of(operation: Operation, rules: Rules) -> tuple[str, ...]:
+    """Return the layers that an operation may write to."""
+    return (rules.bans,) if isinstance(operation, AddBan | EndBan) else lists.layers_of(rules)
+
+
+def forced(operation: Operation) -> bool:
+    """Return whether an operation is to pass the lock-out guard."""
+    return isinstance(operation, AddBan | AddEntry | ChangeEntry) and operation.data.force
+
+
+def perform(batch: Batch, operation: Operation) -> tuple[int, EntryBody]:
+    """Do it; return the status and the body of the answer. Raises Problem."""
+    status, entry, address = _perform(batch, operation)
+    return status, entry_body(entry, batch.seconds, serial=batch.serial(entry.layer), address=address)
+
+
+def _perform(batch: Batch, operation: Operation) -> tuple[int, Entry, Any]:
+    if isinstance(operation, AddBan):
+        entry = _add_ban(batch, operation.data)
+        return 201, entry, entry.networks[0]
+    if isinstance(operation, AddEntry):
+        return 201, lists.add(batch, written_of(operation.data, batch)), UNSET
+    if isinstance(operation, EndBan):
+        before = batch.entry(operation.id)
+        check_match(before, operation.if_match, entry_body(before, batch.seconds), required=False)
+        return 200, unban(batch, operation.id, operation.reason), UNSET
+    before = batch.entry(operation.id)
+    if isinstance(operation, DeleteEntry):
+        check_match(before, operation.if_match, entry_body(before, batch.seconds))
+        return 200, lists.delete(batch, before, operation.reason, take_over=operation.take_over), UNSET
+    return 200, _change(batch, before, operation), UNSET
+
+
+def _add_ban(batch: Batch, data: BanInput) -> Entry:
+    return ban(
+        batch, data.address, applications=data.applications, period=data.period, expires=data.expires,
+        reason=data.reason, list_="gray" if data.list == "gray" else "deny",
+    )  # fmt: skip
+
+
+def _change(batch: Batch, before: Entry, operation: ChangeEntry) -> Entry:
+    data = operation.data
+    if not operation.may_edit and (before.layer != batch.rules.bans or _says_more_than_when(data)):
+        raise Forbidden("the role may only change when bans end", code="role")
+    check_match(before, operation.if_match, entry_body(before, batch.seconds))
+    reason = "" if data.reason is UNSET else data.reason
+    return lists.change(batch, before, patched(before, data, batch), reason, take_over=data.take_over)
+
+
+def written_of(data: EntryInput, batch: Batch) -> Written:
+    """Return what a request says, with its window worked out."""
+    starts = None if data.starts is None else moment(data.starts, "/starts")
+    names = (*SUBJECTS, "except_", "list", "applications", "action", "reason")
+    return Written(
+        **{name: getattr(data, name) for name in names},
+        starts=starts,
+        expires=end_of(data.period, data.expires, batch.seconds, default=DEFAULT_PERIOD, start=starts),
+        author=data.author or batch.actor.name,
+    )
+
+
+def patched(before: Entry, data: EntryPatch, batch: Batch) -> Written:
+    """Return what an entry says after a change."""
+    given = {
+        name: getattr(data, name)
+        for name in WRITTEN
+        if name not in {"starts", "expires", "author", "reason"} and getattr(data, name) is not UNSET
+    }
+    if data.starts is not UNSET:
+        given["starts"] = None if data.starts is None else moment(data.starts, "/starts")
+    if data.period is not UNSET or data.expires is not UNSET:
+        period = None if data.period is UNSET else data.period
+        expires = None if data.expires is UNSET else data.expires or "forever"
+        given["expires"] = end_of(period, expires, batch.seconds)
+    return msgspec.structs.replace(before.says(), **given)
+
+
+def _says_more_than_when(data: EntryPatch) -> bool:
+    names = (name for name in WRITTEN if name not in {"expires", "reason", "author"})
+    return any(getattr(data, name) is not UNSET for name in names)

@@ -1,0 +1,134 @@
+"""Why an address is allowed or denied, now or as of any time: which entries cover it, who put them there, and why.
+
+What an entry names by networks is asked of the store as it was then. Countries, networks of an operator, feeds and host
+names are known from the signed file of the first layer that was offered then, where it is still kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.addresses import NetworkSet, network_of, parse_networks
+from authz.control.model import APPLICATION, MICROSECONDS
+from authz.control.store.documents import find_documents
+from authz.control.store.entries import Filter, find_entries
+from authz.control.store.history import Wanted, find_changes
+from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer
+from authz.engine.model import Entry as EngineEntry
+from authz.engine.verdict import Match, Verdict, decide, only_warns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from authz.addresses import Address, Network
+    from authz.control.model import Change, Entry
+    from authz.engine.opened_snapshot import OpenedSnapshot
+
+MOST_SHOWN = 1000
+
+
+class Covering(NamedTuple):
+    """An entry that covers the address. entry: None where only the signed file names it. change: that put it there."""
+
+    id: str
+    list: str
+    network: Network
+    verdict: str
+    entry: Entry | None
+    change: Change | None
+
+
+class Explanation(NamedTuple):
+    """A decision, and all that led to it. complete: whether the signed file of then could be asked, too."""
+
+    application: Application
+    verdict: Verdict
+    covering: list[Covering]
+    complete: bool
+
+
+def explain(
+    tx: Connection, address: Address, application: str | None, at: int, *, tenant: str | None,
+    policy: OpenedSnapshot | None,
+) -> Explanation:  # fmt: skip
+    """Explain a decision. at: microseconds. tenant: whose entries may be seen; None: all. policy: as offered then."""
+    settings = application_settings(find_documents(tx, APPLICATION, at=at), application)
+    network = network_of(address, 32 if address.version == 4 else 128)
+    found = find_entries(tx, Filter(tenant=tenant, network=network, at=at), limit=MOST_SHOWN)
+    matched = [(entry, _longest(entry, address)) for entry in found if not _excepted(entry, address)]
+    known = {entry.id for entry, _ in matched}
+    matches = {entry.id: _match(_engine_entry(entry), of) for entry, of in matched}
+    others = (
+        [] if policy is None else [c for c in policy.covering(address) if c.entry.subjects and c.entry.id not in known]
+    )
+    matches |= {one.entry.id: _match(one.entry, one.network) for one in others}
+    now = at / MICROSECONDS
+    verdict = decide(settings, matches.values(), attack=False, now=now)
+    covering = [
+        Covering(entry.id, entry.list, of, why(settings, matches[entry.id].entry, verdict, now), entry, put)
+        for entry, of in matched
+        for put in (_put_by(tx, entry, at),)
+    ]
+    covering += [
+        Covering(one.entry.id, one.entry.list, one.network, why(settings, one.entry, verdict, now), None, None)
+        for one in others
+    ]
+    return Explanation(settings, verdict, sorted(covering, key=lambda c: -c.network.length), policy is not None)
+
+
+def why(application: Application, entry: EngineEntry, verdict: Verdict, now: float) -> str:
+    """Return what became of an entry in a decision."""
+    if not entry.concerns(application.name):
+        return "dropped: not for this application"
+    if not entry.active(now):
+        return "dropped: out of its window"
+    if only_warns(application, entry):
+        return "reported as a warning only"
+    if verdict.entry is not None and entry.id == verdict.entry.id:
+        return "decides"
+    if entry.list == "gray" and application.mode != "safe_blocking":
+        return f"not looked at in mode {application.mode}"
+    return f"loses by precedence {application.precedence}"
+
+
+def application_settings(documents: dict[str, str], name: str | None) -> Application:
+    """Return the settings of an application; what it does not say itself comes from `*`."""
+    general = msgspec.json.decode(documents.get(ANY_APPLICATION) or b"{}")
+    own = msgspec.json.decode(documents.get(name or "") or b"{}")
+    values = {key: value for key, value in (general | own).items() if value is not None and key != "hosts"}
+    deny = values.pop("deny", None)
+    if deny is not None:
+        values["deny"] = DenyAnswer(**deny)
+    return Application(name or ANY_APPLICATION, hosts=tuple(own.get("hosts", ())), **values)
+
+
+def _put_by(tx: Connection, entry: Entry, at: int) -> Change | None:
+    return next(iter(find_changes(tx, Wanted(subject=entry.id, end=at + 1), limit=1)), None)
+
+
+def _longest(entry: Entry, address: Address) -> Network:
+    covering = (n for n in _networks(entry.networks) if address in NetworkSet([n]))
+    return max(covering, key=lambda network: network.length)
+
+
+def _excepted(entry: Entry, address: Address) -> bool:
+    return address in NetworkSet(_networks(entry.except_))
+
+
+def _networks(written: Iterable[str]) -> Iterable[Network]:
+    return (network for text in written for network in parse_networks(text))
+
+
+def _match(entry: EngineEntry, network: Network) -> Match:
+    return Match(entry, network.length + (96 if network.version == 4 else 0))
+
+
+def _engine_entry(entry: Entry) -> EngineEntry:
+    return EngineEntry(
+        id=entry.id, list=entry.list, action=entry.action, applications=frozenset(entry.applications),
+        starts=entry.starts, expires=entry.expires, reason=entry.reason, author=entry.author,
+    )  # fmt: skip
