@@ -8,6 +8,7 @@ import typer
 
 from authz import __version__
 from authz.cli import bans, config, control, explain, keys, ranges, replay, serve, snapshot, triggers
+from authz.cli.control import lists
 
 app = typer.Typer(
     name="authz",
@@ -38,6 +39,7 @@ def main(
 
 app.add_typer(keys.app)
 app.add_typer(control.app)
+lists.register(app)
 app.add_typer(triggers.app)
 app.add_typer(snapshot.app)
 serve.register(app)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authz.cli.control import bans as remote_bans
+from authz.cli.control import client as remote
 from authz.cli.output import out, print_json, table, visible
 from authz.errors import AddressError, BadValue, InputError
 from authz.times import format_moment
@@ -29,6 +31,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Applications = Annotated[
     list[str] | None, typer.Option("--application", help="Only for this application; may be repeated. Default: all.")
 ]
+Wait = Annotated[
+    str | None,
+    typer.Option(metavar="published|enforced", help="With a control plane: return when it is there."),
+]
 BANS_FILE = Path("bans.yaml")
 
 
@@ -47,9 +53,18 @@ def ban(
     reason: Annotated[str, typer.Option(help="Why; shown by explain and in logs.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
+    wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Ban an address or a network for a time. Banned already: the time is changed."""
+    """Ban an address or a network for a time. Banned already: the time is changed.
+
+    Where AUTHZ_CONTROL_URL is set, the control plane is asked; otherwise the bans file and its key on this machine.
+    """
+    if remote.is_configured():
+        remote_bans.ban(
+            network, period=period, applications=application or (), list_=on, reason=reason, wait=wait, json=json
+        )
+        return
     from authz.publisher.bans.file import check_limits, like, parse_period
     from authz.publisher.bans.record import Ban, new_ban_id
 
@@ -89,11 +104,16 @@ def unban(
     application: Annotated[
         str | None, typer.Option("--application", help="Only the bans that name this application.")
     ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history of a control plane.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
+    wait: Wait = None,
     json: Json = False,
 ) -> None:
     """End the bans of an address or a network."""
+    if remote.is_configured():
+        remote_bans.unban(which, application=application, reason=reason, wait=wait, json=json)
+        return
     ended: list[Ban] = []
 
     def change(_: BansDocument, bans: list[Ban]) -> list[Ban]:
@@ -115,6 +135,9 @@ def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -
     from authz.publisher.bans.file import read_bans_file
 
     if context.invoked_subcommand is not None:
+        return
+    if remote.is_configured():
+        remote_bans.bans(json=json)
         return
     now = time.time()
     found = sorted((ban for ban in (one.ban() for one in read_bans_file(layer).bans) if ban.live(now)), key=_by_network)

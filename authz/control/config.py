@@ -112,7 +112,7 @@ def _limits(layer: LayerConfig) -> Limits:
     longest = None if may.longest == float("inf") else may.longest
     return Limits(
         lists=may.lists, longest=longest, widest_ipv4=may.widest_ipv4, widest_ipv6=may.widest_ipv6,
-        applications=may.applications, subjects=("networks",), entries=may.entries,
+        applications=may.applications, subjects=("networks",), networks=1, entries=may.entries,
     )  # fmt: skip
 
 

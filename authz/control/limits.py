@@ -20,7 +20,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a layer.
 
     longest: seconds from now to an entry's end; None: also without an end. widest: prefix bits. applications: patterns
-    of names; empty: all, and entries that name none. subjects: which kinds entries may name. entries: how many at once.
+    of names; empty: all, and entries that name none. subjects: which kinds entries may name. networks: how many of them
+    one entry may name, with no exceptions; None: any. entries: how many at once.
     """
 
     lists: tuple[ListName, ...] = ("allow", "deny", "gray")
@@ -29,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     widest_ipv6: int = 32
     applications: tuple[str, ...] = ()
     subjects: tuple[str, ...] = SUBJECTS
+    networks: int | None = None
     entries: int = 2_000_000
 
 
@@ -39,11 +41,21 @@ def breaches(entry: Written, limits: Limits, now: float) -> Iterator[FieldMistak
     for name in SUBJECTS:
         if getattr(entry, name) and name not in limits.subjects:
             yield FieldMistake(f"/{name}", f"found {name}, expected only {', '.join(limits.subjects)} in this layer")
+    if limits.networks is not None:
+        yield from _too_many(entry, limits.networks)
     if limits.longest is not None:
         yield from _too_long(entry, limits.longest, now)
     for number, text in enumerate(entry.networks):
         yield from _too_wide(text, limits, f"/networks/{number}")
     yield from foreign_applications(entry.applications, limits.applications)
+
+
+def _too_many(entry: Written, most: int) -> Iterator[FieldMistake]:
+    count = sum(len(parse_networks(text)) for text in entry.networks)
+    if count > most:
+        yield FieldMistake("/networks", f"found {count} networks, expected at most {most} in an entry of this layer")
+    if entry.except_:
+        yield FieldMistake("/except", "found exceptions, expected none in this layer")
 
 
 def _too_long(entry: Written, longest: float, now: float) -> Iterator[FieldMistake]:

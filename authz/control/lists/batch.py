@@ -10,15 +10,17 @@ The heads of the layers are locked when the batch is made, so what a use case re
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS, draft
+from authz.control.model import MAIN_TENANT, MICROSECONDS, POLICY_LAYER, draft
 from authz.control.problems import Conflict, Missing
 from authz.control.store.changes import append, lock_head
 from authz.control.store.entries import get_entry, latest_version, like_entry
 from authz.control.store.follow import likeness
 from authz.control.store.publications import newest_publication
 from authz.errors import shorten
+from authz.snapshot.singles import ban_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,8 +57,14 @@ class Batch:
         return self._heads[layer].sequence + len(self._drafts[layer])
 
     def new_id(self, layer: str) -> str:
-        """Return an id that no entry ever had: the layer, and the number of the change that adds it."""
-        entry_id = f"{layer}-{self.serial(layer) + 1}"
+        """Return an id that no entry ever had, from the number of the change that adds it.
+
+        In a layer of bans it is a ban's id: 16 bits that tell the layers apart, and the number.
+        """
+        number = self.serial(layer) + 1
+        entry_id = f"{layer}-{number}"
+        if layer != POLICY_LAYER:
+            entry_id = ban_id((zlib.crc32(layer.encode()) & 0xFFFF) << 48 | number)
         while latest_version(self.tx, entry_id):  # an import brought one of that name
             entry_id += "x"
         return entry_id

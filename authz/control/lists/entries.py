@@ -86,7 +86,7 @@ def delete(batch: Batch, entry: Entry, reason: str = "", *, take_over: bool = Fa
 
 def layer_for(written: Written, rules: Rules, now: float) -> str:
     """Return the layer that carries an entry: the one of bans where its limits permit it, else the first layer."""
-    if not written.except_ and not list(breaches(written, rules.layers[rules.bans], now)):
+    if not list(breaches(written, rules.layers[rules.bans], now)):
         return rules.bans
     return POLICY_LAYER if POLICY_LAYER in rules.layers else rules.bans
 

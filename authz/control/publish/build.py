@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from authz.addresses import parse_networks
-from authz.control.model import POLICY_LAYER
+from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.policy_document import policy_document
-from authz.engine.model import ANY_APPLICATION, Application, Entry
+from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.build import build_snapshot
-from authz.publisher.index.build import EntryNetworks
-from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
 
@@ -45,8 +43,11 @@ def build_layer(
 
     Raises InputError, with all that is wrong.
     """
-    first = layer == POLICY_LAYER
-    policy = _whole_policy(entries, documents, folder) if first else _networks_only(entries)
+    if layer != POLICY_LAYER:
+        bans = [_ban(entry) for entry in entries]
+        content = build_bans_layer(bans, layer=layer, serial=serial, created=created, signers=[signer])
+        return BuiltLayer(content, len(bans), ())
+    policy = _whole_policy(entries, documents, folder)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
         path = Path(beside) / f"{layer}.snapshot"
         build_snapshot(policy, path, [signer], serial=serial, created=created, layer=layer)
@@ -61,17 +62,9 @@ def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], 
         return read_policy(Path(file.name), options=SubjectOptions(allow_unresolved=True))
 
 
-def _networks_only(entries: Sequence[StoredEntry]) -> Policy:
-    networks = tuple(EntryNetworks(_prefixes(entry.networks), _prefixes(entry.except_)) for entry in entries)
-    return Policy((Application(ANY_APPLICATION),), tuple(map(_engine_entry, entries)), networks)
-
-
-def _prefixes(written: Sequence[str]) -> dict[int, Prefixes]:
-    return Prefixes.split(network for text in written for network in parse_networks(text))
-
-
-def _engine_entry(entry: StoredEntry) -> Entry:
-    return Entry(
-        id=entry.id, list=entry.list, action=entry.action, applications=frozenset(entry.applications),
-        starts=entry.starts, expires=entry.expires, reason=entry.reason, author=entry.author,
+def _ban(entry: StoredEntry) -> Ban:
+    (network,) = parse_networks(entry.networks[0])
+    return Ban(
+        entry.id, network, entry.list, frozenset(entry.applications), entry.action, entry.reason, entry.author,
+        entry.starts, entry.expires, entry.created // MICROSECONDS,
     )  # fmt: skip

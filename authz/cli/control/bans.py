@@ -1,0 +1,89 @@
+"""Bans at a control plane: what `authz ban`, `authz unban` and `authz bans` do where AUTHZ_CONTROL_URL is set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from authz.cli.control.client import ask, segment
+from authz.cli.control.shown import print_entries, print_entry, reached
+from authz.cli.output import print_json
+from authz.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def ban(
+    address: str, *, period: str, applications: Sequence[str], list_: str, reason: str, wait: str | None, json: bool
+) -> None:
+    """Ban an address or network; one that is banned already ends at the new time."""
+    body = {"address": address, "period": period, "applications": list(applications), "list": list_, "reason": reason}
+    made = ask("POST", "/v1/bans", body, wait=wait)
+    if json:
+        print_json(made)
+    elif "approval" in made:
+        print_entry("waits for a second person", [("approval", made["approval"]), ("why", made["detail"])])
+    else:
+        print_entry("banned", [("address", made["address"]), *_rows(made), *reached(made)])
+
+
+def unban(which: str, *, application: str | None, reason: str, wait: str | None, json: bool) -> None:
+    """End the bans of an address or network, or the one with this id."""
+    ended = [
+        ask("DELETE", f"/v1/bans/{segment(one)}", reason=reason or None, wait=wait)
+        for one in _meant(which, application)
+    ]
+    if json:
+        print_json({"ended": ended})
+        return
+    for one in ended:
+        print_entry("ended a ban", [("address", ", ".join(one["networks"])), ("id", one["id"]), *reached(one)])
+
+
+def bans(*, json: bool) -> None:
+    """List the bans that hold."""
+    found = all_pages("/v1/bans")
+    if json:
+        print_json({"bans": found})
+    else:
+        print_entries(found, "no bans")
+
+
+def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str, Any]]:
+    """Return the items of all pages, or the first ones. most: how many; None: all."""
+    items: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        room = 1000 if most is None else min(1000, most - len(items))
+        page = ask("GET", path, cursor=cursor, limit=room, **query)
+        items += page["items"]
+        cursor = page["cursor"]
+        if cursor is None or (most is not None and len(items) >= most):
+            return items
+
+
+def _meant(which: str, application: str | None) -> list[str]:
+    if ":" not in which and "." not in which and "/" not in which:
+        return [which]
+    found = all_pages("/v1/entries", address=which, application=application)
+    same = [one["id"] for one in found if one["networks"] == [which.removesuffix("/32").removesuffix("/128")]]
+    if same:
+        return same
+    if found:
+        wider = found[0]
+        raise InputError(
+            f"{which} is not banned by itself, but by {', '.join(wider['networks'])}",
+            hint=f"`authz unban {wider['id']}` ends that",
+        )
+    raise InputError(f"found no ban of '{which[:64]}', expected one", hint="`authz bans` lists them")
+
+
+def _rows(made: dict[str, Any]) -> list[tuple[str, object]]:
+    return [
+        ("id", made["id"]),
+        ("list", made["list"]),
+        ("applications", ", ".join(made["applications"]) or "all"),
+        ("until", made["expires"] or "forever"),
+        *([("reason", made["reason"])] if made["reason"] else []),
+        ("serial", made["serial"]),
+    ]

@@ -1,0 +1,79 @@
+"""`authz entries`, `authz history`, `authz rollback`: what is on the lists, what was, and going back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from authz.cli.control.bans import all_pages
+from authz.cli.control.client import ask
+from authz.cli.control.shown import print_entries, print_entry, print_history, reached
+from authz.cli.output import print_json
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Most = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
+Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Return when it is there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog="Example: authz entries --address 203.0.113.9 --at 2026-12-01T12:00:00Z")(entries)
+    app.command(epilog="Example: authz history 203.0.113.9 --from 2026-12-01T00:00:00Z")(history)
+    app.command(epilog="Example: authz rollback 2026-12-01T12:00:00Z --dry-run")(rollback)
+
+
+def entries(
+    address: Annotated[str | None, typer.Option(help="What covers this address or network, or lies in it.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As of this time. Default: now.")] = None,
+    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="On this list.")] = None,
+    application: Annotated[str | None, typer.Option(help="Of this application.")] = None,
+    limit: Most = 200,
+    json: Json = False,
+) -> None:
+    """Show what is on the lists of the control plane, now or as of a time."""
+    found = all_pages("/v1/entries", limit, address=address, at=at, list=on, application=application)
+    if json:
+        print_json({"entries": found})
+    else:
+        print_entries(found, "no entries")
+
+
+def history(
+    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="Changes that concern it.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", metavar="TIME", help="At or after this time.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="What was on the lists at this time, instead.")] = None,
+    limit: Most = 100,
+    json: Json = False,
+) -> None:
+    """Show who changed what, when, how and why; newest first."""
+    if at is not None:
+        entries(address=address, at=at, limit=limit, json=json)
+        return
+    found = all_pages("/v1/history", limit, address=address, **{"from": begin, "to": to})
+    if json:
+        print_json({"changes": found})
+    else:
+        print_history(found)
+
+
+def rollback(
+    to: Annotated[str, typer.Argument(metavar="TIME|SERIAL", help="The state to go back to.")],
+    layer: Annotated[str | None, typer.Option(help="Only this layer. Default: all, or bans for a serial.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in history.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Make the lists what they were, under new serials. History keeps everything."""
+    target: str | int = int(to) if to.isdigit() else to
+    body = {"to": target, "layer": layer, "reason": reason, "dry_run": dry_run}
+    done = ask("POST", "/v1/rollback", body, wait=wait)
+    if json:
+        print_json(done)
+        return
+    counts = [(name, len(done[name])) for name in ("restored", "changed", "deleted", "skipped")]
+    print_entry("would go back" if dry_run else "went back", [*counts, *reached(done)])
+    for entry_id, why in done["skipped"].items():
+        print_entry(f"skipped {entry_id}", [("why", why)])

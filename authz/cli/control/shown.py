@@ -1,0 +1,70 @@
+"""Entries and history, as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from authz.cli.output import out, table, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SUBJECTS = ("networks", "hosts", "countries", "regions", "continents", "asns", "sources")
+
+
+def print_entry(title: str, rows: Iterable[tuple[str, object]]) -> None:
+    """Print one thing."""
+    table(title, rows)
+
+
+def reached(made: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return how far a change came, where it was waited for."""
+    rows: list[tuple[str, object]] = []
+    if "published" in made:
+        rows.append(("published", "yes" if made["published"] else "not yet"))
+    if "enforced" in made:
+        behind = ", ".join(made["behind"])
+        rows.append(("enforced", f"by {made['sidecars']} sidecars" if made["enforced"] else f"not yet by {behind}"))
+    return rows
+
+
+def print_entries(found: Sequence[dict[str, Any]], nothing: str) -> None:
+    """Print entries as a table."""
+    rows = [
+        (one["id"], one["list"], _subjects(one), ", ".join(one["applications"]) or "all", one["expires"] or "forever",
+         one["author"], one["reason"])
+        for one in found
+    ]  # fmt: skip
+    print_rows(("id", "list", "whom", "applications", "until", "by", "reason"), rows, nothing)
+
+
+def print_history(found: Sequence[dict[str, Any]]) -> None:
+    """Print changes as a table."""
+    rows = [
+        (one["time"], one["action"], _subjects(one["after"] or one["before"] or {}) or one["id"], one["actor"],
+         one["method"], one["reason"], one["id"])
+        for one in found
+    ]  # fmt: skip
+    print_rows(("time", "action", "whom", "by", "how", "why", "id"), rows, "no changes")
+
+
+def print_rows(names: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
+    """Print rows as a table, or that there are none."""
+    if not rows:
+        out.print(nothing)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(visible, row))
+    out.print(grid)
+
+
+def _subjects(entry: dict[str, Any]) -> str:
+    named = [str(one) for name in SUBJECTS for one in entry.get(name, ())]
+    shown = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+    excepted = ", ".join(entry.get("except", ()))
+    return f"{shown} but {excepted}" if excepted else shown
