@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import postgresql
-from support.control import Control, control
+from support.control import Control, Running, control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,3 +38,19 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def plane(store_url: str, tmp_path: Path) -> Iterator[Control]:
     with control(tmp_path / "control", store=store_url) as running:
         yield running
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """Give a real control plane of the test's own."""
+    running = Running(tmp_path / "control")
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Give a real control plane that the tests of a module share: each takes addresses of its own."""
+    running = Running(tmp_path_factory.mktemp("shared") / "control")
+    yield running
+    running.end()

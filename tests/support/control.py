@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from litestar.testing import TestClient
 
 from authz.control.api.app import create_app
@@ -22,8 +23,6 @@ from support.processes import Process, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import httpx
 
     from authz.control.access.roles import Role
     from authz.control.publish.order import Answer, Order
@@ -126,3 +125,28 @@ def init(folder: Path, **options: Any) -> tuple[str, str]:
     """Run what `authz control init` does, on a free port; return URL and token."""
     made = make_folder(folder, Listen("127.0.0.1", free_port()), **options)
     return made.url, made.token
+
+
+class Running:
+    """A control plane that runs, and a client with its token."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url, self.token = init(folder)
+        self.process = ControlProcess(folder)
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+
+    def ok(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        answer = self.client.request(method, path, json=body, headers=headers)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def restart(self) -> None:
+        """Kill it with -9, and start it again."""
+        self.process.popen.kill()
+        self.process.end()
+        self.process = ControlProcess(self.folder)
+
+    def end(self) -> None:
+        self.client.close()
+        self.process.end()
