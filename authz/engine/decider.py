@@ -22,6 +22,7 @@ from authz.engine.decision import (
     UNKNOWN_APPLICATION,
     make_outcome,
 )
+from authz.engine.hosts import host_name
 from authz.engine.model import ANY_APPLICATION, Application
 from authz.engine.verdict import Verdict, decide
 
@@ -109,7 +110,7 @@ class Decider:
         if scope is None or now >= current.deny_at:
             if scope is None and name:
                 self.on_unknown(name)
-            refused = current.refused(scope, now)
+            refused = current.refused(scope, "" if name else host, now)
             if refused is not None:
                 return refused, None
             if name:
@@ -195,11 +196,14 @@ class _Generation:
         application = self.ruleset.application(None, host)
         return None if application is None else self.scopes[application.name]
 
-    def refused(self, scope: _Scope | None, now: float) -> Outcome | None:
+    def refused(self, scope: _Scope | None, host: str, now: float) -> Outcome | None:
         """Return the outcome for an unknown application or by a stale snapshot; None where it is decided all the same.
 
-        scope: None for an application that is unknown.
+        scope: None for an application that is unknown. host: what was to name it; "" where nothing was. A host that
+        could be taken for one of another application is denied: `*` may be less strict.
         """
+        if scope is None and host and self.ruleset.policy.has_hosts and host_name(host) is None:
+            return self.special(self.ruleset.general, Verdict("deny", MALFORMED_REQUEST))
         if scope is None and self._settings.unknown == "deny":
             return self.special(self.ruleset.general, Verdict("deny", UNKNOWN_APPLICATION))
         if now < self.deny_at:

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import network_of
+from authz.engine.hosts import host_name
 from authz.engine.lookup import Index
 from authz.engine.manifest import Entries, applications_of
 from authz.engine.verdict import Match
@@ -59,7 +60,12 @@ class OpenedSnapshot:
         """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
         if name:
             return self._by_name.get(name)
-        return self._by_host.get(_without_port(host).lower().removesuffix("."))
+        return self._by_host.get(host_name(host) or "")
+
+    @property
+    def has_hosts(self) -> bool:
+        """Whether a host can name an application."""
+        return bool(self._by_host)
 
     def covering(self, address: Address) -> list[Covering]:
         """Return the entries that cover the address, the longest prefix first."""
@@ -70,10 +76,3 @@ class OpenedSnapshot:
         """Return a match set of the index as the decision takes it. version: of the address that was looked up."""
         offset = _LENGTH_OFFSET[version]
         return [Match(self.entries[number], length + offset) for number, length in self.index.members(set_number)]
-
-
-def _without_port(host: str) -> str:
-    if host.endswith("]"):
-        return host
-    name, colon, port = host.rpartition(":")
-    return name if colon and (not port or port.isdigit()) else host  # RFC 3986, 3.2.3: a port may be empty
