@@ -25,6 +25,9 @@ class Proxy(StrEnum):
 
     ENVOY = "envoy"
     NGINX = "nginx"
+    TRAEFIK = "traefik"
+    CADDY = "caddy"
+    HAPROXY = "haproxy"
 
 
 def register(app: typer.Typer) -> None:

@@ -130,7 +130,7 @@ def test_an_allowed_request_reaches_the_application_which_is_told_what_was_decid
     seen = stack.upstream.last()
     assert (seen.method, seen.path, seen.headers["host"]) == ("GET", "/shop/cart?item=1", "test.example.com")
     told = {name: value for name, value in seen.headers.items() if name.startswith("x-authz-")}
-    assert told == {"x-authz-client-address": OFFICE, "x-authz-list": "allow"}
+    assert told == {"x-authz-client-address": OFFICE, "x-authz-list": "allow", "x-authz-application": "shop"}
 
 
 def test_a_denied_client_sees_the_reason_as_json(stack: Stack) -> None:
@@ -307,7 +307,7 @@ def test_headers_that_a_client_made_up_to_look_like_ours_do_not_reach_the_applic
     headers = stack.upstream.last().headers
     assert (headers["x-kept"], headers["cookie"], headers["authorization"]) == ("kept", "a=1", "Bearer x")
     ours = {name: value for name, value in headers.items() if "authz" in name}
-    assert ours == {"x-authz-client-address": UNKNOWN, "x-authz-list": "none"}
+    assert ours == {"x-authz-client-address": UNKNOWN, "x-authz-list": "none", "x-authz-application": "shop"}
 
 
 def test_a_client_cannot_choose_its_application(stack: Stack) -> None:

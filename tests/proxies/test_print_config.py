@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from support.proxies.configurations import AWKWARD, CONFIGURATIONS, POLICY, SNAPSHOT
 from support.proxies.envoy import check_of as filter_of
 from support.proxies.envoy import endpoint_of, validate_envoy
 from support.proxies.nginx import adapt_nginx, validate_nginx
@@ -27,27 +28,6 @@ if TYPE_CHECKING:
     from support.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
-SNAPSHOT = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
-# Words that mean something to YAML, to nginx, or to both.
-AWKWARD = r"""it's "a" {path}; #$host\n: [&*!|>%@`] ü"""
-
-CONFIGURATIONS = {
-    "the defaults": "",
-    "IPv6": 'grpc: {listen: "[::1]:9191"}\nhttp: {listen: "[::1]:9192"}\n',
-    "every address": 'grpc: {listen: "0.0.0.0:9191"}\nhttp: {listen: "[::]:9192"}\n',
-    "unix sockets": "grpc: {listen: unix:grpc.sock}\nhttp: {listen: unix:http.sock}\n",
-    "awkward names": f"grpc: {{listen: 'unix:{AWKWARD.replace(chr(39), chr(39) * 2)}'}}\n"
-    f"http: {{listen: 'unix:{AWKWARD.replace(chr(39), chr(39) * 2)}2'}}\n"
-    f"application: {{context_key: '{AWKWARD.replace(chr(39), chr(39) * 2)}'}}\n",
-    "a line break": 'grpc: {listen: "unix:a\\nadmin: b"}\nhttp: {listen: "unix:a\\nuser root;"}\n',
-    "an attack signal": "attack_signal: {header: x-waf-attack, metadata: {namespace: a.waf, key: attack}}\n",
-    "forwarded": "client_address: {header: forwarded, trusted_proxies: [127.0.0.1]}\n",
-    "one address": "client_address: {header: x-real-ip, trusted_proxies: [127.0.0.1]}\n",
-    "Envoy's own header": "client_address: {header: x-envoy-external-address, trusted_proxies: [127.0.0.1]}\n",
-    "hops": "client_address: {trusted_hops: 2}\n",
-    "the application by a header": "application: {http: header, header: x-app}\n",
-    "a short idle time": "http: {idle_timeout: 500ms}\n",
-}
 
 
 def printed(folder: Path, proxy: str, configuration: str) -> str:
@@ -83,13 +63,13 @@ def head(text: str) -> str:
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
-def test_envoy_takes_what_is_printed(tmp_path: Path, configuration: str) -> None:
+def test_envoy_takes_it(tmp_path: Path, configuration: str) -> None:
     (tmp_path / "envoy.yaml").write_text(printed(tmp_path, "envoy", configuration))
     validate_envoy(tmp_path / "envoy.yaml")
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
-def test_nginx_takes_what_is_printed(tmp_path: Path, configuration: str) -> None:
+def test_nginx_takes_it(tmp_path: Path, configuration: str) -> None:
     (tmp_path / "nginx.conf").write_text(adapt_nginx(printed(tmp_path, "nginx", configuration)))
     validate_nginx(tmp_path)
 
@@ -136,7 +116,7 @@ def test_the_templates_are_part_of_the_package() -> None:
     packed = {path for pattern in package_data for path in (ROOT / "authz").glob(pattern)}
     templates = set((Path(proxy_config.__file__).parents[1] / "templates").iterdir())
     assert templates <= packed
-    assert len(templates) == 2
+    assert len(templates) == 7
 
 
 def test_a_name_without_a_value_in_a_template_is_an_error() -> None:
@@ -147,14 +127,6 @@ def test_a_name_without_a_value_in_a_template_is_an_error() -> None:
 
 
 # The applications of the policy
-
-POLICY = """\
-version: 1
-applications:
-  "*": {deny: {status: 451, body: "$host costs 5$, {client}x \\"quoted\\" \\\\ {} ;\n"}}
-  shop: {hosts: [shop.example.com, buy.example.com], deny: {status: 429, body: "{}", content_type: application/json}}
-  a.b-c: {default: deny}
-"""
 
 
 def test_the_applications_of_the_policy_or_the_snapshot_are_printed(publisher: Publisher) -> None:
@@ -309,9 +281,10 @@ def test_nginx_closes_an_idle_connection_before_the_sidecar_does(tmp_path: Path,
 
 def test_nginx_drops_every_header_that_a_client_could_make_up_to_look_like_ours(tmp_path: Path) -> None:
     text = printed(tmp_path, "nginx", "")
-    for name in (APPLICATION_HEADER, *REMOVED):
+    for name in REMOVED:
         assert re.search(rf'proxy_set_header {name} +"";', text, re.IGNORECASE), name
-    for name, variable in ((CLIENT_HEADER, "client"), (LIST_HEADER, "list")):
+    set_to = ((CLIENT_HEADER, "client"), (LIST_HEADER, "list"), (APPLICATION_HEADER, "application"))
+    for name, variable in set_to:
         assert re.search(rf"proxy_set_header {name} +\$authz_{variable};", text, re.IGNORECASE), name
 
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authz.cli.proxy_config.caddy import render_caddy
 from authz.cli.proxy_config.envoy import render_envoy
+from authz.cli.proxy_config.haproxy import render_haproxy, render_haproxy_lua
 from authz.cli.proxy_config.nginx import render_nginx
 from authz.cli.proxy_config.sites import sites_of
+from authz.cli.proxy_config.traefik import render_traefik, render_traefik_static
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 _PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
     "envoy": {"main": render_envoy},
     "nginx": {"main": render_nginx},
+    "traefik": {"main": render_traefik, "static": render_traefik_static},
+    "caddy": {"main": render_caddy},
+    "haproxy": {"main": render_haproxy, "lua": render_haproxy_lua},
 }
 
 

@@ -9,7 +9,7 @@ from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
 from authz.cli.proxy_config.target import quoted, target
 from authz.cli.proxy_config.template import fill, load
 from authz.errors import shorten
-from authz.serve.grpc.responses import APPLICATION_HEADER, REMOVED
+from authz.serve.grpc.responses import REMOVED
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from authz.serve.config import Config
 
 _CHAINS: Final = ("x-forwarded-for", "forwarded")
-_DROPPED: Final = (APPLICATION_HEADER, *REMOVED)
 _MAX_BODY: Final = 3500  # bytes; nginx reads words of a configuration that are shorter than 4 KiB
 _EXAMPLE: Final[dict[str, Value]] = {
     "status": "403",
@@ -48,7 +47,7 @@ def render_nginx(config: Config, sites: Sites) -> str:
             "single": header not in _CHAINS,
             "client_header": header.title(),
             "attack_header": (config.attack_signal.header or "").title(),
-            "dropped": "\n".join(f'    proxy_set_header {name.title():<22} "";' for name in _DROPPED),
+            "dropped": "\n".join(f'    proxy_set_header {name.title():<22} "";' for name in REMOVED),
             "servers": [*map(_server, sites.by_host), _default_server(sites)],
             "general": [_page(sites.general.deny) if sites.real else _EXAMPLE],
             "pages": [{"name": site.name, **_page(site.deny)} for site in sites.named] if sites.real else [],
@@ -72,12 +71,12 @@ def _page(deny: DenyAnswer) -> dict[str, Value]:
     """Return the page of a denial. `{client}` is the client's address, as the sidecar puts it into its own answers."""
     body = deny.body.replace("$", "${authz_dollar}")
     body = body.replace("{client}", "${authz_client}")
-    fits = len(body.encode()) <= _MAX_BODY
+    fits = 0 < len(body.encode()) <= _MAX_BODY
     return {
         "status": str(deny.status),
         "type": quoted(deny.content_type),
-        "body": '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"' if fits else '""',
-        "too_long": not fits,
+        "body": '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"' if fits else "$authz_nothing",
+        "too_long": bool(body) and not fits,
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from authz.errors import InputError
 from authz.serve.config import Listen
+
+if TYPE_CHECKING:
+    from authz.serve.config import Config
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask who listens everywhere
 
@@ -34,3 +37,13 @@ def quoted(text: str) -> str:
     """Return a double-quoted word of nginx, HAProxy or Caddy. No variables: only for where none are expanded."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + '"'
+
+
+def believed(config: Config) -> list[str]:
+    """Return the networks whose X-Forwarded-For a proxy passes on to the sidecar.
+
+    The sidecar decides itself whom it believes. Where it counts hops, it counts from the end: all may be passed on.
+    """
+    if config.client_address.trusted_hops:
+        return ["0.0.0.0/0", "::/0"]
+    return [str(network) for one in config.client_address.trusted_proxies for network in one]

@@ -23,6 +23,13 @@ class Seen(NamedTuple):
     body: bytes
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    """Says nothing where a proxy resets a connection, as HAProxy does after a look at its port."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+
+
 class Upstream:
     """The application behind the proxy: answers 200 to all, and remembers what it got."""
 
@@ -44,7 +51,7 @@ class Upstream:
                 self.end_headers()
                 self.wfile.write(b"upstream\n")
 
-            do_GET = do_POST = handle_any  # noqa: N815  # as http.server wants them
+            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # as http.server wants them
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding") != "chunked":
@@ -60,7 +67,7 @@ class Upstream:
                 """Say nothing."""
 
         self.seen = seen
-        self._server = http.server.ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        self._server = _Server((LOOPBACK, 0), Handler)
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)

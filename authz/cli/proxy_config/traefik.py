@@ -1,0 +1,89 @@
+"""The configuration of Traefik: routers and middlewares, and the static part."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from authz.cli.proxy_config.notes import about_http, about_sites, comment, passed_on
+from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.proxy_config.target import believed, in_yaml, target
+from authz.cli.proxy_config.template import fill, load
+from authz.errors import InputError, shorten
+from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
+
+if TYPE_CHECKING:
+    from authz.cli.proxy_config.sites import Site, Sites
+    from authz.cli.proxy_config.template import Value
+    from authz.serve.config import Config, Listen
+
+
+def render_traefik(config: Config, sites: Sites) -> str:
+    """Return the dynamic part. Raises InputError where the sidecar does not listen for Traefik."""
+    listen = _listen(config)
+    by_header = config.application.http == "header"
+    signal = config.attack_signal.header
+    wanted = ["X-Request-Id", *([signal.title()] if signal else [])]
+    if config.client_address.header != "x-forwarded-for":
+        wanted.append(config.client_address.header.title())
+    if by_header:
+        wanted.append(config.application.header.title())
+    asks = [_ask(listen, site.name, by_header=by_header) for site in sites.named]
+    notes = [*about_sites(sites), *about_http("Traefik", config, listen), *passed_on("Traefik", config)]
+    return fill(
+        load("traefik.yaml"),
+        {
+            "where": shorten(listen),
+            "notes": comment(notes),
+            "ambiguous_path": AMBIGUOUS_PATH.replace("[^?]*", ".*"),
+            "valid_host": HOST,
+            "hosts": [_router(site, " || ".join(f"Host(`{host}`)" for host in site.hosts)) for site in sites.by_host],
+            "paths": [_router(site, f"PathRegexp(`{site.path}`)") for site in sites.by_path],
+            "dropped": [{"header": header} for header in _forgeable()],
+            "asks": [*asks, _ask(listen, "", by_header=by_header)],
+            "application_header": in_yaml(config.application.header.title()),
+            "request_headers": ", ".join(wanted),
+        },
+    )
+
+
+def render_traefik_static(config: Config, sites: Sites) -> str:  # noqa: ARG001  # as all renderers
+    """Return the static part. Raises InputError as `render_traefik` does."""
+    _listen(config)
+    return fill(load("traefik-static.yaml"), {"trusted": ", ".join(in_yaml(one) for one in believed(config))})
+
+
+def _listen(config: Config) -> Listen:
+    listen = target("traefik", "http", config.http.listen)
+    if listen.path is not None:
+        raise InputError(
+            f"http.listen: found {listen}, expected an address: Traefik asks over TCP only",
+            hint="set http.listen to 127.0.0.1:9192 in authz.yaml",
+        )
+    return listen
+
+
+def _router(site: Site, rule: str) -> dict[str, Value]:
+    return {"router": in_yaml(site.name), "rule": rule.replace("'", "''"), "ask": _middleware(site.name)}
+
+
+def _ask(listen: Listen, name: str, *, by_header: bool) -> dict[str, Value]:
+    named = by_header and bool(name)
+    target_ = f"http://{listen}/v1/forward" + (f"/{name}" if name and not by_header else "")
+    ask = _middleware(name)
+    return {
+        "ask": ask,
+        "ask_itself": f"{ask}-asked" if named else ask,
+        "set_application": named,
+        "name": in_yaml(name),
+        "address": in_yaml(target_),
+    }
+
+
+def _middleware(name: str) -> str:
+    return "authz-" + re.sub(r"[^A-Za-z0-9_-]", "_", name) if name else "authz"
+
+
+def _forgeable() -> list[str]:
+    names = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED)
+    return [form for name in names for form in (name.title(), name.replace("-", "_"))]

@@ -1,0 +1,273 @@
+"""The same requests through every proxy, with the configurations that are printed: the same answers and clients."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from support.processes import Sidecar, free_port, wait_for
+from support.proxies.caddy import start_caddy
+from support.proxies.client import Client, Reply, ask
+from support.proxies.envoy import Envoy, adapt_envoy
+from support.proxies.haproxy import start_haproxy
+from support.proxies.nginx import Nginx
+from support.proxies.process import ProxyPorts
+from support.proxies.traefik import start_traefik
+from support.proxies.upstream import Upstream
+from support.publisher import Publisher
+
+from authz.cli.proxy_config import parts_of, render
+from authz.publisher.policy.read import read_applications
+from authz.serve.config import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POLICY = """\
+version: 1
+applications:
+  "*": {deny: {status: 403, body: "no\\n"}}
+  shop: {deny: {status: 403, body: "Not from here: $5, \\"x\\" \\\\ {} ; done.\\n"}}
+  admin:
+    hosts: [admin.example.com, back.example.com]
+    default: deny
+    deny: {status: 404, body: '{"error":"not found"}', content_type: application/json}
+  api: {dry_run: true}
+  quiet: {default: deny, deny: {status: 429}}
+entries:
+  - {id: office, list: allow, networks: [192.0.2.0/24, "2001:db8:1::/48"]}
+  - {id: bad, list: deny, networks: [203.0.113.0/24, "2001:db8:bad::/48"], except: [203.0.113.10]}
+  - {id: scrapers, list: deny, networks: [198.51.100.20-198.51.100.29], applications: [shop]}
+"""
+CONFIG = """\
+snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1s}}
+grpc: {{listen: "127.0.0.1:{grpc}"}}
+http: {{listen: "127.0.0.1:{http}"}}
+admin: {{listen: "127.0.0.1:0"}}
+client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "2001:db8:10::/48"]}}
+decision_log: {{path: "off"}}
+drain: 0s
+"""
+PAGES = {
+    "*": (403, b"no\n", "text/plain"),
+    "shop": (403, b'Not from here: $5, "x" \\ {} ; done.\n', "text/plain"),
+    "admin": (404, b'{"error":"not found"}', "application/json"),
+    "quiet": (429, b"", None),
+}
+
+UNKNOWN = "198.51.100.77"  # on no list
+OFFICE, OFFICE6 = "192.0.2.5", "2001:db8:1::7"
+BAD, BAD6 = "203.0.113.9", "2001:db8:bad::7"
+EXCEPTION = "203.0.113.10"
+SCRAPER = "198.51.100.25"
+BALANCER, BALANCER6 = "10.0.0.1", "2001:db8:10::1"  # trusted proxies
+ADMIN = "admin.example.com"
+OTHER = "test.example.com"
+
+
+class Case(NamedTuple):
+    """A request and what is to become of it. peer: None: on this machine. client: None: it is denied."""
+
+    peer: str | None
+    path: str
+    application: str
+    client: str | None
+    forwarded: str | None = None
+    host: str = OTHER
+    method: str = "GET"
+
+
+CASES = [
+    # By path, from a peer that is the client.
+    Case(UNKNOWN, "/shop", "shop", UNKNOWN),
+    Case(UNKNOWN, "/shop/", "shop", UNKNOWN),
+    Case(OFFICE, "/shop/cart?item=1", "shop", OFFICE),
+    Case(BAD, "/shop/cart", "shop", None),
+    Case(EXCEPTION, "/shop/cart", "shop", EXCEPTION),
+    Case(SCRAPER, "/shop", "shop", None),
+    Case(SCRAPER, "/shop/deep/er?x=/api", "shop", None),
+    Case(SCRAPER, "/shopping", "*", SCRAPER),
+    Case(SCRAPER, "/SHOP", "*", SCRAPER),
+    Case(SCRAPER, "/", "*", SCRAPER),
+    Case(SCRAPER, "/x/shop", "*", SCRAPER),
+    Case(BAD, "/", "*", None),
+    Case(BAD, "/elsewhere?q=shop", "*", None),
+    Case(BAD, "/api", "api", BAD),  # dry run
+    Case(SCRAPER, "/api/v1", "api", SCRAPER),
+    Case(UNKNOWN, "/quiet", "quiet", None),
+    Case(OFFICE, "/quiet/x", "quiet", OFFICE),
+    Case(OFFICE, "/shop/a%20b", "shop", OFFICE),
+    # By host, whatever the path.
+    Case(UNKNOWN, "/", "admin", None, host=ADMIN),
+    Case(UNKNOWN, "/shop", "admin", None, host=ADMIN),
+    Case(UNKNOWN, "/api/x", "admin", None, host="ADMIN.example.com"),
+    Case(UNKNOWN, "/quiet", "admin", None, host=f"{ADMIN}:8080"),
+    Case(OFFICE, "/shop", "admin", OFFICE, host=ADMIN),
+    Case(OFFICE, "/", "admin", OFFICE, host="back.example.com"),
+    Case(UNKNOWN, "/", "admin", None, host="back.example.com"),
+    Case(UNKNOWN, "/", "*", UNKNOWN, host="xadmin.example.com"),
+    # Methods.
+    Case(OFFICE, "/shop", "shop", OFFICE, method="POST"),
+    Case(BAD, "/shop", "shop", None, method="POST"),
+    Case(OFFICE, "/shop", "shop", OFFICE, method="DELETE"),
+    Case(BAD, "/shop", "shop", None, method="PUT"),
+    # Who is the client.
+    Case(BAD, "/shop", "shop", None, OFFICE),
+    Case(OFFICE, "/shop", "shop", OFFICE, BAD),
+    Case(BALANCER, "/shop", "shop", None, BAD),
+    Case(BALANCER, "/shop", "shop", OFFICE, OFFICE),
+    Case(BALANCER, "/shop", "shop", None, f"{OFFICE}, {BAD}"),
+    Case(BALANCER, "/shop", "shop", OFFICE, f"{BAD}, {OFFICE}"),
+    Case(BALANCER, "/shop", "shop", OFFICE, f"{OFFICE}, 10.9.9.9"),
+    Case(BALANCER, "/shop", "shop", None, f"{BAD},10.9.9.9 , 10.8.8.8"),
+    Case(BALANCER, "/shop", "shop", UNKNOWN, f"junk, {UNKNOWN}"),
+    Case(BALANCER, "/shop", "shop", None, "junk"),
+    Case(BALANCER, "/shop", "shop", None, f"{OFFICE}, unknown"),
+    Case(BALANCER, "/shop", "shop", OFFICE, f"::ffff:{OFFICE}"),
+    Case(BALANCER, "/shop", "shop", OFFICE6, f"[{OFFICE6}]:443"),
+    Case(BALANCER, "/shop", "shop", None, BAD6),
+    Case(BALANCER6, "/shop", "shop", OFFICE, OFFICE),
+    Case(OFFICE6, "/shop", "shop", OFFICE6),
+    Case(BAD6, "/shop", "shop", None),
+    # From this machine, where TLS may have ended before.
+    Case(None, "/shop", "shop", None, BAD),
+    Case(None, "/shop", "shop", EXCEPTION, EXCEPTION),
+    Case(None, "/", "admin", None, UNKNOWN, host=ADMIN),
+]
+
+
+class Stack:
+    """An application, a proxy with what is printed for it, and a sidecar."""
+
+    def __init__(self, folder: Path, proxy: str) -> None:
+        self.publisher = Publisher(folder)
+        self.publisher.publish(POLICY)
+        config = CONFIG.format(grpc=free_port(), http=free_port())
+        (folder / "authz.yaml").write_text(config)
+        sidecar = load_config(folder / "authz.yaml", {})
+        applications = read_applications(folder / "policy.yaml")
+        printed = {part: render(proxy, sidecar, applications, part) for part in parts_of(proxy)}
+        assert "WARNING" not in printed["main"]
+        self.upstream = Upstream()
+        self._running = contextlib.ExitStack()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.upstream)
+            stack.enter_context(Sidecar(folder, config))
+            self.ports = self._start(stack, folder, proxy, printed)
+            wait_for(lambda: self.ask(Case(OFFICE, "/shop", "shop", OFFICE)).status == 200, "the first answer")
+            self._running = stack.pop_all()
+
+    def _start(self, stack: contextlib.ExitStack, folder: Path, proxy: str, printed: dict[str, str]) -> ProxyPorts:
+        if proxy == "envoy":
+            envoy = stack.enter_context(Envoy(folder, adapt_envoy(printed["main"], self.upstream)))
+            return ProxyPorts(envoy.ports["edge"], envoy.ports["proxied"])
+        if proxy == "nginx":
+            return ProxyPorts(*stack.enter_context(Nginx(folder, printed["main"], self.upstream)).ports)
+        start = {"haproxy": start_haproxy, "caddy": start_caddy, "traefik": start_traefik}[proxy]
+        ports = ProxyPorts(free_port(), free_port())
+        stack.enter_context(start(folder, printed, self.upstream.port, ports))
+        return ports
+
+    def ask(self, case: Case, *more: tuple[str, str]) -> Reply:
+        """Send a request of the cases."""
+        port = self.ports.edge if case.peer is None else self.ports.proxied
+        headers = [] if case.forwarded is None else [("X-Forwarded-For", case.forwarded)]
+        body = b"posted" if case.method in {"POST", "PUT"} else None
+        return ask(port, case.path, [*headers, *more], peer=case.peer, host=case.host, method=case.method, body=body)
+
+    def close(self) -> None:
+        """End all."""
+        self._running.close()
+
+
+@pytest.fixture(scope="module", params=["envoy", "nginx", "traefik", "caddy", "haproxy"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp(request.param), request.param)
+    yield stack
+    stack.close()
+
+
+def test_there_are_fifty() -> None:
+    assert len(CASES) == 50
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{CASES.index(case):02}")
+def test_the_same_requests_get_the_same_answers_and_clients_through_every_proxy(stack: Stack, case: Case) -> None:
+    before = len(stack.upstream.seen)
+    reply = stack.ask(case)
+    if case.client is None:
+        status, body, content_type = PAGES[case.application]
+        assert (reply.status, reply.body) == (status, body)
+        if content_type is not None:
+            assert reply.headers["content-type"] == content_type
+        assert {name for name in reply.headers if name.startswith("x-authz-")} <= {"x-authz-reason"}
+        assert len(stack.upstream.seen) == before
+        return
+    assert (reply.status, reply.body) == (200, b"upstream\n")
+    seen = stack.upstream.last()
+    assert (seen.method, seen.path) == (case.method, case.path)
+    told = {name: seen.headers.get(f"x-authz-{name}") for name in ("client-address", "application")}
+    assert told == {"client-address": case.client, "application": case.application}
+    assert seen.headers["x-forwarded-for"].replace(" ", "").split(",")[-1] in {case.peer, "127.0.0.1"}
+
+
+NAMES = ["client-address", "list", "application", "decision", "reason", "entry", "serial", "status"]
+
+
+def test_no_header_that_a_client_made_up_to_look_like_ours_reaches_the_application(stack: Stack) -> None:
+    forged = [(f"X-Authz-{name.title()}", "forged") for name in NAMES] + [("x_authz_list", "forged"), ("X-Kept", "1")]
+    assert stack.ask(CASES[0], *forged).status == 200
+    headers = stack.upstream.last().headers
+    assert headers["x-kept"] == "1"
+    assert {value for name, value in headers.items() if "authz" in name.replace("_", "-")} == {UNKNOWN, "none", "shop"}
+
+
+@pytest.mark.parametrize("application", ["quiet", "api"])
+def test_a_client_cannot_choose_its_application(stack: Stack, application: str) -> None:
+    assert stack.ask(Case(SCRAPER, "/shop", "shop", None), ("X-Authz-Application", application)).status == 403
+    forged = ("X-Forwarded-Host", "elsewhere.example.com"), ("X-Forwarded-Uri", "/api")
+    assert stack.ask(Case(UNKNOWN, "/", "admin", None, host=ADMIN), *forged).status == 404
+
+
+PATHS = ["/shop/..%2fx", "/shop/%2e%2e/x", "/shop/..%5cx", "/api/..%2fshop", "/api/../shop", "//shop", "/./shop",
+         "/api/%2e%2e/shop", "/%73hop", "/api/..;/shop", "/api/..%3b/shop", "/shop/../x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_path_that_is_decided_is_the_one_that_is_forwarded_or_it_is_refused(stack: Stack, path: str) -> None:
+    before = len(stack.upstream.seen)
+    reply = stack.ask(Case(SCRAPER, path, "", None))
+    if reply.status == 200:
+        (seen,) = stack.upstream.seen[before:]
+        assert seen.path in {"/x", "/api/..%3b/shop"}
+        assert "shop" not in seen.path
+    else:
+        assert reply.status in {307, 400, 403}
+        assert len(stack.upstream.seen) == before
+
+
+HOSTS = ["admin.example.com..", "[admin.example.com]", "x@admin.example.com", "admin.example.com,x"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_that_could_be_taken_for_another_application_is_refused(stack: Stack, host: str) -> None:
+    before = len(stack.upstream.seen)
+    assert stack.ask(Case(UNKNOWN, "/shop", "", None, host=host)).status in {400, 403}
+    assert len(stack.upstream.seen) == before
+
+
+def test_one_connection_serves_allowed_and_denied_requests(stack: Stack) -> None:
+    client = Client(stack.ports.edge)
+    try:
+        for number in range(20):
+            forwarded = [("X-Forwarded-For", BAD if number % 2 else OFFICE)]
+            assert client.ask("/shop", forwarded).status == (403 if number % 2 else 200)
+    finally:
+        client.close()
+
+
+def test_deny_bodies_are_what_the_policy_says(stack: Stack) -> None:
+    assert json.loads(stack.ask(Case(UNKNOWN, "/", "admin", None, host=ADMIN)).body) == {"error": "not found"}
