@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,6 +65,7 @@ def ban(
         return
     from authz.publisher.bans.file import check_limits, like, parse_period
     from authz.publisher.bans.record import Ban, new_ban_id
+    from authz.publisher.builder import builder_name
 
     wanted = _network(network)
     if on not in {"deny", "gray"}:
@@ -78,7 +77,7 @@ def ban(
     now = int(time.time())
     expires = None if seconds is None else now + seconds
     names = frozenset(map(_application, application or ()))
-    made = Ban(new_ban_id(), wanted, on, names, "block", reason, getpass.getuser(), None, expires, now)  # type: ignore[arg-type]  # checked above
+    made = Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
     known: list[Ban] = []
 
     def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
@@ -179,10 +178,10 @@ def init(
 
 def _change(layer: Path, change: Any, key: str | None, now: int) -> Changed:
     from authz.publisher.bans.file import change_bans
+    from authz.publisher.builder import builder_name
     from authz.snapshot.signers import load_signer
 
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
-    return change_bans(layer, change, lambda named: load_signer(key or named), now=now, by=by)
+    return change_bans(layer, change, lambda named: load_signer(key or named), now=now, by=builder_name())
 
 
 def _network(text: str) -> Network:

@@ -131,6 +131,16 @@ def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int =
     return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), keys, threshold, now)
 
 
+def inspect_manifest(path: Path) -> Manifest:
+    """Return the manifest of the file at `path`, unverified and without a look at its sections: for lists of files.
+
+    Raises SnapshotRefused where the file cannot be read or has none.
+    """
+    with opened(path, MAX_FILE) as source:
+        end = _envelope_end(source.read(HEADER.size), source.size)
+        return _manifest(parse_envelope(memoryview(source.read(end - HEADER.size))).payload)
+
+
 def requirement_of(data: bytes) -> Requirement:
     """Return what another file says to require this one, which was just made. data: of the whole file."""
     envelope = parse_envelope(memoryview(data)[HEADER.size : _envelope_end(data[: HEADER.size], len(data))])

@@ -61,20 +61,19 @@ class Signer(Protocol):
 
 
 class FileSigner:
-    """Signs by a private key that is in memory."""
+    """Signs by a private key that is in memory. public: its public half."""
 
     def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey) -> None:
         """Take a key. Raises ValueError for a curve that nobody signs with here."""
-        public = PublicKey(key.public_key())
+        self.public = PublicKey(key.public_key())
         self._key: Any = key
-        self._keyid = public.keyid
-        self._how: tuple[Any, ...] = public.how
+        self._how: tuple[Any, ...] = self.public.how
         if isinstance(key, RSAPrivateKey):  # as long as the digest, as RFC 8017 (9.1) proposes
             self._how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH), SHA256()
 
     def sign(self, payload: bytes) -> Signature:
         """Return the signature of some bytes."""
-        return Signature(self._keyid, self._key.sign(payload, *self._how).hex())
+        return Signature(self.public.keyid, self._key.sign(payload, *self._how).hex())
 
 
 def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:

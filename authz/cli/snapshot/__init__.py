@@ -3,6 +3,7 @@
 build      from a policy to a signed file
 inspect    verify and inspect: is it good, and what is in it
 entries    show and search: the networks of an entry, the entries of an address
+history    history and rollback: what was published, and going back to it
 analysis   diff, lint and map: what a file would do, before it does it
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import typer
 
-from authz.cli.snapshot import analysis, build, entries, inspect
+from authz.cli.snapshot import analysis, build, entries, history, inspect
 
 app = typer.Typer(name="snapshot", help="Build snapshot files, check them, look into them.", no_args_is_help=True)
 
@@ -20,5 +21,5 @@ def snapshot() -> None:
     """Build snapshot files, check them, look into them."""
 
 
-for part in (build, inspect, entries, analysis):
+for part in (build, inspect, entries, analysis, history):
     part.register(app)

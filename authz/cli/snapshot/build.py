@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authz.cli.output import out, print_json, progress, table, visible
+from authz.cli.snapshot.history import ARCHIVE
 from authz.errors import BadValue, InputError
 
 if TYPE_CHECKING:
@@ -44,12 +45,18 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Write it though a check refuses it; the snapshot says who did.")
     ] = False,
+    archive: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep a copy there, to look and go back. Default: archive, beside OUTPUT."),
+    ] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help="Keep no copy.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compile a policy, sign it, write it.
 
     A policy with mistakes prints them all, with file, line and key, and writes nothing.
     """
+    from authz.engine.opened_snapshot import POLICY_LAYER
     from authz.publisher.build import publish
     from authz.publisher.builder import builder_name
     from authz.publisher.feeds.hosts import HostOptions
@@ -57,6 +64,7 @@ def build(
     from authz.publisher.policy.read import read_policy
     from authz.publisher.policy.subjects import SubjectOptions
     from authz.publisher.previous import feed_counts, known_ends, last_build
+    from authz.snapshot.archive import Archive
     from authz.snapshot.signers import load_signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
@@ -75,6 +83,8 @@ def build(
             output=output, serial=serial, created=now, expires=expires, origin=Origin(by=by, source=str(policy)),
             progress=advance,
         )  # fmt: skip
+        if not no_archive:
+            Archive(archive or output.parent / ARCHIVE, POLICY_LAYER).keep(output, now=now)
     built = published.built
     for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):
         typer.echo(f"authz: warning: {visible(warning)}", err=True)

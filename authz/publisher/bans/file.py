@@ -7,10 +7,7 @@ the next change signs both.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -21,18 +18,22 @@ from authz.engine.model import TOKEN, Action, ListName
 from authz.errors import BadValue, InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.record import Ban
-from authz.snapshot.read import inspect_snapshot
+from authz.publisher.output_lock import building
+from authz.snapshot.archive import Archive
+from authz.snapshot.read import inspect_manifest
 from authz.strict_yaml import Scalar, read_file
 from authz.times import MOMENT_EXPECTED, format_moment, parse_duration, parse_moment
 from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from authz.snapshot.signers import Signer
 
 FOREVER = "forever"
+MAX_ARCHIVED = 1000  # builds; each has only what was live
+ARCHIVED_FOR = 30 * 86400  # seconds
 MIN_PERIOD = 300  # seconds, as for an entry of a policy
 _HEADER = (
     "# Written by authz ban and authz unban. The next of them takes over what is changed by hand, but no comments.\n"
@@ -168,7 +169,7 @@ def change_bans(
     Raises:
         InputError: The file, the key or the snapshot cannot be used; whatever `change` raises. Then nothing changed.
     """
-    with _locked(path):
+    with building(path):
         document = read_bans_file(path)
         signer = load(_beside(path, document.key))
         bans = change(document, [ban for ban in (one.ban() for one in document.bans) if ban.live(now)])
@@ -181,6 +182,7 @@ def change_bans(
             replace_file(snapshot, lambda file: file.write(data))
         except OSError as error:
             raise InputError(f"{snapshot}: cannot be written: {error.strerror}") from error
+        Archive(path.parent / "archive", document.layer, MAX_ARCHIVED, ARCHIVED_FOR).keep(snapshot, now=now)
     return Changed(tuple(bans), serial, snapshot)
 
 
@@ -213,7 +215,7 @@ def _serial_of(snapshot: Path) -> int:
     if not snapshot.exists():
         return 0
     try:
-        return inspect_snapshot(snapshot).serial
+        return inspect_manifest(snapshot).serial
     except SnapshotRefused as error:
         raise InputError(
             f"{snapshot}: exists, and is not a snapshot whose serial can be read: {error.message}",
@@ -224,21 +226,6 @@ def _serial_of(snapshot: Path) -> int:
 def _beside(path: Path, key: str) -> str:
     """Return the key as seen from here: a URI as it is, a file relative to the bans file."""
     return key if ":" in key else str(path.parent / key)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other changes of the file out. The lock is a file of its own: the bans file is replaced."""
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise InputError(f"{lock}: cannot be opened: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _written(ban: Ban) -> WrittenBan:

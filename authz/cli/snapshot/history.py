@@ -1,0 +1,109 @@
+"""`authz snapshot history` and `rollback`: what was published, and going back to it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from authz.cli.output import out, print_json, table, visible
+from authz.errors import InputError
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.snapshot.archive import Archived
+    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signers import Signer
+
+ArchiveFolder = Annotated[Path, typer.Option("--archive", metavar="DIR", help="Where builds are kept.")]
+ARCHIVE = Path("archive")
+Layer = Annotated[str, typer.Option(help="Name of the layer.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `authz snapshot`."""
+    app.command(epilog="Example: authz snapshot history --archive archive")(history)
+    app.command(epilog="Example: authz snapshot rollback 1795830000 -o lists.snapshot --key keys/2026.key")(rollback)
+
+
+def history(archive: ArchiveFolder = ARCHIVE, layer: Layer = "policy", json: Json = False) -> None:
+    """List the builds that were published, the newest first: when, by whom, from what."""
+    from authz.snapshot.archive import Archive
+
+    kept = Archive(archive, layer)
+    builds = [_shown(build) for build in kept.builds()]
+    if json:
+        print_json({"archive": str(kept.folder), "builds": builds})
+        return
+    if not builds:
+        raise InputError(f"{kept.folder}: found no builds", hint="authz snapshot build --archive keeps them there")
+    for build in builds:
+        again = f", rollback of {build['rollback_of']}" if build["rollback_of"] else ""
+        out.print(visible(f"{build['serial']}  {build['created']}  {build['bytes']} bytes{again}"))
+        made = f"{build['by'] or 'unknown'}, from {build['source'] or 'unknown'}"
+        out.print(visible(f"    by {made}{', forced' if build['forced'] else ''}"))
+
+
+def _shown(build: Archived) -> dict[str, Any]:
+    manifest = build.manifest
+    return {
+        "serial": manifest.serial,
+        "created": format_moment(manifest.created),
+        "expires": format_moment(manifest.expires if manifest.HasField("expires") else None),
+        "by": manifest.origin.by,
+        "source": manifest.origin.source,
+        "rollback_of": manifest.origin.rollback_of or None,
+        "forced": [f"{one.by}: {one.refusal}" for one in manifest.forced],
+        "bytes": build.size,
+        "file": str(build.path),
+    }
+
+
+def rollback(
+    serial: Annotated[int, typer.Argument(metavar="SERIAL", help="The build to go back to.", min=1)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],
+    key: Annotated[list[str], typer.Option(help="Private key file or URI; may be repeated to sign twice.")],
+    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
+    trusted_key: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key that may have signed the build. Default: those that sign now."),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where builds are kept. Default: archive, beside OUTPUT.")
+    ] = None,
+    layer: Layer = "policy",
+    json: Json = False,
+) -> None:
+    """Publish an older build again: the same content, signed anew under a higher serial. Needs no feeds and no DNS."""
+    from authz.publisher.builder import builder_name
+    from authz.publisher.output_lock import building
+    from authz.publisher.previous import last_build
+    from authz.publisher.rollback import roll_back
+    from authz.snapshot.archive import Archive
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signers import load_signer
+
+    signers = [load_signer(one, public_key) for one in key]
+    keys = [load_public_key(path) for path in trusted_key] if trusted_key else _public(signers, public_key)
+    kept = Archive(archive or output.parent / ARCHIVE, layer)
+    now = int(time.time())
+    with building(output):
+        found = kept.find(serial)
+        made = roll_back(found, output, last_build(output), signers, keys, now=now, by=builder_name())
+        kept.keep(output, now=now)
+    if json:
+        print_json({"file": str(output), "serial": made.serial, "rollback_of": serial})
+        return
+    table(f"rolled back {output}", [("content of", serial), ("serial", made.serial)])
+
+
+def _public(signers: list[Signer], public_key: Path | None) -> list[PublicKey]:
+    """Return the public halves of the keys that sign."""
+    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signers import FileSigner
+
+    keys = [signer.public for signer in signers if isinstance(signer, FileSigner)]
+    return keys + ([load_public_key(public_key)] if public_key else [])

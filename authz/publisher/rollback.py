@@ -1,0 +1,67 @@
+"""Going back: the content of an archived build, signed anew under a higher serial. No feeds, no DNS, no policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authz.errors import InputError, SnapshotRefused
+from authz.publisher.previous import check_unchanged, next_serial
+from authz.snapshot.read import read_snapshot
+from authz.snapshot.write import write_snapshot
+from authz.wire.snapshot.v1.snapshot_pb2 import Manifest, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.read import Snapshot
+    from authz.snapshot.signers import Signer
+
+
+def roll_back(
+    archived: Path,
+    output: Path,
+    previous: Snapshot | None,
+    signers: Sequence[Signer],
+    keys: Sequence[PublicKey],
+    *,
+    now: int,
+    by: str,
+) -> Manifest:
+    """Write the content of an archived build to `output`, under a serial above the last, and return its manifest.
+
+    A build that was valid for a time is valid for as long again. Call it within `building(output)`.
+
+    Args:
+        archived: The file in the archive.
+        output: The file that is replaced.
+        previous: What stands there now; None: nothing.
+        signers: Each signs.
+        keys: One of them must have signed the archived file: nobody's content is signed but our own.
+        now: Seconds since 1970.
+        by: Who goes back.
+
+    Raises:
+        InputError: The archived file is not ours or is broken, or it has parts; then nothing is written.
+    """
+    try:
+        old = read_snapshot(archived, keys, now=0)  # that it has expired is no matter: it is valid anew
+    except SnapshotRefused as error:
+        raise InputError(
+            f"{archived}: {error.code}: {error.message}",
+            hint="give the public key that it was signed with by --trusted-key, if you trust it",
+        ) from error
+    if previous is not None and previous.layer != old.layer:
+        raise InputError(f"{archived}: found a file of the layer '{old.layer}', expected '{previous.layer}'")
+    if old.requires:
+        raise InputError(f"{archived}: found a file that requires parts, expected one that is whole")
+    manifest = Manifest()
+    manifest.CopyFrom(old.manifest)
+    manifest.serial, manifest.created = next_serial(previous, now, output=output), now
+    if old.manifest.HasField("expires"):
+        manifest.expires = now + old.manifest.expires - old.manifest.created
+    manifest.origin.CopyFrom(Origin(by=by, source=str(archived), rollback_of=old.serial))
+    sections = {section.name: (section.type, bytes(old.sections[section.name])) for section in old.manifest.sections}
+    write_snapshot(output, manifest, sections, signers, lambda: check_unchanged(output, previous))
+    return manifest

@@ -1,0 +1,112 @@
+"""Builds that were published, kept to look back and to go back: ARCHIVE/LAYER/SERIAL.snapshot.
+
+The archive is a folder of files as they were published, each signed. Who can write it can remove history, but cannot
+make any: what is taken out of it to be signed anew is verified first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.durable import replace_file
+from authz.errors import InputError, SnapshotRefused
+from authz.snapshot.read import inspect_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+
+MAX_FILES = 50  # of a layer
+MAX_AGE = 90 * 86400  # seconds since a file was made
+_SUFFIX = ".snapshot"
+
+
+class Archived(NamedTuple):
+    """A build in the archive. size: bytes."""
+
+    path: Path
+    manifest: Manifest
+    size: int
+
+
+class Archive:
+    """The builds of one layer, in a folder of its own.
+
+    Args:
+        folder: The archive.
+        layer: The name of the layer.
+        max_files: How many builds are kept.
+        max_age: Seconds for which a build is kept; the newest is kept however old it is.
+    """
+
+    def __init__(self, folder: Path, layer: str, max_files: int = MAX_FILES, max_age: int = MAX_AGE) -> None:
+        self.folder = folder / layer
+        self._max_files = max_files
+        self._max_age = max_age
+
+    def keep(self, file: Path, *, now: float) -> Path:
+        """Copy a file that was published into the archive, drop what is too old or too much, and return the copy.
+
+        Raises InputError where the archive cannot be written, or the file is not a snapshot.
+        """
+        try:
+            manifest = inspect_manifest(file)
+            place = self.folder / f"{manifest.serial}{_SUFFIX}"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as source:
+                replace_file(place, lambda copy: shutil.copyfileobj(source, copy, 1 << 20))
+            self._drop(now)
+        except SnapshotRefused as error:
+            raise InputError(f"{file}: cannot be archived: {error.message}") from error
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: {file.name} cannot be archived: {error.strerror}",
+                hint="it was published all the same; --no-archive keeps none",
+            ) from error
+        return place
+
+    def _drop(self, now: float) -> None:
+        for number, path in enumerate(self._paths()):
+            with contextlib.suppress(FileNotFoundError, SnapshotRefused):  # somebody else dropped it; not ours
+                if number >= self._max_files or (number and inspect_manifest(path).created < now - self._max_age):
+                    path.unlink()
+
+    def _paths(self) -> list[Path]:
+        """Return the files, the highest serial first."""
+        if not self.folder.is_dir():
+            return []
+        names = [path for path in self.folder.iterdir() if path.suffix == _SUFFIX and path.stem.isascii()]
+        return sorted((path for path in names if path.stem.isdigit()), key=lambda path: int(path.stem), reverse=True)
+
+    def builds(self) -> Iterator[Archived]:
+        """Yield the builds, the newest first. A file that cannot be read is passed over."""
+        for path in self._paths():
+            with contextlib.suppress(SnapshotRefused, FileNotFoundError):
+                yield Archived(path, inspect_manifest(path), path.stat().st_size)
+
+    def find(self, serial: int) -> Path:
+        """Return the file of a serial. Raises InputError where the archive has none, with those that it has."""
+        path = self.folder / f"{serial}{_SUFFIX}"
+        if not path.is_file():
+            kept = [archived.stem for archived in self._paths()]
+            known = f"found {len(kept)}, from {kept[-1]} to {kept[0]}" if kept else "found none"
+            raise InputError(
+                f"{self.folder}: no build with the serial {serial}: {known}", hint="`authz snapshot history` lists them"
+            )
+        return path
+
+    def served_at(self, moment: float) -> Archived:
+        """Return the build that served at a time: the newest that was made by then. Raises InputError."""
+        oldest: Archived | None = None
+        for archived in self.builds():
+            if archived.manifest.created <= moment:
+                return archived
+            oldest = archived
+        since = (
+            f"the oldest was made {oldest.manifest.created - int(moment)} seconds later" if oldest else "it is empty"
+        )
+        raise InputError(f"{self.folder}: no build served then: {since}")

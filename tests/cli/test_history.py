@@ -1,0 +1,152 @@
+"""What was published is kept, listed, and can be published again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.commands import Commands
+from support.publisher import POLICY
+
+from authz.errors import InputError
+from authz.snapshot.archive import Archive
+from authz.snapshot.keys import load_public_key
+from authz.snapshot.read import inspect_snapshot, read_snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
+BACK = ("-o", "lists.snapshot", "--key", "keys/a.key")
+
+
+@pytest.fixture
+def authz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Commands in a folder with keys `a` and `b` and a policy."""
+    commands = Commands(tmp_path, monkeypatch)
+    for name in ("a", "b"):
+        assert commands("keys", "generate", "keys", "--name", name).status == 0
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    return commands
+
+
+def build(authz: Commands, *more: str) -> int:
+    serial = authz(*BUILD, "--json", *more).json()["serial"]
+    assert isinstance(serial, int)
+    return serial
+
+
+def test_every_build_is_listed_with_when_by_whom_and_from_what(authz: Commands) -> None:
+    serials = [build(authz), build(authz)]
+    builds = authz("snapshot", "history", "--json").json()["builds"]
+    assert [one["serial"] for one in builds] == serials[::-1]
+    for one in builds:
+        assert "@" in one["by"]
+        assert (one["source"], one["rollback_of"], one["forced"]) == ("policy.yaml", None, [])
+        assert (authz.folder / one["file"]).stat().st_size == one["bytes"]
+    out = authz("snapshot", "history").out
+    assert out.index(str(serials[1])) < out.index(str(serials[0]))
+    assert ", from policy.yaml" in out
+
+
+def test_without_an_archive_nothing_is_kept(authz: Commands) -> None:
+    build(authz, "--no-archive")
+    assert not (authz.folder / "archive").exists()
+    ran = authz("snapshot", "history")
+    assert ran.status == 2
+    assert "archive/policy: found no builds" in ran.err
+
+
+def test_a_rollback_has_the_old_content_under_a_higher_serial_without_policy_or_feeds(authz: Commands) -> None:
+    old = build(authz, "--valid-for", "7d")
+    before = inspect_snapshot(authz.folder / "lists.snapshot")
+    (authz.folder / "policy.yaml").write_text("version: 1\n")
+    newer = build(authz, "--force")
+    (authz.folder / "policy.yaml").unlink()
+    back = authz("snapshot", "rollback", str(old), *BACK, "--json").json()
+    assert back["serial"] > newer
+    key = load_public_key(authz.folder / "keys" / "a.pub")
+    after = read_snapshot(authz.folder / "lists.snapshot", [key], now=time.time())
+    assert (after.serial, after.manifest.origin.rollback_of) == (back["serial"], old)
+    assert {name: bytes(data) for name, data in after.sections.items()} == {
+        name: bytes(data) for name, data in before.sections.items()
+    }
+    assert after.manifest.applications == before.manifest.applications
+    assert after.manifest.expires - after.manifest.created == 7 * 86400
+    newest = authz("snapshot", "history", "--json").json()["builds"][0]
+    assert (newest["serial"], newest["rollback_of"]) == (back["serial"], old)
+
+
+def test_a_changed_file_of_the_archive_is_not_signed_anew(authz: Commands) -> None:
+    """Who can write the archive could else have us sign what he likes."""
+    old = build(authz)
+    new = build(authz)
+    path = authz.folder / "archive" / "policy" / f"{old}.snapshot"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    served = (authz.folder / "lists.snapshot").read_bytes()
+    ran = authz("snapshot", "rollback", str(old), *BACK)
+    assert ran.status == 2
+    assert f"{old}.snapshot: bad_digest" in ran.err
+    assert (authz.folder / "lists.snapshot").read_bytes() == served
+    assert inspect_snapshot(authz.folder / "lists.snapshot").serial == new
+
+
+def test_a_build_of_another_key_is_signed_only_where_its_key_is_trusted(authz: Commands) -> None:
+    old = build(authz)
+    build(authz)
+    back = ("snapshot", "rollback", str(old), "-o", "lists.snapshot", "--key", "keys/b.key")
+    ran = authz(*back)
+    assert ran.status == 2
+    assert "unknown_key" in ran.err
+    assert "--trusted-key" in ran.err
+    assert authz(*back, "--trusted-key", "keys/a.pub").status == 0
+
+
+def test_an_unknown_serial_names_those_that_there_are(authz: Commands) -> None:
+    serial = build(authz)
+    ran = authz("snapshot", "rollback", "7", *BACK)
+    assert ran.status == 2
+    assert f"no build with the serial 7: found 1, from {serial} to {serial}" in ran.err
+
+
+def test_the_archive_is_bounded_by_number_and_age_but_keeps_the_newest(authz: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    serials = []
+    for _ in range(4):
+        serials.append(build(authz))
+        Archive(folder, "policy", max_files=3).keep(tmp_path / "lists.snapshot", now=time.time())
+    assert [one.manifest.serial for one in Archive(folder, "policy").builds()] == serials[:0:-1]
+    Archive(folder, "policy", max_age=60).keep(tmp_path / "lists.snapshot", now=time.time() + 120)
+    assert [one.manifest.serial for one in Archive(folder, "policy").builds()] == [serials[-1]]
+
+
+def test_the_build_that_served_at_a_time_is_the_newest_made_by_then(authz: Commands, tmp_path: Path) -> None:
+    serial = build(authz)
+    archive = Archive(tmp_path / "archive", "policy")
+    made = archive.served_at(time.time() + 60).manifest
+    assert made.serial == serial
+    assert archive.served_at(made.created).manifest.serial == serial
+    with pytest.raises(InputError, match="no build served then: the oldest was made 1 seconds later"):
+        archive.served_at(made.created - 1)
+    with pytest.raises(InputError, match="it is empty"):
+        Archive(tmp_path / "none", "policy").served_at(0)
+
+
+def test_foreign_files_in_the_archive_are_left_alone(authz: Commands, tmp_path: Path) -> None:
+    build(authz)
+    folder = tmp_path / "archive" / "policy"
+    for name in ("notes.txt", "7.snapshot", "x.snapshot"):
+        (folder / name).write_text("mine")
+    build(authz)
+    assert len(authz("snapshot", "history", "--json").json()["builds"]) == 2
+    assert {"notes.txt", "7.snapshot", "x.snapshot"} <= {path.name for path in folder.iterdir()}
+
+
+def test_bans_are_kept_in_an_archive_of_their_layer(authz: Commands) -> None:
+    assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
+    assert authz("ban", "192.0.2.1").status == 0
+    builds = authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"]
+    assert [one["source"] for one in builds] == ["bans.yaml", "bans.yaml"]
