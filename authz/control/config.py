@@ -84,6 +84,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Trusted, ...] = ()  # whose X-Forwarded-For we believe
     protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
     four_eyes: FourEyesConfig = FourEyesConfig()
+    triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
     rate: Count = 200  # requests a second of one token
     history: Duration = 400 * 86400.0  # how long changes are kept
@@ -159,5 +160,5 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
     tls = config.tls and Tls(certificate=str(folder / config.tls.certificate), key=str(folder / config.tls.key))
     return msgspec.structs.replace(
         config, layers=layers, store=store, tls=tls, signer=at(config.signer),
-        signer_state=str(folder / config.signer_state), folder=str(folder),
+        triggers=at(config.triggers), signer_state=str(folder / config.signer_state), folder=str(folder),
     )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from authz.addresses import Network, parse_networks
 from authz.control.access.rate import RateLimit
+from authz.control.detect.intake import Intake
+from authz.control.detect.triggers import read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.model import SETTINGS
 from authz.control.publish.client import AsksSigner, SignerClient
@@ -26,7 +29,6 @@ from authz.control.store.signals import Signals
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -54,6 +56,8 @@ class ControlPlane:
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
         self.opened = OpenedFiles()
+        triggers = read_triggers(Path(config.triggers)) if config.triggers else ()
+        self.intake = Intake(self, triggers)
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
 
     @classmethod
@@ -70,9 +74,11 @@ class ControlPlane:
         self.signals.start()
         self.offers.start(loop)
         self.publisher.start()
+        self.intake.start()
 
     def close(self) -> None:
-        """End, with what is being published finished."""
+        """End, with what is being counted and published finished."""
+        self.intake.close()
         self.publisher.close()
         self.signals.close()
         self.store.close()

@@ -12,7 +12,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from authz.control.api import access, applications, bans, entries, going_back, health, history, layers
+from authz.control.api import access, applications, bans, entries, events, going_back, health, history, layers, triggers
 from authz.control.api.asking import provide_caller
 from authz.control.api.middleware import with_request_id
 from authz.control.api.problems import handle
@@ -39,6 +39,9 @@ def create_app(plane: ControlPlane) -> Litestar:
     routes: list[Any] = [
         bans.router,
         entries.router,
+        events.router,
+        triggers.triggers_router,
+        triggers.holds_router,
         layers.layers_router,
         layers.publications_router,
         *history.handlers,

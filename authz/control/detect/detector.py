@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.addresses import network_of
+from authz.addresses import BITS, network_of
 from authz.control.detect.counters import MAX_CLIENTS, MAX_SKETCHED, Counters
 from authz.control.detect.distinct import Distinct, digest, make_distinct
 from authz.control.detect.matching import make_distinguisher, make_filter
@@ -59,6 +59,12 @@ class Listing(NamedTuple):
     counted: int
     offence: int
     samples: tuple[Event, ...]
+
+    @property
+    def network(self) -> str:
+        """The subject as entries write it: an address without its length."""
+        text = str(self.subject)
+        return text.partition("/")[0] if self.subject.length == BITS[self.subject.version] else text
 
 
 class Detector:

@@ -9,6 +9,7 @@ import msgspec
 from authz.control.limits import breaches, foreign_applications
 from authz.control.lists.check import check_written
 from authz.control.lists.guard import NeedsApproval, approval_reason, check_lock_out
+from authz.control.lists.holds import hold_after_deletion
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.problems import Conflict, Forbidden, Invalid
 from authz.control.store.entries import latest_version
@@ -75,12 +76,16 @@ def change_period(
 
 
 def delete(batch: Batch, entry: Entry, reason: str = "", *, take_over: bool = False) -> Entry:
-    """Take an entry off its list. Raises Conflict (`other_owner`), Forbidden and NeedsApproval."""
+    """Take an entry off its list. Where a trigger made it, a person's deletion begins a hold.
+
+    Raises Conflict (`other_owner`), Forbidden and NeedsApproval.
+    """
     _check_owner(entry, take_over=take_over)
     _check_tenant(batch, entry)
     if batch.rules.four_eyes.allow and entry.list == "allow" and not batch.approved:
         raise NeedsApproval("it touches the allow list")
     batch.put(entry, None, reason)
+    hold_after_deletion(batch, entry)
     return entry
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import and_, func, select, tuple_
 
 from authz.addresses import BITS, Address
 from authz.control.model import FOREVER, Entry
-from authz.control.store.network_keys import covering_keys, keys_inside
+from authz.control.store.network_keys import covering_keys, key_of, keys_inside
 from authz.control.store.tables import entries, entry_networks, prefix_lengths
 
 if TYPE_CHECKING:
@@ -48,6 +48,20 @@ def get_entry(tx: Connection, entry_id: str, *, at: int | None = None) -> Entry 
     """Return the version of an entry that holds; None: there is none."""
     row = tx.execute(select(entries.c.content).where(entries.c.id == entry_id, _holds(at))).first()
     return None if row is None else _DECODE(row.content)
+
+
+def first_version(tx: Connection, entry_id: str) -> Entry | None:
+    """Return an entry as it was at first; None: it never was, or that is too long ago to be kept."""
+    where = and_(entries.c.id == entry_id, entries.c.version == 1)
+    row = tx.execute(select(entries.c.content).where(where)).first()
+    return None if row is None else _DECODE(row.content)
+
+
+def added_since(tx: Connection, network: Network, since: int) -> list[Entry]:
+    """Return the first versions of entries that name this very network and were made at `since` or later."""
+    named = select(entry_networks.c.id).where(entry_networks.c.key == key_of(network), entry_networks.c.version == 1)
+    where = and_(entries.c.id.in_(named), entries.c.version == 1, entries.c.recorded_from >= since)
+    return [_DECODE(row.content) for row in tx.execute(select(entries.c.content).where(where))]
 
 
 def latest_version(tx: Connection, entry_id: str) -> int:

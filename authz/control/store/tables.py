@@ -188,3 +188,18 @@ approvals = Table(
     Column("decided", BigInteger, nullable=False),
     Index(None, "state", "created"),
 )
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),  # seconds since 1970
+    Column("tenant", Text, nullable=False),  # of the entry that was deleted
+    Column("actor", Text, nullable=False),  # who deleted it
+    Column("entry", Text, nullable=False),  # its id
+    Column("trigger", Text, nullable=False),  # that had made it
+    Column("narrow", Boolean, nullable=False),  # whether only this trigger is held
+    Column("network", Text, nullable=False),
+    Index(None, "until"),
+)

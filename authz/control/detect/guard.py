@@ -1,0 +1,80 @@
+"""Who is never listed, and who is not listed now: asked of the store before each listing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.control.detect.holds import held
+from authz.control.lists.holds import NARROW, ORIGIN
+from authz.control.model import MICROSECONDS
+from authz.control.store.entries import Filter, added_since, find_entries
+from authz.control.store.holds import current_holds
+
+if TYPE_CHECKING:
+    from authz.addresses import Network
+    from authz.control.detect.detector import Listing
+    from authz.control.detect.triggers import Trigger
+    from authz.control.model import Entry
+    from authz.control.plane import ControlPlane
+
+PROTECTED: Final = "protected"
+ALLOWLISTED: Final = "allowlisted"
+HELD: Final = "held"
+LISTED: Final = "listed"
+_MAX_LOOKED_AT: Final = 1000  # entries over and inside the subject of one listing
+
+
+class StoreGuard:
+    """Says why a client must not be listed."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    def __call__(self, listing: Listing) -> str | None:
+        """Return why `listing` must not be; None where it may. Raises NotReady where the store is away."""
+        subject = listing.subject
+        with self._plane.store.reading() as tx:
+            if any(_overlap(subject, network) for network in self._plane.rules(tx).protected):
+                return PROTECTED
+            if held(current_holds(tx, listing.time), listing.trigger, subject, listing.time):
+                return HELD
+            around = find_entries(tx, Filter(network=subject, unexpired_at=int(listing.time)), limit=_MAX_LOOKED_AT)
+        concerned = [entry for entry in around if _concerns(entry, listing)]
+        if any(entry.list == "allow" for entry in concerned):
+            return ALLOWLISTED
+        wanted = listing.trigger.then.list
+        if any(entry.list == wanted and entry.owner == "trigger" and entry.active(listing.time) and
+               entry.networks == (listing.network,) for entry in concerned):  # fmt: skip
+            return LISTED
+        return None
+
+
+class StoreOffences:
+    """Who was listed before, by the history of the store."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    def before(self, trigger: Trigger, subject: Network, now: float) -> int:
+        """Return how often `trigger` listed `subject` within its `forget`; see Offences."""
+        if trigger.then.grow == 1.0:
+            return 0
+        since = int((now - trigger.then.forget) * MICROSECONDS)
+        origins = {ORIGIN + trigger.name, ORIGIN + trigger.name + NARROW}
+        with self._plane.store.reading() as tx:
+            return sum(entry.origin in origins for entry in added_since(tx, subject, since))
+
+    def add(self, trigger: Trigger, subject: Network, now: float) -> None:
+        """Nothing is to be remembered: the entry is in the history."""
+
+
+def _concerns(entry: Entry, listing: Listing) -> bool:
+    return (
+        not entry.applications
+        or not listing.applications
+        or not set(entry.applications).isdisjoint(listing.applications)
+    )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.value <= other.last and other.value <= one.last

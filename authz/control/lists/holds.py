@@ -1,0 +1,34 @@
+"""The hold that begins when a person deletes an automatic entry: triggers leave its addresses alone for a while."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.addresses import parse_network
+from authz.control.detect.holds import FOREVER, Hold
+from authz.control.model import MICROSECONDS
+from authz.control.store.entries import first_version
+from authz.control.store.holds import add_hold
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+    from authz.control.model import Entry
+
+ORIGIN: Final = "trigger:"  # of an automatic entry, before the trigger's name
+NARROW: Final = "?hold=same"  # behind it, where a deletion keeps only this trigger off
+
+
+def hold_after_deletion(batch: Batch, entry: Entry) -> None:
+    """Begin the hold that keeps triggers off, where a person deletes an automatic entry."""
+    if not entry.origin.startswith(ORIGIN) or batch.actor.kind in {"trigger", "system"}:
+        return
+    name, _, narrow = entry.origin.removeprefix(ORIGIN).partition("?")
+    first = first_version(batch.tx, entry.id) or entry
+    period = None if first.expires is None else first.expires - first.created / MICROSECONDS
+    length = FOREVER if period is None else period / 2
+    for number, text in enumerate(entry.networks):
+        hold = Hold(parse_network(text), batch.seconds + length, name if narrow else None)
+        add_hold(
+            batch.tx, hold, hold_id=f"{entry.id}.{entry.version}.{number}", created=batch.now, tenant=entry.tenant,
+            actor=batch.actor.name, entry=entry.id, trigger=name,
+        )  # fmt: skip

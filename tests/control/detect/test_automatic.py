@@ -1,0 +1,216 @@
+"""Automatic listing through the API: events in, entries out, holds after a deletion; over both stores."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.control import Clock, Control, control, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TRIGGERS = """\
+triggers:
+  - {name: login, kind: brute_force, where: {application: shop, path: /login, method: POST, status: [401, 403]},
+     count: {over: 5, within: 30s}, then: {period: 1h, grow: 2}}
+  - {name: flood, kind: rate, where: {path: /flood}, count: {over: 5, within: 30s}, then: {applications: all}}
+  - {name: bots, kind: api_abuse, where: {path: /api}, count: {over: 5, within: 30s}}
+  - {name: trial, kind: rate, where: {path: /trial}, count: {over: 5, within: 30s}, dry_run: true}
+"""
+
+
+class Automatic:
+    """A control plane with triggers, and a clock that the test turns."""
+
+    def __init__(self, running: Control, clock: Clock) -> None:
+        self.plane = running
+        self.clock = clock
+
+    def send(self, count: int, path: str = "/login", client: str = "203.0.113.9", **values: Any) -> Any:
+        """Send events, a second apart, and wait until they are counted."""
+        lines = []
+        for number in range(count):
+            event = {"client": client, "application": "shop", "method": "POST", "path": path, "status": 401}
+            lines.append(json.dumps(event | {"time": self.clock.now - count + number} | values))
+        headers = {"Authorization": f"Bearer {self.plane.token}"}
+        answer = self.plane.client.post("/v1/events", content="\n".join(lines), headers=headers)
+        self.settle()
+        return answer
+
+    def settle(self) -> None:
+        end = time.monotonic() + 20
+        while self.plane.plane.intake.waiting:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def entries(self, address: str = "203.0.113.9") -> list[Any]:
+        found: list[Any] = self.plane.ok("GET", f"/v1/entries?address={address}")["items"]
+        return found
+
+    def trigger(self, name: str) -> Any:
+        return next(one for one in self.plane.ok("GET", "/v1/triggers")["items"] if one["name"] == name)
+
+
+@pytest.fixture
+def automatic(store_url: str, tmp_path: Path) -> Iterator[Automatic]:
+    clock = Clock()
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "triggers.yaml").write_text(TRIGGERS)
+    extra = "triggers: triggers.yaml\nprotected: [192.0.2.0/24]\n"
+    with control(tmp_path / "control", store=store_url, extra=extra, clock=clock) as running:
+        yield Automatic(running, clock)
+
+
+def test_a_password_guesser_is_listed_in_the_right_application_for_the_period(automatic: Automatic) -> None:
+    assert automatic.send(6).json() == {"taken": 6, "refused": []}
+    [entry] = automatic.entries()
+    assert (entry["list"], entry["applications"], entry["owner"]) == ("deny", ["shop"], "trigger")
+    assert entry["reason"] == "login: 6 requests within 30s, limit 5"
+    [change] = automatic.plane.ok("GET", "/v1/history?address=203.0.113.9")["items"]
+    assert (change["actor"], change["method"], change["action"]) == ("login", "automatic", "add")
+
+
+def test_who_stays_below_the_limit_is_not_listed(automatic: Automatic) -> None:
+    automatic.send(5)
+    assert automatic.entries() == []
+
+
+def test_a_deletion_by_a_person_keeps_triggers_off_for_half_of_the_period(automatic: Automatic) -> None:
+    automatic.send(6)
+    [entry] = automatic.entries()
+    automatic.plane.ok("DELETE", f"/v1/bans/{entry['id']}")
+    [hold] = automatic.plane.ok("GET", "/v1/holds")["items"]
+    assert (hold["network"], hold["trigger"], hold["actor"], hold["only"]) == ("203.0.113.9/32", "login", "admin", "")
+    automatic.clock.now += 1790
+    automatic.send(6)
+    automatic.send(6, "/flood")  # another trigger, and every application
+    assert automatic.entries() == []
+    assert automatic.trigger("login")["suppressed"] == {"held": 1}
+    automatic.clock.now += 20
+    automatic.send(6)
+    assert len(automatic.entries()) == 1
+
+
+def test_api_abuse_lists_again_at_once(automatic: Automatic) -> None:
+    automatic.send(6, "/api")
+    [entry] = automatic.entries()
+    automatic.plane.ok("DELETE", f"/v1/bans/{entry['id']}")
+    automatic.send(6, "/api")
+    assert len(automatic.entries()) == 1
+
+
+def test_a_hold_can_be_ended_by_hand_and_a_ban_by_a_person_ignores_it(automatic: Automatic) -> None:
+    automatic.send(6)
+    [entry] = automatic.entries()
+    automatic.plane.ok("DELETE", f"/v1/bans/{entry['id']}")
+    made = automatic.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9", "applications": ["shop"]})
+    automatic.plane.ok("DELETE", f"/v1/bans/{made['id']}")
+    [hold] = automatic.plane.ok("GET", "/v1/holds")["items"]
+    assert automatic.plane.ask("DELETE", f"/v1/holds/{hold['id']}").status_code == 204
+    assert automatic.plane.ask("DELETE", f"/v1/holds/{hold['id']}").status_code == 404
+    automatic.send(6)
+    assert len(automatic.entries()) == 1
+
+
+def test_a_hold_outlives_a_restart(automatic: Automatic, tmp_path: Path) -> None:
+    automatic.send(6)
+    [entry] = automatic.entries()
+    automatic.plane.ok("DELETE", f"/v1/bans/{entry['id']}")
+    with opened(tmp_path / "control", automatic.plane.token, clock=automatic.clock) as again:
+        restarted = Automatic(again, automatic.clock)
+        restarted.send(6)
+        assert restarted.entries() == []
+
+
+def test_an_allowlisted_scanner_and_a_protected_address_are_never_listed(automatic: Automatic) -> None:
+    scanner = {"list": "allow", "networks": ["203.0.113.9"], "period": "forever", "reason": "our scanner"}
+    automatic.plane.ok("POST", "/v1/entries", scanner)
+    automatic.send(12)
+    automatic.send(6, client="192.0.2.7")
+    assert [entry["list"] for entry in automatic.entries()] == ["allow"]
+    assert automatic.entries("192.0.2.7") == []
+    assert automatic.trigger("login")["suppressed"] == {"allowlisted": 2, "protected": 1}
+
+
+def test_who_comes_back_is_listed_for_longer(automatic: Automatic) -> None:
+    automatic.send(6)
+    automatic.clock.now += 3700
+    automatic.send(6)
+    now = automatic.clock.now
+    active = automatic.plane.ok("GET", "/v1/bans")["items"]
+    assert [entry["reason"].endswith(", time 2") for entry in active] == [True]
+    from authz.times import parse_moment
+
+    assert abs(parse_moment(active[0]["expires"]) - now - 7200) < 5
+
+
+def test_a_trial_lists_nobody_and_all_applications_means_all(automatic: Automatic) -> None:
+    automatic.send(6, "/trial")
+    assert automatic.entries() == []
+    automatic.send(6, "/flood")
+    assert [entry["applications"] for entry in automatic.entries()] == [[]]
+
+
+def test_the_same_event_twice_counts_once(automatic: Automatic) -> None:
+    for _ in range(4):
+        automatic.send(3, request_id="r1")
+    assert automatic.entries() == []
+    assert automatic.plane.ok("GET", "/v1/triggers")["repeated"] == 9
+
+
+def test_a_request_id_that_a_client_forges_hides_nothing(automatic: Automatic) -> None:
+    automatic.send(6, request_id="always the same")
+    assert len(automatic.entries()) == 1
+
+
+def test_events_may_be_packed(automatic: Automatic) -> None:
+    line = b'{"client": "203.0.113.9"}\n' * 3
+    headers = {"Authorization": f"Bearer {automatic.plane.token}", "Content-Encoding": "gzip"}
+    send = automatic.plane.client.post
+    assert send("/v1/events", content=gzip.compress(line), headers=headers).json() == {"taken": 3, "refused": []}
+    assert send("/v1/events", content=b"no gzip", headers=headers).status_code == 422
+    assert send("/v1/events", content=gzip.compress(line)[:-4], headers=headers).status_code == 413
+    bomb = gzip.compress(b" " * (64 << 20))
+    assert send("/v1/events", content=bomb, headers=headers).status_code == 413
+    headers["Content-Encoding"] = "br"
+    assert send("/v1/events", content=line, headers=headers).status_code == 415
+
+
+def test_lines_that_cannot_be_read_are_named_and_the_others_count(automatic: Automatic) -> None:
+    answer = automatic.plane.client.post(
+        "/v1/events", content=b'{"client": "203.0.113.9"}\n{"client": "nobody"}\n\xff\n',
+        headers={"Authorization": f"Bearer {automatic.plane.token}"},
+    )  # fmt: skip
+    assert answer.status_code == 202
+    assert answer.json()["taken"] == 1
+    assert [one["line"] for one in answer.json()["refused"]] == [2, 3]
+
+
+def test_only_who_may_send_events_can(automatic: Automatic) -> None:
+    source = automatic.plane.token_of("source")
+    viewer = automatic.plane.token_of("viewer")
+    assert automatic.plane.ask("POST", "/v1/events", {"client": "203.0.113.9"}, token=source).status_code == 202
+    assert automatic.plane.ask("GET", "/v1/entries", token=source).status_code == 403
+    assert automatic.plane.ask("POST", "/v1/events", {"client": "203.0.113.9"}, token=viewer).status_code == 403
+
+
+def test_more_events_than_can_wait_are_refused_whole(automatic: Automatic, monkeypatch: pytest.MonkeyPatch) -> None:
+    from authz.control.detect import intake
+
+    monkeypatch.setattr(intake, "MAX_WAITING", 2)
+    answer = automatic.send(3)
+    assert answer.status_code == 429
+    assert answer.json()["code"] == "intake_full"
+    assert automatic.plane.plane.intake.refused == 3
+
+
+def test_an_automatic_entry_belongs_to_the_tenant_of_the_application(automatic: Automatic) -> None:
+    token = automatic.plane.token_of("viewer", tenant="team-shop", applications=("shop*",))
+    automatic.send(6)
+    found = automatic.plane.ok("GET", "/v1/entries?address=203.0.113.9", token=token)["items"]
+    assert [entry["tenant"] for entry in found] == ["team-shop"]
