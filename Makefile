@@ -55,7 +55,8 @@ types: $(STAMP) ## types (mypy --strict)
 # Generated code is checked in; tests/docs/test_generated.py compares it.
 proto: $(STAMP) ## generate authz/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \
-	    authz/wire/envoy/v3/check.proto authz/wire/snapshot/v1/snapshot.proto
+	    authz/wire/envoy/v3/access_log.proto authz/wire/envoy/v3/check.proto \
+	    authz/wire/snapshot/v1/snapshot.proto
 
 bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 	@sh tests/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx

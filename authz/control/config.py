@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from authz.addresses import Network, NetworkSet
+from authz.control.detect.sources.config import Sources
 from authz.control.limits import Limits
 from authz.control.lists.guard import FourEyes
 from authz.control.lists.rules import Rules
@@ -84,6 +85,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[Trusted, ...] = ()  # whose X-Forwarded-For we believe
     protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
     four_eyes: FourEyesConfig = FourEyesConfig()
+    sources: Sources = Sources()  # of events, besides POST /v1/events
     triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
     rate: Count = 200  # requests a second of one token

@@ -11,6 +11,7 @@ import msgspec
 from authz.addresses import Network, parse_networks
 from authz.control.access.rate import RateLimit
 from authz.control.detect.intake import Intake
+from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers import read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.model import SETTINGS
@@ -58,6 +59,7 @@ class ControlPlane:
         self.opened = OpenedFiles()
         triggers = read_triggers(Path(config.triggers)) if config.triggers else ()
         self.intake = Intake(self, triggers)
+        self.sources = RunningSources(config.sources, self.intake, config.folder)
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
 
     @classmethod

@@ -32,8 +32,10 @@ def create_app(plane: ControlPlane) -> Litestar:
     async def running(_app: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(plane.start, asyncio.get_running_loop())
         try:
+            await plane.sources.start()
             yield
         finally:
+            await plane.sources.stop()
             await asyncio.to_thread(plane.close)
 
     routes: list[Any] = [

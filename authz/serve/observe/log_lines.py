@@ -79,13 +79,13 @@ def _cut(outcome: Outcome) -> tuple[bytes, bytes, bytes]:
 
 def _request(details: Details, outcome: Outcome) -> bytes:
     """Return what the line says of the request, and the line's end."""
-    request_id, host, method, path, application = map(_text, details)
+    request_id, host, method, path, application = map(printable, details)
     unknown = application if application != outcome.application else None
     fields = {"request_id": request_id, "host": host, "method": method, "path": path, "unknown_application": unknown}
     return b"," + orjson.dumps(fields)[1:] + b"\n"
 
 
-def _text(data: bytes) -> str | None:
+def printable(data: bytes) -> str | None:
     """Return bytes of a client as printable ASCII; None for none. What is not printable is escaped as in Python."""
     if not data:
         return None

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.control import Clock, Control, control, opened
 
+from authz.control.store.history import Wanted, find_changes
+from authz.times import parse_moment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -71,8 +74,9 @@ def test_a_password_guesser_is_listed_in_the_right_application_for_the_period(au
     [entry] = automatic.entries()
     assert (entry["list"], entry["applications"], entry["owner"]) == ("deny", ["shop"], "trigger")
     assert entry["reason"] == "login: 6 requests within 30s, limit 5"
-    [change] = automatic.plane.ok("GET", "/v1/history?address=203.0.113.9")["items"]
-    assert (change["actor"], change["method"], change["action"]) == ("login", "automatic", "add")
+    with automatic.plane.plane.store.reading() as tx:
+        [change] = find_changes(tx, Wanted(subject=entry["id"]))
+    assert (change.actor, change.actor_kind, change.method, change.action) == ("login", "trigger", "automatic", "add")
 
 
 def test_who_stays_below_the_limit_is_not_listed(automatic: Automatic) -> None:
@@ -144,8 +148,6 @@ def test_who_comes_back_is_listed_for_longer(automatic: Automatic) -> None:
     now = automatic.clock.now
     active = automatic.plane.ok("GET", "/v1/bans")["items"]
     assert [entry["reason"].endswith(", time 2") for entry in active] == [True]
-    from authz.times import parse_moment
-
     assert abs(parse_moment(active[0]["expires"]) - now - 7200) < 5
 
 

@@ -1,0 +1,90 @@
+"""Envoy's gRPC access log service, `envoy.service.accesslog.v3.AccessLogService`.
+
+The client and the application are those that the sidecar decided by: Envoy keeps its dynamic metadata
+(`envoy.filters.http.ext_authz`) with the log entry. Without it the client is Envoy's own idea of who that is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+import grpc
+from google.protobuf.message import DecodeError
+
+from authz.addresses import try_parse_address
+from authz.control.detect.event import MAX_PATH, MAX_TOKEN, Event
+from authz.serve.observe.log_lines import printable
+from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage, StreamAccessLogsResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from threading import Event as Ending
+
+    from authz.control.detect.sources.feeder import Feeder
+    from authz.serve.config import Listen
+
+METADATA: Final = "envoy.filters.http.ext_authz"
+MAX_MESSAGE: Final = 4 << 20  # bytes
+_SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
+# envoy.config.core.v3.RequestMethod
+_METHODS: Final = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+
+
+class EnvoyLogs:
+    """Serves the access log service in the event loop."""
+
+    def __init__(self, listen: Listen, feeder: Feeder, ending: Ending) -> None:
+        self._listen = listen
+        self._feeder = feeder
+        self._ending = ending
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE)])
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind the port, and begin to take logs. Raises RuntimeError where the port is taken."""
+        method = grpc.stream_unary_rpc_method_handler(self._stream)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {
+            "StreamAccessLogs": method,
+        }),))  # fmt: skip
+        self.port = self._server.add_insecure_port(str(self._listen))
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End all streams."""
+        await self._server.stop(0.5)
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
+        """Take the messages of one stream; where the intake is full, read no more until there is room."""
+        async for content in messages:
+            try:
+                message = StreamAccessLogsMessage.FromString(content)
+            except DecodeError:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no StreamAccessLogsMessage")
+            events = [event for entry in message.http_logs.log_entry if (event := event_of(entry)) is not None]
+            await anyio.to_thread.run_sync(self._feeder.insist, events, self._ending)
+        return StreamAccessLogsResponse().SerializeToString()
+
+
+def event_of(entry: HTTPAccessLogEntry) -> Event | None:
+    """Return the event of a log entry; None where it names no client."""
+    common, request = entry.common_properties, entry.request
+    said = common.metadata.filter_metadata.get(METADATA)
+    decided = {name: value.string_value for name, value in said.fields.items()} if said else {}
+    address = decided.get("client") or printable(common.downstream_remote_address.socket_address.address) or ""
+    client = try_parse_address(address)
+    if client is None:
+        return None
+    method = request.request_method
+    return Event(
+        time=common.start_time.seconds + common.start_time.nanos / 1e9,
+        client=client,
+        application=decided.get("application", "")[:MAX_TOKEN],
+        method=_METHODS[method] if 0 <= method < len(_METHODS) else "",
+        host=(printable(request.authority) or "")[:MAX_TOKEN],
+        path=(printable(request.original_path or request.path) or "")[:MAX_PATH],
+        status=entry.response.response_code.value % 1000,
+        decision=decided.get("decision", "")[:MAX_TOKEN],
+        entry=decided.get("entry", "")[:MAX_TOKEN],
+        request_id=(printable(request.request_id) or "")[:MAX_TOKEN],
+    )

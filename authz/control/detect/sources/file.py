@@ -1,0 +1,92 @@
+"""A log file that somebody writes and rotates, followed by a thread.
+
+It is read from its end at the start. A rotation by rename is noticed by the file's number (inode), one that truncates
+by its size; the old file is read to its end first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import IO, TYPE_CHECKING, Final
+
+from authz.control.detect.event import MAX_EVENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from authz.control.detect.sources.feeder import Feeder
+
+LOOK: Final = 0.1  # seconds from one look to the next
+_CHUNK: Final = 1 << 20  # bytes read in one go
+_LOG = logging.getLogger("authz.control.detect")
+
+
+class FollowedFile:
+    """Follows one file."""
+
+    def __init__(self, path: Path, feeder: Feeder) -> None:
+        self._path = path
+        self._feeder = feeder
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+        self._rest = b""
+        self._missing = False
+
+    def start(self) -> None:
+        """Begin to follow. The file may be missing yet."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following. A second call is harmless."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        file = self._open(at_end=True)
+        while not self._ending.wait(LOOK):
+            if file is not None:
+                self._read(file)
+                if not self._moved(file):
+                    continue
+                self._read(file)  # what was written between the read and the rotation
+                self._take(self._rest)
+                self._rest = b""
+                file.close()
+            file = self._open(at_end=False)
+        if file is not None:
+            file.close()
+
+    def _open(self, *, at_end: bool) -> IO[bytes] | None:
+        try:
+            file = self._path.open("rb")
+        except OSError as error:
+            if not self._missing:
+                _LOG.warning("%s: cannot be followed: %s", self._path, error.strerror)
+            self._missing = True
+            return None
+        self._missing = False
+        if at_end:
+            file.seek(0, os.SEEK_END)
+        return file
+
+    def _moved(self, file: IO[bytes]) -> bool:
+        """Return whether another file is there now, or this one was truncated."""
+        here = os.fstat(file.fileno())
+        try:
+            there = self._path.stat()
+        except OSError:
+            return True
+        return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) or there.st_size < file.tell()
+
+    def _read(self, file: IO[bytes]) -> None:
+        while chunk := file.read(_CHUNK):
+            *lines, rest = (self._rest + chunk).split(b"\n")
+            self._rest = rest if len(rest) <= MAX_EVENT else b""
+            self._feeder.insist(self._feeder.events_of(lines), self._ending)
+
+    def _take(self, line: bytes) -> None:
+        if line:
+            self._feeder.insist(self._feeder.events_of([line]), self._ending)

@@ -1,0 +1,207 @@
+"""Sources of events: Envoy's access log service, syslog as nginx sends it, a file through rotations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from support.envoy_logs import DECIDED, log_entry, log_message
+
+from authz.control.detect.sources.envoy import EnvoyLogs, event_of
+from authz.control.detect.sources.feeder import Feeder
+from authz.control.detect.sources.file import FollowedFile
+from authz.control.detect.sources.syslog import Syslog, line_of
+from authz.serve.config import Listen
+from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from authz.control.detect.event import Event
+
+METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+LINE = '203.0.113.9 - - [01/Dec/2026:00:00:00 +0000] "POST /login HTTP/1.1" 401 10 "-" "curl"'
+
+
+class Room:
+    """An intake that keeps what it gets, and is full when the test says so."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.full = False
+
+    def put(self, events: list[Event], _received: float) -> bool:
+        if self.full:
+            return False
+        self.events += events
+        return True
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def feeder(room: Room) -> Feeder:
+    return Feeder("test", room)  # type: ignore[arg-type]  # the part of an intake that a feeder uses
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# Syslog.
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (b"<190>Dec  1 00:00:00 host nginx: the line", b"the line"),
+        (b"<190>Dec 11 00:00:00 host edge_1: the line", b"the line"),
+        (b"<190>Dec 11 00:00:00 nginx: the line", b"the line"),  # with `nohostname`
+        (b'{"client": "203.0.113.9"}', b'{"client": "203.0.113.9"}'),
+    ],
+)
+def test_the_line_stands_behind_the_head_of_a_syslog_message(message: bytes, line: bytes) -> None:
+    assert line_of(message) == line
+
+
+def test_syslog_is_read_by_udp_and_by_tcp(room: Room) -> None:
+    message = b"<190>Dec  1 00:00:00 host nginx: " + LINE.encode()
+
+    async def run() -> None:
+        syslog = Syslog(Listen("127.0.0.1", 0), feeder(room))
+        await syslog.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(message, ("127.0.0.1", syslog.port))
+        _, writer = await asyncio.open_connection("127.0.0.1", syslog.port)
+        writer.write(message + b"\n" + b"nonsense\n" + message + b"\n")
+        await writer.drain()
+        await asyncio.to_thread(eventually, lambda: len(room.events) == 3)
+        writer.close()
+        await syslog.stop()
+
+    asyncio.run(run())
+    assert {(event.client.text, event.path, event.status) for event in room.events} == {("203.0.113.9", "/login", 401)}
+
+
+def test_syslog_is_read_from_a_unix_socket_and_the_socket_is_removed(room: Room, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    async def run() -> None:
+        syslog = Syslog(Listen(path=path), feeder(room))
+        await syslog.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(LINE.encode(), str(path))
+        await asyncio.to_thread(eventually, lambda: len(room.events) == 1)
+        await syslog.stop()
+
+    asyncio.run(run())
+    assert not path.exists()
+
+
+def test_messages_without_room_are_counted(room: Room) -> None:
+    full = feeder(room)
+    room.full = True
+    assert not full.offer(full.events_of([LINE.encode()] * 3))
+    assert full.dropped == 3
+
+
+def test_any_bytes_in_a_line_are_an_event_or_counted(room: Room) -> None:
+    feeds = feeder(room)
+    lines = [bytes([number]) * 40 for number in range(256)] + [LINE.encode().replace(b"/login", b"/\xff\x00\\x22")]
+    assert len(feeds.events_of(reversed(lines))) == 1
+    assert feeds.skipped >= 200
+
+
+# A file.
+
+
+@contextlib.contextmanager
+def followed(path: Path, room: Room) -> Iterator[None]:
+    file = FollowedFile(path, feeder(room))
+    file.start()
+    time.sleep(0.3)  # it has looked for its end
+    try:
+        yield
+    finally:
+        file.stop()
+
+
+def test_a_file_is_followed_from_its_end_through_a_rotation(room: Room, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text(f"{LINE}\n" * 5)
+    with followed(path, room), path.open("a") as old:
+        old.write(f"{LINE}\n{LINE[:20]}")
+        old.flush()
+        eventually(lambda: len(room.events) == 1)
+        path.rename(tmp_path / "access.log.1")
+        old.write(f"{LINE[20:]}\n{LINE}\n")  # nginx writes on until it is told
+        old.flush()
+        path.write_text(f"{LINE}\n{LINE}\n")
+        eventually(lambda: len(room.events) == 5)
+
+
+def test_a_file_that_is_truncated_or_comes_late_is_followed(room: Room, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with followed(path, room):
+        path.write_text(f"{LINE}\n" * 3)
+        eventually(lambda: len(room.events) == 3)
+        path.write_text(f"{LINE}\n")
+        eventually(lambda: len(room.events) == 4)
+
+
+def test_a_file_waits_for_room(room: Room, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.touch()
+    room.full = True
+    with followed(path, room):
+        path.write_text(f"{LINE}\n" * 3)
+        time.sleep(0.3)
+        assert not room.events
+        room.full = False
+        eventually(lambda: len(room.events) == 3)
+
+
+# Envoy.
+
+
+def test_the_client_and_application_of_an_envoy_entry_are_those_of_the_decision() -> None:
+    event = event_of(HTTPAccessLogEntry.FromString(bytes(log_entry(DECIDED))))
+    assert event is not None
+    assert (event.client.text, event.application, event.decision) == ("203.0.113.9", "shop", "allow")
+    assert (event.method, event.path, event.host, event.status) == ("POST", "/login", "shop.example.com", 401)
+
+
+def test_without_a_decision_the_client_is_envoys_own_idea() -> None:
+    event = event_of(HTTPAccessLogEntry.FromString(bytes(log_entry())))
+    assert event is not None
+    assert (event.client.text, event.application) == ("10.0.0.1", "")
+
+
+def test_a_stream_of_envoy_is_taken(room: Room) -> None:
+    message = log_message(*[log_entry(DECIDED)] * 3)
+
+    async def run() -> None:
+        logs = EnvoyLogs(Listen("127.0.0.1", 0), feeder(room), threading.Event())
+        await logs.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{logs.port}") as channel:
+            call: Any = channel.stream_unary(METHOD, None, None)
+            await call(iter([message, message]))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(iter([b"\xff\xff"]))
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        await logs.stop()
+
+    asyncio.run(run())
+    assert len(room.events) == 6
