@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import bans, config, control, explain, keys, ranges, replay, serve, snapshot, triggers
-from authz.cli.control import lists
+from authz.cli import bans, config, control, explain, feeds, keys, ranges, replay, serve, snapshot, triggers, triggers
+from authz.cli.control
 
 app = typer.Typer(
     name="authz",
@@ -41,6 +41,7 @@ app.add_typer(keys.app)
 app.add_typer(control.app)
 lists.register(app)
 app.add_typer(triggers.app)
+app.add_typer(feeds.app)
 app.add_typer(snapshot.app)
 serve.register(app)
 bans.register(app)

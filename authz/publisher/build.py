@@ -90,8 +90,9 @@ def build_snapshot(
     manifest = Manifest(format=FORMAT, serial=serial, created=created, expires=expires, layer=layer, origin=origin)
     manifest.protected.extend(map(str, policy.protected))
     add_applications(manifest, policy.applications)
-    for source, name, feed in policy.feeds:
-        manifest.feeds.add(source=source, path=name, format=feed.format, entries=feed.taken)
+    for source, name, feed, kept_since, problem in policy.feeds:
+        manifest.feeds.add(source=source, path=name, format=feed.format, entries=feed.taken, kept_since=kept_since,
+                           problem=problem)  # fmt: skip
     sections = pack_entries(map(entry_message, with_added(policy.entries, previous, created)))
     sections |= {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}
     guard(Snapshot(manifest, {name: memoryview(data) for name, (_, data) in sections.items()}))

@@ -74,7 +74,8 @@ def build(
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
     with building(output), progress() as advance:
         previous = last_build(output, serial=serial)
-        options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous))
+        last_good = output.with_name(f"{output.name}.feeds")
+        options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous), last_good)
         checked = read_policy(
             policy, lenient=lenient, options=options, now=now, known=known_ends(previous), progress=advance
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from authz.snapshot.read import Snapshot
+    from authz.wire.snapshot.v1.snapshot_pb2 import Feed
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -107,14 +108,18 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
             {**a._asdict(), "hosts": list(a.hosts), "deny": a.deny._asdict()} for a in opened.applications
         ],
         "entries_by_id": [entry_as_json(entry) for entry in opened.entries],
-        "feeds": [
-            {"source": f.source, "path": f.path, "format": f.format, "entries": f.entries} for f in manifest.feeds
-        ],
+        "feeds": [_feed_as_json(f) for f in manifest.feeds],
         "sections": [
             {"name": s.name, "offset": s.offset, "length": s.length, "type": s.type, "sha256": s.sha256.hex()}
             for s in manifest.sections
         ],
     }
+
+
+def _feed_as_json(feed: Feed) -> dict[str, Any]:
+    kept = format_moment(feed.kept_since) if feed.HasField("kept_since") else None
+    return {"source": feed.source, "path": feed.path, "format": feed.format, "entries": feed.entries,
+            "kept_since": kept, "problem": feed.problem}  # fmt: skip
 
 
 def _show(content: dict[str, Any]) -> None:
@@ -154,3 +159,5 @@ def _application(one: dict[str, Any]) -> Iterator[str]:
 
 def _feed(one: dict[str, Any]) -> Iterator[str]:
     yield f"{one['path']}: {one['source']}, {one['format']}, {count(one['entries'], 'entry', 'entries')}"
+    if one["kept_since"] is not None:
+        yield f"BROKEN, so its last good content of {one['kept_since']} was kept: {one['problem']}"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.addresses import BITS, Network, network_of
-from authz.publisher.feeds.feed import Feed, FeedOptions
 from authz.publisher.feeds.read import read_feed
 from authz.publisher.index.prefixes import masks
 from authz.publisher.policy.schema import PolicyDocument
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.addresses import Address
+    from authz.publisher.feeds.feed import Feed
 
 
 class Origin(NamedTuple):
@@ -44,9 +44,7 @@ class SourceFeeds:
     def __init__(self, policy: Path, sources: Collection[str]) -> None:
         written = read_file(PolicyDocument, policy).checked().feeds if sources else ()
         self._feeds = [
-            (one, read_feed(policy.parent / one.path, FeedOptions(one.format, one.where, one.min_count, one.bogons)))
-            for one in written
-            if one.source in sources
+            (one, read_feed(policy.parent / one.path, one.options)) for one in written if one.source in sources
         ]
         self._lines: list[dict[Network, int]] = []  # of each feed, made when they are asked for
 

@@ -15,6 +15,7 @@ import msgspec
 from authz.addresses import BITS
 from authz.engine.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, Entry
 from authz.errors import shorten
+from authz.publisher.feeds.fetch.presets import PRESETS
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
 from authz.publisher.policy.subjects import SubjectOptions, gather
 from authz.strict_yaml import Document, read_file
@@ -89,6 +90,7 @@ def read_policy(
     applications = _applications(document, written)
     _check_limits(document, written)
     _check_host_bits(document, written.protected, lenient=lenient)
+    _check_feeds(document, written)
     subjects = gather(document, written, path.parent, options, progress)
     entries: dict[str, tuple[Entry, EntryNetworks]] = {}
     for number, entry in enumerate(written.entries):
@@ -159,6 +161,15 @@ def _check_limits(document: Document[PolicyDocument], written: PolicyDocument) -
         key = f"widest_ipv{version}"
         if not 0 <= getattr(written.limits, key) <= bits:
             document.mistake(f"limits.{key}", f"found {getattr(written.limits, key)}, expected 0 to {bits}")
+
+
+def _check_feeds(document: Document[PolicyDocument], written: PolicyDocument) -> None:
+    for feed in written.feeds:
+        key = document.key_of(feed)
+        for name in ("source", "path"):
+            if not getattr(feed, name) and not document.spoiled(feed):
+                hint = f"or `preset`, one of {', '.join(PRESETS)}" if name == "source" else ""
+                document.mistake(f"{key}.{name}", "missing", hint)
 
 
 def _check_host_bits(document: Document[PolicyDocument], networks: Iterable[WrittenNetworks], *, lenient: bool) -> None:

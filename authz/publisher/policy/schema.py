@@ -25,18 +25,21 @@ from authz.engine.model import (
 )
 from authz.errors import AddressError, BadValue
 from authz.publisher.feeds.clean.shrink_guard import MAX_SHRINK
+from authz.publisher.feeds.feed import FeedOptions
+from authz.publisher.feeds.fetch.presets import PRESETS, Preset
 from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read import FORMATS
 from authz.strict_yaml import OneOrMany, Scalar
-from authz.times import MOMENT_EXPECTED, parse_moment
+from authz.times import DURATION_EXPECTED, MOMENT_EXPECTED, parse_duration, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.publisher.feeds.geo.place_table import Kind
 
+_URL = re.compile(r"https?://[!-~]{1,2000}", re.ASCII)
 _HOST = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 )
@@ -119,6 +122,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _preset(text: str) -> str:
+    if text not in PRESETS:
+        raise BadValue(text)
+    return text
+
+
+def _url(text: str) -> str:
+    if not _URL.fullmatch(text):
+        raise BadValue(text)
+    return text
+
+
 def _status(text: str) -> int:
     if not re.fullmatch(r"4[0-9]{2}", text):
         raise BadValue(text)
@@ -148,6 +163,9 @@ Region = Annotated[str, Scalar(_geo_code("region"), EXPECTED_CODES["region"])]
 Continent = Annotated[str, Scalar(_geo_code("continent"), EXPECTED_CODES["continent"])]
 Asn = Annotated[int, Scalar(_asn, f"an AS number from 1 to {HIGHEST_ASN}")]
 Share = Annotated[float, Scalar(_share, "a share from 0 to 1")]
+PresetName = Annotated[str, Scalar(_preset, f"one of {', '.join(PRESETS)}")]
+Url = Annotated[str, Scalar(_url, "an address such as https://example.com/list.txt")]
+Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
 Count = Annotated[int, Scalar(_count, "a whole number from 0")]
 
 
@@ -194,15 +212,47 @@ class WrittenEntry(msgspec.Struct, frozen=True):
 
 
 class WrittenFeed(msgspec.Struct, frozen=True):
-    """One of `feeds`. path: relative to the policy file."""
+    """One of `feeds`. What it does not say comes from its preset, if it names one.
 
-    source: Source
-    path: str
-    format: Format = "auto"
+    Attributes:
+        source: "" where it is missing, which is a mistake.
+        path: Relative to the policy file; the same.
+        url: Where `authz feeds fetch` gets it; "" for a file that somebody else brings.
+        interval: Seconds between two fetches.
+    """
+
+    source: Source = ""
+    path: str = ""
+    preset: PresetName | None = None
+    url: Url = ""
+    interval: Duration | None = None
+    format: Format | None = None
     where: dict[str, str] = {}
-    min_count: Count = 0
+    min_count: Count | None = None
     bogons: Literal["drop", "keep"] = "drop"
     max_shrink: Share = MAX_SHRINK
+    on_broken: Literal["fail", "keep"] = "fail"
+
+    @property
+    def known(self) -> Preset | None:
+        """The preset."""
+        return None if self.preset is None else PRESETS[self.preset]
+
+    @property
+    def options(self) -> FeedOptions:
+        """How it is read."""
+        return FeedOptions(self.format or "auto", self.where, self.min_count or 0, self.bogons)
+
+    def __post_init__(self) -> None:
+        """Fill in what the preset says."""
+        if self.known is not None:
+            from_preset = {
+                "source": self.known.source, "path": f"feeds/{self.known.file}", "url": self.known.url,
+                "interval": self.known.interval, "format": self.known.format, "min_count": self.known.min_count,
+            }  # fmt: skip
+            for name, value in from_preset.items():
+                if getattr(self, name) in {"", None}:
+                    msgspec.structs.force_setattr(self, name, value)
 
 
 class Geo(msgspec.Struct, frozen=True):

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from authz.addresses import Address, Network
 from authz.errors import InputError
+from authz.publisher.feeds.clean.last_good import find_last_good, keep_content
 from authz.publisher.feeds.clean.shrink_guard import check_shrink
-from authz.publisher.feeds.feed import Feed, FeedOptions
 from authz.publisher.feeds.geo.asn import AsnResult, read_asns
 from authz.publisher.feeds.geo.places import GeoResult, GeoWanted, read_geo
 from authz.publisher.feeds.hosts import HostOptions, Resolved, resolve_hosts
 from authz.publisher.feeds.read import read_feed
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from authz.publisher.feeds.feed import Feed
     from authz.publisher.policy.schema import PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
     from authz.strict_yaml import Document
 
@@ -35,20 +37,31 @@ class SubjectOptions(NamedTuple):
     """hosts: how names are resolved. allow_unresolved: a name without an address is a warning, not a mistake.
 
     before: entries that each feed had in the last build, by (source, path); several, in the order of the policy, where
-    it takes more than one part of a file by `where`.
+    it takes more than one part of a file by `where`. last_good: the folder for the last good content of feeds.
     """
 
     hosts: HostOptions = HostOptions()
     allow_unresolved: bool = False
     before: Mapping[tuple[str, str], Sequence[int]] = {}
+    last_good: Path | None = None
 
 
 class ReadFeed(NamedTuple):
-    """A feed of the policy that was read."""
+    """A feed of the policy that was read.
+
+    Attributes:
+        source: The source type that it gives.
+        path: As in the policy.
+        feed: What was read.
+        kept_since: Where it is broken, and older content was taken: when that was last good, in seconds since 1970.
+        problem: What is wrong with it then.
+    """
 
     source: str
     path: str
     feed: Feed
+    kept_since: int | None = None
+    problem: str = ""
 
 
 class Subjects(NamedTuple):
@@ -115,19 +128,49 @@ def _read_feeds(
     known: dict[Any, Feed] = {}
     counts = {name: iter(several) for name, several in options.before.items()}
     for number, feed in enumerate(written.feeds):
-        wanted = FeedOptions(feed.format, feed.where, feed.min_count, feed.bogons)
         before = next(counts.get((feed.source, feed.path), iter(())), None)
         once = (feed.path, feed.format, tuple(sorted(feed.where.items())), feed.min_count, feed.bogons)
+        if not (feed.source and feed.path):
+            continue  # that is a mistake already
         try:
             if once not in known:
-                known[once] = read_feed(folder / feed.path, wanted)
+                known[once] = read_feed(folder / feed.path, feed.options)
                 warnings += _feed_warnings(feed, known[once])
             check_shrink(feed.path, known[once].taken, before, feed.max_shrink)
+            if feed.on_broken == "keep" and options.last_good is not None:
+                keep_content(options.last_good, feed.path, folder / feed.path)
         except InputError as error:
-            document.mistake(f"{document.key_of(feed)}.path", error.message, error.hint)
+            kept = _kept(feed, options.last_good, error)
+            if kept is None:
+                document.mistake(f"{document.key_of(feed)}.path", error.message, _fetch_hint(feed, error))
+            else:
+                since = format_moment(kept.kept_since)
+                warnings.append(f"{feed.path}: broken, so its last good content of {since} is kept: {kept.problem}")
+                yield kept
         else:
             yield ReadFeed(feed.source, feed.path, known[once])
         progress("feeds", number + 1, len(written.feeds))
+
+
+def _kept(feed: WrittenFeed, folder: Path | None, error: InputError) -> ReadFeed | None:
+    """Return the last good content of a broken feed; None where the policy does not want it, or there is none."""
+    last = find_last_good(folder, feed.path) if feed.on_broken == "keep" else None
+    if last is None:
+        return None
+    try:
+        content = read_feed(last.path, feed.options)
+    except InputError:
+        return None
+    return ReadFeed(feed.source, feed.path, content, last.since, error.message.removeprefix(f"{feed.path}: "))
+
+
+def _fetch_hint(feed: WrittenFeed, error: InputError) -> str:
+    parts = [error.hint]
+    if feed.on_broken == "keep":
+        parts.append("there is no last good content of it to keep")
+    if feed.url:
+        parts.append("`authz feeds fetch` gets it")
+    return "; ".join(filter(None, parts))
 
 
 def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:

@@ -111,16 +111,20 @@ class Entry(_message.Message):
     def __init__(self, id: _Optional[str] = ..., list: _Optional[str] = ..., action: _Optional[str] = ..., applications: _Optional[_Iterable[str]] = ..., starts: _Optional[int] = ..., expires: _Optional[int] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., subjects: _Optional[_Iterable[str]] = ..., added: _Optional[int] = ...) -> None: ...
 
 class Feed(_message.Message):
-    __slots__ = ("source", "path", "format", "entries")
+    __slots__ = ("source", "path", "format", "entries", "kept_since", "problem")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_SINCE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     source: str
     path: str
     format: str
     entries: int
-    def __init__(self, source: _Optional[str] = ..., path: _Optional[str] = ..., format: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
+    kept_since: int
+    problem: str
+    def __init__(self, source: _Optional[str] = ..., path: _Optional[str] = ..., format: _Optional[str] = ..., entries: _Optional[int] = ..., kept_since: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Forced(_message.Message):
     __slots__ = ("by", "refusal")

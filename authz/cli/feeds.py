@@ -1,0 +1,97 @@
+"""`authz feeds`: fetching the feeds of a policy, and the well-known ones by name."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from authz.cli.output import block, count, out, print_json, visible
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.publisher.feeds.fetch.fetch import Fetched
+
+app = typer.Typer(name="feeds", help="Fetch feeds of addresses from the web.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def feeds() -> None:
+    """Fetch feeds of addresses from the web."""
+
+
+@app.command(epilog="Example: authz feeds fetch policy.yaml && authz snapshot build policy.yaml ...")
+def fetch(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
+    force: Annotated[bool, typer.Option("--force", help="Ask for feeds that are fresh, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Fetch every feed of a policy that has a `url` or a `preset`, each into its `path`.
+
+    What is broken or has lost too much replaces nothing: the last good copy stays. Exit status 0, or 1 when something
+    was wrong with a feed.
+    """
+    from authz.publisher.feeds.fetch.download import make_client
+    from authz.publisher.feeds.fetch.fetch import fetch_feeds
+    from authz.publisher.policy.fetching import feeds_to_fetch
+
+    wanted = feeds_to_fetch(policy, fresh=not force)
+    now = time.time()
+    results = []
+    with make_client() as client:
+        for fetched in fetch_feeds(wanted, client, now=now):
+            results.append(fetched)
+            if not json:
+                _show(fetched, policy.parent, now)
+    bad = sum(bool(one.problem) for one in results)
+    if json:
+        print_json({"policy": str(policy), "feeds": [_as_json(one) for one in results]})
+    else:
+        out.print(f"{count(len(results), 'feed')}{f', {bad} with a problem' if bad else ''}")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: authz feeds presets --json")
+def presets(json: Json = False) -> None:
+    """Show the well-known feeds that a policy may name by `preset`: what each gives, from where, on which terms."""
+    from authz.publisher.feeds.fetch.presets import PRESETS
+
+    if json:
+        print_json({name: preset._asdict() for name, preset in PRESETS.items()})
+        return
+    for name, one in PRESETS.items():
+        filters = f", min_count {one.min_count}" if one.min_count else ""
+        block(f"{name}: gives {one.source}", [
+            one.url,
+            f"format {one.format}{filters}, at most every {one.interval // 3600} hours",
+            one.licence,
+        ])  # fmt: skip
+
+
+def _show(fetched: Fetched, folder: Path, now: float) -> None:
+    path = fetched.path.relative_to(folder) if fetched.path.is_relative_to(folder) else fetched.path
+    entries = count(fetched.entries, "entry", "entries")
+    age = "" if fetched.changed is None else f", of {format_moment(fetched.changed)}, {_age(now - fetched.changed)} old"
+    told = {
+        "new": f"new, {entries}",
+        "unchanged": f"unchanged, {entries}{age}",
+        "fresh": f"fresh, so not asked for, {entries}{age}",
+        "kept": f"PROBLEM, the last good copy stays, {entries}{age}: {fetched.problem}",
+        "missing": f"PROBLEM, and there is no copy: {fetched.problem}",
+    }
+    out.print(visible(f"{path}: {told[fetched.outcome]}"))
+
+
+def _age(seconds: float) -> str:
+    hours = max(0, int(seconds)) // 3600
+    return f"{hours // 24} days" if hours >= 48 else f"{hours} hours"
+
+
+def _as_json(fetched: Fetched) -> dict[str, Any]:
+    changed = None if fetched.changed is None else format_moment(fetched.changed)
+    return {**fetched._asdict(), "path": str(fetched.path), "changed": changed}
