@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commands import Commands, Ran
-from support.shared import shared
 
 from authz.errors import InputError
-from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.download import Limits, Validators, download, make_client, public
 from authz.publisher.feeds.fetch.fetch import Fetched, WantedFeed, fetch_feeds
 from authz.publisher.feeds.fetch.presets import PRESETS
-from authz.publisher.feeds.read import FORMATS, read_feed
 from authz.publisher.policy.fetching import feeds_to_fetch
 
 if TYPE_CHECKING:
@@ -306,135 +303,6 @@ def test_presets_are_shown(authz: Commands) -> None:
     out = authz.real("feeds", "presets").out
     assert "tor: gives tor\n  https://check.torproject.org/torbulkexitlist\n" in out
     assert set(authz("feeds", "presets", "--json").json()) == set(PRESETS)
-
-
-# Presets.
-
-
-def test_every_preset_that_was_promised_is_there() -> None:
-    assert {
-        *("cins", "emerging-threats", "digitalside", "greensnow", "blocklist-de", "bad-bot-blocker", "ipsum"),
-        *("tor", "aws", "gcp", "azure", "cloudflare", "googlebot", "bingbot"),
-    } == set(PRESETS)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_a_feed_by_its_name_alone(tmp_path: Path, name: str) -> None:
-    preset = PRESETS[name]
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(f"version: 1\nfeeds: [{{preset: {name}}}]\n")
-    (wanted,) = feeds_to_fetch(policy)
-    assert (wanted.url, wanted.path) == (preset.url, tmp_path / "feeds" / preset.file)
-    assert wanted.interval == preset.interval >= 3600
-    assert preset.url.startswith("https://")
-    assert preset.format in FORMATS
-    assert preset.licence
-
-
-SAMPLES = {
-    "cins": "cinsscore-ci-badguys-2022.txt",
-    "emerging-threats": "et-compromised-ips.txt",
-    "digitalside": "digitalside-latestips-excerpt-2020.txt",
-    "greensnow": "greensnow-2022.txt",
-    "blocklist-de": "blocklist_de-all-2022.txt",
-    "bad-bot-blocker": "mitchellkrogza-bad-ip-addresses.list",
-    "ipsum": "ipsum.txt",
-    "tor": "tor-exit-criticalpath.txt",
-    "aws": "aws-ip-ranges.json",
-    "gcp": "gcp-cloud.json",
-    "azure": "azure-ServiceTags_Public.json",
-    "googlebot": "googlebot.json",
-}
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_preset_reads_what_its_publisher_really_sends(name: str) -> None:
-    feed = read_feed(shared(f"data/feeds/{SAMPLES[name]}"), FeedOptions(PRESETS[name].format,
-                     min_count=PRESETS[name].min_count))  # fmt: skip
-    assert feed.taken > 50
-    assert len(feed.skipped) <= feed.taken // 50
-
-
-# The last good content of a feed that a build finds broken.
-
-
-def kept_policy(more: str = "on_broken: keep") -> str:
-    return (
-        f"version: 1\nentries: [{{id: bad, list: deny, sources: [x]}}]\nfeeds: [{{source: x, path: bad.txt, {more}}}]\n"
-    )
-
-
-BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
-
-
-@pytest.fixture
-def desk(authz: Commands, tmp_path: Path) -> Commands:
-    authz("keys", "generate", "keys", "--name", "a")
-    (tmp_path / "policy.yaml").write_text(kept_policy())
-    (tmp_path / "bad.txt").write_text(lines(10))
-    assert authz(*BUILD).status == 0
-    return authz
-
-
-@pytest.mark.parametrize("broken", ["", "<html>", lines(3), None], ids=["empty", "page", "shrunk", "gone"])
-def test_a_broken_feed_keeps_its_last_good_content_and_says_so(
-    desk: Commands, tmp_path: Path, broken: str | None
-) -> None:
-    if broken is None:
-        (tmp_path / "bad.txt").unlink()
-    else:
-        (tmp_path / "bad.txt").write_text(broken)
-    ran = desk(*BUILD, "--json")
-    assert ran.status == 0
-    assert re.match(r"authz: warning: bad\.txt: broken, so its last good content of \S+Z is kept: ", ran.err)
-    (feed,) = desk("snapshot", "inspect", "lists.snapshot", "--json").json()["feeds"]
-    assert (feed["entries"], feed["path"]) == (10, "bad.txt")
-    assert feed["kept_since"].endswith("Z")
-    assert feed["problem"]
-    assert "BROKEN, so its last good content of" in desk.real("snapshot", "inspect", "lists.snapshot").out
-    assert len(desk("snapshot", "show", "lists.snapshot", "bad", "--json").json()["networks"]) > 0
-    # It stays so in the next build, and ends with a good file.
-    assert desk(*BUILD).status == 0
-    (tmp_path / "bad.txt").write_text(lines(9))
-    assert desk(*BUILD).err == ""
-    (feed,) = desk("snapshot", "inspect", "lists.snapshot", "--json").json()["feeds"]
-    assert (feed["entries"], feed["kept_since"], feed["problem"]) == (9, None, "")
-
-
-def test_a_broken_feed_fails_the_build_unless_the_policy_says_otherwise(desk: Commands, tmp_path: Path) -> None:
-    (tmp_path / "policy.yaml").write_text(kept_policy("on_broken: fail"))
-    (tmp_path / "bad.txt").write_text("")
-    ran = desk(*BUILD)
-    assert ran.status == 2
-    assert "policy.yaml:3: feeds[0].path: bad.txt: found 0 entries, and 10 in the last build" in ran.err
-
-
-def test_a_feed_that_never_was_good_cannot_be_kept(desk: Commands, tmp_path: Path) -> None:
-    (tmp_path / "policy.yaml").write_text(kept_policy().replace("bad.txt", "new.txt"))
-    (tmp_path / "new.txt").write_text("<html>")
-    ran = desk(*BUILD)
-    assert ran.status == 2
-    assert "there is no last good content of it to keep" in ran.err
-
-
-def test_feeds_of_one_name_in_different_folders_have_copies_of_their_own(desk: Commands, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "bad.txt").write_text(lines(2))
-    (tmp_path / "policy.yaml").write_text(
-        kept_policy().replace("feeds: [", "feeds: [{source: x, path: other/bad.txt, on_broken: keep}, ")
-    )
-    assert desk(*BUILD).status == 0
-    assert len(list((tmp_path / "lists.snapshot.feeds").iterdir())) == 2
-
-
-def test_a_missing_feed_with_an_address_is_told_how_to_fetch_it(authz: Commands, tmp_path: Path) -> None:
-    authz("keys", "generate", "keys", "--name", "a")
-    (tmp_path / "policy.yaml").write_text(
-        "version: 1\nentries: [{list: deny, sources: [tor]}]\nfeeds: [{preset: tor}]\n"
-    )
-    ran = authz(*BUILD)
-    assert ran.status == 2
-    assert "feeds/tor.txt: cannot be read: No such file or directory (`authz feeds fetch` gets it)" in ran.err
 
 
 def test_a_fetch_takes_no_longer_than_its_total(web: Web, copy: Path) -> None:
