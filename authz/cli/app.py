@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import bans, config, control, explain, feeds, keys, ranges, replay, serve, snapshot, triggers, triggers
-from authz.cli.control
+from authz.cli import bans, config, control, explain, feeds, keys, ranges, replay, serve, snapshot, triggers
+from authz.cli.control import lists
 
 app = typer.Typer(
     name="authz",
