@@ -24,12 +24,12 @@ from support.shared import shared
 
 from authz.addresses import BITS, range_to_networks
 from authz.errors import InputError
-from authz.publisher.feeds import ranges
 from authz.publisher.feeds.decompress import read_unpacked
 from authz.publisher.feeds.geo import places as geo
+from authz.publisher.feeds.geo import ranges
 from authz.publisher.feeds.geo.mmdb import Mmdb
 from authz.publisher.feeds.geo.places import GeoResult, GeoWanted, code_problem, read_geo
-from authz.publisher.feeds.ranges import Ranges
+from authz.publisher.feeds.geo.ranges import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from authz.publisher.feeds.geo.asn_numbers import EXPECTED, HIGHEST, parse_origi
 from authz.publisher.feeds.geo.asn_routes import owned_ranges, read_routes
 from authz.publisher.feeds.geo.mmdb import Mmdb, distinct_records, is_mmdb
 from authz.publisher.feeds.geo.place_table import merged
-from authz.publisher.feeds.ranges import BOM, Ranges, grouped, read_range_table
+from authz.publisher.feeds.geo.ranges import BOM, Ranges, grouped, read_range_table
 from authz.publisher.index.prefixes import Prefixes
 
 if TYPE_CHECKING:

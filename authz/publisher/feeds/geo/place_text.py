@@ -15,7 +15,7 @@ from authz.addresses import parse_network
 from authz.errors import AddressError, InputError
 from authz.publisher.feeds.formats.lines import content_lines
 from authz.publisher.feeds.geo.place_table import GeoTable, country_code, is_code, merged
-from authz.publisher.feeds.ranges import grouped, read_range_table
+from authz.publisher.feeds.geo.ranges import grouped, read_range_table
 from authz.publisher.index.prefixes import Prefixes
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from authz.publisher.feeds.collect import Collector
 from authz.publisher.feeds.feed import Bogon, FeedOptions
 from authz.publisher.index.prefixes import Prefixes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # Prefixes of few bits, so that many are equal or nested; at both ends of the space, where sums overflow.
 some_networks = st.lists(
