@@ -65,7 +65,7 @@ def test_inspect_shows_every_setting_that_is_unusual(authz: Commands) -> None:
         "    denies with 429, text/plain: Later, please.\\n\n"
     ) in out
     assert "  watch: deny (only warns), all applications\n" in out
-    assert "  protected   192.0.2.1/32\n" in out
+    assert "  protected        192.0.2.1/32\n" in out
     assert "feeds (1)\n  tor.txt: tor, plain, 3 entries\n" in out
 
 

@@ -176,19 +176,14 @@ def draw(
 
 def _load(file: Path, keys: list[Path] | None) -> OpenedSnapshot:
     """Open a snapshot, whoever signed it unless there are keys. Raises SnapshotRefused and InputError."""
-    from authz.analysis.space import check_whole
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.analysis.whole_layer import open_whole
     from authz.snapshot.keys import load_public_key
-    from authz.snapshot.read import inspect_snapshot, read_snapshot
 
     trusted = [load_public_key(path) for path in keys or ()]
     try:
-        snapshot = read_snapshot(file, trusted, now=time.time()) if trusted else inspect_snapshot(file)
-        loaded = OpenedSnapshot(snapshot)
-        check_whole(loaded)
+        return open_whole(file, trusted, now=time.time())
     except SnapshotRefused as error:
         raise error.copy(file) from error
-    return loaded
 
 
 def _application(loaded: OpenedSnapshot, name: str, other: OpenedSnapshot | None = None) -> Application:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,16 +103,12 @@ def search(
 
 
 def _open(file: Path) -> OpenedSnapshot:
-    from authz.analysis.space import check_whole
-    from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.snapshot.read import inspect_snapshot
+    from authz.analysis.whole_layer import open_whole
 
     try:
-        opened = OpenedSnapshot(inspect_snapshot(file))
-        check_whole(opened)
+        return open_whole(file, now=time.time())
     except SnapshotRefused as error:
         fail(error.copy(file), status=1)
-    return opened
 
 
 def _number_of(opened: OpenedSnapshot, wanted: str) -> int:

@@ -41,17 +41,21 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
     Exit status 0: good; 1: refused.
     """
+    from authz.analysis.whole_layer import read_whole
     from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.snapshot.keys import load_public_key
-    from authz.snapshot.read import read_snapshot
 
     keys = [load_public_key(path) for path in trusted_key]
     if threshold > len(keys):
         raise InputError(f"--threshold: found {threshold}, expected at most {len(keys)}, the number of keys")
     try:
-        opened = OpenedSnapshot(read_snapshot(file, keys, threshold, now=time.time()))
+        snapshot, parts = read_whole(file, keys, threshold, now=time.time())
+        opened = OpenedSnapshot(snapshot)
         with err.status("checking every element of the index"):
             problem = next(opened.index.problems(len(opened.entries)), None)
+            for one in (snapshot, *parts):
+                singles = one.singles()
+                problem = problem or (next(singles.problems(), None) if singles else None)
         if problem:
             raise SnapshotRefused(Refusal.BAD_SECTION, problem)
     except SnapshotRefused as error:
@@ -102,6 +106,11 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
         "entries": len(opened.entries),
         "pieces": sum(opened.index.pieces.values()),
         "match_sets": opened.index.set_count,
+        "single_addresses": len(found.singles() or ()),
+        "tombstones": len(found.tombstones()),
+        "requires": [one._asdict() for one in found.requires],
+        "part": manifest.part,
+        "rollback_of": manifest.origin.rollback_of or None,
         "protected": list(manifest.protected),
         "forced": [f"{one.by}: {one.refusal}" for one in manifest.forced],
         "applications_by_name": [
@@ -127,8 +136,12 @@ def _show(content: dict[str, Any]) -> None:
              "match_sets")  # fmt: skip
     rows = [(name.replace("_", " "), content[name]) for name in names if content[name] != ""]
     rows += [("protected", ", ".join(content["protected"]))] if content["protected"] else []
+    rows += [(name.replace("_", " "), content[name]) for name in ("single_addresses", "tombstones") if content[name]]
+    rows += [("requires", f"part {one['serial']}") for one in content["requires"]]
+    rows += [("part", "of a layer; good only where its head requires it")] if content["part"] else []
+    rows += [("rollback of", content["rollback_of"])] if content["rollback_of"] else []
     rows += [("forced", one) for one in content["forced"]]
-    block(content["file"], [f"{name:<11} {value}" for name, value in rows])
+    block(content["file"], [f"{name:<16} {value}" for name, value in rows])
     for title, of in (("applications_by_name", _application), ("entries_by_id", entry_lines), ("feeds", _feed)):
         parts = content[title]
         if parts:
