@@ -1,25 +1,59 @@
-"""`/v1/events`: what clients did, from sidecars, WAFs and log shippers."""
+"""`/v1/events`: what clients did. Sidecars, WAFs and log shippers send it; people search it."""
 
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Response, Router, post
-from litestar.params import HeaderParameter
+from litestar import Response, Router, get, post
+from litestar.params import FromQuery, HeaderParameter, QueryParameter
 
-from authz.control.api.asking import AnyRequest, Asker, plane_of
+from authz.control.api.asking import (
+    AnyRequest,
+    Asker,
+    Covering,
+    Cursor,
+    Limit,
+    in_thread,
+    parsed_moment,
+    parsed_network,
+    plane_of,
+    read_cursor,
+    write_cursor,
+)
+from authz.control.api.bodies import micro_moment
 from authz.control.api.problems import documented
 from authz.control.detect.event import Event, read_event
+from authz.control.model import MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem, TooMany
+from authz.control.store.event_search import (
+    Place,
+    WantedEvents,
+    client_of,
+    count_by_time,
+    find_events,
+    top_clients,
+)
+from authz.control.store.event_writing import DAY
 from authz.errors import BadLine
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.control.access.callers import Caller
+    from authz.control.plane import ControlPlane
 
 MAX_BATCH: Final = 8 << 20  # bytes, unpacked
 MAX_EVENTS: Final = 20_000  # of a batch
-RETRY_AFTER: Final = 1  # seconds
+MAX_STEPS: Final = 2000  # of a chart
 
 Encoding = Annotated[str | None, HeaderParameter(name="Content-Encoding", max_length=20, description="gzip, or none.")]
+Decision = Literal["allow", "deny"]
+Status = Annotated[int | None, QueryParameter(ge=0, le=999, description="Of the answer.")]
+From = Annotated[str | None, QueryParameter(name="from", description="Events at or after this time.")]
+To = Annotated[str | None, QueryParameter(description="Events before this time.")]
+Step = Annotated[int, QueryParameter(ge=1, le=1440, description="Minutes.")]
+Top = Annotated[int, QueryParameter(ge=0, le=100, description="How many of the busiest clients to name.")]
 
 
 class RefusedLine(msgspec.Struct, frozen=True):
@@ -88,4 +122,105 @@ def _unpacked(body: bytes, encoding: str | None) -> bytes:
     return content
 
 
-router: Any = Router("/v1/events", route_handlers=[add_events], tags=["events"])
+class EventBody(msgspec.Struct, frozen=True):
+    """What a client did. status: 0 where nobody says."""
+
+    time: str
+    client: str
+    application: str
+    method: str
+    host: str
+    path: str
+    status: int
+    decision: str
+    entry: str
+    attacks: list[str]
+    request_id: str
+
+
+class EventsBody(msgspec.Struct, frozen=True):
+    """A page of events, newest first."""
+
+    items: list[EventBody]
+    cursor: str | None
+
+
+class CountBody(msgspec.Struct, frozen=True):
+    """How many events of a decision a step of time has. decision: empty where nobody was asked."""
+
+    time: str
+    decision: str
+    events: int
+
+
+class CountsBody(msgspec.Struct, frozen=True):
+    """Counts for a chart, in order of time; and the clients with the most events, where they were asked for."""
+
+    items: list[CountBody]
+    clients: dict[str, int]
+
+
+@get("", summary="Search events", responses=documented())
+async def list_events(
+    request: AnyRequest, caller: Asker, address: Covering = None, application: FromQuery[str | None] = None,
+    entry: FromQuery[str | None] = None, decision: FromQuery[Decision | None] = None,
+    status: Status = None, from_: From = None, to: To = None, cursor: Cursor = None, limit: Limit = 100,
+) -> EventsBody:  # fmt: skip
+    """List events, newest first: of a client or a network, an application, an entry, a time."""
+    caller.need("read")
+    plane = plane_of(request)
+    wanted = WantedEvents(
+        parsed_network(address), application, entry, decision, status, parsed_moment(from_, "from"),
+        parsed_moment(to, "to"), _visible(caller),
+    )  # fmt: skip
+    return await in_thread(_page, plane, wanted, read_cursor(cursor, _CURSOR), limit)
+
+
+def _page(plane: ControlPlane, wanted: WantedEvents, before: Place | None, limit: int) -> EventsBody:
+    with plane.store.reading() as tx:
+        found = find_events(tx, wanted, before=before, limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    cursor = None if last is None else write_cursor((last.time, last.id))
+    return EventsBody([_body(row) for row in found[:limit]], cursor)
+
+
+def _body(row: Any) -> EventBody:
+    return EventBody(
+        micro_moment(row.time), client_of(bytes(row.client)), row.application, row.method, row.host, row.path,
+        row.status, row.decision, row.entry, row.attacks.split(",") if row.attacks else [], row.request_id,
+    )  # fmt: skip
+
+
+@get("/counts", summary="Counts by time", responses=documented())
+async def get_counts(
+    request: AnyRequest, caller: Asker, application: FromQuery[str | None] = None, from_: From = None, to: To = None,
+    step: Step = 60, top: Top = 0,
+) -> CountsBody:  # fmt: skip
+    """Count events by time and decision. Without a time: the last day. step: minutes."""
+    caller.need("read")
+    plane = plane_of(request)
+    end = parsed_moment(to, "to") or plane.store.now()
+    begin = parsed_moment(from_, "from") or end - DAY
+    if not 0 <= end - begin <= MAX_STEPS * step * 60 * MICROSECONDS:
+        raise Invalid([FieldMistake("?from", f"found a time of more than {MAX_STEPS} steps, expected fewer")])
+    return await in_thread(_counts, plane, caller, application, begin, end, step, top)
+
+
+def _counts(
+    plane: ControlPlane, caller: Caller, application: str | None, begin: int, end: int, step: int, top: int
+) -> CountsBody:
+    patterns = _visible(caller)
+    wanted = WantedEvents(application=application, begin=begin, end=end, patterns=patterns)
+    with plane.store.reading() as tx:
+        counts = count_by_time(tx, begin, end, step, application, patterns)
+        clients = dict(top_clients(tx, wanted, top)) if top else {}
+    return CountsBody([CountBody(format_moment(time), decision, many) for time, decision, many in counts], clients)
+
+
+def _visible(caller: Caller) -> tuple[str, ...] | None:
+    """Return the patterns of the applications whose events the caller may see; None: all."""
+    return None if caller.sees is None else caller.tenant.applications
+
+
+_CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
+router: Any = Router("/v1/events", route_handlers=[add_events, list_events, get_counts], tags=["events"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from authz.control.detect.counters import Counters
 from authz.control.detect.detector import Detector, Listing
 from authz.control.detect.guard import StoreGuard, StoreOffences
+from authz.control.detect.keeping import EventKeeper
 from authz.control.detect.listing import write_listing
 from authz.control.problems import NotReady
 
@@ -58,6 +59,7 @@ class Intake:
         self.triggers = triggers
         self._guard = StoreGuard(plane)
         self.detector = Detector(triggers, self._refusal, _PatientOffences(StoreOffences(plane), self._patiently))
+        self.keeper = EventKeeper(plane.store, plane.config.events)
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._seen: Counters[list[bool]] = Counters(list, REPEATED_WITHIN, MAX_REMEMBERED)
         self._lock = threading.Lock()
@@ -72,6 +74,7 @@ class Intake:
 
     def start(self) -> None:
         """Begin to count."""
+        self.keeper.start()
         self._thread.start()
 
     def close(self) -> None:
@@ -80,6 +83,7 @@ class Intake:
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
+        self.keeper.close()
 
     @property
     def waiting(self) -> int:
@@ -107,15 +111,18 @@ class Intake:
 
     def _take(self, batch: Batch) -> None:
         found: list[Listing] = []
+        counted: list[Event] = []
         for event in batch.events:
             if self._is_repeated(event, batch.received):
                 self.repeated += 1
                 continue
             self.taken += 1
+            counted.append(event)
             found += self.detector.feed(event, batch.received)
         self.lag = max(0.0, self._plane.store.clock() - batch.received)
         if found:
             self._write(found)
+        self.keeper.keep(counted)
 
     def _is_repeated(self, event: Event, now: float) -> bool:
         """Return whether the very same event came before. One without a request id is never known again."""

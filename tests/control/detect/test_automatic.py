@@ -47,7 +47,8 @@ class Automatic:
 
     def settle(self) -> None:
         end = time.monotonic() + 20
-        while self.plane.plane.intake.waiting:
+        intake = self.plane.plane.intake
+        while intake.waiting or intake.keeper.written + intake.keeper.lost < intake.taken:
             assert time.monotonic() < end
             time.sleep(0.01)
 
@@ -216,3 +217,29 @@ def test_an_automatic_entry_belongs_to_the_tenant_of_the_application(automatic: 
     automatic.send(6)
     found = automatic.plane.ok("GET", "/v1/entries?address=203.0.113.9", token=token)["items"]
     assert [entry["tenant"] for entry in found] == ["team-shop"]
+
+
+def test_events_can_be_searched_and_counted(automatic: Automatic) -> None:
+    automatic.send(3, decision="allow")
+    automatic.send(2, client="198.51.100.7", application="blog", decision="deny", entry="abuse")
+    ask = automatic.plane.ok
+    [first, second] = ask("GET", "/v1/events?address=198.51.100.0/24")["items"]
+    assert (first["client"], first["application"], first["entry"]) == ("198.51.100.7", "blog", "abuse")
+    assert first["time"] > second["time"]
+    page = ask("GET", "/v1/events?limit=4")
+    rest = ask("GET", f"/v1/events?limit=4&cursor={page['cursor']}")
+    assert (len(page["items"]), len(rest["items"]), rest["cursor"]) == (4, 1, None)
+    counts = ask("GET", "/v1/events/counts?top=1")
+    assert {(one["decision"], one["events"]) for one in counts["items"]} == {("allow", 3), ("deny", 2)}
+    assert counts["clients"] == {"203.0.113.9": 3}
+
+
+def test_a_tenant_sees_the_events_of_its_applications_only(automatic: Automatic) -> None:
+    automatic.send(3)
+    automatic.send(2, application="blog")
+    token = automatic.plane.token_of("viewer", tenant="team-blog", applications=("blog",))
+    found = automatic.plane.ok("GET", "/v1/events", token=token)["items"]
+    assert [event["application"] for event in found] == ["blog", "blog"]
+    counts = automatic.plane.ok("GET", "/v1/events/counts?top=5", token=token)
+    assert sum(one["events"] for one in counts["items"]) == 2
+    assert list(counts["clients"].values()) == [2]

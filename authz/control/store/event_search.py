@@ -1,0 +1,118 @@
+"""Asking for events: by client or network, application, entry, decision, status and time; and counts for charts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import false, func, or_, select, tuple_
+
+from authz.addresses import format_address
+from authz.control.model import MICROSECONDS
+from authz.control.store.network_keys import keys_inside
+from authz.control.store.tables import event_counts, events
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from authz.addresses import Network
+
+_MAPPED = bytes(10) + b"\xff\xff"
+Place = tuple[int, int]  # time, id
+
+
+class WantedEvents(NamedTuple):
+    """Which events; None: whatever.
+
+    network: an address (of full length), or a network that clients are in. begin, end: microseconds, `end` not
+    included. patterns: of applications that may be seen, `shop` or `team-*`; None: all.
+    """
+
+    network: Network | None = None
+    application: str | None = None
+    entry: str | None = None
+    decision: str | None = None
+    status: int | None = None
+    begin: int | None = None
+    end: int | None = None
+    patterns: tuple[str, ...] | None = None
+
+
+def client_of(key: bytes) -> str:
+    """Return the address that 16 bytes of the store stand for, as text."""
+    if key[:12] == _MAPPED:
+        return format_address(4, int.from_bytes(key[12:], "big"))
+    return format_address(6, int.from_bytes(key, "big"))
+
+
+def find_events(
+    tx: Connection, wanted: WantedEvents, *, before: Place | None = None, limit: int = 100
+) -> list[Row[Any]]:
+    """Return events, newest first, those before a place, at most `limit`."""
+    query = select(events).where(*_conditions(tx, wanted))
+    if before is not None:
+        query = query.where(tuple_(events.c.time, events.c.id) < tuple_(*before))
+    return [*tx.execute(query.order_by(events.c.time.desc(), events.c.id.desc()).limit(limit))]
+
+
+def count_events(tx: Connection, wanted: WantedEvents, most: int = 1_000_000) -> int:
+    """Return how many events there are, at most `most`: the count goes no further."""
+    some = select(events.c.time).where(*_conditions(tx, wanted)).limit(most).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def count_by_time(
+    tx: Connection, begin: int, end: int, step: int, application: str | None = None,
+    patterns: tuple[str, ...] | None = None,
+) -> list[tuple[int, str, int]]:  # fmt: skip
+    """Return counts for a chart, from the counts by the minute.
+
+    begin, end: microseconds. step: minutes. Each item is the begin of a step (seconds since 1970), a decision, and how
+    many there were.
+    """
+    minute = event_counts.c.minute
+    bucket = (minute - minute % step).label("bucket")
+    total = func.sum(event_counts.c.count)
+    width = 60 * MICROSECONDS
+    query = select(bucket, event_counts.c.decision, total).where(minute >= begin // width, minute < -(-end // width))
+    if application is not None:
+        query = query.where(event_counts.c.application == application)
+    if patterns is not None:
+        query = query.where(_named(tx, event_counts.c.application, patterns))
+    rows = tx.execute(query.group_by("bucket", event_counts.c.decision).order_by("bucket", event_counts.c.decision))
+    return [(int(row[0]) * 60, row[1], int(row[2])) for row in rows]
+
+
+def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[tuple[str, int]]:
+    """Return the clients with the most events, and how many each has."""
+    count = func.count().label("events")
+    query = select(events.c.client, count).where(*_conditions(tx, wanted)).group_by(events.c.client)
+    return [(client_of(bytes(row[0])), row[1]) for row in tx.execute(query.order_by(count.desc()).limit(limit))]
+
+
+def _conditions(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.network is not None:
+        first, last = (key[:16] for key in keys_inside(wanted.network))
+        found.append(events.c.client == first if first == last else events.c.client.between(first, last))
+    for name in ("application", "entry", "decision", "status"):
+        value = getattr(wanted, name)
+        if value is not None:
+            found.append(events.c[name] == value)
+    if wanted.begin is not None:
+        found.append(events.c.time >= wanted.begin)
+    if wanted.end is not None:
+        found.append(events.c.time < wanted.end)
+    if wanted.patterns is not None:
+        found.append(_named(tx, events.c.application, wanted.patterns))
+    return found
+
+
+def _named(tx: Connection, column: ColumnElement[str], patterns: tuple[str, ...]) -> ColumnElement[bool]:
+    """Say that an application is named by one of the patterns; `*` stands for any text, `?` for one character."""
+    if tx.dialect.name == "sqlite":  # whose LIKE takes no notice of case
+        return or_(false(), *(column.op("GLOB", is_comparison=True)(one.replace("[", "[[]")) for one in patterns))
+    likes = (
+        pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
+        for pattern in patterns
+    )
+    return or_(false(), *(column.like(like, escape="\\") for like in likes))
