@@ -143,13 +143,21 @@ class Refusal(StrEnum):
     NOT_PERMITTED_ENTRIES = "not_permitted_entries"
     NOT_PERMITTED_PROTECTED = "not_permitted_protected"
     ROLLED_BACK = "rolled_back"
+    UNREACHABLE = "unreachable"
+    BAD_ANSWER = "bad_answer"
     STATE_UNWRITABLE = "state_unwritable"
     INTERNAL_ERROR = "internal_error"
 
     @property
     def transient(self) -> bool:
         """Whether the machine is at fault, not the file: the very same file may be accepted at the next try."""
-        return self in {Refusal.UNREADABLE, Refusal.STATE_UNWRITABLE, Refusal.INTERNAL_ERROR}
+        return self in {
+            Refusal.UNREADABLE,
+            Refusal.UNREACHABLE,
+            Refusal.BAD_ANSWER,
+            Refusal.STATE_UNWRITABLE,
+            Refusal.INTERNAL_ERROR,
+        }
 
 
 class SnapshotRefused(AuthzError):

@@ -79,6 +79,10 @@ class Document(Generic[T]):
         """
         return self._reader.keys[id(part)]
 
+    def mentions(self, key: str) -> bool:
+        """Return whether the document has something at this key, right or wrong."""
+        return key in self._reader.lines
+
     def spoiled(self, part: msgspec.Struct) -> bool:
         """Return whether something in this struct was left out for a mistake."""
         return id(part) in self._reader.spoiled

@@ -47,7 +47,7 @@ def check_config(
 
     checked = load_config(config, os.environ)
     keys, problems = [], []
-    for path in checked.snapshot.trusted_keys:
+    for path in checked.policy.trusted_keys:
         try:
             keys.append(load_public_key(Path(path)).keyid)
         except InputError as error:
@@ -105,12 +105,12 @@ def _applications(config: Config, policy: Path | None, snapshot: Path | None) ->
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot
 
-    path = snapshot or Path(config.snapshot.path)
+    path = snapshot or config.policy_file
     if snapshot is None and not path.exists():
         return None
-    keys = [load_public_key(Path(key)) for key in config.snapshot.trusted_keys]
+    keys = [load_public_key(Path(key)) for key in config.policy.trusted_keys]
     try:
-        return applications_of(read_snapshot(path, keys, config.snapshot.threshold, now=time.time()).manifest)
+        return applications_of(read_snapshot(path, keys, config.policy.threshold, now=time.time()).manifest)
     except SnapshotRefused as error:
         raise error.copy(path) from error
 

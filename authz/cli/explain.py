@@ -16,7 +16,7 @@ from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.serve.config import Listen
+    from authz.serve.config_values import Listen
 
 
 class _Question(NamedTuple):

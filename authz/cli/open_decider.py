@@ -34,11 +34,11 @@ def open_decider(config_file: Path, file: Path | None) -> tuple[Config, Decider]
     from authz.snapshot.read import read_snapshot
 
     config = load_config(config_file, os.environ)
-    keys = [load_public_key(Path(path)) for path in config.snapshot.trusted_keys]
-    path = file or Path(config.snapshot.path)
+    keys = [load_public_key(Path(path)) for path in config.policy.trusted_keys]
+    path = file or config.policy_file
     decider = Decider(config.decision_settings())
     try:
-        snapshot = read_snapshot(path, keys, config.snapshot.threshold, now=time.time())
+        snapshot = read_snapshot(path, keys, config.policy.threshold, now=time.time())
         decider.load(Ruleset([OpenedSnapshot(snapshot)]))
     except SnapshotRefused as error:
         raise error.copy(path) from error

@@ -18,7 +18,7 @@ from authz.control.lists.guard import FourEyes
 from authz.control.lists.rules import Rules
 from authz.control.model import POLICY_LAYER
 from authz.engine.model import ListName
-from authz.serve.config import Count, Duration, Listen, ListenOn, Trusted
+from authz.serve.config_values import Count, Duration, Listen, ListenOn, Trusted
 from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import parse_duration
 

@@ -15,7 +15,7 @@ from authz.errors import InputError
 from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
-    from authz.serve.config import Listen
+    from authz.serve.config_values import Listen
 
 BANS_LAYER = "bans"
 

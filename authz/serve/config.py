@@ -7,105 +7,34 @@ Paths are relative to the folder of authz.yaml. An environment variable `AUTHZ_S
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from authz.addresses import Network, NetworkSet, parse_networks, try_parse_address
+from authz.addresses import NetworkSet
 from authz.engine.client_address import Rules
+from authz.engine.opened_snapshot import POLICY_LAYER
 from authz.engine.settings import AttackSignal, Settings
-from authz.errors import BadValue
-from authz.strict_yaml import Document, Scalar, read_file
-from authz.times import DURATION_EXPECTED, parse_duration
+from authz.serve.config_values import (
+    Count,
+    Duration,
+    HeaderName,
+    HostName,
+    Listen,
+    ListenOn,
+    Rights,
+    Share,
+    Trusted,
+)
+from authz.serve.layers.config import LayerConfig, last_good_path, mistakes
+from authz.strict_yaml import Document, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
-MIN_POLL = 0.01  # seconds; below, looking would be all that we do
-_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
-_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-
-
-class Listen(msgspec.Struct, frozen=True):
-    """Where to listen: a TCP address, or a unix socket, or (both None) nowhere. port 0: the system chooses."""
-
-    host: str | None = None
-    port: int = 0
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        if self.path is not None:
-            return f"unix://{self.path}"
-        if self.host is None:
-            return "off"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _listen(text: str) -> Listen:
-    if text == "off":
-        return Listen()
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        path = path.removeprefix("//") if path.startswith("//") else path
-        if not path or "\0" in path or len(path.encode()) > 100:
-            raise BadValue(text, hint="a unix socket's path has 1 to 100 bytes")
-        return Listen(path=Path(path))
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    address = try_parse_address(host[1:-1] if bracketed else host)
-    if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
-        raise BadValue(text)
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise BadValue(text)
-    return Listen(host=address.text, port=int(port))
-
-
-def _header(text: str) -> str:
-    if not _HEADER.fullmatch(text.lower()):
-        raise BadValue(text)
-    return text.lower()
-
-
-def _host(text: str) -> str:
-    if not _HOST_NAME.fullmatch(text.lower()):
-        raise ValueError
-    return text.lower()
-
-
-def _trusted(text: str) -> tuple[Network, ...]:
-    return tuple(parse_networks(text))
-
-
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise BadValue(text)
-    return float(text)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise BadValue(text)
-    return int(text)
-
-
-def _mode(text: str) -> int:
-    if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise BadValue(text)
-    return int(text, 8)
-
-
-LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
-ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
-Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
-HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
-HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
-Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
-Share = Annotated[float, Scalar(_share, "a share from 0.0 to 1.0")]
-Count = Annotated[int, Scalar(_count, "a whole number from 1")]
-Rights = Annotated[int, Scalar(_mode, "rights in octal such as 660")]
+_LAYER_FILES = ("path", "token", "ca", "certificate", "key")
 
 
 class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +140,9 @@ class DecisionLogConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of authz.yaml."""
 
-    snapshot: SnapshotConfig
+    snapshot: SnapshotConfig | None = None  # or
+    layers: tuple[LayerConfig, ...] = ()
+    state: str = "state/authz.json"  # with layers: highest serials; the last good copies are beside it
     grpc: GrpcConfig = GrpcConfig()
     http: HttpConfig = HttpConfig()
     admin: AdminConfig = AdminConfig()
@@ -221,16 +152,45 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     decision_log: DecisionLogConfig = DecisionLogConfig()
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
 
+    def layers_in_order(self) -> tuple[LayerConfig, ...]:
+        """Return the layers, the policy first; of the short form `snapshot` the one that it stands for."""
+        if self.snapshot is None:
+            return self.layers
+        short = self.snapshot
+        return (
+            LayerConfig(
+                name=POLICY_LAYER, path=short.path, trusted_keys=short.trusted_keys, threshold=short.threshold,
+                max_size=short.max_size, max_age=short.max_age, when_missing=short.when_missing,
+                when_stale=short.when_stale, poll=short.poll,
+            ),
+        )  # fmt: skip
+
+    @property
+    def policy(self) -> LayerConfig:
+        """The first layer."""
+        return self.layers_in_order()[0]
+
+    @property
+    def policy_file(self) -> Path:
+        """Where the policy's file stands on this machine: its path or, where it is fetched, the last good copy."""
+        path = self.policy.path
+        return Path(path) if path is not None else last_good_path(self.state_file, self.policy.name)
+
+    @property
+    def state_file(self) -> Path:
+        """Where the highest serials are kept."""
+        return Path(self.state if self.snapshot is None else self.snapshot.state)
+
     def decision_settings(self) -> Settings:
         """Return what of the configuration counts for a decision."""
-        snapshot, signal = self.snapshot, self.attack_signal
+        policy, signal = self.policy, self.attack_signal
         metadata = None if signal.metadata is None else (signal.metadata.namespace, signal.metadata.key)
         return Settings(
             rules=self.client_address.rules(),
             unknown=self.application.unknown,
-            when_missing=snapshot.when_missing,
-            when_stale=snapshot.when_stale,
-            max_age=snapshot.max_age,
+            when_missing="allow" if policy.when_missing == "allow" else "deny",
+            when_stale="keep" if policy.when_stale == "ignore" else policy.when_stale,
+            max_age=policy.max_age,
             attack_signal=AttackSignal(signal.header, metadata),
         )
 
@@ -251,13 +211,14 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
 
 def _check_together(document: Document[Config], config: Config) -> None:
     """Note the mistakes that lie between keys."""
-    keys, threshold = len(config.snapshot.trusted_keys), config.snapshot.threshold
-    if not document.spoiled(config.snapshot) and not keys:
-        document.mistake("snapshot.trusted_keys", "found an empty list, expected one or more files of public keys")
-    elif not document.spoiled(config.snapshot) and keys < threshold:
-        document.mistake("snapshot.threshold", f"found {threshold}, expected at most {keys}, as many as trusted_keys")
-    if config.snapshot.poll < MIN_POLL:
-        document.mistake("snapshot.poll", f"found {config.snapshot.poll:g} seconds, expected {MIN_POLL:g} or more")
+    if config.snapshot is not None and config.layers:
+        document.mistake("layers", "found beside snapshot, expected one of the two")
+    elif config.snapshot is None and not config.layers and not document.mentions("snapshot"):
+        document.mistake("snapshot", "missing, expected snapshot or layers: nothing says what to decide by")
+    for number, key, message in mistakes(config.layers_in_order()):
+        part, where = config.snapshot or config.layers[number], "snapshot" if config.snapshot else f"layers[{number}]"
+        if not document.spoiled(part):
+            document.mistake(f"{where}.{key}", message)
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     if config.grpc.tls and config.grpc.engine == "native":
@@ -278,6 +239,13 @@ def _absolute(config: Config, folder: Path) -> Config:
         return on if on.path is None else Listen(path=folder / on.path)
 
     replace = msgspec.structs.replace
+
+    def layer(number: int, one: LayerConfig) -> LayerConfig:
+        files = {key: at(name) for key in _LAYER_FILES if (name := getattr(one, key)) is not None}
+        missing = one.when_missing or ("ignore" if number else "deny")
+        keys = tuple(at(key) for key in one.trusted_keys)
+        return replace(one, trusted_keys=keys, when_missing=missing, **files)
+
     snapshot = config.snapshot
     tls = config.grpc.tls
     if tls is not None:
@@ -285,7 +253,10 @@ def _absolute(config: Config, folder: Path) -> Config:
     log = config.decision_log
     return replace(
         config,
-        snapshot=replace(
+        layers=tuple(layer(number, one) for number, one in enumerate(config.layers)),
+        state=at(config.state),
+        snapshot=snapshot
+        and replace(
             snapshot,
             path=at(snapshot.path),
             trusted_keys=tuple(at(key) for key in snapshot.trusted_keys),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from authz.serve.config import Listen
+    from authz.serve.config_values import Listen
 
 GOODBYE = 0.2  # seconds between the last accepted connection and the end of all, in which the last answers leave
 _BACKLOG = 1024  # connections that wait to be accepted

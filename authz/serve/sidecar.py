@@ -16,7 +16,6 @@ import logging
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from authz.engine.decider import Decider
@@ -29,21 +28,19 @@ from authz.serve.budget import HeldBytes, Turns
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
-from authz.serve.layers.accept import Acceptor
-from authz.serve.layers.file import FileSource
-from authz.serve.layers.layer import Layer
-from authz.serve.layers.swap import Swap
+from authz.serve.layers.layers import Layers, plan
+from authz.serve.layers.memory import Memory
 from authz.serve.listeners import listen
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder, make_recorder
-from authz.snapshot.keys import load_public_key
-from authz.snapshot.rollback_guard import load_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from authz.serve.config import Config, GrpcConfig, Listen
+    from authz.serve.config import Config, GrpcConfig
+    from authz.serve.config_values import Listen
+    from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
 _LOG = logging.getLogger("authz")
@@ -75,7 +72,9 @@ class Sidecar:
         self._held, self._turns = HeldBytes(), Turns()  # of all HTTP listeners
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._grpc: GrpcEngine | None = None
-        self._layer: Layer
+        self._memory = Memory(config.state_file)
+        self.layers = Layers(self._memory, self.decider, self.metrics, self.health.look)
+        self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, time.time)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -87,35 +86,30 @@ class Sidecar:
             raise
 
     async def _start(self) -> None:
-        snapshot = self.config.snapshot
-        keys = [load_public_key(Path(path)) for path in snapshot.trusted_keys]
-        _LOG.info("keys: %d trusted, %d must sign", len(keys), snapshot.threshold)
-        state = load_state(Path(snapshot.state))
-        _check_writable(Path(snapshot.state))
-        _LOG.info("state: %s", f"highest serial {state.serial}" if state else "no serial accepted yet")
-        acceptor = Acceptor(keys, snapshot.threshold, snapshot.max_size, Path(snapshot.state), state)
-        source = FileSource(Path(snapshot.path), snapshot.poll)
-        self._layer = Layer(source, acceptor, Swap(self.decider), self.metrics, snapshot.max_age)
-        self._layer.on_load = self.health.look
-        self._status = Status(self.health, self._layer, self.decider, self.metrics, self._log, time.time)
+        plans = await in_thread(plan, self.config)
+        for config, rules in plans:
+            _LOG.info("keys: %s: %d trusted, %d must sign", config.name, len(rules.keys), rules.threshold)
+        states = await in_thread(_load_states, self._memory)
+        known = ", ".join(f"{layer} {state.serial}" for layer, state in sorted(states.items()))
+        _LOG.info("state: %s", f"highest serials: {known}" if known else "no serial accepted yet")
         self.metrics.gauges = self._status.gauges
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
         await self._start_admin()
-        await self._layer.load_if_changed()
+        await self.layers.start(plans)
         await self._start_grpc()
         await self._start_http()
         self.health.set_listening()
         self._task(self._look())
-        self._task(self._layer.watch())
+        self.layers.watch()
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
 
     async def _look(self) -> None:
         """Notice what time alone changes."""
         while True:
             await asyncio.sleep(_LOOK)
-            self._layer.look(time.time())
+            self.layers.look(time.time())
             self.health.look()
             self.metrics.prune()
 
@@ -187,7 +181,7 @@ class Sidecar:
     def reload(self) -> None:
         """Load the snapshot again, changed or not, and open the decision log again."""
         self._log.reopen()
-        self._task(self._layer.load_if_changed(force=True))
+        self._task(self.layers.load())
 
     async def run_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP loads the snapshot again."""
@@ -211,6 +205,7 @@ class Sidecar:
         _LOG.info("ended")
 
     async def _end_all(self) -> None:
+        self.layers.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -233,15 +228,21 @@ def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Hea
     return AioGrpc(config, check, health, asyncio.get_running_loop())
 
 
-def _check_writable(state: Path) -> None:
-    """Make the folder of the state file, and try it: finding out at the first reload would be too late."""
-    probe = state.parent / f".{state.name}.{os.getpid()}.probe"  # another process may look at the same time
+def _load_states(memory: Memory) -> dict[str, State]:
+    """Return the highest serials; make the folder of the state file, and try it. Blocks. Raises StartError, InputError.
+
+    Finding out at the first reload would be too late.
+    """
+    folder = memory.path.parent
+    probe = folder / f".{memory.path.name}.{os.getpid()}.probe"  # another process may look at the same time
+    states = memory.load()
     try:
-        state.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise StartError(
-            f"snapshot.state: {state.parent}: {error.strerror}",
+            f"snapshot.state: {folder}: {error.strerror}",
             hint="the highest serial is kept there; name a folder that the sidecar can write to",
         ) from error
+    return states

@@ -119,9 +119,24 @@ def read_snapshot(
     Raises:
         SnapshotRefused: The file is not to be used. Nothing else comes out of a bad file.
     """
-    snapshot = _checked(_copied(path, min(most, MAX_FILE)), keys, threshold, now)
+    return read_with_bytes(path, keys, threshold, now=now, most=most, layer=layer, part=part)[0]
+
+
+def read_with_bytes(
+    path: Path,
+    keys: Sequence[PublicKey],
+    threshold: int = 1,
+    *,
+    now: float,
+    most: int = MAX_FILE,
+    layer: str | None = None,
+    part: Requirement | None = None,
+) -> tuple[Snapshot, list[bytes | memoryview]]:
+    """Do what `read_snapshot` does; return also the bytes that were checked, in order, for who keeps a copy."""
+    file = _copied(path, min(most, MAX_FILE))
+    snapshot = _checked(file, keys, threshold, now)
     _check_place(snapshot, layer, part)
-    return snapshot
+    return snapshot, [HEADER.pack(MAGIC, len(file.envelope)), *file]
 
 
 def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:

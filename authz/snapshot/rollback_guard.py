@@ -1,11 +1,18 @@
-"""The highest serial ever accepted, kept across restarts, so that an old snapshot cannot be played back.
+"""The highest serial ever accepted of each layer, kept across restarts, so that an old snapshot cannot be played back.
 
-The state file is JSON: {"digest": "<SHA-256 of the manifest>", "serial": 7}. Whoever can write it can allow a
+The state file is JSON, and several processes of one machine may share it:
+
+    {"layers": {"policy": {"serial": 7, "digest": "<SHA-256 of the manifest>"}, "bans": {...}}}
+
+It is locked and read again before it is written, and no serial is ever lowered. Whoever can write it can allow a
 roll-back, or stop updates; keep it where only the sidecar can write.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -14,50 +21,87 @@ from authz.durable import replace_file
 from authz.errors import InputError, Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from authz.snapshot.read import Snapshot
 
-MAX_STATE = 4096  # bytes
+MAX_STATE = 64 * 1024  # bytes: some 500 layers
+STATE_HINT = "make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP"
+_ONE = "policy"  # the layer of a file that an operator wrote anew for one layer
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """serial: the highest accepted. digest: of the manifest that had it."""
+    """Of a layer. serial: the highest accepted. digest: of the manifest that had it."""
 
     serial: Annotated[int, msgspec.Meta(ge=0)]
     digest: str
 
 
-def load_state(path: Path) -> State | None:
-    """Return what was accepted last; None where nothing was yet.
+class _States(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    layers: dict[str, State]
 
-    Raises InputError where the file is there but cannot be read: starting over would forget the highest serial.
+
+def load_states(path: Path) -> dict[str, State]:
+    """Return what was accepted last, by layer; nothing where nothing was yet.
+
+    Raises:
+        InputError: The file is there but cannot be read.
+        DamagedState: It can be read, and is no state of authz.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_STATE + 1)
     except FileNotFoundError:
-        return None
+        return {}
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return {_ONE: msgspec.json.decode(data, type=State)}
     try:
-        return msgspec.json.decode(data, type=State)
+        return msgspec.json.decode(data, type=_States).layers
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise DamagedState(
             f"{path}: found no state of authz: {error}",
             hint='write it anew as {"digest": "", "serial": N} with the highest serial you know of',
         ) from error
 
 
-def save_state(path: Path, state: State) -> None:
+class DamagedState(InputError):
+    """A state file that is no state of authz: a disk or a person damaged it."""
+
+
+def save_states(path: Path, states: dict[str, State]) -> None:
     """Write the state durably. Raises SnapshotRefused(`state_unwritable`)."""
+    with writing(path):
+        replace_file(path, lambda file: file.write(msgspec.json.encode(_States(states))), mode=0o600)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from changing the state meanwhile; waits for who does. path: of the state file.
+
+    Raises SnapshotRefused(`state_unwritable`).
+    """
+    with writing(path):
+        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        replace_file(path, lambda file: file.write(msgspec.json.encode(state)), mode=0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into SnapshotRefused(`state_unwritable`). path: of the state file."""
+    try:
+        yield
     except OSError as error:
         raise SnapshotRefused(
             Refusal.STATE_UNWRITABLE,
             f"{path}: {error.strerror}: the new serial cannot be remembered",
-            hint="make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP",
+            hint=STATE_HINT,
         ) from error
 
 

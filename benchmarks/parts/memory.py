@@ -161,7 +161,7 @@ def _all_asked(port: int, entries: int) -> Check:
 def _serial(port: int) -> int:
     """Return the serial of the snapshot that decides."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/snapshot", timeout=_PATIENCE) as answer:
-        return int(json.load(answer)["loaded"]["serial"])
+        return int(json.load(answer)["layers"]["policy"]["loaded"]["serial"])
 
 
 def _wait_for_another(port: int, serial: int) -> None:

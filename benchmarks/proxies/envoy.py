@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from authz.cli.proxy_config import render
-from authz.serve.config import Config, GrpcConfig, Listen, SnapshotConfig
+from authz.serve.config import Config, GrpcConfig, SnapshotConfig
 from benchmarks.processes import Child
 from benchmarks.proxies.envoy_binary import binary
 
 if TYPE_CHECKING:
+    from authz.serve.config_values import Listen
     from collections.abc import Iterable, Sequence
 
     from authz.addresses import Network

@@ -275,7 +275,7 @@ def test_the_configuration_in_the_config_map_is_read_by_the_sidecar_and_its_key_
             shutil.copy(DEPLOY / file, tmp_path / file)
     config = load_config(tmp_path / "authz.yaml", {})
     mounted = mount_of("authz", "/etc/authz")
-    assert [key.removeprefix(mounted) for key in config.snapshot.trusted_keys] == ["/keys/2026.pub"]
+    assert [key.removeprefix(mounted) for key in config.policy.trusted_keys] == ["/keys/2026.pub"]
     assert load_public_key(tmp_path / "keys/2026.pub").keyid
     assert "nobody has its private half" in (DEPLOY / "keys" / "2026.pub").read_text()
 
@@ -291,9 +291,9 @@ def mount_of(container: str, path: str) -> str:
 def test_every_path_of_the_configuration_lies_in_a_volume_with_the_rights_that_it_needs() -> None:
     config = sidecar_config()
     rights = {mount["mountPath"]: mount.get("readOnly", False) for mount in containers()["authz"]["volumeMounts"]}
-    for path in (config.snapshot.path, *config.snapshot.trusted_keys):
+    for path in (str(config.policy_file), *config.policy.trusted_keys):
         assert rights[mount_of("authz", path)] is True
-    for path in (config.snapshot.state, str(config.grpc.listen.path)):
+    for path in (str(config.state_file), str(config.grpc.listen.path)):
         assert rights[mount_of("authz", path)] is False
     assert containers()["authz"]["args"] == ["serve", "--config", "/etc/authz/authz.yaml"]
     assert mount_of("authz", "/etc/authz/authz.yaml") == "/etc/authz"

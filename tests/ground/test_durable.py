@@ -12,7 +12,7 @@ import pytest
 
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
-from authz.snapshot.rollback_guard import State, load_state, save_state
+from authz.snapshot.rollback_guard import State, load_states, save_states
 from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def test_a_snapshot_costs_two_syncs_however_many_sections_it_has(
 
 def test_a_state_costs_two_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     syncs = Syncs(monkeypatch)
-    save_state(tmp_path / "state.json", State(7, "digest"))
+    save_states(tmp_path / "state.json", {"policy": State(7, "digest")})
     assert syncs.steps == ["file", "rename", "folder"]
 
 
@@ -220,10 +220,10 @@ def test_a_state_that_cannot_be_written_leaves_the_old_or_the_new_one_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "state.json"
-    save_state(path, State(1, "one"))
+    save_states(path, {"policy": State(1, "one")})
     break_step(monkeypatch, step, after=False)
     with pytest.raises(SnapshotRefused) as refused:
-        save_state(path, State(2, "two"))
+        save_states(path, {"policy": State(2, "two")})
     assert refused.value.code == "state_unwritable"
-    assert load_state(path) == (State(2, "two") if step == "sync the folder" else State(1, "one"))
+    assert load_states(path).get("policy") == (State(2, "two") if step == "sync the folder" else State(1, "one"))
     assert names(tmp_path) == ["state.json"]

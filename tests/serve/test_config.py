@@ -9,7 +9,8 @@ import pytest
 
 from authz.addresses import NETWORK_EXPECTED, parse_networks
 from authz.errors import InputError, InvalidDocument
-from authz.serve.config import Config, Listen, load_config
+from authz.serve.config import Config, load_config
+from authz.serve.config_values import Listen
 from authz.times import parse_duration
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def mistakes(load: Load, tmp_path: Path) -> Mistakes:
 
 def test_a_snapshot_and_a_key_are_enough(load: Load, tmp_path: Path) -> None:
     config = load(LEAST)
-    assert config.snapshot.path == f"{tmp_path}/lists.snapshot"
-    assert config.snapshot.trusted_keys == (f"{tmp_path}/a.pub",)
+    assert config.policy.path == f"{tmp_path}/lists.snapshot"
+    assert config.policy.trusted_keys == (f"{tmp_path}/a.pub",)
 
 
 def test_every_default_is_safe_on_loopback(load: Load, tmp_path: Path) -> None:
@@ -62,9 +63,9 @@ def test_every_default_is_safe_on_loopback(load: Load, tmp_path: Path) -> None:
         "127.0.0.1:9192",
         "127.0.0.1:9193",
     ]
-    assert (config.snapshot.threshold, config.snapshot.max_age, config.snapshot.poll) == (1, 86400.0, 10.0)
-    assert (config.snapshot.when_missing, config.snapshot.when_stale) == ("deny", "keep")
-    assert config.snapshot.state == f"{tmp_path}/state/authz.json"
+    assert (config.policy.threshold, config.policy.max_age, config.policy.poll) == (1, 86400.0, 10.0)
+    assert (config.policy.when_missing, config.policy.when_stale) == ("deny", "keep")
+    assert str(config.state_file) == f"{tmp_path}/state/authz.json"
     assert (config.grpc.engine, config.grpc.tls, config.grpc.unix_mode) == ("auto", None, 0o660)
     rules = config.client_address.rules()
     assert (rules.header, rules.missing, rules.trust_unix, rules.trusted_hops) == ("x-forwarded-for", "deny", False, 0)
@@ -100,10 +101,10 @@ attack_signal: {header: X-WAF, metadata: {namespace: waf, key: attack}}
 decision_log: {path: log.jsonl, denied: 0.5, allowed: 1, queue: 5}
 drain: 0s
 """)
-    assert config.snapshot.trusted_keys == ("/b", f"{tmp_path}/c")
-    assert config.snapshot.state == f"{tmp_path}/s"
-    assert (config.snapshot.path, config.snapshot.threshold, config.snapshot.max_age) == ("/a", 2, 604800.0)
-    assert (config.snapshot.when_missing, config.snapshot.when_stale, config.snapshot.poll) == ("allow", "deny", 0.25)
+    assert config.policy.trusted_keys == ("/b", f"{tmp_path}/c")
+    assert str(config.state_file) == f"{tmp_path}/s"
+    assert (config.policy.path, config.policy.threshold, config.policy.max_age) == ("/a", 2, 604800.0)
+    assert (config.policy.when_missing, config.policy.when_stale, config.policy.poll) == ("allow", "deny", 0.25)
     assert config.grpc.tls is not None
     assert config.grpc.tls.certificate == f"{tmp_path}/c.pem"
     assert (config.grpc.tls.key, config.grpc.tls.client_ca) == (f"{tmp_path}/k.pem", "/ca.pem")
@@ -147,9 +148,9 @@ def test_paths_are_relative_to_the_folder_of_the_file(tmp_path: Path, monkeypatc
     )
     monkeypatch.chdir(tmp_path)
     config = load_config(Path("etc/authz.yaml"), {})
-    assert config.snapshot.path == f"{folder}/../lists"
-    assert config.snapshot.trusted_keys == (f"{folder}/keys/a.pub",)
-    assert config.snapshot.state == f"{folder}/state/authz.json"
+    assert config.policy.path == f"{folder}/../lists"
+    assert config.policy.trusted_keys == (f"{folder}/keys/a.pub",)
+    assert str(config.state_file) == f"{folder}/state/authz.json"
     assert config.grpc.listen.path == folder / "run" / "a.sock"
 
 
@@ -309,8 +310,12 @@ def test_a_wrong_trusted_proxy_is_named_with_its_place(mistakes: Mistakes, netwo
 
 
 def test_an_empty_file_misses_the_snapshot(mistakes: Mistakes) -> None:
-    assert mistakes("") == ["authz.yaml:1: snapshot: missing"]
-    assert mistakes("# nothing yet\n") == ["authz.yaml:1: snapshot: missing"]
+    assert mistakes("") == [
+        "authz.yaml:1: snapshot: missing, expected snapshot or layers: nothing says what to decide by"
+    ]
+    assert mistakes("# nothing yet\n") == [
+        "authz.yaml:1: snapshot: missing, expected snapshot or layers: nothing says what to decide by"
+    ]
 
 
 def test_what_is_missing_is_named(mistakes: Mistakes) -> None:
@@ -343,7 +348,7 @@ def test_a_key_twice_is_refused(mistakes: Mistakes) -> None:
 def test_what_is_no_mapping_is_refused(mistakes: Mistakes) -> None:
     assert mistakes("- snapshot\n") == [
         "authz.yaml:1: document: found a sequence, expected keys with values",
-        "authz.yaml:1: snapshot: missing",
+        "authz.yaml:1: snapshot: missing, expected snapshot or layers: nothing says what to decide by",
     ]
 
 
@@ -444,7 +449,7 @@ def test_the_environment_takes_the_place_of_keys(load: Load, tmp_path: Path) -> 
     )
     assert (str(config.grpc.listen), config.grpc.engine, str(config.http.listen)) == ("0.0.0.0:2", "native", "[::1]:3")
     assert (config.drain, str(config.admin.listen)) == (10.0, "off")
-    assert config.snapshot.trusted_keys == (f"{tmp_path}/b.pub", "/c.pub")
+    assert config.policy.trusted_keys == (f"{tmp_path}/b.pub", "/c.pub")
     assert len(config.client_address.trusted_proxies) == 1
     assert config.attack_signal.metadata is not None
     assert config.attack_signal.metadata.namespace == "waf"
@@ -452,7 +457,7 @@ def test_the_environment_takes_the_place_of_keys(load: Load, tmp_path: Path) -> 
 
 def test_the_environment_alone_is_a_configuration(load: Load, tmp_path: Path) -> None:
     config = load("", {"AUTHZ_SNAPSHOT__PATH": "lists", "AUTHZ_SNAPSHOT__TRUSTED_KEYS": "[a.pub]"})
-    assert config.snapshot.path == f"{tmp_path}/lists"
+    assert config.policy.path == f"{tmp_path}/lists"
 
 
 def test_other_variables_are_not_ours(load: Load) -> None:

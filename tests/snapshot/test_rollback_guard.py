@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import stat
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from support.processes import CONFIG, Process
 
 from authz.errors import InputError, SnapshotRefused
 from authz.snapshot.read import inspect_snapshot
-from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_state, save_state
+from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_states, save_states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,19 +54,21 @@ def restarted(publisher: Publisher, tmp_path: Path) -> Loading:
 
 
 def test_a_state_is_read_back(tmp_path: Path) -> None:
-    save_state(tmp_path / "state.json", State(7, "ab"))
-    assert load_state(tmp_path / "state.json") == State(7, "ab")
-    assert json.loads((tmp_path / "state.json").read_bytes()) == {"serial": 7, "digest": "ab"}
+    save_states(tmp_path / "state.json", {"policy": State(7, "ab"), "bans": State(9, "cd")})
+    assert load_states(tmp_path / "state.json") == {"policy": State(7, "ab"), "bans": State(9, "cd")}
+    assert json.loads((tmp_path / "state.json").read_bytes()) == {
+        "layers": {"policy": {"serial": 7, "digest": "ab"}, "bans": {"serial": 9, "digest": "cd"}}
+    }
 
 
 def test_a_state_is_for_the_sidecar_alone(tmp_path: Path) -> None:
-    save_state(tmp_path / "state.json", State(7, "ab"))
+    save_states(tmp_path / "state.json", {"policy": State(7, "ab")})
     assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
 
 
 def test_no_file_is_no_state_yet(tmp_path: Path) -> None:
-    assert load_state(tmp_path / "state.json") is None
-    assert load_state(tmp_path / "missing" / "state.json") is None
+    assert load_states(tmp_path / "state.json").get("policy") is None
+    assert load_states(tmp_path / "missing" / "state.json").get("policy") is None
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -73,7 +76,7 @@ def test_a_broken_state_is_an_error_that_says_how_to_go_on(tmp_path: Path, name:
     path = tmp_path / "state.json"
     path.write_bytes(BROKEN[name])
     with pytest.raises(InputError) as error:
-        load_state(path)
+        load_states(path).get("policy")
     assert error.value.message.startswith(f"{path}: found no state of authz: ")
     assert error.value.hint == 'write it anew as {"digest": "", "serial": N} with the highest serial you know of'
     assert path.read_bytes() == BROKEN[name]
@@ -81,7 +84,7 @@ def test_a_broken_state_is_an_error_that_says_how_to_go_on(tmp_path: Path, name:
 
 def test_a_state_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        load_state(tmp_path)
+        load_states(tmp_path).get("policy")
     assert error.value.message == f"{tmp_path}: cannot be read: Is a directory"
 
 
@@ -123,7 +126,7 @@ def test_a_refused_serial_is_told_both_sides(publisher: Publisher) -> None:
 
 def test_a_loaded_snapshot_is_remembered(loading: Loading) -> None:
     assert loading.decider.ruleset is not None
-    assert load_state(loading.state) == State(5, loading.decider.ruleset.policy.digest)
+    assert load_states(loading.state).get("policy") == State(5, loading.decider.ruleset.policy.digest)
 
 
 def test_the_highest_serial_is_kept_across_restarts(loading: Loading, publisher: Publisher, tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_the_highest_serial_is_kept_across_restarts(loading: Loading, publisher:
         again = restarted(publisher, tmp_path)
         assert again.load() == "rolled_back"
         assert again.decider.ruleset is None
-    assert load_state(loading.state) == State(
+    assert load_states(loading.state).get("policy") == State(
         9, loading.decider.ruleset.policy.digest if loading.decider.ruleset else ""
     )
 
@@ -176,7 +179,7 @@ def test_a_state_that_cannot_be_written_refuses_the_snapshot_and_the_loaded_one_
     if broken == "state is a folder":
         loading.state.mkdir()
     else:
-        loading.state.parent.rmdir()
+        shutil.rmtree(loading.state.parent)
     if broken == "folder is a file":
         loading.state.parent.write_bytes(b"")
     publisher.publish(serial=6)
@@ -197,14 +200,14 @@ def test_a_state_that_can_be_written_again_takes_the_snapshot_at_the_next_reload
     loading: Loading, publisher: Publisher
 ) -> None:
     loading.state.unlink()
-    loading.state.parent.rmdir()
+    shutil.rmtree(loading.state.parent)
     publisher.publish(serial=6)
     assert loading.load() == "state_unwritable"
     loading.state.parent.mkdir()
     assert loading.load(force=True) == "ok"
     assert loading.decider.ruleset is not None
     assert loading.decider.ruleset.serial == 6
-    assert load_state(loading.state) == State(6, loading.decider.ruleset.policy.digest)
+    assert load_states(loading.state).get("policy") == State(6, loading.decider.ruleset.policy.digest)
 
 
 def test_a_serial_is_remembered_before_it_is_used(
@@ -214,7 +217,7 @@ def test_a_serial_is_remembered_before_it_is_used(
     load = loading.decider.load
 
     def look_and_load(ruleset: Ruleset) -> None:
-        states.append(load_state(loading.state))
+        states.append(load_states(loading.state).get("policy"))
         load(ruleset)
 
     monkeypatch.setattr(loading.decider, "load", look_and_load)

@@ -79,7 +79,7 @@ class Fronts:
     def load(self, policy: str, *, serial: int | None = None, created: int = NOW) -> None:
         """Publish a policy and decide by it."""
         path = self.publisher.publish(policy, serial=serial, created=created)
-        keys = [load_public_key(Path(key)) for key in self.config.snapshot.trusted_keys]
+        keys = [load_public_key(Path(key)) for key in self.config.policy.trusted_keys]
         self.decider.load(Ruleset([OpenedSnapshot(read_snapshot(path, keys, now=self.now))]))
 
     def counts(self, sample: str = "authz_decisions_total") -> dict[tuple[str, ...], float]:

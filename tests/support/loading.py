@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from authz.engine.decider import Decider
 from authz.engine.request import Request
 from authz.engine.settings import Settings
-from authz.serve.layers.accept import Acceptor
+from authz.serve.layers.accept import Acceptor, Rules
+from authz.serve.layers.config import LayerConfig
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
+from authz.serve.layers.memory import Memory
 from authz.serve.layers.swap import Swap
 from authz.serve.observe.metrics import Metrics
 from authz.snapshot.layout import MAX_FILE
-from authz.snapshot.rollback_guard import load_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,11 @@ class Loading:
         self.state.parent.mkdir(parents=True, exist_ok=True)
         self.metrics = Metrics()
         self.decider = Decider(Settings())
-        acceptor = Acceptor(keys, threshold, MAX_FILE, self.state, load_state(self.state))
-        self.layer = Layer(FileSource(self.path, 10.0), acceptor, Swap(self.decider), self.metrics, math.inf)
+        config = LayerConfig(name="policy", path=str(self.path), trusted_keys=(), max_age=math.inf)
+        acceptor = Acceptor(Rules("policy", keys, threshold, MAX_FILE), Memory(self.state))
+        swap = Swap(self.decider)
+        swap.keep(["policy"])
+        self.layer = Layer(config, FileSource(self.path, config.poll), acceptor, swap, self.metrics)
 
     def put(self, data: bytes) -> None:
         """Replace the file as a publisher does."""

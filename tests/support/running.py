@@ -77,7 +77,8 @@ class Running:
 
     async def snapshot(self) -> dict[str, Any]:
         """Return what is loaded."""
-        return dict(json.loads((await self.page("/snapshot")).body))
+        content = json.loads((await self.page("/snapshot")).body)
+        return dict(content["layers"]["policy"]) | {"hits": content["hits"]}
 
     @property
     def serial(self) -> int | None:

@@ -28,7 +28,7 @@ def init(
     """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
     from authz.control.init import make_folder
     from authz.errors import BadValue, InputError, shorten
-    from authz.serve.config import LISTEN_EXPECTED, ListenOn
+    from authz.serve.config_values import LISTEN_EXPECTED, ListenOn
 
     try:
         where = get_args(ListenOn)[1].parse(listen)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from authz.errors import InputError
-from authz.serve.config import Listen
+from authz.serve.config_values import Listen
 
 if TYPE_CHECKING:
     from authz.serve.config import Config

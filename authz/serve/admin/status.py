@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.serve.observe.hits import busiest
-from authz.serve.observe.metrics import Family
+from authz.serve.observe.metrics import Family, Values
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from authz.engine.decider import Decider
     from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.serve.admin.health import Health
     from authz.serve.layers.layer import LastRefusal, Layer
+    from authz.serve.layers.layers import Layers
     from authz.serve.observe.decision_log import DecisionLog
     from authz.serve.observe.metrics import Metrics
 
@@ -26,7 +27,7 @@ class Status:
 
     Args:
         health: Whether requests are decided.
-        layer: What is loaded, and what was refused since.
+        layers: What is loaded, and what was refused since.
         decider: Decides by it.
         metrics: Hits of entries.
         log: Lines written and dropped.
@@ -34,11 +35,11 @@ class Status:
     """
 
     def __init__(
-        self, health: Health, layer: Layer, decider: Decider, metrics: Metrics, log: DecisionLog,
+        self, health: Health, layers: Layers, decider: Decider, metrics: Metrics, log: DecisionLog,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._health = health
-        self._layer = layer
+        self._layers = layers
         self._decider = decider
         self._metrics = metrics
         self._log = log
@@ -58,26 +59,44 @@ class Status:
             reasons.append("starting: not all fronts listen yet")
         if self._decider.ruleset is None:
             reasons.append("no_snapshot: none was loaded yet")
-        elif self._layer.stale(self._clock()):
-            reasons.append("stale_snapshot: older than snapshot.max_age, or expired")
-        if self._layer.from_the_future:
-            reasons.append("created_in_the_future: this clock is wrong, or the publisher's was")
-        if self._layer.refusal is not None:
-            reasons.append(f"{self._layer.refusal.code}: {self._layer.refusal.message}")
+        for number, layer in enumerate(self._layers):
+            of = f"{layer.config.name}: " if number else ""
+            reasons += [f"{code}: {of}{text}" for code, text in self._reasons_of(layer, first=number == 0)]
         return reasons
 
+    def _reasons_of(self, layer: Layer, *, first: bool) -> Iterator[tuple[str, str]]:
+        if layer.opened is None and not first:
+            yield "no_snapshot", "none was loaded yet"
+        if layer.stale(self._clock()):
+            yield "stale_snapshot", "older than max_age, or expired"
+        if layer.last_good:
+            yield "last_good", f"serial {layer.opened.serial if layer.opened else 0} serves, of the last good copy"
+        if layer.distrusted:
+            yield "untrusted_key", "what is loaded is signed by keys that are trusted no more"
+        if layer.from_the_future:
+            yield "created_in_the_future", "this clock is wrong, or the publisher's was"
+        if layer.refusal is not None:
+            yield layer.refusal.code, layer.refusal.message
+
     def snapshot(self) -> dict[str, Any]:
-        """Return what is loaded, and what was refused since."""
+        """Return what is loaded, and what was refused since, by layer; and the busiest entries."""
         decided = self._metrics.entry_hits(_SHOWN_HITS)
         warned = busiest([self._metrics.warning_hits], _SHOWN_HITS)
-        opened, refusal = self._layer.opened, self._layer.refusal
         return {
-            "loaded": None if opened is None else self._loaded(opened),
-            "refused": None if refusal is None else _refused(refusal),
+            "layers": {layer.config.name: self._layer(layer) for layer in self._layers},
             "hits": {"decided": decided, "warned": warned},
         }
 
-    def _loaded(self, opened: OpenedSnapshot) -> dict[str, Any]:
+    def _layer(self, layer: Layer) -> dict[str, Any]:
+        opened, refusal = layer.opened, layer.refusal
+        return {
+            "source": layer.source.name,
+            "loaded": None if opened is None else self._loaded(layer, opened),
+            "last_good": layer.last_good,
+            "refused": None if refusal is None else _refused(refusal),
+        }
+
+    def _loaded(self, layer: Layer, opened: OpenedSnapshot) -> dict[str, Any]:
         return {
             "serial": opened.serial,
             "created": format_moment(opened.created),
@@ -88,7 +107,7 @@ class Status:
             "applications": [application.name for application in opened.applications],
             "pieces": {f"ipv{version}": count for version, count in opened.index.pieces.items()},
             "match_sets": opened.index.set_count,
-            "stale": self._layer.stale(self._clock()),
+            "stale": layer.stale(self._clock()),
         }
 
     def gauges(self) -> list[Family]:
@@ -98,21 +117,21 @@ class Status:
             Family.of("authz_decision_log_dropped_total", "counter", "Lines that were lost", {(): self._log.dropped}),
             Family.of("authz_decision_log_written_total", "counter", "Lines written", {(): self._log.written}),
         ]
-        opened = self._layer.opened
-        if opened is not None:
-            of = {(("layer", "policy"),): 1}
-            values = {
-                ("authz_snapshot_serial", "Serial of the snapshot in use"): opened.serial,
-                ("authz_snapshot_created_seconds", "When it was made, since 1970"): opened.created,
-                ("authz_snapshot_stale", "1 where it is older than it may be"): self._layer.stale(self._clock()),
-                ("authz_snapshot_entries", "Entries in it"): len(opened.entries),
-                ("authz_snapshot_bytes", "Size of the file"): opened.size,
-            }
-            families += [
-                Family.of(name, "gauge", text, {labels: float(value) for labels in of})
-                for (name, text), value in values.items()
-            ]
-        return families
+        loaded = [(layer, layer.opened) for layer in self._layers if layer.opened is not None]
+        for name, (text, value) in _OF_LAYERS.items():
+            values: Values = {(("layer", layer.config.name),): value(layer, opened) for layer, opened in loaded}
+            families.append(Family.of(name, "gauge", text, values))
+        stale: Values = {(("layer", layer.config.name),): layer.stale(self._clock()) for layer, _ in loaded}
+        return [*families, Family.of("authz_snapshot_stale", "gauge", "1 where it is older than it may be", stale)]
+
+
+_OF_LAYERS: Final[dict[str, tuple[str, Callable[[Layer, OpenedSnapshot], float]]]] = {
+    "authz_snapshot_serial": ("Serial of the snapshot in use", lambda _, opened: opened.serial),
+    "authz_snapshot_created_seconds": ("When it was made, since 1970", lambda _, opened: opened.created),
+    "authz_snapshot_entries": ("Entries in it", lambda _, opened: len(opened.entries)),
+    "authz_snapshot_bytes": ("Size of the file", lambda _, opened: opened.size),
+    "authz_snapshot_last_good": ("1 where it is the last good copy", lambda layer, _: layer.last_good),
+}
 
 
 def _gauge(name: str, text: str, value: float) -> Family:

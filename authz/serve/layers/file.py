@@ -15,6 +15,7 @@ from authz.serve.layers.source import Source
 from authz.serve.layers.watch import FolderWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
@@ -41,13 +42,13 @@ class FileSource(Source):
         self._told = asyncio.Event()
         self._folders: FolderWatch | None = None
 
-    def fetch(self) -> Path | None:
-        """Return the path where the file is another one than at the last fetch."""
+    @contextlib.contextmanager
+    def fetch(self) -> Iterator[Path | None]:
+        """Give the path where the file is another one than at the last fetch."""
         now = self._signature()
-        if now == self._tried:
-            return None
+        same = now == self._tried
         self._tried = now
-        return self._path
+        yield None if same else self._path
 
     def changed(self) -> bool:
         """Return whether somebody is writing it: what we read may have been half of it."""

@@ -1,8 +1,10 @@
 """One layer: source -> accept -> swap, again and again.
 
 A refused file changes nothing: the old snapshot serves on. The refusal is logged once, counted by its code and shown in
-/readyz and /snapshot until a good file comes. What is not the file's fault (no descriptor, no memory, a disk that does
-not answer) is tried again until it is over.
+/readyz and /snapshot until a good file comes. What is not the file's fault (no descriptor, no memory, a disk or a
+server that does not answer) is tried again until it is over.
+
+At a start whose source has nothing good, or does not answer soon, the last good copy serves.
 """
 
 from __future__ import annotations
@@ -12,22 +14,25 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.engine.opened_snapshot import POLICY_LAYER
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.serve.background import in_thread
 from authz.serve.layers.file import SETTLE
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.serve.layers.accept import Acceptor
+    from authz.serve.layers.config import LayerConfig
     from authz.serve.layers.source import Source
     from authz.serve.layers.swap import Swap
     from authz.serve.observe.metrics import Metrics
 
+PATIENCE: Final = 5.0  # seconds that the start waits for a source, and then for the last good copy
 _MAX_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
-_RETRY: Final = 1.0  # seconds before the first new try of what may be over soon; doubled up to the source's own poll
+_RETRY: Final = 1.0  # seconds before the first new try of what may be over soon; doubled up to the source's own pace
 _CLOCKS: Final = 300.0  # seconds by which the publisher's clock may be ahead of ours
 _LOG = logging.getLogger("authz.reload")
 
@@ -44,40 +49,78 @@ class Layer:
     """Keeps one layer up to date.
 
     Args:
+        config: Of the layer; may be changed at any time.
         source: Where its file comes from.
         acceptor: Verifies it.
         swap: Puts it in place.
         metrics: Counts loads and refusals.
-        max_age: Seconds since a snapshot was made, after which it is stale.
 
     Attributes:
         opened: What was accepted last; None before the first.
+        last_good: Whether that is the last good copy, because the source has nothing good.
         refusal: Why the newest file is not in use; None where it is.
+        distrusted: Whether it is signed by keys that are trusted no more.
         from_the_future: Whether it was made later than it is now, by more than clocks differ.
         on_load: Called after each good load.
     """
 
-    def __init__(self, source: Source, acceptor: Acceptor, swap: Swap, metrics: Metrics, max_age: float) -> None:
+    def __init__(self, config: LayerConfig, source: Source, acceptor: Acceptor, swap: Swap, metrics: Metrics) -> None:
+        self.config = config
         self.source = source
-        self._acceptor = acceptor
+        self.acceptor = acceptor
         self._swap = swap
         self._metrics = metrics
         self._lock = asyncio.Lock()
-        self._max_age = max_age
         self._retry = _RETRY
         self._was_stale = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self.opened: OpenedSnapshot | None = None
+        self.last_good = False
+        self.distrusted = False
         self.from_the_future = False
         self.refusal: LastRefusal | None = None
         self.on_load: Callable[[], None] = lambda: None
+
+    @property
+    def _of(self) -> str:
+        """The layer, for messages; the only one of most sidecars needs no name."""
+        return "" if self.config.name == POLICY_LAYER else f"{self.config.name}: "
+
+    async def start(self) -> None:
+        """Load the file or, where it cannot be had soon, the last good copy; it may still come later."""
+        await self._for_a_while(self.load_if_changed())
+        if self.opened is None:
+            await self._for_a_while(self._restore())
+
+    async def _for_a_while(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=PATIENCE)
+
+    async def _restore(self) -> None:
+        try:
+            opened = await in_thread(self.acceptor.restore)
+        except SnapshotRefused as error:
+            if error.code != Refusal.ABSENT:
+                _LOG.error("%sthe last good copy was refused: %s: %s", self._of, error.code, error.message)
+            return
+        except Exception:  # noqa: BLE001  # we go on without it
+            _LOG.exception("%sthe last good copy cannot be loaded", self._of)
+            return
+        if self.opened is None:
+            self.last_good = True
+            self._use(opened)
+            _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s has nothing good", self._of,
+                         opened.serial, format_moment(opened.created), self.source.name)  # fmt: skip
 
     async def load_if_changed(self, *, force: bool = False) -> None:
         """Load the file where it is another one than at the last try, or in any case."""
         async with self._lock:
             for tries_left in reversed(range(_MAX_TRIES)):
-                loaded, error, again = await self._try(force=force)
-                if loaded is not None:
-                    self._accepted(loaded)
+                opened, error, again = await self._try(force=force)
+                if opened is not None:
+                    self._accepted(opened)
                 elif error is not None and not (again and tries_left):
                     self._refused(error)
                 elif error is not None:
@@ -99,31 +142,42 @@ class Layer:
         if force:
             self.source.forget()
         try:
-            path = self.source.fetch()
-            return (None if path is None else self._acceptor.accept(path)), None, False
+            with self.source.fetch() as path:
+                return (None if path is None else self.acceptor.accept(path)), None, False
         except SnapshotRefused as error:
             # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
             # cycle until the next collection; after gc.freeze() for ever.
             refused = error.copy()
         return None, refused, self.source.changed()
 
-    def _accepted(self, loaded: OpenedSnapshot) -> None:
-        self._swap.swap(loaded)
-        self.opened = loaded
+    def _accepted(self, opened: OpenedSnapshot) -> None:
+        self.last_good = self.distrusted = False
         self.refusal = None
+        self.source.refused = ""
         self._retry = _RETRY
-        self._metrics.count_load("ok")
-        _LOG.info("loaded serial %d: %d entries, %d bytes", loaded.serial, len(loaded.entries), loaded.size)
-        self.look(time.time())
+        self._metrics.count_load("ok", self.config.name)
+        self._use(opened)
+        _LOG.info("%sloaded serial %d: %d entries, %d bytes", self._of, opened.serial, len(opened.entries), opened.size)
         if self.from_the_future:
-            _LOG.warning("serial %d was made at %s, in the future: this clock is wrong, or the publisher's was",
-                         loaded.serial, format_moment(loaded.created))  # fmt: skip
+            _LOG.warning("%sserial %d was made at %s, in the future: this clock is wrong, or the publisher's was",
+                         self._of, opened.serial, format_moment(opened.created))  # fmt: skip
+
+    def _use(self, opened: OpenedSnapshot) -> None:
+        self.opened = opened
+        self._swap.swap(self.config.name, opened)
+        self.look(time.time())
         self.on_load()
+
+    def drop(self) -> None:
+        """Go on without what is loaded, and have the next look load the file again."""
+        self.opened, self.last_good, self.distrusted = None, False, False
+        self._swap.drop(self.config.name)
+        self.source.forget()
 
     def stale(self, now: float) -> bool:
         """Return whether what is loaded is older than it may be, or has expired. now: seconds since 1970."""
         opened = self.opened
-        return opened is not None and now >= min(opened.created + self._max_age, opened.expires)
+        return opened is not None and now >= min(opened.created + self.config.max_age, opened.expires)
 
     def look(self, now: float) -> None:
         """Tell when the snapshot has become stale, and when that is over, once each. Called every second."""
@@ -132,25 +186,26 @@ class Layer:
         if opened is None or stale == self._was_stale:
             return
         self._was_stale = stale
+        made = format_moment(opened.created)
         if stale:
-            self._metrics.count("authz_stale_total", layer="policy")
-            why = "it has expired" if now >= opened.expires else f"older than {self._max_age:g} seconds"
-            _LOG.warning("stale: serial %d was made at %s: %s", opened.serial, format_moment(opened.created), why)
+            self._metrics.count("authz_stale_total", layer=self.config.name)
+            why = "it has expired" if now >= opened.expires else f"older than {self.config.max_age:g} seconds"
+            _LOG.warning("%sstale: serial %d was made at %s: %s", self._of, opened.serial, made, why)
         else:
-            _LOG.info("fresh again: serial %d was made at %s", opened.serial, format_moment(opened.created))
+            _LOG.info("%sfresh again: serial %d was made at %s", self._of, opened.serial, made)
 
     def _refused(self, error: SnapshotRefused) -> None:
-        transient = error.code.transient
-        if transient:
+        if error.code.transient:
             self.source.forget()  # it may be over at the next try
         known, self.refusal = self.refusal, LastRefusal(error.code, error.message, time.time())
-        self._metrics.count_load(error.code)
-        if known is not None and known[:2] == self.refusal[:2] and transient:
+        self.source.refused = error.code
+        self._metrics.count_load(error.code, self.config.name)
+        if known is not None and known[:2] == self.refusal[:2] and error.code.transient:
             return  # said already
-        kept = self._swap.loaded
+        kept = self.opened
         serves = f"serial {kept.serial} serves on" if kept else "there is none to serve"
         hint = f"; {error.hint}" if error.hint else ""
-        _LOG.warning("refused %s: %s: %s%s; %s", self.source.name, error.code, error.message, hint, serves,
+        _LOG.warning("%srefused %s: %s: %s%s; %s", self._of, self.source.name, error.code, error.message, hint, serves,
                      exc_info=error.__cause__)  # fmt: skip
 
     async def watch(self) -> None:
@@ -161,6 +216,8 @@ class Layer:
                 await self.load_if_changed()
         finally:
             self.source.close()
+            for task in self._tasks:
+                task.cancel()
 
     def _limit(self) -> float:
         """Return the seconds after which to look, whatever the source thinks."""

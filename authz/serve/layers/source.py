@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -14,15 +15,20 @@ class Source(ABC):
 
     `fetch`, `changed` and `forget` are called one at a time, in a thread, and may block; `wait` and `close` are called
     in the event loop and do not.
+
+    Attributes:
+        name: For people: a path or a URL, without a password.
+        refused: The code with which its last file was refused; "" where it was taken.
     """
 
-    name: str  # for people: a path or a URL, without a password
+    name: str
+    refused: str = ""
 
     @abstractmethod
-    def fetch(self) -> Path | None:
-        """Return where the file can be read, or None where it is what it was at the last fetch.
+    def fetch(self) -> AbstractContextManager[Path | None]:
+        """Give the path at which the file can be read now, or None where it is what it was at the last fetch.
 
-        Raises SnapshotRefused where it cannot be had; the same absence is raised once and then is None.
+        Raises SnapshotRefused where it cannot be had.
         """
 
     def changed(self) -> bool:
@@ -31,7 +37,7 @@ class Source(ABC):
 
     @abstractmethod
     def forget(self) -> None:
-        """Have the next fetch return the file, whatever it was before."""
+        """Have the next fetch give the file, whatever it was before."""
 
     @abstractmethod
     async def wait(self, limit: float) -> None:

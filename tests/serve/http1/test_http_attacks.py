@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import uvloop
 from support.fronts import Fronts, HttpServer
-from support.loading import Loading
 from support.processes import Sidecar, wait_for
 from support.proxies.client import ask
 
@@ -18,6 +17,8 @@ from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer, RequestHead
+from authz.serve.layers.layers import Layers
+from authz.serve.layers.memory import Memory
 from authz.serve.observe.decision_log import DecisionLog
 
 if TYPE_CHECKING:
@@ -128,9 +129,10 @@ HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 
 
 
 def admin_of(fronts: Fronts) -> Admin:
-    layer = Loading(fronts.publisher.folder, []).layer
+    memory = Memory(fronts.publisher.folder / "state.json")
+    layers = Layers(memory, fronts.decider, fronts.metrics, lambda: None)
     status = Status(
-        Health(), layer, fronts.decider, fronts.metrics, DecisionLog(fronts.config.decision_log), fronts.clock
+        Health(), layers, fronts.decider, fronts.metrics, DecisionLog(fronts.config.decision_log), fronts.clock
     )
     return Admin(fronts.config, status, fronts.decider, fronts.metrics, fronts.clock)
 

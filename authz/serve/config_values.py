@@ -1,0 +1,96 @@
+"""The types of values in a configuration: how each is written, and what is expected."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from authz.addresses import Network, parse_networks, try_parse_address
+from authz.errors import BadValue
+from authz.strict_yaml import Scalar
+from authz.times import DURATION_EXPECTED, parse_duration
+
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Where to listen: a TCP address, or a unix socket, or (both None) nowhere. port 0: the system chooses."""
+
+    host: str | None = None
+    port: int = 0
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}"
+        if self.host is None:
+            return "off"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _listen(text: str) -> Listen:
+    if text == "off":
+        return Listen()
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        path = path.removeprefix("//") if path.startswith("//") else path
+        if not path or "\0" in path or len(path.encode()) > 100:
+            raise BadValue(text, hint="a unix socket's path has 1 to 100 bytes")
+        return Listen(path=Path(path))
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    address = try_parse_address(host[1:-1] if bracketed else host)
+    if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
+        raise BadValue(text)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise BadValue(text)
+    return Listen(host=address.text, port=int(port))
+
+
+def _header(text: str) -> str:
+    if not _HEADER.fullmatch(text.lower()):
+        raise BadValue(text)
+    return text.lower()
+
+
+def _host(text: str) -> str:
+    if not _HOST_NAME.fullmatch(text.lower()):
+        raise ValueError
+    return text.lower()
+
+
+def _trusted(text: str) -> tuple[Network, ...]:
+    return tuple(parse_networks(text))
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
+        raise BadValue(text)
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise BadValue(text)
+    return int(text)
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise BadValue(text)
+    return int(text, 8)
+
+
+LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
+ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
+Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
+HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
+HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
+Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
+Share = Annotated[float, Scalar(_share, "a share from 0.0 to 1.0")]
+Count = Annotated[int, Scalar(_count, "a whole number from 1")]
+Rights = Annotated[int, Scalar(_mode, "rights in octal such as 660")]

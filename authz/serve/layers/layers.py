@@ -1,0 +1,146 @@
+"""All layers of a sidecar: made from the configuration, started, watched, and made anew when it is read again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.serve.layers.accept import Acceptor, Rules
+from authz.serve.layers.file import FileSource
+from authz.serve.layers.layer import Layer
+from authz.serve.layers.swap import Swap
+from authz.snapshot.keys import load_public_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from authz.engine.decider import Decider
+    from authz.serve.config import Config
+    from authz.serve.layers.config import LayerConfig
+    from authz.serve.layers.memory import Memory
+    from authz.serve.layers.source import Source
+    from authz.serve.observe.metrics import Metrics
+
+_LOG = logging.getLogger("authz.reload")
+
+
+class Plan(NamedTuple):
+    """A layer as it is to be, with its keys read."""
+
+    config: LayerConfig
+    rules: Rules
+
+
+def plan(config: Config) -> list[Plan]:
+    """Read the keys of all layers; blocks. Raises InputError where one cannot be used."""
+    return [
+        Plan(layer, Rules(layer.name, [load_public_key(Path(key)) for key in layer.trusted_keys], layer.threshold,
+                          layer.max_size))
+        for layer in config.layers_in_order()
+    ]  # fmt: skip
+
+
+class Layers:
+    """Keeps all layers up to date. Used in the event loop alone.
+
+    Args:
+        memory: Remembers serials and last good copies.
+        decider: Decides by the layers.
+        metrics: Counts loads.
+        on_load: Called after each good load.
+    """
+
+    def __init__(self, memory: Memory, decider: Decider, metrics: Metrics, on_load: Callable[[], None]) -> None:
+        self._memory = memory
+        self._decider = decider
+        self._metrics = metrics
+        self._on_load = on_load
+        self._swap = Swap(decider)
+        self._layers: dict[str, Layer] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers.values())
+
+    @property
+    def policy(self) -> Layer:
+        """The first layer."""
+        return next(iter(self))
+
+    async def start(self, plans: list[Plan]) -> None:
+        """Make the layers, and load each: its file, or its last good copy where that cannot be had soon."""
+        self._make(plans)
+        await asyncio.gather(*(layer.start() for layer in self))
+
+    def watch(self) -> None:
+        """Begin to load what changes. A second call begins with layers that are new."""
+        for name, layer in self._layers.items():
+            if name not in self._watches:
+                self._watches[name] = asyncio.get_running_loop().create_task(layer.watch(), name=f"layer {name}")
+
+    async def load(self) -> None:
+        """Load all layers again, changed or not."""
+        await asyncio.gather(*(layer.load_if_changed(force=True) for layer in self))
+
+    def change(self, plans: list[Plan]) -> None:
+        """Go on with other layers, keys or sources. What is loaded serves on where it is still trusted."""
+        before = self._layers
+        self._make(plans)
+        for name, layer in before.items():
+            if self._layers.get(name) is not layer and name in self._watches:
+                self._watches.pop(name).cancel()
+        self.watch()
+
+    def _make(self, plans: list[Plan]) -> None:
+        known, self._layers = self._layers, {}
+        for config, rules in plans:
+            layer = known.get(config.name)
+            if layer is None or not _same_source(layer.config, config):
+                layer = self._new(config, rules, layer)
+            layer.config, layer.acceptor.rules = config, rules
+            self._layers[config.name] = layer
+        self._swap.keep(list(self._layers))
+        for number, layer in enumerate(self):
+            layer.distrusted = not _trusted(layer)
+            if layer.distrusted and number:
+                _LOG.warning("%s: what is loaded is signed by keys that are trusted no more: going on without it",
+                             layer.config.name)  # fmt: skip
+                layer.drop()
+
+    def _new(self, config: LayerConfig, rules: Rules, before: Layer | None) -> Layer:
+        layer = Layer(config, make_source(config), Acceptor(rules, self._memory), self._swap, self._metrics)
+        layer.on_load = self._on_load
+        if before is not None:
+            layer.opened, layer.last_good = before.opened, before.last_good
+        return layer
+
+    def look(self, now: float) -> None:
+        """Notice what time alone changes. now: seconds since 1970."""
+        for layer in self:
+            layer.look(now)
+
+    def close(self) -> None:
+        """End watching. A second call is harmless."""
+        for task in self._watches.values():
+            task.cancel()
+        self._watches.clear()
+
+
+def make_source(config: LayerConfig) -> Source:
+    """Return where the files of a layer come from."""
+    return FileSource(Path(config.path or ""), config.poll)
+
+
+def _same_source(one: LayerConfig, other: LayerConfig) -> bool:
+    keys = ("path", "url", "poll", "wait", "timeout", "token", "ca", "certificate", "key", "max_size")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
+
+
+def _trusted(layer: Layer) -> bool:
+    """Return whether enough of those who signed what is loaded are trusted."""
+    if layer.opened is None:
+        return True
+    keys = {key.keyid for key in layer.acceptor.rules.keys}
+    return len(keys & set(layer.opened.signed_by)) >= layer.acceptor.rules.threshold

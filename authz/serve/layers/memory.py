@@ -1,0 +1,106 @@
+"""What a sidecar keeps of each layer across restarts: the highest serial, and the last good file.
+
+    lock · read the state again · serial above the highest? · keep the file · raise the serial · unlock
+
+The file is kept before the serial is raised: after a crash in between, the copy is above the serial, which is good.
+A damaged state file is rebuilt from the copies, which are verified like any other file, with a loud line.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from authz.durable import replace_file
+from authz.errors import InputError, Refusal, SnapshotRefused
+from authz.serve.layers.config import last_good_path
+from authz.snapshot.rollback_guard import (
+    STATE_HINT,
+    DamagedState,
+    State,
+    accept,
+    load_states,
+    locked,
+    save_states,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from authz.snapshot.read import Snapshot
+
+_LOG = logging.getLogger("authz.reload")
+
+
+class Memory:
+    """The state file and the last good copies beside it. All methods block; they may be called from any thread.
+
+    Args:
+        path: The state file; its folder is made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, State] = {}  # what this process has accepted or read
+        self._told = False  # that the file is damaged
+
+    def load(self) -> dict[str, State]:
+        """Return the highest serials. Raises InputError where the file cannot be read at all."""
+        try:
+            states = load_states(self.path)
+        except DamagedState as error:
+            if not self._told:
+                _LOG.error("%s; going on with what the last good copies say. Until each layer has loaded one, an older "
+                           "file of it could be played back", error.message)  # fmt: skip
+            self._told = True
+            states = {}
+        for layer, state in states.items():
+            known = self._known.get(layer)
+            if known is None or state.serial > known.serial:
+                self._known[layer] = state
+        return dict(self._known)
+
+    def copy(self, layer: str) -> Path:
+        """Return where the last good copy of a layer stands, if there is one."""
+        return last_good_path(self.path, layer)
+
+    def remember(self, layer: str, snapshot: Snapshot, content: Sequence[bytes | memoryview] | None) -> None:
+        """Keep an accepted file and its serial.
+
+        Args:
+            layer: Its name.
+            snapshot: What was verified.
+            content: The bytes that were; None for the last good copy itself.
+
+        Raises:
+            SnapshotRefused: `rolled_back` for a serial that is not above the highest; `state_unwritable`.
+        """
+        with locked(self.path):
+            states = self._load_to_change()
+            new = accept(snapshot, states.get(layer))
+            if content is not None and (new != states.get(layer) or not self._has(layer)):
+                self._keep(layer, content)
+            if new != states.get(layer) or self._told:
+                save_states(self.path, states | {layer: new})
+                self._told = False
+            self._known[layer] = new
+
+    def _load_to_change(self) -> dict[str, State]:
+        try:
+            return self.load()
+        except InputError as error:
+            raise SnapshotRefused(
+                Refusal.STATE_UNWRITABLE, f"{error.message}: the new serial cannot be remembered", hint=STATE_HINT
+            ) from error
+
+    def _has(self, layer: str) -> bool:
+        with writing(self.path):
+            return self.copy(layer).exists()
+
+    def _keep(self, layer: str, content: Sequence[bytes | memoryview]) -> None:
+        path = self.copy(layer)
+        with writing(path):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            replace_file(path, lambda file: file.writelines(content), mode=0o600)
