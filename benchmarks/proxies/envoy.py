@@ -22,10 +22,10 @@ from benchmarks.processes import Child
 from benchmarks.proxies.envoy_binary import binary
 
 if TYPE_CHECKING:
-    from authz.serve.config_values import Listen
     from collections.abc import Iterable, Sequence
 
     from authz.addresses import Network
+    from authz.serve.config_values import Listen
 
 HOST: Final = "shop.example.com"
 _API: Final = "type.googleapis.com/envoy."

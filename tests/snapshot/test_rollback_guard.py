@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shutil
@@ -235,17 +236,42 @@ def served(folder: Path) -> str:
         return process.output
 
 
-def test_a_sidecar_with_a_broken_state_does_not_start(publisher: Publisher, tmp_path: Path) -> None:
-    publisher.publish()
-    (tmp_path / "state").mkdir()
+def test_a_damaged_state_is_rebuilt_from_the_last_good_copy_with_a_loud_line(
+    publisher: Publisher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was a crash loop until somebody came."""
+    publisher.publish(serial=5)
+    assert restarted(publisher, tmp_path).load() == "ok"
     (tmp_path / "state" / "authz.json").write_text("{}")
-    assert served(tmp_path) == (
-        f"authz: error: {tmp_path}/state/authz.json: found no state of authz: Object missing required field `serial`\n"
-        'hint: write it anew as {"digest": "", "serial": N} with the highest serial you know of'
+    publisher.publish(serial=4)
+    again = restarted(publisher, tmp_path)
+    with caplog.at_level(logging.ERROR, "authz"):
+        asyncio.run(again.layer.start())
+    assert again.decider.ruleset is not None
+    assert load_states(again.state).get("policy") == State(
+        again.decider.ruleset.serial, again.decider.ruleset.policy.digest
     )
+    assert "state/authz.json: found no state of authz: " in caplog.messages[0]
+    assert "an older file of it could be played back" in caplog.messages[0]
+
+
+def test_two_processes_share_a_state_that_is_never_lowered(publisher: Publisher, tmp_path: Path) -> None:
+    """The one before and the one after an upgrade overlap."""
+    publisher.publish(serial=5)
+    old, new = restarted(publisher, tmp_path), restarted(publisher, tmp_path)
+    assert old.load() == new.load() == "ok"
+    publisher.publish(serial=7)
+    assert new.load() == "ok"
+    publisher.publish(serial=6)
+    assert old.load() == "rolled_back"
+    assert old.decider.ruleset is not None
+    assert old.decider.ruleset.serial == 5
+    assert load_states(old.state)["policy"].serial == 7
+    publisher.publish(serial=8)
+    assert old.load() == new.load() == "ok"
 
 
 def test_a_sidecar_without_a_folder_for_its_state_does_not_start(publisher: Publisher, tmp_path: Path) -> None:
     publisher.publish()
     (tmp_path / "state").write_bytes(b"")
-    assert served(tmp_path) == f"authz: error: {tmp_path}/state/authz.json: cannot be read: Not a directory"
+    assert served(tmp_path).strip() == f"authz: error: {tmp_path}/state/authz.json: cannot be read: Not a directory"

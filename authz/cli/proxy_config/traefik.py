@@ -15,7 +15,8 @@ from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_H
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
     from authz.cli.proxy_config.template import Value
-    from authz.serve.config import Config, Listen
+    from authz.serve.config import Config
+    from authz.serve.config_values import Listen
 
 
 def render_traefik(config: Config, sites: Sites) -> str:

@@ -1,8 +1,10 @@
 """Loading snapshots, in steps, for any number of layers.
 
-- source: `Source`, where a layer's file comes from
-- file: `FileSource`, a file of this machine, watched by inotify (`watch`) and by a slow poll
-- accept: `Acceptor` verifies a file, compares its serial with the highest, and remembers it
+- config: `layers` of authz.yaml
+- source: `Source`, where a layer's file comes from: file (watched by inotify, `watch`), web or store, which have
+  `fetched` and `pace` in common
+- accept: `Acceptor` verifies a file and has `memory` remember it: the highest serial, and the last good copy
 - swap: `Swap` puts an accepted snapshot in the place of the one that decides
 - layer: `Layer` takes these steps again and again, and tells of a refusal once
+- layers: all of them, made from the configuration
 """

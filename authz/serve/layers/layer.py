@@ -34,6 +34,7 @@ PATIENCE: Final = 5.0  # seconds that the start waits for a source, and then for
 _MAX_TRIES: Final = 50  # 10 seconds of a file that never comes to rest
 _RETRY: Final = 1.0  # seconds before the first new try of what may be over soon; doubled up to the source's own pace
 _CLOCKS: Final = 300.0  # seconds by which the publisher's clock may be ahead of ours
+_NOT_FETCHED: Final = frozenset({Refusal.UNREACHABLE, Refusal.BAD_ANSWER})  # nothing is known of the file
 _LOG = logging.getLogger("authz.reload")
 
 
@@ -79,6 +80,7 @@ class Layer:
         self.distrusted = False
         self.from_the_future = False
         self.refusal: LastRefusal | None = None
+        self._of_the_file: LastRefusal | None = None  # the refusal before the source stopped answering
         self.on_load: Callable[[], None] = lambda: None
 
     @property
@@ -126,6 +128,8 @@ class Layer:
                 elif error is not None:
                     await asyncio.sleep(SETTLE)
                     continue
+                else:
+                    self._unchanged()
                 return
 
     async def _try(self, *, force: bool) -> tuple[OpenedSnapshot | None, SnapshotRefused | None, bool]:
@@ -162,6 +166,13 @@ class Layer:
             _LOG.warning("%sserial %d was made at %s, in the future: this clock is wrong, or the publisher's was",
                          self._of, opened.serial, format_moment(opened.created))  # fmt: skip
 
+    def _unchanged(self) -> None:
+        """Note that the source answers again, and has what it had."""
+        if self.refusal is not None and self.refusal.code in _NOT_FETCHED:
+            self.refusal = self._of_the_file
+            self._retry = _RETRY
+            _LOG.info("%s%s answers again", self._of, self.source.name)
+
     def _use(self, opened: OpenedSnapshot) -> None:
         self.opened = opened
         self._swap.swap(self.config.name, opened)
@@ -195,8 +206,10 @@ class Layer:
             _LOG.info("%sfresh again: serial %d was made at %s", self._of, opened.serial, made)
 
     def _refused(self, error: SnapshotRefused) -> None:
-        if error.code.transient:
+        if error.code.transient and error.code not in _NOT_FETCHED:
             self.source.forget()  # it may be over at the next try
+        if self.refusal is None or self.refusal.code not in _NOT_FETCHED:
+            self._of_the_file = self.refusal
         known, self.refusal = self.refusal, LastRefusal(error.code, error.message, time.time())
         self.source.refused = error.code
         self._metrics.count_load(error.code, self.config.name)

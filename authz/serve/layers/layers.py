@@ -6,8 +6,10 @@ import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from authz.serve.layers.accept import Acceptor, Rules
+from authz.serve.layers.config import STORES
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
 from authz.serve.layers.swap import Swap
@@ -130,7 +132,15 @@ class Layers:
 
 def make_source(config: LayerConfig) -> Source:
     """Return where the files of a layer come from."""
-    return FileSource(Path(config.path or ""), config.poll)
+    if config.url is None:
+        return FileSource(Path(config.path or ""), config.poll)
+    if urlsplit(config.url).scheme in STORES:
+        from authz.serve.layers.store import StoreSource  # noqa: PLC0415  # only what is configured is loaded
+
+        return StoreSource(config)
+    from authz.serve.layers.web import WebSource  # noqa: PLC0415  # the same
+
+    return WebSource(config)
 
 
 def _same_source(one: LayerConfig, other: LayerConfig) -> bool:

@@ -184,6 +184,6 @@ def test_sighup_loads_the_same_file_again(publisher: Publisher) -> None:
     with Sidecar(publisher.folder, config()) as sidecar:
         for count in (2, 3):
             sidecar.popen.send_signal(signal.SIGHUP)
-            line = f'authz_snapshot_loads_total{{result="ok"}} {count}.0'
+            line = f'authz_snapshot_loads_total{{layer="policy",result="ok"}} {count}.0'
             wait_for(lambda: line in get(sidecar.ports["admin"], "/metrics").body.decode(), line)  # noqa: B023
         assert get(sidecar.ports["http"], "/v1/auth", ALLOWED).status == 200

@@ -40,6 +40,7 @@ DOCUMENTED: Final = {
     "authz_snapshot_created_seconds": {"layer"},
     "authz_snapshot_stale": {"layer"},
     "authz_snapshot_entries": {"layer"},
+    "authz_snapshot_last_good": {"layer"},
     "authz_snapshot_bytes": {"layer"},
 }  # of README.md; counters without their _total
 

@@ -1,0 +1,118 @@
+"""Sources of other machines: what is common to web servers and object stores.
+
+A file is fetched only where it changed (its entity tag says so), into a temporary file of this machine, with a limit of
+its size and of the time that it may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.errors import Refusal, SnapshotRefused
+from authz.serve.layers.pace import Pace
+from authz.serve.layers.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_TIME: Final = 600.0  # seconds that a file may take
+
+
+class Answer(NamedTuple):
+    """A file that is new. tag: its entity tag, "" where it has none; pieces: its bytes; held: see `Pace`."""
+
+    tag: str
+    pieces: Iterable[bytes]
+    held: bool = False
+
+
+class FetchedSource(Source):
+    """Asks a server now and then. The file is taken from `ask`.
+
+    Args:
+        name: For people.
+        max_size: Bytes of the file.
+        poll: Seconds between two questions.
+    """
+
+    def __init__(self, name: str, max_size: int, poll: float) -> None:
+        self.name = name
+        self._max_size = max_size
+        self._pace = Pace(poll)
+        self._tag = ""
+        self._closed = asyncio.Event()
+
+    @abstractmethod
+    @contextlib.contextmanager
+    def ask(self, tag: str) -> Iterator[Answer | bool]:
+        """Ask for the file if it is another one than that of `tag`.
+
+        Gives the answer, or whether the server held back that there is nothing new. Raises SnapshotRefused and OSError.
+        """
+        yield False
+
+    @contextlib.contextmanager
+    def fetch(self) -> Iterator[Path | None]:
+        """Give a temporary file where the server has a new one."""
+        with contextlib.ExitStack() as stack:
+            try:
+                answer = stack.enter_context(self.ask(self._tag))
+                if isinstance(answer, bool):
+                    self._pace.succeeded(held=answer)
+                    path = None
+                else:
+                    path = stack.enter_context(self._stored(answer.pieces))
+                    self._pace.succeeded(held=answer.held)
+                    self._tag = answer.tag
+            except SnapshotRefused:
+                self._pace.failed()
+                raise
+            except (OSError, ValueError) as error:
+                self._pace.failed()
+                why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: {why}") from error
+            yield path
+
+    @contextlib.contextmanager
+    def _stored(self, pieces: Iterable[bytes]) -> Iterator[Path]:
+        """Write the pieces to a file that is there as long as it is looked at."""
+        end = time.monotonic() + MAX_TIME
+        descriptor, name = tempfile.mkstemp(prefix="authz-", suffix=".fetched")
+        try:
+            size = 0
+            with os.fdopen(descriptor, "wb") as file:
+                for piece in pieces:
+                    size += len(piece)
+                    if size > self._max_size:
+                        raise SnapshotRefused(
+                            Refusal.TOO_LARGE, self.name, found=f"more than {self._max_size} bytes",
+                            expected="at most that",
+                        )  # fmt: skip
+                    if time.monotonic() > end:
+                        raise TimeoutError(f"not complete after {MAX_TIME:g} seconds")
+                    file.write(piece)
+            yield Path(name)
+        finally:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+
+    def forget(self) -> None:
+        """Have the next fetch give the file."""
+        self._tag = ""
+
+    async def wait(self, limit: float) -> None:
+        """Wait until it is time to ask again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(self._pace.next(), limit)):
+                await self._closed.wait()
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._closed.set()

@@ -1,0 +1,155 @@
+"""A file of a web server: `https://HOST/PATH`, asked with If-None-Match; a server that can holds its answer back.
+
+    GET /v1/layers/bans          304 Not Modified, after `wait` seconds without anything new
+    If-None-Match: "5a3c..."     200, as soon as there is another file
+    Prefer: wait=30
+
+The carrier is not trusted: what comes is verified like any file. Redirects lead only to the same host; proxies are
+those of the environment (`https_proxy`, `no_proxy`).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urljoin, urlsplit
+
+from authz import __version__
+from authz.errors import Refusal, SnapshotRefused, shorten
+from authz.serve.layers.fetched import Answer, FetchedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from urllib.parse import SplitResult
+
+    from authz.serve.layers.config import LayerConfig
+
+_STEP: Final = 1 << 16  # bytes that are read at a time
+_MAX_REDIRECTS: Final = 5
+_MAX_TOKEN: Final = 4096  # bytes
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class WebSource(FetchedSource):
+    """The file at a URL of a web server."""
+
+    def __init__(self, config: LayerConfig) -> None:
+        assert config.url is not None  # noqa: S101  # as the configuration was checked
+        super().__init__(config.url.partition("?")[0], config.max_size, config.poll)
+        self._config = config
+        self._url = config.url
+
+    @contextlib.contextmanager
+    def ask(self, tag: str) -> Iterator[Answer | bool]:
+        """Ask for the file."""
+        url = self._url
+        for _ in range(_MAX_REDIRECTS + 1):
+            with contextlib.closing(self._connect(urlsplit(url), long=bool(tag))) as connection:
+                connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))
+                try:
+                    answer = connection.getresponse()
+                except http.client.HTTPException as error:
+                    raise self._bad(f"no HTTP: {type(error).__name__}") from error
+                if answer.status in _REDIRECTS:
+                    url = self._redirected(url, answer.getheader("Location") or "")
+                    continue
+                held = "wait" in (answer.getheader("Preference-Applied") or "")
+                if answer.status == http.client.NOT_MODIFIED and tag:
+                    yield held
+                    return
+                if answer.status != http.client.OK:
+                    raise self._bad(f"found the status {answer.status}, expected 200")
+                yield Answer(answer.getheader("ETag") or "", self._pieces(answer), held)
+                return
+        raise self._bad(f"more than {_MAX_REDIRECTS} redirects")
+
+    def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        if answer.length is not None and answer.length > self._max_size:
+            raise SnapshotRefused(
+                Refusal.TOO_LARGE, self.name, found=f"{answer.length} bytes", expected=f"at most {self._max_size}"
+            )
+        missing = answer.length
+        while piece := answer.read(_STEP):
+            missing = None if missing is None else missing - len(piece)
+            yield piece
+        if missing:
+            raise self._bad(f"the answer ended {missing} bytes early")
+
+    def _bad(self, what: str) -> SnapshotRefused:
+        return SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: {what}")
+
+    def _redirected(self, url: str, location: str) -> str:
+        target = urlsplit(urljoin(url, location))
+        here = urlsplit(url)
+        if (target.scheme, target.hostname, target.port) != (here.scheme, here.hostname, here.port):
+            raise self._bad(f"redirected to '{shorten(location)}', expected the same host")
+        return target.geturl()
+
+    def _headers(self, tag: str) -> dict[str, str]:
+        headers = {
+            "Accept-Encoding": "identity",
+            "User-Agent": f"authz/{__version__}",
+            "Authz-Sidecar": f"{socket.gethostname()}:{os.getpid()}",
+        }
+        if tag:
+            headers |= {"If-None-Match": tag, "Prefer": f"wait={self._config.wait:.0f}"}
+        if self.refused:
+            headers["Authz-Refused"] = self.refused
+        if self._config.token:
+            headers["Authorization"] = f"Bearer {_token(Path(self._config.token))}"
+        return headers
+
+    def _target(self, url: SplitResult) -> str:
+        """Return what stands in the request line; for a proxy of http the whole URL."""
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        return url.geturl() if url.scheme == "http" and _proxy(url) else path
+
+    def _connect(self, url: SplitResult, *, long: bool) -> http.client.HTTPConnection:
+        timeout = self._config.timeout + (self._config.wait if long else 0)
+        proxy = _proxy(url)
+        host, port = url.hostname or "", url.port
+        if proxy is not None:
+            host, port = proxy.hostname or "", proxy.port or (80 if proxy.scheme == "http" else 443)
+        if url.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=timeout)
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context())
+        if proxy is not None:
+            connection.set_tunnel(url.hostname or "", url.port, _proxy_rights(proxy))
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        config = self._config
+        context = ssl.create_default_context(cafile=config.ca)
+        if config.certificate is not None:
+            context.load_cert_chain(config.certificate, config.key)
+        return context
+
+
+def _proxy(url: SplitResult) -> SplitResult | None:
+    """Return the proxy that the environment names for a URL."""
+    if urllib.request.proxy_bypass(url.netloc):
+        return None
+    proxy = urllib.request.getproxies().get(url.scheme)
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+
+
+def _proxy_rights(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _token(path: Path) -> str:
+    with path.open("rb") as file:
+        text = file.read(_MAX_TOKEN).strip()
+    if not text.isascii() or not text.decode("latin-1").isprintable():
+        raise ValueError(f"{path}: expected a token of printable ASCII")
+    return text.decode("ascii")

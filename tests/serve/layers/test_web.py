@@ -1,0 +1,195 @@
+"""A layer whose file comes from a web server: conditional, held back, bounded, and never believed."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from support.certificates import Authority
+from support.running import ALLOWED, NEW_POLICY, run, running, until
+from support.web_server import WebServer
+
+from authz.errors import SnapshotRefused
+from authz.serve.layers.config import LayerConfig
+from authz.serve.layers.pace import MAX_BACKOFF, Pace
+from authz.serve.layers.web import WebSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def config(url: str, rest: str = "poll: 20ms") -> str:
+    return (
+        f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], {rest}}}]\n"
+        'grpc: {listen: "off"}\n'
+        'http: {listen: "127.0.0.1:0"}\n'
+        'admin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
+        'decision_log: {path: "off"}\n'
+        "drain: 0s\n"
+    )
+
+
+def source(url: str, **options: object) -> WebSource:
+    return WebSource(LayerConfig(name="policy", url=url, trusted_keys=(), **options))  # type: ignore[arg-type]
+
+
+def fetched(web: WebSource) -> bytes | None:
+    with web.fetch() as path:
+        return None if path is None else path.read_bytes()
+
+
+def refusal(web: WebSource) -> str:
+    with pytest.raises(SnapshotRefused) as caught, web.fetch():
+        pass
+    return f"{caught.value.code}: {caught.value.message.removeprefix(f'{web.name}: ')}"
+
+
+def test_a_new_file_of_a_web_server_is_loaded_and_an_old_one_is_not_sent_again(publisher: Publisher) -> None:
+    async def live() -> None:
+        with WebServer(publisher.publish(serial=1).read_bytes()).running() as server:
+            async with running(publisher.folder, config(server.url)) as one:
+                assert one.serial == 1
+                await until(lambda: len(server.requests) > 3)
+                assert one.loads == {"ok": 1}
+                assert server.requests[-1]["if-none-match"] == '"1"'
+                server.put(publisher.publish(NEW_POLICY, serial=2).read_bytes())
+                await until(lambda: one.serial == 2)
+                assert (await one.ask(ALLOWED)).status == 403
+
+    run(live())
+
+
+def test_a_server_that_holds_its_answer_back_is_asked_once_for_each_change(publisher: Publisher) -> None:
+    async def live() -> None:
+        with WebServer(publisher.publish(serial=1).read_bytes()).running() as server:
+            server.holds = True
+            async with running(publisher.folder, config(server.url, "poll: 20ms, wait: 30s")) as one:
+                await until(lambda: len(server.requests) == 2)
+                assert "prefer" not in server.requests[0]
+                assert server.requests[1]["prefer"] == "wait=30"
+                for serial in (2, 3, 4):
+                    server.put(publisher.publish(serial=serial).read_bytes())
+                    await until(lambda: one.serial == serial)  # noqa: B023
+                await until(lambda: len(server.requests) == 5)
+
+    run(live())
+
+
+def test_a_server_that_goes_and_comes_again_is_told_and_the_snapshot_serves_on(publisher: Publisher) -> None:
+    async def live() -> None:
+        server = WebServer(publisher.publish(serial=1).read_bytes())
+        with server.running():
+            async with running(publisher.folder, config(server.url)) as one:
+                server.status = 503
+                await until(lambda: "bad_answer" in one.loads)
+                assert await one.readiness() == (200, ["bad_answer"])
+                assert (await one.ask()).status == 200
+                server.status = 0
+                await until(lambda: one.sidecar.layers.policy.refusal is None)
+                assert one.loads["ok"] == 1  # nothing was sent again
+                assert "authz-refused" in server.requests[-2] or "authz-refused" in server.requests[-1]
+
+    run(live())
+
+
+def test_an_etag_is_sent_back_and_forgotten_when_told() -> None:
+    with WebServer(b"one").running() as server:
+        web = source(server.url)
+        assert [fetched(web), fetched(web)] == [b"one", None]
+        web.forget()
+        assert fetched(web) == b"one"
+        server.put(b"two")
+        assert fetched(web) == b"two"
+        assert server.requests[0]["authz-sidecar"].startswith(f"{socket.gethostname()}:")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"status": 500}, "bad_answer: found the status 500, expected 200"),
+        ({"content": None}, "bad_answer: found the status 404, expected 200"),
+        ({"announced": 5}, "bad_answer: the answer ended 5 bytes early"),
+        ({"content": b"x" * 101}, "too_large: found 101 bytes, expected at most 100"),
+        ({"announced": 1000}, "too_large: found 1003 bytes, expected at most 100"),
+        ({"status": 302, "location": "http://127.0.0.2/x"},
+         "bad_answer: redirected to 'http://127.0.0.2/x', expected the same host"),
+        ({"status": 302, "location": "file:///etc/passwd"},
+         "bad_answer: redirected to 'file:///etc/passwd', expected the same host"),
+        ({"status": 302, "location": "/again"}, "bad_answer: more than 5 redirects"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_is_refused(change: dict[str, object], expected: str) -> None:
+    with WebServer(b"one").running() as server:
+        for name, value in change.items():
+            setattr(server, name, value)
+        assert refusal(source(server.url, max_size=100)) == expected
+
+
+def test_a_server_that_is_not_there_or_speaks_no_http_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
+    assert refusal(source(url)) == "unreachable: Connection refused"
+    with WebServer(b"one").running() as server:
+        web = source(server.url.replace("http:", "https:"))
+        assert refusal(web).startswith("unreachable: ")
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        web = source(f"http://127.0.0.1:{silent.getsockname()[1]}/x", timeout=0.05)
+        assert refusal(web) == "unreachable: timed out"
+
+
+def test_certificates_are_checked_and_a_client_certificate_is_shown(tmp_path: Path) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    certificate, key = ours.issue("server", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ours.path)
+    mine, my_key = ours.issue("client", "127.0.0.1")
+    client = {"certificate": str(mine), "key": str(my_key)}
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    with WebServer(b"one").running(context) as server:
+        assert fetched(source(server.url, ca=str(ours.path), token=str(token), **client)) == b"one"
+        assert server.requests[-1]["authorization"] == "Bearer secret"
+        assert "certificate verify failed" in refusal(source(server.url, ca=str(theirs.path), **client))
+        assert refusal(source(server.url, ca=str(ours.path))).startswith("unreachable: ")
+        assert "certificate verify failed" in refusal(source(server.url, **client))
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WebServer(b"by the proxy").running() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:pass%21@127.0.0.1:{proxy.port}")
+        assert fetched(source("http://lists.example.com/x?y")) == b"by the proxy"
+        assert proxy.requests[0]["path"] == "http://lists.example.com/x?y"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert fetched(source(f"http://127.0.0.1:{proxy.port}/direct")) == b"by the proxy"
+        assert proxy.requests[1]["path"] == "/direct"
+
+
+def test_a_server_is_asked_less_and_less_often_while_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    pace = Pace(10.0)
+    pace.succeeded(held=False)
+    assert pace.next() == pytest.approx(11.0)
+    waits = []
+    for _ in range(5):
+        pace.failed()
+        waits.append(pace.next())
+    assert waits == [10.0, 20.0, 40.0, MAX_BACKOFF, MAX_BACKOFF]
+    pace.succeeded(held=True)
+    assert pace.next() == 0.0

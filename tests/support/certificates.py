@@ -1,0 +1,66 @@
+"""Certificates for tests, of an authority of their own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+
+class Authority:
+    """An authority whose certificate is at `path`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = _name(name)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.path = folder / f"{name}.ca.pem"
+        self.path.write_bytes(self._sign(self._key, self._name, authority=True).public_bytes(Encoding.PEM))
+
+    def issue(self, name: str, address: str) -> tuple[Path, Path]:
+        """Return the files of a certificate for an address, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate, private = self._folder / f"{name}.pem", self._folder / f"{name}.key.pem"
+        signed = self._sign(key, _name(name), address=address)
+        certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, private
+
+    def _sign(
+        self, key: EllipticCurvePrivateKey, subject: x509.Name, *, address: str = "", authority: bool = False
+    ) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        public = key.public_key()
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )  # fmt: skip
+        if address:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
