@@ -269,7 +269,7 @@ WRONG_VALUES = {
     "client_address.trusted_hops: 0": "found '0', expected a whole number from 1",
     "client_address.trusted_proxies: 10.0.0.0/8": "found '10.0.0.0/8', expected a list",
     "application.http: host": "found 'host', expected one of path, header",
-    "application.unknown: allow": "found 'allow', expected one of default, deny",
+    "application.unknown: allow": "found 'allow', expected one of auto, default, deny",
     "attack_signal.metadata: waf": "found 'waf', expected keys with values",
     "decision_log.denied: 1.1": "found '1.1', expected a share from 0.0 to 1.0",
     "decision_log.denied: 50%": "found '50%', expected a share from 0.0 to 1.0",
