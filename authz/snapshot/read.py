@@ -23,7 +23,7 @@ from authz.snapshot.singles import Singles, tombstones
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from authz.snapshot.envelope import Envelope
@@ -152,8 +152,13 @@ def inspect_manifest(path: Path) -> Manifest:
     Raises SnapshotRefused where the file cannot be read or has none.
     """
     with opened(path, MAX_FILE) as source:
-        end = _envelope_end(source.read(HEADER.size), source.size)
-        return _manifest(parse_envelope(memoryview(source.read(end - HEADER.size))).payload)
+        return manifest_of(source.read)
+
+
+def manifest_of(read: Callable[[int], bytes]) -> Manifest:
+    """Return the manifest of a file of which `read` gives the next bytes. See `inspect_manifest`."""
+    end = _envelope_end(read(HEADER.size), MAX_FILE)
+    return _manifest(parse_envelope(memoryview(read(end - HEADER.size))).payload)
 
 
 def requirement_of(data: bytes) -> Requirement:

@@ -3,7 +3,7 @@
 build      from a policy to a signed file
 inspect    verify and inspect: is it good, and what is in it
 entries    show and search: the networks of an entry, the entries of an address
-history    history and rollback: what was published, and going back to it
+history    history, rollback and push: what was published, going back to it, and where it goes
 analysis   diff, lint and map: what a file would do, before it does it
 """
 

@@ -1,4 +1,4 @@
-"""`authz snapshot history` and `rollback`: what was published, and going back to it."""
+"""`authz snapshot history`, `rollback` and `push`: what was published, going back to it, and where it goes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,34 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `authz snapshot`."""
     app.command(epilog="Example: authz snapshot history --archive archive")(history)
     app.command(epilog="Example: authz snapshot rollback 1795830000 -o lists.snapshot --key keys/2026.key")(rollback)
+    app.command(epilog="Example: authz snapshot push lists.snapshot s3://bucket/lists.snapshot")(push)
+
+
+def push(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="https, s3, gs or az: where sidecars fetch it.")],
+    json: Json = False,
+) -> None:
+    """Put a snapshot where sidecars fetch it: only if nobody else changes it meanwhile, never over a newer serial."""
+    from authz.errors import SnapshotRefused
+    from authz.publisher import push as pushing
+    from authz.snapshot.read import inspect_snapshot
+
+    try:
+        snapshot = inspect_snapshot(file)
+        data = file.read_bytes()
+    except SnapshotRefused as error:
+        raise InputError(f"{file}: {error.code}: {error.message}") from error
+    before = pushing.push(data, url)
+    pushed = before is None or before.serial < snapshot.serial
+    if json:
+        replaced = before.serial if before and pushed else None
+        print_json({"file": str(file), "serial": snapshot.serial, "pushed": pushed, "replaced": replaced})
+    elif pushed:
+        was = f", in the place of serial {before.serial}" if before else ""
+        out.print(visible(f"pushed serial {snapshot.serial}{was}"))
+    else:
+        out.print(visible(f"serial {snapshot.serial} is there already"))
 
 
 def history(archive: ArchiveFolder = ARCHIVE, layer: Layer = "policy", json: Json = False) -> None:

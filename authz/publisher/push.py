@@ -1,0 +1,174 @@
+"""Pushing a snapshot to where sidecars fetch it: never over a newer serial, whoever else pushes at the same moment.
+
+    what is there?  serial 7, ETag "a"      put, if it still has the ETag "a"        (412: somebody was quicker)
+    nothing         no ETag                 put, if there still is nothing
+
+A web server must answer PUT and give ETags (RFC 9110, 13); an object store of S3, GCS or Azure does. What is there is
+read no further than to its serial.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from authz.errors import InputError, SnapshotRefused, shorten
+from authz.snapshot.read import manifest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMEOUT = 30.0  # seconds without a byte
+_STORES = frozenset({"s3", "gs", "az"})
+
+
+class There(NamedTuple):
+    """What is at a URL. serial: of the snapshot. tag: its ETag."""
+
+    serial: int
+    tag: str
+
+
+class Place(Protocol):
+    """Where a file can be put."""
+
+    def look(self) -> There | None:
+        """Return what is there, None where nothing is. Raises InputError."""
+
+    def put(self, data: bytes, before: There | None) -> None:
+        """Put a file there, if that still is what is there. Raises InputError."""
+
+
+def push(data: bytes, url: str) -> There | None:
+    """Put a snapshot at a URL and return what was there before. Nothing is done where the very serial is there already.
+
+    Args:
+        data: The file.
+        url: `https://...`, `http://...`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or `az://CONTAINER/KEY`.
+
+    Raises:
+        InputError: There is a newer serial or something that is no snapshot; or the place cannot be read or written.
+    """
+    serial = manifest_of(io.BytesIO(data).read).serial
+    place = place_of(url)
+    before = place.look()
+    if before is not None and before.serial > serial:
+        raise InputError(
+            f"{_shown(url)}: has serial {before.serial}, found {serial}, expected a serial above it",
+            hint="to go back, `authz snapshot rollback` signs the old content under a higher serial",
+        )
+    if before is None or before.serial < serial:
+        place.put(data, before)
+    return before
+
+
+def place_of(url: str) -> Place:
+    """Return the place that a URL names. Raises InputError."""
+    scheme = urlsplit(url).scheme
+    if scheme in {"http", "https"}:
+        return _Web(url)
+    if scheme in _STORES:
+        return _Store(url)
+    raise InputError(f"URL: found '{shorten(url)}', expected https://, s3://, gs:// or az://")
+
+
+class _Web:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def look(self) -> There | None:
+        request = urllib.request.Request(self._url, headers={"Cache-Control": "no-cache"})  # noqa: S310  # as checked
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # as checked
+                serial = _serial_of(self._url, answer.read)
+                tag = answer.headers.get("ETag", "")
+        except urllib.error.HTTPError as error:
+            if error.code in {404, 410}:
+                return None
+            raise InputError(f"{_shown(self._url)}: the server answers {error.code} {shorten(error.reason)}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(f"{_shown(self._url)}: cannot be reached: {shorten(error)}") from error
+        if not tag or tag.startswith("W/"):
+            raise InputError(
+                f"{_shown(self._url)}: found no strong ETag, expected one: else a newer file could be overwritten"
+            )
+        return There(serial, tag)
+
+    def put(self, data: bytes, before: There | None) -> None:
+        condition = {"If-Match": before.tag} if before else {"If-None-Match": "*"}
+        headers = {"Content-Type": "application/octet-stream", **condition}
+        request = urllib.request.Request(self._url, data, headers, method="PUT")  # noqa: S310  # as checked
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310  # as checked
+                return
+        except urllib.error.HTTPError as error:
+            if error.code in {409, 412}:
+                raise _changed(self._url) from error
+            raise InputError(f"{_shown(self._url)}: the server answers {error.code} to PUT") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise InputError(f"{_shown(self._url)}: cannot be written: {shorten(error)}") from error
+
+
+class _Store:
+    def __init__(self, url: str) -> None:
+        try:
+            import obstore  # noqa: PLC0415  # an extra
+            from obstore import exceptions  # noqa: PLC0415  # the same
+            from obstore.store import from_url  # noqa: PLC0415  # the same
+        except ImportError as error:
+            raise InputError(f"{_shown(url)}: no obstore", hint="pip install authz[stores]") from error
+        parts = urlsplit(url)
+        self._url, self._key = url, parts.path.lstrip("/")
+        if not parts.netloc or not self._key:
+            raise InputError(f"URL: found '{shorten(url)}', expected {parts.scheme}://BUCKET/KEY")
+        self._obstore, self._errors = obstore, exceptions
+        self._store: Any = from_url(f"{parts.scheme}://{parts.netloc}", client_options={"allow_http": True})
+
+    def look(self) -> There | None:
+        try:
+            meta, position = self._obstore.head(self._store, self._key), 0
+
+            def read(size: int) -> bytes:
+                nonlocal position
+                start, position = position, min(position + size, meta["size"])
+                if start == position:
+                    return b""
+                return bytes(self._obstore.get_range(self._store, self._key, start=start, end=position))
+
+            return There(_serial_of(self._url, read), meta.get("e_tag") or "")
+        except FileNotFoundError:
+            return None
+        except self._errors.BaseError as error:
+            raise InputError(f"{_shown(self._url)}: cannot be read: {shorten(error)}") from error
+
+    def put(self, data: bytes, before: There | None) -> None:
+        mode: Any = {"e_tag": before.tag} if before else "create"
+        try:
+            self._obstore.put(self._store, self._key, data, mode=mode, use_multipart=False)
+        except (self._errors.AlreadyExistsError, self._errors.PreconditionError) as error:
+            raise _changed(self._url) from error
+        except self._errors.BaseError as error:
+            raise InputError(f"{_shown(self._url)}: cannot be written: {shorten(error)}") from error
+
+
+def _serial_of(url: str, read: Callable[[int], bytes]) -> int:
+    try:
+        return manifest_of(read).serial
+    except SnapshotRefused as error:
+        raise InputError(
+            f"{_shown(url)}: has something that is not a snapshot: {error.message}", hint="is it the right URL?"
+        ) from error
+
+
+def _changed(url: str) -> InputError:
+    return InputError(f"{_shown(url)}: was changed by somebody else just now", hint="look at what is there, push again")
+
+
+def _shown(url: str) -> str:
+    """Return a URL without user and password."""
+    parts = urlsplit(url)
+    return shorten(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
