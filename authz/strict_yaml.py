@@ -127,8 +127,7 @@ def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] |
         _check_depth(path, text)
         root = yaml.compose(text, Loader=_LOADER) or yaml.MappingNode("", [])
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise InvalidDocument(path, [Mistake(mark.line + 1 if mark else 1, "document", _not_yaml(error))]) from error
+        raise InvalidDocument(path, [_syntax_mistake(error, text)]) from error
     for name, value in (environment or {}).items():
         key = name.lower().replace("__", ".")
         reader.overridden.append(key)
@@ -157,8 +156,27 @@ def _check_depth(path: str, text: str) -> None:
             depth -= 1
 
 
+def _syntax_mistake(error: yaml.YAMLError, text: str) -> Mistake:
+    """Return line, column and a hint, for the mistakes in YAML that people make."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return Mistake(1, "document", _not_yaml(error))
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    where = f" at column {mark.column + 1}"
+    if "\t" in line[: mark.column + 1]:
+        return Mistake(mark.line + 1, "document", f"not YAML: found a tab{where}, expected spaces")
+    hint = ""
+    if "::" in line:
+        hint = "an IPv6 address that begins or ends with ':' needs quotes, as in [\"::1\"]"
+    elif ": " in line and "mapping values" in str(error):
+        hint = "a text with ': ' in it needs quotes"
+    return Mistake(mark.line + 1, "document", f"{_not_yaml(error)}{where}", hint)
+
+
 def _not_yaml(error: yaml.YAMLError) -> str:
-    return f"not YAML: {getattr(error, 'problem', None) or str(error).partition(chr(10))[0]}"
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+    return f"not YAML: {problem.removeprefix('but ')}"
 
 
 def _override(node: Any, name: str, value: str) -> None:

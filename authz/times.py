@@ -26,6 +26,23 @@ def parse_moment(text: str) -> int:
         raise BadValue(text, MOMENT_EXPECTED, hint=str(error)) from None
 
 
+def parse_time_or_period(text: str, now: float) -> float:
+    """Return a time in seconds since 1970: RFC 3339, or a period after `now`, or before it with a `-`.
+
+    Raises:
+        BadValue: It is neither.
+
+    """
+    try:
+        return now - parse_duration(text[1:]) if text.startswith("-") else now + parse_duration(text)
+    except BadValue:
+        pass
+    try:
+        return parse_moment(text)
+    except BadValue as error:
+        raise BadValue(text, f"{MOMENT_EXPECTED}, or a period from now such as 2h or -30m", hint=error.hint) from None
+
+
 def format_moment(seconds: float | None, absent: str = "never") -> str:
     """Return a time (seconds since 1970) as text, `absent` for None."""
     if seconds is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from authz import __version__
 from authz.cli import bans, config, control, explain, feeds, keys, ranges, replay, serve, snapshot, triggers
 from authz.cli.control import lists
+from authz.errors import InputError
 
 app = typer.Typer(
     name="authz",
@@ -49,3 +51,19 @@ explain.register(app)
 replay.register(app)
 ranges.register(app)
 config.register(app)
+
+
+def run_commands() -> None:
+    """Run the command of this process. With --json, a wrong flag is answered in JSON too, not in a box for people."""
+    if "--json" not in sys.argv:
+        app()
+    try:
+        status = app(standalone_mode=False)
+    except typer.Abort:
+        status = 1
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # typer has a copy of click's errors, older ones click's own
+        if message is None:
+            raise
+        raise InputError(message(), hint="--help shows options and arguments", code="bad_usage") from error
+    sys.exit(status if isinstance(status, int) else 0)

@@ -24,9 +24,9 @@ def run() -> NoReturn:
     try:
         options = serve_options(sys.argv[1:])
         if options is None:
-            from authz.cli.app import app
+            from authz.cli.app import run_commands
 
-            app()
+            run_commands()
         else:
             from authz.serve.process import serve
 

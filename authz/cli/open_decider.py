@@ -46,10 +46,10 @@ def open_decider(config_file: Path, file: Path | None) -> tuple[Config, Decider]
 
 
 def parse_time(text: str, where: str) -> float:
-    """Return a time as seconds since 1970. Raises InputError."""
-    from authz.times import parse_moment
+    """Return a time as seconds since 1970: RFC 3339, or a period from now such as `2h` or `-30m`. Raises InputError."""
+    from authz.times import parse_time_or_period
 
     try:
-        return parse_moment(text)
+        return parse_time_or_period(text, time.time())
     except BadValue as error:
-        raise InputError(f"{where}: {error.message}") from None
+        raise InputError(f"{where}: {error.message}", hint=error.hint) from None

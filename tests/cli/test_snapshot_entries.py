@@ -181,3 +181,12 @@ def test_errors_are_json_where_json_is_asked_for(authz: Commands, command: tuple
     ran = authz("snapshot", *command, "--json")
     assert ran.err == ""
     assert set(json.loads(ran.out)["error"]) == {"code", "message", "hint"}
+
+
+@pytest.mark.parametrize(
+    "line", ["snapshot build --json", "ranges --json", "snapshot inspect x --jsn --json", "rangs --json"]
+)
+def test_a_wrong_flag_or_argument_is_json_too(authz: Commands, line: str) -> None:
+    ran = authz(*line.split())
+    assert (ran.status, ran.err) == (2, "")
+    assert json.loads(ran.out)["error"]["code"] == "bad_usage"

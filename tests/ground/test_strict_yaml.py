@@ -263,7 +263,7 @@ def test_what_is_not_yaml_is_one_mistake_at_its_line(text: str, line: int) -> No
 def test_what_is_not_yaml_is_told_in_one_line() -> None:
     with pytest.raises(InvalidDocument) as caught:
         read(House, "house.yaml", "door: {}\ndoor: *nobody\n")
-    assert caught.value.message == "house.yaml:2: document: not YAML: found undefined alias"
+    assert caught.value.message == "house.yaml:2: document: not YAML: found undefined alias at column 7"
     assert caught.value.code == "invalid_document"
 
 

@@ -355,10 +355,10 @@ def test_what_is_no_mapping_is_refused(mistakes: Mistakes) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ("snapshot: {path: a\n", 2, "did not find expected ',' or '}'"),
-        ("snapshot:\n\tpath: a\n", 2, "found character that cannot start any token"),
-        ("snapshot: *keys\n", 1, "found undefined alias"),
-        ("a: b\n---\nc: d\n", 2, "but found another document"),
+        ("snapshot: {path: a\n", 2, "did not find expected ',' or '}' at column 1"),
+        ("snapshot:\n\tpath: a\n", 2, "found a tab at column 1, expected spaces"),
+        ("snapshot: *keys\n", 1, "found undefined alias at column 11"),
+        ("a: b\n---\nc: d\n", 2, "found another document at column 1"),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_line(mistakes: Mistakes, text: str, line: int, problem: str) -> None:

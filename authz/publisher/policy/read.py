@@ -15,7 +15,6 @@ import msgspec
 from authz.addresses import BITS
 from authz.engine.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, Entry
 from authz.errors import shorten
-from authz.publisher.feeds.fetch.presets import PRESETS
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
 from authz.publisher.policy.subjects import SubjectOptions, gather
 from authz.strict_yaml import Document, read_file
@@ -168,8 +167,7 @@ def _check_feeds(document: Document[PolicyDocument], written: PolicyDocument) ->
         key = document.key_of(feed)
         for name in ("source", "path"):
             if not getattr(feed, name) and not document.spoiled(feed):
-                hint = f"or `preset`, one of {', '.join(PRESETS)}" if name == "source" else ""
-                document.mistake(f"{key}.{name}", "missing", hint)
+                document.mistake(f"{key}.{name}", "missing", "or give a `preset`" if name == "source" else "")
 
 
 def _check_host_bits(document: Document[PolicyDocument], networks: Iterable[WrittenNetworks], *, lenient: bool) -> None:
@@ -212,7 +210,10 @@ def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tu
 def _window_problems(entry: WrittenEntry) -> Iterator[tuple[str, str, str]]:
     if entry.starts is not None and entry.expires is not None:
         window = entry.expires - entry.starts
-        if window < MIN_WINDOW:
+        if window < 0:
+            ends = f"found an end before the start, which is {format_moment(entry.starts)}"
+            yield "expires", f"{ends}, expected it after", "are the two swapped?"
+        elif window < MIN_WINDOW:
             yield "expires", f"found a window of {window} seconds, expected at least {MIN_WINDOW}", ""
 
 

@@ -5,6 +5,7 @@ Only the shape is here; `authz.publisher.policy.read` checks what several keys s
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +30,7 @@ from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.presets import PRESETS, Preset
 from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
+from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read import FORMATS
 from authz.strict_yaml import OneOrMany, Scalar
@@ -97,8 +99,10 @@ def _format(text: str) -> str:
 
 def _geo_code(kind: Kind) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if code_problem(kind, text):
-            raise BadValue(text)
+        if code_problem(kind, text) or (kind == "country" and text in NOT_COUNTRIES):
+            meant = NOT_COUNTRIES.get(text.upper(), text.upper())
+            known = not code_problem(kind, meant)
+            raise BadValue(text, hint=f"did you mean '{meant}'?" if known else "")
         return text
 
     return parse
@@ -124,7 +128,8 @@ def _count(text: str) -> int:
 
 def _preset(text: str) -> str:
     if text not in PRESETS:
-        raise BadValue(text)
+        near = difflib.get_close_matches(text, PRESETS, 1)
+        raise BadValue(text, hint=f"did you mean '{near[0]}'?" if near else "")
     return text
 
 

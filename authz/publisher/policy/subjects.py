@@ -213,7 +213,8 @@ def _read_geo(document: Document[PolicyDocument], written: PolicyDocument, folde
     if not any(wanted):
         return None
     if not written.geo.country:
-        document.mistake("geo.country", "missing, and entries name countries, regions or continents")
+        for kind in ("countries", "regions", "continents"):
+            _no_database(document, written, kind, "geo.country", "geo: {country: geo/country.mmdb}")
         return None
     try:
         return read_geo([folder / path for path in written.geo.country], wanted)
@@ -222,12 +223,22 @@ def _read_geo(document: Document[PolicyDocument], written: PolicyDocument, folde
         return None
 
 
+def _no_database(
+    document: Document[PolicyDocument], written: PolicyDocument, kind: str, key: str, example: str
+) -> None:
+    for entry in written.entries:
+        named = ", ".join(str(name) for name in getattr(entry, kind))
+        if named:
+            place = f"{document.key_of(entry)}.{kind}"
+            document.mistake(place, f"found {named}, and {key} is missing, expected a database", f"such as {example}")
+
+
 def _read_asns(document: Document[PolicyDocument], written: PolicyDocument, folder: Path) -> AsnResult | None:
     wanted = frozenset(number for entry in written.entries for number in entry.asns)
     if not wanted:
         return None
     if not written.geo.asn:
-        document.mistake("geo.asn", "missing, and entries name ASNs")
+        _no_database(document, written, "asns", "geo.asn", "geo: {asn: geo/asn.csv}")
         return None
     try:
         return read_asns([folder / path for path in written.geo.asn], wanted)

@@ -21,6 +21,11 @@ SHAPES: Final[dict[Kind, re.Pattern[str]]] = {
     "region": re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}"),
     "continent": re.compile(r"AF|AN|AS|EU|NA|OC|SA"),
 }
+# What people write for a country and ISO 3166-1 has not, or has no longer.
+NOT_COUNTRIES: Final = {
+    "UK": "GB", "EN": "GB", "EL": "GR", "SU": "RU", "FX": "FR", "TP": "TL", "ZR": "CD", "BU": "MM", "DD": "DE",
+    "YU": "RS", "USA": "US", "GER": "DE", "UAE": "AE", "PRC": "CN", "DPRK": "KP",
+}  # fmt: skip
 EXPECTED: Final[dict[Kind, str]] = {
     "country": "two capital letters such as KP (ISO 3166-1)",
     "region": "a country and a subdivision such as US-CA (ISO 3166-2)",
