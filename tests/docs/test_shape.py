@@ -35,8 +35,6 @@ TOO_LONG = {
     "tests/engine/test_verdict.py",
     "tests/ground/test_addresses.py",
     "tests/ground/test_strict_yaml.py",
-    "tests/proxies/test_envoy.py",
-    "tests/proxies/test_nginx.py",
     "tests/publisher/test_build.py",
     "tests/publisher/test_geo.py",
     "tests/publisher/test_policy_read.py",

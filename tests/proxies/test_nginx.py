@@ -1,27 +1,22 @@
-"""The real nginx with the printed configuration, asking a real sidecar over TCP, a unix socket, and by a header."""
+"""The real nginx with the printed configuration, asking a real sidecar over TCP, a unix socket, and by a header.
+
+What Envoy and nginx have in common is in test_client_address, test_interruptions and test_same_requests.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import json
-import os
-import signal
 import socket
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import Sidecar, free_port, has_ipv6, wait_for
-from support.proxies.client import Client, Reply, Traffic, ask
-from support.proxies.nginx import Nginx
-from support.proxies.upstream import Relay, Upstream
-from support.publisher import Publisher
-
-from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from support.processes import has_ipv6
+from support.proxies.client import ask
+from support.proxies.stack import BAD, BALANCER, OFFICE, SCRAPER, UNKNOWN, NginxStack
+from support.proxies.upstream import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 POLICY = """\
@@ -36,95 +31,28 @@ entries:
   - {id: scrapers, list: deny, networks: [198.51.100.20-198.51.100.29], applications: [shop]}
   - {id: watched, list: deny, networks: [198.51.100.200], action: warn}
 """
-BANNED = POLICY + "  - {id: banned, list: deny, networks: [198.51.100.77], applications: [shop]}\n"
-CONFIG = """\
-snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1s}}
-grpc: {{listen: "off"}}
-http: {{listen: "{listen}", unix_mode: 666}}
-admin: {{listen: "127.0.0.1:0"}}
-client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "::1"], trust_unix: {unix}}}
-application: {{http: {named_by}}}
-decision_log: {{path: "off"}}
-drain: 0s
-"""
-
-SOCKET = "it's $host {;} #1.sock"  # its name must not mean anything to nginx
-
-UNKNOWN = "198.51.100.77"  # on no list
-OFFICE = "192.0.2.5"
-BAD = "203.0.113.9"
-SCRAPER = "198.51.100.25"
-BALANCER = "10.0.0.1"  # a trusted proxy
-
-
-class Stack:
-    """An application, an nginx before it, and a publisher and a sidecar beside it, in one folder.
-
-    over: `tcp`, `unix`, or `header` for an application that is named by a header. changed: parts of the sidecar's
-    configuration, and what stands there instead.
-    """
-
-    def __init__(self, folder: Path, over: str, changed: Sequence[tuple[str, str]] = ()) -> None:
-        self.folder = folder
-        self.publisher = Publisher(folder)
-        self.sidecar_port = free_port()
-        self.sidecar_config = CONFIG.format(
-            listen=f"unix:{SOCKET}" if over == "unix" else f"127.0.0.1:{self.sidecar_port}",
-            unix=str(over == "unix").lower(),
-            named_by="header" if over == "header" else "path",
-        )
-        for old, new in changed:
-            assert old in self.sidecar_config
-            self.sidecar_config = self.sidecar_config.replace(old, new)
-        (folder / "authz.yaml").write_text(self.sidecar_config)
-        self.printed = render("nginx", load_config(folder / "authz.yaml", {}))
-        self.upstream = Upstream()
-        self.nginx: Nginx
-
-    def start_sidecar(self) -> Sidecar:
-        """Start a sidecar; the caller ends it."""
-        return Sidecar(self.folder, self.sidecar_config)
-
-    def ask(self, path: str, peer: str = UNKNOWN, xff: str | None = None, **more: Any) -> Reply:
-        """Ask nginx, which takes us for `peer`."""
-        headers = [] if xff is None else [("X-Forwarded-For", xff)]
-        return ask(self.nginx.ports.proxied, path, headers, peer=peer, **more)
-
-    def client(self, peer: str = UNKNOWN) -> Client:
-        """Return a kept connection."""
-        return Client(self.nginx.ports.proxied, peer=peer)
-
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.upstream)
-            self.nginx = stack.enter_context(Nginx(self.folder, self.printed, self.upstream))
-            self._running = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._running.close()
 
 
 @pytest.fixture(scope="module", params=["tcp", "unix", "header"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStack]:
     """Everything, running; shared by the tests that change nothing."""
-    stack = Stack(tmp_path_factory.mktemp("nginx"), request.param)
+    stack = NginxStack(tmp_path_factory.mktemp("nginx"), request.param)
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), stack:
         yield stack
 
 
 @pytest.fixture(params=["tcp", "unix"])
-def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NginxStack]:
     """An nginx without a sidecar yet, for the tests that start and stop one."""
-    with Stack(tmp_path, request.param) as stack:
+    with NginxStack(tmp_path, request.param) as stack:
         yield stack
 
 
 # Allow and deny
 
 
-def test_an_allowed_request_reaches_the_application_which_is_told_what_was_decided(stack: Stack) -> None:
+def test_an_allowed_request_reaches_the_application_which_is_told_what_was_decided(stack: NginxStack) -> None:
     reply = stack.ask("/shop/cart?item=1", OFFICE)
     assert (reply.status, reply.body) == (200, b"upstream\n")
     seen = stack.upstream.last()
@@ -133,7 +61,7 @@ def test_an_allowed_request_reaches_the_application_which_is_told_what_was_decid
     assert told == {"x-authz-client-address": OFFICE, "x-authz-list": "allow", "x-authz-application": "shop"}
 
 
-def test_a_denied_client_sees_the_reason_as_json(stack: Stack) -> None:
+def test_a_denied_client_sees_the_reason_as_json(stack: NginxStack) -> None:
     before = len(stack.upstream.seen)
     denied = stack.ask("/shop/", BAD)
     assert (denied.status, json.loads(denied.body)) == (403, {"error": "forbidden", "reason": "denylisted"})
@@ -141,7 +69,7 @@ def test_a_denied_client_sees_the_reason_as_json(stack: Stack) -> None:
     assert len(stack.upstream.seen) == before
 
 
-def test_a_request_with_a_body_is_decided_and_its_body_goes_to_the_application_alone(stack: Stack) -> None:
+def test_a_request_with_a_body_is_decided_and_its_body_goes_to_the_application_alone(stack: NginxStack) -> None:
     client = stack.client(OFFICE)
     for body in (b"a" * 100_000, [b"in ", b"parts"], b""):
         assert client.ask("/shop/", method="POST", body=body).status == 200
@@ -155,7 +83,7 @@ def test_a_request_with_a_body_is_decided_and_its_body_goes_to_the_application_a
 # Which application
 
 
-def test_two_applications_are_told_apart_by_their_location(stack: Stack) -> None:
+def test_two_applications_are_told_apart_by_their_location(stack: NginxStack) -> None:
     assert stack.ask("/shop/", SCRAPER).status == 403
     assert stack.ask("/shop/deep/er", SCRAPER).status == 403
     assert stack.ask("/api/", SCRAPER).headers["x-authz-reason"] == "default_deny"
@@ -163,13 +91,13 @@ def test_two_applications_are_told_apart_by_their_location(stack: Stack) -> None
     assert stack.ask("/shop/", UNKNOWN).status == 200
 
 
-def test_a_location_that_names_none_is_of_the_application_that_has_its_host(stack: Stack) -> None:
+def test_a_location_that_names_none_is_of_the_application_that_has_its_host(stack: NginxStack) -> None:
     assert stack.ask("/elsewhere", SCRAPER, host="shop.example.com").status == 403
     assert stack.ask("/elsewhere", SCRAPER, host="SHOP.example.com.:8080").status == 403
     assert stack.ask("/elsewhere", SCRAPER).status == 200
 
 
-def test_the_application_gets_the_host_that_was_asked_about(stack: Stack) -> None:
+def test_the_application_gets_the_host_that_was_asked_about(stack: NginxStack) -> None:
     with socket.create_connection(("127.0.0.1", stack.nginx.ports.proxied), timeout=10) as connection:
         lines = (
             f"PROXY TCP4 {UNKNOWN} 192.0.2.250 4242 443",
@@ -188,7 +116,7 @@ AMBIGUOUS = ["/healthz/../shop/", "/healthz%2f..%2fshop/", "//shop/", "/./shop/"
 
 
 @pytest.mark.parametrize("path", AMBIGUOUS)
-def test_nginx_never_decides_one_path_and_forwards_another(stack: Stack, path: str) -> None:
+def test_nginx_never_decides_one_path_and_forwards_another(stack: NginxStack, path: str) -> None:
     """`GET /shop/..%2fx` from an address denied in `shop` was decided as `*`, and reached the application."""
     before = len(stack.upstream.seen)
     for peer in (SCRAPER, OFFICE):
@@ -197,7 +125,7 @@ def test_nginx_never_decides_one_path_and_forwards_another(stack: Stack, path: s
 
 
 @pytest.mark.parametrize("path", ["/shop/a%20b", "/shop/..x/a.b/...", "/shop?a=/../%2f", "/shop/a%3Fb", "/shop"])
-def test_nginx_forwards_a_plain_path_as_it_came(stack: Stack, path: str) -> None:
+def test_nginx_forwards_a_plain_path_as_it_came(stack: NginxStack, path: str) -> None:
     assert stack.ask(path, OFFICE).status == 200
     assert stack.upstream.last().path == path
     assert stack.ask(path, SCRAPER).status == 403
@@ -206,7 +134,7 @@ def test_nginx_forwards_a_plain_path_as_it_came(stack: Stack, path: str) -> None
 @pytest.mark.parametrize(
     "host", ["admin.example.com..", "[admin.example.com]", "x@admin.example.com", "a,admin.example.com", "a b"]
 )
-def test_nginx_refuses_a_host_that_could_be_taken_for_another(stack: Stack, host: str) -> None:
+def test_nginx_refuses_a_host_that_could_be_taken_for_another(stack: NginxStack, host: str) -> None:
     before = len(stack.upstream.seen)
     assert stack.ask("/shop/x", OFFICE, host=host).status == 400
     assert len(stack.upstream.seen) == before
@@ -214,7 +142,7 @@ def test_nginx_refuses_a_host_that_could_be_taken_for_another(stack: Stack, host
 
 @pytest.mark.parametrize("host", ["admin.example.com", "ADMIN.example.com.", "admin.example.com:8080"])
 def test_nginx_decides_by_the_host_that_is_served_not_by_the_path_of_another_application(
-    stack: Stack, host: str
+    stack: NginxStack, host: str
 ) -> None:
     """`Host: admin.example.com` with /shop/x was decided as `shop`."""
     before = len(stack.upstream.seen)
@@ -225,71 +153,27 @@ def test_nginx_decides_by_the_host_that_is_served_not_by_the_path_of_another_app
 
 
 @pytest.mark.parametrize("octet", ["\x0b", "\x0c", "\x01", "\x1f"])
-def test_a_client_cannot_bring_cannot_decide_about_by_control_bytes(stack: Stack, octet: str) -> None:
+def test_a_client_cannot_bring_cannot_decide_about_by_control_bytes(stack: NginxStack, octet: str) -> None:
     """nginx passes them on; the sidecar's 400 became 503, which is not what a client may bring about."""
     for peer in (BALANCER, BAD):
         assert stack.ask("/shop/", peer, f"{OFFICE}{octet}").status in {400, 403}
 
 
-def test_an_exempted_location_is_answered_without_asking(stack: Stack) -> None:
+def test_an_exempted_location_is_answered_without_asking(stack: NginxStack) -> None:
     reply = stack.ask("/healthz", BAD)
     assert (reply.status, reply.body) == (200, b"ok\n")
 
 
 @pytest.mark.parametrize("path", ["/_authz", "/_authz/shop"])
-def test_clients_cannot_ask_the_sidecar_themselves(stack: Stack, path: str) -> None:
+def test_clients_cannot_ask_the_sidecar_themselves(stack: NginxStack, path: str) -> None:
     assert stack.ask(path, OFFICE).status == 404
 
 
 # Who is the client
 
 
-def test_a_peer_that_is_no_trusted_proxy_is_the_client_whatever_its_headers_say(stack: Stack) -> None:
-    assert stack.ask("/shop/", BAD, OFFICE).status == 403
-    assert stack.ask("/shop/", OFFICE, BAD).status == 200
-    assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "client"),
-    [
-        (BAD, BAD),
-        (f"{OFFICE}, {BAD}", BAD),
-        (f"{BAD}, {OFFICE}", OFFICE),
-        (f"{BAD}, 10.9.9.9", BAD),
-        (f"junk, {UNKNOWN}", UNKNOWN),
-        ("[2001:db8:1::5]:443, 10.0.0.2", "2001:db8:1::5"),
-        (f"::ffff:{BAD}", BAD),
-    ],
-)
-def test_a_trusted_peer_says_who_the_client_is(stack: Stack, forwarded: str, client: str) -> None:
-    reply = stack.ask("/shop/", BALANCER, forwarded)
-    assert reply.status == (403 if client == BAD else 200)
-    if reply.status == 200:
-        assert stack.upstream.last().headers["x-authz-client-address"] == client
-
-
-@pytest.mark.parametrize("forwarded", ["junk", "unknown", f"{OFFICE}, junk", "fe80::1%eth0"])
-def test_a_chain_that_cannot_be_read_where_it_must_be_is_denied(stack: Stack, forwarded: str) -> None:
-    reply = stack.ask("/shop/", BALANCER, forwarded)
-    assert (reply.status, json.loads(reply.body)["reason"]) == (403, "client_unresolved")
-
-
-def test_several_lines_of_the_header_are_one_chain(stack: Stack) -> None:
-    lines = [("X-Forwarded-For", OFFICE), ("x-forwarded-for", BAD)]
-    assert ask(stack.nginx.ports.proxied, "/shop/", lines, peer=BALANCER).status == 403
-
-
-def test_ipv6_peers_and_clients_are_decided_like_any_other(stack: Stack) -> None:
-    assert stack.ask("/shop/", "2001:db8:bad::7").status == 403
-    assert stack.ask("/shop/", "2001:db8:1::7").status == 200
-    assert stack.upstream.last().headers["x-authz-client-address"] == "2001:db8:1::7"
-    assert stack.ask("/shop/", BALANCER, "2001:db8:bad::8").status == 403
-    assert stack.ask("/shop/", f"::ffff:{BAD}").status == 403
-
-
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on loopback")
-def test_a_listener_for_ipv6_tells_the_peer(stack: Stack) -> None:
+def test_a_listener_for_ipv6_tells_the_peer(stack: NginxStack) -> None:
     bad = [("X-Forwarded-For", "2001:db8:bad::8")]
     assert ask(stack.nginx.ports.edge, "/shop/", bad, address="::1").status == 403
     assert ask(stack.nginx.ports.edge, "/shop/", address="::1").status == 200
@@ -299,28 +183,28 @@ def test_a_listener_for_ipv6_tells_the_peer(stack: Stack) -> None:
 # What a client made up
 
 
-def test_headers_that_a_client_made_up_to_look_like_ours_do_not_reach_the_application(stack: Stack) -> None:
+def test_headers_that_a_client_made_up_to_look_like_ours_do_not_reach_the_application(stack: NginxStack) -> None:
     names = ["client-address", "list", "application", "decision", "reason", "entry", "serial", "status"]
     forged = [(f"X-Authz-{name}", "forged") for name in names]
     forged += [("x_authz_list", "forged"), ("x-kept", "kept"), ("Cookie", "a=1"), ("Authorization", "Bearer x")]
-    assert ask(stack.nginx.ports.proxied, "/shop/", forged, peer=UNKNOWN).status == 200
+    assert stack.ask_with("/shop/", forged, UNKNOWN).status == 200
     headers = stack.upstream.last().headers
     assert (headers["x-kept"], headers["cookie"], headers["authorization"]) == ("kept", "a=1", "Bearer x")
     ours = {name: value for name, value in headers.items() if "authz" in name}
     assert ours == {"x-authz-client-address": UNKNOWN, "x-authz-list": "none", "x-authz-application": "shop"}
 
 
-def test_a_client_cannot_choose_its_application(stack: Stack) -> None:
+def test_a_client_cannot_choose_its_application(stack: NginxStack) -> None:
     forged = [("X-Authz-Application", "api")]
-    assert ask(stack.nginx.ports.proxied, "/shop/", forged, peer=SCRAPER).status == 403
-    assert ask(stack.nginx.ports.proxied, "/api/", [("X-Authz-Application", "shop")], peer=UNKNOWN).status == 403
-    assert ask(stack.nginx.ports.proxied, "/elsewhere", forged, peer=UNKNOWN).status == 200
+    assert stack.ask_with("/shop/", forged, SCRAPER).status == 403
+    assert stack.ask_with("/api/", [("X-Authz-Application", "shop")], UNKNOWN).status == 403
+    assert stack.ask_with("/elsewhere", forged, UNKNOWN).status == 200
 
 
 # What is reported
 
 
-def test_the_access_log_has_the_decision(stack: Stack) -> None:
+def test_the_access_log_has_the_decision(stack: NginxStack) -> None:
     stack.ask("/shop/denied", SCRAPER)
     entry = stack.nginx.log_of("/shop/denied")
     assert (entry["status"], entry["peer"], entry["client"]) == (403, SCRAPER, SCRAPER)
@@ -336,7 +220,7 @@ def test_the_access_log_has_the_decision(stack: Stack) -> None:
 
 @pytest.mark.parametrize("peer", [OFFICE, BAD])
 def test_many_requests_of_all_kinds_use_one_connection_to_the_sidecar(tmp_path: Path, peer: str) -> None:
-    stack = Stack(tmp_path, "tcp")
+    stack = NginxStack(tmp_path, "tcp")
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), Relay(stack.sidecar_port) as relay:
         server = f"server 127.0.0.1:{stack.sidecar_port};"
@@ -352,61 +236,29 @@ def test_many_requests_of_all_kinds_use_one_connection_to_the_sidecar(tmp_path: 
             assert relay.accepted == 1
 
 
-# Reload, failure, restart
+# Failure
 
 
-def answered(stack: Stack, status: int) -> bool:
-    return stack.ask("/shop/").status == status
-
-
-def test_no_request_fails_while_snapshots_are_replaced_and_each_takes_effect(stack: Stack) -> None:
-    with Traffic(stack.client, "/shop/") as traffic:
-        for policy in (BANNED, POLICY, BANNED, POLICY, BANNED, POLICY):
-            stack.publisher.publish(policy)
-            wait_for(functools.partial(answered, stack, 403 if policy is BANNED else 200), "the new decision")
-            traffic.wait_for_more(200)
-    assert traffic.failures == []
-    answers = {(reply.status, reply.headers.get("x-authz-reason")) for reply in traffic.replies}
-    assert answers == {(200, None), (403, "denylisted")}
-
-
-def test_without_a_sidecar_nobody_is_let_in_and_it_is_no_denial(alone: Stack) -> None:
+def test_without_a_sidecar_the_answer_is_an_error_as_json(alone: NginxStack) -> None:
     reply = alone.ask("/shop/", OFFICE)
     assert (reply.status, json.loads(reply.body)) == (503, {"error": "authorization_unavailable", "reason": ""})
     assert reply.headers["retry-after"] == "1"
-    assert alone.ask("/healthz", OFFICE).status == 200
     alone.publisher.publish(POLICY)
-    with alone.start_sidecar() as sidecar:
-        assert alone.ask("/shop/", OFFICE).status == 200
-        assert alone.ask("/shop/", BAD).status == 403
-        os.kill(sidecar.popen.pid, signal.SIGKILL)
-        sidecar.wait()
-        assert alone.ask("/shop/", OFFICE).status == 503
-        assert alone.ask("/shop/", BAD).status == 503
     with alone.start_sidecar():
-        assert alone.ask("/shop/", OFFICE).status == 200
-        assert alone.ask("/shop/", BAD).status == 403
-    assert {seen.headers["x-authz-client-address"] for seen in alone.upstream.seen} == {OFFICE}
+        assert alone.ask("/shop/", OFFICE).status == 200  # at once: a sidecar that was away is not given up for a time
 
 
-def test_without_a_snapshot_it_cannot_decide_and_says_so_until_one_comes(alone: Stack) -> None:
-    with alone.start_sidecar() as sidecar:
+def test_without_a_snapshot_the_answer_has_the_reason(alone: NginxStack) -> None:
+    with alone.start_sidecar():
         reply = alone.ask("/shop/", OFFICE)
         assert (reply.status, json.loads(reply.body)["reason"]) == (503, "no_snapshot")
-        assert ask(sidecar.ports["admin"], "/readyz").status == 503
-        alone.publisher.publish(POLICY)
-        wait_for(
-            functools.partial(lambda: alone.ask("/shop/", OFFICE).status == 200), "an answer by the first snapshot"
-        )
-        assert alone.ask("/shop/", BAD).status == 403
-        assert ask(sidecar.ports["admin"], "/readyz").status == 200
 
 
 # Other configurations of the sidecar
 
 
 def test_a_socket_that_is_not_trusted_denies_everybody_as_the_printed_warning_says(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, "unix", [("trust_unix: true", "trust_unix: false")])
+    stack = NginxStack(tmp_path, "unix", [("trust_unix: true", "trust_unix: false")])
     assert "WARNING: client_address.trust_unix is off" in stack.printed
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), stack:
@@ -420,18 +272,18 @@ def test_a_socket_that_is_not_trusted_denies_everybody_as_the_printed_warning_sa
 def test_nginx_names_the_client_in_another_header_and_a_client_s_own_is_not_believed(
     tmp_path: Path, header: str, forged: str
 ) -> None:
-    stack = Stack(tmp_path, "tcp", [("client_address: {", f"client_address: {{header: {header}, ")])
+    stack = NginxStack(tmp_path, "tcp", [("client_address: {", f"client_address: {{header: {header}, ")])
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), stack:
         for peer in (BAD, "2001:db8:bad::7"):
-            assert ask(stack.nginx.ports.proxied, "/shop/", [(header, forged)], peer=peer).status == 403
+            assert stack.ask_with("/shop/", [(header, forged)], peer).status == 403
         for peer in (OFFICE, "2001:db8:1::7"):
             assert stack.ask("/shop/", peer).status == 200
             assert stack.upstream.last().headers["x-authz-client-address"] == peer
 
 
 def test_the_signal_of_a_waf_reaches_the_sidecar_and_what_is_secret_does_not_stop_keep_alive(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, "tcp", [("drain:", "attack_signal: {header: x-waf-attack}\ndrain:")])
+    stack = NginxStack(tmp_path, "tcp", [("drain:", "attack_signal: {header: x-waf-attack}\ndrain:")])
     stack.publisher.publish(POLICY)
     with stack.start_sidecar(), Relay(stack.sidecar_port) as relay:
         stack.printed = stack.printed.replace(f":{stack.sidecar_port};", f":{relay.port};")
