@@ -7,15 +7,15 @@ of `section.key`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from authz.addresses import Network, NetworkSet
+from authz.addresses import NetworkSet, parse_networks
 from authz.control.detect.sources.config import Sources
-from authz.control.limits import Limits
 from authz.control.lists.guard import FourEyes
-from authz.control.lists.rules import Rules
+from authz.control.lists.limits import Limits
+from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.engine.model import ListName
 from authz.serve.config_values import Count, Duration, Listen, ListenOn, Trusted
@@ -93,25 +93,31 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     history: Duration = 400 * 86400.0  # how long changes are kept
     folder: str = ""
 
-    def limits(self) -> dict[str, Limits]:
-        """Return what each layer may say."""
-        return {layer.name: _limits(layer) for layer in self.layers}
+    def limits(self, policy: Mapping[str, int] | None = None) -> dict[str, Limits]:
+        """Return what each layer may say. policy: `limits` of the policy, for the first layer."""
+        return {layer.name: _limits(layer, policy or {}) for layer in self.layers}
 
-    def rules(self, protected: tuple[Network, ...] = ()) -> Rules:
-        """Return what the use cases go by. protected: of the policy, beside the configuration's."""
+    def rules(self, settings: Mapping[str, Any] | None = None) -> Rules:
+        """Return what the use cases go by. settings: of the policy, where the store has them."""
+        settings = settings or {}
         own = tuple(network for one in self.protected for network in one)
+        own += tuple(network for text in settings.get("protected", ()) for network in parse_networks(text))
         eyes = FourEyes(addresses=self.four_eyes.addresses, allow=self.four_eyes.allow)
         bans = next((layer.name for layer in self.layers if layer.name != POLICY_LAYER), POLICY_LAYER)
-        return Rules(self.limits(), own + protected, eyes, bans)
+        return Rules(self.limits(settings.get("limits")), own, eyes, bans, Known.of(settings))
 
     def proxies(self) -> NetworkSet:
         """Return whose X-Forwarded-For is believed."""
         return NetworkSet(network for one in self.trusted_proxies for network in one)
 
 
-def _limits(layer: LayerConfig) -> Limits:
+def _limits(layer: LayerConfig, policy: Mapping[str, int]) -> Limits:
     if layer.name == POLICY_LAYER:
-        return Limits()
+        default = Limits()
+        return Limits(
+            widest_ipv4=policy.get("widest_ipv4", default.widest_ipv4),
+            widest_ipv6=policy.get("widest_ipv6", default.widest_ipv6),
+        )
     may = layer.may
     longest = None if may.longest == float("inf") else may.longest
     return Limits(

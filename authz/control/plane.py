@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz.addresses import Network, parse_networks
 from authz.control.access.rate import RateLimit
 from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
@@ -87,7 +86,7 @@ class ControlPlane:
 
     def rules(self, tx: Connection) -> Rules:
         """Return what use cases go by now."""
-        return self.config.rules(protected_networks(get_document(tx, SETTINGS)))
+        return self.config.rules(msgspec.json.decode(get_document(tx, SETTINGS) or b"{}"))
 
     def mutate(
         self, caller: Caller, use: Callable[[Batch], tuple[int, msgspec.Struct]], *, layers: Iterable[str],
@@ -113,12 +112,6 @@ class ControlPlane:
         if written:
             self.signals.wake("changed")
         return answer
-
-
-def protected_networks(settings: str) -> tuple[Network, ...]:
-    """Return `protected` of the policy's settings (JSON)."""
-    content = msgspec.json.decode(settings) if settings else {}
-    return tuple(network for text in content.get("protected", ()) for network in parse_networks(text))
 
 
 def fingerprint(method: str, path: str, query: str, body: bytes) -> bytes:

@@ -128,3 +128,10 @@ def test_a_token_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
         answers = [plane.ask("GET", "/v1/bans") for _ in range(4)]
         assert answers[-1].status_code == 429
         assert answers[-1].headers["retry-after"] == "1"
+
+
+def test_an_entry_that_nothing_can_resolve_is_refused_before_it_spoils_the_layer(plane: Control) -> None:
+    for body, pointer in (({"countries": ["KP"]}, "/countries"), ({"sources": ["tor"]}, "/sources/0")):
+        answer = plane.ask("POST", "/v1/entries", body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "unresolvable")
+        assert answer.json()["errors"][0]["pointer"] == pointer

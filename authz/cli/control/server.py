@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from authz.cli.control import store
 from authz.cli.output import print_json, table
 
 app = typer.Typer(
@@ -20,9 +21,9 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
     listen: Annotated[str, typer.Option(help="Where the control plane will listen.")] = "127.0.0.1:9194",
-    store: Annotated[str, typer.Option(help="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE.")] = (
-        "sqlite:///control.sqlite"
-    ),
+    store_url: Annotated[
+        str, typer.Option("--store", help="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE.")
+    ] = ("sqlite:///control.sqlite"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
@@ -34,7 +35,7 @@ def init(
         where = get_args(ListenOn)[1].parse(listen)
     except BadValue:
         raise InputError(f"--listen: found '{shorten(listen)}', expected {LISTEN_EXPECTED}") from None
-    made = make_folder(folder, where, store=store)
+    made = make_folder(folder, where, store=store_url)
     if json:
         print_json({"url": made.url, "token": made.token, "config": str(made.config),
                     "sidecar_config": str(made.sidecar_config)})  # fmt: skip
@@ -68,3 +69,6 @@ def sign(config: ConfigOption) -> None:
     from authz.control.publish import signer
 
     signer.listen(config)
+
+
+store.register(app)

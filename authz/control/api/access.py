@@ -11,11 +11,11 @@ from msgspec import UNSET, Meta
 
 from authz.control.access.approvals import APPROVED, REJECTED, Approval, decide_approval, list_approvals
 from authz.control.access.callers import Caller
-from authz.control.api.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, plane_of
-from authz.control.api.bodies import Input, TokenBody, TokenInput, micro_moment
-from authz.control.api.changing import answered
-from authz.control.api.operations import Operation, forced, layers_of, perform
-from authz.control.api.problems import documented
+from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, plane_of
+from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
+from authz.control.api.common.changing import answered
+from authz.control.api.common.operations import Operation, forced, layers_of, perform
+from authz.control.api.common.problems import documented
 from authz.control.lists.check import network_mistakes
 from authz.control.lists.periods import end_of
 from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor

@@ -13,9 +13,9 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from authz.control.api import access, applications, bans, entries, events, going_back, health, history, layers, triggers
-from authz.control.api.asking import provide_caller
-from authz.control.api.middleware import with_request_id
-from authz.control.api.problems import handle
+from authz.control.api.common.asking import provide_caller
+from authz.control.api.common.middleware import with_request_id
+from authz.control.api.common.problems import handle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

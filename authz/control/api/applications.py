@@ -9,9 +9,9 @@ import msgspec
 from litestar import Response, Router, delete, get, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from authz.control.api.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, parsed_moment, plane_of
-from authz.control.api.changing import answered
-from authz.control.api.problems import documented
+from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, parsed_moment, plane_of
+from authz.control.api.common.changing import answered
+from authz.control.api.common.problems import documented
 from authz.control.lists.documents import delete_application, put_application, put_settings
 from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.problems import Forbidden, Missing

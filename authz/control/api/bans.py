@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from authz.control.api.asking import (
+from authz.control.api.common.asking import (
     AnyRequest,
     Asker,
     Cursor,
@@ -19,11 +19,11 @@ from authz.control.api.asking import (
     in_thread,
     plane_of,
 )
-from authz.control.api.bodies import BanInput, EntriesBody, EntryBody
-from authz.control.api.changing import change
+from authz.control.api.common.bodies import BanInput, EntriesBody, EntryBody
+from authz.control.api.common.changing import change
+from authz.control.api.common.operations import AddBan, EndBan
+from authz.control.api.common.problems import documented
 from authz.control.api.entries import entries_page
-from authz.control.api.operations import AddBan, EndBan
-from authz.control.api.problems import documented
 from authz.control.model import MICROSECONDS
 from authz.control.store.entries import Filter
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, Router, delete, get, patch, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from authz.control.api.asking import (
+from authz.control.api.common.asking import (
     AnyRequest,
     Asker,
     Covering,
@@ -26,11 +26,19 @@ from authz.control.api.asking import (
     read_cursor,
     write_cursor,
 )
-from authz.control.api.bodies import BulkBody, EntriesBody, EntryBody, EntryInput, EntryPatch, RowResult, entry_body
-from authz.control.api.changing import answered, change
-from authz.control.api.matching import etag
-from authz.control.api.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
-from authz.control.api.problems import documented, problem_body
+from authz.control.api.common.bodies import (
+    BulkBody,
+    EntriesBody,
+    EntryBody,
+    EntryInput,
+    EntryPatch,
+    RowResult,
+    entry_body,
+)
+from authz.control.api.common.changing import answered, change
+from authz.control.api.common.matching import etag
+from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
+from authz.control.api.common.problems import documented, problem_body
 from authz.control.lists import entries as lists
 from authz.control.lists.guard import NeedsApproval
 from authz.control.model import MICROSECONDS, Entry

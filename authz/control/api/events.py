@@ -9,7 +9,7 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.params import FromQuery, HeaderParameter, QueryParameter
 
-from authz.control.api.asking import (
+from authz.control.api.common.asking import (
     AnyRequest,
     Asker,
     Covering,
@@ -22,8 +22,8 @@ from authz.control.api.asking import (
     read_cursor,
     write_cursor,
 )
-from authz.control.api.bodies import micro_moment
-from authz.control.api.problems import documented
+from authz.control.api.common.bodies import micro_moment
+from authz.control.api.common.problems import documented
 from authz.control.detect.event import Event, read_event
 from authz.control.model import MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem, TooMany

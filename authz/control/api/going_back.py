@@ -9,7 +9,7 @@ from litestar import Response, Router, post
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from authz.control.api.asking import (
+from authz.control.api.common.asking import (
     AnyRequest,
     Asker,
     IdempotencyKey,
@@ -20,10 +20,10 @@ from authz.control.api.asking import (
     parsed_moment,
     plane_of,
 )
-from authz.control.api.bodies import EntryBody, EntryInput, Input, Reason, entry_body
-from authz.control.api.changing import answered
-from authz.control.api.operations import written_of
-from authz.control.api.problems import documented, problem_body
+from authz.control.api.common.bodies import EntryBody, EntryInput, Input, Reason, entry_body
+from authz.control.api.common.changing import answered
+from authz.control.api.common.operations import written_of
+from authz.control.api.common.problems import documented, problem_body
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import preview
 from authz.control.lists.undo import roll_back, undo

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Response, get
 
-from authz.control.api.asking import AnyRequest, in_thread, plane_of
+from authz.control.api.common.asking import AnyRequest, in_thread, plane_of
 from authz.control.problems import Problem
 from authz.control.store.changes import read_heads
 from authz.control.store.publications import newest_publication

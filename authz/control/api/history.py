@@ -9,7 +9,7 @@ from litestar import get
 from litestar.params import FromQuery, QueryParameter
 
 from authz.addresses import parse_address
-from authz.control.api.asking import (
+from authz.control.api.common.asking import (
     AnyRequest,
     Asker,
     Covering,
@@ -22,8 +22,8 @@ from authz.control.api.asking import (
     read_cursor,
     write_cursor,
 )
-from authz.control.api.bodies import EntryBody, HistoryBody, HistoryItem, entry_body, history_item, micro_moment
-from authz.control.api.problems import documented
+from authz.control.api.common.bodies import EntryBody, HistoryBody, HistoryItem, entry_body, history_item, micro_moment
+from authz.control.api.common.problems import documented
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.problems import FieldMistake, Invalid

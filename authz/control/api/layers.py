@@ -9,9 +9,17 @@ import msgspec
 from litestar import Response, Router, get
 from litestar.params import FromPath, FromQuery, HeaderParameter
 
-from authz.control.api.asking import AnyRequest, Asker, Limit, client_address, in_thread, plane_of, provide_caller
-from authz.control.api.bodies import micro_moment
-from authz.control.api.problems import documented
+from authz.control.api.common.asking import (
+    AnyRequest,
+    Asker,
+    Limit,
+    client_address,
+    in_thread,
+    plane_of,
+    provide_caller,
+)
+from authz.control.api.common.bodies import micro_moment
+from authz.control.api.common.problems import documented
 from authz.control.problems import Missing
 from authz.control.store.publications import list_publications
 

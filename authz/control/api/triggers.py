@@ -8,9 +8,9 @@ import msgspec
 from litestar import Router, delete, get, post
 from litestar.params import FromPath
 
-from authz.control.api.asking import AnyRequest, Asker, in_thread, plane_of
-from authz.control.api.bodies import micro_moment
-from authz.control.api.problems import documented
+from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
+from authz.control.api.common.bodies import micro_moment
+from authz.control.api.common.problems import documented
 from authz.control.problems import Missing
 from authz.control.store.access import note
 from authz.control.store.holds import end_hold, list_holds

@@ -13,7 +13,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS, POLICY_LAYER, draft
+import msgspec
+
+from authz.control.model import MAIN_TENANT, MICROSECONDS, POLICY_LAYER, draft, encode_entry
 from authz.control.problems import Conflict, Missing
 from authz.control.store.changes import append, lock_head
 from authz.control.store.entries import get_entry, latest_version, like_entry
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.rules import Rules
-    from authz.control.model import Actor, Change, Draft, Entry, Written
+    from authz.control.model import Actor, Change, Draft, Entry, Owner, Written
     from authz.control.store.access import Tenant
 
 
@@ -98,6 +100,13 @@ class Batch:
         self._overlay[known.id] = after
         if after is not None:
             self._likeness[likeness(after, after.tenant)] = after.id
+
+    def own(self, entry: Entry, owner: Owner) -> None:
+        """Let the newest version in this batch belong to somebody else."""
+        drafts = self._drafts[entry.layer]
+        after = msgspec.structs.replace(entry, owner=owner)
+        drafts[-1] = drafts[-1]._replace(after=encode_entry(after))
+        self._overlay[entry.id] = after
 
     def put_document(self, layer: str, change: Draft) -> None:
         """Take a change of a document into the batch."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.limits import breaches, foreign_applications
 from authz.control.lists.check import check_written
 from authz.control.lists.guard import NeedsApproval, approval_reason, check_lock_out
 from authz.control.lists.holds import hold_after_deletion
+from authz.control.lists.limits import breaches, foreign_applications
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.problems import Conflict, Forbidden, Invalid
 from authz.control.store.entries import latest_version
@@ -111,6 +111,9 @@ def check_permitted(batch: Batch, written: Written, layer: str, *, before: Entry
     mistakes = list(breaches(written, batch.rules.layers[layer], batch.seconds))
     if mistakes:
         raise Invalid(mistakes, code="not_permitted")
+    unknown = list(batch.rules.known.unresolvable(written))
+    if unknown:
+        raise Invalid(unknown, code="unresolvable")
     _check_tenant(batch, written)
     forced = check_lock_out(written, layer, batch.rules.protected, batch.actor.address, force=batch.force)
     why = approval_reason(written, batch.rules.four_eyes)

@@ -14,7 +14,8 @@ import msgspec
 
 from authz.addresses import parse_networks
 from authz.control.model import MICROSECONDS, POLICY_LAYER
-from authz.control.policy_document import policy_document
+from authz.control.publish.policy_document import policy_document
+from authz.errors import InputError, InvalidDocument
 from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.build import build_snapshot
 from authz.publisher.policy.read import Policy, read_policy
@@ -59,7 +60,11 @@ def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], 
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".policy.", suffix=".yaml") as file:
         file.write(text)
         file.flush()
-        return read_policy(Path(file.name), options=SubjectOptions(allow_unresolved=True))
+        try:
+            return read_policy(Path(file.name), options=SubjectOptions(allow_unresolved=True))
+        except InvalidDocument as error:  # the line is of a file that nobody wrote
+            told = "; ".join(f"{mistake.key}: {mistake.message}" for mistake in error.mistakes)
+            raise InputError(told, hint=error.hint) from error
 
 
 def _ban(entry: StoredEntry) -> Ban:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from authz.control.store.signals import Signals
 
 _LOOK: Final = 1.0  # seconds between looks, should no signal come
+_TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _GATHER: Final = 0.005  # seconds after a signal: what comes together goes together
 _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
@@ -54,6 +55,7 @@ class Publisher:
         self._signer = signer
         self._lease = lease
         self._sent: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, float]] = {}
         self._wake = threading.Event()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -98,11 +100,16 @@ class Publisher:
                 head, newest = read_heads(tx)[layer.name], newest_publication(tx, layer.name)
             if newest is not None and self._store.now() - newest.created > self._config.refresh * MICROSECONDS:
                 head = self._refreshed(layer.name)
-            if newest is None or head.sequence > newest.serial:
+            if (newest is None or head.sequence > newest.serial) and self._worth_trying(head):
                 one = self._publish(head)
                 if one is not None:
                     published.append(one)
         return published
+
+    def _worth_trying(self, head: Head) -> bool:
+        """Return whether the signer may answer otherwise than the last time."""
+        tried, at = self._refused.get(head.layer, (0, 0.0))
+        return tried != head.sequence or time.monotonic() - at > _TRY_AGAIN
 
     def _refreshed(self, layer: str) -> Head:
         """Write a change that changes nothing, so that the layer is signed anew under a serial of its own."""
@@ -120,6 +127,7 @@ class Publisher:
             if self.problems.get(head.layer) != refused:
                 _LOG.error("layer %s: not signed: %s: %s", head.layer, refused.code, refused.message)
             self.problems[head.layer] = refused
+            self._refused[head.layer] = (head.sequence, time.monotonic())
             if refused.code == "old_serial":  # it was signed, and then not kept: a new serial is needed
                 self._refreshed(head.layer)
             return None

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.chain import chained
 from authz.control.config import ControlConfig, load_control_config
-from authz.control.limits import breaches
+from authz.control.lists.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
 from authz.control.publish.build import build_layer
 from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed, receive_order, send
+from authz.control.store.chain import chained
 from authz.durable import replace_file
 from authz.errors import AuthzError
 from authz.snapshot.signers import load_signer

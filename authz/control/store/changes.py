@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from sqlalchemy import insert, select, update
 
-from authz.control.chain import FIRST_HASH, chained
 from authz.control.model import MICROSECONDS, Change
+from authz.control.store.chain import FIRST_HASH, chained
 from authz.control.store.follow import follow
 from authz.control.store.tables import changes, heads
 

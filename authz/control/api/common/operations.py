@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from authz.control.api.bodies import BanInput, EntryBody, EntryInput, EntryPatch, entry_body
-from authz.control.api.matching import check_match
+from authz.control.api.common.bodies import BanInput, EntryBody, EntryInput, EntryPatch, entry_body
+from authz.control.api.common.matching import check_match
 from authz.control.lists import entries as lists
 from authz.control.lists.bans import ban, unban
 from authz.control.lists.periods import DEFAULT_PERIOD, end_of, moment

@@ -9,15 +9,15 @@ import msgspec
 from litestar import Response
 
 from authz.control.access.approvals import ask_approval
-from authz.control.api.asking import idempotent_of, in_thread, plane_of
-from authz.control.api.matching import etag
-from authz.control.api.operations import Operation, forced, layers_of, perform
+from authz.control.api.common.asking import idempotent_of, in_thread, plane_of
+from authz.control.api.common.matching import etag
+from authz.control.api.common.operations import Operation, forced, layers_of, perform
 from authz.control.lists.guard import NeedsApproval
 from authz.control.store.idempotency import Answer
 
 if TYPE_CHECKING:
     from authz.control.access.callers import Caller
-    from authz.control.api.asking import AnyRequest, Wait
+    from authz.control.api.common.asking import AnyRequest, Wait
     from authz.control.plane import ControlPlane
 
 

@@ -1,0 +1,171 @@
+"""`authz control import|export|backup|restore|check|migrate`: the store itself; no control plane needs to run."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authz.cli.output import print_json, table
+
+if TYPE_CHECKING:
+    from authz.control.config import ControlConfig
+    from authz.control.model import Actor
+    from authz.control.store.database import Store
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration of the control plane.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("import", epilog="Example: authz control import policy.yaml --config control/control.yaml")(import_)
+    app.command(epilog="Example: authz control export --config control/control.yaml > policy.yaml")(export)
+    app.command(epilog="Example: authz control backup store.backup --config control/control.yaml")(backup)
+    app.command(epilog="Example: authz control restore store.backup --config control/control.yaml")(restore)
+    app.command(epilog="Example: authz control check --config control/control.yaml")(check)
+    app.command(epilog="Example: authz control migrate --config control/control.yaml")(migrate)
+    app.command(epilog="Example: authz control forget --older 400d --config control/control.yaml")(forget)
+
+
+def _open(config: Path) -> tuple[ControlConfig, Store]:
+    from authz.control.config import load_control_config
+    from authz.control.store.database import open_store
+
+    loaded = load_control_config(config, os.environ)
+    return loaded, open_store(loaded.store)
+
+
+def _actor() -> Actor:
+    from authz.control.model import MAIN_TENANT, Actor
+
+    return Actor(MAIN_TENANT, getpass.getuser(), "import", "import")
+
+
+def import_(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy to bring in.")],
+    config: ConfigOption,
+    name: Annotated[str | None, typer.Option(help="Name of the import. Default: of the file.")] = None,
+    json: Json = False,
+) -> None:
+    """Bring a policy into the store; what an import of this name brought before and is gone now is deleted."""
+    from authz.control.maintenance.transfer import import_policy, read_policy_file
+    from authz.control.model import MAIN_TENANT
+    from authz.control.store.access import get_tenant
+    from authz.errors import InputError
+
+    content = read_policy_file(policy)
+    loaded, store = _open(config)
+    with store.writing() as tx:
+        tenant = get_tenant(tx, MAIN_TENANT)
+        if tenant is None:
+            raise InputError(f"the store has no tenant '{MAIN_TENANT}'", hint="`authz control init DIR` makes a store")
+        done = import_policy(tx, loaded, _actor(), tenant, store.now(), content, name or policy.name)
+    store.close()
+    if json:
+        print_json(done._asdict())
+        return
+    table(f"imported {policy}", [(key, value) for key, value in done._asdict().items() if key != "skipped"])
+    table("skipped", done.skipped)
+
+
+def export(
+    config: ConfigOption,
+    bans: Annotated[bool, typer.Option("--bans", help="With the entries of the other layers, too.")] = False,
+) -> None:
+    """Print what is in the store as policy.yaml."""
+    from authz.control.maintenance.transfer import export_policy
+
+    _, store = _open(config)
+    with store.reading() as tx:
+        text = export_policy(tx, bans=bans)
+    store.close()
+    typer.echo(text, nl=False)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    config: ConfigOption,
+    json: Json = False,
+) -> None:
+    """Write the whole store to a file, while the control plane runs or not."""
+    from authz.control.maintenance.backup import back_up
+
+    _, store = _open(config)
+    rows = back_up(store, file)
+    store.close()
+    if json:
+        print_json({"file": str(file), "rows": rows, "bytes": file.stat().st_size})
+    else:
+        table(f"wrote {file}", [("rows", rows), ("bytes", file.stat().st_size)])
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")], config: ConfigOption, json: Json = False
+) -> None:
+    """Fill the store that the configuration names, which must be new, from a backup; of either database into either."""
+    from authz.control.config import load_control_config
+    from authz.control.maintenance.backup import restore as restore_store
+    from authz.control.store.database import create_store
+
+    store = create_store(load_control_config(config, os.environ).store)
+    rows = restore_store(store, file)
+    store.close()
+    if json:
+        print_json({"file": str(file), "rows": rows})
+    else:
+        table(f"restored {file}", [("rows", rows)])
+
+
+def check(config: ConfigOption, json: Json = False) -> None:
+    """Check the chain of history, and that the entries follow from it. Status 1: they do not."""
+    from authz.control.maintenance.check import check_store
+
+    _, store = _open(config)
+    with store.reading() as tx:
+        found = check_store(tx)
+    store.close()
+    if json:
+        print_json({"changes": found.changes, "problems": found.problems})
+    else:
+        table("history is whole" if not found.problems else "history is broken",
+              [("changes", found.changes), *(("problem", one) for one in found.problems)])  # fmt: skip
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def migrate(
+    config: ConfigOption,
+    to: Annotated[str, typer.Option(metavar="REVISION", help="head, base, or a revision.")] = "head",
+) -> None:
+    """Bring the tables to this version, or to an older one before a downgrade."""
+    from authz.control.config import load_control_config
+    from authz.control.store.database import migrate as migrate_store
+
+    migrate_store(load_control_config(config, os.environ).store, to)
+    typer.echo(f"the store is at {to}")
+
+
+def forget(
+    config: ConfigOption,
+    older: Annotated[
+        str | None, typer.Option(metavar="PERIOD", help="Default: `history` of the configuration.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Delete history that is older than a time; what still holds is kept."""
+    from authz.control.maintenance.retention import forget_before
+    from authz.times import parse_duration
+
+    loaded, store = _open(config)
+    seconds = loaded.history if older is None else parse_duration(older)
+    with store.writing() as tx:
+        gone = forget_before(tx, store.now() - int(seconds * 1_000_000), store.now())
+    store.close()
+    if json:
+        print_json({"changes": gone})
+    else:
+        table("forgot", [("changes", gone)])

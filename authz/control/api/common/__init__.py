@@ -1,0 +1,10 @@
+"""What the resources share.
+
+    asking       who asks, repeated requests, cursors, times
+    bodies       what goes in and out
+    operations   changes as data; changing: doing one, and waiting until it is everywhere
+    matching     ETags and If-Match
+    problems     errors as RFC 9457
+    middleware   request ids, the log of requests
+Nothing here knows a path.
+"""

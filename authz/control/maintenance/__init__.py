@@ -1,0 +1,10 @@
+"""What operators do with the store itself; none of it needs a running control plane.
+
+    transfer     policy.yaml into the store, and out of it again
+    formats/     lists of other programs into the store, with a report of every difference in meaning
+    backup       the whole store as one file, and back; from either database into either
+    check        the chain of hashes, and the entries compared with the changes
+    retention    letting go of old history
+
+Each is a function over an open store; `authz control` calls them.
+"""

@@ -1,0 +1,151 @@
+"""policy.yaml into the store, and out of it again, without loss.
+
+An import owns what it brought (`owner: git`, `origin`: the name of the import). The next import of the same name
+changes what is different, adds what is new and deletes what is gone, all in one transaction: nothing piles up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import yaml
+
+from authz.control.lists.batch import Batch
+from authz.control.lists.documents import put_application, put_settings
+from authz.control.lists.entries import add, change, delete
+from authz.control.model import POLICY_LAYER, Entry, Written
+from authz.control.publish.policy_document import SETTINGS_KEYS, policy_document
+from authz.control.store.documents import find_documents
+from authz.control.store.entries import Filter, each_entry
+from authz.publisher.policy.read import derived_id
+from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenFeed
+from authz.strict_yaml import read_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from authz.control.config import ControlConfig
+    from authz.control.model import Actor
+    from authz.control.store.access import Tenant
+
+_COPIED = ("hosts", "countries", "regions", "continents", "asns", "sources", "action", "starts", "expires", "reason",
+           "author")  # fmt: skip
+
+
+class Imported(NamedTuple):
+    """What an import did. skipped: ids and why."""
+
+    added: int
+    changed: int
+    deleted: int
+    kept: int
+    skipped: list[tuple[str, str]]
+    serial: int
+
+
+class Policy(NamedTuple):
+    """What a policy file says, as the store keeps it. entries: by id."""
+
+    applications: dict[str, dict[str, Any]]
+    settings: dict[str, Any]
+    entries: dict[str, Written]
+
+
+def read_policy_file(path: Path) -> Policy:
+    """Read and check a policy file. Raises InputError and InvalidDocument."""
+    document = read_file(PolicyDocument, path).checked()
+    raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}  # noqa: S506  # BaseLoader makes text only
+    entries = {
+        entry.id or derived_id(entry): _written(entry, text)
+        for entry, text in zip(document.entries, raw.get("entries") or (), strict=True)
+    }
+    applications = {name: _settings(settings) for name, settings in document.applications.items()}
+    return Policy(applications, _rest(document, raw), entries)
+
+
+def _written(entry: WrittenEntry, raw: dict[str, Any]) -> Written:
+    """Return an entry with its networks as they were written: a range stays a range."""
+    return Written(
+        list=entry.list,
+        networks=tuple(raw.get("networks") or ()),
+        except_=tuple(raw.get("except") or ()),
+        applications=entry.applications or (),
+        **{name: getattr(entry, name) for name in _COPIED},
+    )
+
+
+def _settings(settings: ApplicationSettings) -> dict[str, Any]:
+    content = {name: value for name, value in msgspec.to_builtins(settings).items() if value not in (None, (), [])}
+    if settings.deny is not None:
+        content["deny"] = _without_defaults(settings.deny)
+    return content
+
+
+def _rest(document: PolicyDocument, raw: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "feeds": [_without_defaults(feed) for feed in document.feeds],
+        "geo": _without_defaults(document.geo),
+        "limits": _without_defaults(document.limits),
+        "protected": list(raw.get("protected") or ()),
+    }
+    return {name: value for name, value in content.items() if value}
+
+
+def _without_defaults(struct: msgspec.Struct) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(struct)
+    required = {"source", "path"} if isinstance(struct, WrittenFeed) else set()
+    defaults = {field.encode_name: field.default for field in msgspec.structs.fields(struct)}
+    return {
+        name: value
+        for name, value in content.items()
+        if name in required or (value != defaults.get(name) and value not in ([], {}, ()))
+    }
+
+
+def import_policy(
+    tx: Connection, config: ControlConfig, actor: Actor, tenant: Tenant, now: int, policy: Policy, origin: str
+) -> Imported:
+    """Bring a policy into the store. origin: the name of the import, such as policy.yaml. Raises Problem."""
+    batch = Batch(
+        tx, config.rules(policy.settings), actor, tenant, now, layers=(POLICY_LAYER,), force=True, approved=True
+    )
+    for name, settings in policy.applications.items():
+        put_application(batch, name, settings)
+    put_settings(batch, policy.settings)
+    before = {entry.id: entry for entry in each_entry(tx, Filter(layer=POLICY_LAYER, origin=origin))}
+    counts = {"added": 0, "changed": 0, "deleted": 0, "kept": 0}
+    skipped: list[tuple[str, str]] = []
+    for entry_id in before.keys() - policy.entries.keys():  # first: what is new may say the same
+        delete(batch, before[entry_id], f"no longer in {origin}", take_over=True)
+        counts["deleted"] += 1
+    for entry_id, written in policy.entries.items():
+        if written.expires is not None and written.expires <= batch.seconds:
+            skipped.append((entry_id, "it has expired"))
+        else:
+            counts[_put(batch, before.get(entry_id), entry_id, written, origin)] += 1
+    batch.write()
+    return Imported(**counts, skipped=skipped, serial=batch.serial(POLICY_LAYER))
+
+
+def _put(batch: Batch, known: Entry | None, entry_id: str, written: Written, origin: str) -> str:
+    if known is None:
+        add(batch, written, layer=POLICY_LAYER, owner="git", entry_id=entry_id, origin=origin)
+        return "added"
+    if known.says() == written:
+        return "kept"
+    after = change(batch, known, written, f"changed in {origin}", take_over=True)
+    batch.own(after, "git")
+    return "changed"
+
+
+def export_policy(tx: Connection, *, bans: bool = False) -> str:
+    """Return the policy as YAML: what `import_policy` took, and what was added since. bans: with other layers, too."""
+    wanted = Filter(layer=None if bans else POLICY_LAYER)
+    content = policy_document(each_entry(tx, wanted), find_documents(tx, ""))
+    ordered = {
+        name: content[name] for name in ("version", "applications", "entries", *SETTINGS_KEYS) if name in content
+    }
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
