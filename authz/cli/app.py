@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import bans, config, control, explain, feeds, keys, ranges, replay, serve, snapshot, triggers
+from authz.cli import bans, config, control, doctor, explain, feeds, keys, ranges, replay, serve, snapshot, triggers
 from authz.cli.control import lists
 from authz.errors import InputError
 

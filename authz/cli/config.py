@@ -100,6 +100,14 @@ def _applications(config: Config, policy: Path | None, snapshot: Path | None) ->
         from authz.publisher.policy.read import read_applications
 
         return read_applications(policy)
+    return snapshot_applications(config, snapshot)
+
+
+def snapshot_applications(config: Config, snapshot: Path | None) -> tuple[Application, ...] | None:
+    """Return the applications of a snapshot; None where none is named and that of the configuration is absent.
+
+    Raises InputError and SnapshotRefused.
+    """
     from authz.engine.manifest import applications_of
     from authz.errors import SnapshotRefused
     from authz.snapshot.keys import load_public_key

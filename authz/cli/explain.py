@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import orjson
 import typer
 
+from authz.cli.ask_admin import get_admin
 from authz.cli.failure import fail
 from authz.cli.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
 from authz.cli.output import out, print_json, table, visible
@@ -16,7 +17,6 @@ from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.serve.config_values import Listen
 
 
 class _Question(NamedTuple):
@@ -128,30 +128,11 @@ def _ask(config: Path, asked: _Question) -> dict[str, Any]:
     query += [("metadata", text) for text in asked.metadata]
     rest = ("peer", asked.peer), ("application", asked.application), ("at", asked.at)
     query += [(name, value) for name, value in rest if value]
-    status, body = _get(listen, f"/explain?{urlencode(query)}")
+    status, body = get_admin(listen, f"/explain?{urlencode(query)}")
     content: dict[str, Any] = orjson.loads(body)
     if status != 200:
         raise InputError(f"{listen}: {content.get('error', status)}")
     return content
-
-
-def _get(listen: Listen, target: str) -> tuple[int, bytes]:
-    import http.client
-    import socket
-
-    connection = http.client.HTTPConnection(listen.host or "localhost", listen.port, timeout=10)
-    try:
-        if listen.path is not None:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.connect(str(listen.path))
-        connection.request("GET", target)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        hint = "is the sidecar running, with this configuration?"
-        raise InputError(f"admin.listen: {listen}: {error}", hint=hint) from error
-    finally:
-        connection.close()
 
 
 def _show(content: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from authz.serve.listeners import listen
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder, make_recorder
+from authz.serve.observe.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -69,6 +70,7 @@ class Sidecar:
         self.health = Health(lambda: self.decider.decides(time.time()))
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
+        self._watch = Watch()
         self._held, self._turns = HeldBytes(), Turns()  # of all HTTP listeners
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._grpc: GrpcEngine | None = None
@@ -114,7 +116,7 @@ class Sidecar:
             self.metrics.prune()
 
     async def _start_admin(self) -> None:
-        self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics)
+        self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics, watch=self._watch)
         config = self.config.admin
         await self._listen(
             "admin",
@@ -152,7 +154,10 @@ class Sidecar:
         self._announce("grpc", config.listen, engine.port)
 
     def _recorder(self, front: str) -> Recorder:
-        return make_recorder(front, self.config.application, self.metrics, [self._log] if self._log.on else [])
+        recorder = make_recorder(front, self.config.application, self.metrics, [self._log] if self._log.on else [])
+        recorder.details_wanted = True  # /decisions may ask for them
+        self._watch.add(recorder)
+        return recorder
 
     async def _listen(
         self, name: str, where: Listen, connections: HttpConnections, mode: int, *, reuse_port: bool = False

@@ -1,4 +1,4 @@
-"""The admin listener: /livez, /readyz, /metrics, /snapshot, /explain. For the operator, never for clients.
+"""The admin listener: /livez, /readyz, /metrics, /snapshot, /decisions, /explain. For the operator, never for clients.
 
 A web page that an operator looks at can make the browser ask this listener under a name of the page's own (DNS
 rebinding), and read the answer. So what is behind a name other than `localhost` and `admin.hosts` is not shown.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from authz.serve.admin.status import Status
     from authz.serve.config import Config
     from authz.serve.observe.metrics import Metrics
+    from authz.serve.observe.watch import Watch
 
 _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _HOST: Final = b"host"
@@ -45,6 +46,7 @@ class Admin:
         decider: Decider,
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
+        watch: Watch | None = None,
     ) -> None:
         self._config = config
         self._status = status
@@ -59,6 +61,8 @@ class Admin:
             b"/metrics": lambda: plain_answer(200, metrics.text(), _METRICS_TYPE),
             b"/snapshot": lambda: _json(200, status.snapshot()),
         }
+        if watch is not None:
+            self._pages[b"/decisions"] = lambda: _json(200, {"decisions": watch.look()})
 
     def handle(self, head: RequestHead) -> Answer:
         """Return the page that is asked for."""
@@ -68,7 +72,8 @@ class Admin:
             return plain_answer(421, message.encode())
         page = (lambda: self._explain(query)) if path == b"/explain" else self._pages.get(path)
         if page is None:
-            return plain_answer(404, b"try /livez, /readyz, /metrics, /snapshot or /explain?address=ADDRESS\n")
+            pages = b"/livez, /readyz, /metrics, /snapshot, /decisions or /explain?address=ADDRESS"
+            return plain_answer(404, b"try " + pages + b"\n")
         return page() if head.method in {b"GET", b"HEAD"} else plain_answer(405, b"expected GET\n")
 
     def probe(self, head: RequestHead) -> Answer:

@@ -87,6 +87,21 @@ class Recorder:
         if more:
             self._more(more, outcome, client, peer, now, source)
 
+    def watch(self, keep: Callable[[Decision], object] | None) -> None:
+        """Hand every decision to `keep`, too, until this is called with None. While it is None, that costs nothing."""
+        if keep is None:
+            self.__dict__.pop("record", None)
+            return
+
+        def record(
+            outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+        ) -> None:
+            Recorder.record(self, outcome, client, peer, now, source)
+            details = NO_DETAILS if source is None or self._details is None else self._details(source)
+            keep(Decision(now, self._front, peer, outcome, client, details))
+
+        self.__dict__["record"] = record  # before the method of the class
+
     def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[tuple[float, Sink], ...]]:
         """Return the counts of decisions of this kind by entry, and what else there is to do with each."""
         shares = tuple((share, sink) for sink in self._sinks if (share := sink.share(outcome)) > 0)
