@@ -12,6 +12,7 @@
     │   ├── ConnectionFault    the connection ends
     │   └── StreamFault        one stream ends
     └── CallFailed             a gRPC call ends with another status than OK        (the caller)
+        └── MessageTooLarge    its message is larger than the service takes
 
 Codes are the same strings in logs, metrics and `--json`. Nobody matches on the text of an error.
 """
@@ -135,13 +136,6 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     WRONG_LAYER = "wrong_layer"
     WRONG_PART = "wrong_part"
-    NOT_PERMITTED_LIST = "not_permitted_list"
-    NOT_PERMITTED_PERIOD = "not_permitted_period"
-    NOT_PERMITTED_ENDLESS = "not_permitted_endless"
-    NOT_PERMITTED_WIDTH = "not_permitted_width"
-    NOT_PERMITTED_APPLICATION = "not_permitted_application"
-    NOT_PERMITTED_ENTRIES = "not_permitted_entries"
-    NOT_PERMITTED_PROTECTED = "not_permitted_protected"
     ROLLED_BACK = "rolled_back"
     UNREACHABLE = "unreachable"
     BAD_ANSWER = "bad_answer"
@@ -234,3 +228,9 @@ class CallFailed(AuthzError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class MessageTooLarge(CallFailed):
+    """The message of a call is larger than the service takes."""
+
+    code = "message_too_large"

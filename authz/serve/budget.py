@@ -71,6 +71,11 @@ class Turns:
         self._waiting: deque[Worker] = deque()
         self._scheduled = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether connections wait for their turn."""
+        return bool(self._waiting)
+
     def add(self, worker: Worker) -> None:
         """Call `worker.work` in a later turn, and again for as long as it says that there is more."""
         self._waiting.append(worker)

@@ -67,6 +67,11 @@ class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None  # for the engine grpcio
     unix_mode: Rights = 0o660  # rights of a unix socket
     reuse_port: bool = False  # SO_REUSEPORT: a new process may start before the old one ends
+    # Bytes of a CheckRequest, as it came and unpacked; a larger one is denied as request_too_large. Envoy sends at most
+    # 61 KiB; raise it by max_request_bytes where Envoy has with_request_body, or with its max_request_headers_kb.
+    max_message: Count = 131072
+    max_connections: Count = 1024  # of the engine native; one more takes the place of an idle one, or is closed
+    idle_timeout: Duration = 300.0  # of the engine native: a connection without calls is ended after it
 
 
 class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +115,7 @@ class ApplicationConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_key: str = "application"  # of Envoy's context_extensions
     http: Literal["path", "header"] = "path"  # for HTTP callers: /v1/auth/<application>, or `header`
     header: HeaderName = "x-authz-application"  # must be set by the proxy on every request, or a client can
-    unknown: Literal["auto", "default", "deny"] = "default"  # default: the settings of "*"
+    unknown: Literal["default", "deny"] = "default"  # default: the settings of "*"
 
 
 class MetadataKey(msgspec.Struct, frozen=True, kw_only=True):

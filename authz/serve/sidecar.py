@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from authz.engine.decider import Decider
 from authz.errors import StartError
@@ -26,6 +26,7 @@ from authz.serve.admin.status import Status
 from authz.serve.background import in_thread
 from authz.serve.budget import HeldBytes, Turns
 from authz.serve.grpc.check import GrpcCheck
+from authz.serve.grpc.engine import make_engine
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
@@ -39,24 +40,12 @@ from authz.serve.observe.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from authz.serve.config import Config, GrpcConfig
+    from authz.serve.config import Config
     from authz.serve.config_values import Listen
     from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
 _LOG = logging.getLogger("authz")
-
-
-class GrpcEngine(Protocol):
-    """An engine of the gRPC front. port: once it has started; 0 or 1 for a unix socket."""
-
-    port: int
-
-    async def start(self) -> None:
-        """Bind the socket, and begin to serve. Raises StartError."""
-
-    async def stop(self) -> None:
-        """End all connections."""
 
 
 class Sidecar:
@@ -71,9 +60,8 @@ class Sidecar:
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
         self._watch = Watch()
-        self._held, self._turns = HeldBytes(), Turns()  # of all HTTP listeners
+        self._held, self._turns = HeldBytes(), Turns()  # of all listeners
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
-        self._grpc: GrpcEngine | None = None
         self._memory = Memory(config.state_file)
         self.layers = Layers(self._memory, self.decider, self.metrics, self.health.look)
         self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, time.time)
@@ -147,9 +135,8 @@ class Sidecar:
         if config.listen.host is None and config.listen.path is None:
             return
         check = GrpcCheck(self.config, self.decider, self._recorder("grpc"))
-        engine = make_engine(config, check, self.health)
+        engine = make_engine(config, check, self.health, self._held, self._turns)
         await engine.start()
-        self._grpc = engine
         self._ends.append(("grpc", engine.stop))
         self._announce("grpc", config.listen, engine.port)
 
@@ -220,17 +207,6 @@ class Sidecar:
             if asyncio.iscoroutine(result):
                 await result
             _LOG.info("%s: ended", name)
-
-
-def make_engine(config: GrpcConfig, check: Callable[[bytes], bytes], health: Health) -> GrpcEngine:
-    """Return the engine that the configuration asks for. Raises StartError."""
-    if config.engine != "grpcio" and config.tls is None:
-        from authz.serve.grpc.native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
-
-        return NativeGrpc(config, check, health)
-    from authz.serve.grpc.grpcio import AioGrpc  # noqa: PLC0415  # the same
-
-    return AioGrpc(config, check, health, asyncio.get_running_loop())
 
 
 def _load_states(memory: Memory) -> dict[str, State]:

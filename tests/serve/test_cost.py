@@ -21,11 +21,12 @@ from support.publisher import Publisher
 
 from authz.engine.request import Request
 from authz.serve.config import DecisionLogConfig
-from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
+from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.connection import Connections as GrpcConnections
-from authz.serve.http2.connection import Method, Service
+from authz.serve.http2.calls import Method, Service
+from authz.serve.http2.listener import Http2Listener
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import make_recorder
@@ -217,8 +218,8 @@ class Grpc:
 
     def __init__(self, fronts: Fronts, payload: bytes) -> None:
         self.transport = Transport()
-        service = Service({CHECK_METHOD.encode(): Method(answer=fronts.check)}, MAX_REQUEST)
-        self.connection = GrpcConnections(service)()
+        service = Service({CHECK_METHOD.encode(): Method(answer=fronts.check)}, 1 << 17)
+        self.connection = Http2Listener(service)()
         self.connection.connection_made(cast("asyncio.Transport", self.transport))
         self.connection.data_received(h2.PREFACE + h2.settings({}) + h2.window_update(0, 1 << 30))
         encoder = Encoder()
@@ -245,7 +246,8 @@ class Grpc:
 
 
 @pytest.mark.usefixtures("loop")
-def test_a_call_costs_little_more_than_its_check(fronts: Fronts) -> None:
+def test_a_call_costs_little_more_than_its_check(fronts: Fronts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http2_connection, "TURN", 60.0)  # counting takes longer than a turn
     payload = request(ALLOWED)
     grpc = Grpc(fronts, payload)
     reads = iter([grpc.bytes_of(100) for _ in range(4)])
@@ -256,7 +258,10 @@ def test_a_call_costs_little_more_than_its_check(fronts: Fronts) -> None:
 
 
 @pytest.mark.usefixtures("loop")
-def test_all_answers_to_what_came_in_one_read_leave_in_one_write(fronts: Fronts) -> None:
+def test_all_answers_to_what_came_in_one_read_leave_in_one_write(
+    fronts: Fronts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_connection, "TURN", 60.0)
     grpc = Grpc(fronts, request(ALLOWED))
     grpc.calls(2)
     grpc.transport.writes.clear()

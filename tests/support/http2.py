@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hpack import Decoder, Encoder
 
+from authz.serve.budget import Turns
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from authz.serve.http2.connection import Connection, Connections
+    from authz.serve.http2.connection import Http2Connection
+    from authz.serve.http2.listener import Http2Listener
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PROMISE, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
@@ -146,12 +149,24 @@ class Answer:
         return None if status is None else int(status)
 
 
+class ManualTurns(Turns):
+    """Turns that are taken when the test says so, without an event loop."""
+
+    def _schedule(self) -> None:
+        """Wait for the test."""
+
+    def run(self) -> None:
+        """Let all connections work until none has anything to do."""
+        while self._waiting:
+            self._run()
+
+
 class Wire(asyncio.Transport):
     """A transport that keeps what is written. stuck: the peer does not read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection: Connection
+        self.connection: Http2Connection
         self.written = bytearray()  # what the peer has
         self.waiting = bytearray()  # what it has not read
         self.stuck = False
@@ -181,6 +196,9 @@ class Wire(asyncio.Transport):
         if self._paused:
             self._paused = False
             self.connection.resume_writing()
+            turns = self.connection._listener.turns
+            if isinstance(turns, ManualTurns):
+                turns.run()
 
     def pause_reading(self) -> None:
         """Deliver no more."""
@@ -193,6 +211,10 @@ class Wire(asyncio.Transport):
     def is_reading(self) -> bool:
         """Say whether more is delivered."""
         return self.reading
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the peer has not read."""
+        return len(self.waiting)
 
     def is_closing(self) -> bool:
         """Say whether this is the end."""
@@ -210,8 +232,9 @@ class Wire(asyncio.Transport):
 class Peer:
     """A client of one connection. begin: whether it says its preface and SETTINGS, with these values."""
 
-    def __init__(self, connections: Connections, *values: tuple[int, int], begin: bool = True) -> None:
+    def __init__(self, connections: Http2Listener, *values: tuple[int, int], begin: bool = True) -> None:
         self.wire = Wire()
+        self.turns = connections.turns
         self.connection = self.wire.connection = connections()
         self.connection.connection_made(self.wire)
         self.encoder = Encoder()
@@ -219,6 +242,8 @@ class Peer:
         self.frames: list[Frame] = []
         self.goaway: int | None = None  # the code
         self.next = 1
+        self.offered = 65535  # the window of streams that the other side said
+        self.taken: dict[int, int] = {}  # and of those for which it said more
         self._decoder = Decoder()
         self._read = 0
         self._rest = b""
@@ -237,7 +262,13 @@ class Peer:
         for begin, end in itertools.pairwise(bounds):
             assert self.wire.reading, "sent to a server that does not read"
             self.connection.data_received(data[begin:end])
+            self.run_turns()
         self.read()
+
+    def run_turns(self) -> None:
+        """Let the connections do what waits for their turns."""
+        if isinstance(self.turns, ManualTurns):
+            self.turns.run()
 
     def _note(self, data: bytes) -> None:
         """Keep the windows that these frames open. They count from now on: the other side takes them at once."""
@@ -268,10 +299,27 @@ class Peer:
         self.send(frame(HEADERS, flags, stream, plain_block(path, *more)))
         return stream
 
+    def send_body(self, stream: int, body: bytes) -> int:
+        """Send a body as its windows open, and return how often they were waited for."""
+        sent = waits = 0
+        while sent < len(body):
+            room = self.taken.get(stream, self.offered) - sent
+            if room <= 0:
+                before = self.taken.get(stream)
+                self.read()
+                assert self.taken.get(stream) != before, "the window does not open"
+                waits += 1
+                continue
+            piece = body[sent : sent + min(room, LARGEST)]
+            sent += len(piece)
+            self.send(frame(DATA, END if sent == len(body) else 0, stream, piece))
+        return waits
+
     # What comes back.
 
     def read(self) -> list[Frame]:
         """Take what has come; return its frames."""
+        self.run_turns()
         data = self._rest + bytes(self.wire.written[self._read :])
         self._read = len(self.wire.written)
         new, self._rest = read_frames(data)
@@ -284,6 +332,10 @@ class Peer:
     def _take(self, item: Frame) -> None:
         kind, flags, stream, payload = item
         assert len(payload) <= LARGEST
+        if kind == SETTINGS and not flags & ACK:
+            self.offered = dict(struct.iter_unpack(">HI", payload)).get(INITIAL_WINDOW, self.offered)
+        if kind == WINDOW and stream:
+            self.taken[stream] = self.taken.get(stream, self.offered) + int.from_bytes(payload, "big")
         if kind == GOAWAY:
             self.goaway = int.from_bytes(payload[4:8], "big")
         if kind not in {DATA, HEADERS, RESET}:

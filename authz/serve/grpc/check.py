@@ -20,7 +20,7 @@ from authz.serve.grpc.responses import answer, answer_without
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.struct_pb2 import Value
 
@@ -29,15 +29,23 @@ if TYPE_CHECKING:
     from authz.engine.request import Request
     from authz.serve.config import Config
     from authz.serve.observe.recorder import Recorder
-    from authz.wire.envoy.v3.check_pb2 import AttributeContext
+    from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
-MAX_REQUEST: Final = 1 << 20  # bytes; Envoy sends at most 61 KiB, and a body only where it is told to
+MAX_HEADERS: Final = 1000  # headers of a request in the raw form; Envoy takes 100 by default
+_MAX_FORGED: Final = 32  # headers with our prefix that are removed from a request; Envoy fails with many more
 _LOG = logging.getLogger("authz.check")
 
 
 class GrpcCheck:
-    """Answers CheckRequests. config: which header, context key and signal count. clock: seconds since 1970."""
+    """Answers CheckRequests.
+
+    Args:
+        config: Which header, context key and signal count, and how large a request may be.
+        decider: Decides.
+        recorder: Counts and logs.
+        clock: Seconds since 1970.
+    """
 
     def __init__(
         self, config: Config, decider: Decider, recorder: Recorder, clock: Callable[[], float] = time.time
@@ -45,6 +53,7 @@ class GrpcCheck:
         self._decider = decider
         self._recorder = recorder
         self._clock = clock
+        self._max_message = config.grpc.max_message
         self._context_key = config.application.context_key
         self._read = RequestReader(decider.settings, _lines, _metadata).read
 
@@ -52,8 +61,8 @@ class GrpcCheck:
         """Return the answer to one CheckRequest."""
         now = self._clock()
         try:
-            if len(payload) > MAX_REQUEST:
-                return self._undecided(self._decider.malformed(), now)
+            if len(payload) > self._max_message:
+                return self._undecided(self._decider.too_large(), now)
             attributes = CheckRequest.FromString(payload).attributes
             http = attributes.request.http
             request = self._request(attributes, http)
@@ -62,13 +71,21 @@ class GrpcCheck:
             if outcome.status == 200:
                 names = _header_names(http)
                 if "authz" in names:  # in a name, and hardly ever: no need to look at each
-                    return answer_without(outcome, client, names.lower().split("\0"))
+                    return answer_without(outcome, client, _forged(names))
             return answer(outcome, client)
         except DecodeError:
             return self._undecided(self._decider.malformed(), now)
         except Exception:  # noqa: BLE001  # whatever it is, Envoy waits for an answer
             _LOG.exception("a check failed")
             return self._undecided(self._decider.failed(), now)
+
+    def headers_too_large(self) -> bytes:
+        """Return the answer to a call whose metadata is too large: Envoy copies a client's `tracestate` into it."""
+        return self._undecided(self._decider.malformed(), self._clock())
+
+    def message_too_large(self) -> bytes:
+        """Return the answer to a call whose message is larger than `grpc.max_message`."""
+        return self._undecided(self._decider.too_large(), self._clock())
 
     def _undecided(self, outcome: Outcome, now: float) -> bytes:
         self._recorder.record(outcome, None, None, now)
@@ -90,7 +107,23 @@ def _header_names(http: AttributeContext.HttpRequest) -> str:
     Envoy sends headers in one of two forms: as a map, or as raw lines (`encode_raw_headers`).
     """
     names = "\0".join(http.headers)
-    return names or "\0".join([header.key for header in http.header_map.headers])
+    return names or "\0".join([header.key for header in _raw_headers(http)])
+
+
+def _raw_headers(http: AttributeContext.HttpRequest) -> Sequence[HeaderValue]:
+    """Return the headers in their raw form. Raises DecodeError: each may be two bytes on the wire."""
+    headers = http.header_map.headers
+    if len(headers) > MAX_HEADERS:
+        raise DecodeError(f"more than {MAX_HEADERS} headers")
+    return headers
+
+
+def _forged(names: str) -> set[str]:
+    """Return the names of headers that a client may have sent under our prefix. Raises DecodeError."""
+    forged = {name for name in names.lower().split("\0") if "authz" in name}
+    if len(forged) > _MAX_FORGED:
+        raise DecodeError(f"more than {_MAX_FORGED} headers with our prefix")
+    return forged
 
 
 def _lines(attributes: AttributeContext, name: str) -> list[str]:
@@ -101,7 +134,7 @@ def _lines(attributes: AttributeContext, name: str) -> list[str]:
         return [headers[name].decode("latin-1")]
     if headers:
         return []
-    return [(h.raw_value or h.value).decode("latin-1") for h in http.header_map.headers if h.key.lower() == name]
+    return [(h.raw_value or h.value).decode("latin-1") for h in _raw_headers(http) if h.key.lower() == name]
 
 
 def _metadata(attributes: AttributeContext, namespace: str, key: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
@@ -14,52 +14,61 @@ from grpc_health.v1 import health_pb2_grpc
 from authz.errors import StartError
 from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
+from authz.serve.grpc.health import HEALTH_SERVICE, list_services
+from authz.serve.http2.fields import MAX_HEADER_LIST
+from authz.serve.http2.streams import MAX_STREAMS
 from authz.serve.listeners import clear_unix_path
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from authz.serve.admin.health import Health
     from authz.serve.config import GrpcConfig, Tls
+    from authz.serve.grpc.check import GrpcCheck
 
+_DENIED_BEYOND: Final = 1 << 20  # bytes over our limit that the C core takes, so that we can deny the call
 _CHECK_NAME = CHECK_METHOD.rpartition("/")[2]
 
 
 class AioGrpc:
-    """The engine `grpcio`. Made, it has bound its socket; `start` serves. Raises StartError."""
+    """The engine `grpcio`: the constructor binds its socket, `start` serves.
 
-    def __init__(
-        self, config: GrpcConfig, check: Callable[[bytes], bytes], health: Health, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        listen = config.listen
+    Args:
+        config: Where to listen, and the limits.
+        check: Answers CheckRequests.
+        health: What health checks are told.
+        loop: The event loop that serves.
+
+    Raises:
+        StartError: A file of `tls` cannot be used, or the socket cannot be bound.
+    """
+
+    def __init__(self, config: GrpcConfig, check: GrpcCheck, health: Health, loop: asyncio.AbstractEventLoop) -> None:
         self._health = health
         self._loop = loop
         self._service = health_aio.HealthServicer()
         self._updates: set[asyncio.Task[None]] = set()
-        options = [("grpc.so_reuseport", int(config.reuse_port)), ("grpc.max_receive_message_length", -1)]
-        self._server = grpc.aio.server(options=options)
-
-        async def answer(payload: bytes, _: object) -> bytes:
-            return check(payload)
-
-        handler = grpc.unary_unary_rpc_method_handler(answer)
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: handler}),)
-        )
+        self._server = grpc.aio.server(options=_options(config))
+        self._server.add_generic_rpc_handlers(_handlers(check, health))
         health_pb2_grpc.add_HealthServicer_to_server(self._service, self._server)
-        if listen.path is not None:
-            clear_unix_path(listen.path)
-        target = f"unix:{listen.path}" if listen.path is not None else str(listen)
+        self.port = self._bind(config)
+
+    def _bind(self, config: GrpcConfig) -> int:
+        where = config.listen
+        if where.path is not None:
+            clear_unix_path(where.path)
+        target = f"unix:{where.path}" if where.path is not None else str(where)
         try:
             if config.tls is None:
-                self.port = self._server.add_insecure_port(target)
+                port = self._server.add_insecure_port(target)
             else:
-                self.port = self._server.add_secure_port(target, _credentials(config.tls))
+                port = self._server.add_secure_port(target, _credentials(config.tls))
         except RuntimeError as error:
-            raise StartError(f"grpc.listen: {listen}: {error}", hint="is another authz running?") from error
-        if listen.path is not None:
-            listen.path.chmod(config.unix_mode)
+            raise StartError(f"grpc.listen: {where}: {error}", hint="is another authz running?") from error
+        if where.path is not None:
+            where.path.chmod(config.unix_mode)
+        return port
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -84,6 +93,47 @@ class AioGrpc:
             status = self._health.status(service)
             if status is not None:
                 await self._service.set(service, status)
+
+
+def _options(config: GrpcConfig) -> list[tuple[str, int]]:
+    """Return what the C core is told.
+
+    A message over its limit fails without our having a say, and a failed call is let through by some proxies
+    (`failure_mode_allow`). So the core takes more than we do, and what is over our limit is denied.
+    """
+    return [
+        ("grpc.so_reuseport", int(config.reuse_port)),
+        ("grpc.max_receive_message_length", config.max_message + _DENIED_BEYOND),
+        ("grpc.max_metadata_size", MAX_HEADER_LIST + _DENIED_BEYOND),
+        ("grpc.absolute_max_metadata_size", MAX_HEADER_LIST + _DENIED_BEYOND),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.compression_enabled_algorithms_bitset", 1),  # none: the core unpacks without a limit
+        ("grpc.max_connection_idle_ms", int(config.idle_timeout * 1000)),
+    ]
+
+
+def _handlers(check: GrpcCheck, health: Health) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
+    """Return the handlers of what the library has no service for, from bytes to bytes."""
+
+    async def answer(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if _size(context.invocation_metadata()) > MAX_HEADER_LIST:
+            return check.headers_too_large()
+        return check(payload)
+
+    async def list_health(_: bytes, __: object) -> bytes:
+        return list_services(health)
+
+    return (
+        grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: grpc.unary_unary_rpc_method_handler(answer)}),
+        grpc.method_handlers_generic_handler(
+            HEALTH_SERVICE, {"List": grpc.unary_unary_rpc_method_handler(list_health)}
+        ),
+    )
+
+
+def _size(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:
+    """Return how many bytes metadata is, as HPACK counts them."""
+    return sum(len(key) + len(value) + 32 for key, value in metadata or ())
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:

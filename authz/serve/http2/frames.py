@@ -1,6 +1,6 @@
 """HTTP/2 on the wire (RFC 9113): the frames that we write, the numbers in them.
 
-Names are those of the RFC. What a peer sends is read in http2_connection, its header blocks in http2_headers.
+Names are those of the RFC. What a peer sends is read in receiving, its header blocks in fields and headers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ HEAD_SIZE: Final = HEAD.size
 MAX_FRAME_SIZE: Final = 16384  # bytes of a frame that we take and send: the least that everybody must take
 MAX_WINDOW: Final = (1 << 31) - 1
 DEFAULT_WINDOW: Final = 65535  # bytes of DATA before a peer has said how much it takes
+DEFAULT_HEADER_TABLE_SIZE: Final = 4096  # bytes of a dynamic table before SETTINGS say otherwise
 STREAM_BITS: Final = (1 << 31) - 1
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

@@ -17,15 +17,15 @@ from support.publisher import Publisher
 
 from authz.addresses import parse_address
 from authz.engine.decision import INTERNAL_ERROR, Outcome, make_outcome
-from authz.engine.model import Application, DenyAnswer, Entry
-from authz.engine.verdict import Match, Verdict
+from authz.engine.model import Application, DenyAnswer
+from authz.engine.verdict import Verdict
 from authz.serve.grpc import responses as grpc_answers
-from authz.serve.grpc.check import MAX_REQUEST
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_MESSAGE = 131072  # grpc.max_message
 POLICY = """\
 version: 1
 applications:
@@ -167,9 +167,7 @@ def test_warnings_are_in_the_metadata(fronts: Fronts) -> None:
 def every_kind() -> dict[str, Outcome]:
     shop = Application("shop", deny=DenyAnswer(429, "nicht für dich", "text/html"))
     return {
-        "allow": make_outcome(
-            shop, Verdict("allow", "default_allow", warned=tuple(Match(Entry(name, "deny"), 128) for name in "ab")), 7
-        ),
+        "allow": make_outcome(shop, Verdict("allow", "default_allow", warnings=("a", "b")), 7),
         "deny": make_outcome(shop, Verdict("deny", "denylisted", "deny"), 7),
         "deny without body": make_outcome(Application("x"), Verdict("deny", "denylisted", "deny"), 7),
         "dry run": make_outcome(Application("x", dry_run=True), Verdict("deny", "denylisted", "deny"), 7),
@@ -521,12 +519,12 @@ def test_bytes_that_are_no_request_are_denied_as_malformed(fronts: Fronts, paylo
 
 
 def test_a_request_over_the_limit_is_denied_unread(fronts: Fronts) -> None:
-    padding = {"x-forwarded-for": "192.0.2.7", "x": "a" * (MAX_REQUEST - 1000)}
+    padding = {"x-forwarded-for": "192.0.2.7", "x": "a" * (MAX_MESSAGE - 1000)}
     assert ask(fronts, headers=padding).kind == "ok"
 
     answer = ask(fronts, headers=padding | {"y": "a" * 1000})
 
-    assert (answer.kind, answer.metadata["reason"]) == ("denied", "malformed_request")
+    assert (answer.kind, answer.metadata["reason"]) == ("denied", "request_too_large")
 
 
 def test_an_empty_request_is_denied(fronts: Fronts) -> None:

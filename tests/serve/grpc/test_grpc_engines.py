@@ -25,7 +25,7 @@ from support.publisher import Publisher
 from authz.errors import StartError
 from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.config import Tls
-from authz.serve.grpc.check import CHECK_METHOD, MAX_REQUEST
+from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.grpcio import _credentials
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+MAX_MESSAGE: Final = 131072  # grpc.max_message
 WAIT: Final = 20.0  # seconds; far more than any call takes
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -183,17 +184,17 @@ def test_a_request_that_is_none_is_denied_not_failed(channel: grpc.Channel) -> N
         assert read_answer(raw(channel)(payload, timeout=WAIT)).kind == "denied"
 
 
-@pytest.mark.parametrize("size", [60_000, MAX_REQUEST - 1000, MAX_REQUEST + 1000, 3 * MAX_REQUEST])
+@pytest.mark.parametrize("size", [60_000, MAX_MESSAGE - 1000, MAX_MESSAGE + 1000, 3 * MAX_MESSAGE])
 def test_a_big_request_is_answered_and_one_over_the_limit_is_denied(channel: grpc.Channel, size: int) -> None:
     payload = check_request("127.0.0.1", {"x-forwarded-for": "192.0.2.7", "x": "a" * (size - 300)})
     answer = read_answer(raw(channel)(payload, timeout=WAIT))
 
-    assert answer.metadata["reason"] == ("allowlisted" if size < MAX_REQUEST else "malformed_request")
+    assert answer.metadata["reason"] == ("allowlisted" if size < MAX_MESSAGE else "request_too_large")
 
 
 def test_a_huge_request_is_denied_by_both_engines_and_harms_nobody(channel: grpc.Channel) -> None:
-    answer = read_answer(raw(channel)(b"\0" * (8 << 20), timeout=WAIT))  # an error would be let through by some proxies
-    assert answer.metadata["reason"] == "malformed_request"
+    answer = read_answer(raw(channel)(b"\0" * (1 << 20), timeout=WAIT))  # an error would be let through by some proxies
+    assert answer.metadata["reason"] == "request_too_large"
 
     assert ask(channel).kind == "ok"
 
@@ -244,11 +245,17 @@ def test_cancelled_and_late_calls_harm_nobody(engine: Engine) -> None:
     assert "authz/serve" not in engine.sidecar.output
 
 
-def test_compressed_requests_are_read(channel: grpc.Channel) -> None:
+def test_compressed_requests_are_read_where_what_they_unpack_to_is_bounded(
+    engine: Engine, channel: grpc.Channel
+) -> None:
+    """grpcio unpacks without a limit of the ratio: there compression is refused. Envoy compresses nothing."""
     payload = check_request("127.0.0.1", {"x-forwarded-for": "192.0.2.7", "x": "a" * 5000})
-    data = raw(channel)(payload, timeout=WAIT, compression=grpc.Compression.Gzip)
-
-    assert read_answer(data).kind == "ok"
+    call = raw(channel)
+    if engine.engine == "grpcio":
+        refused = code_of(lambda: call(payload, timeout=WAIT, compression=grpc.Compression.Gzip))
+        assert refused is grpc.StatusCode.UNIMPLEMENTED
+    else:
+        assert read_answer(call(payload, timeout=WAIT, compression=grpc.Compression.Gzip)).kind == "ok"
 
 
 def test_metadata_of_the_call_never_says_who_the_client_is(channel: grpc.Channel) -> None:

@@ -1,0 +1,99 @@
+"""All HTTP/2 connections of a listener: which may be open, and the sweep that ends those that are stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from authz.serve.budget import HeldBytes, Turns
+from authz.serve.http2.connection import Http2Connection
+
+if TYPE_CHECKING:
+    from authz.serve.http2.calls import Service
+
+SWEEP: Final = 10.0  # seconds between two looks at all connections
+MAX_CONNECTIONS: Final = 1024
+IDLE_TIMEOUT: Final = 300.0  # seconds without a new call after which a connection is ended
+_AT_ONCE: Final = 16  # connections that are looked at in one turn of the event loop
+_LOG = logging.getLogger("authz.grpc")
+
+
+class Http2Listener:
+    """Makes the connections of a listener (it is the protocol factory), and ends what takes too long.
+
+    Args:
+        service: The methods that are answered.
+        held: The budget of bytes for all peers of all listeners.
+        turns: Where connections with much to do wait; shared by all listeners of an event loop.
+        max_connections: Where so many are open, a new one takes the place of an idle one, or is closed.
+        idle_timeout: Seconds.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        held: HeldBytes | None = None,
+        turns: Turns | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_timeout: float = IDLE_TIMEOUT,
+    ) -> None:
+        self.service = service
+        self.held = held or HeldBytes()
+        self.turns = turns or Turns()
+        self.max_connections = max_connections
+        self.idle_timeout = idle_timeout
+        self.open: set[Http2Connection] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def __call__(self) -> Http2Connection:
+        """Make the protocol of a new connection."""
+        return Http2Connection(self)
+
+    def admit(self, connection: Http2Connection) -> bool:
+        """Return whether a new connection may stay; an idle one may have to leave for it."""
+        if len(self.open) >= self.max_connections:
+            leaving = self._most_idle()
+            if leaving is None:
+                return False
+            self.open.discard(leaving)
+            leaving.leave()
+        self.open.add(connection)
+        return True
+
+    def _most_idle(self) -> Http2Connection | None:
+        """Return the connection that is missed least: it never called, its peer has many, it was idle for long."""
+        idle = [connection for connection in self.open if connection.idle]
+        if not idle:
+            return None
+        peers: dict[str, int] = {}
+        for connection in self.open:
+            peers[connection.peer] = peers.get(connection.peer, 0) + 1
+        return max(idle, key=lambda one: (not one.calls, peers[one.peer], -one.since))
+
+    def start(self) -> None:
+        """Begin to look for what takes too long."""
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    def announce_end(self) -> None:
+        """Tell the peers to begin no more calls here."""
+        for connection in list(self.open):
+            connection.announce_end()
+
+    def stop(self) -> None:
+        """Close all connections once their answers are sent."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.open):
+            connection.leave()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            for number, connection in enumerate(list(self.open)):
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)  # others have their turn
+                try:
+                    connection.sweep(asyncio.get_running_loop().time())
+                except Exception:  # noqa: BLE001  # a fault of ours: the other connections are swept all the same
+                    _LOG.exception("a connection could not be swept")
