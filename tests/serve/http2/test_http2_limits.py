@@ -43,6 +43,7 @@ from support.http2_methods import (
 )
 
 from authz.serve.budget import HeldBytes
+from authz.serve.http2 import connection as http2_connection
 
 # What we take.
 
@@ -223,8 +224,11 @@ def test_a_peer_that_does_not_read_is_not_read(methods: Methods) -> None:
     assert works(peer)
 
 
-def test_of_a_large_read_no_more_is_answered_than_the_peer_takes(methods: Methods) -> None:
+def test_of_a_large_read_no_more_is_answered_than_the_peer_takes(
+    methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A read may have many times as many calls as the peer wants to have answered; the rest waits, and in order."""
+    monkeypatch.setattr(http2_connection, "TURN", 0.0)
     peer = Peer(methods.connections)
     peer.wire.stuck = True
     streams = range(1, 8001, 2)
@@ -243,7 +247,10 @@ def test_of_a_large_read_no_more_is_answered_than_the_peer_takes(methods: Method
     assert held(peer.connection) == NOTHING
 
 
-def test_a_connection_that_ends_while_its_peer_does_not_read_takes_no_more(methods: Methods) -> None:
+def test_a_connection_that_ends_while_its_peer_does_not_read_takes_no_more(
+    methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_connection, "TURN", 0.0)
     peer = Peer(methods.connections)
     peer.wire.stuck = True
     peer.send(b"".join(ways(message(b"x"), stream)["whole"] for stream in range(1, 8001, 2)))
