@@ -21,6 +21,7 @@ REQUEST_TOO_LARGE: Final = "request_too_large"
 INTERNAL_ERROR: Final = "internal_error"
 
 CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
+MAX_WARNINGS: Final = 16  # entries that an outcome names in `warnings`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,28 +29,35 @@ class Outcome:
     """A decision but for the client's address. Immutable: it is the answer to the next request, too.
 
     Attributes:
-        decision: the answer.
-        reason: why, a token.
-        list: the list of the entry that decided; `none` without one.
-        entry: the id of the entry that decided.
-        application: its name; `*` for one that the policy does not name.
-        serial: of the snapshot; None before the first.
+        decision: The answer.
+        verdict: The decision before `dry_run`, which answers allow whatever it is.
+        reason: Why, a token.
+        list: The list of the entry that decided; `none` without one.
+        entry: The id of the entry that decided.
+        layer: The layer of the entry that decided, or whose absence did; None where the settings of the policy did.
+        serial: Of the layer, or of the policy; None before the first.
+        application: Its name; `*` for one that the policy does not have.
+        unknown: Whether the application is one that the policy does not have.
         status: 200, the status for a denied client, or 503 for "cannot decide".
-        enforced: false under dry_run: the answer is allow whatever the reason.
-        warnings: ids of entries that would have decided, had they not been told to only warn.
-        deny: what a denied client is shown.
-        since, until: seconds since 1970 between which it holds.
-        memo: what renderers made of it, each under keys of its own. Shared by all outcomes that differ only in `entry`,
+        enforced: False under dry_run.
+        warnings: Ids of entries that would have decided, had they not been told to only warn; at most `MAX_WARNINGS`.
+        deny: What a denied client is shown.
+        since: Seconds since 1970; it holds from then on.
+        until: Seconds since 1970; it holds before that.
+        memo: What renderers made of it, each under keys of its own. Shared by all outcomes that differ only in `entry`,
             `since` and `until`, so nothing in it may depend on these.
 
     """
 
     decision: Literal["allow", "deny"]
+    verdict: Literal["allow", "deny"]
     reason: str
     list: ListName | Literal["none"]
     entry: str | None
-    application: str
+    layer: str | None
     serial: int | None
+    application: str
+    unknown: bool
     status: int
     enforced: bool
     warnings: tuple[str, ...]
@@ -63,6 +71,15 @@ class Outcome:
         """Whether the answer is that there can be none."""
         return self.status == CANNOT_DECIDE
 
+    @property
+    def warned(self) -> bool:
+        """Whether the request is let through though something speaks against the client.
+
+        That is an entry with `action: warn`, a deny list that `denylist_in_monitoring: false` only reports, or a denial
+        that `dry_run` holds back.
+        """
+        return self.decision == "allow" and (bool(self.warnings) or self.verdict == "deny")
+
     def as_dict(self, client: Address | None) -> dict[str, Any]:
         """Return the decision as in the decision log and in replay."""
         return {
@@ -70,6 +87,7 @@ class Outcome:
             "reason": self.reason,
             "list": self.list,
             "entry": self.entry,
+            "layer": self.layer,
             "client": client.text if client else None,
             "application": self.application,
             "serial": self.serial,
@@ -84,23 +102,27 @@ def make_outcome(
     verdict: Verdict,
     serial: int | None,
     *,
+    unknown: bool = False,
     cannot: bool = False,
     memo: dict[object, Any] | None = None,
 ) -> Outcome:
-    """Return the outcome of a verdict. cannot: a denial means "cannot decide". memo: of outcomes that are alike."""
+    """Return the outcome of a verdict. cannot: a denial means "cannot decide". The rest is as in Outcome."""
     enforced = not application.dry_run
     decision = verdict.decision if enforced else "allow"
     deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
     return Outcome(
         decision=decision,
+        verdict=verdict.decision,
         reason=verdict.reason,
         list=verdict.list,
         entry=verdict.entry.id if verdict.entry else None,
-        application=application.name,
+        layer=verdict.layer,
         serial=serial,
+        application=application.name,
+        unknown=unknown,
         status=200 if decision == "allow" else deny.status,
         enforced=enforced,
-        warnings=verdict.warnings,
+        warnings=verdict.warnings[:MAX_WARNINGS],
         deny=deny,
         since=verdict.since,
         until=verdict.until,

@@ -31,6 +31,7 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
         "covering": [
             {
                 "entry": entry.id,
+                "layer": layer,
                 "list": entry.list,
                 "network": str(network),
                 "window": f"{format_moment(entry.starts, 'always')} to {format_moment(entry.expires)}",
@@ -40,7 +41,7 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
                 "subjects": list(entry.subjects),
                 "verdict": "" if application is None else _verdict(application, entry, outcome, now),
             }
-            for entry, network in decider.covering(request, client)
+            for entry, network, layer in decider.covering(request, client)
         ],
         "decision": outcome.as_dict(client),
     }

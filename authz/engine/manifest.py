@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args, overload
 
 from google.protobuf.message import DecodeError
 
+from authz.addresses import parse_network
 from authz.engine.model import (
     ANY_APPLICATION,
     MEDIA_TYPE,
@@ -22,13 +23,14 @@ from authz.engine.model import (
     Mode,
     Precedence,
 )
-from authz.errors import Refusal, SnapshotRefused, shorten
+from authz.errors import AddressError, Refusal, SnapshotRefused, shorten
 from authz.wire.snapshot.v1 import snapshot_pb2
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
 
+    from authz.addresses import Network
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
@@ -72,6 +74,14 @@ def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     if not applications or applications[0].name != ANY_APPLICATION:
         raise _bad(expected=f"the first application to be '{ANY_APPLICATION}'")
     return applications
+
+
+def protected_by(manifest: Manifest) -> tuple[Network, ...]:
+    """Return the networks that no layer may deny. Raises SnapshotRefused(`bad_manifest`)."""
+    try:
+        return tuple(map(parse_network, manifest.protected))
+    except AddressError as error:
+        raise _bad(found=f"the protected network '{error.found}'", expected=error.expected) from error
 
 
 class Entries(Sequence[Entry]):

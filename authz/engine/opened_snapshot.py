@@ -6,50 +6,78 @@ Never changed after it was made.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.addresses import network_of
+from authz.addresses import BITS, network_of
 from authz.engine.hosts import host_name
 from authz.engine.lookup import Index
-from authz.engine.manifest import Entries, applications_of
+from authz.engine.manifest import Entries, applications_of, entry_of, protected_by
 from authz.engine.verdict import Match
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.addresses import Address, Network
     from authz.engine.model import Application, Entry
     from authz.snapshot.read import Snapshot
 
-POLICY_LAYER = "policy"  # the name of the first layer where the configuration gives it none
-_LENGTH_OFFSET = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
+    Find = Callable[[int], int]
+
+POLICY_LAYER: Final = "policy"  # the name of the first layer where the configuration gives it none
+_LENGTH_OFFSET: Final = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
+_SET_BITS: Final = 32  # of a number that `find4` and `find6` return; above them stands the row of a single address
+_SET_MASK: Final = (1 << _SET_BITS) - 1
 
 
 class Covering(NamedTuple):
-    """An entry that covers an address. network: the longest of its networks that does."""
+    """An entry that covers an address. network: the longest of its networks that does. layer: the name of its layer."""
 
     entry: Entry
     network: Network
+    layer: str = POLICY_LAYER
 
 
 class OpenedSnapshot:
-    """A checked snapshot, ready for look-ups. name: of the layer, as in the configuration.
+    """A checked snapshot, ready for look-ups.
 
-    Raises SnapshotRefused(`bad_section` or `bad_manifest`) where it is signed well and yet cannot be used.
+    A look-up gives a number, 0 where nothing covers the address; `matches` and `covering` say what it stands for.
+
+    Args:
+        snapshot: What was read and verified.
+
+    Raises:
+        SnapshotRefused: It is signed well and yet cannot be used: `bad_section` or `bad_manifest`.
+
     """
 
-    def __init__(self, snapshot: Snapshot, name: str = POLICY_LAYER) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
         manifest = snapshot.manifest
         self.index = Index(snapshot.sections)
         self.applications = applications_of(manifest)
         self.entries = Entries(snapshot.entries())
-        self.name = name
+        self.singles = singles = snapshot.singles()
+        self.tombstones = snapshot.tombstones()  # numbers of bans that are over in the files of the layer behind it
+        self.layer = snapshot.layer or POLICY_LAYER
+        self.protected = protected_by(manifest)
         self.serial = manifest.serial
         self.created = manifest.created
         self.expires = manifest.expires if manifest.HasField("expires") else math.inf
         self.digest = snapshot.digest
         self.size = snapshot.size
         self.signed_by = snapshot.signed_by
+        self.find4 = _finder(self.index.find4, self._sets_in_use, singles.find4 if singles else None)
+        self.find6 = _finder(self.index.find6, self._sets_in_use, singles.find6 if singles else None)
         self._by_name = {application.name: application for application in self.applications}
         self._by_host = {host: application for application in self.applications for host in application.hosts}
+
+    @property
+    def _sets_in_use(self) -> bool:
+        return self.index.set_count > 1
+
+    @property
+    def empty(self) -> bool:
+        """Whether no address is covered."""
+        return not self._sets_in_use and not self.singles
 
     @property
     def general(self) -> Application:
@@ -67,12 +95,32 @@ class OpenedSnapshot:
         """Whether a host can name an application."""
         return bool(self._by_host)
 
+    def find(self, address: Address) -> int:
+        """Return the number of what covers the address."""
+        return self.find4(address.value) if address.version == 4 else self.find6(address.value)
+
     def covering(self, address: Address) -> list[Covering]:
         """Return the entries that cover the address, the longest prefix first."""
-        members = self.index.members(self.index.find(address.version, address.value))
-        return [Covering(self.entries[number], network_of(address, length)) for number, length in members]
+        offset = _LENGTH_OFFSET[address.version]
+        matches = self.matches(address.version, self.find(address))
+        return [Covering(m.entry, network_of(address, m.length - offset), self.layer) for m in matches]
 
-    def matches(self, version: int, set_number: int) -> list[Match]:
-        """Return a match set of the index as the decision takes it. version: of the address that was looked up."""
-        offset = _LENGTH_OFFSET[version]
-        return [Match(self.entries[number], length + offset) for number, length in self.index.members(set_number)]
+    def matches(self, version: int, number: int) -> list[Match]:
+        """Return what a number stands for, as the decision takes it. version: of the address that was looked up."""
+        offset, layer = _LENGTH_OFFSET[version], self.layer
+        members = self.index.members(number & _SET_MASK)
+        matches = [Match(self.entries[entry], length + offset, layer) for entry, length in members]
+        first = number >> _SET_BITS
+        if first and self.singles:
+            rows = self.singles.rows_at(first)
+            matches[:0] = [Match(entry_of(self.singles.entry(row)), BITS[6], layer) for row in rows]
+        return matches
+
+
+def _finder(find_set: Find, sets_in_use: bool, find_row: Find | None) -> Find:
+    """Return the look-up of one version: the number of the match set, and above it the row of a single address."""
+    if find_row is None:
+        return find_set
+    if not sets_in_use:
+        return lambda value: find_row(value) << _SET_BITS
+    return lambda value: find_row(value) << _SET_BITS | find_set(value)

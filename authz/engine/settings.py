@@ -11,30 +11,52 @@ from authz.engine.client_address import Rules
 class AttackSignal(NamedTuple):
     """Where a WAF before us says that a request is an attack.
 
-    header: the name of a header, lower case; None: none. metadata: namespace and key of Envoy's dynamic metadata; None:
-    none.
+    Attributes:
+        header: The name of a header, lower case; None: no header.
+        metadata: Namespace and key of Envoy's dynamic metadata; None: no metadata.
+
     """
 
     header: str | None = None
     metadata: tuple[str, str] | None = None
 
 
+class LayerSettings(NamedTuple):
+    """What becomes of requests where a layer behind the policy is missing or stale.
+
+    Attributes:
+        name: The layer, as its files name it.
+        when_missing: Decide without it, or do not decide at all.
+        when_stale: Decide by it all the same, decide without it, or do not decide at all.
+        max_age: Seconds since its file was made, after which it is stale. An expired file is stale, too.
+
+    """
+
+    name: str
+    when_missing: Literal["ignore", "deny"] = "ignore"
+    when_stale: Literal["keep", "ignore", "deny"] = "keep"
+    max_age: float = math.inf
+
+
 class Settings(NamedTuple):
     """How requests are read and decided.
 
     Attributes:
-        rules: how the client is found.
-        unknown: what an application is that the policy does not name: `default` for the settings of `*`, or `deny`.
-        when_missing: the answer before the first snapshot.
-        when_stale: the answer by a snapshot that is too old; `keep` decides by it all the same.
-        max_age: seconds since a snapshot was made, after which it is stale.
-        attack_signal: what a WAF sets.
+        rules: How the client is found.
+        unknown: What becomes of a request for an application that the policy does not have: `deny`; `default` for the
+            settings of `*`; `auto` for `deny` as soon as the policy names any application, else `default`.
+        when_missing: The answer before the first policy.
+        when_stale: The answer by a policy that is too old; `keep` decides by it all the same.
+        max_age: Seconds since the policy was made, after which it is stale. An expired one is stale, too.
+        attack_signal: What a WAF sets.
+        layers: The layers behind the policy that are expected.
 
     """
 
     rules: Rules = Rules()
-    unknown: Literal["default", "deny"] = "default"
+    unknown: Literal["auto", "default", "deny"] = "auto"
     when_missing: Literal["deny", "allow"] = "deny"
     when_stale: Literal["keep", "deny", "allow"] = "keep"
     max_age: float = math.inf
     attack_signal: AttackSignal = AttackSignal()
+    layers: tuple[LayerSettings, ...] = ()

@@ -44,27 +44,37 @@ _ORDER: Final[dict[str, dict[str, int]]] = {
 
 
 class Match(NamedTuple):
-    """An entry that covers an address. length: of its longest covering prefix, in bits of a 128-bit address."""
+    """An entry that covers an address.
+
+    length: of its longest covering prefix, in bits of a 128-bit address. layer: the name of the layer that it is of.
+    """
 
     entry: Entry
     length: int
+    layer: str = ""
 
 
 class Verdict(NamedTuple):
     """What was decided, before `dry_run`.
 
-    entry: the one that decided. warnings: ids of entries that would have, had they not been told to only warn.
-    since, until: the seconds (since 1970) between which no entry's window opens or closes: from `since` on, and before
-    `until`, the verdict is the same.
+    entry, layer: the one that decided, and its layer. warned: those that would have, had they not been told to only
+    warn. since, until: the seconds (since 1970) between which no entry's window opens or closes: from `since` on,
+    and before `until`, the verdict is the same.
     """
 
     decision: Literal["allow", "deny"]
     reason: str
     list: ListName | Literal["none"] = "none"
     entry: Entry | None = None
-    warnings: tuple[str, ...] = ()
+    layer: str | None = None
+    warned: tuple[Match, ...] = ()
     since: float = -math.inf
     until: float = math.inf
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The ids of the entries that only warned."""
+        return tuple(match.entry.id for match in self.warned)
 
 
 def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:
@@ -74,18 +84,21 @@ def decide(application: Application, matches: Iterable[Match], *, attack: bool, 
     since = max((bound for bound in bounds if bound <= now), default=-math.inf)
     until = min((bound for bound in bounds if bound > now), default=math.inf)
     deciding: list[Match] = []
-    warnings: list[str] = []
+    warned: list[Match] = []
     for match in concerned:
         if not match.entry.active(now):
             continue
         if only_warns(application, match.entry):
-            warnings.append(match.entry.id)
+            warned.append(match)
         elif match.entry.list != "gray" or application.mode == "safe_blocking":
             deciding.append(match)
-    entry = _first(application, deciding)
-    decision, reason = _meaning(application, None if entry is None else entry.list, attack=attack)
-    on = "none" if entry is None else entry.list
-    return Verdict(decision, reason, on, entry, tuple(warnings), since, until)
+    first = _first(application, deciding)
+    if first is None:
+        decision, reason = _meaning(application, None, attack=attack)
+        return Verdict(decision, reason, "none", None, None, tuple(warned), since, until)
+    entry, _, layer = first
+    decision, reason = _meaning(application, entry.list, attack=attack)
+    return Verdict(decision, reason, entry.list, entry, layer, tuple(warned), since, until)
 
 
 def only_warns(application: Application, entry: Entry) -> bool:
@@ -100,13 +113,11 @@ def _bounds(entry: Entry) -> Iterable[int]:
     return (bound for bound in (entry.starts, entry.expires) if bound is not None)
 
 
-def _first(application: Application, matches: list[Match]) -> Entry | None:
+def _first(application: Application, matches: list[Match]) -> Match | None:
     order = _ORDER[application.precedence]
     if application.precedence == "most_specific":
-        best = min(matches, key=lambda m: (-m.length, order[m.entry.list]), default=None)
-    else:
-        best = min(matches, key=lambda m: (order[m.entry.list], -m.length), default=None)
-    return None if best is None else best.entry
+        return min(matches, key=lambda m: (-m.length, order[m.entry.list]), default=None)
+    return min(matches, key=lambda m: (order[m.entry.list], -m.length), default=None)
 
 
 def _meaning(application: Application, on: ListName | None, *, attack: bool) -> tuple[Literal["allow", "deny"], str]:

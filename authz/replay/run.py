@@ -113,7 +113,7 @@ def decide(job: Job, reader: WrittenReader, logged: LoggedRequest, summary: Summ
     changed = other is not None and other.decision != outcome.decision
     if not job.lines or (job.only_changed and not changed):
         return None
-    matches = [{"entry": e.id, "list": e.list, "network": str(network)} for e, network in covering]
+    matches = [{"entry": e.id, "list": e.list, "network": str(network)} for e, network, _ in covering]
     decision = {**outcome.as_dict(client), "matches": matches}
     if other is not None:
         decision["against"] = {**other.as_dict(client), "changed": changed}

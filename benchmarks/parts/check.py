@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import Address, parse_networks
-from authz.engine.decider import MAX_RECENT, Decider
+from authz.engine.decider import Decider
+from authz.engine.generation import MAX_RECENT
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.ruleset import Ruleset
 from authz.serve.config import ClientAddressConfig, Config, SnapshotConfig

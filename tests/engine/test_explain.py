@@ -205,7 +205,7 @@ def test_the_running_sidecar_explains_as_the_file_does(authz: Commands, over: st
         wrong = authz("explain", "192.0.2.1", "--config", "authz.yaml", "--live", "--at", "tomorrow")
         assert (wrong.status, wrong.out) == (2, "")
         assert wrong.err.startswith("authz: error: ")
-        assert "times such as 2026-12-01T00:00:00Z" in wrong.err
+        assert "a time such as 2026-12-01T00:00:00Z" in wrong.err
         text = authz("explain", "198.51.100.9", "--config", "authz.yaml", "--live").out
         assert "denylisted" in text
 
@@ -255,6 +255,7 @@ def test_the_page_explains(admin: Admin) -> None:
     assert (status, content["decision"]["reason"], content["time"]) == (200, "allowlisted", "2027-01-15T08:00:00Z")
 
 
+A_TIME = "expected a time such as 2026-12-01T00:00:00Z"
 GENERAL = "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"
 
 
@@ -265,9 +266,9 @@ GENERAL = "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"
         (b"application=shop", GENERAL),
         (b"address", GENERAL),
         (b"address=", GENERAL),
-        (b"address=192.0.2.1&at=now", GENERAL),
-        (b"address=192.0.2.1&at=2026-12-01", GENERAL),
-        (b"address=192.0.2.1&at=0001-01-01T00:00:00%2B01:00", GENERAL),
+        (b"address=192.0.2.1&at=now", f"found 'now', {A_TIME}"),
+        (b"address=192.0.2.1&at=2026-12-01", f"found '2026-12-01', {A_TIME}"),
+        (b"address=192.0.2.1&at=0001-01-01T00:00:00%2B01:00", f"found '0001-01-01T00:00:00+01:00', {A_TIME}"),
         (b"address=192.0.2.1&&", GENERAL),
         (b"address=192.0.2.1&peer", GENERAL),
         (b"address=\xff", GENERAL),

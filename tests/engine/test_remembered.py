@@ -8,8 +8,9 @@ import pytest
 from support.fronts import NOW, TRUSTING, Fronts
 from support.publisher import Publisher
 
-from authz.engine import decider as decision
-from authz.engine.decider import MAX_HOST, MAX_RECENT
+from authz.engine import generation
+from authz.engine.decider import MAX_HOST
+from authz.engine.generation import MAX_RECENT
 from authz.engine.request import Request
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def remembered(fronts: Fronts) -> int:
 
 def test_a_second_request_is_not_looked_up_again(fronts: Fronts, monkeypatch: pytest.MonkeyPatch) -> None:
     first = decide(fronts)
-    monkeypatch.setattr(decision._Generation, "outcome", None)
+    monkeypatch.setattr(generation.Generation, "outcome", None)
     assert decide(fronts) == first
     with pytest.raises(TypeError):
         decide(fronts, "203.0.113.10")

@@ -83,9 +83,11 @@ def test_a_default_of_deny_changes_the_rows_that_end_in_the_default_and_no_other
 
 
 def test_a_verdict_names_the_list_and_the_entry() -> None:
-    assert decide(SHOP, on("deny"), attack=False, now=NOW) == Verdict("deny", "denylisted", "deny", LISTS["deny"])
+    assert decide(SHOP, on("deny"), attack=False, now=NOW) == Verdict("deny", "denylisted", "deny", LISTS["deny"], "")
     gray = SHOP._replace(mode="safe_blocking")
-    assert decide(gray, on("gray"), attack=True, now=NOW) == Verdict("deny", "graylisted_attack", "gray", LISTS["gray"])
+    assert decide(gray, on("gray"), attack=True, now=NOW) == Verdict(
+        "deny", "graylisted_attack", "gray", LISTS["gray"], ""
+    )
 
 
 @pytest.mark.parametrize("attack", [False, True])

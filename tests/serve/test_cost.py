@@ -125,7 +125,7 @@ def test_a_check_of_a_client_not_seen_lately_keeps_to_its_budget(fronts: Fronts)
         fronts.decider._generation.recent = {}
         fronts.check(payload)
 
-    within(cost_of(work), Cost(44, 590))
+    within(cost_of(work), Cost(43, 591))
 
 
 @pytest.mark.parametrize("client", ["11.0.2.1", "12.0.0.1", "2001:db8:7::1"])

@@ -35,6 +35,7 @@ BASE: Final = """\
 snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}
 decision_log: {path: "off"}
 """
+UNKNOWN: Final = "application: {unknown: default}\n"  # most tests name no application
 TRUSTING: Final = 'client_address: {trusted_proxies: [127.0.0.0/8, "::1", 10.0.0.0/8]}\n'
 
 
@@ -55,7 +56,8 @@ class Fronts:
     ) -> None:
         self.now = float(NOW)
         self.path = publisher.folder / "authz.yaml"
-        self.path.write_text(config if config.startswith("snapshot:") else BASE + config)
+        text = config if config.startswith("snapshot:") else BASE + config
+        self.path.write_text(text if "application:" in text else text + UNKNOWN)
         self.config = load_config(self.path, {})
         self.metrics = Metrics()
         self.decider = Decider(self.config.decision_settings())

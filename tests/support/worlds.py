@@ -7,8 +7,10 @@ by scanning the networks of the policy from end to end: no index, no arrays.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from hypothesis import strategies as st
 
 from authz.addresses import Address, Network, format_address, parse_network
@@ -16,16 +18,20 @@ from authz.engine.manifest import add_applications, entry_message
 from authz.engine.model import Application, DenyAnswer, Entry
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.verdict import Match, Verdict, decide
+from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
-from authz.snapshot.sections import INDEX_TYPES
+from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES
+from authz.snapshot.singles import ban_number
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from authz.publisher.bans.record import Ban
 
 BASE4, BASE6 = 10 << 24, 0x20010DB8 << 96
 NOW = 1000
@@ -108,15 +114,34 @@ class World(NamedTuple):
         return load(self.applications, self.subjects, serial)
 
 
-def load(applications: Sequence[Application], subjects: Sequence[Subject], serial: int = 1) -> OpenedSnapshot:
-    """Return a snapshot that is loaded, without a file."""
+def load(
+    applications: Sequence[Application],
+    subjects: Sequence[Subject],
+    serial: int = 1,
+    *,
+    layer: str = "policy",
+    bans: Sequence[Ban] = (),
+    tombstones: Iterable[str] = (),
+    protected: Iterable[str] = (),
+    altered: Mapping[str, bytes] = MappingProxyType({}),
+) -> OpenedSnapshot:
+    """Return a snapshot that is loaded, without a file.
+
+    bans: of single addresses. tombstones: ids of bans. altered: sections that are others than they should be.
+    """
     split = [EntryNetworks(Prefixes.split(s.networks), Prefixes.split(s.holes)) for s in subjects]
     arrays = build_index(split)
-    manifest = Manifest(format=FORMAT, serial=serial, created=NOW, layer="policy")
+    manifest = Manifest(format=FORMAT, serial=serial, created=NOW, layer=layer, protected=protected)
     add_applications(manifest, applications)
     packed = pack_entries(entry_message(subject.entry) for subject in subjects)
     sections = {name: memoryview(data) for name, (_, data) in packed.items()}
     sections |= {name: memoryview(arrays[name].tobytes()) for name in INDEX_TYPES}
+    if bans:
+        sections |= {name: memoryview(data) for name, (_, data) in BanTable.of(bans).sections().items()}
+    numbers = np.array([ban_number(text) for text in tombstones], "<u8")
+    if numbers.size:
+        sections[TOMBSTONES] = memoryview(numbers.tobytes())
+    sections |= {name: memoryview(data) for name, data in altered.items()}
     return OpenedSnapshot(Snapshot(manifest, sections))
 
 

@@ -37,13 +37,13 @@ class OpenedFiles:
                     return None
                 while len(self._kept) >= MAX_KEPT:
                     self._kept.pop(next(iter(self._kept)))
-                self._kept[key] = _opened(content, layer)
+                self._kept[key] = _opened(content)
             return self._kept[key]
 
 
-def _opened(content: bytes, layer: str) -> OpenedSnapshot:
+def _opened(content: bytes) -> OpenedSnapshot:
     """Open a file. It came out of our own store, where only we write; who decides by a file verifies it."""
     with tempfile.NamedTemporaryFile(prefix="authz-", suffix=".snapshot") as file:
         file.write(content)
         file.flush()
-        return OpenedSnapshot(inspect_snapshot(Path(file.name)), layer)
+        return OpenedSnapshot(inspect_snapshot(Path(file.name)))

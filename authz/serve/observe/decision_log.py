@@ -16,11 +16,11 @@ from authz.addresses import MAX_TEXT
 from authz.errors import StartError
 from authz.serve.observe.log_file import LogFile
 from authz.serve.observe.log_lines import LogLines
-from authz.serve.observe.recorder import Decision, warns
 
 if TYPE_CHECKING:
     from authz.engine.decision import Outcome
     from authz.serve.config import DecisionLogConfig
+    from authz.serve.observe.recorder import Decision
 
 _LOG = logging.getLogger("authz.decision_log")
 _BATCH: Final = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
@@ -81,7 +81,7 @@ class DecisionLog:
             return 0.0
         if outcome.decision == "deny":
             return self._config.denied
-        return max(self._config.allowed, self._config.warned if warns(outcome) else 0.0)
+        return max(self._config.allowed, self._config.warned if outcome.warned else 0.0)
 
     def write(self, decision: Decision) -> None:
         """Queue one line."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from authz.engine.verdict import ALLOWLISTED, DEFAULT_ALLOW, GRAYLISTED
 from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from authz.engine.decision import Outcome
     from authz.serve.config import ApplicationConfig
     from authz.serve.observe.metrics import Metrics
-
-_ALLOWING: Final = frozenset({ALLOWLISTED, GRAYLISTED, DEFAULT_ALLOW})
 
 
 class Decision(NamedTuple):
@@ -108,7 +105,7 @@ class Recorder:
     def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[tuple[float, Sink], ...]]:
         """Return the counts of decisions of this kind by entry, and what else there is to do with each."""
         shares = tuple((share, sink) for sink in self._sinks if (share := sink.share(outcome)) > 0)
-        if outcome.warnings or warns(outcome):
+        if outcome.warnings or outcome.warned:
             shares = (*shares, (1.0, _Warned(self._metrics)))
         return self._metrics.decision_counts(self._front, outcome), shares
 
@@ -144,21 +141,10 @@ class _Warned:
     def write(self, decision: Decision) -> None:
         """Count it, and the entries."""
         outcome = decision.outcome
-        if warns(outcome):
+        if outcome.warned:
             self._metrics.count("authz_warned_total", application=outcome.application)
         for entry in outcome.warnings:
             self._metrics.warning_hits.counts[entry] += 1
-
-
-def warns(outcome: Outcome) -> bool:
-    """Return whether the request was let through though something speaks against the client.
-
-    That is an entry with `action: warn`, a deny list that `denylist_in_monitoring: false` only reports, or a denial
-    that `dry_run` holds back.
-    """
-    if outcome.decision == "deny":
-        return False
-    return bool(outcome.warnings) or (not outcome.enforced and outcome.reason not in _ALLOWING)
 
 
 def make_recorder(front: str, config: ApplicationConfig, metrics: Metrics, sinks: Sequence[Sink]) -> Recorder:

@@ -17,8 +17,8 @@ from support.publisher import Publisher
 
 from authz.addresses import parse_address
 from authz.engine.decision import INTERNAL_ERROR, Outcome, make_outcome
-from authz.engine.model import Application, DenyAnswer
-from authz.engine.verdict import Verdict
+from authz.engine.model import Application, DenyAnswer, Entry
+from authz.engine.verdict import Match, Verdict
 from authz.serve.grpc import responses as grpc_answers
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 
@@ -167,7 +167,9 @@ def test_warnings_are_in_the_metadata(fronts: Fronts) -> None:
 def every_kind() -> dict[str, Outcome]:
     shop = Application("shop", deny=DenyAnswer(429, "nicht für dich", "text/html"))
     return {
-        "allow": make_outcome(shop, Verdict("allow", "default_allow", warnings=("a", "b")), 7),
+        "allow": make_outcome(
+            shop, Verdict("allow", "default_allow", warned=tuple(Match(Entry(name, "deny"), 128) for name in "ab")), 7
+        ),
         "deny": make_outcome(shop, Verdict("deny", "denylisted", "deny"), 7),
         "deny without body": make_outcome(Application("x"), Verdict("deny", "denylisted", "deny"), 7),
         "dry run": make_outcome(Application("x", dry_run=True), Verdict("deny", "denylisted", "deny"), 7),

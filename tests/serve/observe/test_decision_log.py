@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 FIELDS: Final = {
     "time", "front", "peer", "decision", "reason", "list", "entry", "client", "application", "serial", "status",
     "enforced", "warnings", "request_id", "host", "method", "path", "unknown_application",
+    "layer",
 }  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
         "front": "http", "peer": "127.0.0.1", "decision": "allow", "reason": "allowlisted", "list": "allow",
         "entry": "office", "client": "2001:db8:1::f", "application": "shop", "serial": 3, "status": 200,
         "enforced": True, "warnings": [], "request_id": None, "host": "127.0.0.1", "method": None, "path": None,
-        "unknown_application": None,
+        "unknown_application": None, "layer": "policy",
     }  # fmt: skip
     assert (denied["client"], denied["decision"], denied["entry"]) == (DENIED, "deny", "bad")
     assert (unresolved["client"], unresolved["reason"]) == (None, "client_unresolved")

@@ -1,0 +1,317 @@
+"""Several layers decide as one: the union of their entries, the settings of the first."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.worlds import NOW, ZONES, World, allow, deny, load, moments, subject, worlds
+
+from authz.addresses import parse_address, parse_network
+from authz.engine.decider import Decider
+from authz.engine.model import Application
+from authz.engine.request import Request
+from authz.engine.ruleset import Ruleset
+from authz.engine.settings import LayerSettings, Settings
+from authz.publisher.bans.record import Ban
+from authz.snapshot.singles import ban_id
+
+if TYPE_CHECKING:
+    from support.worlds import Subject
+
+    from authz.engine.decision import Outcome
+    from authz.engine.model import ListName
+    from authz.engine.opened_snapshot import OpenedSnapshot
+
+GENERAL = Application("*")
+SHOP = Application("shop")
+BANS = LayerSettings("bans")
+
+
+def ban(number: int, address: str, on: ListName = "deny", **fields: Any) -> Ban:
+    return Ban(ban_id(number), parse_network(address), on, **fields)
+
+
+def layer(
+    name: str, *subjects: Subject, applications: tuple[Application, ...] = (GENERAL,), serial: int = 1, **more: Any
+) -> OpenedSnapshot:
+    return load(applications, subjects, serial, layer=name, **more)
+
+
+def policy(*subjects: Subject, **settings: Any) -> OpenedSnapshot:
+    return layer("policy", *subjects, applications=(GENERAL, SHOP._replace(**settings)), serial=7)
+
+
+def decider(*files: OpenedSnapshot, **settings: Any) -> Decider:
+    decider = Decider(Settings(**settings))
+    decider.load(Ruleset(files))
+    return decider
+
+
+def check(decider: Decider, address: str, application: str = "shop", now: float = NOW) -> Outcome:
+    return decider.check(Request(address, (), application), now)[0]
+
+
+def said(outcome: Outcome) -> tuple[str, str | None, str | None, int | None]:
+    return outcome.reason, outcome.entry, outcome.layer, outcome.serial
+
+
+# The union.
+
+
+def test_an_entry_of_any_layer_decides_and_is_named_with_its_layer_and_serial() -> None:
+    decide = decider(policy(allow("office", "192.0.2.0/24")), layer("bans", deny("ban", "203.0.113.9"), serial=90))
+    assert said(check(decide, "203.0.113.9")) == ("denylisted", "ban", "bans", 90)
+    assert said(check(decide, "192.0.2.1")) == ("allowlisted", "office", "policy", 7)
+    assert said(check(decide, "203.0.113.8")) == ("default_allow", None, None, 7)
+
+
+def test_precedence_and_settings_are_the_policys_whatever_the_layers_say() -> None:
+    other = layer("bans", deny("ban", "192.0.2.1"), applications=(GENERAL, SHOP._replace(precedence="deny_first")))
+    assert said(check(decider(policy(allow("office", "192.0.2.0/24")), other), "192.0.2.1"))[0] == "allowlisted"
+    first = policy(allow("office", "192.0.2.0/24"), precedence="deny_first")
+    assert said(check(decider(first, other), "192.0.2.1")) == ("denylisted", "ban", "bans", 1)
+
+
+def test_the_longest_prefix_of_all_layers_is_the_most_specific() -> None:
+    first = policy(deny("wide", "192.0.2.0/24"), precedence="most_specific")
+    decide = decider(first, layer("team", allow("one", "192.0.2.1")), layer("bans", deny("half", "192.0.2.0/25")))
+    assert check(decide, "192.0.2.1").entry == "one"
+    assert check(decide, "192.0.2.2").entry == "half"
+    assert check(decide, "192.0.2.200").entry == "wide"
+
+
+def test_entries_of_one_id_in_two_layers_are_two_entries() -> None:
+    decide = decider(policy(allow("a", "192.0.2.0/24"), match="path"), layer("bans", deny("a", "192.0.2.1")))
+    assert said(check(decide, "192.0.2.1")) == ("allowlisted", "a", "policy", 7)
+    assert said(check(decider(policy(), layer("bans", deny("a", "192.0.2.1"))), "192.0.2.1"))[1:3] == ("a", "bans")
+
+
+def test_an_application_is_the_policys_only() -> None:
+    other = layer("bans", applications=(GENERAL, Application("hidden")))
+    assert check(decider(policy(), other), "192.0.2.1", "hidden").reason == "unknown_application"
+
+
+def test_the_deny_entries_of_all_layers_are_held_against_the_path() -> None:
+    decide = Decider(Settings())
+    first = policy(match="path")
+    decide.load(Ruleset([first, layer("bans", deny("hop", "203.0.113.9"))]))
+    outcome, _ = decide.check(Request("203.0.113.9", (), "shop"), NOW)
+    assert outcome.layer == "bans"
+
+
+@pytest.mark.parametrize("empty", [(), (deny("away", "198.51.100.1"),)])
+def test_layers_that_do_not_cover_a_client_change_nothing(empty: tuple[Subject, ...]) -> None:
+    first = policy(deny("bad", "203.0.113.0/24"))
+    decide = decider(first, layer("bans", *empty), layer("more"))
+    for address in ("203.0.113.9", "192.0.2.1", "2001:db8::1"):
+        assert said(check(decide, address)) == said(check(decider(first), address))
+
+
+def test_covering_names_the_layers() -> None:
+    ruleset = Ruleset([policy(deny("bad", "203.0.113.0/24")), layer("bans", deny("ban", "203.0.113.9"))])
+    covering = ruleset.covering(parse_address("203.0.113.9"))
+    assert [(c.layer, c.entry.id, str(c.network)) for c in covering] == [
+        ("policy", "bad", "203.0.113.0/24"),
+        ("bans", "ban", "203.0.113.9/32"),
+    ]
+
+
+CUTS = st.lists(st.integers(0, 3), min_size=6, max_size=6)
+
+
+@given(worlds(), CUTS, st.booleans(), st.sampled_from(["*", "shop", "admin"]))
+@settings(max_examples=100, deadline=None)
+def test_a_policy_cut_into_layers_decides_as_in_one_file(world: World, cut: list[int], attack: bool, name: str) -> None:
+    layers = [[s for s, number in zip(world.subjects, cut, strict=False) if number == place] for place in range(4)]
+    files = [load(world.applications, layers[0]), *(layer(f"l{n}", *layers[n]) for n in (1, 2, 3))]
+    many, one = decider(*files, unknown="default"), decider(world.loaded(), unknown="default")
+    for now in moments():
+        for zone in ZONES:
+            request = Request(zone.address.text, (), name, "", attack)
+            found, expected = (which.check(request, now)[0] for which in (many, one))
+            assert (found.decision, found.reason, found.list) == (expected.decision, expected.reason, expected.list)
+            assert set(found.warnings) == set(expected.warnings)
+            assert (found.since, found.until) == (expected.since, expected.until)
+
+
+# Single addresses.
+
+
+def test_a_single_address_decides_and_ends_at_its_own_expiry() -> None:
+    bans = [ban(1, "203.0.113.9", expires=NOW + 60), ban(2, "2001:db8::9")]
+    decide = decider(policy(), layer("bans", bans=bans, serial=3))
+    assert said(check(decide, "203.0.113.9")) == ("denylisted", ban_id(1), "bans", 3)
+    assert check(decide, "203.0.113.9").until == NOW + 60
+    assert check(decide, "203.0.113.9", now=NOW + 59.9).decision == "deny"
+    assert check(decide, "203.0.113.9", now=NOW + 60).decision == "allow"
+    assert check(decide, "2001:db8::9", now=NOW + 60).entry == ban_id(2)
+    assert check(decide, "203.0.113.8").decision == "allow"
+
+
+def test_a_single_address_is_as_specific_as_can_be() -> None:
+    bans = [ban(1, "203.0.113.9", "gray"), ban(2, "2001:db8::9", "gray")]
+    wide = deny("bad", "203.0.113.8/31", "2001:db8::8/127")
+    first = policy(wide, mode="safe_blocking", precedence="most_specific")
+    for address, number in (("203.0.113.9", 1), ("2001:db8::9", 2)):
+        assert check(decider(first, layer("bans", bans=bans)), address).entry == ban_id(number)
+        covering = Ruleset([first, layer("bans", bans=bans)]).covering(parse_address(address))
+        assert covering[1].network == parse_network(address)
+
+
+def test_a_file_may_have_networks_and_single_addresses() -> None:
+    bans = [ban(1, "203.0.113.9"), ban(2, "192.0.2.1")]
+    decide = decider(policy(), layer("bans", deny("net", "203.0.113.0/24"), deny("six", "2001:db8::/32"), bans=bans))
+    addresses = ("203.0.113.9", "203.0.113.8", "192.0.2.1", "2001:db8::1", "192.0.2.2")
+    assert [check(decide, text).entry for text in addresses] == [ban_id(1), "net", ban_id(2), "six", None]
+
+
+def test_single_addresses_count_for_their_applications_only() -> None:
+    decide = decider(policy(), layer("bans", bans=[ban(1, "203.0.113.9", applications=frozenset({"shop"}))]))
+    assert [check(decide, "203.0.113.9", name).decision for name in ("shop", "*")] == ["deny", "allow"]
+
+
+def test_all_bans_of_one_address_count() -> None:
+    bans = [
+        ban(1, "203.0.113.9", applications=frozenset({"admin"})),
+        ban(2, "203.0.113.9", "gray", expires=NOW + 60),
+        ban(3, "203.0.113.9", expires=NOW + 30),
+        ban(4, "203.0.113.10"),
+    ]
+    decide = decider(policy(), layer("bans", bans=bans))
+    outcome = check(decide, "203.0.113.9")
+    assert (outcome.entry, outcome.until) == (ban_id(3), NOW + 30)
+    assert check(decide, "203.0.113.9", now=NOW + 30).reason == "default_allow"
+
+
+def test_the_first_layer_may_have_single_addresses_too() -> None:
+    first = load((GENERAL, SHOP), [], 7, bans=[ban(1, "203.0.113.9")])
+    assert said(check(decider(first), "203.0.113.9")) == ("denylisted", ban_id(1), "policy", 7)
+
+
+# Parts and tombstones.
+
+
+def test_a_tombstone_cancels_bans_of_files_behind_it_in_the_same_layer() -> None:
+    settled = layer("bans", deny(ban_id(3), "198.51.100.0/24"), bans=[ban(1, "203.0.113.9"), ban(2, "203.0.113.8")])
+    tombstones = [ban_id(number) for number in (1, 3, 4)]
+    recent = layer("bans", deny(ban_id(4), "192.0.2.1"), tombstones=tombstones, serial=5)
+    decide = decider(policy(), recent, settled)
+    found = {text: check(decide, text).entry for text in ("203.0.113.9", "203.0.113.8", "198.51.100.1", "192.0.2.1")}
+    assert found == {
+        "203.0.113.9": None,
+        "203.0.113.8": ban_id(2),
+        "198.51.100.1": None,
+        "192.0.2.1": ban_id(4),  # its own tombstones do not cancel it: it was ordered again
+    }
+    covering = Ruleset([policy(), recent, settled]).covering
+    assert [covering(parse_address(text)) for text in ("203.0.113.9", "198.51.100.1")] == [[], []]
+    assert check(decide, "203.0.113.8").serial == 5  # the serial of a layer is the one of its first file
+
+
+def test_tombstones_of_several_files_add_up() -> None:
+    settled = layer("bans", bans=[ban(1, "203.0.113.1"), ban(2, "203.0.113.2"), ban(3, "203.0.113.3")])
+    files = [layer("bans", tombstones=[ban_id(1)]), layer("bans", tombstones=[ban_id(2)]), settled]
+    decide = decider(policy(), *files)
+    assert [check(decide, f"203.0.113.{n}").decision for n in (1, 2, 3)] == ["allow", "allow", "deny"]
+
+
+def test_a_tombstone_is_good_for_its_own_layer_only() -> None:
+    first = load((GENERAL, SHOP), [deny(ban_id(1), "203.0.113.0/24")])
+    decide = decider(first, layer("team", tombstones=[ban_id(1), ban_id(2)]), layer("bans", bans=[ban(2, "192.0.2.1")]))
+    assert [check(decide, text).decision for text in ("203.0.113.9", "192.0.2.1")] == ["deny", "deny"]
+
+
+def test_a_tombstone_does_not_cancel_what_stands_before_it() -> None:
+    recent, settled = layer("bans", bans=[ban(1, "192.0.2.1")]), layer("bans", tombstones=[ban_id(1)])
+    assert check(decider(policy(), recent, settled), "192.0.2.1").decision == "deny"
+
+
+# Layers that are missing or stale.
+
+
+def test_a_missing_layer_is_ignored_by_default() -> None:
+    decide = decider(policy(), layers=(BANS,))
+    assert check(decide, "192.0.2.1").reason == "default_allow"
+    (lapse,) = decide.lapses(NOW)
+    assert (lapse.layer, lapse.reason, lapse.then) == ("bans", "no_snapshot", "ignore")
+
+
+def test_a_missing_layer_may_deny_everything() -> None:
+    decide = decider(policy(), layers=(BANS._replace(when_missing="deny"),))
+    outcome = check(decide, "192.0.2.1")
+    assert (outcome.reason, outcome.status, outcome.layer) == ("no_snapshot", 503, "bans")
+    decide.load(Ruleset([policy(), layer("bans")]))
+    assert check(decide, "192.0.2.1").status == 200
+
+
+STALE_BANS = layer("bans", deny("ban", "192.0.2.1"))  # created NOW
+
+
+@pytest.mark.parametrize(
+    ("then", "fresh", "stale", "other"),
+    [
+        ("keep", ("denylisted", 403), ("denylisted", 403), ("default_allow", 200)),
+        ("ignore", ("denylisted", 403), ("default_allow", 200), ("default_allow", 200)),
+        ("deny", ("denylisted", 403), ("stale_snapshot", 503), ("stale_snapshot", 503)),
+    ],
+)
+def test_a_stale_layer_does_as_it_is_told(then: Any, fresh: object, stale: object, other: object) -> None:
+    decide = decider(policy(), STALE_BANS, layers=(BANS._replace(when_stale=then, max_age=100),))
+    for _ in range(2):  # from now on remembered, and the clock may go back
+        for at, address, expected in (
+            (NOW + 99, "192.0.2.1", fresh),
+            (NOW + 100, "192.0.2.1", stale),
+            (NOW + 100, "192.0.2.2", other),
+            (NOW + 500, "192.0.2.1", stale),
+        ):
+            outcome = check(decide, address, now=at)
+            assert (outcome.reason, outcome.status) == expected
+    assert [lapse.layer for lapse in decide.lapses(NOW + 99)] == []
+    assert [(lapse.layer, lapse.then) for lapse in decide.lapses(NOW + 100)] == [("bans", then)]
+
+
+def test_layers_are_ignored_one_after_the_other() -> None:
+    more = layer("more", deny("more", "192.0.2.2"))
+    ignored = (BANS._replace(when_stale="ignore", max_age=100), LayerSettings("more", "ignore", "ignore", 200))
+    decide = decider(policy(), STALE_BANS, more, layers=ignored)
+    found = [
+        [check(decide, address, now=NOW + after).decision for address in ("192.0.2.1", "192.0.2.2")]
+        for after in (0, 100, 200, 150, 50)
+    ]
+    assert found == [["deny", "deny"], ["allow", "deny"], ["allow", "allow"], ["allow", "deny"], ["deny", "deny"]]
+
+
+def test_what_is_decided_without_an_ignored_layer_is_remembered_too() -> None:
+    decide = decider(policy(), STALE_BANS, layers=(BANS._replace(when_stale="ignore", max_age=100),))
+    request = Request("192.0.2.1", ("192.0.2.1",), "shop")
+    first = decide.check(request, NOW + 100)
+    assert decide.check(request, NOW + 101) is first
+
+
+def test_a_layer_that_denies_counts_before_a_policy_that_allows() -> None:
+    decide = decider(policy(), when_stale="allow", max_age=0, layers=(BANS._replace(when_missing="deny"),))
+    assert check(decide, "192.0.2.1").status == 503
+    assert check(decider(policy(), when_stale="allow", max_age=0), "192.0.2.1").reason == "stale_snapshot"
+
+
+def test_without_a_policy_only_that_counts() -> None:
+    decide = Decider(Settings(layers=(BANS,)))
+    (lapse,) = decide.lapses(NOW)
+    assert (lapse.layer, lapse.reason, lapse.since, lapse.then) == ("policy", "no_snapshot", -math.inf, "deny")
+
+
+def test_an_outcome_of_one_ruleset_does_not_outlive_it() -> None:
+    decide = decider(policy(), STALE_BANS)
+    assert check(decide, "192.0.2.1").decision == "deny"
+    decide.load(Ruleset([policy(), layer("bans")]))
+    assert check(decide, "192.0.2.1").decision == "allow"
+
+
+def test_warnings_of_all_layers_are_reported() -> None:
+    watch = subject("watch", "deny", "192.0.2.0/24", action="warn")
+    decide = decider(policy(watch), layer("bans", subject("watch2", "deny", "192.0.2.1", action="warn")))
+    assert check(decide, "192.0.2.1").warnings == ("watch", "watch2")
