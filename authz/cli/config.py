@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -13,11 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authz.cli.output import print_json
+from authz.cli.output import print_json, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from authz.cli.config_check import Finding
     from authz.engine.model import Application
     from authz.serve.config import Config
+    from authz.snapshot.keys import PublicKey
 
 
 class Proxy(StrEnum):
@@ -40,30 +45,71 @@ def check_config(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration of the sidecar.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a configuration and the keys that it names. All mistakes are printed at once."""
-    from authz.errors import InputError
+    """Check a configuration, and what it names: keys, snapshots, ports, folders. All mistakes are printed at once.
+
+    Exit status 1 where the sidecar could not serve by it.
+    """
+    from authz.cli import config_check as check
     from authz.serve.config import load_config
-    from authz.snapshot.keys import load_public_key
 
     checked = load_config(config, os.environ)
+    findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_folders(checked)]
+    trusted: list[str] = []
+    applications: tuple[Application, ...] = ()
+    for number, layer in enumerate(checked.layers_in_order()):
+        where = "snapshot" if checked.snapshot is not None else f"layers[{number}]"
+        keys = _public_keys(layer.trusted_keys)
+        trusted += [key.keyid for key in keys if key.keyid not in trusted]
+        findings += check.check_keys(layer, where, keys)
+        path = checked.policy_file if number == 0 else Path(layer.path) if layer.path else None
+        if path is not None:
+            found, in_file = check.check_file(layer, where, path, keys)
+            findings += found
+            applications = applications or in_file
+    findings += check.check_applications(checked, applications)
+    good = not any(finding.level == "wrong" for finding in findings)
+    listens = {name: str(getattr(checked, name).listen) for name in ("grpc", "http", "admin")}
+    names = {application.name: list(application.hosts) for application in applications}
+    if json:
+        content = {"good": good, "trusted_keys": trusted, "listen": listens, "applications": names}
+        print_json({**content, "findings": [finding._asdict() for finding in findings]})
+    else:
+        _show(config, good, listens, trusted, applications, findings)
+    if not good:
+        sys.exit(1)
+
+
+def _public_keys(paths: Sequence[str]) -> list[PublicKey]:
+    """Return the keys. Raises InputError with every mistake."""
+    from authz.errors import InputError
+    from authz.snapshot.keys import load_public_key
+
     keys, problems = [], []
-    for path in checked.policy.trusted_keys:
+    for path in paths:
         try:
-            keys.append(load_public_key(Path(path)).keyid)
+            keys.append(load_public_key(Path(path)))
         except InputError as error:
             problems.append(error)
     if problems:
         hint = "; ".join(dict.fromkeys(error.hint for error in problems if error.hint))
         raise InputError("\n".join(error.message for error in problems), hint=hint)
-    listens = {name: str(getattr(checked, name).listen) for name in ("grpc", "http", "admin")}
-    if json:
-        print_json({"good": True, "trusted_keys": keys, "listen": listens})
-        return
-    typer.echo(f"good: {config}")
+    return keys
+
+
+def _show(
+    config: Path, good: bool, listens: dict[str, str], trusted: list[str], applications: Sequence[Application],
+    findings: Sequence[Finding],
+) -> None:  # fmt: skip
+    typer.echo(f"{'good' if good else 'wrong'}: {config}")
     for name, listen in listens.items():
         typer.echo(f"  {name} on {listen}")
-    for key in keys:
+    for key in trusted:
         typer.echo(f"  trusts key {key}")
+    for application in applications:
+        hosts = f", hosts {' '.join(application.hosts)}" if application.hosts else ""
+        typer.echo(f"  application {application.name}: mode {application.mode}, default {application.default}{hosts}")
+    for finding in findings:
+        typer.echo(visible(f"{finding.level}: {finding.key}: {finding.text}"))
 
 
 def print_config(

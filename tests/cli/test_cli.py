@@ -860,22 +860,6 @@ def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(tmp_path: Path) -> 
 # check-config and print-config.
 
 
-def test_a_good_configuration_is_good(shop: Publisher, authz: Commands) -> None:
-    keyid = shop.key().keyid
-    assert authz.real("check-config", "authz.yaml").out.splitlines() == [
-        "good: authz.yaml",
-        "  grpc on 127.0.0.1:0",
-        "  http on 127.0.0.1:0",
-        "  admin on 127.0.0.1:0",
-        f"  trusts key {keyid}",
-    ]
-    assert authz("check-config", "authz.yaml", "--json").json() == {
-        "good": True,
-        "trusted_keys": [keyid],
-        "listen": {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "admin": "127.0.0.1:0"},
-    }
-
-
 @pytest.mark.usefixtures("shop")
 def test_the_environment_counts_for_every_command(authz: Commands) -> None:
     ran = authz.real("check-config", "authz.yaml", env={"AUTHZ_GRPC__LISTEN": "0.0.0.0:9191"})

@@ -1,0 +1,173 @@
+"""What `authz check-config` finds in a configuration that is well written: files, ports, and what is granted.
+
+A finding is `wrong` where the sidecar would not start or never decide, `warning` where it grants more than one might
+think, and `note` for what is good to know. Files are read and ports tried; nothing is changed.
+"""
+
+from __future__ import annotations
+
+import socket
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from authz.addresses import parse_address
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.errors import SnapshotRefused
+from authz.snapshot.read import read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from authz.engine.model import Application
+    from authz.serve.config import Config
+    from authz.serve.config_values import Listen
+    from authz.serve.layers.config import LayerConfig
+    from authz.snapshot.keys import PublicKey
+
+WIDE: Final = {4: 8, 6: 16}  # prefix bits; networks of trusted proxies that are wider are asked about
+
+
+class Finding(NamedTuple):
+    """One thing that was found. key: of the configuration."""
+
+    level: Literal["wrong", "warning", "note"]
+    key: str
+    text: str
+
+
+def check_keys(layer: LayerConfig, where: str, keys: Sequence[PublicKey]) -> Iterator[Finding]:
+    """Yield what is wrong with the keys of a layer: the same twice, or too few for the threshold."""
+    different = {key.keyid for key in keys}
+    if len(different) < len(keys):
+        yield Finding("warning", f"{where}.trusted_keys", "the same key is there more than once: it counts once")
+    if len(different) < layer.threshold:
+        text = f"found {layer.threshold}, and {len(different)} different keys: no snapshot can ever meet it"
+        yield Finding("wrong", f"{where}.threshold", text)
+
+
+def check_file(layer: LayerConfig, where: str, path: Path, keys: Sequence[PublicKey]) -> tuple[
+    list[Finding], tuple[Application, ...]
+]:  # fmt: skip
+    """Return what is wrong with the snapshot of a layer, and its applications."""
+    if not path.exists():
+        missing = layer.when_missing or "deny"
+        text = f"{path}: not there yet; until it is: {missing}"
+        return [Finding("warning", f"{where}.path", text)], ()
+    try:
+        snapshot = read_snapshot(path, keys, layer.threshold, now=time.time(), most=layer.max_size, layer=layer.name)
+        opened = OpenedSnapshot(snapshot)
+    except SnapshotRefused as error:
+        return [Finding("wrong", f"{where}.path", f"{path}: would be refused: {error.code}: {error.message}")], ()
+    age = time.time() - opened.created
+    findings = []
+    if age > layer.max_age:
+        text = f"{path}: made {age / 3600:.0f} hours ago, which is older than max_age: stale, so {layer.when_stale}"
+        findings.append(Finding("warning", f"{where}.path", text))
+    return findings, opened.applications
+
+
+def check_listeners(config: Config) -> Iterator[Finding]:
+    """Yield what is wrong with the places to listen: in use, absent, or open to more than one may think."""
+    for front in ("grpc", "http", "admin"):
+        settings = getattr(config, front)
+        listen: Listen = settings.listen
+        key = f"{front}.listen"
+        if listen.path is not None:
+            if not listen.path.parent.is_dir():
+                yield Finding("wrong", key, f"{listen.path.parent}: no such folder")
+            if settings.unix_mode & stat.S_IWOTH:
+                yield Finding("warning", f"{front}.unix_mode", "everybody on this machine may ask")
+        elif listen.host is not None:
+            problem = _in_use(listen)
+            if problem:
+                yield Finding("warning", key, f"{listen}: {problem}: is this the sidecar that runs?")
+            if not _is_loopback(listen.host):
+                yield from _open_to_others(config, front, key, listen)
+
+
+def _open_to_others(config: Config, front: str, key: str, listen: Listen) -> Iterator[Finding]:
+    if front == "admin":
+        text = f"{listen}: whoever reaches it reads entries, reasons and decisions"
+    elif front == "grpc" and config.grpc.tls and config.grpc.tls.client_ca:
+        return
+    else:
+        text = f"{listen}: whoever reaches it may ask, and say who the client is as far as its address is trusted"
+    yield Finding("warning", key, text)
+
+
+def _in_use(listen: Listen) -> str:
+    """Return why nobody could listen there now; "" where one could."""
+    if listen.port == 0:
+        return ""
+    family = socket.AF_INET6 if ":" in (listen.host or "") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "::1" or host.startswith("127.")
+
+
+def check_folders(config: Config) -> Iterator[Finding]:
+    """Yield folders that are missing."""
+    log = config.decision_log.path
+    if log not in {"-", "off"} and not Path(log).parent.is_dir():
+        yield Finding("wrong", "decision_log.path", f"{Path(log).parent}: no such folder")
+
+
+def check_grants(config: Config) -> Iterator[Finding]:
+    """Yield what is granted to more than one may think."""
+    client = config.client_address
+    for network in (network for one in client.trusted_proxies for network in one):
+        if network.length == 0:
+            text = f"{network}: everybody may say who the client is, so everybody can be anybody"
+            yield Finding("wrong", "client_address.trusted_proxies", text)
+        elif network.length < WIDE[network.version]:
+            text = f"{network}: a wide network: whoever connects from it may say who the client is"
+            yield Finding("warning", "client_address.trusted_proxies", text)
+    if client.missing == "peer":
+        text = "a trusted proxy whose header is lost is the client, and may be on an allow list"
+        yield Finding("warning", "client_address.missing", text)
+    if client.trusted_hops:
+        text = "every peer is believed: let nobody but the proxies reach the fronts"
+        yield Finding("warning", "client_address.trusted_hops", text)
+    if config.application.http == "header" and config.http.listen.host:
+        text = f"a client can choose its application, unless the proxy sets {config.application.header} on each request"
+        yield Finding("warning", "application.http", text)
+    for key in ("when_missing", "when_stale"):
+        if getattr(config.policy, key) == "allow":
+            yield Finding("warning", f"{config.policy.name}.{key}", "allow: everybody is let in meanwhile")
+    yield from _about_envoy(config)
+
+
+def _about_envoy(config: Config) -> Iterator[Finding]:
+    client = config.client_address
+    on = config.grpc.listen.host is not None or config.grpc.listen.path is not None
+    trusted = client.rules().trusted_proxies
+    if on and client.header == "x-forwarded-for" and any(parse_address(a) in trusted for a in ("127.0.0.1", "::1")):
+        yield Finding(
+            "note",
+            "client_address.trusted_proxies",
+            "for a peer on its own machine Envoy with use_remote_address appends its own address to X-Forwarded-For, "
+            "which would be the client: use what `authz print-config envoy` prints, or set skip_xff_append",
+        )
+
+
+def check_applications(config: Config, applications: Sequence[Application]) -> Iterator[Finding]:
+    """Yield what the applications of the policy grant."""
+    for application in applications:
+        if application.dry_run:
+            yield Finding("warning", f"application {application.name}", "dry_run: everybody is let in")
+        elif application.mode in {"off", "monitoring"} and not application.denylist_in_monitoring:
+            text = f"mode {application.mode} without its deny list: only the default denies"
+            yield Finding("warning", f"application {application.name}", text)
+    if len(applications) > 1 and config.application.unknown == "default" and applications[0].default == "allow":
+        text = 'default: a name that the policy does not know is decided by the settings of "*", which allow'
+        yield Finding("note", "application.unknown", text)

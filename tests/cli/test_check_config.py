@@ -1,0 +1,160 @@
+"""`authz check-config`: what it finds in a configuration that is well written, and what exists."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.commands import Commands
+from support.processes import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+POLICY = """\
+version: 1
+applications:
+  shop: {hosts: [shop.example.com], dry_run: true}
+  admin: {default: deny}
+"""
+LISTENS = 'grpc: {listen: "127.0.0.1:0"}\nhttp: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
+SNAPSHOT = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
+
+
+def check(folder: Path, text: str) -> tuple[int, list[str]]:
+    """Return the exit status and the lines that are printed; JSON says the same."""
+    (folder / "authz.yaml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        authz = Commands(folder, patch)
+        ran = authz("check-config", "authz.yaml")
+        as_json: dict[str, Any] = json.loads(authz("check-config", "authz.yaml", "--json").out)
+    assert as_json["good"] == (ran.status == 0)
+    lines = ran.out.splitlines()
+    assert [f"{one['level']}: {one['key']}: {one['text']}" for one in as_json["findings"]] == [
+        line for line in lines if not line.startswith((" ", "good", "wrong: authz.yaml"))
+    ]
+    return ran.status, lines
+
+
+def test_a_good_configuration_is_good_and_says_which_applications_exist(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS)
+    assert (status, lines[:8]) == (
+        0,
+        [
+            "good: authz.yaml",
+            "  grpc on 127.0.0.1:0",
+            "  http on 127.0.0.1:0",
+            "  admin on 127.0.0.1:0",
+            f"  trusts key {publisher.key().keyid}",
+            "  application *: mode block, default allow",
+            "  application shop: mode block, default allow, hosts shop.example.com",
+            "  application admin: mode block, default deny",
+        ],
+    )
+    assert "warning: application shop: dry_run: everybody is let in" in lines
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_everybody_as_a_trusted_proxy_is_wrong(publisher: Publisher, network: str) -> None:
+    publisher.publish(POLICY)
+    text = f'client_address: {{trusted_proxies: ["{network}"]}}\n'
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS + text)
+    expected = f"wrong: client_address.trusted_proxies: {network}: everybody may say who the client is"
+    assert status == 1
+    assert any(line.startswith(expected) for line in lines)
+
+
+def test_a_snapshot_that_is_absent_is_warned_of_and_one_that_is_refused_is_wrong(publisher: Publisher) -> None:
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS)
+    path = publisher.folder / "lists.snapshot"
+    assert (status, lines[-1]) == (0, f"warning: snapshot.path: {path}: not there yet; until it is: deny")
+    path.write_bytes(b"AZSNAP01 no snapshot")
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS)
+    assert status == 1
+    assert lines[-1].startswith(f"wrong: snapshot.path: {path}: would be refused: ")
+
+
+def test_a_port_in_use_is_found(publisher: Publisher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        text = LISTENS.replace('http: {listen: "127.0.0.1:0"}', f'http: {{listen: "127.0.0.1:{port}"}}')
+        _, lines = check(publisher.folder, SNAPSHOT + text)
+    assert any(line.startswith(f"warning: http.listen: 127.0.0.1:{port}: Address already in use") for line in lines)
+    _, lines = check(publisher.folder, SNAPSHOT + text.replace(str(port), str(free_port())))
+    assert not any("in use" in line for line in lines)
+
+
+def test_a_log_folder_that_is_missing_is_found(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS + "decision_log: {path: no/such/decisions.log}\n")
+    assert status == 1
+    assert f"wrong: decision_log.path: {publisher.folder / 'no/such'}: no such folder" in lines
+
+
+def test_a_threshold_that_the_keys_can_never_meet_is_found_also_where_a_key_is_there_twice(
+    publisher: Publisher,
+) -> None:
+    publisher.publish(POLICY)
+    (publisher.folder / "keys" / "same.pub").write_bytes((publisher.folder / "keys" / "a.pub").read_bytes())
+    text = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub, keys/same.pub], threshold: 2}\n"
+    status, lines = check(publisher.folder, text + LISTENS)
+    assert status == 1
+    assert "warning: snapshot.trusted_keys: the same key is there more than once: it counts once" in lines
+    assert "wrong: snapshot.threshold: found 2, and 1 different keys: no snapshot can ever meet it" in lines
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "client_address: {trusted_proxies: [0.0.0.0/1]}\n",
+            "warning: client_address.trusted_proxies: 0.0.0.0/1: a",
+        ),
+        ("client_address: {missing: peer}\n", "warning: client_address.missing: a trusted proxy whose header"),
+        ("client_address: {trusted_hops: 1}\n", "warning: client_address.trusted_hops: every peer is believed"),
+        ("application: {http: header}\n", "warning: application.http: a client can choose its application"),
+        (
+            "client_address: {trusted_proxies: [127.0.0.1]}\n",
+            "note: client_address.trusted_proxies: for a peer",
+        ),
+        ("", "note: application.unknown: default: a name that the policy does not know"),
+    ],
+)
+def test_a_configuration_that_grants_more_than_it_seems_is_found(publisher: Publisher, text: str, line: str) -> None:
+    publisher.publish(POLICY.replace("dry_run: true", "mode: block"))
+    unknown = "" if text.startswith("application") else "application: {unknown: default}\n"
+    status, lines = check(publisher.folder, SNAPSHOT + LISTENS + text + unknown)
+    assert status == 0
+    assert any(found.startswith(line) for found in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("listens", "line"),
+    [
+        ('admin: {listen: "0.0.0.0:0"}\n', "warning: admin.listen: 0.0.0.0:0: whoever reaches it reads entries"),
+        ('http: {listen: "0.0.0.0:0"}\n', "warning: http.listen: 0.0.0.0:0: whoever reaches it may ask"),
+        (
+            "http: {listen: unix:http.sock, unix_mode: 666}\n",
+            "warning: http.unix_mode: everybody on this machine",
+        ),
+        ("http: {listen: unix:no/such/http.sock}\n", "wrong: http.listen: "),
+    ],
+)
+def test_listeners_that_are_open_to_more_than_the_proxy_are_found(
+    publisher: Publisher, listens: str, line: str
+) -> None:
+    kept = [one for one in LISTENS.splitlines(keepends=True) if one[:4] != listens[:4]]
+    _, lines = check(publisher.folder, SNAPSHOT + "".join(kept) + listens)
+    assert any(found.startswith(line) for found in lines), lines
+
+
+def test_letting_everybody_in_meanwhile_is_found(publisher: Publisher) -> None:
+    text = SNAPSHOT.replace("}", ", when_missing: allow, when_stale: allow}")
+    _, lines = check(publisher.folder, text + LISTENS)
+    for key in ("when_missing", "when_stale"):
+        assert f"warning: policy.{key}: allow: everybody is let in meanwhile" in lines
