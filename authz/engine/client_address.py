@@ -206,6 +206,17 @@ def chain(rules: Rules, peer: Address | None, header_lines: Sequence[str]) -> li
     return addresses
 
 
+def addresses_behind(rules: Rules, addresses: Sequence[Address], client: Address) -> list[Address]:
+    """Return the addresses of a chain that stand behind the client, as seen from us, without trusted proxies.
+
+    They are the proxies that the client says he came through. addresses: as `chain` returns them.
+    """
+    if client not in addresses:
+        return []
+    behind = addresses[addresses.index(client) + 1 :]
+    return [address for address in behind if address not in rules.trusted_proxies]
+
+
 def elements(header: str, header_lines: Sequence[str]) -> Iterator[str]:
     """Yield the elements of the header from the right, without the white space around them.
 

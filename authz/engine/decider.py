@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import MAX_TEXT, Address, try_parse_address
-from authz.engine.client_address import CLIENT_UNRESOLVED, Resolver, Step, chain
+from authz.engine.client_address import CLIENT_UNRESOLVED, Resolver, Step, addresses_behind, chain
 from authz.engine.decision import (
     INTERNAL_ERROR,
     MALFORMED_REQUEST,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.decision import Outcome
+    from authz.engine.generation import Scope
     from authz.engine.opened_snapshot import Covering
     from authz.engine.request import Request
     from authz.engine.ruleset import Ruleset
@@ -110,7 +111,7 @@ class Decider:
         short = len(forwarded) == 1 and len(forwarded[0]) <= MAX_TEXT
         key = (name, host, peer, forwarded[0], attack) if short else None
         known = current.recent.get(key)
-        if known is not None and known[0].since <= now < known[0].until and now < current.answers_at:
+        if known is not None and known[0].since <= now < known[0].until:
             return known
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None:
@@ -126,13 +127,22 @@ class Decider:
         if client is None:
             problem = self._resolver.resolve(peer, forwarded).problem
             return current.special(scope, Verdict("deny", problem or CLIENT_UNRESOLVED)), None
-        places = NOWHERE
         if scope.by_path:
-            places, key = current.ruleset.places_of(self._chain(request)), None
-        decided = current.outcome(scope, client, places, attack=attack, now=now), client
+            return self._by_path(current, scope, request, client, now), client
+        decided = current.outcome(scope, client, NOWHERE, attack=attack, now=now), client
         if key is not None and len(host) <= MAX_HOST:
             current.keep(key, decided)
         return decided
+
+    def _by_path(self, current: Generation, scope: Scope, request: Request, client: Address, now: float) -> Outcome:
+        """Return the outcome for a client where the other addresses of the forwarding chain count."""
+        addresses, attack = self._chain(request), request.attack
+        outcome = current.outcome(scope, client, current.ruleset.places_of(addresses), attack=attack, now=now)
+        if scope.application.default == "allow" or outcome.verdict == "deny":
+            return outcome
+        behind = addresses_behind(self._rules, addresses, client)
+        others = (current.outcome(scope, address, NOWHERE, attack=attack, now=now) for address in behind)
+        return next((other for other in others if other.verdict == "deny"), outcome)
 
     def _chain(self, request: Request) -> list[Address]:
         peer = None if request.peer is None else try_parse_address(request.peer)
@@ -147,15 +157,20 @@ class Decider:
     def covering(self, request: Request, client: Address | None) -> list[Covering]:
         """Return the entries that cover the client, for explain and replay.
 
-        Where the application is matched by path, the deny entries that cover another address of the chain too.
+        Where the application is matched by path, the deny entries that cover another address of the chain too; where
+        its default is deny, all that cover an address behind the client.
         """
         if self._generation is None or client is None:
             return []
         ruleset = self._generation.ruleset
         covering = ruleset.covering(client)
         application = ruleset.application(request.application, request.host) or ruleset.general
-        if application.match == "path":
-            for address in self._chain(request):
-                if address != client:
-                    covering += [other for other in ruleset.covering(address) if other.entry.list == "deny"]
+        if application.match != "path":
+            return covering
+        addresses = self._chain(request)
+        behind = addresses_behind(self._rules, addresses, client) if application.default == "deny" else []
+        for address in addresses:
+            if address != client:
+                others = ruleset.covering(address)
+                covering += [other for other in others if address in behind or other.entry.list == "deny"]
         return covering

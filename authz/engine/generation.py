@@ -65,9 +65,9 @@ class Generation:
         # Of requests that name no application, and whose host has none.
         self._nameless = self.unknown if names_any or self._denies_unknown else self.general
         self.lapses = lapses(ruleset, settings)
-        self.answers_at = min((lapse.since for lapse in self.lapses if lapse.answers), default=math.inf)
+        self._answers_at = min((lapse.since for lapse in self.lapses if lapse.answers), default=math.inf)
         self._ignores_at = min((lapse.since for lapse in self._ignorable()), default=math.inf)
-        self.lapses_at = min(self.answers_at, self._ignores_at)
+        self.lapses_at = min(self._answers_at, self._ignores_at)
         self.recent: dict[object, tuple[Outcome, Address]] = {}  # by what of a request they depend on, but for the time
         self._settings = settings
         self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
@@ -112,7 +112,7 @@ class Generation:
             return self.special(scope, Verdict("deny", MALFORMED_REQUEST))
         if scope.unknown and self._denies_unknown:
             return self.special(scope, Verdict("deny", UNKNOWN_APPLICATION))
-        if now < self.answers_at:
+        if now < self._answers_at:
             return None
         lapse = next(lapse for lapse in self.lapses if lapse.answers and lapse.since <= now)
         verdict = Verdict("allow" if lapse.then == "allow" else "deny", lapse.reason, layer=lapse.layer)
@@ -151,7 +151,7 @@ class Generation:
         if places:
             matches = self.ruleset.with_denied(matches, places)
         verdict = decide(scope.application, matches, attack=attack, now=now)
-        verdict = verdict._replace(until=min(verdict.until, self._ignores_at))
+        verdict = verdict._replace(until=min(verdict.until, self.lapses_at))
         serial = self.ruleset.serial_of(verdict.layer)
         warnings = verdict.warnings
         kind = (scope.application.name, scope.unknown, verdict.decision, verdict.reason, verdict.list, verdict.layer,

@@ -25,12 +25,31 @@ MEDIA_TYPE: Final = re.compile(
 MAX_DENY_BODY = 64 * 1024  # bytes
 
 
+MAX_PLACEHOLDERS = 16  # that are filled in a body
+CLIENT_PLACEHOLDER: Final = "{client}"
+
+
 class DenyAnswer(NamedTuple):
-    """What a denied client is shown. status: 400 to 499; content_type: of the body."""
+    """What a denied client is shown. status: 400 to 499; content_type: of the body.
+
+    body: `{client}` stands for the client's address.
+    """
 
     status: int = 403
     body: str = ""
     content_type: str = "text/plain"
+
+    @property
+    def personal(self) -> bool:
+        """Whether the body has the client's address."""
+        return CLIENT_PLACEHOLDER in self.body
+
+    def body_for(self, client: str | None) -> str:
+        """Return the body for a client. client: the text of an Address; None: not known.
+
+        That text has only digits, letters, dots and colons, so it needs no escaping in HTML, JSON or XML.
+        """
+        return self.body.replace(CLIENT_PLACEHOLDER, client or "unknown", MAX_PLACEHOLDERS)
 
 
 class Application(NamedTuple):

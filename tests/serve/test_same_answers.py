@@ -206,7 +206,9 @@ def by_grpc(fronts: Fronts, case: Case, asked: Asked) -> Decided:
 class Kept(list[Decided]):
     """In the place of a recorder: keeps what was decided."""
 
-    def record(self, outcome: Outcome, client: Address | None, peer: str | None, now: float) -> None:
+    def record(
+        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+    ) -> None:
         """Keep a decision."""
         self.append(outcome.as_dict(client))
 

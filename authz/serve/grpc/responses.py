@@ -24,16 +24,21 @@ CLIENT_HEADER: Final = "x-authz-client-address"
 LIST_HEADER: Final = "x-authz-list"
 APPLICATION_HEADER: Final = "x-authz-application"
 REASON_HEADER: Final = "x-authz-reason"
+WARNINGS_HEADER: Final = "x-authz-warnings"  # the entries that would have decided, had they not been told to only warn
+DRY_RUN_HEADER: Final = "x-authz-dry-run"  # the reason for which a client would have been denied
 # What an application behind us might believe, and a client therefore might send.
-REMOVED: Final = ("x-authz-decision", "x-authz-entry", "x-authz-reason", "x-authz-serial", "x-authz-status")
-_SET: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER)
+REMOVED: Final = (
+    "x-authz-decision", "x-authz-entry", "x-authz-layer", "x-authz-reason", "x-authz-serial", "x-authz-status"
+)  # fmt: skip
+_SET: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, WARNINGS_HEADER, DRY_RUN_HEADER)
 # Any header name (RFC 9110, 5.6.2) that is ours, or that a CGI-like application cannot tell from one: `-` and `_`.
 _OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
 _OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
 _PARTS: Final = object()  # ours in the memo of an outcome
-_ALLOWED = 4  # parts around an entry and two addresses; in a denial the address stands once
+_ALLOWED = 4  # parts around two addresses and an entry, which always comes last
+_DENIED = 3  # parts around one address and an entry
 
 
 def answer(outcome: Outcome, client: Address | None) -> bytes:
@@ -48,7 +53,9 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
     if entry and text:
         if len(parts) == _ALLOWED:
             return b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))
-        return b"".join((parts[0], text, parts[1], entry, parts[2]))
+        if len(parts) == _DENIED:
+            return b"".join((parts[0], text, parts[1], entry, parts[2]))
+        return b"".join((text.join(parts[:-1]), entry, parts[-1]))  # the body of the denial has the address, too
     return (text or entry).join(parts)
 
 
@@ -99,7 +106,7 @@ def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckRespo
         response.status.code = 0
         _fill_ok(response, outcome, client)
     else:
-        _fill_denied(response, outcome)
+        _fill_denied(response, outcome, client)
     metadata = response.dynamic_metadata
     metadata["decision"] = outcome.decision
     metadata["list"] = outcome.list
@@ -107,6 +114,7 @@ def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckRespo
     metadata["entry"] = entry
     metadata["client"] = client
     metadata["application"] = outcome.application
+    metadata["layer"] = outcome.layer
     metadata["serial"] = outcome.serial
     metadata["enforced"] = outcome.enforced
     metadata["warnings"] = list(outcome.warnings)
@@ -120,6 +128,8 @@ def _fill_ok(response: CheckResponse, outcome: Outcome, client: str | None) -> N
         (CLIENT_HEADER, client),
         (LIST_HEADER, outcome.list),
         (APPLICATION_HEADER, outcome.application),
+        (WARNINGS_HEADER, ", ".join(outcome.warnings) or None),
+        (DRY_RUN_HEADER, outcome.reason if outcome.verdict == "deny" else None),
     ):
         if value is None:
             ok.headers_to_remove.append(name)
@@ -128,7 +138,7 @@ def _fill_ok(response: CheckResponse, outcome: Outcome, client: str | None) -> N
     ok.headers_to_remove.extend(REMOVED)
 
 
-def _fill_denied(response: CheckResponse, outcome: Outcome) -> None:
+def _fill_denied(response: CheckResponse, outcome: Outcome, client: str | None) -> None:
     # An answer with only half of this means "allow" to Envoy: the status code is what denies.
     cannot = outcome.cannot_decide
     response.status.code = _UNAVAILABLE if cannot else _PERMISSION_DENIED
@@ -137,7 +147,7 @@ def _fill_denied(response: CheckResponse, outcome: Outcome) -> None:
     denied.headers.append(_header(REASON_HEADER, outcome.reason))
     if outcome.deny.body:
         denied.headers.append(_header("content-type", outcome.deny.content_type))
-        denied.body = outcome.deny.body
+        denied.body = outcome.deny.body_for(client)
 
 
 def _header(name: str, value: str) -> HeaderValueOption:

@@ -26,10 +26,13 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
         details: Whether a denial has headers of ours. An allowed request always has: they are for the application.
 
     """
-    try:
-        built: Answer = outcome.memo[_BUILT, shown, details]
-    except KeyError:
-        built = outcome.memo[_BUILT, shown, details] = _build(outcome, shown=shown, details=details)
+    if shown and outcome.deny.personal and outcome.status != 200:
+        built = _build(outcome, shown=True, details=details, client=client)
+    else:
+        try:
+            built = outcome.memo[_BUILT, shown, details]
+        except KeyError:
+            built = outcome.memo[_BUILT, shown, details] = _build(outcome, shown=shown, details=details)
     if not details and outcome.status != 200:
         return built
     head, body = built
@@ -44,11 +47,11 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
     return tuple.__new__(Answer, (head + last.encode("ascii"), body))
 
 
-def _build(outcome: Outcome, *, shown: bool, details: bool) -> Answer:
+def _build(outcome: Outcome, *, shown: bool, details: bool, client: Address | None = None) -> Answer:
     """Return the answer up to entry and client, which come last."""
     deny = outcome.status != 200
     status = outcome.status if shown or outcome.cannot_decide or not deny else 403
-    body = outcome.deny.body.encode() if deny and shown else b""
+    body = outcome.deny.body_for(client.text if client else None).encode() if deny and shown else b""
     lines: dict[str, object] = {"Content-Length": len(body)}
     if body:
         lines["Content-Type"] = outcome.deny.content_type
@@ -59,6 +62,10 @@ def _build(outcome: Outcome, *, shown: bool, details: bool) -> Answer:
             "X-Authz-List": outcome.list,
             "X-Authz-Application": outcome.application,
             "X-Authz-Status": outcome.status,
+            "X-Authz-Serial": outcome.serial,
+            "X-Authz-Layer": outcome.layer,
+            "X-Authz-Warnings": ", ".join(outcome.warnings) or None,
+            "X-Authz-Dry-Run": outcome.reason if outcome.verdict != outcome.decision else None,
         }
-    head = status_line(status) + "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("ascii")
-    return Answer(head, body)
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
+    return Answer(status_line(status) + text.encode("ascii"), body)

@@ -63,7 +63,7 @@ def ask(fronts: Fronts, client: str | None = None, **request: Any) -> EnvoyAnswe
 def metadata(**differing: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {"decision": "allow", "list": "none", "reason": "default_allow", "entry": None,
                              "client": "192.0.2.7", "application": "shop", "serial": 41.0, "enforced": True,
-                             "warnings": []}  # fmt: skip
+                             "warnings": [], "layer": "policy" if differing.get("entry") else None}  # fmt: skip
     return usual | differing
 
 
@@ -80,7 +80,16 @@ def test_an_allowed_request_gets_three_headers_that_overwrite_and_all_others_of_
         body="",
         headers={"x-authz-client-address": "192.0.2.7", "x-authz-list": "allow", "x-authz-application": "shop"},
         overwrites=True,
-        removed=["x-authz-decision", "x-authz-entry", "x-authz-reason", "x-authz-serial", "x-authz-status"],
+        removed=[
+            "x-authz-warnings",
+            "x-authz-dry-run",
+            "x-authz-decision",
+            "x-authz-entry",
+            "x-authz-layer",
+            "x-authz-reason",
+            "x-authz-serial",
+            "x-authz-status",
+        ],
         metadata=metadata(list="allow", reason="allowlisted", entry="office"),
     )
 
@@ -291,7 +300,7 @@ def test_a_name_that_is_no_header_name_is_never_written_into_an_answer(fronts: F
     answer = ask(fronts, raw=[("x-forwarded-for", b"192.0.2.7"), (name, b"1")])
 
     assert answer.kind == "ok"
-    assert len(answer.removed) == 5
+    assert len(answer.removed) == 8
 
 
 def test_our_headers_in_a_request_that_is_denied_change_nothing(fronts: Fronts) -> None:

@@ -77,6 +77,11 @@ def connected(server: HttpServer) -> Any:
 # What is answered.
 
 
+def serial_of(server: HttpServer) -> int:
+    assert server.fronts.decider.ruleset is not None
+    return server.fronts.decider.ruleset.serial
+
+
 def test_an_allowed_request_gets_200_without_a_body_and_says_why(server: HttpServer) -> None:
     with server.client() as client:
         answer = client.ask("/v1/auth/shop", ALLOWED)
@@ -90,6 +95,8 @@ def test_an_allowed_request_gets_200_without_a_body_and_says_why(server: HttpSer
         "x-authz-application": "shop",
         "x-authz-entry": "office",
         "x-authz-status": "200",
+        "x-authz-serial": str(serial_of(server)),
+        "x-authz-layer": "policy",
         "x-authz-client-address": "192.0.2.7",
     }
 
@@ -107,6 +114,8 @@ def test_a_denied_request_gets_403_without_a_body_and_its_status_in_a_header(ser
         "x-authz-application": "shop",
         "x-authz-entry": "bad",
         "x-authz-status": "429",
+        "x-authz-serial": str(serial_of(server)),
+        "x-authz-layer": "policy",
         "x-authz-client-address": "203.0.113.9",
     }
 
