@@ -136,6 +136,7 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     WRONG_LAYER = "wrong_layer"
     WRONG_PART = "wrong_part"
+    PART_MISSING = "part_missing"
     NOT_PERMITTED_LIST = "not_permitted_list"
     NOT_PERMITTED_PERIOD = "not_permitted_period"
     NOT_PERMITTED_ENDLESS = "not_permitted_endless"
@@ -155,6 +156,7 @@ class Refusal(StrEnum):
         return self in {
             Refusal.UNREADABLE,
             Refusal.UNREACHABLE,
+            Refusal.PART_MISSING,
             Refusal.BAD_ANSWER,
             Refusal.STATE_UNWRITABLE,
             Refusal.INTERNAL_ERROR,

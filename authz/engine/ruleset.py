@@ -40,13 +40,14 @@ class Ruleset:
     """What decides.
 
     Args:
-        files: The files of the policy, then those of the layers behind it. The very first has the settings of
-            applications.
+        files: The file of the policy, then those of the layers behind it; each stands for its parts too. The first has
+            the settings of applications.
 
     """
 
     def __init__(self, files: Sequence[OpenedSnapshot]) -> None:
-        self.files = tuple(files)
+        self._heads = tuple(files)
+        self.files = tuple(file for head in files for file in (head, *head.parts))
         self.policy = self.files[0]
         self.layers: dict[str, OpenedSnapshot] = {}  # the first file of each
         for file in self.files:
@@ -76,7 +77,7 @@ class Ruleset:
     def without(self, layers: Container[str]) -> Ruleset:
         """Return a ruleset without these layers; the policy stays."""
         policy = self.policy.layer
-        return Ruleset([file for file in self.files if file.layer == policy or file.layer not in layers])
+        return Ruleset([file for file in self._heads if file.layer == policy or file.layer not in layers])
 
     def application(self, name: str | None, host: str) -> Application | None:
         """Return the application of this name or, where the proxy names none, of this host; None: unknown."""

@@ -24,6 +24,7 @@ MAX_ENVELOPE: Final = 8 << 20  # bytes: some 10,000 applications with long deny 
 MAX_SIGNATURE_BYTES: Final = 64 << 10  # of all signatures together, as JSON
 MAX_SIGNATURES: Final = 16
 MAX_SECTIONS: Final = 64
+MAX_PARTS: Final = 8  # that a file requires
 
 
 def aligned(offset: int) -> int:

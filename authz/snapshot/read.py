@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
-from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_SECTIONS, aligned
+from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_PARTS, MAX_SECTIONS, aligned
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sealed_memory import opened
 from authz.snapshot.singles import Singles, tombstones
@@ -249,6 +249,9 @@ def _manifest(payload: bytes) -> Manifest:
         raise SnapshotRefused(
             Refusal.TOO_LARGE, found=f"{len(manifest.sections)} sections", expected=f"at most {MAX_SECTIONS}"
         )
+    if len(manifest.requires) > MAX_PARTS or (manifest.part and manifest.requires):
+        found, expected = f"{len(manifest.requires)} required parts", f"at most {MAX_PARTS}, and none in a part"
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, found=found, expected=expected)
     return manifest
 
 

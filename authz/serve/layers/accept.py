@@ -6,17 +6,23 @@ import gc
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.snapshot.read import read_with_bytes
+from authz.errors import Refusal, SnapshotRefused
+from authz.snapshot.read import part_path, read_with_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from authz.serve.layers.memory import Memory
     from authz.snapshot.keys import PublicKey
+    from authz.snapshot.read import Requirement
+
+    FetchPart = Callable[[Requirement], AbstractContextManager[Path]]
 
 _SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for one who waits; by default 5 ms
 
@@ -50,26 +56,61 @@ class Acceptor:
     def __init__(self, rules: Rules, memory: Memory) -> None:
         self.rules = rules
         self._memory = memory
+        self._parts: dict[Requirement, OpenedSnapshot] = {}  # of what was accepted last
 
-    def accept(self, path: Path) -> OpenedSnapshot:
+    def accept(self, path: Path, fetch_part: FetchPart) -> OpenedSnapshot:
         """Return the snapshot at `path`, ready for look-ups, once it is kept and its serial remembered.
 
-        Raises SnapshotRefused; then nothing has changed, here and on the disk.
+        Args:
+            path: The file.
+            fetch_part: Gives the path of a part that it requires; parts that are loaded already are not read again.
+
+        Raises:
+            SnapshotRefused: The file, or a part of it, is not to be used. What serves, its serial and the last good
+                copy are as they were.
         """
-        return self._accept(path, time.time(), keep=True)
+        return self._accept(path, time.time(), fetch_part, keep=True)
 
     def restore(self) -> OpenedSnapshot:
         """Return the last good copy, however old it is. Raises SnapshotRefused, `absent` where there is none."""
-        return self._accept(self._memory.copy(self.rules.layer), 0.0, keep=False)
+        copy = self._memory.copy(self.rules.layer)
+        return self._accept(copy, 0.0, lambda part: nullcontext(part_path(copy, part)), keep=False)
 
-    def _accept(self, path: Path, now: float, *, keep: bool) -> OpenedSnapshot:
+    def _accept(self, path: Path, now: float, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
         layer, keys, threshold, max_size, permit = self.rules
         with _CONSIDERATE:
             snapshot, content = read_with_bytes(path, keys, threshold, now=now, most=max_size, layer=layer)
             opened = OpenedSnapshot(snapshot)
+            parts = {part: self._part(part, fetch_part, keep=keep) for part in snapshot.requires}
+            opened.parts = tuple(parts.values())
             permit(opened)
             self._memory.remember(layer, snapshot, content if keep else None)
+            self._parts = parts
+            if keep:
+                self._memory.drop_parts(layer, parts)
             return opened
+
+    def _part(self, part: Requirement, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
+        """Return a part: what is in memory, or what the source has."""
+        known = self._parts.get(part)
+        if known is not None:
+            return known
+        layer, keys, threshold, max_size, _ = self.rules
+        try:
+            with fetch_part(part) as path:
+                # Its head says how long it is good for: a part has no end of its own.
+                snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=max_size, layer=layer, part=part)
+        except SnapshotRefused as error:
+            if error.code != Refusal.ABSENT:
+                raise
+            raise SnapshotRefused(
+                Refusal.PART_MISSING,
+                f"part {part.serial}: {error.message}",
+                hint="its publisher writes parts before the file that requires them: is something else copying them?",
+            ) from error
+        if keep:
+            self._memory.keep_part(layer, part, content)
+        return OpenedSnapshot(snapshot)
 
 
 class _Considerate:

@@ -22,6 +22,8 @@ from authz.serve.layers.source import Source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from authz.snapshot.read import Requirement
+
 MAX_TIME: Final = 600.0  # seconds that a file may take
 
 
@@ -51,8 +53,8 @@ class FetchedSource(Source):
 
     @abstractmethod
     @contextlib.contextmanager
-    def ask(self, tag: str) -> Iterator[Answer | bool]:
-        """Ask for the file if it is another one than that of `tag`.
+    def ask(self, tag: str, suffix: str = "") -> Iterator[Answer | bool]:
+        """Ask for the file if it is another one than that of `tag`. suffix: behind its name, for a part.
 
         Gives the answer, or whether the server held back that there is nothing new. Raises SnapshotRefused and OSError.
         """
@@ -78,6 +80,19 @@ class FetchedSource(Source):
                 self._pace.failed()
                 why = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: {why}") from error
+            yield path
+
+    @contextlib.contextmanager
+    def fetch_part(self, part: Requirement) -> Iterator[Path]:
+        """Give a temporary file with a part, which stands under the name of the file with its serial behind it."""
+        with contextlib.ExitStack() as stack:
+            try:
+                answer = stack.enter_context(self.ask("", f".{part.serial}"))
+                if isinstance(answer, bool):  # asked without a tag, no server has that answer
+                    raise SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: found no answer for part {part.serial}")
+                path = stack.enter_context(self._stored(answer.pieces))
+            except (OSError, ValueError) as error:
+                raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: part {part.serial}: {error}") from error
             yield path
 
     @contextlib.contextmanager

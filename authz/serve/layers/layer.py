@@ -147,7 +147,7 @@ class Layer:
             self.source.forget()
         try:
             with self.source.fetch() as path:
-                return (None if path is None else self.acceptor.accept(path)), None, False
+                return (None if path is None else self.acceptor.accept(path, self.source.fetch_part)), None, False
         except SnapshotRefused as error:
             # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
             # cycle until the next collection; after gc.freeze() for ever.

@@ -8,12 +8,15 @@ A damaged state file is rebuilt from the copies, which are verified like any oth
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
 from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.serve.layers.config import last_good_path
+from authz.snapshot.read import part_path
 from authz.snapshot.rollback_guard import (
     STATE_HINT,
     DamagedState,
@@ -26,10 +29,10 @@ from authz.snapshot.rollback_guard import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from authz.snapshot.read import Snapshot
+    from authz.snapshot.read import Requirement, Snapshot
 
 _LOG = logging.getLogger("authz.reload")
 
@@ -65,6 +68,23 @@ class Memory:
     def copy(self, layer: str) -> Path:
         """Return where the last good copy of a layer stands, if there is one."""
         return last_good_path(self.path, layer)
+
+    def keep_part(self, layer: str, part: Requirement, content: Sequence[bytes | memoryview]) -> None:
+        """Keep a part beside the last good copy that will require it. Raises SnapshotRefused(`state_unwritable`)."""
+        path = part_path(self.copy(layer), part)
+        with writing(path):
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            replace_file(path, lambda file: file.writelines(content), mode=0o600)
+
+    def drop_parts(self, layer: str, required: Iterable[Requirement]) -> None:
+        """Remove the kept parts that the last good copy does not require. What cannot be removed stays."""
+        copy = self.copy(layer)
+        kept = {part_path(copy, part) for part in required}
+        name = re.compile(rf"{re.escape(copy.name)}\.[0-9]+")
+        with contextlib.suppress(OSError):
+            for path in copy.parent.iterdir():
+                if name.fullmatch(path.name) and path not in kept:
+                    path.unlink(missing_ok=True)
 
     def remember(self, layer: str, snapshot: Snapshot, content: Sequence[bytes | memoryview] | None) -> None:
         """Keep an accepted file and its serial.

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from authz.snapshot.read import Requirement
+
 
 class Source(ABC):
     """One file that is replaced now and then.
 
-    `fetch`, `changed` and `forget` are called one at a time, in a thread, and may block; `wait` and `close` are called
-    in the event loop and do not.
+    `fetch`, `fetch_part`, `changed` and `forget` are called one at a time, in a thread, and may block; `wait` and
+    `close` are called in the event loop and do not.
 
     Attributes:
         name: For people: a path or a URL, without a password.
@@ -34,6 +36,10 @@ class Source(ABC):
     def changed(self) -> bool:
         """Return whether the file was written while the last fetch was looked at: then it is worth another try soon."""
         return False
+
+    @abstractmethod
+    def fetch_part(self, part: Requirement) -> AbstractContextManager[Path]:
+        """Give the path at which a part can be read that the file requires. Raises SnapshotRefused."""
 
     @abstractmethod
     def forget(self) -> None:

@@ -37,10 +37,10 @@ class StoreSource(FetchedSource):
         self._store: Any = None
 
     @contextlib.contextmanager
-    def ask(self, tag: str) -> Iterator[Answer | bool]:
+    def ask(self, tag: str, suffix: str = "") -> Iterator[Answer | bool]:
         """Ask for the object."""
         try:
-            answer = self._get(tag)
+            answer = self._get(tag, suffix)
         except self._not_modified:
             yield False
             return
@@ -50,10 +50,10 @@ class StoreSource(FetchedSource):
             raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: {shorten(error)}") from error
         yield Answer(answer.meta.get("e_tag") or "", (bytes(piece) for piece in answer))
 
-    def _get(self, tag: str) -> Any:
+    def _get(self, tag: str, suffix: str) -> Any:
         if self._store is None:
             options: Any = {"timeout": f"{self._timeout:g}s", "allow_http": True}
             self._store = self._from_url(f"{self._url.scheme}://{self._url.netloc}", client_options=options)
         return self._obstore.get(
-            self._store, self._url.path.lstrip("/"), options={"if_none_match": tag} if tag else None
+            self._store, self._url.path.lstrip("/") + suffix, options={"if_none_match": tag} if tag else None
         )

@@ -47,9 +47,10 @@ class WebSource(FetchedSource):
         self._url = config.url
 
     @contextlib.contextmanager
-    def ask(self, tag: str) -> Iterator[Answer | bool]:
+    def ask(self, tag: str, suffix: str = "") -> Iterator[Answer | bool]:
         """Ask for the file."""
-        url = self._url
+        here = urlsplit(self._url)
+        url = here._replace(path=here.path + suffix).geturl()
         for _ in range(_MAX_REDIRECTS + 1):
             with contextlib.closing(self._connect(urlsplit(url), long=bool(tag))) as connection:
                 connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))

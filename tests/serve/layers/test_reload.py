@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from support.loading import Loading
@@ -134,9 +134,9 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_before_it_is_refused
     path = publisher.folder / "lists.snapshot"
     original = Acceptor.accept
 
-    def written_meanwhile(self: Acceptor, copy: Path) -> OpenedSnapshot:
+    def written_meanwhile(self: Acceptor, copy: Path, fetch_part: Any) -> OpenedSnapshot:
         try:
-            return original(self, copy)
+            return original(self, copy, fetch_part)
         except SnapshotRefused:
             path.write_bytes(data)
             raise
