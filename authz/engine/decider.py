@@ -43,12 +43,22 @@ class Decider:
     """Decides requests by the ruleset that is loaded. `load` swaps it while others decide."""
 
     def __init__(self, settings: Settings) -> None:
+        self.on_unknown: Callable[[str], object] = lambda _: None  # called with a name that the policy does not have
+        self._generation: Generation | None = None
+        self._take(settings)
+
+    def change(self, settings: Settings) -> None:
+        """Decide by other settings from now on, and by the same ruleset. The header that is read must stay the same."""
+        ruleset = self.ruleset
+        self._take(settings)
+        if ruleset is not None:
+            self.load(ruleset)
+
+    def _take(self, settings: Settings) -> None:
         self.settings = settings
         self._rules = settings.rules
         self._resolver = Resolver(settings.rules)
         self._client = self._resolver.client
-        self.on_unknown: Callable[[str], object] = lambda _: None  # called with a name that the policy does not have
-        self._generation: Generation | None = None
         general = Application(ANY_APPLICATION)
         missing = Verdict(settings.when_missing, NO_SNAPSHOT)
         self._missing = make_outcome(general, missing, None, cannot=settings.when_missing == "deny")

@@ -15,7 +15,7 @@ import msgspec
 from authz.addresses import NetworkSet
 from authz.engine.client_address import Rules
 from authz.engine.opened_snapshot import POLICY_LAYER
-from authz.engine.settings import AttackSignal, Settings
+from authz.engine.settings import AttackSignal, LayerSettings, Settings
 from authz.serve.config_values import (
     Count,
     Duration,
@@ -197,6 +197,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             when_stale="keep" if policy.when_stale == "ignore" else policy.when_stale,
             max_age=policy.max_age,
             attack_signal=AttackSignal(signal.header, metadata),
+            layers=tuple(
+                LayerSettings(
+                    name=layer.name,
+                    when_missing="deny" if layer.when_missing == "deny" else "ignore",
+                    when_stale="keep" if layer.when_stale == "allow" else layer.when_stale,
+                    max_age=layer.max_age,
+                )
+                for layer in self.layers_in_order()[1:]
+            ),
         )
 
 

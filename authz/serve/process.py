@@ -34,7 +34,7 @@ def serve(config: Path, log_level: str = "info") -> None:
     _give_back_large_blocks()
 
     async def live() -> None:
-        sidecar = Sidecar(checked)
+        sidecar = Sidecar(checked, lambda: load_config(config, os.environ))
         await sidecar.start()
         await sidecar.run_until_signal()
 

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING
 
 from authz.engine.decider import Decider
-from authz.errors import StartError
+from authz.errors import AuthzError, StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
@@ -32,10 +32,12 @@ from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
 from authz.serve.listeners import listen
-from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.decision_log import DecisionLog, open_log
+from authz.serve.observe.log_file import LogFile
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder, make_recorder
 from authz.serve.observe.watch import Watch
+from authz.serve.reload import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,8 +53,11 @@ _LOG = logging.getLogger("authz")
 class Sidecar:
     """A whole sidecar in one event loop: `start`, then `run_until_signal`, which ends it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read: Callable[[], Config] | None = None) -> None:
         self.config = config
+        self._read = read or (lambda: config)  # the configuration, when it is to be read again
+        self._reloading = asyncio.Lock()
+        self._http: HttpConnections | None = None
         self.metrics = Metrics()
         self.decider = Decider(config.decision_settings())
         self.decider.on_unknown = self.metrics.count_unknown
@@ -118,16 +123,16 @@ class Sidecar:
         recorder = self._recorder("http")
         front = HttpFront(self.config, self.decider, recorder, self.metrics)
         front.pages = self._admin.probe
-        limits = HttpLimits(config.max_header, config.idle_timeout, config.header_timeout, config.max_connections)
-        connections = HttpConnections(
+        connections = self._http = HttpConnections(
             front.handle,
             front.wanted,
-            limits,
+            HttpLimits(),
             self.metrics,
             refuse=front.refuse,
             held=self._held,
             turns=self._turns,
         )
+        self._http_limits()
         await self._listen("http", config.listen, connections, config.unix_mode, reuse_port=config.reuse_port)
 
     async def _start_grpc(self) -> None:
@@ -171,9 +176,45 @@ class Sidecar:
             _LOG.error("a task failed", exc_info=task.exception())
 
     def reload(self) -> None:
-        """Load the snapshot again, changed or not, and open the decision log again."""
+        """Read the configuration and the keys again, load all layers again, and open the decision log again."""
         self._log.reopen()
-        self._task(self.layers.load())
+        self._task(self._reload())
+
+    async def _reload(self) -> None:
+        async with self._reloading:
+            try:
+                await self._change(await in_thread(self._read))
+            except AuthzError as error:
+                self.metrics.count("authz_config_reloads_total", result="refused")
+                _LOG.error("the configuration stays as it was: %s", error.message)  # no fault of ours
+            else:
+                self.metrics.count("authz_config_reloads_total", result="ok")
+        await self.layers.load()
+
+    async def _change(self, new: Config) -> None:
+        """Go on with another configuration: all of it that can change, or nothing. Raises AuthzError."""
+        config, stays = merge(self.config, new)
+        plans = await in_thread(plan, config)
+        file = None
+        if config.decision_log.path != self.config.decision_log.path:
+            file = LogFile(config.decision_log.path)
+            await in_thread(open_log, file, config.decision_log)
+        self.config = config
+        self._log.change(config.decision_log, file)
+        self.layers.change(plans)
+        self.decider.change(config.decision_settings())
+        self._http_limits()
+        self.health.look()
+        for line in stays:
+            _LOG.warning("not changed before a restart: %s", line)
+        _LOG.info("the configuration was read again")
+
+    def _http_limits(self) -> None:
+        config = self.config.http
+        if self._http is not None:
+            self._http.limits = HttpLimits(
+                config.max_header, config.idle_timeout, config.header_timeout, config.max_connections
+            )
 
     async def run_until_signal(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP loads the snapshot again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from authz.serve.layers.layer import entries_of
 from authz.serve.observe.hits import busiest
 from authz.serve.observe.metrics import Family, Values
 from authz.times import format_moment
@@ -103,7 +104,7 @@ class Status:
             "digest": opened.digest,
             "signed_by": opened.signed_by,
             "bytes": opened.size,
-            "entries": len(opened.entries),
+            "entries": entries_of(opened),
             "applications": [application.name for application in opened.applications],
             "pieces": {f"ipv{version}": count for version, count in opened.index.pieces.items()},
             "match_sets": opened.index.set_count,
@@ -128,7 +129,7 @@ class Status:
 _OF_LAYERS: Final[dict[str, tuple[str, Callable[[Layer, OpenedSnapshot], float]]]] = {
     "authz_snapshot_serial": ("Serial of the snapshot in use", lambda _, opened: opened.serial),
     "authz_snapshot_created_seconds": ("When it was made, since 1970", lambda _, opened: opened.created),
-    "authz_snapshot_entries": ("Entries in it", lambda _, opened: len(opened.entries)),
+    "authz_snapshot_entries": ("Entries in it", lambda _, opened: entries_of(opened)),
     "authz_snapshot_bytes": ("Size of the file", lambda _, opened: opened.size),
     "authz_snapshot_last_good": ("1 where it is the last good copy", lambda layer, _: layer.last_good),
 }

@@ -76,6 +76,10 @@ class Acceptor:
         copy = self._memory.copy(self.rules.layer)
         return self._accept(copy, 0.0, lambda part: nullcontext(part_path(copy, part)), keep=False)
 
+    def forget_parts(self) -> None:
+        """Have parts verified again: other keys are trusted than before."""
+        self._parts = {}
+
     def _accept(self, path: Path, now: float, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
         layer, keys, threshold, max_size, permit = self.rules
         with _CONSIDERATE:

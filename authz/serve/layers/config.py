@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from authz.engine.permissions import May
 from authz.errors import BadValue
 from authz.serve.config_values import Count, Duration  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import Scalar
+from authz.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +50,11 @@ def _bits(most: int) -> Callable[[str], int]:
     return parse
 
 
+def _period(text: str) -> float:
+    return math.inf if text == "forever" else parse_duration(text)
+
+
+Period = Annotated[float, Scalar(_period, "a time such as 2h or 7d, or forever")]
 LayerName = Annotated[str, Scalar(_name, "a name of lower-case letters, digits, '.', '_' and '-'")]
 Url = Annotated[str, Scalar(_url, "https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or az://CONTAINER/KEY")]
 Bits4 = Annotated[int, Scalar(_bits(32), "a prefix length from 0 to 32")]
@@ -57,11 +65,16 @@ class MayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`layers[].may`: what the keys of a layer behind the policy can do at most; else its file is refused."""
 
     lists: tuple[Literal["allow", "deny", "gray"], ...] = ("deny", "gray")  # lists that entries may be on
-    longest: Duration | None = None  # from now to an entry's end; an entry without an end is refused. None: any
-    widest_ipv4: Bits4 = 16  # the shortest prefix that an entry may name
-    widest_ipv6: Bits6 = 32
-    applications: tuple[str, ...] = ()  # names, or patterns such as `team-a-*`; none: all
-    entries: Count = 2_000_000  # in a file
+    longest: Period = 7 * 24 * 3600.0  # from now to an entry's end; `forever`: an entry may have no end
+    widest_ipv4: Bits4 = 24  # the shortest prefix that an entry may name
+    widest_ipv6: Bits6 = 56
+    applications: tuple[str, ...] | None = None  # names, or patterns such as `team-a-*`; absent: all
+    entries: Count = 2_000_000  # in a layer
+
+    def limits(self) -> May:
+        """Return the same as the check takes it."""
+        longest = None if self.longest == math.inf else self.longest
+        return May(frozenset(self.lists), longest, self.widest_ipv4, self.widest_ipv6, self.applications, self.entries)
 
 
 class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,7 +161,8 @@ class Layer:
         self._retry = _RETRY
         self._metrics.count_load("ok", self.config.name)
         self._use(opened)
-        _LOG.info("%sloaded serial %d: %d entries, %d bytes", self._of, opened.serial, len(opened.entries), opened.size)
+        size = sum(file.size for file in (opened, *opened.parts))
+        _LOG.info("%sloaded serial %d: %d entries, %d bytes", self._of, opened.serial, entries_of(opened), size)
         if self.from_the_future:
             _LOG.warning("%sserial %d was made at %s, in the future: this clock is wrong, or the publisher's was",
                          self._of, opened.serial, format_moment(opened.created))  # fmt: skip
@@ -238,3 +239,9 @@ class Layer:
             return float("inf")
         limit, self._retry = self._retry, self._retry * 2
         return limit
+
+
+def entries_of(opened: OpenedSnapshot) -> int:
+    """Return how many entries a file and its parts have, single addresses among them."""
+    files = (opened, *opened.parts)
+    return sum(len(file.entries) + (len(file.singles) if file.singles else 0) for file in files)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from authz.engine.permissions import first_violation
 from authz.serve.layers.accept import Acceptor, Rules
-from authz.serve.layers.config import STORES
+from authz.serve.layers.config import STORES, MayConfig
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
 from authz.serve.layers.swap import Swap
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from authz.engine.decider import Decider
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.serve.config import Config
     from authz.serve.layers.config import LayerConfig
     from authz.serve.layers.memory import Memory
@@ -96,13 +100,17 @@ class Layers:
         self.watch()
 
     def _make(self, plans: list[Plan]) -> None:
-        known, self._layers = self._layers, {}
+        known, made = self._layers, dict[str, Layer]()
         for config, rules in plans:
             layer = known.get(config.name)
             if layer is None or not _same_source(layer.config, config):
                 layer = self._new(config, rules, layer)
-            layer.config, layer.acceptor.rules = config, rules
-            self._layers[config.name] = layer
+            if [key.keyid for key in layer.acceptor.rules.keys] != [key.keyid for key in rules.keys]:
+                layer.acceptor.forget_parts()
+            permitted = functools.partial(self._permit, config.may or MayConfig())
+            layer.config, layer.acceptor.rules = config, rules._replace(permit=permitted) if made else rules
+            made[config.name] = layer
+        self._layers = made
         self._swap.keep(list(self._layers))
         for number, layer in enumerate(self):
             layer.distrusted = not _trusted(layer)
@@ -110,6 +118,13 @@ class Layers:
                 _LOG.warning("%s: what is loaded is signed by keys that are trusted no more: going on without it",
                              layer.config.name)  # fmt: skip
                 layer.drop()
+
+    def _permit(self, may: MayConfig, opened: OpenedSnapshot) -> None:
+        """Refuse what the keys of a layer behind the policy may not say. Called in a thread."""
+        policy = self.policy.opened
+        found = first_violation((opened, *opened.parts), may.limits(), policy.protected if policy else (), time.time())
+        if found is not None:
+            raise found.refusal()
 
     def _new(self, config: LayerConfig, rules: Rules, before: Layer | None) -> Layer:
         layer = Layer(config, make_source(config), Acceptor(rules, self._memory), self._swap, self._metrics)

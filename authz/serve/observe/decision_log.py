@@ -44,18 +44,22 @@ class DecisionLog:
         self._thread: threading.Thread | None = None
         self._moved = threading.Event()
         self._lines = LogLines()
+        self._next: LogFile | None = None  # the file to go on with
         self._failing = False  # whether the last batch could not be written
         self.dropped = 0
         self.written = 0
 
     def open(self) -> None:
         """Open the file; may block. Raises StartError."""
-        if not self.on:
-            return
-        try:
-            self._file.open()
-        except OSError as error:
-            raise StartError(f"decision_log.path: {self._config.path}: {error.strerror}") from error
+        if self.on:
+            open_log(self._file, self._config)
+
+    def change(self, config: DecisionLogConfig, file: LogFile | None) -> None:
+        """Go on with other shares and, where one is given, in another file, which is open."""
+        self._config = config
+        self.on = config.path != "off" and bool(config.denied or config.warned or config.allowed)
+        if file is not None:
+            self._next = file
 
     def start(self) -> None:
         """Start writing."""
@@ -114,7 +118,10 @@ class DecisionLog:
         self._file.close()
 
     def _open_again(self) -> None:
-        """Open the file again where it was told to have been moved."""
+        """Open the file again where it was told to have been moved, or go on with the next one."""
+        if self._next is not None:
+            self._file.close()
+            self._file, self._next = self._next, None
         if self._moved.is_set():
             self._moved.clear()
             try:
@@ -135,3 +142,11 @@ class DecisionLog:
             if self._failing:
                 _LOG.info("the decision log can be written again; %d lines were lost so far", self.dropped)
             self._failing = False
+
+
+def open_log(file: LogFile, config: DecisionLogConfig) -> None:
+    """Open the file of a configuration; may block. Raises StartError."""
+    try:
+        file.open()
+    except OSError as error:
+        raise StartError(f"decision_log.path: {config.path}: {error.strerror}") from error

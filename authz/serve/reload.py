@@ -1,0 +1,54 @@
+"""What of a configuration can change while the sidecar runs, and what needs a restart.
+
+Listeners stay where they are, and so does what the fronts read of a request; the rest changes at once: layers and keys,
+trusted proxies, limits, the decision log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from authz.serve.config import Config
+
+# Keys of authz.yaml that stay as they are, by section; () for the whole section.
+FIXED: Final[dict[str, tuple[str, ...]]] = {
+    "grpc": (),
+    "http": ("listen", "unix_mode", "reuse_port"),
+    "admin": (),
+    "client_address": ("header",),
+    "application": ("context_key", "http", "header"),
+    "attack_signal": (),
+}
+
+
+def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
+    """Return the new configuration with what cannot change as in the old one, and a line for each of those keys."""
+    replace = msgspec.structs.replace
+    kept: dict[str, Any] = {}
+    lines: list[str] = []
+    for section, keys in FIXED.items():
+        before, after = getattr(old, section), getattr(new, section)
+        names = keys or before.__struct_fields__
+        lines += _differences(section, before, after, names)
+        kept[section] = replace(after, **{name: getattr(before, name) for name in names})
+    if old.state_file != new.state_file:
+        lines.append(f"state: '{old.state_file}' stays, found '{new.state_file}'")
+    if new.snapshot is not None:
+        kept["snapshot"] = replace(new.snapshot, state=str(old.state_file))
+    log = new.decision_log
+    if (old.decision_log.path == "off") != (log.path == "off"):
+        lines.append(f"decision_log.path: '{old.decision_log.path}' stays, found '{log.path}'")
+        kept["decision_log"] = replace(log, path=old.decision_log.path)
+    return replace(new, state=str(old.state_file), **kept), lines
+
+
+def _differences(section: str, before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        one, other = getattr(before, name), getattr(after, name)
+        if one != other:
+            yield f"{section}.{name}: '{one}' stays, found '{other}'"

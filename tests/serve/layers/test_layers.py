@@ -1,0 +1,204 @@
+"""Several layers: a ban in the second holds at once, and its key can do nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from support.publisher import POLICY
+from support.running import ALLOWED, DENIED, run, running, until
+
+from authz.addresses import parse_network
+from authz.publisher.bans import Ban, build_bans_layer
+from authz.publisher.bans.build import build_part
+from authz.publisher.bans.table import BanTable
+from authz.snapshot.read import Requirement, inspect_snapshot, part_path
+from authz.snapshot.singles import ban_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+NEUTRAL: Final = "198.51.100.1"  # on no list of POLICY
+MAY: Final = "may: {longest: 2h, applications: [shop], entries: 1000}"
+PROTECTING: Final = POLICY + "protected: [192.0.2.0/28]\n"
+
+
+def config(bans: str = MAY) -> str:
+    return (
+        "layers:\n"
+        "  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1h}\n"
+        f"  - {{name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub], poll: 1h, {bans}}}\n"
+        'grpc: {listen: "off"}\n'
+        'http: {listen: "127.0.0.1:0"}\n'
+        'admin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
+        'decision_log: {path: "off"}\n'
+        "drain: 0s\n"
+    )
+
+
+def ban(number: int, network: str, **more: Any) -> Ban:
+    now = int(time.time())
+    settings: dict[str, Any] = {"applications": frozenset({"shop"}), "expires": now + 3600, "added": now} | more
+    return Ban(ban_id(number), parse_network(network), **settings)
+
+
+def put(
+    publisher: Publisher, serial: int, bans: Sequence[Ban], *, layer: str = "bans", key: str = "b", **more: Any
+) -> Path:
+    path = publisher.folder / "bans.snapshot"
+    signers = [publisher.signer(key)]
+    data = build_bans_layer(bans, layer=layer, serial=serial, created=int(time.time()), signers=signers, **more)
+    beside = publisher.folder / "new"
+    beside.write_bytes(data)
+    beside.rename(path)
+    return path
+
+
+def test_a_ban_of_a_second_layer_holds_and_ends_and_the_policy_is_as_it_was(publisher: Publisher) -> None:
+    publisher.publish(serial=3)
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            assert await one.readiness() == (200, ["no_snapshot", "absent"])  # of the bans
+            assert (await one.ask(NEUTRAL)).status == 200
+            put(publisher, 8, [ban(1, f"{NEUTRAL}/32"), ban(2, "203.0.113.10/32")])
+            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 1)
+            answer = await one.ask(NEUTRAL)
+            assert (answer.status, answer.header("reason")) == (403, "denylisted")
+            assert (await one.ask(ALLOWED)).status == 200
+            assert (await one.ask(DENIED)).status == 403
+            assert await one.readiness() == (200, [])
+            text = (await one.page("/metrics")).body.decode()
+            assert 'authz_snapshot_serial{layer="policy"} 3.0' in text
+            assert 'authz_snapshot_serial{layer="bans"} 8.0' in text
+            put(publisher, 9, [])
+            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert (await one.ask(NEUTRAL)).status == 200
+
+    run(live())
+
+
+ATTACKS: Final[dict[str, tuple[str, Any]]] = {
+    "allows somebody": ("not_permitted_list", lambda: [ban(9, f"{DENIED}/32", list="allow")]),
+    "bans a protected network": ("not_permitted_protected", lambda: [ban(9, "192.0.2.1/32")]),
+    "bans a /8": ("not_permitted_width", lambda: [ban(9, "198.0.0.0/8")]),
+    "bans for a year": ("not_permitted_period", lambda: [ban(9, f"{NEUTRAL}/32", expires=int(time.time()) + 31536000)]),
+    "bans for ever": ("not_permitted_endless", lambda: [ban(9, f"{NEUTRAL}/32", expires=None)]),
+    "names another application": (
+        "not_permitted_application", lambda: [ban(9, f"{NEUTRAL}/32", applications=frozenset({"admin"}))],
+    ),
+    "bans in all applications": (
+        "not_permitted_application", lambda: [ban(9, f"{NEUTRAL}/32", applications=frozenset())],
+    ),
+    "bans too many": ("not_permitted_entries", lambda: [ban(n, f"10.0.{n >> 8}.{n & 255}/32") for n in range(1001)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_bans_key_cannot_do_more_than_it_may(publisher: Publisher, attack: str) -> None:
+    """It is refused as a whole, and the last good file serves on."""
+    publisher.publish(PROTECTING)
+    put(publisher, 1, [ban(1, f"{NEUTRAL}/32")])
+    code, bans = ATTACKS[attack]
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            put(publisher, 2, [ban(2, "198.51.100.2/32"), *bans()])
+            await until(lambda: code in one.sidecar.metrics.loads("bans"))
+            assert (await one.ask(NEUTRAL)).status == 403
+            assert (await one.ask("198.51.100.2")).status == 200
+            assert (await one.ask("192.0.2.1")).status == 200
+            assert await one.readiness() == (200, [code])
+
+    run(live())
+
+
+def test_a_bans_key_cannot_sign_the_policy_nor_a_file_of_another_layer_nor_play_back_an_old_one(
+    publisher: Publisher,
+) -> None:
+    publisher.publish(serial=1)
+    old = put(publisher, 4, [ban(1, f"{NEUTRAL}/32")]).read_bytes()
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            loads = one.sidecar.metrics.loads
+            publisher.publish(serial=9, keys=["b"])
+            await until(lambda: "unknown_key" in loads("policy"))
+            put(publisher, 5, [], layer="other")
+            await until(lambda: "wrong_layer" in loads("bans"))
+            put(publisher, 6, [], key="a")
+            await until(lambda: "unknown_key" in loads("bans"))
+            put(publisher, 7, [])
+            await until(lambda: loads("bans").get("ok") == 2)
+            (publisher.folder / "new").write_bytes(old)
+            (publisher.folder / "new").rename(publisher.folder / "bans.snapshot")
+            await until(lambda: "rolled_back" in loads("bans"))
+            assert (await one.ask(NEUTRAL)).status == 200
+            assert one.serial == 1
+
+    run(live())
+
+
+@pytest.mark.parametrize(("when_missing", "status"), [("ignore", 200), ("deny", 503)])
+def test_a_missing_layer_is_ignored_or_denies(publisher: Publisher, when_missing: str, status: int) -> None:
+    publisher.publish()
+
+    async def live() -> None:
+        async with running(publisher.folder, config(f"{MAY}, when_missing: {when_missing}")) as one:
+            assert (await one.ask(NEUTRAL)).status == status
+            assert (await one.readiness())[0] == status
+
+    run(live())
+
+
+@pytest.mark.parametrize(("when_stale", "status"), [("keep", 403), ("ignore", 200), ("deny", 503)])
+def test_a_stale_layer_is_kept_ignored_or_denies(publisher: Publisher, when_stale: str, status: int) -> None:
+    publisher.publish()
+    signers = [publisher.signer("b")]
+    made = int(time.time()) - 600
+    data = build_bans_layer(
+        [ban(1, f"{NEUTRAL}/32")], layer="bans", serial=1, created=made, signers=signers
+    )  # fmt: skip
+    (publisher.folder / "bans.snapshot").write_bytes(data)
+
+    async def live() -> None:
+        async with running(publisher.folder, config(f"{MAY}, max_age: 5m, when_stale: {when_stale}")) as one:
+            assert (await one.ask(NEUTRAL)).status == status
+            assert (await one.readiness())[1] == ["stale_snapshot"]
+
+    run(live())
+
+
+def test_parts_are_loaded_with_the_file_that_requires_them_and_kept_with_it(publisher: Publisher) -> None:
+    publisher.publish()
+    signers, now = [publisher.signer("b")], int(time.time())
+    table = BanTable.of([ban(7, f"{NEUTRAL}/32"), ban(8, "198.51.100.2/32")])
+    content = build_part(table, layer="bans", serial=2, created=now, signers=signers)
+    (publisher.folder / "part").write_bytes(content)
+    required = Requirement(2, inspect_snapshot(publisher.folder / "part").digest)
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            loads = one.sidecar.metrics.loads
+            head = put(publisher, 3, [ban(1, "198.51.100.3/32")], requires=[required])
+            await until(lambda: "part_missing" in loads("bans"))  # the part is not there yet
+            (publisher.folder / "part").rename(part_path(head, required))
+            await until(lambda: loads("bans").get("ok") == 1)
+            for last, status in ((1, 403), (2, 403), (3, 403), (4, 200)):
+                assert (await one.ask(f"198.51.100.{last}")).status == status
+            put(publisher, 4, [], requires=[required], tombstones=[7])
+            await until(lambda: loads("bans").get("ok") == 2)
+            for last, status in ((1, 200), (2, 403), (3, 200)):
+                assert (await one.ask(f"198.51.100.{last}")).status == status
+            head.unlink()
+            part_path(head, required).unlink()
+        async with running(publisher.folder, config()) as one:  # from the last good copies alone
+            for last, status in ((1, 200), (2, 403), (3, 200)):
+                assert (await one.ask(f"198.51.100.{last}")).status == status
+
+    run(live())

@@ -1,0 +1,118 @@
+"""What a sidecar answers after a restart, by what has become of its file: the table of docs/configuration.md."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from support.running import run, running
+from support.web_server import WebServer
+
+from authz.serve.layers import layer as layer_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.publisher import Publisher
+
+PAGE: Final = Path(__file__).parents[3] / "docs" / "configuration.md"
+
+
+def flipped(publisher: Publisher) -> bytes:
+    data = bytearray(publisher.publish(serial=6).read_bytes())
+    data[-1] ^= 1
+    return bytes(data)
+
+
+def unchanged(publisher: Publisher) -> bytes:
+    return (publisher.folder / "lists.snapshot").read_bytes()
+
+
+def older(publisher: Publisher) -> bytes:
+    return publisher.publish(serial=4).read_bytes()
+
+
+def expired(publisher: Publisher) -> bytes:
+    now = int(time.time())
+    return publisher.publish(serial=6, created=now - 100, expires=now - 50).read_bytes()
+
+
+FILES: Final[dict[str, Callable[[Publisher], bytes | None]]] = {
+    "flipped": flipped,
+    "truncated": lambda publisher: publisher.publish(serial=6).read_bytes()[:-100],
+    "absent": lambda _: None,
+    "older": older,
+    "expired": expired,
+    "unreadable": unchanged,
+    "server down": unchanged,
+    "server answering garbage": lambda _: b"<html>It works!</html>",
+}
+
+
+def rows() -> dict[str, tuple[str, str, str]]:
+    """Return the table of the page: the code, the answer with a last good copy, and the one without."""
+    table = PAGE.read_text().partition("<!-- the restart table -->")[2].partition("\n\n")[0]
+    found = re.findall(r"^\| ([a-z ]+) \| `(\w+)` \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
+    return {name: (code, with_copy, without) for name, code, with_copy, without in found}
+
+
+def config(source: str) -> str:
+    return (
+        f"layers: [{{name: policy, {source}, trusted_keys: [keys/a.pub]}}]\n"
+        'grpc: {listen: "off"}\n'
+        'http: {listen: "127.0.0.1:0"}\n'
+        'admin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
+        'decision_log: {path: "off"}\n'
+        "drain: 0s\n"
+    )
+
+
+def test_the_table_has_every_case() -> None:
+    assert set(rows()) == set(FILES)
+
+
+@pytest.mark.parametrize("last_good", [True, False], ids=["with last good", "without"])
+@pytest.mark.parametrize("name", FILES)
+def test_after_a_restart_the_answers_are_those_of_the_table(
+    publisher: Publisher, name: str, last_good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_module, "PATIENCE", 10.0)
+    code, with_copy, without = rows()[name]
+    server = WebServer()
+    path = publisher.folder / "lists.snapshot"
+
+    async def live() -> None:
+        publisher.publish(serial=5)
+        async with running(publisher.folder, config("path: lists.snapshot")) as one:
+            assert one.serial == 5
+        if not last_good:
+            (publisher.folder / "state" / "last-good" / "policy.snapshot").unlink()
+        content = FILES[name](publisher)
+        path.unlink()
+        with server.running():
+            source = "path: lists.snapshot"
+            if name.startswith("server"):
+                source = f"url: '{server.url}'"
+                server.put(content)
+                server.status = 503 if name == "server down" else 0
+            elif name == "unreadable":
+                path.mkdir()
+            elif content is not None:
+                path.write_bytes(content)
+            async with running(publisher.folder, config(source)) as one:
+                answer = await one.ask()
+                status, reasons = await one.readiness()
+                if last_good:
+                    assert with_copy == "200, decides by serial 5; ready, `last_good`"
+                    assert (answer.status, one.serial) == (200, 5)
+                    assert (status, reasons) == (200, ["last_good", code])
+                else:
+                    assert without == "503 `no_snapshot`; not ready"
+                    assert (answer.status, answer.header("reason")) == (503, "no_snapshot")
+                    assert (status, reasons) == (503, ["no_snapshot", code])
+
+    run(live())
