@@ -22,6 +22,7 @@ from authz.publisher.policy.read import read_policy
 from authz.publisher.policy.schema import PolicyDocument, WrittenFeed
 from authz.publisher.policy.subjects import SubjectOptions
 from authz.serve import config as configuration
+from authz.serve.layers.config import LayerConfig
 from authz.snapshot.read import inspect_snapshot
 from authz.times import parse_duration
 
@@ -54,6 +55,13 @@ def documented() -> dict[str, str]:
 
 def test_the_configuration_page_has_every_key_and_no_other() -> None:
     assert set(documented()) == {key for key, _ in keys_of(configuration.Config)}
+
+
+def test_the_configuration_page_has_every_key_of_a_layer_and_no_other() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"`(layers\[\]\.[a-z0-9_.]+)`", text)) == {
+        key for key, _ in keys_of(LayerConfig, "layers[].")
+    }
 
 
 @pytest.mark.parametrize(("key", "default"), list(keys_of(configuration.Config)))
