@@ -107,6 +107,12 @@ client_address: {{trusted_proxies: [127.0.0.0/8], trust_unix: true}}
 decision_log: {{path: "{log}"}}
 drain: 0s
 """
+LAYERS: Final = """\
+state: {name}.state.json
+layers:
+  - {{name: policy, path: {snapshot}, trusted_keys: [keys/bench.pub]}}
+  - {{name: bans, path: {bans}, trusted_keys: [keys/bench.pub]}}
+"""
 LOOPBACK: Final = "127.0.0.1:0"  # the system chooses the port
 _UNIX: Final = "unix:"
 
@@ -116,7 +122,7 @@ class Sidecar(Child):
 
     name: its files begin with it. grpc, http: ADDRESS:PORT, `unix:` and a name in the folder, or `off`. ports: of grpc,
     http and admin, where it has them. ready_seconds: from the start of the process until it serves with the snapshot
-    loaded.
+    loaded. bans: the file of a second layer.
     """
 
     def __init__(
@@ -129,8 +135,11 @@ class Sidecar(Child):
         grpc: str = LOOPBACK,
         http: str = LOOPBACK,
         log: str = "off",
+        bans: str | None = None,
     ) -> None:
         config = CONFIG.format(name=name, snapshot=snapshot, engine=engine, grpc=grpc, http=http, log=log)
+        if bans is not None:
+            config = config.partition("\n")[2] + LAYERS.format(name=name, snapshot=snapshot, bans=bans)
         (folder / f"{name}.yaml").write_text(config, encoding="utf-8")
         self._folder = folder
         self._listens = {"grpc": grpc, "http": http}

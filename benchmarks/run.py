@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from benchmarks.scale import Scale
 
 # Each is a module of benchmarks.parts, whose `run(scale, note)` measures and returns a Part.
-PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory")
+PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory", "bans")
 _SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
 _MAX_SHOWN = 10  # wrong answers

@@ -12,7 +12,8 @@ class Scale(NamedTuple):
     policy: networks of the policy that the fronts and the proxies decide by, and of the lists that the peers get.
     load_rounds, load_seconds: of h2load and wrk, each. open_seconds: of a run at a fixed rate. list_sizes: networks of
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
-    entries: of the policy with many entries. starts: of each process whose memory is read.
+    entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
+    starts: of each process whose memory is read.
     """
 
     sizes: tuple[int, ...]
@@ -28,6 +29,8 @@ class Scale(NamedTuple):
     reload_sizes: tuple[int, ...]
     reloads: int
     entries: int
+    bans: int
+    changes: int
     starts: int
 
 
@@ -45,6 +48,8 @@ USUAL = Scale(
     reload_sizes=(100_000, 1_000_000),
     reloads=3,
     entries=100_000,
+    bans=1_200_000,
+    changes=200,
     starts=3,
 )
 FULL = USUAL._replace(
@@ -73,5 +78,7 @@ QUICK = Scale(
     reload_sizes=(1_000,),
     reloads=1,
     entries=1_000,
+    bans=4_000,
+    changes=4,
     starts=1,
 )
