@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 20_000  # that become entries of their own; each costs some 15 microseconds
 
 
-def open_whole(path: Path, keys: Sequence[PublicKey] = (), *, now: float) -> OpenedSnapshot:
-    """Open a file with its parts, whoever signed it unless there are keys, and check every element of its index.
+def open_whole(path: Path, keys: Sequence[PublicKey] | None = None, *, now: float) -> OpenedSnapshot:
+    """Open a file with its parts, whoever signed it unless keys are given, and check every element of its index.
 
     Args:
         path: The file; its parts stand beside it.
-        keys: The public keys that are trusted; none: the signatures are not looked at.
+        keys: The public keys that are trusted; None: the signatures are not looked at.
         now: Seconds since 1970.
 
     Raises:
@@ -52,10 +52,10 @@ def open_whole(path: Path, keys: Sequence[PublicKey] = (), *, now: float) -> Ope
 
 
 def read_whole(
-    path: Path, keys: Sequence[PublicKey] = (), threshold: int = 1, *, now: float
+    path: Path, keys: Sequence[PublicKey] | None = None, threshold: int = 1, *, now: float
 ) -> tuple[Snapshot, list[Snapshot]]:
     """Return a file and its parts. threshold: how many of the keys must have signed. See `open_whole`."""
-    if not keys:
+    if keys is None:
         snapshot = inspect_snapshot(path)
         return snapshot, [inspect_snapshot(part_path(path, part)) for part in snapshot.requires]
     snapshot = read_snapshot(path, keys, threshold, now=now)

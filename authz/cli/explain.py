@@ -11,7 +11,7 @@ import typer
 
 from authz.cli.ask_admin import get_admin
 from authz.cli.failure import fail
-from authz.cli.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.open_decider import AsOf, ConfigFile, SnapshotFile, open_decider, parse_time
 from authz.cli.output import out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 
@@ -52,6 +52,12 @@ def explain(
         list[str] | None, typer.Option(metavar="NAMESPACE:KEY=VALUE", help="Of Envoy's metadata, may be repeated.")
     ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="Decide by what served then, at that time.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where builds are kept. Default: archive, beside the snapshot.")
+    ] = None,
     policy: Annotated[
         Path | None, typer.Option(help="The policy: shows the feed and the line that a network came from.")
     ] = None,
@@ -62,13 +68,16 @@ def explain(
     from authz.addresses import parse_address
 
     given = parse_address(address)
+    past = None if as_of is None else AsOf(parse_time(as_of, "--as-of"), archive)
+    if past is not None and (live or snapshot is not None):
+        raise InputError("--as-of: found beside --live or --snapshot, expected one of them")
     question = _Question(given, peer, [_header(text) for text in header or ()], application, metadata or [], at)
     if live:
         if snapshot is not None:
             raise InputError("--live: found beside --snapshot, expected one of the two")
         content = _ask(config, question)
     else:
-        content = _explain_file(config, snapshot, question)
+        content = _explain_file(config, snapshot, question, past)
     if policy is not None:
         _add_origins(content, policy)
     client = content["decision"]["client"]
@@ -102,18 +111,19 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _explain_file(config: Path, snapshot: Path | None, asked: _Question) -> dict[str, Any]:
+def _explain_file(config: Path, snapshot: Path | None, asked: _Question, past: AsOf | None) -> dict[str, Any]:
     from authz.engine.explain import explain as explain_request
     from authz.engine.request import WrittenReader, parse_metadata
 
     try:
-        _, decider = open_decider(config, snapshot)
+        _, decider = open_decider(config, snapshot, past)
     except SnapshotRefused as error:
         fail(error, status=1)
     reader = WrittenReader(decider.settings)
     metadata = parse_metadata(asked.metadata)
     request = reader.read_from_client(asked.client, asked.peer, asked.headers, asked.application, metadata)
-    return explain_request(decider, request, time.time() if asked.at is None else parse_time(asked.at, "--at"))
+    now = past.moment if past else time.time()
+    return explain_request(decider, request, now if asked.at is None else parse_time(asked.at, "--at"))
 
 
 def _ask(config: Path, asked: _Question) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,7 +13,9 @@ from authz.errors import BadValue, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from authz.engine.decider import Decider
+    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.serve.config import Config
+    from authz.serve.layers.config import LayerConfig
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")]
 SnapshotFile = Annotated[
@@ -21,28 +23,71 @@ SnapshotFile = Annotated[
 ]
 
 
-def open_decider(config_file: Path, file: Path | None) -> tuple[Config, Decider]:
-    """Return the configuration, and a decider with the snapshot loaded and verified by the configuration's keys.
+class AsOf(NamedTuple):
+    """A time to look back to, in seconds since 1970, and the archive that has what served then; None: the usual one."""
 
-    The state file is not touched. Raises InputError, InvalidDocument and SnapshotRefused.
+    moment: float
+    archive: Path | None = None
+
+
+def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None) -> tuple[Config, Decider]:
+    """Return the configuration, and a decider with its layers, loaded and verified by the configuration's keys.
+
+    Of a layer behind the policy that is fetched from elsewhere, the last good copy is taken; one that is missing is
+    left out. The state file is not touched.
+
+    Args:
+        config_file: The configuration of the sidecar.
+        file: A snapshot to decide by, instead of all layers; None: those of the configuration.
+        as_of: Take the files from the archive that served at that time.
+
+    Raises:
+        InputError: The configuration, a key or the archive cannot be used.
+        SnapshotRefused: The policy, or a later layer that is there, is not to be used.
     """
     from authz.engine.decider import Decider
-    from authz.engine.opened_snapshot import OpenedSnapshot
     from authz.engine.ruleset import Ruleset
     from authz.serve.config import load_config
-    from authz.snapshot.keys import load_public_key
-    from authz.snapshot.read import read_snapshot
 
     config = load_config(config_file, os.environ)
-    keys = [load_public_key(Path(path)) for path in config.policy.trusted_keys]
-    path = file or config.policy_file
     decider = Decider(config.decision_settings())
+    files: list[OpenedSnapshot] = []
+    for number, layer in enumerate(config.layers_in_order()):
+        path = file if number == 0 and file else _path_of(config, layer, as_of, needed=number == 0)
+        if path is not None and (number == 0 or path.exists()):
+            files += _open(path, layer, time.time() if as_of is None else as_of.moment)
+        if file:
+            break  # that snapshot alone decides
+    decider.load(Ruleset(files))
+    return config, decider
+
+
+def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: bool) -> Path | None:
+    """Return where the file of a layer stands; None where the archive never had one."""
+    from authz.serve.layers.config import last_good_path
+    from authz.snapshot.archive import Archive
+
+    path = Path(layer.path) if layer.path else last_good_path(config.state_file, layer.name)
+    if as_of is None:
+        return path
+    archive = Archive(as_of.archive or path.parent / "archive", layer.name)
+    if not needed and not archive.folder.is_dir():
+        return None
+    return archive.served_at(as_of.moment).path
+
+
+def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
+    """Return a file and its parts, ready for look-ups."""
+    from authz.analysis.whole_layer import read_whole
+    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.snapshot.keys import load_public_key
+
+    keys = [load_public_key(Path(key)) for key in layer.trusted_keys]
     try:
-        snapshot = read_snapshot(path, keys, config.policy.threshold, now=time.time())
-        decider.load(Ruleset([OpenedSnapshot(snapshot)]))
+        head, parts = read_whole(path, keys, layer.threshold, now=now)
+        return [OpenedSnapshot(one) for one in (head, *parts)]
     except SnapshotRefused as error:
         raise error.copy(path) from error
-    return config, decider
 
 
 def parse_time(text: str, where: str) -> float:

@@ -10,9 +10,13 @@ from support.commands import Commands
 from support.publisher import POLICY
 
 from authz.errors import InputError
+from authz.publisher.build import build_snapshot
+from authz.publisher.policy.read import read_policy
 from authz.snapshot.archive import Archive
 from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import inspect_snapshot, read_snapshot
+from authz.snapshot.signers import load_signer
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +154,55 @@ def test_bans_are_kept_in_an_archive_of_their_layer(authz: Commands) -> None:
     assert authz("ban", "192.0.2.1").status == 0
     builds = authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"]
     assert [one["source"] for one in builds] == ["bans.yaml", "bans.yaml"]
+
+
+CONFIG = """\
+snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub], state: state.json}
+"""
+LAYERS = """\
+layers:
+  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub]}
+  - {name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub]}
+"""
+EXPLAIN = ("explain", "--config", "authz.yaml", "--json")
+
+
+def test_explain_as_of_a_time_decides_by_the_file_that_served_then(authz: Commands, tmp_path: Path) -> None:
+    (tmp_path / "authz.yaml").write_text(CONFIG)
+    now = int(time.time())
+    signer = load_signer(str(tmp_path / "keys" / "a.key"))
+    for serial, policy, created in ((7, POLICY, now - 7200), (8, "version: 1\n", now - 3600)):
+        (tmp_path / "policy.yaml").write_text(policy)
+        build_snapshot(
+            read_policy(tmp_path / "policy.yaml"), tmp_path / "lists.snapshot", [signer], serial=serial, created=created
+        )
+        Archive(tmp_path / "archive", "policy").keep(tmp_path / "lists.snapshot", now=now)
+    assert authz(*EXPLAIN, "203.0.113.7").json()["decision"]["reason"] == "default_allow"
+    then = authz(*EXPLAIN, "203.0.113.7", "--as-of", format_moment(now - 3700)).json()
+    assert (then["decision"]["reason"], then["decision"]["serial"], then["time"]) == (
+        "denylisted", 7, format_moment(now - 3700),
+    )  # fmt: skip
+    before = authz(*EXPLAIN, "203.0.113.7", "--as-of", format_moment(now - 8000))
+    assert before.status == 2
+    assert "no build served then: the oldest was made 800 seconds later" in before.out
+
+
+def test_explain_decides_by_all_layers(authz: Commands, tmp_path: Path) -> None:
+    (tmp_path / "authz.yaml").write_text(LAYERS)
+    build(authz)
+    assert authz(*EXPLAIN, "198.51.100.200").json()["decision"]["reason"] == "default_allow"
+    assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
+    made = authz("ban", "198.51.100.200", "--reason", "guessing", "--json").json()
+    found = authz(*EXPLAIN, "198.51.100.200").json()
+    assert (found["decision"]["reason"], found["decision"]["entry"]) == ("denylisted", made["id"])
+    assert found["covering"][0]["reason"] == "guessing"
+    assert "trusted" not in authz("explain", "198.51.100.200", "--config", "authz.yaml").err
+
+
+def test_explain_believes_no_file_that_another_key_signed(authz: Commands, tmp_path: Path) -> None:
+    (tmp_path / "authz.yaml").write_text(LAYERS.replace("keys/b.pub", "keys/a.pub"))
+    build(authz)
+    assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
+    ran = authz(*EXPLAIN, "198.51.100.200")
+    assert ran.status == 1
+    assert "bans.snapshot: unknown_key" in ran.err + ran.out

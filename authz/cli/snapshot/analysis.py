@@ -181,7 +181,7 @@ def _load(file: Path, keys: list[Path] | None) -> OpenedSnapshot:
 
     trusted = [load_public_key(path) for path in keys or ()]
     try:
-        return open_whole(file, trusted, now=time.time())
+        return open_whole(file, trusted or None, now=time.time())
     except SnapshotRefused as error:
         raise error.copy(file) from error
 
