@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import grpc.aio
 from grpc_health.v1 import _async as health_aio
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz.errors import StartError
 from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
-from authz.serve.grpc.health import HEALTH_SERVICE, list_services
+from authz.serve.grpc.health import list_services
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
 from authz.serve.listeners import clear_unix_path
@@ -47,10 +47,10 @@ class AioGrpc:
     def __init__(self, config: GrpcConfig, check: GrpcCheck, health: Health, loop: asyncio.AbstractEventLoop) -> None:
         self._health = health
         self._loop = loop
-        self._service = health_aio.HealthServicer()
+        self._service = _HealthService(health)
         self._updates: set[asyncio.Task[None]] = set()
         self._server = grpc.aio.server(options=_options(config))
-        self._server.add_generic_rpc_handlers(_handlers(check, health))
+        self._server.add_generic_rpc_handlers(_handlers(check))
         health_pb2_grpc.add_HealthServicer_to_server(self._service, self._server)
         self.port = self._bind(config)
 
@@ -112,23 +112,28 @@ def _options(config: GrpcConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _handlers(check: GrpcCheck, health: Health) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
-    """Return the handlers of what the library has no service for, from bytes to bytes."""
+def _handlers(check: GrpcCheck) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
+    """Return the handlers of the check, from bytes to bytes."""
 
     async def answer(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         if _size(context.invocation_metadata()) > MAX_HEADER_LIST:
             return check.headers_too_large()
         return check(payload)
 
-    async def list_health(_: bytes, __: object) -> bytes:
-        return list_services(health)
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    return (grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: handler}),)
 
-    return (
-        grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: grpc.unary_unary_rpc_method_handler(answer)}),
-        grpc.method_handlers_generic_handler(
-            HEALTH_SERVICE, {"List": grpc.unary_unary_rpc_method_handler(list_health)}
-        ),
-    )
+
+class _HealthService(health_aio.HealthServicer):  # type: ignore[misc]  # the library has no types
+    """The library's service, with the method that it lacks."""
+
+    def __init__(self, health: Health) -> None:
+        super().__init__()
+        self._health = health
+
+    async def List(self, _: object, __: object) -> health_pb2.HealthListResponse:  # noqa: N802  # as in the proto
+        """Answer List: the status of every service."""
+        return health_pb2.HealthListResponse.FromString(list_services(self._health))
 
 
 def _size(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:

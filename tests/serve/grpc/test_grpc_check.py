@@ -765,3 +765,35 @@ def test_the_base_configuration_believes_nobody(publisher: Publisher) -> None:
     fronts = Fronts(publisher, BASE)
 
     assert ask(fronts, "192.0.2.7", peer="127.0.0.1").metadata["client"] == "127.0.0.1"
+
+
+# Holes that were found and closed.
+
+
+def test_thousands_of_empty_raw_headers_are_denied_unread(fronts: Fronts) -> None:
+    """Two bytes on the wire each, and a message in Python each: half a million took 0.2 s."""
+    few = ask(fronts, raw=[("x-forwarded-for", b"192.0.2.7"), *[("x", b"")] * 900])
+    many = ask(fronts, raw=[("x-forwarded-for", b"192.0.2.7"), *[("x", b"")] * 1100])
+    assert (few.kind, many.kind, many.metadata["reason"]) == ("ok", "denied", "malformed_request")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_dozens_of_forged_headers_are_denied(fronts: Fronts, raw: bool) -> None:
+    """Each made the check dearer, and ninety removed headers are more than Envoy takes of an answer."""
+    for count, kind in ((32, "ok"), (33, "denied")):
+        names = {f"x-authz-{number}": "1" for number in range(count)}
+        headers = {"x-forwarded-for": "192.0.2.7", **names}
+        if raw:
+            answer = ask(fronts, raw=[(name, value.encode()) for name, value in headers.items()])
+        else:
+            answer = ask(fronts, headers=headers)
+        assert answer.kind == kind
+    assert answer.metadata["reason"] == "malformed_request"
+
+
+def test_a_request_over_a_limit_that_the_front_noticed_is_denied_and_counted(publisher: Publisher) -> None:
+    fronts = Fronts(publisher, policy=POLICY)
+    large, headers = read_answer(fronts.check.message_too_large()), read_answer(fronts.check.headers_too_large())
+    assert (large.kind, large.status, large.metadata["reason"]) == ("denied", 403, "request_too_large")
+    assert (headers.kind, headers.status, headers.metadata["reason"]) == ("denied", 403, "malformed_request")
+    assert sum(fronts.counts().values()) == 2

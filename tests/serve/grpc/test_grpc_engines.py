@@ -199,6 +199,26 @@ def test_a_huge_request_is_denied_by_both_engines_and_harms_nobody(channel: grpc
     assert ask(channel).kind == "ok"
 
 
+@pytest.mark.parametrize(("size", "reason"), [(60 << 10, "allowlisted"), (70 << 10, "malformed_request")])
+def test_large_metadata_is_denied_on_its_own_call(channel: grpc.Channel, size: int, reason: str) -> None:
+    """Envoy copies a client's `tracestate` into it, up to 60 KiB; an error would let the client in at some proxies."""
+    payload = check_request("127.0.0.1", {"x-forwarded-for": "192.0.2.7"})
+    try:
+        data = raw(channel)(payload, timeout=WAIT, metadata=[("tracestate", "v" * size)])
+    except grpc.RpcError as error:  # the client keeps to the limit that the server announces, by itself
+        refused = size > 64 << 10 and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused, error  # noqa: PT017  # no error at all is right, too
+    else:
+        assert read_answer(data).metadata["reason"] == reason
+    assert ask(channel).kind == "ok"
+
+
+def test_health_lists_the_status_of_every_service(channel: grpc.Channel) -> None:
+    call = raw(channel, "/grpc.health.v1.Health/List")
+    listed = health_pb2.HealthListResponse.FromString(call(b"", timeout=WAIT, wait_for_ready=True)).statuses
+    assert {name: listed[name].status for name in listed} == dict.fromkeys(SERVICES, SERVING)
+
+
 def test_many_calls_at_once_each_get_their_own_answer(engine: Engine) -> None:
     wrong: list[str] = []
 
