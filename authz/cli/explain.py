@@ -146,26 +146,61 @@ def _ask(config: Path, asked: _Question) -> dict[str, Any]:
 
 
 def _show(content: dict[str, Any]) -> None:
-    decision, application = content["decision"], content["application"]
+    decision = content["decision"]
+    _show_layers(content["layers"])
     out.print("who is the client", style="bold")
     for step in content["walk"]:
         out.print(visible(f"  {step['element'] or '(nothing)'}: {step['verdict']}"))
-    if application is not None:
-        out.print("the application", style="bold")
-        out.print("  " + ", ".join(f"{name} {str(value).lower()}" for name, value in application.items()))
+    _show_application(content)
     out.print("entries that cover it", style="bold")
-    for one in content["covering"]:
-        names = ", ".join(one["applications"]) or "all applications"
-        by = f"  {one['reason']}  {one['author']}".rstrip()
-        out.print(visible(f"  {one['entry']}: {one['list']} {one['network']}, {names}, {one['window']}{by}"))
-        if one["subjects"]:
-            out.print(visible(f"    names {', '.join(one['subjects'])}"))
-        for origin in one.get("origins", ()):
-            out.print(visible(f"    {origin['feed']}:{origin['line']}: {origin['network']}"))
-        out.print(f"    {one['verdict']}")
+    for covering in content["covering"]:
+        _show_covering(covering)
     if not content["covering"]:
         out.print("  none")
     if "note" in content:
         out.print(f"note: {content['note']}")
     colour = "green" if decision["decision"] == "allow" else "red"
-    table(decision["decision"], list(decision.items()), style=colour)
+    table(
+        decision["decision"], [(name.replace("_", " "), _said(value)) for name, value in decision.items()], style=colour
+    )
+
+
+def _show_layers(layers: list[dict[str, Any]]) -> None:
+    out.print("the layers", style="bold")
+    for layer in layers:
+        where = "missing" if layer["serial"] is None else f"serial {layer['serial']}, made {layer['created']}"
+        lapse = "" if layer["lapse"] is None else f"  {layer['lapse']}"
+        out.print(visible(f"  {layer['layer']}: {where}{lapse}"))
+
+
+def _show_application(content: dict[str, Any]) -> None:
+    if content["application"] is None:
+        return
+    out.print("the application", style="bold")
+    if content["unknown_application"] is not None:
+        known = ", ".join(name for name in content["applications"] if name != "*") or "none"
+        out.print(visible(f"  unknown: {content['unknown_application']}; the policy has {known}"))
+    settings = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in content["application"].items())
+    out.print(f"  {settings}")
+
+
+def _show_covering(covering: dict[str, Any]) -> None:
+    names = ", ".join(covering["applications"]) or "all applications"
+    by = f"  {covering['reason']}  {covering['author']}".rstrip()
+    layer = "" if covering["layer"] == "policy" else f" in {covering['layer']}"
+    what = f"{covering['entry']}{layer}: {covering['list']} {covering['network']}"
+    out.print(visible(f"  {what}, {names}, {covering['window']}{by}"))
+    if covering["subjects"]:
+        out.print(visible(f"    names {', '.join(covering['subjects'])}"))
+    for origin in covering.get("origins", ()):
+        out.print(visible(f"    {origin['feed']}:{origin['line']}: {origin['network']}"))
+    out.print(f"    {covering['verdict']}")
+
+
+def _said(value: object) -> str:
+    """Return a value of JSON for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)

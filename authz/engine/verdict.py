@@ -36,6 +36,10 @@ ATTACK: Final = "attack"
 DEFAULT_ALLOW: Final = "default_allow"
 DEFAULT_DENY: Final = "default_deny"
 
+DECIDED: Final = frozenset(
+    {ALLOWLISTED, DENYLISTED, GRAYLISTED, GRAYLISTED_ATTACK, ATTACK, DEFAULT_ALLOW, DEFAULT_DENY}
+)  # the reasons of `decide`; every other one means that no entry was looked at
+
 _ORDER: Final[dict[str, dict[str, int]]] = {
     "allow_first": {"allow": 0, "deny": 1, "gray": 2},
     "deny_first": {"deny": 0, "allow": 1, "gray": 2},

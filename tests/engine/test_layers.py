@@ -12,6 +12,7 @@ from support.worlds import NOW, ZONES, World, allow, deny, load, moments, subjec
 
 from authz.addresses import parse_address, parse_network
 from authz.engine.decider import Decider
+from authz.engine.explain import explain
 from authz.engine.model import Application
 from authz.engine.request import Request
 from authz.engine.ruleset import Ruleset
@@ -315,3 +316,88 @@ def test_warnings_of_all_layers_are_reported() -> None:
     watch = subject("watch", "deny", "192.0.2.0/24", action="warn")
     decide = decider(policy(watch), layer("bans", subject("watch2", "deny", "192.0.2.1", action="warn")))
     assert check(decide, "192.0.2.1").warnings == ("watch", "watch2")
+
+
+# Explained.
+
+
+def explained(decide: Decider, address: str, application: str = "shop", now: float = NOW) -> dict[str, Any]:
+    return explain(decide, Request(address, (), application), now)
+
+
+def test_explain_shows_the_layers_and_what_is_missing_of_them() -> None:
+    decide = decider(policy(), layer("bans", serial=90), layers=(BANS, LayerSettings("team", when_missing="deny")))
+    layers = explained(decide, "192.0.2.1")["layers"]
+    assert [(one["layer"], one["serial"], one["lapse"]) for one in layers] == [
+        ("policy", 7, None),
+        ("bans", 90, None),
+        ("team", None, "no_snapshot: deny"),
+    ]
+
+
+def test_explain_tells_entries_of_one_id_apart_by_their_layer() -> None:
+    decide = decider(policy(allow("a", "192.0.2.0/24")), layer("bans", deny("a", "192.0.2.1")))
+    covering = explained(decide, "192.0.2.1")["covering"]
+    assert [(one["layer"], one["verdict"]) for one in covering] == [
+        ("policy", "decides"),
+        ("bans", "loses by precedence allow_first"),
+    ]
+
+
+def test_explain_says_that_an_application_is_unknown_and_which_there_are() -> None:
+    content = explained(decider(policy(deny("bad", "192.0.2.1"))), "192.0.2.1", "shopp")
+    assert content["unknown_application"] == "shopp"
+    assert content["applications"] == ["*", "shop"]
+    assert content["decision"]["reason"] == "unknown_application"
+    assert [one["verdict"] for one in content["covering"]] == ["not looked at: unknown_application"]
+    assert explained(decider(policy()), "192.0.2.1")["unknown_application"] is None
+    none = explain(decider(policy()), Request("192.0.2.1", (), None, "a.example"), NOW)
+    assert none["unknown_application"] == "none, with the host a.example"
+
+
+def test_explain_says_that_an_entry_was_added_later() -> None:
+    decide = decider(policy(deny("bad", "192.0.2.1", added=NOW - 10)))
+    assert explained(decide, "192.0.2.1")["covering"][0]["verdict"] == "decides"
+    before = explained(decide, "192.0.2.1", now=NOW - 11)["covering"][0]["verdict"]
+    assert before == "decides; the entry was not there yet: it was added 1970-01-01T00:16:30Z"
+
+
+# Applications that the policy does not have.
+
+
+@pytest.mark.parametrize(
+    ("unknown", "names_some", "named", "expected"),
+    [
+        ("auto", True, "shopp", "deny unknown_application"),
+        ("auto", True, None, "deny unknown_application"),
+        ("auto", True, "*", "allow default_allow"),
+        ("auto", True, "shop", "allow default_allow"),
+        ("auto", False, "shopp", "allow default_allow"),
+        ("auto", False, None, "allow default_allow"),
+        ("default", True, "shopp", "allow default_allow"),
+        ("default", True, None, "allow default_allow"),
+        ("deny", False, "shopp", "deny unknown_application"),
+        ("deny", False, None, "deny unknown_application"),
+        ("deny", False, "*", "allow default_allow"),
+    ],
+)
+def test_what_an_unknown_application_is(unknown: Any, names_some: bool, named: str | None, expected: str) -> None:
+    first = policy() if names_some else load((GENERAL,), [])
+    decide = decider(first, unknown=unknown)
+    for _ in range(2):
+        outcome, client = decide.check(Request("192.0.2.1", (), named), NOW)
+        assert f"{outcome.decision} {outcome.reason}" == expected
+        assert client is not None
+        assert client.text == "192.0.2.1"
+    names_an_unknown_one = named == "shopp" or (named is None and (names_some or unknown == "deny"))
+    assert outcome.unknown is names_an_unknown_one
+
+
+def test_names_of_unknown_applications_are_told_but_not_those_of_a_question() -> None:
+    decide = decider(policy())
+    names: list[str] = []
+    decide.on_unknown = names.append
+    for name in ("shop", "shopp", None, "*"):
+        decide.check(Request("192.0.2.1", (), name), NOW)
+    explained(decide, "192.0.2.1", "nobody")
+    assert names == ["shopp"]
