@@ -10,11 +10,17 @@ from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
 from authz.cli.proxy_config.target import believed, quoted, target
 from authz.cli.proxy_config.template import fill, load
 from authz.errors import shorten
+from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REASON_HEADER, REMOVED
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
     from authz.serve.config import Config
 
+# All that an answer of the sidecar's HTTP front has of ours, but for the reason.
+_HIDDEN: Final = sorted(
+    {CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED, "x-authz-layer", "x-authz-warnings", "x-authz-dry-run"}
+    - {REASON_HEADER}
+)
 _CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
@@ -31,6 +37,7 @@ def render_caddy(config: Config, sites: Sites) -> str:
         {
             "where": shorten(listen),
             "notes": comment(notes),
+            "hidden": [{"header": header.title()} for header in _HIDDEN],
             "trusted": " ".join(believed(config)),
             "upstream": quoted(f"unix/{listen.path}") if listen.path else str(listen),
             "single": header not in _CHAINS,

@@ -70,7 +70,7 @@ def _default_server(sites: Sites) -> dict[str, Value]:
 def _page(deny: DenyAnswer) -> dict[str, Value]:
     """Return the page of a denial. `{client}` is the client's address, as the sidecar puts it into its own answers."""
     body = deny.body.replace("$", "${authz_dollar}")
-    body = body.replace("{client}", "${authz_client}")
+    body = body.replace("{client}", "${authz_shown_client}")
     fits = 0 < len(body.encode()) <= _MAX_BODY
     return {
         "status": str(deny.status),

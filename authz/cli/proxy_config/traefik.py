@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.cli.proxy_config.notes import about_http, about_sites, comment, passed_on
 from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from authz.cli.proxy_config.template import Value
     from authz.serve.config import Config
     from authz.serve.config_values import Listen
+
+
+# What the application is told.
+_TOLD: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, "x-authz-warnings", "x-authz-dry-run")
 
 
 def render_traefik(config: Config, sites: Sites) -> str:
@@ -43,6 +47,7 @@ def render_traefik(config: Config, sites: Sites) -> str:
             "dropped": [{"header": header} for header in _forgeable()],
             "asks": [*asks, _ask(listen, "", by_header=by_header)],
             "application_header": in_yaml(config.application.header.title()),
+            "our_headers": ", ".join(name.title() for name in _TOLD),
             "request_headers": ", ".join(wanted),
         },
     )
@@ -86,5 +91,4 @@ def _middleware(name: str) -> str:
 
 
 def _forgeable() -> list[str]:
-    names = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED)
-    return [form for name in names for form in (name.title(), name.replace("-", "_"))]
+    return [form for name in (*_TOLD, *REMOVED) for form in (name.title(), name.replace("-", "_"))]

@@ -68,6 +68,10 @@ core.register_action("authz", {"http-req"}, function(txn)
         local value = first(response.headers, "x-authz-" .. name)
         if value then txn:set_var("txn.authz_" .. name, value) end
     end
+    for variable, name in pairs{warnings = "warnings", dry_run = "dry-run"} do
+        local value = first(response.headers, "x-authz-" .. name)
+        if value then txn:set_var("txn.authz_" .. variable, value) end
+    end
     local client = first(response.headers, "x-authz-client-address")
     if client then txn:set_var("txn.authz_client", client) end
     local named = first(response.headers, "x-authz-application")
