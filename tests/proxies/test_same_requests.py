@@ -30,7 +30,7 @@ POLICY = """\
 version: 1
 applications:
   "*": {deny: {status: 403, body: "no\\n"}}
-  shop: {deny: {status: 403, body: "Not from here: $5, \\"x\\" \\\\ {} ; done.\\n"}}
+  shop: {deny: {status: 403, body: "Not from {client}: $5, \\"x\\" \\\\ {} ; done.\\n"}}
   admin:
     hosts: [admin.example.com, back.example.com]
     default: deny
@@ -53,7 +53,7 @@ drain: 0s
 """
 PAGES = {
     "*": (403, b"no\n", "text/plain"),
-    "shop": (403, b'Not from here: $5, "x" \\ {} ; done.\n', "text/plain"),
+    "shop": (403, b'Not from {client}: $5, "x" \\ {} ; done.\n', "text/plain"),
     "admin": (404, b'{"error":"not found"}', "application/json"),
     "quiet": (429, b"", None),
 }
@@ -190,6 +190,13 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     stack.close()
 
 
+def denied_client(case: Case) -> str:
+    """Return what the page calls the client of a denied request: the last of its chain that is no trusted proxy."""
+    chain = [*(case.forwarded or "").replace(" ", "").split(","), case.peer or "127.0.0.1"]
+    untrusted = [one for one in chain if not one.startswith(("10.", "127.", "2001:db8:10:"))]
+    return untrusted[-1] if untrusted[-1] not in {"junk", "unknown"} else "unknown"
+
+
 def test_there_are_fifty() -> None:
     assert len(CASES) == 50
 
@@ -200,7 +207,7 @@ def test_the_same_requests_get_the_same_answers_and_clients_through_every_proxy(
     reply = stack.ask(case)
     if case.client is None:
         status, body, content_type = PAGES[case.application]
-        assert (reply.status, reply.body) == (status, body)
+        assert (reply.status, reply.body) == (status, body.replace(b"{client}", denied_client(case).encode()))
         if content_type is not None:
             assert reply.headers["content-type"] == content_type
         assert {name for name in reply.headers if name.startswith("x-authz-")} <= {"x-authz-reason"}
@@ -209,12 +216,25 @@ def test_the_same_requests_get_the_same_answers_and_clients_through_every_proxy(
     assert (reply.status, reply.body) == (200, b"upstream\n")
     seen = stack.upstream.last()
     assert (seen.method, seen.path) == (case.method, case.path)
-    told = {name: seen.headers.get(f"x-authz-{name}") for name in ("client-address", "application")}
-    assert told == {"client-address": case.client, "application": case.application}
+    told = {name: seen.headers.get(f"x-authz-{name}") for name in ("client-address", "application", "dry-run")}
+    dry_run = "denylisted" if (case.application, case.client) == ("api", BAD) else None
+    assert told == {"client-address": case.client, "application": case.application, "dry-run": dry_run}
     assert seen.headers["x-forwarded-for"].replace(" ", "").split(",")[-1] in {case.peer, "127.0.0.1"}
 
 
-NAMES = ["client-address", "list", "application", "decision", "reason", "entry", "serial", "status"]
+NAMES = [
+    "client-address",
+    "list",
+    "application",
+    "decision",
+    "reason",
+    "entry",
+    "serial",
+    "status",
+    "layer",
+    "warnings",
+    "dry-run",
+]
 
 
 def test_no_header_that_a_client_made_up_to_look_like_ours_reaches_the_application(stack: Stack) -> None:
