@@ -27,7 +27,7 @@ _BATCH: Final = 4096  # lines a write, and the most that is made in one go: who 
 _PAUSE: Final = (
     0.005  # seconds for lines to gather; a wake-up for each would cost who decides more than the line itself
 )
-_PATIENCE: Final = 2.0  # seconds that the end waits for a stuck disk
+_PATIENCE: Final = 0.3  # seconds that the end waits for a stuck disk
 
 
 class DecisionLog:

@@ -1,0 +1,60 @@
+/* A volume that hangs, for LD_PRELOAD: as long as $HANG_FLAG exists, what touches a path below $HANG_BELOW sleeps. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static void hang(const char *path) {
+    const char *below = getenv("HANG_BELOW"), *flag = getenv("HANG_FLAG");
+    if (!path || !below || !flag || strncmp(path, below, strlen(below)) != 0 || access(flag, F_OK) != 0) return;
+    struct timespec left = {atoi(getenv("HANG_SECONDS")), 0};
+    while (nanosleep(&left, &left) != 0) {}
+}
+
+static void hang_fd(int fd) {
+    char name[64], path[4096];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(name, path, sizeof path - 1);
+    if (size > 0) { path[size] = 0; hang(path); }
+}
+
+int stat(const char *path, struct stat *into) { hang(path); return REAL(stat)(path, into); }
+int lstat(const char *path, struct stat *into) { hang(path); return REAL(lstat)(path, into); }
+int fstatat(int folder, const char *path, struct stat *into, int flags) {
+    hang(path); return REAL(fstatat)(folder, path, into, flags);
+}
+static mode_t mode_of(int flags, va_list more) { return flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0; }
+int open(const char *path, int flags, ...) {
+    va_list more; va_start(more, flags); mode_t mode = mode_of(flags, more); va_end(more);
+    hang(path); return REAL(open)(path, flags, mode);
+}
+int open64(const char *path, int flags, ...) {
+    va_list more; va_start(more, flags); mode_t mode = mode_of(flags, more); va_end(more);
+    hang(path); return REAL(open64)(path, flags, mode);
+}
+int openat(int folder, const char *path, int flags, ...) {
+    va_list more; va_start(more, flags); mode_t mode = mode_of(flags, more); va_end(more);
+    hang(path); return REAL(openat)(folder, path, flags, mode);
+}
+ssize_t read(int fd, void *into, size_t size) { hang_fd(fd); return REAL(read)(fd, into, size); }
+ssize_t sendfile(int to, int from, off_t *at, size_t size) { hang_fd(from); return REAL(sendfile)(to, from, at, size); }
+ssize_t sendfile64(int to, int from, off64_t *at, size_t size) {
+    hang_fd(from); return REAL(sendfile64)(to, from, at, size);
+}
+int fsync(int fd) { hang_fd(fd); return REAL(fsync)(fd); }
+ssize_t readlink(const char *path, char *into, size_t size) {
+    if (strncmp(path, "/proc/", 6) != 0) hang(path);
+    return REAL(readlink)(path, into, size);
+}
+int inotify_add_watch(int fd, const char *path, unsigned int mask) {
+    hang(path); return ((int (*)(int, const char *, unsigned int))dlsym(RTLD_NEXT, "inotify_add_watch"))(fd, path, mask);
+}
