@@ -1,0 +1,141 @@
+"""docs/keys.md, step by step, with real commands and a real sidecar."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from support.processes import Sidecar, wait_for
+from support.publisher import POLICY
+from support.running import ALLOWED, DENIED, get
+
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+
+
+def authz(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "authz", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def build(folder: Path, *keys: str) -> None:
+    chosen = [part for key in keys for part in ("--key", f"keys/{key}.key")]
+    authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", *chosen)
+
+
+def config(*keys: str, threshold: int = 1) -> str:
+    trusted = ", ".join(f"keys/{key}.pub" for key in keys)
+    return (
+        f"snapshot: {{path: lists.snapshot, trusted_keys: [{trusted}], threshold: {threshold}}}\n"
+        'grpc: {listen: "off"}\n'
+        'http: {listen: "127.0.0.1:0"}\n'
+        'admin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
+        'decision_log: {path: "off"}\n'
+        "drain: 0s\n"
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a policy and the key of 2026."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    authz(tmp_path, "keys", "generate", "keys", "--name", "2026")
+    return tmp_path
+
+
+def decides(sidecar: Sidecar) -> bool:
+    statuses = [get(sidecar.ports["http"], "/v1/auth/shop", client).status for client in (ALLOWED, DENIED)]
+    return statuses == [200, 403]
+
+
+def told(sidecar: Sidecar, text: str, count: int = 1) -> None:
+    """Have the configuration read again, and wait until that is told."""
+    (Path(f"/proc/{sidecar.popen.pid}/cwd").resolve() / "authz.yaml").write_text(text)
+    sidecar.popen.send_signal(signal.SIGHUP)
+    wait_for(lambda: sidecar.output.count("the configuration was read again") == count)
+
+
+def serial_of(sidecar: Sidecar) -> str:
+    text = get(sidecar.ports["admin"], "/metrics").body.decode()
+    return str(re.findall(r'^authz_snapshot_serial{layer="policy"} (\S+)$', text, re.MULTILINE)[0])
+
+
+def test_rotate(folder: Path) -> None:
+    build(folder, "2026")
+    with Sidecar(folder, config("2026")) as sidecar:
+        authz(folder, "keys", "generate", "keys", "--name", "2027")
+        told(sidecar, config("2026", "2027"))
+        first = serial_of(sidecar)
+        build(folder, "2027")
+        wait_for(lambda: serial_of(sidecar) != first)
+        told(sidecar, config("2027"), 2)
+        assert decides(sidecar)
+        assert get(sidecar.ports["admin"], "/readyz").body == b'{"ready":true,"reasons":[]}\n'
+        assert 'authz_config_reloads_total{result="ok"} 2.0' in get(sidecar.ports["admin"], "/metrics").body.decode()
+
+
+def test_a_leaked_key_is_gone_with_a_sighup(folder: Path) -> None:
+    build(folder, "2026")
+    authz(folder, "keys", "generate", "keys", "--name", "2027")
+    with Sidecar(folder, config("2026")) as sidecar:
+        told(sidecar, config("2027"))
+        wait_for(lambda: b"untrusted_key" in get(sidecar.ports["admin"], "/readyz").body)
+        assert decides(sidecar)
+        before = serial_of(sidecar)
+        (folder / "policy.yaml").write_text("version: 1\n")
+        authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/2026.key", "--force")
+        sidecar.wait_for_line("refused .*: unknown_key: ")
+        assert serial_of(sidecar) == before
+        (folder / "policy.yaml").write_text(POLICY)
+        build(folder, "2027")
+        wait_for(lambda: serial_of(sidecar) != before)
+        assert get(sidecar.ports["admin"], "/readyz").body == b'{"ready":true,"reasons":[]}\n'
+
+
+@pytest.mark.parametrize("broken", ["snapshot: [", config("nowhere"), config("2026") + "unknown: 1\n"])
+def test_a_configuration_that_cannot_be_used_changes_nothing(folder: Path, broken: str) -> None:
+    build(folder, "2026")
+    with Sidecar(folder, config("2026")) as sidecar:
+        (folder / "authz.yaml").write_text(broken)
+        sidecar.popen.send_signal(signal.SIGHUP)
+        sidecar.wait_for_line("the configuration stays as it was: ")
+        assert decides(sidecar)
+        text = get(sidecar.ports["admin"], "/metrics").body.decode()
+        assert 'authz_config_reloads_total{result="refused"} 1.0' in text
+
+
+def test_two_of_three_must_sign(folder: Path) -> None:
+    for name in ("alice", "bob", "carol"):
+        authz(folder, "keys", "generate", "keys", "--name", name)
+    build(folder, "alice", "bob")
+    with Sidecar(folder, config("alice", "bob", "carol", threshold=2)) as sidecar:
+        assert decides(sidecar)
+        build(folder, "carol")
+        sidecar.wait_for_line("refused .*: threshold_not_met: ")
+        assert decides(sidecar)
+
+
+def test_a_key_of_a_kms_is_trusted_by_its_public_half(folder: Path) -> None:
+    """KMS have ECDSA and RSA keys. What they sign is made here by such a key in a file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    (folder / "keys" / "kms.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )  # fmt: skip
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "keys" / "kms.pub").write_bytes(public)
+    build(folder, "kms")
+    with Sidecar(folder, config("kms")) as sidecar:
+        assert decides(sidecar)
+
+
+def test_the_page_names_what_the_steps_use() -> None:
+    for word in ("authz keys generate keys --name 2026", "SIGHUP", "untrusted_key", "unknown_key", "--public-key",
+                 "the configuration was\n   read again", "threshold: 2"):  # fmt: skip
+        assert word in PAGE
