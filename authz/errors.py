@@ -5,7 +5,8 @@
     │   └── AddressError       text that is not an address, network or range
     ├── BadLine                a line of a log that is not of its format           (whoever gave the log)
     ├── InputError             a file, flag or argument is wrong                   (the operator)
-    │   └── InvalidDocument    a YAML file with one or many mistakes
+    │   ├── InvalidDocument    a YAML file with one or many mistakes
+    │   └── DamagedState       a state file of a sidecar that is none
     ├── SnapshotRefused        a snapshot that must not be used                    (its publisher, see Refusal)
     ├── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
     ├── PeerFault              a peer broke a rule of HTTP/2                       (whoever wrote the peer)
@@ -113,6 +114,10 @@ class InvalidDocument(InputError):
         self.mistakes = sorted(mistakes)
         lines = [f"{path}:{m.line}: {m.key}: {m.message}" + (f" ({m.hint})" if m.hint else "") for m in self.mistakes]
         super().__init__("\n".join(lines))
+
+
+class DamagedState(InputError):
+    """A state file that is no state of authz: a disk or a person damaged it."""
 
 
 class Refusal(StrEnum):

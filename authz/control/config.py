@@ -18,7 +18,8 @@ from authz.control.lists.limits import Limits
 from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.engine.model import ListName
-from authz.serve.config_values import Count, Duration, Listen, ListenOn, Trusted
+from authz.scalars import Duration, PositiveCount
+from authz.serve.config_values import Listen, ListenOn, Trusted
 from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import parse_duration
 
@@ -42,10 +43,10 @@ class May(msgspec.Struct, frozen=True, kw_only=True):
 
     lists: tuple[ListName, ...] = ("deny", "gray")
     longest: Longest = float("inf")  # from now to an entry's end
-    widest_ipv4: Count = 16  # prefix bits
-    widest_ipv6: Count = 32
+    widest_ipv4: PositiveCount = 16  # prefix bits
+    widest_ipv6: PositiveCount = 32
     applications: tuple[str, ...] = ()  # patterns; none: all
-    entries: Count = 2_000_000
+    entries: PositiveCount = 2_000_000
 
 
 class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 class FourEyesConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`four_eyes`: when a change waits for a second person."""
 
-    addresses: Count | None = None  # a denial of more addresses than this
+    addresses: PositiveCount | None = None  # a denial of more addresses than this
     allow: bool = False  # any change to the allow list
 
 
@@ -88,7 +89,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     sources: Sources = Sources()  # of events, besides POST /v1/events
     triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
-    rate: Count = 200  # requests a second of one token
+    rate: PositiveCount = 200  # requests a second of one token
     events: Duration = 7 * 86400.0  # how long events are kept
     history: Duration = 400 * 86400.0  # how long changes are kept
     folder: str = ""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from authz.engine.model import Entry
     from authz.publisher.policy.read import Policy
-    from authz.publisher.policy.subjects import Progress
+    from authz.publisher.progress import Progress
     from authz.snapshot.signers import Signer
 
 

@@ -16,15 +16,13 @@ from authz.addresses import NetworkSet
 from authz.engine.client_address import Rules
 from authz.engine.opened_snapshot import POLICY_LAYER
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
+from authz.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.serve.config_values import (
-    Count,
-    Duration,
     HeaderName,
     HostName,
     Listen,
     ListenOn,
     Rights,
-    Share,
     Trusted,
 )
 from authz.serve.layers.config import LayerConfig, last_good_path, mistakes
@@ -42,8 +40,8 @@ class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str  # the snapshot file; replaced while we run
     trusted_keys: tuple[str, ...]  # PEM files of public keys
-    threshold: Count = 1  # how many of them must have signed
-    max_size: Count = 256 << 20  # bytes; a larger file is refused before it is copied into memory
+    threshold: PositiveCount = 1  # how many of them must have signed
+    max_size: PositiveCount = 256 << 20  # bytes; a larger file is refused before it is copied into memory
     state: str = "state/authz.json"  # keeps the highest serial accepted; its folder must be ours to write
     max_age: Duration = 24 * 3600.0  # older than this since it was made: stale
     when_missing: Literal["deny", "allow"] = "deny"  # until the first good snapshot
@@ -69,8 +67,8 @@ class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     reuse_port: bool = False  # SO_REUSEPORT: a new process may start before the old one ends
     # Bytes of a CheckRequest, as it came and unpacked; a larger one is denied as request_too_large. Envoy sends at most
     # 61 KiB; raise it by max_request_bytes where Envoy has with_request_body, or with its max_request_headers_kb.
-    max_message: Count = 131072
-    max_connections: Count = 1024  # of the engine native; one more takes the place of an idle one, or is closed
+    max_message: PositiveCount = 131072
+    max_connections: PositiveCount = 1024  # of the engine native; one more takes the place of an idle one, or is closed
     idle_timeout: Duration = 300.0  # of the engine native: a connection without calls is ended after it
 
 
@@ -80,10 +78,10 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen: ListenOn = Listen(host="127.0.0.1", port=9192)
     unix_mode: Rights = 0o660
     reuse_port: bool = False
-    max_header: Count = 65536  # bytes of request line and headers; more: 431
+    max_header: PositiveCount = 65536  # bytes of request line and headers; more: 431
     idle_timeout: Duration = 75.0  # a connection without a request is closed; longer than the proxy's keep-alive
     header_timeout: Duration = 10.0  # from the first byte of a request to the end of its headers; longer: 408
-    max_connections: Count = 4096  # more are closed at once
+    max_connections: PositiveCount = 4096  # more are closed at once
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +99,9 @@ class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
     header: HeaderName = "x-forwarded-for"  # or forwarded, or a header with one address
     missing: Literal["deny", "peer"] = "deny"  # a trusted peer without the header
     trust_unix: bool = False  # believe a peer on a unix socket
-    trusted_hops: Count | None = None  # instead of trusted_proxies: the Nth element from the right is the client
+    trusted_hops: PositiveCount | None = (
+        None  # instead of trusted_proxies: the Nth element from the right is the client
+    )
 
     def rules(self) -> Rules:
         """Return these settings as the walk takes them."""
@@ -139,7 +139,7 @@ class DecisionLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     denied: Share = 1.0  # share of the denied requests that is written
     warned: Share = 1.0  # share of those let through that a warn entry, a dry run or the like speaks against
     allowed: Share = 0.0
-    queue: Count = 10000  # lines that wait for a slow disk; more are dropped, and counted
+    queue: PositiveCount = 10000  # lines that wait for a slow disk; more are dropped, and counted
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ import msgspec
 from authz.addresses import Network, parse_networks, try_parse_address
 from authz.errors import BadValue
 from authz.strict_yaml import Scalar
-from authz.times import DURATION_EXPECTED, parse_duration
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -59,24 +58,12 @@ def _header(text: str) -> str:
 
 def _host(text: str) -> str:
     if not _HOST_NAME.fullmatch(text.lower()):
-        raise ValueError
+        raise BadValue(text)
     return text.lower()
 
 
 def _trusted(text: str) -> tuple[Network, ...]:
     return tuple(parse_networks(text))
-
-
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[0-9](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise BadValue(text)
-    return float(text)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise BadValue(text)
-    return int(text)
 
 
 def _mode(text: str) -> int:
@@ -87,10 +74,7 @@ def _mode(text: str) -> int:
 
 LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
-Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
 HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
-Share = Annotated[float, Scalar(_share, "a share from 0.0 to 1.0")]
-Count = Annotated[int, Scalar(_count, "a whole number from 1")]
 Rights = Annotated[int, Scalar(_mode, "rights in octal such as 660")]

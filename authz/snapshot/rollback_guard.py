@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from authz.durable import replace_file
-from authz.errors import InputError, Refusal, SnapshotRefused
+from authz.errors import DamagedState, InputError, Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +65,6 @@ def load_states(path: Path) -> dict[str, State]:
             f"{path}: found no state of authz: {error}",
             hint='write it anew as {"digest": "", "serial": N} with the highest serial you know of',
         ) from error
-
-
-class DamagedState(InputError):
-    """A state file that is no state of authz: a disk or a person damaged it."""
 
 
 def save_states(path: Path, states: dict[str, State]) -> None:

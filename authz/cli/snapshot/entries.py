@@ -103,7 +103,7 @@ def search(
 
 
 def _open(file: Path) -> OpenedSnapshot:
-    from authz.analysis.whole_layer import open_whole
+    from authz.publisher.whole_layer import open_whole
 
     try:
         return open_whole(file, now=time.time())

@@ -41,8 +41,8 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
     Exit status 0: good; 1: refused.
     """
-    from authz.analysis.whole_layer import read_whole
     from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.publisher.whole_layer import read_whole
     from authz.snapshot.keys import load_public_key
 
     keys = [load_public_key(path) for path in trusted_key]

@@ -24,11 +24,11 @@ from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from authz.publisher.index.prefixes import Array
+    from authz.publisher.progress import Progress
 
-    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
     MatchSet = tuple[tuple[int, int], ...]
 
 MIN_FOR_BLOCKS = 1 << 18  # pieces; the blocks have 4 MiB

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.publisher.index.build import EntryNetworks
-    from authz.publisher.policy.subjects import Progress, ReadFeed
+    from authz.publisher.policy.subjects import ReadFeed
+    from authz.publisher.progress import Progress
 
 MIN_WINDOW = 300  # seconds
 _INHERITED = ("mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")

@@ -33,8 +33,9 @@ from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read import FORMATS
+from authz.scalars import Count, Duration, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import OneOrMany, Scalar
-from authz.times import DURATION_EXPECTED, MOMENT_EXPECTED, parse_duration, parse_moment
+from authz.times import MOMENT_EXPECTED, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,18 +115,6 @@ def _asn(text: str) -> int:
     return int(text)
 
 
-def _share(text: str) -> float:
-    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise BadValue(text)
-    return float(text)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
-        raise BadValue(text)
-    return int(text)
-
-
 def _preset(text: str) -> str:
     if text not in PRESETS:
         near = difflib.get_close_matches(text, PRESETS, 1)
@@ -167,11 +156,8 @@ Country = Annotated[str, Scalar(_geo_code("country"), EXPECTED_CODES["country"])
 Region = Annotated[str, Scalar(_geo_code("region"), EXPECTED_CODES["region"])]
 Continent = Annotated[str, Scalar(_geo_code("continent"), EXPECTED_CODES["continent"])]
 Asn = Annotated[int, Scalar(_asn, f"an AS number from 1 to {HIGHEST_ASN}")]
-Share = Annotated[float, Scalar(_share, "a share from 0 to 1")]
 PresetName = Annotated[str, Scalar(_preset, f"one of {', '.join(PRESETS)}")]
 Url = Annotated[str, Scalar(_url, "an address such as https://example.com/list.txt")]
-Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
-Count = Annotated[int, Scalar(_count, "a whole number from 0")]
 
 
 class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

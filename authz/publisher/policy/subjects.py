@@ -21,14 +21,14 @@ from authz.publisher.index.prefixes import Prefixes
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from authz.publisher.feeds.feed import Feed
     from authz.publisher.policy.schema import PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
+    from authz.publisher.progress import Progress
     from authz.strict_yaml import Document
 
-    Progress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 MAX_WARNINGS = 5  # skipped lines and bogons that are named for one feed
 

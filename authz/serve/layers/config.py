@@ -11,7 +11,7 @@ import msgspec
 
 from authz.engine.permissions import May
 from authz.errors import BadValue
-from authz.serve.config_values import Count, Duration  # noqa: TC001  # msgspec reads annotations when it runs
+from authz.scalars import Duration, PositiveCount  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import Scalar
 from authz.times import parse_duration
 
@@ -69,7 +69,7 @@ class MayConfig(msgspec.Struct, frozen=True, kw_only=True):
     widest_ipv4: Bits4 = 24  # the shortest prefix that an entry may name
     widest_ipv6: Bits6 = 56
     applications: tuple[str, ...] | None = None  # names, or patterns such as `team-a-*`; absent: all
-    entries: Count = 2_000_000  # in a layer
+    entries: PositiveCount = 2_000_000  # in a layer
 
     def limits(self) -> May:
         """Return the same as the check takes it."""
@@ -84,9 +84,9 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None  # the snapshot file; replaced while we run
     url: Url | None = None  # or where it is fetched from
     trusted_keys: tuple[str, ...]  # PEM files of public keys
-    threshold: Count = 1  # how many of them must have signed
+    threshold: PositiveCount = 1  # how many of them must have signed
     may: MayConfig | None = None  # for layers behind the first; its defaults where it is absent
-    max_size: Count = 256 << 20  # bytes; a larger file is refused before it is taken
+    max_size: PositiveCount = 256 << 20  # bytes; a larger file is refused before it is taken
     max_age: Duration = 24 * 3600.0  # older than this since it was made: stale
     when_missing: Literal["ignore", "deny", "allow"] | None = None  # None: deny for the first, ignore for the others
     when_stale: Literal["keep", "ignore", "deny", "allow"] = "keep"

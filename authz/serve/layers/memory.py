@@ -14,12 +14,11 @@ import re
 from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
-from authz.errors import InputError, Refusal, SnapshotRefused
+from authz.errors import DamagedState, InputError, Refusal, SnapshotRefused
 from authz.serve.layers.config import last_good_path
 from authz.snapshot.read import part_path
 from authz.snapshot.rollback_guard import (
     STATE_HINT,
-    DamagedState,
     State,
     accept,
     load_states,

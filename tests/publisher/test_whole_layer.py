@@ -9,11 +9,11 @@ import pytest
 from support.publisher import Publisher
 
 from authz.addresses import Network, parse_address, parse_network
-from authz.analysis import whole_layer
-from authz.analysis.whole_layer import open_whole
 from authz.errors import SnapshotRefused
+from authz.publisher import whole_layer
 from authz.publisher.bans import Ban, tiers
 from authz.publisher.bans.tiers import Tiers, write_files
+from authz.publisher.whole_layer import open_whole
 from authz.snapshot.read import inspect_snapshot, part_path
 from authz.snapshot.singles import ban_id
 
