@@ -96,5 +96,5 @@ def test_a_refusal_has_both_sides_and_a_copy_of_it_no_traceback() -> None:
 
 def test_only_what_the_machine_is_at_fault_for_is_worth_another_try() -> None:
     assert {code for code in Refusal if code.transient} == {
-        *("unreadable", "state_unwritable", "internal_error", "unreachable", "bad_answer")
+        *("unreadable", "state_unwritable", "internal_error", "unreachable", "bad_answer", "part_missing")
     }

@@ -15,13 +15,15 @@ from support.commands import Commands, Ran
 from support.publisher import Publisher
 
 from authz import durable
-from authz.errors import InputError
+from authz.engine.model import Entry
+from authz.errors import InputError, InvalidDocument
 from authz.publisher.build import publish
+from authz.publisher.checks import ended
 from authz.publisher.output_lock import building
 from authz.publisher.policy.read import read_policy
 from authz.publisher.previous import last_build
 from authz.snapshot.read import inspect_snapshot
-from authz.times import format_moment
+from authz.times import format_moment, parse_moment
 
 BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
 HINT = "hint: nothing was written; --force writes it, with your name in the snapshot"
@@ -202,6 +204,20 @@ def test_a_feed_that_no_entry_names_is_a_warning(desk: Desk) -> None:
     ran = desk.build("version: 1\nfeeds:\n- {source: tor, path: tor.txt}\n")
     told = "authz: warning: policy.yaml:3: feeds[0].source: no entry names the source type 'tor': the feed does nothing"
     assert (ran.status, ran.err) == (0, told)
+
+
+def test_an_entry_is_over_in_the_second_in_which_it_ends() -> None:
+    entry = Entry("a", "deny", expires=1000)
+    assert [ended([entry], now) != [] for now in (999, 1000, 1001)] == [False, True, True]
+
+
+def test_a_new_entry_has_five_minutes_left_to_the_second(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy_of(deny("a", "192.0.2.1", ", expires: 2026-12-01T00:00:00Z")))
+    end = parse_moment("2026-12-01T00:00:00Z")
+    assert len(read_policy(policy, now=end - 300).entries) == 1
+    with pytest.raises(InvalidDocument, match="which is 299 seconds from now"):
+        read_policy(policy, now=end - 299)
 
 
 # The clock.

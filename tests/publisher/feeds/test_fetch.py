@@ -139,6 +139,21 @@ def test_a_fresh_copy_is_not_asked_for(web: Web, copy: Path) -> None:
     assert len(web.asked["/bad.txt"]) == 2
 
 
+def test_a_copy_that_the_server_says_is_unchanged_is_fresh_again(web: Web, copy: Path) -> None:
+    feed = WantedFeed(web.put("/bad.txt", lines(3), etag='"one"'), copy, interval=100)
+    assert [fetch(feed, NOW + later).outcome for later in (0, 100, 150)] == ["new", "unchanged", "fresh"]
+
+
+def test_a_page_that_links_to_a_feed_is_no_validator_of_it(web: Web, copy: Path) -> None:
+    for day in (1, 2):  # the second day's file has the ETag that the first one's had
+        web.put(f"/ranges_{day}.txt", lines(day + 5), etag='"same"')
+    page = web.put("/page", f"{web.url}/ranges_1.txt")
+    link = re.escape(web.url) + r"/ranges_\d\.txt"
+    assert fetch(WantedFeed(page, copy, link=link)).entries == 6
+    web.put("/page", f"{web.url}/ranges_2.txt")
+    assert fetch(WantedFeed(page, copy, link=link)).entries == 7
+
+
 def test_packed_content_is_read_by_what_it_is(web: Web, copy: Path) -> None:
     packed = gzip.compress(lines(10).encode())
     assert fetch(WantedFeed(web.put("/a.gz", packed), copy)).entries == 10
@@ -294,6 +309,8 @@ def test_one_path_has_one_address(tmp_path: Path) -> None:
     feeds = "- {source: a, path: x, url: 'http://a/1', where: {b: c}}\n- {source: b, path: x, url: 'http://a/%s'}\n"
     policy.write_text(f"version: 1\nfeeds:\n{feeds % 1}")
     assert [one.options.where for one in feeds_to_fetch(policy)] == [{}]
+    policy.write_text("version: 1\nfeeds: [{preset: ipsum}]\n")
+    assert [one.options.min_count for one in feeds_to_fetch(policy)] == [0]  # the whole file is compared
     policy.write_text(f"version: 1\nfeeds:\n{feeds % 2}")
     with pytest.raises(InputError, match="found two addresses for the path 'x', expected one"):
         feeds_to_fetch(policy)

@@ -66,6 +66,11 @@ def test_a_broken_feed_keeps_its_last_good_content_and_says_so(
 
 def test_a_broken_feed_fails_the_build_unless_the_policy_says_otherwise(desk: Commands, tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(kept_policy("on_broken: fail"))
+    copies = tmp_path / "lists.snapshot.feeds"
+    for copy in copies.iterdir():
+        copy.unlink()
+    assert desk(*BUILD).status == 0
+    assert list(copies.iterdir()) == []  # nothing is kept of a feed that wants nothing kept
     (tmp_path / "bad.txt").write_text("")
     ran = desk(*BUILD)
     assert ran.status == 2
