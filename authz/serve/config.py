@@ -99,9 +99,7 @@ class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
     header: HeaderName = "x-forwarded-for"  # or forwarded, or a header with one address
     missing: Literal["deny", "peer"] = "deny"  # a trusted peer without the header
     trust_unix: bool = False  # believe a peer on a unix socket
-    trusted_hops: PositiveCount | None = (
-        None  # instead of trusted_proxies: the Nth element from the right is the client
-    )
+    trusted_hops: PositiveCount | None = None  # instead of trusted_proxies: the Nth element from the right
 
     def rules(self) -> Rules:
         """Return these settings as the walk takes them."""
