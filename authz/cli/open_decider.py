@@ -78,8 +78,8 @@ def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: 
 
 def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
     """Return a file and its parts, ready for look-ups."""
-    from authz.analysis.whole_layer import read_whole
     from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.publisher.whole_layer import read_whole
     from authz.snapshot.keys import load_public_key
 
     keys = [load_public_key(Path(key)) for key in layer.trusted_keys]
