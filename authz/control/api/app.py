@@ -12,7 +12,19 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from authz.control.api import access, applications, bans, entries, events, going_back, health, history, layers, triggers
+from authz.control.api import (
+    access,
+    applications,
+    bans,
+    crowdsec,
+    entries,
+    events,
+    going_back,
+    health,
+    history,
+    layers,
+    triggers,
+)
 from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
@@ -50,6 +62,7 @@ def create_app(plane: ControlPlane) -> Litestar:
         going_back.router,
         applications.router,
         access.router,
+        crowdsec.router,
         *health.handlers,
     ]
     app = Litestar(
@@ -68,12 +81,13 @@ def create_app(plane: ControlPlane) -> Litestar:
 
 def _description() -> OpenAPIConfig:
     bearer = SecurityScheme(type="http", scheme="bearer", description="A token of `authz control init` or /v1/tokens.")
+    api_key = SecurityScheme(type="apiKey", name="X-Api-Key", security_scheme_in="header")
     return OpenAPIConfig(
         title="authz control plane",
         version="1",
         path="/schema",
         render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
-        components=Components(security_schemes={"bearer": bearer}),
+        components=Components(security_schemes={"bearer": bearer, "api_key": api_key}),
         security=[{"bearer": []}],
         use_handler_docstrings=True,
     )
