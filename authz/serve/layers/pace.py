@@ -37,5 +37,6 @@ class Pace:
             return 0.0
         if not self._failures:
             return self._poll * random.uniform(0.9, 1.1)  # noqa: S311  # a delay, no secret
-        most = min(MAX_BACKOFF, max(self._poll, 1.0) * float(1 << min(self._failures - 1, 10)))
+        # From a second on: a server that starts beside us is there in a moment.
+        most = min(MAX_BACKOFF, float(1 << min(self._failures - 1, 10)))
         return most * random.uniform(0.5, 1.0)  # noqa: S311  # the same

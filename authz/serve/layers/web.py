@@ -52,7 +52,7 @@ class WebSource(FetchedSource):
         here = urlsplit(self._url)
         url = here._replace(path=here.path + suffix).geturl()
         for _ in range(_MAX_REDIRECTS + 1):
-            with contextlib.closing(self._connect(urlsplit(url), long=bool(tag))) as connection:
+            with contextlib.closing(self._connect(urlsplit(url), long=True)) as connection:
                 connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))
                 try:
                     answer = connection.getresponse()
@@ -99,8 +99,10 @@ class WebSource(FetchedSource):
             "User-Agent": f"authz/{__version__}",
             "Authz-Sidecar": f"{socket.gethostname()}:{os.getpid()}",
         }
+        # Also without a tag: the answer says whether the server can hold one back, and one that has nothing yet does.
+        headers["Prefer"] = f"wait={self._config.wait:.0f}"
         if tag:
-            headers |= {"If-None-Match": tag, "Prefer": f"wait={self._config.wait:.0f}"}
+            headers["If-None-Match"] = tag
         if self.refused:
             headers["Authz-Refused"] = self.refused
         if self._config.token:

@@ -77,7 +77,7 @@ def test_a_server_that_holds_its_answer_back_is_asked_once_for_each_change(publi
             server.holds = True
             async with running(publisher.folder, config(server.url, "poll: 20ms, wait: 30s")) as one:
                 await until(lambda: len(server.requests) == 2)
-                assert "prefer" not in server.requests[0]
+                assert "if-none-match" not in server.requests[0]
                 assert server.requests[1]["prefer"] == "wait=30"
                 for serial in (2, 3, 4):
                     server.put(publisher.publish(serial=serial).read_bytes())
@@ -187,9 +187,9 @@ def test_a_server_is_asked_less_and_less_often_while_it_does_not_answer(monkeypa
     pace.succeeded(held=False)
     assert pace.next() == pytest.approx(11.0)
     waits = []
-    for _ in range(5):
+    for _ in range(8):
         pace.failed()
         waits.append(pace.next())
-    assert waits == [10.0, 20.0, 40.0, MAX_BACKOFF, MAX_BACKOFF]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, MAX_BACKOFF, MAX_BACKOFF]
     pace.succeeded(held=True)
     assert pace.next() == 0.0
