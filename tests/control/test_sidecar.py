@@ -22,7 +22,7 @@ drain: 0s
 
 def sidecar_config(running: Running) -> str:
     """Return the authz.yaml that init made, on ports of our own."""
-    return (running.folder / "authz.yaml").read_text() + LISTEN
+    return (running.folder / "authz.yaml").read_text().removesuffix(LISTEN) + LISTEN
 
 
 @pytest.fixture(scope="module")

@@ -132,8 +132,7 @@ async def add_entries(
 
     def use(batch: Batch) -> tuple[int, BulkBody]:
         rows = [_bulk_row(batch, row) for row in data]
-        layers = {row.entry.layer for row in rows if row.entry is not None}
-        return 200, BulkBody(rows, {layer: batch.serial(layer) for layer in layers})
+        return 200, BulkBody(rows, batch.serials())
 
     key = await idempotent_of(request, idempotency_key)
     layers = lists.layers_of(plane.config.rules())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from authz.control.lists.automatic import list_client, reason_of
 from authz.control.lists.batch import Batch
+from authz.control.lists.entries import layers_of
 from authz.control.model import MAIN_TENANT, Actor
 from authz.control.problems import NotReady, Problem
 from authz.control.store.access import get_tenant, list_tenants
@@ -50,7 +51,7 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
         tenant = _owner(tx, listing.applications)
         actor = Actor(tenant.name, actor_name, "trigger", "automatic")
         rules = plane.rules(tx)
-        batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=(rules.bans,), approved=True)
+        batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
         entry = list_client(batch, listing)
         batch.write()
         plane.signals.announce(tx, "changed")

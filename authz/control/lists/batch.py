@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS, POLICY_LAYER, draft, encode_entry
+from authz.control.model import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
 from authz.control.problems import Conflict, Missing
 from authz.control.store.changes import append, lock_head
+from authz.control.store.documents import get_document
 from authz.control.store.entries import get_entry, latest_version, like_entry
 from authz.control.store.follow import likeness
 from authz.control.store.publications import newest_publication
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.rules import Rules
-    from authz.control.model import Actor, Change, Draft, Entry, Owner, Written
+    from authz.control.model import Actor, Change, Entry, Owner, Written
     from authz.control.store.access import Tenant
 
 
@@ -53,6 +54,7 @@ class Batch:
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
         self._overlay: dict[str, Entry | None] = {}
         self._likeness: dict[bytes, str] = {}
+        self._named: set[str] = set()
 
     def serial(self, layer: str) -> int:
         """Return the serial in which the newest change of a layer takes effect."""
@@ -116,6 +118,7 @@ class Batch:
         """Forget all changes of the batch."""
         for drafts in self._drafts.values():
             drafts.clear()
+        self._named.clear()
         self._overlay.clear()
         self._likeness.clear()
 
@@ -126,6 +129,22 @@ class Batch:
             for layer, drafts in self._drafts.items()
             for change in append(self.tx, self._heads[layer], self.actor, drafts, self.now)
         ]
+
+    def name_applications(self, names: Iterable[str]) -> None:
+        """Make the applications that an entry names known to the first layer, where that is ours.
+
+        A sidecar takes an application that it does not know for `*`, and an entry for that one would never count.
+        """
+        if POLICY_LAYER not in self._drafts:
+            return
+        for name in sorted(set(names) - self._named):
+            self._named.add(name)
+            if not get_document(self.tx, APPLICATION + name):
+                self.put_document(POLICY_LAYER, Draft("add", APPLICATION + name, "", "{}", "named by an entry"))
+
+    def serials(self) -> dict[str, int]:
+        """Return by layer the serial in which the changes of this batch take effect."""
+        return {layer: self.serial(layer) for layer, drafts in self._drafts.items() if drafts}
 
     def check_room(self, layer: str) -> None:
         """Raise Conflict where the layer is full."""

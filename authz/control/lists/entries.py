@@ -116,6 +116,7 @@ def check_permitted(batch: Batch, written: Written, layer: str, *, before: Entry
         raise Invalid(unknown, code="unresolvable")
     _check_tenant(batch, written)
     forced = check_lock_out(written, layer, batch.rules.protected, batch.actor.address, force=batch.force)
+    batch.name_applications(written.applications)
     why = approval_reason(written, batch.rules.four_eyes)
     if not why and before is not None:
         why = approval_reason(before, batch.rules.four_eyes) if before.list == "allow" else ""

@@ -79,7 +79,11 @@ class EntryPatch(Input, frozen=True, kw_only=True, rename={"except_": "except"})
 
 
 class EntryBody(msgspec.Struct, frozen=True, kw_only=True, rename={"except_": "except"}):
-    """An entry as it stands. expires: null: never. active: whether it counts now. serial: of the change just made."""
+    """An entry as it stands. expires: null: never. active: whether it counts now. serial: of the change just made.
+
+    serials: by layer, where it touched others: an application that an entry is the first to name is made known to the
+    first layer.
+    """
 
     id: str
     version: int
@@ -106,6 +110,7 @@ class EntryBody(msgspec.Struct, frozen=True, kw_only=True, rename={"except_": "e
     origin: str = ""
     address: str | UnsetType = UNSET
     serial: int | UnsetType = UNSET
+    serials: dict[str, int] | UnsetType = UNSET
 
 
 class EntriesBody(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ Operation = AddBan | EndBan | AddEntry | ChangeEntry | DeleteEntry
 
 def layers_of(operation: Operation, rules: Rules) -> tuple[str, ...]:
     """Return the layers that an operation may write to."""
-    return (rules.bans,) if isinstance(operation, AddBan | EndBan) else lists.layers_of(rules)
+    return (rules.bans,) if isinstance(operation, EndBan) else lists.layers_of(rules)
 
 
 def forced(operation: Operation) -> bool:
@@ -74,7 +74,8 @@ def forced(operation: Operation) -> bool:
 def perform(batch: Batch, operation: Operation) -> tuple[int, EntryBody]:
     """Do it; return the status and the body of the answer. Raises Problem."""
     status, entry, address = _perform(batch, operation)
-    return status, entry_body(entry, batch.seconds, serial=batch.serial(entry.layer), address=address)
+    body = entry_body(entry, batch.seconds, serial=batch.serial(entry.layer), address=address)
+    return status, msgspec.structs.replace(body, serials=batch.serials())
 
 
 def _perform(batch: Batch, operation: Operation) -> tuple[int, Entry, Any]:
