@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.control.detect.holds import held
+from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model import MICROSECONDS
 from authz.control.store.entries import Filter, added_since, find_entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import parse_network
-from authz.control.detect.holds import FOREVER, Hold
+from authz.control.holds import FOREVER, Hold
 from authz.control.model import MICROSECONDS
 from authz.control.store.entries import first_version
 from authz.control.store.holds import add_hold

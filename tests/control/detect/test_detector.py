@@ -9,9 +9,9 @@ import pytest
 from authz.addresses import parse_address, parse_network
 from authz.control.detect.detector import Detector, Listing
 from authz.control.detect.event import Event
-from authz.control.detect.holds import held, make_hold
 from authz.control.detect.offences import MemoryOffences, grown_period
 from authz.control.detect.triggers import Reaction, read_triggers
+from authz.control.holds import held, make_hold
 
 if TYPE_CHECKING:
     from pathlib import Path
