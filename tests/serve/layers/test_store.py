@@ -1,0 +1,90 @@
+"""A layer whose file comes from an object store: S3, as moto plays it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.running import ALLOWED, NEW_POLICY, run, running, until
+
+from authz.serve.layers.config import LayerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.publisher import Publisher
+
+pytest.importorskip("obstore", reason="needs the extra stores")
+moto_server = pytest.importorskip("moto.server", reason="needs moto, which plays S3")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A store with the bucket `lists`."""
+    import obstore
+
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT": f"http://{host}:{port}",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import urllib.request
+
+    request = urllib.request.Request(f"http://{host}:{port}/lists", method="PUT")
+    with urllib.request.urlopen(request):
+        yield obstore.store.S3Store("lists")
+    server.stop()
+
+
+def config(url: str) -> str:
+    return (
+        f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], poll: 20ms}}]\n"
+        'grpc: {listen: "off"}\n'
+        'http: {listen: "127.0.0.1:0"}\n'
+        'admin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
+        'decision_log: {path: "off"}\n'
+        "drain: 0s\n"
+    )
+
+
+def test_a_new_object_is_loaded_and_an_old_one_is_not_sent_again(publisher: Publisher, bucket: Any) -> None:
+    bucket.put("edge/lists.snapshot", publisher.publish(serial=1).read_bytes())
+
+    async def live() -> None:
+        async with running(publisher.folder, config("s3://lists/edge/lists.snapshot")) as one:
+            assert one.serial == 1
+            bucket.put("edge/lists.snapshot", publisher.publish(NEW_POLICY, serial=2).read_bytes())
+            await until(lambda: one.serial == 2)
+            assert (await one.ask(ALLOWED)).status == 403
+            assert one.loads == {"ok": 2}
+
+    run(live())
+
+
+def test_an_object_that_is_not_there_is_told(publisher: Publisher, bucket: Any) -> None:
+    async def live() -> None:
+        async with running(publisher.folder, config("s3://lists/nothing")) as one:
+            assert await one.readiness() == (503, ["no_snapshot", "absent"])
+            bucket.put("nothing", publisher.publish(serial=1).read_bytes())
+            await until(lambda: one.serial == 1)
+
+    run(live())
+
+
+def test_an_object_over_the_limit_is_refused(bucket: Any) -> None:
+    from authz.errors import SnapshotRefused
+    from authz.serve.layers.store import StoreSource
+
+    bucket.put("large", b"x" * 101)
+    source = StoreSource(LayerConfig(name="policy", url="s3://lists/large", trusted_keys=(), max_size=100))
+    with pytest.raises(SnapshotRefused, match="found more than 100 bytes"), source.fetch():
+        pass
