@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.publisher import Publisher
+from support.worlds import NOW as WORLD_NOW
+from support.worlds import ZONES, Subject, entries, load, moments
 
 from authz.addresses import BITS, Network, parse_network
 from authz.analysis.listing import list_networks
 from authz.engine.lookup import Index
 from authz.engine.manifest import Entries
+from authz.engine.model import ANY_APPLICATION, Application
+from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.verdict import decide
 from authz.publisher.bans import Ban, build_bans_layer, new_ban_id
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.read import Requirement, Snapshot, check_snapshot
@@ -123,3 +129,35 @@ def test_a_hundred_thousand_rows_make_no_object_each() -> None:
     assert all(column.dtype.hasobject is False for columns in table.rows.values() for column in columns)
     size = sum(len(data) for name, (_, data) in table.sections().items() if name.startswith("singles.v4") is False)
     assert size < 100_000 * 21
+
+
+@settings(max_examples=150, deadline=None)
+@given(subjects=st.lists(st.tuples(st.integers(0, 9), entries("x")), max_size=8, unique_by=lambda pair: pair[0]))
+def test_bans_decide_as_ordinary_entries_of_the_same_content(
+    keys: Publisher, subjects: list[tuple[int, Subject]]
+) -> None:
+    """Whatever is a row and whatever an entry: every address, application, precedence and time is decided alike."""
+    bans, twins = [], []
+    for number, subject in subjects:
+        for place, held in enumerate(subject.networks):
+            entry = subject.entry._replace(id=ban_id(number * 100 + place))
+            twins.append(Subject(entry, (held,)))
+            bans.append(Ban(
+                entry.id, held, entry.list, entry.applications, entry.action, entry.reason, entry.author, entry.starts,
+                entry.expires, WORLD_NOW,
+            ))  # fmt: skip
+    data = build_bans_layer(bans, layer="bans", serial=1, created=WORLD_NOW, signers=[keys.signer()])
+    layer = OpenedSnapshot(check_snapshot(memoryview(data), [keys.key()], now=WORLD_NOW))
+    ordinary = load([Application(ANY_APPLICATION)], twins)
+    settings_of = [Application(name, mode=mode, precedence=precedence)
+                   for name in ("shop", "other") for mode in ("block", "safe_blocking")
+                   for precedence in ("allow_first", "deny_first", "most_specific")]  # fmt: skip
+    for zone in ZONES:
+        found = layer.matches(zone.address.version, layer.find(zone.address))
+        expected = ordinary.matches(zone.address.version, ordinary.find(zone.address))
+        for application, moment in itertools.product(settings_of, moments()):
+            one = decide(application, found, attack=False, now=moment)
+            other = decide(application, expected, attack=False, now=moment)
+            assert (one.decision, one.reason, one.list, set(one.warnings)) == (
+                other.decision, other.reason, other.list, set(other.warnings),
+            )  # fmt: skip

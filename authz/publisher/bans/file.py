@@ -8,6 +8,7 @@ the next change signs both.
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -73,12 +74,16 @@ _Period = Annotated[int | None, Scalar(parse_period, PERIOD_EXPECTED)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the layer may do, as `may` in authz.yaml says it to the sidecars. longest: seconds, None: for ever."""
+    """What the layer may do, as `may` in authz.yaml says it to the sidecars. longest: seconds, None: for ever.
+
+    applications: patterns such as `team-a-*`; where there are some, each ban names applications that one of them fits.
+    """
 
     lists: tuple[ListName, ...] = ("deny", "gray")
     longest: _Period = 7 * 86400
     widest_ipv4: int = 24
     widest_ipv6: int = 56
+    applications: tuple[str, ...] = ()
 
 
 class WrittenBan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,6 +199,12 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
         raise InputError(f"found {ban.network}, expected at most a /{widest}: the layer may not ban wider networks")
     if ban.list not in may.lists:
         raise InputError(f"--list: found {ban.list}, expected {' or '.join(may.lists)}: the layer may do no other")
+    unfit = [name for name in sorted(ban.applications) if not any(fnmatchcase(name, one) for one in may.applications)]
+    if may.applications and (unfit or not ban.applications):
+        found = unfit[0] if unfit else "all applications"
+        raise InputError(
+            f"--application: found {found}, expected {' or '.join(may.applications)}: the layer may no other"
+        )
     period = None if ban.expires is None else ban.expires - now
     if period is not None and period < MIN_PERIOD:
         raise InputError(f"--for: found {format_period(period)}, expected at least {format_period(MIN_PERIOD)}")
@@ -239,6 +250,8 @@ def _write(path: Path, document: BansDocument) -> None:
     may = document.may
     limits = [f"lists: [{', '.join(may.lists)}]", f"longest: {format_period(may.longest)}"]
     limits += [f"widest_ipv{version}: {getattr(may, f'widest_ipv{version}')}" for version in (4, 6)]
+    if may.applications:
+        limits.append(f"applications: {json.dumps(may.applications)}")
     lines = [
         "version: 1",
         f"layer: {document.layer}",
