@@ -18,6 +18,7 @@ from authz.engine.opened_snapshot import POLICY_LAYER
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
 from authz.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.serve.config_values import (
+    EventsUrl,
     HeaderName,
     HostName,
     Listen,
@@ -140,6 +141,18 @@ class DecisionLogConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue: PositiveCount = 10000  # lines that wait for a slow disk; more are dropped, and counted
 
 
+class EventsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`events`: decisions sent to a control plane, which counts them for its triggers. No url: none are sent."""
+
+    url: EventsUrl | None = None  # https://HOST/v1/events
+    token_file: str | None = None  # holds a token of the role `sidecar`
+    ca: str | None = None  # PEM file of the authority of an https server; none: those of the system
+    denied: Share = 1.0  # share of the denied requests that is sent
+    warned: Share = 1.0  # share of those let through that a warn entry, a dry run or the like speaks against
+    allowed: Share = 0.01
+    queue: PositiveCount = 20000  # events that wait; more are dropped, and counted
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of authz.yaml."""
 
@@ -153,6 +166,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     application: ApplicationConfig = ApplicationConfig()
     attack_signal: AttackSignalConfig = AttackSignalConfig()
     decision_log: DecisionLogConfig = DecisionLogConfig()
+    events: EventsConfig = EventsConfig()
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
 
     def layers_in_order(self) -> tuple[LayerConfig, ...]:
@@ -277,5 +291,10 @@ def _absolute(config: Config, folder: Path) -> Config:
         grpc=replace(config.grpc, listen=listen(config.grpc.listen), tls=tls),
         http=replace(config.http, listen=listen(config.http.listen)),
         admin=replace(config.admin, listen=listen(config.admin.listen)),
+        events=replace(
+            config.events,
+            token_file=config.events.token_file and at(config.events.token_file),
+            ca=config.events.ca and at(config.events.ca),
+        ),
         decision_log=log if log.path in {"-", "off"} else replace(log, path=at(log.path)),
     )

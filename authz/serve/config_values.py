@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -72,9 +73,21 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
+def _events_url(text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        good = False
+    if not good or not text.isascii() or not text.isprintable() or " " in text or parts.username or parts.fragment:
+        raise BadValue(text)
+    return text
+
+
 LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
 HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
+EventsUrl = Annotated[str, Scalar(_events_url, "https://HOST/v1/events")]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
 Rights = Annotated[int, Scalar(_mode, "rights in octal such as 660")]

@@ -33,6 +33,7 @@ from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
 from authz.serve.listeners import listen
 from authz.serve.observe.decision_log import DecisionLog, open_log
+from authz.serve.observe.events import EventSender
 from authz.serve.observe.log_file import LogFile
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder, make_recorder
@@ -64,12 +65,13 @@ class Sidecar:
         self.health = Health(lambda: self.decider.decides(time.time()))
         self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
+        self._events = EventSender(config.events)
         self._watch = Watch()
         self._held, self._turns = HeldBytes(), Turns()  # of all listeners
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._memory = Memory(config.state_file)
         self.layers = Layers(self._memory, self.decider, self.metrics, self.health.look)
-        self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, time.time)
+        self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, self._events, time.time)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -91,6 +93,9 @@ class Sidecar:
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
+        await in_thread(self._events.open)
+        self._events.start()
+        self._ends.append(("events", lambda: in_thread(self._events.stop)))
         await self._start_admin()
         await self.layers.start(plans)
         await self._start_grpc()
@@ -146,7 +151,8 @@ class Sidecar:
         self._announce("grpc", config.listen, engine.port)
 
     def _recorder(self, front: str) -> Recorder:
-        recorder = make_recorder(front, self.config.application, self.metrics, [self._log] if self._log.on else [])
+        sinks = [sink for sink in (self._log, self._events) if sink.on]
+        recorder = make_recorder(front, self.config.application, self.metrics, sinks)
         recorder.details_wanted = True  # /decisions may ask for them
         self._watch.add(recorder)
         return recorder

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from authz.serve.layers.layer import LastRefusal, Layer
     from authz.serve.layers.layers import Layers
     from authz.serve.observe.decision_log import DecisionLog
+    from authz.serve.observe.events import EventSender
     from authz.serve.observe.metrics import Metrics
 
 _SHOWN_HITS: Final = 100  # entries with their hits in /snapshot
@@ -32,11 +33,12 @@ class Status:
         decider: Decides by it.
         metrics: Hits of entries.
         log: Lines written and dropped.
+        events: Events sent, waiting and dropped.
         clock: Seconds since 1970.
     """
 
     def __init__(
-        self, health: Health, layers: Layers, decider: Decider, metrics: Metrics, log: DecisionLog,
+        self, health: Health, layers: Layers, decider: Decider, metrics: Metrics, log: DecisionLog, events: EventSender,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._health = health
@@ -44,6 +46,7 @@ class Status:
         self._decider = decider
         self._metrics = metrics
         self._log = log
+        self._events = events
         self._clock = clock
 
     @property
@@ -117,6 +120,9 @@ class Status:
             _gauge("authz_ready", "1 where a request that comes now is decided", self._health.ready),
             Family.of("authz_decision_log_dropped_total", "counter", "Lines that were lost", {(): self._log.dropped}),
             Family.of("authz_decision_log_written_total", "counter", "Lines written", {(): self._log.written}),
+            Family.of("authz_events_dropped_total", "counter", "Events that were lost", {(): self._events.dropped}),
+            Family.of("authz_events_sent_total", "counter", "Events sent", {(): self._events.sent}),
+            Family.of("authz_events_waiting", "gauge", "Events that wait to be sent", {(): self._events.waiting}),
         ]
         loaded = [(layer, layer.opened) for layer in self._layers if layer.opened is not None]
         for name, (text, value) in _OF_LAYERS.items():

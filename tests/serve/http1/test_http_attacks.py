@@ -20,6 +20,7 @@ from authz.serve.http1.messages import Answer, RequestHead
 from authz.serve.layers.layers import Layers
 from authz.serve.layers.memory import Memory
 from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.events import EventSender
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,9 +132,8 @@ HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 
 def admin_of(fronts: Fronts) -> Admin:
     memory = Memory(fronts.publisher.folder / "state.json")
     layers = Layers(memory, fronts.decider, fronts.metrics, lambda: None)
-    status = Status(
-        Health(), layers, fronts.decider, fronts.metrics, DecisionLog(fronts.config.decision_log), fronts.clock
-    )
+    log, events = DecisionLog(fronts.config.decision_log), EventSender(fronts.config.events)
+    status = Status(Health(), layers, fronts.decider, fronts.metrics, log, events, fronts.clock)
     return Admin(fronts.config, status, fronts.decider, fronts.metrics, fronts.clock)
 
 
