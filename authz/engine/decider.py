@@ -126,9 +126,10 @@ class Decider:
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None:
             scope = current.unknown
-            self.on_unknown(name or "")
             key = None  # an unknown name may be of any length
         if scope.unknown or now >= current.lapses_at:
+            if scope.unknown and name:
+                self.on_unknown(name)
             undecided = current.undecided(scope, "" if name else host, now)
             if undecided is not None:
                 return undecided, self._client(peer, forwarded)

@@ -28,7 +28,7 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
     outcome, client = decider.check(request, now)
     ruleset = decider.ruleset
     known = () if ruleset is None else ruleset.applications
-    application = next((a for a in known if a.name == outcome.application), None)
+    application = None if ruleset is None else ruleset.settings_of(outcome.application)
     return {
         "time": format_moment(now),
         "layers": _layers(decider, now),

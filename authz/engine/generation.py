@@ -62,6 +62,8 @@ class Generation:
         self.unknown = Scope(self.general.application, unknown=True)
         names_any = len(self.scopes) > 1
         self._denies_unknown = settings.unknown == "deny" or (settings.unknown == "auto" and names_any)
+        for name, application in ruleset.mentioned.items():
+            self.scopes[name] = Scope(application, unknown=True)
         # Of requests that name no application, and whose host has none.
         self._nameless = self.unknown if names_any or self._denies_unknown else self.general
         self.lapses = lapses(ruleset, settings)
@@ -89,7 +91,9 @@ class Generation:
         if later is None:
             later = self._later[stale] = Generation(self.ruleset.without(stale), self._settings)
             later.recent = self.recent  # what is remembered here ends when a layer is ignored
-        return later, later.unknown if scope.unknown else later.scopes[scope.application.name]
+        if scope is self.unknown:
+            return later, later.unknown
+        return later, later.scopes.get(scope.application.name, later.unknown)
 
     def keep(self, key: object, decided: tuple[Outcome, Address]) -> None:
         """Remember a decision for the client's next request: clients seldom come once."""

@@ -92,9 +92,11 @@ class Entries(Sequence[Entry]):
 
     def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
         self._messages = messages
+        self.applications: set[str] = set()  # that entries name
         token, lists, actions = TOKEN.fullmatch, get_args(ListName), get_args(Action)
         try:
             for message in messages:
+                self.applications.update(message.applications)
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     entry_of(message)  # says what is wrong
         except DecodeError as error:

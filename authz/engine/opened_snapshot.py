@@ -76,6 +76,12 @@ class OpenedSnapshot:
         return self.index.set_count > 1
 
     @property
+    def mentioned(self) -> set[str]:
+        """The applications that its entries name, whether the policy has them or not."""
+        templates = self.singles.templates if self.singles else ()
+        return self.entries.applications.union(*(template.applications for template in templates))
+
+    @property
     def empty(self) -> bool:
         """Whether no address is covered."""
         return not self._sets_in_use and not self.singles

@@ -53,6 +53,10 @@ class Ruleset:
         for file in self.files:
             self.layers.setdefault(file.layer, file)
         self.applications = self.policy.applications
+        # An entry may name an application that the policy does not have: it holds there, by the settings of `*`.
+        known = {application.name for application in self.applications}
+        names = set[str]().union(*(file.mentioned for file in self.files)) - known
+        self.mentioned = {name: self.general._replace(name=name, hosts=()) for name in sorted(names)}
         self._others = tuple(file for file in self.files[1:] if not file.empty)
         self._cancelled = [self._tombstones(file) for file in self._others]  # numbers of bans
         self.find4, self.find6 = self.policy.find4, self.policy.find6
@@ -82,6 +86,10 @@ class Ruleset:
     def application(self, name: str | None, host: str) -> Application | None:
         """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
         return self.policy.application(name, host)
+
+    def settings_of(self, name: str) -> Application | None:
+        """Return the settings by which requests for an application are decided; None: none of their own."""
+        return next((known for known in self.applications if known.name == name), self.mentioned.get(name))
 
     def serial_of(self, layer: str | None) -> int:
         """Return the serial of a layer; of the policy for None."""

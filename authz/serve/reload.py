@@ -23,6 +23,7 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
     "client_address": ("header",),
     "application": ("context_key", "http", "header"),
     "attack_signal": (),
+    "events": (),
 }
 
 

@@ -96,6 +96,37 @@ def test_an_application_is_the_policys_only() -> None:
     assert check(decider(policy(), other), "192.0.2.1", "hidden").reason == "unknown_application"
 
 
+@pytest.mark.parametrize("unknown", ["auto", "default"])
+def test_a_ban_holds_in_an_application_that_the_policy_does_not_have(unknown: str) -> None:
+    general = layer("policy", applications=(GENERAL,))
+    networks = layer("bans", deny("b", "203.0.113.0/24", applications=frozenset({"blog"})))
+    single = layer("bans", bans=[ban(1, "198.51.100.7", applications=frozenset({"blog"}))])
+    for bans, address in ((networks, "203.0.113.9"), (single, "198.51.100.7")):
+        banned = decider(general, bans, unknown=unknown)
+        outcome = check(banned, address, "blog")
+        assert (outcome.reason, outcome.application, outcome.unknown) == ("denylisted", "blog", True)
+        assert check(banned, "192.0.2.1", "blog").reason == "default_allow"
+        assert check(banned, address, "wiki").reason == "default_allow"
+        assert check(banned, address, "").reason == "default_allow"
+
+
+def test_a_ban_does_not_make_an_application_known() -> None:
+    bans = layer("bans", deny("b", "203.0.113.0/24", applications=frozenset({"blog"})))
+    told: list[str] = []
+    strict = decider(policy(), bans)
+    strict.on_unknown = told.append
+    assert check(strict, "203.0.113.9", "blog").reason == "unknown_application"
+    assert told == ["blog"]
+
+
+def test_a_ban_in_an_unknown_application_ends_with_its_layer() -> None:
+    general = layer("policy", applications=(GENERAL,))
+    bans = layer("bans", deny("b", "203.0.113.0/24", applications=frozenset({"blog"})))  # created NOW
+    stale = decider(general, bans, layers=(LayerSettings("bans", max_age=15, when_stale="ignore"),))
+    assert check(stale, "203.0.113.9", "blog").reason == "denylisted"
+    assert check(stale, "203.0.113.9", "blog", NOW + 20).reason == "default_allow"
+
+
 def test_the_deny_entries_of_all_layers_are_held_against_the_path() -> None:
     decide = Decider(Settings())
     first = policy(match="path")
