@@ -56,7 +56,7 @@ types: $(STAMP) ## types (mypy --strict)
 proto: $(STAMP) ## generate authz/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \
 	    authz/wire/envoy/v3/access_log.proto authz/wire/envoy/v3/check.proto \
-	    authz/wire/snapshot/v1/snapshot.proto
+	    authz/wire/reflection/v1/reflection.proto authz/wire/snapshot/v1/snapshot.proto
 
 bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 	@sh tests/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx

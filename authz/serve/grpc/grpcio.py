@@ -11,17 +11,18 @@ import grpc.aio
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authz.errors import StartError
+from authz.errors import CallFailed, StartError
 from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.health import list_services
+from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
 from authz.serve.listeners import clear_unix_path
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from authz.serve.admin.health import Health
     from authz.serve.config import GrpcConfig, Tls
@@ -120,8 +121,19 @@ def _handlers(check: GrpcCheck) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
             return check.headers_too_large()
         return check(payload)
 
+    async def converse(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for message in messages:
+            try:
+                yield reflect(message)
+            except CallFailed as failed:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, failed.message)
+
     handler = grpc.unary_unary_rpc_method_handler(answer)
-    return (grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: handler}),)
+    reflection = {REFLECTION_METHOD: grpc.stream_stream_rpc_method_handler(converse)}
+    return (
+        grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: handler}),
+        *(grpc.method_handlers_generic_handler(service, reflection) for service in REFLECTION_SERVICES),
+    )
 
 
 class _HealthService(health_aio.HealthServicer):  # type: ignore[misc]  # the library has no types

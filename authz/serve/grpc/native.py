@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.health import HealthMethods
+from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
 from authz.serve.http2.calls import Method, Service
 from authz.serve.http2.listener import Http2Listener
 from authz.serve.listeners import Listener, listen
@@ -45,6 +46,7 @@ class NativeGrpc:
                 message_too_large=check.message_too_large,
             ),
             **self._health.methods(),
+            **{f"/{service}/{REFLECTION_METHOD}".encode(): Method(converse=reflect) for service in REFLECTION_SERVICES},
         }
         service = Service(methods, config.max_message)
         self._connections = Http2Listener(service, held, turns, config.max_connections, config.idle_timeout)

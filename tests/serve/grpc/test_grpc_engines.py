@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import queue
 import signal
 import socket
 import sys
@@ -17,7 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase as ReflectionDatabase,
+)
 from support.envoy_api import EnvoyAnswer, check_request, read_answer
 from support.processes import Process, Sidecar, wait_for
 from support.publisher import Publisher
@@ -146,6 +152,12 @@ def raw(channel: grpc.Channel, method: str = CHECK_METHOD) -> Any:
     return channel.unary_unary(method, request_serializer=None, response_deserializer=None)
 
 
+def stream(channel: grpc.Channel, method: str, asked: queue.SimpleQueue[bytes | None]) -> Any:
+    """Return the answers to what is put into the queue, until None is, from bytes to bytes."""
+    call = channel.stream_stream(method, request_serializer=None, response_deserializer=None)
+    return call(iter(asked.get, None), timeout=WAIT)
+
+
 def ask(channel: grpc.Channel, client: str = "192.0.2.7", **request: Any) -> EnvoyAnswer:
     request.setdefault("context", {"application": "shop"})
     payload = check_request("127.0.0.1", {"x-forwarded-for": client}, **request)
@@ -217,6 +229,48 @@ def test_health_lists_the_status_of_every_service(channel: grpc.Channel) -> None
     call = raw(channel, "/grpc.health.v1.Health/List")
     listed = health_pb2.HealthListResponse.FromString(call(b"", timeout=WAIT, wait_for_ready=True)).statuses
     assert {name: listed[name].status for name in listed} == dict.fromkeys(SERVICES, SERVING)
+
+
+def test_reflection_names_the_services_and_describes_the_check(channel: grpc.Channel) -> None:
+    """`grpcurl list` and calls by their description; the asking side is the library grpcio-reflection."""
+    services = ReflectionDatabase(channel)
+    assert {AUTHORIZATION, "grpc.health.v1.Health"} <= set(services.get_services())
+    pool = DescriptorPool(services)
+    check = pool.FindServiceByName(AUTHORIZATION).methods_by_name["Check"]
+    request = GetMessageClass(check.input_type)()
+    request.attributes.source.address.socket_address.address = "127.0.0.1"
+    request.attributes.request.http.headers["x-forwarded-for"] = "203.0.113.9"
+    request.attributes.context_extensions["application"] = "shop"
+    data = raw(channel)(request.SerializeToString(), timeout=WAIT)
+    assert GetMessageClass(check.output_type).FromString(data).denied_response.status.code == 403
+    assert pool.FindMessageTypeByName("grpc.health.v1.HealthCheckRequest")
+    with pytest.raises(KeyError):
+        pool.FindServiceByName("a.B")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_answers_before_the_call_ends(channel: grpc.Channel, version: str) -> None:
+    """grpcurl waits for the answer before it ends its side: `grpcurl list` hung for 55 s."""
+    asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    answers = stream(channel, f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo", asked)
+    for request in (b"\x3a\0", b"\x22\x06absent", b"\x32\x01x"):  # list_services, a symbol, extension numbers
+        asked.put(request)
+        assert request in next(answers)
+    asked.put(b"\xff")
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    asked.put(None)
+
+
+@pytest.mark.parametrize("method", ["/a.B/C", "/grpc.reflection.v1.ServerReflection/Nothing"])
+def test_an_unknown_method_is_unimplemented_before_the_call_ends(channel: grpc.Channel, method: str) -> None:
+    asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    answers = stream(channel, method, asked)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    asked.put(None)
 
 
 def test_many_calls_at_once_each_get_their_own_answer(engine: Engine) -> None:
