@@ -237,13 +237,14 @@ def test_reflection_names_the_services_and_describes_the_check(channel: grpc.Cha
     assert {AUTHORIZATION, "grpc.health.v1.Health"} <= set(services.get_services())
     pool = DescriptorPool(services)
     check = pool.FindServiceByName(AUTHORIZATION).methods_by_name["Check"]
-    request = GetMessageClass(check.input_type)()
+    request: Any = GetMessageClass(check.input_type)()
     request.attributes.source.address.socket_address.address = "127.0.0.1"
     request.attributes.request.http.headers["x-forwarded-for"] = "203.0.113.9"
     request.attributes.context_extensions["application"] = "shop"
     data = raw(channel)(request.SerializeToString(), timeout=WAIT)
-    assert GetMessageClass(check.output_type).FromString(data).denied_response.status.code == 403
-    assert pool.FindMessageTypeByName("grpc.health.v1.HealthCheckRequest")
+    response: Any = GetMessageClass(check.output_type).FromString(data)
+    assert response.denied_response.status.code == 403
+    assert pool.FindMessageTypeByName("grpc.health.v1.HealthCheckRequest").fields_by_name.keys() == ["service"]
     with pytest.raises(KeyError):
         pool.FindServiceByName("a.B")
 
