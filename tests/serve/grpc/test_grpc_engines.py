@@ -244,7 +244,7 @@ def test_reflection_names_the_services_and_describes_the_check(channel: grpc.Cha
     data = raw(channel)(request.SerializeToString(), timeout=WAIT)
     response: Any = GetMessageClass(check.output_type).FromString(data)
     assert response.denied_response.status.code == 403
-    assert pool.FindMessageTypeByName("grpc.health.v1.HealthCheckRequest").fields_by_name.keys() == ["service"]
+    assert "service" in pool.FindMessageTypeByName("grpc.health.v1.HealthCheckRequest").fields_by_name
     with pytest.raises(KeyError):
         pool.FindServiceByName("a.B")
 
