@@ -130,9 +130,9 @@ def init(folder: Path, **options: Any) -> tuple[str, str]:
 class Running:
     """A control plane that runs, and a client with its token."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
-        self.url, self.token = init(folder)
+        self.url, self.token = init(folder, **options)
         self.process = ControlProcess(folder)
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
 
