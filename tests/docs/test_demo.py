@@ -25,3 +25,4 @@ def test_the_demo_runs_on_the_printed_envoy_and_shows_who_is_denied() -> None:
     assert statuses[("192.0.2.5", admin)] == "200"
     assert statuses[("198.51.100.77", admin)] == "404"
     assert [status for client, where, status in shown if (client, where) == ("198.51.100.77", shop)] == ["200", "403"]
+    assert [status for client, _, status in shown if client == "198.51.100.130"] == ["403", "200"]  # banned, and ended
