@@ -1,4 +1,4 @@
-"""What is probably a mistake in a snapshot: entries that do nothing, contradictions, and doors that shut on oneself.
+"""What is probably a mistake in a snapshot: entries that do nothing, contradictions, and self-lockouts.
 
 | code | severity | what |
 |---|---|---|

@@ -14,6 +14,8 @@ from authz.analysis.space import cut_of
 from authz.errors import AddressError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from authz.addresses import Address
     from authz.engine.model import Entry
     from authz.engine.opened_snapshot import OpenedSnapshot
@@ -63,18 +65,23 @@ def _by_networks(opened: OpenedSnapshot, networks: list[Network]) -> tuple[Hit, 
     found: dict[int, set[Network]] = {}
     for network in networks:
         cut, sets = cut_of(opened.index, network.version)
-        pieces = slice(*cut.within(network))
+        first, end = cut.within(network)
         spare = 128 - BITS[network.version]
-        for high, low, number in zip(*(c[pieces].tolist() for c in (cut.high, cut.low, sets)), strict=True):
-            start = max(network.value, (high << 64 | low) >> spare)
+        halves = zip(cut.high[first:end].tolist(), cut.low[first:end].tolist(), strict=True)
+        starts = [(high << 64 | low) >> spare for high, low in halves]
+        ends = [*starts[1:], network.last + 1]
+        for start, behind, number in zip(starts, ends, sets[first:end].tolist(), strict=True):
             for entry, length in opened.index.members(number):
-                found.setdefault(entry, set()).add(_network(network.version, start, length))
+                some = _networks(network.version, max(network.value, start), behind - 1, length)
+                found.setdefault(entry, set()).update(some)
     return tuple(Hit(number, opened.entries[number], tuple(sorted(some))) for number, some in sorted(found.items()))
 
 
-def _network(version: int, address: int, length: int) -> Network:
+def _networks(version: int, first: int, last: int, length: int) -> Iterator[Network]:
+    """Yield the networks of this length that have an address from `first` to `last`: neighbours may share a piece."""
     host_bits = BITS[version] - length
-    return Network(version, address >> host_bits << host_bits, length)
+    for number in range(first >> host_bits, (last >> host_bits) + 1):
+        yield Network(version, number << host_bits, length)
 
 
 def _by_text(opened: OpenedSnapshot, text: str) -> tuple[Hit, ...]:

@@ -153,6 +153,17 @@ def test_search_finds_by_address_network_or_text(authz: Commands, text: str, exp
     assert found_by(authz, text) == expected
 
 
+def test_search_finds_neighbours_that_the_index_has_as_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = ", ".join(f"192.0.2.{number}" for number in range(4, 9))
+    Publisher(tmp_path).publish(f"version: 1\nentries: [{{id: a, list: deny, networks: [{hosts}]}}]\n")
+    authz = Commands(tmp_path, monkeypatch)
+    assert found_by(authz, "192.0.2.6-192.0.2.9") == {"a": ["192.0.2.6/32", "192.0.2.7/32", "192.0.2.8/32"]}
+    assert found_by(authz, "192.0.2.0/24") == {"a": [f"192.0.2.{number}/32" for number in range(4, 9)]}
+    assert found_by(authz, "0.0.0.0/0") == found_by(authz, "192.0.2.0/24")
+
+
 def test_search_shows_a_person_what_and_why(authz: Commands) -> None:
     ran = authz.real("snapshot", "search", "lists.snapshot", "198.51.100.0/29", "--policy", "policy.yaml")
     assert ran.status == 0

@@ -101,7 +101,7 @@ def lint(
     trusted_key: TrustedKeys = None,
     json: Json = False,
 ) -> None:
-    """Look for what is probably a mistake: entries that do nothing, contradictions, doors that shut on oneself.
+    """Look for what is probably a mistake: entries that do nothing, contradictions, self-lockouts.
 
     Exit status 0, or 1 when there is an error.
     """
