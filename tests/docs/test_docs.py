@@ -102,6 +102,7 @@ NAMED_FILES: dict[str, str | bytes] = {
     "feeds/ip-ranges.json": '{"syncToken": "1", "prefixes": [{"ip_prefix": "198.51.100.205/32", '
     '"region": "eu-west-1", "service": "EC2", "network_border_group": "eu-west-1"}]}',
     "feeds/inside.txt": "10.0.0.1\n",
+    "feeds/partners.txt": "198.51.100.206\n",
     "geo/country.mmdb": write_mmdb(
         {f"203.0.113.{n}/32": {"country": {"iso_code": code}} for n, code in enumerate(("KP", "IR", "NO"))}
     ),
