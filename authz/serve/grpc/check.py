@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -24,17 +24,38 @@ if TYPE_CHECKING:
 
     from google.protobuf.struct_pb2 import Value
 
+    from authz.addresses import Address
     from authz.engine.decider import Decider
     from authz.engine.decision import Outcome
     from authz.engine.request import Request
-    from authz.serve.config import Config
-    from authz.serve.observe.recorder import Recorder
+    from authz.serve.config import ApplicationConfig, GrpcConfig
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
 MAX_HEADERS: Final = 1000  # headers of a request in the raw form; Envoy takes 100 by default
 _MAX_FORGED: Final = 32  # headers with our prefix that are removed from a request; Envoy fails with many more
 _LOG = logging.getLogger("authz.check")
+
+
+class CheckConfig(Protocol):
+    """What of a configuration counts for checks; a `Config` has it."""
+
+    @property
+    def application(self) -> ApplicationConfig:
+        """Which context key names the application."""
+
+    @property
+    def grpc(self) -> GrpcConfig:
+        """How large a request may be."""
+
+
+class Records(Protocol):
+    """Takes decisions; a `Recorder` does."""
+
+    def record(
+        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+    ) -> None:
+        """Take one. source: the AttributeContext; None where it could not be read."""
 
 
 class GrpcCheck:
@@ -48,7 +69,7 @@ class GrpcCheck:
     """
 
     def __init__(
-        self, config: Config, decider: Decider, recorder: Recorder, clock: Callable[[], float] = time.time
+        self, config: CheckConfig, decider: Decider, recorder: Records, clock: Callable[[], float] = time.time
     ) -> None:
         self._decider = decider
         self._recorder = recorder
