@@ -9,7 +9,7 @@ import typer
 
 from authz import __version__
 from authz.cli import bans, config, control, doctor, explain, feeds, keys, ranges, replay, serve, snapshot, triggers
-from authz.cli.control import lists
+from authz.cli.control import foreign, lists
 from authz.errors import InputError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def main(
 app.add_typer(keys.app)
 app.add_typer(control.app)
 lists.register(app)
+foreign.register(app)
 app.add_typer(triggers.app)
 app.add_typer(feeds.app)
 app.add_typer(snapshot.app)

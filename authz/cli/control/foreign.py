@@ -1,0 +1,45 @@
+"""`authz import`: lists of other programs as policy.yaml, with a note for every difference in meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FORMATS = ("nginx", "envoy-rbac", "gravitee", "csv", "fail2ban")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("import", epilog="Example: authz import nginx blocked.conf --application shop > policy.yaml")(import_)
+
+
+def import_(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to read.")],
+    application: Annotated[
+        str | None, typer.Option(help="The entries are of this application. Default: of all.")
+    ] = None,
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="Of CSV rows without a list.")] = "deny",
+) -> None:
+    """Print the lists of another program as policy.yaml; on standard error, what means something else here."""
+    from authz.control.maintenance.formats.envoy import read_envoy_rbac
+    from authz.control.maintenance.formats.gravitee import read_gravitee
+    from authz.control.maintenance.formats.nginx import read_nginx
+    from authz.control.maintenance.formats.plain import read_csv, read_fail2ban
+    from authz.errors import InputError, shorten
+
+    readers = {"nginx": read_nginx, "envoy-rbac": read_envoy_rbac, "gravitee": read_gravitee, "fail2ban": read_fail2ban}
+    if form not in FORMATS or on not in {"allow", "deny", "gray"}:
+        raise InputError(
+            f"found '{shorten(form)}' and '{shorten(on)}', expected one of {', '.join(FORMATS)} and a list"
+        )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    found = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
+    typer.echo(found.policy(), nl=False)
+    for line, note in found.notes:
+        typer.echo(f"{file}:{line}: {note}" if line else f"{file}: {note}", err=True)

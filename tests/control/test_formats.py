@@ -1,0 +1,94 @@
+"""Lists of other programs become policies that build, and differences in meaning are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from authz.control.maintenance.formats.envoy import read_envoy_rbac
+from authz.control.maintenance.formats.gravitee import read_gravitee
+from authz.control.maintenance.formats.nginx import read_nginx
+from authz.control.maintenance.formats.plain import read_csv, read_fail2ban
+from authz.errors import InputError
+from authz.publisher.policy.read import read_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from authz.control.maintenance.formats.found import Found
+
+
+def built(found: Found, tmp_path: Path) -> list[tuple[str, list[str]]]:
+    """Return list and networks of each entry, once the policy has been read as policy.yaml is."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(found.policy())
+    read_policy(path)
+    return [(entry["list"], entry["networks"]) for entry in yaml.safe_load(found.policy())["entries"]]
+
+
+def test_nginx(tmp_path: Path) -> None:
+    text = """\
+geo $blocked { # the bad
+    default 0;
+    203.0.113.0/24 1;
+    203.0.113.10 0;
+}
+location / {
+    allow 192.0.2.0/24; allow unix:;
+    deny 192.0.2.7;
+    deny all;
+}
+"""
+    found = read_nginx(text.replace(" allow unix:;", "\n    allow unix:;"), "shop")
+    assert built(found, tmp_path) == [
+        ("deny", ["203.0.113.0/24"]), ("allow", ["203.0.113.10"]), ("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"]),
+    ]  # fmt: skip
+    assert found.settings == {"default": "deny", "precedence": "most_specific"}
+    assert [line for line, _ in found.notes] == [4, 8, 0]
+
+
+def test_envoy_rbac(tmp_path: Path) -> None:
+    text = """\
+rules:
+  action: DENY
+  policies:
+    bad: {permissions: [{any: true}], principals: [{remote_ip: {address_prefix: 203.0.113.0, prefix_len: 24}},
+          {or_ids: {ids: [{source_ip: {address_prefix: "2001:db8::", prefix_len: {value: 32}}}]}}, {header: {name: x}}]}
+    paths: {permissions: [{header: {name: ":path"}}], principals: [{any: true}]}
+"""
+    found = read_envoy_rbac(text)
+    assert built(found, tmp_path) == [("deny", ["203.0.113.0/24", "2001:db8::/32"])]
+    assert len(found.notes) == 3
+    with pytest.raises(InputError):
+        read_envoy_rbac("a: 1")
+
+
+def test_gravitee(tmp_path: Path) -> None:
+    lists = '{"whitelistIps": ["192.0.2.0/24", "host.example"], "blacklistIps": ["192.0.2.7"]}'
+    text = f'{{"flows": [{{"configuration": {lists}}}]}}'
+    found = read_gravitee(text)
+    assert built(found, tmp_path) == [("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"])]
+    assert found.settings == {"default": "deny", "precedence": "deny_first"}
+    assert "host.example" in found.notes[0][1]
+
+
+def test_csv(tmp_path: Path) -> None:
+    rows = (
+        "Network,List,Expires,Reason,Owner",
+        "203.0.113.9,,2100-01-01T00:00:00Z,a,b",
+        "1.2.3,deny,,,",
+        "192.0.2.1,allow,soon,,",
+    )
+    text = "\n".join(rows) + "\n"
+    found = read_csv(text)
+    assert built(found, tmp_path) == [("deny", ["203.0.113.9"])]
+    assert [line for line, _ in found.notes] == [1, 3, 4]
+
+
+def test_fail2ban(tmp_path: Path) -> None:
+    text = "203.0.113.9 \t2099-11-28 10:00:00 + 600 = 2099-11-28 10:10:00\n203.0.113.10\n"
+    found = read_fail2ban(text)
+    assert built(found, tmp_path) == [("deny", ["203.0.113.9"]), ("deny", ["203.0.113.10"])]
+    assert found.entries[0]["expires"] == "2099-11-28T10:10:00Z"
