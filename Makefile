@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: help demo test coverage lint types style check proto bench bench-full constraints system clean
+.PHONY: help demo test coverage lint types style check proto bench bench-full attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -64,6 +64,9 @@ bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 
 bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
+
+attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
+	$(BIN)/python -m benchmarks.attacks.run $(ARGS)
 
 # deploy/requirements.txt is what the image installs.
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
