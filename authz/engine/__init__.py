@@ -13,4 +13,9 @@ verdict          the decision: a pure function of application, matches, attack s
 decision         the answer to a request: an Outcome
 decider          requests to decisions, with a memory
 explain          a decision, step by step
+permissions      what the key of a later layer may do
+lapses           layers that are missing or stale
+generation       a ruleset with the outcomes met so far
+hosts            the host of a request as one name
+open             opening a snapshot, for a library
 """

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 POLICY_LAYER: Final = "policy"  # the name of the first layer where the configuration gives it none
 _LENGTH_OFFSET: Final = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
-_SET_BITS: Final = 32  # of a number that `find4` and `find6` return; above them stands the row of a single address
-_SET_MASK: Final = (1 << _SET_BITS) - 1
+_SET_BITS: Final = (
+    32  # of a number that `find4` returns, where the file has match sets; above them the row of a single address
+)
 
 
 class Covering(NamedTuple):
@@ -66,10 +67,17 @@ class OpenedSnapshot:
         self.digest = snapshot.digest
         self.size = snapshot.size
         self.signed_by = snapshot.signed_by
-        self.find4 = _finder(self.index.find4, self._sets_in_use, singles.find4 if singles else None)
-        self.find6 = _finder(self.index.find6, self._sets_in_use, singles.find6 if singles else None)
+        self._set_bits = _SET_BITS if self._sets_in_use else 0
+        self.find4 = self._finder(self.index.find4, singles.find4 if singles else None)
+        self.find6 = self._finder(self.index.find6, singles.find6 if singles else None)
         self._by_name = {application.name: application for application in self.applications}
         self._by_host = {host: application for application in self.applications for host in application.hosts}
+
+    def _finder(self, find_set: Find, find_row: Find | None) -> Find:
+        """Return the look-up of one version: the number of the match set, and above it the row of a single address."""
+        if find_row is None:
+            return find_set
+        return (lambda value: find_row(value) << _SET_BITS | find_set(value)) if self._sets_in_use else find_row
 
     @property
     def _sets_in_use(self) -> bool:
@@ -115,19 +123,10 @@ class OpenedSnapshot:
     def matches(self, version: int, number: int) -> list[Match]:
         """Return what a number stands for, as the decision takes it. version: of the address that was looked up."""
         offset, layer = _LENGTH_OFFSET[version], self.layer
-        members = self.index.members(number & _SET_MASK)
+        first, set_number = divmod(number, 1 << self._set_bits) if self.singles else (0, number)
+        members = self.index.members(set_number)
         matches = [Match(self.entries[entry], length + offset, layer) for entry, length in members]
-        first = number >> _SET_BITS
         if first and self.singles:
             rows = self.singles.rows_at(first)
             matches[:0] = [Match(entry_of(self.singles.entry(row)), BITS[6], layer) for row in rows]
         return matches
-
-
-def _finder(find_set: Find, sets_in_use: bool, find_row: Find | None) -> Find:
-    """Return the look-up of one version: the number of the match set, and above it the row of a single address."""
-    if find_row is None:
-        return find_set
-    if not sets_in_use:
-        return lambda value: find_row(value) << _SET_BITS
-    return lambda value: find_row(value) << _SET_BITS | find_set(value)

@@ -114,7 +114,7 @@ class ApplicationConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_key: str = "application"  # of Envoy's context_extensions
     http: Literal["path", "header"] = "path"  # for HTTP callers: /v1/auth/<application>, or `header`
     header: HeaderName = "x-authz-application"  # must be set by the proxy on every request, or a client can
-    unknown: Literal["auto", "default", "deny"] = "default"  # default: the settings of "*"
+    unknown: Literal["auto", "default", "deny"] = "auto"  # default: the settings of "*"; auto: see decision 0020
 
 
 class MetadataKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ grpc: {{listen: "127.0.0.1:{grpc}"}}
 http: {{listen: "127.0.0.1:{http}"}}
 admin: {{listen: "127.0.0.1:{admin}"}}
 client_address: {{trusted_proxies: [127.0.0.1]}}
+application: {{unknown: default}}
 decision_log: {{path: "off"}}
 drain: 0s
 """

@@ -46,6 +46,7 @@ FEEDS = {
 }
 CONFIG = """\
 snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}
+application: {unknown: default}
 grpc: {listen: "127.0.0.1:0"}
 http: {listen: "off"}
 client_address: {trusted_proxies: [127.0.0.0/8, "::1", 10.0.0.0/8], trust_unix: true}

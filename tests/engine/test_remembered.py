@@ -126,3 +126,20 @@ def test_what_could_be_large_or_depends_on_more_is_not_remembered(fronts: Fronts
     first = decide(fronts, **request_)
     assert remembered(fronts) == 0
     assert decide(fronts, **request_) == first
+
+
+def test_only_so_many_outcomes_are_remembered_and_they_stay_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry has a match set, and so an outcome, of its own."""
+    monkeypatch.setattr(generation, "MAX_OUTCOMES", 8)
+    entries = "".join(f"  - {{id: e{n}, list: deny, networks: [203.0.113.{n}], reason: x}}\n" for n in range(50))
+    fronts = Fronts(Publisher(tmp_path), policy=f"version: 1\nentries:\n{entries}")
+    current = fronts.decider._generation
+    assert current is not None
+    for _ in range(2):
+        for number in range(50):
+            outcome, _ = fronts.decider.check(Request(PEER, [f"203.0.113.{number}, 203.0.113.{number}"]), fronts.now)
+            assert outcome.entry == f"e{number}"
+            assert sum(len(scope.outcomes) for scope in (*current.scopes.values(), current.unknown)) <= 8
+            assert len(current._memos) <= 8

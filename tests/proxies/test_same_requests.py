@@ -48,6 +48,7 @@ grpc: {{listen: "127.0.0.1:{grpc}"}}
 http: {{listen: "127.0.0.1:{http}"}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "2001:db8:10::/48"]}}
+application: {{unknown: default}}
 decision_log: {{path: "off"}}
 drain: 0s
 """

@@ -49,6 +49,7 @@ entries:
 STRICTER = POLICY.replace("192.0.2.0/24,", "192.0.2.0/25,") + "  - {id: new, list: deny, networks: [192.0.2.128/25]}\n"
 CONFIG = """\
 snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}
+application: {unknown: default}
 client_address: {trusted_proxies: [127.0.0.0/8, "::1", 10.0.0.0/8], trust_unix: true}
 """
 AT = 1796083200.0  # 2026-12-01T00:00:00Z

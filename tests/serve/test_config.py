@@ -73,7 +73,7 @@ def test_every_default_is_safe_on_loopback(load: Load, tmp_path: Path) -> None:
     assert (config.application.context_key, config.application.http, config.application.unknown) == (
         "application",
         "path",
-        "default",
+        "auto",
     )
     assert config.attack_signal.header is None
     assert (config.decision_log.path, config.decision_log.denied, config.decision_log.allowed) == ("-", 1.0, 0.0)

@@ -18,8 +18,13 @@ from hpack import Encoder
 from support.envoy_api import check_request
 from support.fronts import Fronts
 from support.publisher import Publisher
+from support.worlds import deny, load
 
+from authz.addresses import parse_network
+from authz.engine.model import Application
 from authz.engine.request import Request
+from authz.engine.ruleset import Ruleset
+from authz.publisher.bans.record import Ban
 from authz.serve.config import DecisionLogConfig
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.http1.listener import HttpConnections, HttpLimits
@@ -30,6 +35,7 @@ from authz.serve.http2.listener import Http2Listener
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import make_recorder
+from authz.snapshot.singles import ban_id
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
@@ -126,6 +132,38 @@ def test_a_check_of_a_client_not_seen_lately_keeps_to_its_budget(fronts: Fronts)
         fronts.check(payload)
 
     within(cost_of(work), Cost(43, 591))
+
+
+LAYERS = {
+    "networks": ([deny("net", "100.64.0.0/10")], [], Cost(45, 637)),
+    "single addresses": ([], [Ban(ban_id(1), parse_network("100.64.0.1"), "deny")], Cost(46, 640)),
+    "empty": ([], [], Cost(43, 590)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_second_layer_costs_little_for_a_client_not_seen_lately_and_nothing_for_others(
+    fronts: Fronts, kind: str
+) -> None:
+    """One look-up more: two to four calls, some 50 instructions."""
+    subjects, bans, budget = LAYERS[kind]
+    ruleset = fronts.decider.ruleset
+    assert ruleset is not None
+    payload = request(ALLOWED)
+    alone = cost_of(lambda: fronts.check(payload))
+    bans_layer = load([Application("*")], subjects, layer="bans", bans=bans)
+    try:
+        fronts.decider.load(Ruleset([ruleset.policy, bans_layer]))
+        assert cost_of(lambda: fronts.check(payload)) == alone
+
+        def work() -> None:
+            assert fronts.decider._generation is not None
+            fronts.decider._generation.recent = {}
+            fronts.check(payload)
+
+        within(cost_of(work), budget)
+    finally:
+        fronts.decider.load(ruleset)
 
 
 @pytest.mark.parametrize("client", ["11.0.2.1", "12.0.0.1", "2001:db8:7::1"])

@@ -159,6 +159,7 @@ http: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
 client_address: {trusted_proxies: [127.0.0.0/8, "::1"]}
 decision_log: {allowed: 1.0}
+application: {unknown: default}
 drain: 0s
 """
 

@@ -37,7 +37,7 @@ def config(snapshot: str = "poll: 1h", rest: str = "") -> str:
         'admin: {listen: "127.0.0.1:0"}\n'
         'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
         'decision_log: {path: "off"}\n'
-        "drain: 0s\n" + rest
+        "drain: 0s\n" + rest + ("" if "application:" in rest else "application: {unknown: default}\n")
     )
 
 

@@ -115,6 +115,7 @@ class Engine:
             'admin: {listen: "127.0.0.1:0"}\n'
             'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
             'decision_log: {path: "off"}\n'
+            "application: {unknown: default}\n"
             f"drain: {drain}\n",
         )
         self.target = f"unix:{folder}/grpc.sock"

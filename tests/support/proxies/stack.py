@@ -110,6 +110,7 @@ grpc: {grpc}
 http: {{listen: "off"}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "2001:db8:10::/48"]}}
+application: {{unknown: default}}
 decision_log: {{path: "off"}}
 drain: 0s
 """
@@ -144,7 +145,7 @@ grpc: {{listen: "off"}}
 http: {{listen: "{listen}", unix_mode: 666}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "::1", "2001:db8:10::/48"], trust_unix: {unix}}}
-application: {{http: {named_by}}}
+application: {{http: {named_by}, unknown: default}}
 decision_log: {{path: "off"}}
 drain: 0s
 """

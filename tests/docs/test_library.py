@@ -1,0 +1,66 @@
+"""authz as a library: the example of docs/library.md, run as it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import authz
+from authz.errors import Refusal, SnapshotRefused
+
+if TYPE_CHECKING:
+    from support.publisher import Publisher
+
+TEXT = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
+POLICY = """\
+version: 1
+applications: {shop: {}}
+entries: [{id: bad, list: deny, networks: [203.0.113.0/24], reason: abuse}]
+"""
+
+
+def test_the_example_prints_what_the_page_says(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    code, expected = (re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)[0] for kind in ("python", "text"))
+    printed = io.StringIO()
+    with contextlib.chdir(publisher.folder), contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs/library.md", "exec"), {})  # our own page
+    assert printed.getvalue() == expected
+
+
+def test_a_file_that_is_not_signed_by_a_trusted_key_is_refused(publisher: Publisher) -> None:
+    path = publisher.publish(POLICY)
+    with pytest.raises(SnapshotRefused) as refused:
+        authz.open_snapshot(path, [publisher.public["b"]])
+    assert refused.value.code == Refusal.UNKNOWN_KEY
+
+
+def test_all_that_is_promised_is_there_and_nothing_else_is_found() -> None:
+    assert set(authz.__all__) < set(dir(authz))
+    for name in authz.__all__:
+        assert getattr(authz, name).__doc__
+        assert f"`{name}" in TEXT or name in {"Outcome", "Ruleset"}
+    with pytest.raises(AttributeError, match="has no attribute 'Config'"):
+        _ = authz.Config
+
+
+def test_importing_it_loads_nothing_and_deciding_no_extra(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    code = (
+        "import sys, authz; print(sorted(n for n in sys.modules if n.startswith('authz')))\n"
+        "d = authz.Decider(authz.Settings()); d.load(authz.open_snapshot('lists.snapshot', ['keys/a.pub']))\n"
+        "print(d.check(authz.Request('203.0.113.9', application='shop'), 1.0)[0].decision)\n"
+        "print(sorted({'numpy', 'typer', 'rich', 'securesystemslib', 'yaml', 'grpc'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=publisher.folder, env=environment,
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    assert ran.stdout.splitlines() == ["['authz']", "deny", "[]"]
