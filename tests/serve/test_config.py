@@ -271,9 +271,9 @@ WRONG_VALUES = {
     "application.http: host": "found 'host', expected one of path, header",
     "application.unknown: allow": "found 'allow', expected one of auto, default, deny",
     "attack_signal.metadata: waf": "found 'waf', expected keys with values",
-    "decision_log.denied: 1.1": "found '1.1', expected a share from 0.0 to 1.0",
-    "decision_log.denied: 50%": "found '50%', expected a share from 0.0 to 1.0",
-    "decision_log.allowed: -0.1": "found '-0.1', expected a share from 0.0 to 1.0",
+    "decision_log.denied: 1.1": "found '1.1', expected a share from 0 to 1",
+    "decision_log.denied: 50%": "found '50%', expected a share from 0 to 1",
+    "decision_log.allowed: -0.1": "found '-0.1', expected a share from 0 to 1",
 }
 
 
