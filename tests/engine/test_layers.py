@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from support.worlds import NOW, ZONES, World, allow, deny, load, moments, subjec
 from authz.addresses import parse_address, parse_network
 from authz.engine.decider import Decider
 from authz.engine.explain import explain
+from authz.engine.lapses import stale_at
 from authz.engine.model import Application
 from authz.engine.request import Request
 from authz.engine.ruleset import Ruleset
@@ -432,3 +434,29 @@ def test_names_of_unknown_applications_are_told_but_not_those_of_a_question() ->
         decide.check(Request("192.0.2.1", (), name), NOW)
     explained(decide, "192.0.2.1", "nobody")
     assert names == ["shopp"]
+
+
+# What deliberate faults survived.
+
+
+def test_answers_of_two_layers_are_not_mixed_up() -> None:
+    """They differ in nothing but the layer, which stands in the answer."""
+    decide = decider(policy(deny("bad", "203.0.113.9")), layer("bans", deny("ban", "192.0.2.1")))
+    one, other = check(decide, "203.0.113.9"), check(decide, "192.0.2.1")
+    assert (one.reason, one.list) == (other.reason, other.list)
+    assert one.memo is not other.memo
+
+
+@pytest.mark.parametrize("host", ["x@shop.example.com", "shop.example.com..", "[shop.example.com]"])
+def test_a_host_that_can_be_read_in_two_ways_is_denied_where_hosts_name_applications(host: str) -> None:
+    decide = decider(policy(hosts=("shop.example.com",)), unknown="default")
+    assert decide.check(Request("192.0.2.1", (), None, host), NOW)[0].reason == "malformed_request"
+    assert decide.check(Request("192.0.2.1", (), None, "a.example"), NOW)[0].reason == "default_allow"
+    nobody = decider(policy(), unknown="default")
+    assert nobody.check(Request("192.0.2.1", (), None, host), NOW)[0].reason == "default_allow"
+
+
+@pytest.mark.parametrize(("max_age", "expires", "at"), [(50, 200, 150), (50, 120, 120), (math.inf, 120, 120)])
+def test_a_file_is_stale_when_it_is_old_or_expired(max_age: float, expires: float, at: float) -> None:
+    file: Any = SimpleNamespace(created=100, expires=expires)
+    assert stale_at(file, max_age) == at

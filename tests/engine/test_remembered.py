@@ -133,13 +133,16 @@ def test_only_so_many_outcomes_are_remembered_and_they_stay_right(
 ) -> None:
     """Each entry has a match set, and so an outcome, of its own."""
     monkeypatch.setattr(generation, "MAX_OUTCOMES", 8)
-    entries = "".join(f"  - {{id: e{n}, list: deny, networks: [203.0.113.{n}], reason: x}}\n" for n in range(50))
+    entries = "".join(
+        f"  - {{id: e{n}, list: deny, networks: [203.0.113.{n}], action: {'warn' if n % 2 else 'block'}, reason: x}}\n"
+        for n in range(50)
+    )
     fronts = Fronts(Publisher(tmp_path), policy=f"version: 1\nentries:\n{entries}")
     current = fronts.decider._generation
     assert current is not None
     for _ in range(2):
         for number in range(50):
             outcome, _ = fronts.decider.check(Request(PEER, [f"203.0.113.{number}, 203.0.113.{number}"]), fronts.now)
-            assert outcome.entry == f"e{number}"
+            assert (outcome.entry, *outcome.warnings) == ((None, f"e{number}") if number % 2 else (f"e{number}",))
             assert sum(len(scope.outcomes) for scope in (*current.scopes.values(), current.unknown)) <= 8
             assert len(current._memos) <= 8
