@@ -154,6 +154,6 @@ class Sidecar(Child):
         return f"{front}+unix:{path}" + (":" if front == "http" else "")
 
     def _serving(self) -> str | None:
-        output = self.output
-        assert "not ready" not in output, "it is not ready"
-        return output if "authz: serving\n" in output else None
+        lines = self.lines
+        assert not any("not ready" in line for line in lines), "it is not ready"
+        return "\n".join(lines) if any(line.endswith("authz: serving") for line in lines) else None

@@ -83,7 +83,7 @@ class GoServer(Child):
         self.port = self.wait_until(self._port)
 
     def _port(self) -> int | None:
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)\n", self.output)
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+)$", self.output, re.MULTILINE)
         return int(found[1]) if found else None
 
 

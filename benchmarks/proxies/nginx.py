@@ -59,6 +59,9 @@ http {{{{
 """
 
 
+_LOCATION = rf'location ~ "\^/{APPLICATION}\(/\|\$\)" {{\n'  # as it is printed, for a regular expression
+
+
 def nginx_path() -> str | None:
     """Return the nginx of the system."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -77,11 +80,11 @@ def asking(listen: Listen) -> str:
         (r"worker_processes auto;\n", ""),
         (r"http \{\n", f"http {{\n{_TEMPORARY}{_FOREVER}"),
         (r"access_log /var/log/nginx/access.log authz;", "access_log off;"),
-        (r"listen 8080;\n *listen \[::\]:8080;", "listen 127.0.0.1:PORT;"),
+        (r"listen 8080( default_server)?;\n *listen \[::\]:8080( default_server)?;", r"listen 127.0.0.1:PORT\1;"),
         (r"proxy_connect_timeout 100ms;", "proxy_connect_timeout 10s;"),
         (r"proxy_send_timeout    250ms;", "proxy_send_timeout 10s;"),
         (r"proxy_read_timeout    250ms;", "proxy_read_timeout 10s;"),
-        (rf"(location /{APPLICATION}/ {{[^}}]*)proxy_pass +http://app;", r"\1empty_gif;"),
+        (rf"({_LOCATION}[^}}]*)proxy_pass +http://app;", r"\1empty_gif;"),
     ):
         text = _replaced(text, old, new)
     return text
@@ -101,7 +104,7 @@ def knowing(networks: Iterable[Network], folder: Path, name: str) -> str:
     """Return one that denies networks by the geo module, which reads them from a file in `folder`."""
     write_geo(networks, folder / name)
     text = _replaced(asking_nobody(), r"http \{\n", "http {\n" + _GEO.format(name=name))
-    return _replaced(text, rf"(location /{APPLICATION}/ {{\n)", r"\1            if ($listed) { return 403; }\n")
+    return _replaced(text, rf"({_LOCATION})", r"\1            if ($listed) { return 403; }\n")
 
 
 def write_geo(networks: Iterable[Network], path: Path) -> None:

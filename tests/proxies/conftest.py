@@ -28,3 +28,9 @@ def alone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
     """A proxy without a sidecar yet, for the tests that start and stop one."""
     with STACKS[request.param](tmp_path) as stack:
         yield stack
+
+
+@pytest.fixture
+def short_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose path leaves room for the name of a unix socket: both together have 107 bytes at most."""
+    return tmp_path_factory.mktemp("s")

@@ -63,15 +63,15 @@ def head(text: str) -> str:
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
-def test_envoy_takes_it(tmp_path: Path, configuration: str) -> None:
-    (tmp_path / "envoy.yaml").write_text(printed(tmp_path, "envoy", configuration))
-    validate_envoy(tmp_path / "envoy.yaml")
+def test_envoy_takes_it(short_path: Path, configuration: str) -> None:
+    (short_path / "envoy.yaml").write_text(printed(short_path, "envoy", configuration))
+    validate_envoy(short_path / "envoy.yaml")
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
-def test_nginx_takes_it(tmp_path: Path, configuration: str) -> None:
-    (tmp_path / "nginx.conf").write_text(adapt_nginx(printed(tmp_path, "nginx", configuration)))
-    validate_nginx(tmp_path)
+def test_nginx_takes_it(short_path: Path, configuration: str) -> None:
+    (short_path / "nginx.conf").write_text(adapt_nginx(printed(short_path, "nginx", configuration)))
+    validate_nginx(short_path)
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))

@@ -71,7 +71,7 @@ class Process:
     def __init__(self, command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None = None) -> None:
         self.command = [str(part) for part in command]
         self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by end()
-        self._last_output = ""
+        self._written = ""
         try:
             self.popen = subprocess.Popen(
                 self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
@@ -87,17 +87,17 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What it printed so far, to standard output and standard error."""
-        if not self._output.closed:
-            written = os.pread(self._output.fileno(), os.fstat(self._output.fileno()).st_size, 0)
-            self._last_output = written.decode("utf-8", "replace")
-        return self._last_output
+        """The lines that it printed so far, to standard output and standard error."""
+        return "\n".join(self.lines)
 
     @property
     def lines(self) -> list[str]:
         """The lines that it printed so far; one that has no end yet only once the program has ended."""
         ended = self.popen.poll() is not None
-        *lines, last = self.output.split("\n")
+        if not self._output.closed:
+            written = os.pread(self._output.fileno(), os.fstat(self._output.fileno()).st_size, 0)
+            self._written = written.decode("utf-8", "replace")
+        *lines, last = self._written.split("\n")
         return [*lines, last] if ended and last else lines
 
     def wait_for_line(self, pattern: str) -> re.Match[str]:
@@ -135,7 +135,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 self.popen.wait()
-        self._last_output = self.output
+        self._written = "\n".join([*self.lines, ""])
         self._output.close()
 
     def __enter__(self) -> Self:
