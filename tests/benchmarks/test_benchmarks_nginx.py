@@ -76,7 +76,8 @@ def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
     from benchmarks.proxies.nginx import asking, asking_itself, asking_nobody
 
     asks = asking(Listen(host="127.0.0.1", port=9192))
-    assert re.search(r"location ~ "\^/shop\(/\|\$\)" \{\s+auth_request /_authz/shop;\s+empty_gif;\s+\}", asks)
+    location = r'location ~ "\^/shop\(/\|\$\)" \{\s+auth_request /_authz/shop;\s+empty_gif;\s+\}'
+    assert re.search(location, asks)
     assert "server 127.0.0.1:9192;" in asks
     assert re.search(r"location \^~ /_authz \{\s+internal;\s+return 204;", asking_itself())
     assert "auth_request " not in asking_nobody().replace("auth_request off;", "").partition("location = /healthz")[2]
