@@ -22,7 +22,7 @@ from support.http2 import (
     plain_block,
     window,
 )
-from support.http2_methods import BLOCK, NOTHING, SIZED, WATCH, WAYS, Methods, held, ways, works
+from support.http2_methods import BLOCK, NOTHING, SIZED, TALK, WATCH, WAYS, Methods, held, ways, works
 
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import Call
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 STREAMS = st.sampled_from([0, 1, 3, 5, 7, 2, 1 << 31 | 3, (1 << 31) - 1])
 PAYLOADS = st.one_of(
     st.sampled_from([
-        b"", BLOCK, b"\x20" + BLOCK, plain_block(WATCH), plain_block(SIZED), message(b"300"), message(b"x"), bytes(4),
+        b"", BLOCK, b"\x20" + BLOCK, plain_block(WATCH), plain_block(SIZED), plain_block(TALK), message(b"300"),
+        message(b"x"), bytes(4),
         bytes(5), bytes(6), bytes(8), b"\0\0\0\1", b"\0\4\0\0\0\0", b"\0\4\0\0\0\x09", b"\0\4\x7f\xff\xff\xff",
         padded(BLOCK, 3), padded(message(b"x"), 3), message(gzip.compress(b"300"), 1),
     ]),
