@@ -27,6 +27,8 @@ LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so t
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
+_MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
+_CLOSE: Final = b"Connection: close\r\n\r\n"
 _LOG = logging.getLogger("authz.http")
 
 
@@ -216,9 +218,13 @@ class HttpConnection(asyncio.Protocol):
         self._since = self._all.later
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
-        self._answers += (answer.head, b"Connection: close\r\n\r\n" if self._ending else b"\r\n")
         if answer.body and with_body:
-            self._answers.append(answer.body)
+            # Each of a hundred requests in a piece can bring about a page: with so many, the connection ends.
+            if len(answer.body) * len(self._answers) > 3 * _MAX_PAGES:  # an answer with a page has three parts
+                self._ending = True
+            self._answers += (answer.head, _CLOSE if self._ending else b"\r\n", answer.body)
+        else:
+            self._answers += (answer.head, _CLOSE if self._ending else b"\r\n")
 
     def _fault(self, status: int) -> None:
         """Answer by an error, as the last thing said here.

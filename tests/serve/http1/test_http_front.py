@@ -840,7 +840,7 @@ def test_more_connections_than_allowed_are_closed_at_once(publisher: Publisher) 
 PAGE: Final = f"""\
 version: 1
 applications:
-  "*": {{default: deny, deny: {{body: "{"x" * 60000}"}}}}
+  "*": {{default: deny, deny: {{body: "{"x" * 1000}"}}}}
 """
 
 
@@ -882,7 +882,7 @@ def test_who_does_not_read_is_not_read_and_costs_little_and_may_still_read_later
         whole = sent // len(request)
         for _ in range(whole):
             answer = client.read()
-            assert (answer.status, len(answer.body)) == (403, 60000)
+            assert (answer.status, len(answer.body)) == (403, 1000)
         client.send(request[sent % len(request) :])
         assert client.read().status == 403
 
