@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MADE = 1_790_000_000  # seconds since 1970: when the snapshot of these tests was made
 NO_SNAPSHOT = "found b'version:', expected b'AZSNAP01': this is no snapshot"
 WRONG_TIME = "expected a time such as 2026-12-01T00:00:00Z"
+OR_PERIOD = ", or a period from now such as 2h or -30m"
 KNOWN = 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}'
 
 
@@ -278,7 +279,7 @@ def test_every_mistake_of_a_policy_is_printed_and_the_old_snapshot_stays(
     assert [any(line.startswith(start) for line in lines) for start in expected] == [True] * len(expected), ran.err
     assert count == f"authz: error: {len(lines)} mistakes in policy.yaml"
     assert (tmp_path / "lists.snapshot").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lists.snapshot.lock", *names]
     assert shop.folder == tmp_path
 
 
@@ -662,19 +663,22 @@ def test_a_window_is_looked_at_for_the_time_asked_for(shop: Publisher, authz: Co
         (["192.0.2.1", "--header", ": a"], ["authz: error: --header: found ': a', expected 'Name: value'"]),
         (
             ["192.0.2.1", "--at", "yesterday"],
-            [f"authz: error: --at: found 'yesterday', {WRONG_TIME}"],
+            [f"authz: error: --at: found 'yesterday', {WRONG_TIME}{OR_PERIOD}"],
         ),
         (
             ["192.0.2.1", "--at", "2026-12-01"],
-            [f"authz: error: --at: found '2026-12-01', {WRONG_TIME}"],
+            [f"authz: error: --at: found '2026-12-01', {WRONG_TIME}{OR_PERIOD}"],
         ),
         (
             ["192.0.2.1", "--at", "2026-13-01T00:00:00Z"],
-            [f"authz: error: --at: found '2026-13-01T00:00:00Z', {WRONG_TIME}"],
+            [
+                f"authz: error: --at: found '2026-13-01T00:00:00Z', {WRONG_TIME}{OR_PERIOD}",
+                "hint: month must be in 1..12",
+            ],
         ),
         (
             ["192.0.2.1", "--at", "9999-12-31T23:59:59-23:59"],
-            [f"authz: error: --at: found '9999-12-31T23:59:59-23:59', {WRONG_TIME}"],
+            [f"authz: error: --at: found '9999-12-31T23:59:59-23:59', {WRONG_TIME}{OR_PERIOD}"],
         ),
     ],
 )
