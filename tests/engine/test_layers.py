@@ -460,3 +460,15 @@ def test_a_host_that_can_be_read_in_two_ways_is_denied_where_hosts_name_applicat
 def test_a_file_is_stale_when_it_is_old_or_expired(max_age: float, expires: float, at: float) -> None:
     file: Any = SimpleNamespace(created=100, expires=expires)
     assert stale_at(file, max_age) == at
+
+
+def test_an_entry_of_any_list_may_warn_only() -> None:
+    watching = [
+        subject("a", "allow", "192.0.2.0/24", action="warn"),
+        subject("g", "gray", "192.0.2.1", action="warn"),
+        deny("bad", "192.0.2.0/24"),
+    ]
+    for mode in ("block", "safe_blocking"):
+        outcome = check(decider(policy(*watching, mode=mode)), "192.0.2.1")
+        assert (outcome.reason, outcome.entry) == ("denylisted", "bad")
+        assert set(outcome.warnings) == {"a", "g"}

@@ -203,8 +203,6 @@ def _entry_problems(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tu
     for source in entry.sources:
         if source not in given:
             yield "sources", f"found '{source}', which no feed gives", f"given: {', '.join(sorted(given)) or 'none'}"
-    if entry.action == "warn" and entry.list != "deny":
-        yield "action", f"found 'warn' on the {entry.list} list, expected it on the deny list only", ""
     yield from _window_problems(entry)
 
 
