@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 
 import pytest
@@ -34,7 +33,6 @@ from support.http2_methods import (
     CALM,
     ECHO,
     MOST,
-    NO_ERROR,
     NOTHING,
     SIZED,
     Methods,
@@ -46,9 +44,7 @@ from support.http2_methods import (
 from authz.serve.budget import HeldBytes
 from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2 import fields as http2_fields
-from authz.serve.http2 import listener as http2_listener
 from authz.serve.http2 import streams as http2_streams
-from authz.serve.http2.connection import Http2Connection
 from authz.serve.http2.listener import Http2Listener
 from authz.serve.http2.sending import MAX_BLOCKED, ROOM
 
@@ -360,49 +356,3 @@ def test_calls_that_waited_for_their_turn_know_how_long(
     assert methods.calls == first
     assert {answer.status for answer in peer.answers.values()} == {0, 4}
     assert len(peer.answers) == 1000
-
-
-# Idle connections, and the sweep.
-
-
-def test_an_idle_connection_ends_and_is_told_before(methods: Methods) -> None:
-    """1,024 of them locked a new proxy out for ever, and a byte now and then kept them."""
-    methods.connections.idle_timeout = 60.0
-    peer, busy = Peer(methods.connections), Peer(methods.connections)
-    assert works(peer)
-    for now in (10.0, 20.0, 60.0, 69.0):
-        assert works(busy)
-        peer.send(frame(PING, 0, 0, bytes(8)))
-        for connection in (peer.connection, busy.connection):
-            connection.sweep(now)
-    peer.read()
-    assert (peer.goaway, peer.wire.closing) == (None, False)
-    peer.connection.sweep(80.0)
-    peer.read()
-    assert (peer.goaway, peer.wire.closing) == (NO_ERROR, False)
-    assert works(peer)  # a call that was under way
-    peer.connection.sweep(81.0)
-    peer.connection.sweep(150.0)
-    peer.connection.sweep(160.0)
-    peer.read()
-    assert peer.wire.closing
-    assert not busy.wire.closing
-
-
-def test_the_sweep_lets_others_have_their_turn(methods: Methods, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It took a second for a thousand connections with a thousand calls each."""
-    monkeypatch.setattr(http2_listener, "SWEEP", 0)
-    swept: list[str] = []
-    monkeypatch.setattr(Http2Connection, "sweep", lambda *_: swept.append("swept"))
-    peers = [Peer(methods.connections) for _ in range(100)]
-
-    async def run() -> None:
-        methods.connections.start()
-        while swept.count("swept") < len(peers):
-            await asyncio.sleep(0)
-            swept.append("other")
-        methods.connections.stop()
-
-    asyncio.run(run())
-    runs = "".join("s" if what == "swept" else " " for what in swept).split()
-    assert max(map(len, runs)) <= 16
