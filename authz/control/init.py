@@ -31,7 +31,7 @@ class Made(NamedTuple):
 
 
 _CONTROL = """\
-# The control plane: authz control serve --config control.yaml. All keys: docs/control.md.
+# The control plane: authz control serve --config control.yaml. All keys: docs/guides/control.md.
 listen: "{listen}"
 store: {store}
 layers:
