@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from authz.control.lists.rules import Rules
     from authz.control.model import Actor, Change, Entry, Owner, Written
     from authz.control.store.access import Tenant
+    from authz.control.store.publications import Publication
 
 
 class Batch:
@@ -55,6 +56,7 @@ class Batch:
         self._overlay: dict[str, Entry | None] = {}
         self._likeness: dict[bytes, str] = {}
         self._named: set[str] = set()
+        self._published: dict[str, Publication | None] = {}
 
     def serial(self, layer: str) -> int:
         """Return the serial in which the newest change of a layer takes effect."""
@@ -148,7 +150,9 @@ class Batch:
 
     def check_room(self, layer: str) -> None:
         """Raise Conflict where the layer is full."""
-        published = newest_publication(self.tx, layer)
+        if layer not in self._published:
+            self._published[layer] = newest_publication(self.tx, layer)
+        published = self._published[layer]
         limit = self.rules.layers[layer].entries
         if published is not None and published.entries + len(self._drafts[layer]) >= limit:
             raise Conflict(

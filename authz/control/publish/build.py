@@ -22,7 +22,7 @@ from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from authz.control.model import Entry as StoredEntry
     from authz.snapshot.signers import Signer
@@ -36,22 +36,22 @@ class BuiltLayer(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def build_layer(
-    layer: str, entries: Sequence[StoredEntry], documents: Mapping[str, str], signer: Signer, *, serial: int,
-    created: int, folder: Path,
-) -> BuiltLayer:  # fmt: skip
-    """Build and sign a layer. created: seconds since 1970. folder: what paths of feeds are relative to.
+def build_bans(layer: str, bans: Iterable[Ban], signer: Signer, *, serial: int, created: int) -> BuiltLayer:
+    """Build and sign a layer of bans. created: seconds since 1970. Raises InputError."""
+    kept = list(bans)
+    content = build_bans_layer(kept, layer=layer, serial=serial, created=created, signers=[signer])
+    return BuiltLayer(content, len(kept), ())
 
-    Raises InputError, with all that is wrong.
-    """
-    if layer != POLICY_LAYER:
-        bans = [_ban(entry) for entry in entries]
-        content = build_bans_layer(bans, layer=layer, serial=serial, created=created, signers=[signer])
-        return BuiltLayer(content, len(bans), ())
+
+def build_policy(
+    entries: Sequence[StoredEntry], documents: Mapping[str, str], signer: Signer, *, serial: int, created: int,
+    folder: Path,
+) -> BuiltLayer:  # fmt: skip
+    """Build and sign the first layer. folder: what paths of feeds are relative to. Raises InputError."""
     policy = _whole_policy(entries, documents, folder)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
-        path = Path(beside) / f"{layer}.snapshot"
-        build_snapshot(policy, path, [signer], serial=serial, created=created, layer=layer)
+        path = Path(beside) / f"{POLICY_LAYER}.snapshot"
+        build_snapshot(policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER)
         return BuiltLayer(path.read_bytes(), len(policy.entries), policy.warnings)
 
 
@@ -67,7 +67,8 @@ def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], 
             raise InputError(told, hint=error.hint) from error
 
 
-def _ban(entry: StoredEntry) -> Ban:
+def ban_of(entry: StoredEntry) -> Ban:
+    """Return an entry of one network as a ban."""
     (network,) = parse_networks(entry.networks[0])
     return Ban(
         entry.id, network, entry.list, frozenset(entry.applications), entry.action, entry.reason, entry.author,

@@ -25,7 +25,7 @@ import msgspec
 from authz.control.config import ControlConfig, load_control_config
 from authz.control.lists.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
-from authz.control.publish.build import build_layer
+from authz.control.publish.build import BuiltLayer, ban_of, build_bans, build_policy
 from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed, receive_order, send
 from authz.control.store.chain import chained
 from authz.durable import replace_file
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.control.model import Entry
+    from authz.publisher.bans import Ban
     from authz.snapshot.signers import Signer
 
 
@@ -47,11 +48,17 @@ class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Held(msgspec.Struct):
-    """The entries and documents of a layer at a sequence. documents: by name, as JSON."""
+    """The entries and documents of a layer at a sequence. documents: by name, as JSON.
+
+    bans: of the entries that were found good, as they are built; kept, so that a change costs what it changes.
+    unchecked: ids of the others.
+    """
 
     sequence: int
     entries: dict[str, Entry]
     documents: dict[str, str]
+    bans: dict[str, Ban]
+    unchecked: set[str]
 
 
 class SignerState:
@@ -82,59 +89,71 @@ class SignerState:
             self._held.pop(order.layer, None)
             return Refused(code="broken_chain", message="the changes do not continue what was signed last")
         now = self._clock()
-        live = sorted((e for e in held.entries.values() if e.expires is None or now < e.expires), key=lambda e: e.id)
-        refused = self._breach(order.layer, live, now)
+        for entry_id in [e.id for e in held.entries.values() if e.expires is not None and now >= e.expires]:
+            del held.entries[entry_id]
+            held.bans.pop(entry_id, None)
+        refused = self._breach(order.layer, held, now)
         if refused is not None:
             return refused
-        return self._sign(order, held, live, int(now))
+        return self._sign(order, held, int(now))
 
-    def _sign(self, order: Order, held: Held, live: list[Entry], now: int) -> Answer:
+    def _sign(self, order: Order, held: Held, now: int) -> Answer:
         try:
-            built = build_layer(
-                order.layer, live, held.documents, self._keys[order.layer],
-                serial=order.serial, created=now, folder=self._folder,
-            )  # fmt: skip
+            built = self._built(order, held, now)
         except AuthzError as error:
             return Refused(code=error.code, message=error.message)
         self._signed[order.layer] = LastSigned(order.serial, order.chain)
         content = msgspec.json.encode(self._signed)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._path, lambda file: file.write(content), mode=0o600)
-        held.entries = {entry.id: entry for entry in live}
         self._held[order.layer] = held
         return Signed(content=built.content, entries=built.entries, warnings=list(built.warnings))
+
+    def _built(self, order: Order, held: Held, now: int) -> BuiltLayer:
+        key = self._keys[order.layer]
+        if order.layer != POLICY_LAYER:
+            return build_bans(order.layer, held.bans.values(), key, serial=order.serial, created=now)
+        entries = sorted(held.entries.values(), key=lambda entry: entry.id)
+        return build_policy(entries, held.documents, key, serial=order.serial, created=now, folder=self._folder)
 
     def _held_for(self, order: Order) -> Held | None:
         """Return what the layer holds after the order; None: the signer has to be told all."""
         if order.entries is not None:
             decoded = (decode_entry(text) for text in order.entries)
             entries = {entry.id: entry for entry in decoded if entry is not None}
-            return Held(order.serial, entries, dict(order.documents or {}))
+            return Held(order.serial, entries, dict(order.documents or {}), {}, set(entries))
         held = self._held.get(order.layer)
         if held is None or held.sequence != order.base:
             return None
-        entries, documents = dict(held.entries), dict(held.documents)
+        entries, documents, bans = dict(held.entries), dict(held.documents), dict(held.bans)
+        unchecked = set(held.unchecked)
         for change in order.changes:
             if ":" in change.subject:
                 documents[change.subject] = change.after
                 continue
             after = change.entry_after()
+            bans.pop(change.subject, None)
+            unchecked.add(change.subject)
             if after is None:
                 entries.pop(change.subject, None)
             else:
                 entries[change.subject] = after
-        return Held(order.serial, entries, {name: text for name, text in documents.items() if text})
+        kept = {name: text for name, text in documents.items() if text}
+        return Held(order.serial, entries, kept, bans, unchecked)
 
-    def _breach(self, layer: str, live: list[Entry], now: float) -> Refused | None:
+    def _breach(self, layer: str, held: Held, now: float) -> Refused | None:
+        """Check what is new against the limits; what was within them once is so for good: ends only come nearer."""
         limits = self._limits[layer]
-        if layer != POLICY_LAYER and len(live) > limits.entries:
-            return Refused(
-                code="not_permitted", message=f"found {len(live)} entries, expected at most {limits.entries}"
-            )
-        for entry in live:
+        if layer != POLICY_LAYER and len(held.entries) > limits.entries:
+            message = f"found {len(held.entries)} entries, expected at most {limits.entries}"
+            return Refused(code="not_permitted", message=message)
+        for entry in (held.entries[one] for one in sorted(held.unchecked & held.entries.keys())):
             mistake = next(breaches(entry, limits, now), None)
             if mistake is not None:
                 return Refused(code="not_permitted", message=f"{entry.id}: {mistake.pointer}: {mistake.detail}")
+            if layer != POLICY_LAYER:
+                held.bans[entry.id] = ban_of(entry)
+        held.unchecked.clear()
         return None
 
 
