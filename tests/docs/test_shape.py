@@ -45,7 +45,6 @@ TOO_LONG = {
     "tests/publisher/test_geo.py",
     "tests/publisher/test_policy_read.py",
     "tests/replay/test_replay_logs.py",
-    "tests/serve/http2/test_http2_holes.py",
     "tests/serve/test_config.py",
     "tests/serve/grpc/test_grpc_check.py",
     "tests/serve/grpc/test_grpc_engines.py",
