@@ -68,13 +68,16 @@ bench-full: ## more sizes, more and longer rounds
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)
 
-# deploy/requirements.txt is what the image installs.
+# deploy/requirements.txt is what the image installs; requirements-publish.txt and requirements-control.txt have the
+# publisher and the control plane, too.
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything anew)
 	test -x $(BIN)/uv || $(MAKE) $(STAMP)
 	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra dev \
 	    -o constraints.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish -o deploy/requirements-publish.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control -o deploy/requirements-control.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 

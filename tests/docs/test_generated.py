@@ -15,7 +15,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "proto" / "authz"
 PROTOS = sorted(Path("authz/wire") / path.relative_to(SOURCES) for path in SOURCES.rglob("*.proto"))
-PINNED = ["constraints.txt", "deploy/requirements.txt", "deploy/build-requirements.txt"]
+INSTALLED = {
+    "deploy/requirements.txt": (),
+    "deploy/requirements-publish.txt": ("publish",),
+    "deploy/requirements-control.txt": ("publish", "control"),
+}
+PINNED = ["constraints.txt", *INSTALLED, "deploy/build-requirements.txt"]
 
 # Put together here, so that this file does not hold what it looks for.
 REGISTRIES = [
@@ -128,7 +133,14 @@ def test_every_package_is_pinned_with_a_hash_and_no_address(name: str) -> None:
 
 def test_the_pins_are_of_all_that_the_project_asks_for() -> None:
     assert required("publish", "kms", "stores", "control", "dev") - set(pins("constraints.txt")) == set()
-    assert required() - set(pins("deploy/requirements.txt")) == set()
+    for name, extras in INSTALLED.items():
+        assert required(*extras) - set(pins(name)) == set()
+
+
+def test_readme_installs_what_its_commands_need() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "pip install --require-hashes -r deploy/requirements-control.txt" in readme
+    assert set(pins("deploy/requirements-publish.txt")) < set(pins("deploy/requirements-control.txt"))
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:
@@ -138,7 +150,9 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 
 
 def test_the_image_has_nothing_that_only_tests_need() -> None:
-    assert set(pins("deploy/requirements.txt")) & (required("dev") - required()) == set()
+    for name in INSTALLED:
+        assert set(pins(name)) & (required("dev") - required("publish", "kms", "stores", "control")) == set()
+    assert set(pins("deploy/requirements.txt")) & (required("publish", "control") - required()) == set()
 
 
 def test_the_version_is_the_same_everywhere() -> None:
