@@ -58,6 +58,14 @@ def list_approvals(tx: Connection, tenant: str | None, state: str | None) -> lis
     return [Approval(*row) for row in tx.execute(query)]
 
 
+def get_approval(tx: Connection, tenant: str | None, approval_id: str) -> Approval:
+    """Return one. tenant: None: of any. Raises Missing."""
+    row = tx.execute(select(approvals).where(approvals.c.id == approval_id)).first()
+    if row is None or tenant not in {None, row.tenant}:
+        raise Missing("there is no such approval")
+    return Approval(*row)
+
+
 def decide_approval(tx: Connection, caller: Caller, approval_id: str, state: str, now: int) -> Approval:
     """Approve or reject. Raises Missing, Conflict where it was decided, Forbidden for who asked."""
     row = tx.execute(select(approvals).where(approvals.c.id == approval_id).with_for_update()).first()

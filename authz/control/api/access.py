@@ -1,35 +1,24 @@
-"""`/v1/tokens`, `/v1/tenants`, `/v1/approvals`: who may what, and what waits for a second person."""
+"""`/v1/tokens`, `/v1/tenants`: who may what."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, Router, delete, get, post, put
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta
 
-from authz.control.access.approvals import APPROVED, REJECTED, Approval, decide_approval, list_approvals
-from authz.control.access.callers import Caller
-from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, plane_of
+from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
-from authz.control.api.common.changing import answered
-from authz.control.api.common.operations import Operation, forced, layers_of, perform
 from authz.control.api.common.problems import documented
 from authz.control.lists.check import network_mistakes
 from authz.control.lists.periods import end_of
-from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor
+from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
 from authz.control.store import access as store_access
 from authz.engine.model import TOKEN
 from authz.times import format_moment
-
-if TYPE_CHECKING:
-    from authz.control.lists.batch import Batch
-    from authz.control.plane import ControlPlane
-
-State = Literal["waiting", "approved", "rejected"]
-_OPERATIONS: msgspec.json.Decoder[Operation] = msgspec.json.Decoder(Operation)
 
 
 def _token_body(token: store_access.Token, secret: str | None = None) -> TokenBody:
@@ -163,98 +152,4 @@ async def get_tenants(request: AnyRequest, caller: Asker) -> list[TenantBody]:
     return await in_thread(read)
 
 
-class ApprovalBody(msgspec.Struct, frozen=True):
-    """A change that waits for a second person, or waited."""
-
-    id: str
-    created: str
-    tenant: str
-    actor: str
-    why: str
-    state: str
-    decided_by: str
-    request: dict[str, Any]
-
-
-def _approval_body(found: Approval) -> ApprovalBody:
-    content = msgspec.json.decode(found.request)
-    return ApprovalBody(
-        found.id,
-        micro_moment(found.created),
-        found.tenant,
-        found.actor,
-        found.why,
-        found.state,
-        found.decided_by,
-        content,
-    )
-
-
-@get("/v1/approvals", summary="What waits for a second person", responses=documented(), tags=["access"])
-async def get_approvals(
-    request: AnyRequest, caller: Asker, state_: Annotated[State | None, QueryParameter(name="state")] = None
-) -> list[ApprovalBody]:
-    """List changes that wait, or waited."""
-    caller.need("read")
-    plane = plane_of(request)
-
-    def read() -> list[ApprovalBody]:
-        with plane.store.reading() as tx:
-            return [_approval_body(one) for one in list_approvals(tx, caller.sees, state_)]
-
-    return await in_thread(read)
-
-
-@post("/v1/approvals/{approval_id:str}/approve", summary="Approve a change", status_code=200,
-      responses=documented(404, 409, 412, 422), tags=["access"])  # fmt: skip
-async def approve(
-    request: AnyRequest, caller: Asker, approval_id: FromPath[str], wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
-) -> Response[Any]:  # fmt: skip
-    """Do a change that waits. Who asked for it may not approve it. History names both."""
-    caller.need("approve")
-    plane = plane_of(request)
-    answer = await in_thread(_approve, plane, caller, approval_id)
-    return await answered(plane, answer, wait, timeout)
-
-
-def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
-    with plane.store.reading() as tx:
-        waiting = next((one for one in list_approvals(tx, caller.sees, None) if one.id == approval_id), None)
-        owner = waiting and store_access.get_tenant(tx, waiting.tenant)
-    if waiting is None or owner is None:
-        raise Missing("there is no such approval")
-    operation = _OPERATIONS.decode(waiting.request)
-
-    def use(batch: Batch) -> tuple[int, Any]:
-        found = decide_approval(batch.tx, caller, approval_id, APPROVED, batch.now)
-        batch.tenant = owner
-        batch.actor = Actor(found.tenant, f"{found.actor}, approved by {caller.token.name}", "token", caller.method,
-                            caller.request_id, caller.address)  # fmt: skip
-        status, body = perform(batch, operation)
-        return (200 if status == 201 else status), body
-
-    layers = layers_of(operation, plane.config.rules())
-    return plane.mutate(caller, use, layers=layers, force=forced(operation), approved=True)
-
-
-@post("/v1/approvals/{approval_id:str}/reject", summary="Reject a change", status_code=200,
-      responses=documented(404, 409), tags=["access"])  # fmt: skip
-async def reject(request: AnyRequest, caller: Asker, approval_id: FromPath[str]) -> ApprovalBody:
-    """Let a change that waits not be done. Who asked for it may take it back so."""
-    plane = plane_of(request)
-
-    def write() -> ApprovalBody:
-        with plane.store.writing() as tx:
-            found = decide_approval(tx, caller, approval_id, REJECTED, plane.store.now())
-            if found.actor != caller.token.name:
-                caller.need("approve")
-        return _approval_body(found)
-
-    return await in_thread(write)
-
-
-router: Any = Router(
-    "/",
-    route_handlers=[add_token, get_tokens, revoke_token, put_tenant, get_tenants, get_approvals, approve, reject],
-)
+router: Any = Router("/", route_handlers=[add_token, get_tokens, revoke_token, put_tenant, get_tenants])

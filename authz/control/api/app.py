@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from authz.control.api import (
     access,
     applications,
+    approvals,
     bans,
     crowdsec,
     entries,
@@ -62,6 +63,7 @@ def create_app(plane: ControlPlane) -> Litestar:
         going_back.router,
         applications.router,
         access.router,
+        approvals.router,
         crowdsec.router,
         *health.handlers,
     ]

@@ -24,9 +24,11 @@ from authz.control.api.common.bodies import EntryBody, EntryInput, Input, Reason
 from authz.control.api.common.changing import answered
 from authz.control.api.common.operations import written_of
 from authz.control.api.common.problems import documented, problem_body
+from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import preview
 from authz.control.lists.undo import roll_back, undo
+from authz.control.model import SUBJECTS, Written
 from authz.control.problems import FieldMistake, Invalid, Missing
 from authz.control.store.history import get_change
 
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 class PreviewBody(msgspec.Struct, frozen=True):
     """What adding an entry would do. addresses: of its networks (IPv6 by /64). problem: why it would be refused.
 
-    approval: why it would wait for a second person; empty: it would not.
+    approval: why it would wait for a second person; empty: it would not. yesterday: what it would have touched of the
+    last day's events; null: it cannot be read.
     """
 
     layer: str
@@ -45,6 +48,7 @@ class PreviewBody(msgspec.Struct, frozen=True):
     overlaps: list[EntryBody]
     problem: dict[str, Any] | None
     approval: str
+    yesterday: YesterdayBody | None = None
 
 
 class UndoInput(Input, frozen=True, kw_only=True):
@@ -86,7 +90,7 @@ class UndoBody(msgspec.Struct, frozen=True):
     "/v1/preview", summary="What adding an entry would do", status_code=200, responses=documented(422), tags=["changes"]
 )
 async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[EntryInput]) -> PreviewBody:
-    """Try an entry: how many addresses it names, what it overlaps, whether it would be taken. Nothing is written."""
+    """Try an entry: whom it names, what it overlaps and would have touched yesterday, whether it would be taken."""
     caller.need("read")
     plane = plane_of(request)
     shown: list[PreviewBody] = []
@@ -100,7 +104,9 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
         return 200, shown[0]
 
     await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), force=data.force)
-    return shown[0]
+    named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
+    yesterday = await in_thread(yesterday_of, plane, caller, named)  # outside of the transaction that locks the layers
+    return msgspec.structs.replace(shown[0], yesterday=yesterday)
 
 
 @post(

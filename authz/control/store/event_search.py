@@ -48,7 +48,7 @@ def find_events(
     tx: Connection, wanted: WantedEvents, *, before: Place | None = None, limit: int = 100
 ) -> list[Row[Any]]:
     """Return events, newest first, those before a place, at most `limit`."""
-    query = select(events).where(*_conditions(tx, wanted))
+    query = select(events).where(*conditions_of(tx, wanted))
     if before is not None:
         query = query.where(tuple_(events.c.time, events.c.id) < tuple_(*before))
     return [*tx.execute(query.order_by(events.c.time.desc(), events.c.id.desc()).limit(limit))]
@@ -56,7 +56,7 @@ def find_events(
 
 def count_events(tx: Connection, wanted: WantedEvents, most: int = 1_000_000) -> int:
     """Return how many events there are, at most `most`: the count goes no further."""
-    some = select(events.c.time).where(*_conditions(tx, wanted)).limit(most).subquery()
+    some = select(events.c.time).where(*conditions_of(tx, wanted)).limit(most).subquery()
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 
@@ -85,11 +85,12 @@ def count_by_time(
 def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[tuple[str, int]]:
     """Return the clients with the most events, and how many each has."""
     count = func.count().label("events")
-    query = select(events.c.client, count).where(*_conditions(tx, wanted)).group_by(events.c.client)
+    query = select(events.c.client, count).where(*conditions_of(tx, wanted)).group_by(events.c.client)
     return [(client_of(bytes(row[0])), row[1]) for row in tx.execute(query.order_by(count.desc()).limit(limit))]
 
 
-def _conditions(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
+def conditions_of(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
+    """Return what makes an event wanted, for a query."""
     found: list[ColumnElement[bool]] = []
     if wanted.network is not None:
         first, last = (key[:16] for key in keys_inside(wanted.network))

@@ -1,0 +1,94 @@
+"""How many events a set of addresses accounts for: by application, over a time, counted up to a bound."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import case, func, or_, select
+
+from authz.addresses import NetworkSet
+from authz.control.store.event_search import WantedEvents, conditions_of
+from authz.control.store.tables import events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from authz.addresses import Network
+
+MOST: Final = 500_000  # events that are counted; further ones are not looked at
+_RANGES: Final = 200  # of a query
+_MAPPED: Final = 0xFFFF << 32
+_Range = tuple[bytes, bytes]  # first and last client
+
+
+class Touched(NamedTuple):
+    """Events of an application, or of all. denied: how many of them were denied already."""
+
+    application: str
+    events: int
+    denied: int
+    clients: int
+
+
+class Impact(NamedTuple):
+    """What addresses account for. complete: False: there were more events than are counted."""
+
+    total: Touched
+    applications: list[Touched]
+    complete: bool
+
+
+def client_ranges(networks: Iterable[Network], exceptions: Iterable[Network]) -> list[_Range]:
+    """Return the addresses of networks without those of the exceptions, as ranges of clients that do not overlap."""
+    covered, excepted = NetworkSet(networks), NetworkSet(exceptions)
+    found: list[_Range] = []
+    for version, mapped in ((4, _MAPPED), (6, 0)):
+        for first, end in _difference(covered.bounds[version], excepted.bounds[version]):
+            found.append(((first | mapped).to_bytes(16, "big"), (end - 1 | mapped).to_bytes(16, "big")))
+    return found
+
+
+def _difference(bounds: Sequence[int], without: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for first, end in pairwise(sorted({*bounds, *without})):
+        if bisect_right(bounds, first) & 1 and not bisect_right(without, first) & 1:
+            yield first, end
+
+
+def count_touched(
+    tx: Connection, ranges: Sequence[_Range], applications: Sequence[str], wanted: WantedEvents, most: int = MOST
+) -> Impact:
+    """Count the events of clients in the ranges. applications: empty: all. wanted: what else holds for them."""
+    by_application: dict[str, list[int]] = {}
+    events_found = clients = 0
+    for start in range(0, len(ranges), _RANGES):
+        if events_found >= most:
+            break
+        some = _some(tx, ranges[start : start + _RANGES], applications, wanted, most - events_found)
+        clients += tx.execute(select(func.count(some.c.client.distinct()))).scalar_one()
+        for name, many, denied, named in tx.execute(_grouped(some)):
+            known = by_application.setdefault(name, [0, 0, 0])
+            known[:] = known[0] + many, known[1] + int(denied), known[2] + named
+            events_found += many
+    found = [Touched(name, *counts) for name, counts in by_application.items()]
+    found.sort(key=lambda one: (-one.events, one.application))
+    total = Touched("", events_found, sum(one.denied for one in found), clients)
+    return Impact(total, found, complete=events_found < most)
+
+
+def _some(
+    tx: Connection, ranges: Sequence[_Range], applications: Sequence[str], wanted: WantedEvents, limit: int
+) -> Any:
+    where = [*conditions_of(tx, wanted), or_(*(events.c.client.between(*one) for one in ranges))]
+    if applications:
+        where.append(events.c.application.in_(applications))
+    return select(events.c.application, events.c.client, events.c.decision).where(*where).limit(limit).subquery()
+
+
+def _grouped(some: Any) -> Any:
+    denied = func.sum(case((some.c.decision == "deny", 1), else_=0))
+    clients = func.count(some.c.client.distinct())
+    return select(some.c.application, func.count(), denied, clients).group_by(some.c.application)
