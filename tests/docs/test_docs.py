@@ -199,3 +199,20 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     local = [link for link in links if not link.startswith("http")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    named = {(page.name, name) for page in DOCS for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert [place for place in sorted(named) if place[1] not in defined] == []
+
+
+def test_every_hole_that_was_closed_names_its_test() -> None:
+    _, _, found = (ROOT / "SECURITY.md").read_text().partition("\n## Found and closed\n")
+    lines = re.findall(r"^- (.+(?:\n+  .+)*)", found, re.MULTILINE)
+    assert len(lines) > 20
+    assert [line for line in lines if not re.search(r"`test_\w+`", line)] == []

@@ -313,3 +313,19 @@ def test_the_signal_of_a_waf_reaches_the_sidecar(tmp_path: Path) -> None:
         for signal_, expected in (("1", (403, "attack")), ("0", (200, None))):
             reply = stack.ask_with("/shop", [("X-WAF-Attack", signal_)], UNKNOWN)
             assert (reply.status, reply.headers.get("x-authz-reason")) == expected
+
+
+def test_an_envoy_that_keeps_no_header_table_is_answered(tmp_path: Path) -> None:
+    """RFC 7541, 4.2: it ends the connection where the first block of headers does not say that no table is used."""
+    stack = EnvoyStack(tmp_path, "tcp")
+    cluster = stack.envoy_config["static_resources"]["clusters"][0]
+    (options,) = cluster["typed_extension_protocol_options"].values()
+    options["explicit_http_config"]["http2_protocol_options"]["hpack_table_size"] = 0
+    stack.publisher.publish(POLICY)
+    with stack.start_sidecar(), stack:
+        wait_for(lambda: stack.ask("/shop").status == 200, "the first answer")
+        for _ in range(3):  # on the same connection
+            assert stack.ask("/shop", OFFICE).status == 200
+            assert (reply := stack.ask("/shop", BAD)).status == 403
+            assert reply.headers["x-authz-reason"] == "denylisted"
+        assert stack.envoy.stat("cluster.authz.upstream_cx_protocol_error") == 0
