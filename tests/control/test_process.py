@@ -128,3 +128,10 @@ def test_a_port_that_is_taken_is_an_error_of_one_line(shared: Running) -> None:
         assert other.wait() == 2
         assert "cannot be listened on" in other.output
         assert "Traceback" not in other.output
+
+
+def test_init_prints_lines_that_can_be_copied(tmp_path: Path) -> None:
+    done = authz("control", "init", "c", "--listen", "127.0.0.1:9194", cwd=tmp_path)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert "export AUTHZ_CONTROL_URL=http://127.0.0.1:9194" in lines
+    assert sum(line.startswith("export AUTHZ_TOKEN=authz_") for line in lines) == 1

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from authz.cli.control import store
-from authz.cli.output import print_json, table
+from authz.cli.output import print_json
 
 app = typer.Typer(
     name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
@@ -40,16 +40,15 @@ def init(
         print_json({"url": made.url, "token": made.token, "config": str(made.config),
                     "sidecar_config": str(made.sidecar_config)})  # fmt: skip
         return
-    table(
-        "made a control plane",
-        [
-            ("start it", f"authz control serve --config {made.config}"),
-            ("a sidecar", f"authz serve --config {made.sidecar_config}"),
-            ("then", f"export AUTHZ_CONTROL_URL={made.url} AUTHZ_TOKEN={made.token}"),
-            ("", "authz ban 203.0.113.9 --for 2h --reason 'why'"),
-            ("token", "an administrator's, shown only now"),
-        ],
-    )
+    # Lines to be copied: nothing beside them, and none is wrapped.
+    typer.echo(f"""made a control plane; the token is an administrator's, and shown only now
+
+  authz control serve --config {made.config}
+  authz serve --config {made.sidecar_config}
+
+  export AUTHZ_CONTROL_URL={made.url}
+  export AUTHZ_TOKEN={made.token}
+  authz ban 203.0.113.9 --for 2h --reason 'why'""")
 
 
 @app.command(epilog="Example: authz control serve --config control/control.yaml")
