@@ -24,6 +24,7 @@ from authz.control.api import (
     health,
     history,
     layers,
+    many,
     triggers,
 )
 from authz.control.api.common.asking import provide_caller
@@ -54,6 +55,7 @@ def create_app(plane: ControlPlane) -> Litestar:
     routes: list[Any] = [
         bans.router,
         entries.router,
+        many.router,
         events.router,
         triggers.triggers_router,
         triggers.holds_router,

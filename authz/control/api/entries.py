@@ -39,6 +39,7 @@ from authz.control.api.common.changing import answered, change
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
 from authz.control.api.common.problems import documented, problem_body
+from authz.control.api.many import delete_entries
 from authz.control.lists import entries as lists
 from authz.control.lists.guard import NeedsApproval
 from authz.control.model import MICROSECONDS, Entry
@@ -180,6 +181,6 @@ async def delete_entry(
 
 router: Any = Router(
     "/v1/entries",
-    route_handlers=[list_entries, show_entry, add_entry, add_entries, change_entry, delete_entry],
+    route_handlers=[list_entries, show_entry, add_entry, add_entries, change_entry, delete_entry, delete_entries],
     tags=["entries"],
 )

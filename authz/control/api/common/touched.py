@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from authz.control.api.common.bodies import EntryPatch, micro_moment
 from authz.control.api.common.operations import AddBan, AddEntry, Operation
-from authz.control.lists.yesterday import against_yesterday
+from authz.control.lists.preview import against_yesterday
 from authz.control.model import SUBJECTS, Written
 from authz.control.store.entries import get_entry
 from authz.errors import AddressError
