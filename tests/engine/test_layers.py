@@ -472,3 +472,37 @@ def test_an_entry_of_any_list_may_warn_only() -> None:
         outcome = check(decider(policy(*watching, mode=mode)), "192.0.2.1")
         assert (outcome.reason, outcome.entry) == ("denylisted", "bad")
         assert set(outcome.warnings) == {"a", "g"}
+
+
+def test_a_layer_that_denies_counts_though_the_policy_was_to_allow_before_it() -> None:
+    stale = {"when_stale": "allow", "max_age": 50, "layers": (BANS._replace(when_stale="deny", max_age=100),)}
+    decide = decider(policy(), layer("bans"), **stale)
+    found = [check(decide, "192.0.2.1", now=NOW + after) for after in (0, 50, 100)]
+    assert [(outcome.reason, outcome.layer) for outcome in found] == [
+        ("default_allow", None),
+        ("stale_snapshot", "policy"),
+        ("stale_snapshot", "bans"),
+    ]
+    assert [outcome.status for outcome in found] == [200, 200, 503]
+
+
+@pytest.mark.parametrize("names", [("shopp", None), (None, "shopp")])
+def test_an_unknown_application_is_told_apart_where_a_layer_has_lapsed(names: tuple[str | None, ...]) -> None:
+    """Without any application in the policy, no name at all means `*`."""
+    decide = decider(load((GENERAL,), []), layers=(BANS._replace(when_missing="deny"),))
+    outcomes = [decide.check(Request("192.0.2.1", (), name), NOW)[0] for name in names]
+    assert [outcome.reason for outcome in outcomes] == ["no_snapshot", "no_snapshot"]
+    assert [outcome.unknown for outcome in outcomes] == [name is not None for name in names]
+
+
+def test_the_policy_stays_whatever_layers_are_ignored() -> None:
+    ruleset = Ruleset([policy(), layer("bans"), layer("more")])
+    assert list(ruleset.without({"policy", "bans"}).layers) == ["policy", "more"]
+
+
+@pytest.mark.parametrize("names", [("bans",), ("bans", "more"), ("bans", "more", "team")])
+def test_no_number_of_layers_denies_what_the_policy_protects(names: tuple[str, ...]) -> None:
+    first = load((GENERAL, SHOP), [], protected=["192.0.2.0/24", "2001:db8::/48"])
+    decide = decider(first, *(layer(name, deny(name, "192.0.2.0/23", "2001:db8::/47")) for name in names))
+    inside, outside = ("192.0.2.1", "2001:db8::1"), ("192.0.3.1", "2001:db8:1::1")
+    assert [check(decide, text).decision for text in (*inside, *outside)] == ["allow", "allow", "deny", "deny"]

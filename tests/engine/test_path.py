@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.worlds import NOW, allow, deny, load
+from support.worlds import NOW, allow, deny, load, subject
 
 from authz.addresses import NetworkSet, parse_networks
 from authz.engine.client_address import Rules
@@ -111,3 +111,20 @@ def test_a_longer_deny_match_of_the_path_counts_for_an_entry_that_covers_the_cli
     decide = decider(TRUSTED, *entries, default="allow", precedence="most_specific")
     assert asked(decide, client) == f"allow allowlisted {client}"
     assert asked(decide, BAD, client) == f"deny denylisted {client}"
+
+
+def test_the_gray_list_is_not_held_against_the_path() -> None:
+    """It makes an attack by the client a denial, and says nothing of those behind him."""
+    decide = decider(TRUSTED, subject("gray", "gray", STRANGER), default="allow", mode="safe_blocking")
+    for chain, reason in ((f"{STRANGER}, {CLIENT}", "default_allow"), (STRANGER, "graylisted_attack")):
+        assert decide.check(Request("10.0.0.1", [chain], "shop", attack=True), NOW)[0].reason == reason
+
+
+def test_an_address_behind_the_client_that_a_later_layer_alone_denies_is_denied() -> None:
+    shop = Application("shop", match="path")
+    decide = Decider(Settings(TRUSTED))
+    decide.load(
+        Ruleset([load((Application("*"), shop), []), load((Application("*"),), [deny("ban", BAD)], layer="bans")])
+    )
+    assert asked(decide, CLIENT) == f"allow default_allow {CLIENT}"
+    assert asked(decide, BAD, CLIENT) == f"deny denylisted {CLIENT}"

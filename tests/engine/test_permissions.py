@@ -81,6 +81,17 @@ def test_what_lies_beside_a_protected_network_may_be_banned(network: str) -> Non
     assert violation(layer(deny("fine", network, expires=END))) is None
 
 
+def test_single_addresses_beside_a_protected_network_may_be_banned() -> None:
+    addresses = ("192.0.1.255", "192.0.3.0", "2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:2::")
+    assert violation(layer(bans=[ban(number, text) for number, text in enumerate(addresses, 1)])) is None
+
+
+def test_many_addresses_in_one_of_the_widest_networks_count_once() -> None:
+    near = deny("near", *(f"203.0.113.{n}" for n in (1, 3, 5)), "2001:db8:2::1", "2001:db8:2::3", expires=END)
+    assert violation(layer(near), entries=2) is None
+    assert violation(layer(near), entries=1) == ("entries", "")
+
+
 def test_a_warning_over_a_protected_network_denies_nobody() -> None:
     assert violation(layer(deny("watch", "192.0.2.7", expires=END, action="warn"))) is None
     assert violation(layer(bans=[ban(1, "192.0.2.7", action="warn")])) is None
