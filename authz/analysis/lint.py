@@ -206,8 +206,8 @@ def _shadowed(subject: _Subject) -> Iterator[Finding]:
     for application in different.values():
         for matches in _matches_with(subject, waiting, application):  # which stops for those that no longer wait
             for _, verdict in over_time(application, matches, subject.now):
-                deciding = [*verdict.warnings, *([verdict.entry.id] if verdict.entry else [])]
-                waiting -= {numbers[name] for name in deciding}
+                deciding = [*(match.entry for match in verdict.warned), *([verdict.entry] if verdict.entry else [])]
+                waiting -= {numbers[entry.id] for entry in deciding}
     for number in sorted(waiting):
         yield _shadow(subject, number)
 

@@ -21,7 +21,6 @@ REQUEST_TOO_LARGE: Final = "request_too_large"
 INTERNAL_ERROR: Final = "internal_error"
 
 CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
-MAX_WARNINGS: Final = 16  # entries that an outcome names in `warnings`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +39,8 @@ class Outcome:
         unknown: Whether the application is one that the policy does not have.
         status: 200, the status for a denied client, or 503 for "cannot decide".
         enforced: False under dry_run.
-        warnings: Ids of entries that would have decided, had they not been told to only warn; at most `MAX_WARNINGS`.
+        warnings: Ids of entries that would have decided, had they not been told to only warn; at most
+            `verdict.MAX_WARNINGS`.
         deny: What a denied client is shown.
         since: Seconds since 1970; it holds from then on.
         until: Seconds since 1970; it holds before that.
@@ -122,7 +122,7 @@ def make_outcome(
         unknown=unknown,
         status=200 if decision == "allow" else deny.status,
         enforced=enforced,
-        warnings=verdict.warnings[:MAX_WARNINGS],
+        warnings=verdict.warnings,
         deny=deny,
         since=verdict.since,
         until=verdict.until,

@@ -40,6 +40,8 @@ DECIDED: Final = frozenset(
     {ALLOWLISTED, DENYLISTED, GRAYLISTED, GRAYLISTED_ATTACK, ATTACK, DEFAULT_ALLOW, DEFAULT_DENY}
 )  # the reasons of `decide`; every other one means that no entry was looked at
 
+MAX_WARNINGS: Final = 16  # entries that a verdict names in `warnings`: answers and logs repeat them
+
 _ORDER: Final[dict[str, dict[str, int]]] = {
     "allow_first": {"allow": 0, "deny": 1, "gray": 2},
     "deny_first": {"deny": 0, "allow": 1, "gray": 2},
@@ -77,8 +79,8 @@ class Verdict(NamedTuple):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The ids of the entries that only warned."""
-        return tuple(match.entry.id for match in self.warned)
+        """The ids of the entries that only warned, the first `MAX_WARNINGS` of them."""
+        return tuple(match.entry.id for match in self.warned[:MAX_WARNINGS])
 
 
 def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:

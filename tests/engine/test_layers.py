@@ -506,3 +506,10 @@ def test_no_number_of_layers_denies_what_the_policy_protects(names: tuple[str, .
     decide = decider(first, *(layer(name, deny(name, "192.0.2.0/23", "2001:db8::/47")) for name in names))
     inside, outside = ("192.0.2.1", "2001:db8::1"), ("192.0.3.1", "2001:db8:1::1")
     assert [check(decide, text).decision for text in (*inside, *outside)] == ["allow", "allow", "deny", "deny"]
+
+
+def test_an_unknown_application_stays_unknown_without_an_ignored_layer() -> None:
+    ignored = (BANS._replace(when_stale="ignore", max_age=100),)
+    decide = decider(policy(), STALE_BANS, unknown="default", layers=ignored)
+    for name, unknown in (("shopp", True), ("*", False), ("shop", False)):
+        assert [check(decide, "192.0.2.2", name, NOW + after).unknown for after in (0, 100)] == [unknown] * 2

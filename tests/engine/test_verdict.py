@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.engine.model import Application, Default, Entry, ListName, Mode, Precedence
-from authz.engine.verdict import Match, Verdict, decide, only_warns
+from authz.engine.verdict import MAX_WARNINGS, Match, Verdict, decide, only_warns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,9 +224,16 @@ def test_an_entry_that_would_warn_is_not_reported_out_of_its_window_or_applicati
     assert decide(SHOP, [late, over, other], attack=False, now=NOW).warnings == ()
 
 
-def test_warnings_are_all_reported_in_the_order_of_the_matches() -> None:
+def test_warnings_are_reported_in_the_order_of_the_matches() -> None:
     matches = [Match(Entry(name, "deny", "warn"), length) for name, length in (("b", 8), ("a", 32), ("c", 24))]
     assert decide(SHOP, matches, attack=False, now=NOW).warnings == ("b", "a", "c")
+
+
+def test_a_verdict_names_a_bounded_number_of_warnings() -> None:
+    matches = [Match(Entry(f"w{number}", "deny", "warn"), 32) for number in range(MAX_WARNINGS + 1)]
+    verdict = decide(SHOP, matches, attack=False, now=NOW)
+    assert verdict.warnings == tuple(f"w{number}" for number in range(MAX_WARNINGS))
+    assert len(verdict.warned) == MAX_WARNINGS + 1
 
 
 def test_an_entry_that_warns_does_not_keep_an_attack_from_being_denied() -> None:
