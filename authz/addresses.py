@@ -13,6 +13,7 @@ no zone ids, no white space, nothing but ASCII. 6to4, NAT64 and IPv4-compatible 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -31,6 +32,7 @@ _MAPPED_BITS = 96
 # the cost of a named tuple's own constructor.
 _INET, _INET6, _packed, _written = socket.AF_INET, socket.AF_INET6, socket.inet_pton, socket.inet_ntop
 _number, _make = int.from_bytes, tuple.__new__
+_LEADING_ZERO = re.compile(r"(?<![0-9])0+(?=[0-9])")
 ADDRESS_EXPECTED = "an IPv4 or IPv6 address"
 NETWORK_EXPECTED = "an address, a network such as 192.0.2.0/24, or a range such as 192.0.2.1-192.0.2.9"
 
@@ -82,8 +84,20 @@ def parse_address(text: str) -> Address:
     """
     address = try_parse_address(text)
     if address is None:
-        raise AddressError(text, ADDRESS_EXPECTED)
+        raise AddressError(text, _without_zeros(text) or ADDRESS_EXPECTED)
     return address
+
+
+def _without_zeros(text: str) -> str:
+    """Return what to expect of an IPv4 address, network or range that fails for its leading zeros alone; else ""."""
+    if ":" in text or len(text) > MAX_TEXT or not _LEADING_ZERO.search(text):
+        return ""
+    base, slash, length = text.partition("/")
+    meant = _LEADING_ZERO.sub("", base)
+    parts = [part.strip(" \t") for part in meant.split("-")]
+    if any(try_parse_address(part) is None for part in parts):
+        return ""
+    return f"no leading zeros, such as {meant}{slash}{length}: some programs read them as octal"
 
 
 def try_parse_address(text: str) -> Address | None:
@@ -117,7 +131,7 @@ def parse_network(text: str, *, lenient: bool = False) -> Network:
     base, slash, suffix = text.partition("/")
     address = try_parse_address(base)
     if address is None:
-        raise AddressError(text, NETWORK_EXPECTED)
+        raise AddressError(text, _without_zeros(text) or NETWORK_EXPECTED)
     if not slash:
         return Network(address.version, address.value, BITS[address.version])
     length = _prefix_length(text, base, suffix, address.version)
@@ -147,7 +161,7 @@ def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:
         return [parse_network(text, lenient=lenient)]
     low, high = try_parse_address(first.strip(" \t")), try_parse_address(last.strip(" \t"))
     if low is None or high is None:
-        raise AddressError(text, NETWORK_EXPECTED)
+        raise AddressError(text, _without_zeros(text) or NETWORK_EXPECTED)
     if low.version != high.version:
         raise AddressError(text, "a range of one version, not IPv4 and IPv6")
     if low.value > high.value:

@@ -336,7 +336,13 @@ def _empty(node: Any) -> bool:
 
 
 def _found(node: Any) -> str:
-    return f"'{shorten(node.value)}'" if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    return (
+        f"'{shorten(node.value)}'"
+        if isinstance(node, yaml.ScalarNode)
+        else "a list"
+        if node.id == "sequence"
+        else f"a {node.id}"
+    )
 
 
 def _line(node: Any) -> int:

@@ -102,7 +102,7 @@ def _show(
 ) -> None:  # fmt: skip
     typer.echo(f"{'good' if good else 'wrong'}: {config}")
     for name, listen in listens.items():
-        typer.echo(f"  {name} on {listen}")
+        typer.echo(f"  {name} {'' if listen == 'off' else 'on '}{listen}")
     for key in trusted:
         typer.echo(f"  trusts key {key}")
     for application in applications:

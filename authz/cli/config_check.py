@@ -6,6 +6,7 @@ think, and `note` for what is good to know. Files are read and ports tried; noth
 
 from __future__ import annotations
 
+import errno
 import socket
 import stat
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from authz.addresses import parse_address
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
+from authz.serve.listeners import bind_problem
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
@@ -77,12 +79,14 @@ def check_listeners(config: Config) -> Iterator[Finding]:
         if listen.path is not None:
             if not listen.path.parent.is_dir():
                 yield Finding("wrong", key, f"{listen.path.parent}: no such folder")
+            elif listen.path.exists() and not listen.path.is_socket():
+                yield Finding("wrong", key, f"{listen.path}: exists and is no socket, expected nothing there")
             if settings.unix_mode & stat.S_IWOTH:
                 yield Finding("warning", f"{front}.unix_mode", "everybody on this machine may ask")
         elif listen.host is not None:
-            problem = _in_use(listen)
+            problem = _bind_problem(listen)
             if problem:
-                yield Finding("warning", key, f"{listen}: {problem}: is this the sidecar that runs?")
+                yield Finding("warning", key, f"{listen}: {problem}")
             if not _is_loopback(listen.host):
                 yield from _open_to_others(config, front, key, listen)
 
@@ -97,7 +101,7 @@ def _open_to_others(config: Config, front: str, key: str, listen: Listen) -> Ite
     yield Finding("warning", key, text)
 
 
-def _in_use(listen: Listen) -> str:
+def _bind_problem(listen: Listen) -> str:
     """Return why nobody could listen there now; "" where one could."""
     if listen.port == 0:
         return ""
@@ -107,7 +111,9 @@ def _in_use(listen: Listen) -> str:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            return error.strerror or str(error)
+            problem, hint = bind_problem(error)
+            hint = "is this the sidecar that runs?" if error.errno == errno.EADDRINUSE else hint
+            return f"{problem}: {hint}" if hint else problem
     return ""
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 import orjson
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FORMATS: Final = ("auto", "jsonl", "nginx", "nginx-json", "envoy", "envoy-json")
-EXPECTED: Final = 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}'
+_EXPECTED: Final = {
+    "jsonl": 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}',
+    "nginx": 'expected nginx\'s combined format, also with "$http_x_forwarded_for" at the end',
+    "nginx-json": 'expected JSON by the names of nginx\'s variables, such as {"remote_addr": "192.0.2.1"}',
+    "envoy": "expected Envoy's default text",
+    "envoy-json": 'expected JSON by the names of `authz print-config envoy`, such as {"peer": "192.0.2.1"}',
+}
 
 _NGINX = re.compile(
     r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
@@ -64,6 +70,22 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, dict[str, object]] = {}
 
 
+def hint_for(name: str | None, line: bytes) -> str:
+    """Return what to do about a line that is not of the format `name` (None: it is of no format known here)."""
+    if line.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
+        return "FILE is compressed: decompress it, and give - for standard input"
+    try:
+        other = recognise(line)
+        parser(other)(line)
+    except BadLine:
+        return _EXPECTED["jsonl" if name is None else name]
+    return (
+        _EXPECTED[other]
+        if other == name
+        else f"it is a line of {other}: --format {other}; all lines of FILE need the same format"
+    )
+
+
 def parser(name: str) -> Callable[[bytes], LoggedRequest]:
     """Return the function that reads one line of a format. It raises BadLine."""
     return {"jsonl": _jsonl, "nginx": _nginx, "nginx-json": _named, "envoy": _envoy, "envoy-json": _named}[name]
@@ -88,6 +110,8 @@ def _text(line: bytes) -> str:
 
 
 def _jsonl(line: bytes) -> LoggedRequest:
+    if not line.lstrip().startswith(b"{"):
+        raise BadLine("is no JSON object")
     try:
         read = msgspec.json.decode(line, type=Line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -139,13 +163,13 @@ def _appended(forwarded: str, host: str, application: str | None, time: float | 
 
 
 def _object(line: bytes) -> dict[str, Any]:
+    if not line.lstrip().startswith(b"{"):
+        raise BadLine("is no JSON object")
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise BadLine(str(error)) from error
-    if not isinstance(fields, dict):
-        raise BadLine("is no JSON object")
-    return fields
+    return cast("dict[str, Any]", fields)
 
 
 def _named(line: bytes) -> LoggedRequest:

@@ -15,7 +15,7 @@ import orjson
 
 from authz.engine.request import WrittenReader, WrittenRequest
 from authz.errors import BadLine, InputError, shorten
-from authz.replay.formats import EXPECTED, LoggedRequest, parser, recognise
+from authz.replay.formats import LoggedRequest, hint_for, parser, recognise
 from authz.replay.summary import Summary
 
 if TYPE_CHECKING:
@@ -78,20 +78,22 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
     summary = Summary()
     output: list[bytes] = []
     reader = WrittenReader(job.decider.settings)
-    parse: Callable[[bytes], LoggedRequest] | None = None if job.format == "auto" else parser(job.format)
+    log_format = None if job.format == "auto" else job.format
+    parse: Callable[[bytes], LoggedRequest] | None = None if log_format is None else parser(log_format)
     for line_number, line in enumerate(block.split(b"\n"), start=number):
         if not line.strip():
             continue
         try:
             if parse is None:
-                parse = parser(recognise(line))
+                log_format = recognise(line)
+                parse = parser(log_format)
             decision = decide(job, reader, parse(line), summary)
         except BadLine as error:
             if job.skip:
                 summary.skip(f"{where}:{line_number}: {error}")
                 continue
             found = shorten(line.decode("utf-8", "replace").strip())
-            problem = InputError(f"{where}:{line_number}: found {found}: {error}", hint=EXPECTED)
+            problem = InputError(f"{where}:{line_number}: found {found}: {error}", hint=hint_for(log_format, line))
             return Done(b"".join(output), summary, len(block), problem)
         if decision is not None:
             output.append(orjson.dumps(decision, option=orjson.OPT_APPEND_NEWLINE))

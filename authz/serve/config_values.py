@@ -45,10 +45,24 @@ def _listen(text: str) -> Listen:
     bracketed = host.startswith("[") and host.endswith("]")
     address = try_parse_address(host[1:-1] if bracketed else host)
     if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
-        raise BadValue(text)
+        raise BadValue(text, hint=_listen_hint(text))
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise BadValue(text)
     return Listen(host=address.text, port=int(port))
+
+
+def _listen_hint(text: str) -> str:
+    """Return what to write instead of a host that is no address; "" where nobody can guess."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or (not host and ":" not in text):
+        return ""
+    if host in {"", "*"}:
+        return f"0.0.0.0:{port} is every IPv4 address of this machine, 127.0.0.1:{port} this machine alone"
+    if host.startswith(("tcp://", "http://", "https://", "grpc://")):
+        return "without a scheme"
+    if try_parse_address(host) is not None:
+        return f"an IPv6 address stands in brackets: [{host}]:{port}"
+    return f"an address, not a name: 127.0.0.1:{port}" if host == "localhost" else ""
 
 
 def _header(text: str) -> str:

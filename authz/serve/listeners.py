@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import stat
 from typing import TYPE_CHECKING, cast
@@ -90,9 +92,21 @@ async def listen(
         descriptors.close()
         if not isinstance(error, OSError):
             raise
-        message = f"{name}.listen: {where}: {error.strerror or error}"
-        raise StartError(message, hint="is another authz running?") from error
+        problem, hint = bind_problem(error)
+        raise StartError(f"{name}.listen: {where}: {problem}", hint=hint) from error
     return Listener(server, where.path, descriptors)
+
+
+def bind_problem(error: OSError) -> tuple[str, str]:
+    """Return why a socket could not be bound, in the system's words, and what to do about it ("": nothing to say)."""
+    hints = {
+        errno.EADDRINUSE: "is another authz running?",
+        errno.EADDRNOTAVAIL: "the address is of no interface of this machine; 0.0.0.0 or [::] is all of them",
+        errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
+    }
+    if not error.errno:
+        return str(error), ""
+    return os.strerror(error.errno), hints.get(error.errno, "")  # asyncio's own text repeats the address
 
 
 def clear_unix_path(path: Path) -> None:

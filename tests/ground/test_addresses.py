@@ -72,6 +72,10 @@ def test_an_ipv6_address_is_its_number_and_its_shortest_text() -> None:
     assert parse_address("2001:DB8:0:0::1") == Address(6, 0x20010DB8 << 96 | 1, "2001:db8::1")
 
 
+def no_zeros(text: str) -> str:
+    return f"no leading zeros, such as {text}: some programs read them as octal"
+
+
 @pytest.mark.parametrize(
     "text",
     ["::ffff:192.0.2.7", "::FFFF:192.0.2.7", "::ffff:c000:207", "0:0:0:0:0:ffff:192.0.2.7",
@@ -248,7 +252,12 @@ def test_a_prefix_length_is_one_plain_number(suffix: str) -> None:
         ("shop.example.com", f"found 'shop.example.com', expected {A_NETWORK}"),
         ("192.0.2", f"found '192.0.2', expected {A_NETWORK}"),
         ("/24", f"found '/24', expected {A_NETWORK}"),
-        ("192.0.2.010/24", f"found '192.0.2.010/24', expected {A_NETWORK}"),
+        ("192.0.2.010/24",
+             f"found '192.0.2.010/24', expected {no_zeros('192.0.2.10/24')}"),
+            ("192.0.2.01-192.0.2.09",
+             f"found '192.0.2.01-192.0.2.09', expected {no_zeros('192.0.2.1-192.0.2.9')}"),
+            ("192.0.2.0300", f"found '192.0.2.0300', expected {A_NETWORK}"),
+            ("192.0.02", f"found '192.0.02', expected {A_NETWORK}"),
         (" 192.0.2.0/24", f"found ' 192.0.2.0/24', expected {A_NETWORK}"),
         ("fe80::1%eth0", f"found 'fe80::1%eth0', expected {A_NETWORK}"),
         ("192.0.2.0/33", "found '192.0.2.0/33', expected a prefix length from 0 to 32"),

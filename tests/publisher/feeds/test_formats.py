@@ -77,7 +77,7 @@ def test_a_range_may_have_spaces_on_either_side(tmp_path: Path, line: str) -> No
         ("192.0.2.1 192.0.2.9", "found a second address '192.0.2.9', expected one entry a line"),
         ("192.0.2.0 255.255.255.0", "found a second address '255.255.255.0', expected one entry a line"),
         ("192.0.2.1 -", "found '192.0.2.1-', expected an address"),
-        ("192.0.2.010", "found '192.0.2.010', expected an address"),
+        ("192.0.2.010", "found '192.0.2.010', expected no leading zeros, such as 192.0.2.10"),
         ("192.0.2.7/24", "expected a network without host bits (did you mean '192.0.2.0/24'?)"),
         ("192.0.2.7:80", "found '192.0.2.7:80', expected an address"),
     ],

@@ -89,7 +89,10 @@ def test_a_byte_order_mark_does_not_cost_the_first_line(tmp_path: Path) -> None:
     [
         ("nonsense", f"found 'nonsense', expected {EXPECTED}"),
         ("192.0.2.300", f"found '192.0.2.300', expected {EXPECTED}"),
-        ("192.0.2.010", f"found '192.0.2.010', expected {EXPECTED}"),
+        (
+            "192.0.2.010",
+            "found '192.0.2.010', expected no leading zeros, such as 192.0.2.10: some programs read them as octal",
+        ),
         ("192.0.2.7:80", f"found '192.0.2.7:80', expected {EXPECTED}"),
         ("http://192.0.2.7", f"found 'http://192.0.2.7', expected {EXPECTED}"),
         ("192.0.2.7,proxy", f"found '192.0.2.7,proxy', expected {EXPECTED}"),
