@@ -78,12 +78,12 @@ def hint_for(name: str | None, line: bytes) -> str:
         other = recognise(line)
         parser(other)(line)
     except BadLine:
-        return _EXPECTED["jsonl" if name is None else name]
-    return (
-        _EXPECTED[other]
-        if other == name
-        else f"it is a line of {other}: --format {other}; all lines of FILE need the same format"
-    )
+        return _EXPECTED[name or "jsonl"]
+    if name and (
+        other == name or (name, other) == ("jsonl", "envoy-json")
+    ):  # a line of ours with a misspelt key reads as that
+        return _EXPECTED[name]
+    return f"it is a line of {other}: --format {other}; all lines of FILE need the same format"
 
 
 def parser(name: str) -> Callable[[bytes], LoggedRequest]:
