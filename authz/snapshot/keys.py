@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from authz.errors import InputError
+from authz.errors import BadValue, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ class PublicKey:
     """
 
     def __init__(self, key: Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKey) -> None:
-        """Take a key. Raises ValueError for a curve that nobody signs with here."""
+        """Take a key. Raises BadValue for a curve that nobody signs with here."""
         self.key = key
         self.how: tuple[Any, ...] = ()
         if isinstance(key, Ed25519PublicKey):
@@ -56,7 +56,7 @@ class PublicKey:
             self.how = padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO), SHA256()
         elif isinstance(key, ec.EllipticCurvePublicKey):
             if key.curve.name not in _CURVES:
-                raise ValueError(f"the curve {key.curve.name}")
+                raise BadValue(key.curve.name, f"a curve of {', '.join(_CURVES)}")
             self.keytype = "ecdsa"
             self.scheme, digest = _CURVES[key.curve.name]
             self.how = (ec.ECDSA(digest),)
@@ -86,7 +86,7 @@ def load_public_key(path: Path) -> PublicKey:
         if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey | RSAPublicKey):
             raise UnsupportedAlgorithm(type(key).__name__)
         return PublicKey(key)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (BadValue, ValueError, UnsupportedAlgorithm) as error:
         raise InputError(
             f"{path}: found no public key in PEM form that can be used, expected one",
             hint="`authz keys generate DIR --name NAME` makes a pair",

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from authz.durable import sync_folder
-from authz.errors import InputError
+from authz.errors import BadValue, InputError
 from authz.snapshot.envelope import Envelope, canonical
 from authz.snapshot.keys import PublicKey, load_public_key, read_key_file
 from authz.snapshot.layout import PAYLOAD_TYPE
@@ -64,7 +64,7 @@ class FileSigner:
     """Signs by a private key that is in memory. public: its public half."""
 
     def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey) -> None:
-        """Take a key. Raises ValueError for a curve that nobody signs with here."""
+        """Take a key. Raises BadValue for a curve that nobody signs with here."""
         self.public = PublicKey(key.public_key())
         self._key: Any = key
         self._how: tuple[Any, ...] = self.public.how
@@ -129,7 +129,7 @@ def load_signer(key: str, public_key: Path | None = None) -> Signer:
         return FileSigner(private)
     except TypeError as error:
         raise InputError(f"{key}: found a private key with a passphrase, expected one without") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (BadValue, ValueError, UnsupportedAlgorithm) as error:
         raise InputError(
             f"{key}: found no private key in PEM form that can be used, expected one",
             hint="`authz keys generate DIR --name NAME` makes a pair",

@@ -13,10 +13,7 @@ from authz.errors import AddressError, AuthzError, BadValue, Refusal, SnapshotRe
 
 PACKAGE = Path(errors.__file__).parent
 # What stops a parser of a library, or a call of our own, and never leaves its module.
-INSIDE = {
-    *("control/model.py", "snapshot/envelope.py", "snapshot/keys.py"),
-    *("serve/http1/connection.py", "serve/http2/frames.py", "serve/layers/web.py"),
-}
+INSIDE = {"control/model.py", "snapshot/envelope.py", "serve/http1/connection.py", "serve/http2/frames.py"}
 
 
 def modules() -> list[tuple[str, ast.Module]]:

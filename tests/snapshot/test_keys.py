@@ -158,10 +158,14 @@ def test_the_id_and_the_signatures_of_a_key_are_those_of_securesystemslib(tmp_pa
     assert not ours.verifies(bytes(64), b"data")
 
 
-def test_a_curve_that_no_signer_has_is_no_public_key(tmp_path: Path) -> None:
-    (tmp_path / "a.pub").write_bytes(public_pem(ec.generate_private_key(ec.SECP256K1())))
+def test_a_curve_that_no_signer_has_is_no_key(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256K1())
+    (tmp_path / "a.pub").write_bytes(public_pem(key))
     with pytest.raises(InputError, match=NO_PUBLIC):
         load_public_key(tmp_path / "a.pub")
+    (tmp_path / "a.key").write_bytes(private_pem(key))
+    with pytest.raises(InputError, match=NO_PRIVATE):
+        load_signer(str(tmp_path / "a.key"))
 
 
 @pytest.mark.parametrize(

@@ -154,5 +154,5 @@ def _token(path: Path) -> str:
     with path.open("rb") as file:
         text = file.read(_MAX_TOKEN).strip()
     if not text.isascii() or not text.decode("latin-1").isprintable():
-        raise ValueError(f"{path}: expected a token of printable ASCII")
+        raise SnapshotRefused(Refusal.UNREACHABLE, str(path), expected="a token of printable ASCII")
     return text.decode("ascii")

@@ -171,6 +171,15 @@ def test_certificates_are_checked_and_a_client_certificate_is_shown(tmp_path: Pa
         assert "certificate verify failed" in refusal(source(server.url, **client))
 
 
+def test_a_token_that_could_be_no_header_is_not_sent(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_bytes(b"secret\r\nX-More: 1\n")
+    with WebServer(b"one").running() as server:
+        said = refusal(source(server.url, token=str(token)))
+        assert said == f"unreachable: {token}: expected a token of printable ASCII"
+        assert server.requests == []
+
+
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with WebServer(b"by the proxy").running() as proxy:
         monkeypatch.setenv("http_proxy", f"http://user:pass%21@127.0.0.1:{proxy.port}")
