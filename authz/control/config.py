@@ -17,6 +17,7 @@ from authz.control.lists.guard import FourEyes
 from authz.control.lists.limits import Limits
 from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
+from authz.control.notify.config import Notify
 from authz.engine.model import ListName
 from authz.scalars import Duration, PositiveCount
 from authz.serve.config_values import Listen, ListenOn, Trusted
@@ -87,6 +88,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
     four_eyes: FourEyesConfig = FourEyesConfig()
     sources: Sources = Sources()  # of events, besides POST /v1/events
+    notify: Notify = Notify()  # who is told of what
     triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
     rate: PositiveCount = 200  # requests a second of one token
@@ -148,6 +150,10 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     for number, name in enumerate(names):
         if name in names[:number]:
             document.mistake(f"layers[{number}].name", f"found '{name}' twice, expected each layer once")
+    channels = [channel.name for channel in config.notify.channels]
+    for number, name in enumerate(channels):
+        if name in channels[:number]:
+            document.mistake(f"notify.channels[{number}].name", f"found '{name}' twice, expected each channel once")
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
 
@@ -168,7 +174,13 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
         for layer in config.layers
     )
     tls = config.tls and Tls(certificate=str(folder / config.tls.certificate), key=str(folder / config.tls.key))
+    notify = Notify(
+        channels=tuple(
+            msgspec.structs.replace(channel, secret_file=str(folder / channel.secret_file))
+            for channel in config.notify.channels
+        )
+    )
     return msgspec.structs.replace(
-        config, layers=layers, store=store, tls=tls, signer=at(config.signer),
+        config, notify=notify, layers=layers, store=store, tls=tls, signer=at(config.signer),
         triggers=at(config.triggers), signer_state=str(folder / config.signer_state), folder=str(folder),
     )  # fmt: skip

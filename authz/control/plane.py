@@ -14,6 +14,8 @@ from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers import read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.model import SETTINGS
+from authz.control.notify.outbox import note_changes
+from authz.control.notify.sender import Sender
 from authz.control.publish.client import AsksSigner, SignerClient
 from authz.control.publish.lease import lease_of
 from authz.control.publish.offers import Offers
@@ -59,6 +61,7 @@ class ControlPlane:
         triggers = read_triggers(Path(config.triggers)) if config.triggers else ()
         self.intake = Intake(self, triggers)
         self.sources = RunningSources(config.sources, self.intake, config.folder)
+        self.sender = Sender(config.notify, store, lease_of(store, "sender"))
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
 
     @classmethod
@@ -75,11 +78,13 @@ class ControlPlane:
         self.signals.start()
         self.offers.start(loop)
         self.publisher.start()
+        self.sender.start()
         self.intake.start()
 
     def close(self) -> None:
         """End, with what is being counted and published finished."""
         self.intake.close()
+        self.sender.close()
         self.publisher.close()
         self.signals.close()
         self.store.close()
@@ -104,6 +109,7 @@ class ControlPlane:
                     return known
             status, body = use(batch)
             written = batch.write()
+            note_changes(tx, self.config.notify, written, now)
             answer = Answer(status, msgspec.json.encode(body).decode())
             if idempotent is not None:
                 keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)

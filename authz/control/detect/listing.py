@@ -10,6 +10,7 @@ from authz.control.lists.automatic import list_client, reason_of
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
 from authz.control.model import MAIN_TENANT, Actor
+from authz.control.notify.outbox import note_changes
 from authz.control.problems import NotReady, Problem
 from authz.control.store.access import get_tenant, list_tenants
 
@@ -53,7 +54,7 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
         rules = plane.rules(tx)
         batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
         entry = list_client(batch, listing)
-        batch.write()
+        note_changes(tx, plane.config.notify, batch.write(), batch.now)
         plane.signals.announce(tx, "changed")
     plane.signals.wake("changed")
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)

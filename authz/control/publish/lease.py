@@ -1,4 +1,6 @@
-"""One publisher among all control planes of a store: an advisory lock of PostgreSQL, or a lock on a file beside SQLite.
+"""One publisher, and one sender of notifications, among all control planes of a store.
+
+Each is an advisory lock of PostgreSQL, or a lock on a file beside SQLite.
 
 Either goes with its holder: the database drops it with the connection, the kernel with the process.
 """
@@ -15,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 if TYPE_CHECKING:
     from authz.control.store.database import Store
 
-_LOCK_ID: Final = 0x617574687A  # "authz"
+_LOCKS: Final = {"publisher": 0x617574687A, "sender": 0x617574687B}  # "authz", and the next
 
 
 class Lease(Protocol):
-    """The right to publish."""
+    """The right to publish, or to send."""
 
     def held(self) -> bool:
         """Return whether it is ours; takes it where it is free."""
@@ -28,14 +30,17 @@ class Lease(Protocol):
         """Give it back. A second call is harmless."""
 
 
-def lease_of(store: Store) -> Lease:
-    """Return the lease of a store."""
-    return _DatabaseLease(store) if store.is_postgresql else _FileLease(f"{store.engine.url.database}.publisher")
+def lease_of(store: Store, role: str = "publisher") -> Lease:
+    """Return the lease of a store for a role: `publisher` or `sender`."""
+    if store.is_postgresql:
+        return _DatabaseLease(store, _LOCKS[role])
+    return _FileLease(f"{store.engine.url.database}.{role}")
 
 
 class _DatabaseLease:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lock: int) -> None:
         self._store = store
+        self._lock = lock
         self._connection: Any = None
 
     def held(self) -> bool:
@@ -48,7 +53,7 @@ class _DatabaseLease:
             self.close()
             return False
         try:
-            if connection.execute(text("SELECT pg_try_advisory_lock(:id)"), {"id": _LOCK_ID}).scalar_one():
+            if connection.execute(text("SELECT pg_try_advisory_lock(:id)"), {"id": self._lock}).scalar_one():
                 self._connection = connection
                 return True
         except SQLAlchemyError:

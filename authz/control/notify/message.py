@@ -1,0 +1,75 @@
+"""What a message says: how many changes by whom, and the first of them."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from authz.control.model import MICROSECONDS
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from authz.control.model import Change
+    from authz.control.notify.config import Topic
+
+MOST_ITEMS: Final = 100  # of a message
+_MOST_NETWORKS: Final = 20  # of an item
+_DONE: Final = {"add": "added", "change": "changed", "delete": "deleted"}
+
+
+def topic_of(change: Change) -> Topic | None:
+    """Return what a change belongs to; None: nobody is told of it."""
+    if ":" in change.subject or change.actor_kind == "system":
+        return None
+    if change.actor_kind == "trigger":
+        return "listed" if change.action == "add" else None
+    return "entry"
+
+
+def item_of(change: Change) -> dict[str, Any]:
+    """Return a change as a message shows it."""
+    said = change.entry_after() or change.entry_before()
+    assert said is not None  # noqa: S101  # a change of an entry has one or the other
+    return {
+        "time": format_moment(change.time // MICROSECONDS),
+        "action": change.action,
+        "id": change.subject,
+        "list": said.list,
+        "networks": said.networks[:_MOST_NETWORKS],
+        "applications": said.applications,
+        "actor": change.actor,
+        "tenant": change.tenant,
+        "reason": change.reason,
+        "expires": None if said.expires is None else format_moment(said.expires),
+    }
+
+
+def message(delivery: str, topic: str, items: Sequence[dict[str, Any]], created: int) -> bytes:
+    """Return a message as JSON. delivery: its id. items: of `item_of`, in order. created: microseconds."""
+    content = {
+        "delivery": delivery,
+        "topic": topic,
+        "created": format_moment(created // MICROSECONDS),
+        "text": _text(topic, items),
+        "count": len(items),
+        "items": items[:MOST_ITEMS],
+    }
+    return msgspec.json.encode(content)
+
+
+def _text(topic: str, items: Sequence[dict[str, Any]]) -> str:
+    if topic == "test":
+        return "a test of this channel"
+    tally = Tally((one["actor"], one["action"]) for one in items)
+    if topic == "listed":
+        return "; ".join(f"{many} {_plural('address', many)} listed by {actor}" for (actor, _), many in tally.items())
+    told = (f"{many} {_plural('entry', many)} {_DONE[action]} by {who}" for (who, action), many in tally.items())
+    return "; ".join(told)
+
+
+def _plural(word: str, many: int) -> str:
+    return word if many == 1 else {"address": "addresses", "entry": "entries"}[word]

@@ -1,0 +1,29 @@
+"""A message to a channel now, without the outbox: does the receiver take it?"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from authz.control.model import MICROSECONDS
+from authz.control.notify.message import message
+from authz.control.notify.webhook import NotTaken, send
+from authz.errors import InputError, shorten
+
+if TYPE_CHECKING:
+    from authz.control.notify.config import Notify
+
+
+def try_channel(notify: Notify, name: str) -> str:
+    """Send a message of the topic `test`; return a line that says so. Raises InputError where it is not taken."""
+    known = {channel.name: channel for channel in notify.channels}
+    if name not in known:
+        raise InputError(f"notify: found no channel '{shorten(name)}', expected one of: {', '.join(known) or 'none'}")
+    delivery = f"d-{secrets.token_hex(12)}"
+    seconds = int(time.time())
+    try:
+        send(known[name], delivery, message(delivery, "test", [], seconds * MICROSECONDS), seconds)
+    except (NotTaken, OSError) as error:
+        raise InputError(f"notify: {name}: not taken: {shorten(error)}") from error
+    return f"{name}: taken, delivery {delivery}"
