@@ -28,7 +28,6 @@ grpc: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
 drain: 0s
-application: {unknown: default}
 """
 
 
