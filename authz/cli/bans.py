@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from authz.cli.common.output import out, print_json, table, visible
 from authz.cli.control import bans as remote_bans
 from authz.cli.control import client as remote
-from authz.cli.output import out, print_json, table, visible
 from authz.errors import AddressError, BadValue, InputError
 from authz.times import format_moment
 

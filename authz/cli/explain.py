@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import orjson
 import typer
 
-from authz.cli.ask_admin import get_admin
-from authz.cli.failure import fail
-from authz.cli.open_decider import AsOf, ConfigFile, SnapshotFile, open_decider, parse_time
-from authz.cli.output import out, print_json, table, visible
+from authz.cli.common.ask_admin import get_admin
+from authz.cli.common.failure import fail
+from authz.cli.common.open_decider import AsOf, ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.common.output import out, print_json, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.output import block, count, out, print_json, visible
+from authz.cli.common.output import block, count, out, print_json, visible
 from authz.times import format_moment
 
 if TYPE_CHECKING:

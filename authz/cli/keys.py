@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from authz.cli.output import print_json, table
+from authz.cli.common.output import print_json, table
 
 app = typer.Typer(name="keys", help="Make the keys that snapshots are signed with.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from authz.cli.failure import fail, missing_extra
+from authz.cli.common.failure import fail, missing_extra
 from authz.errors import AuthzError
 
 if TYPE_CHECKING:

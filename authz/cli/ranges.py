@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from authz.cli.output import print_json
+from authz.cli.common.output import print_json
 
 
 def register(app: typer.Typer) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from authz.cli.failure import fail
-from authz.cli.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
-from authz.cli.output import out, print_json, progress, table, visible
+from authz.cli.common.failure import fail
+from authz.cli.common.open_decider import ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.common.output import out, print_json, progress, table, visible
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:

@@ -30,7 +30,16 @@ PUBLISHER = (
 )
 
 # What only other commands have loaded: a sidecar lives for weeks, and what it loads is in its memory all the time.
-COMMAND_LINE = ("typer", "rich", "click", "pydantic", "authz.cli.app", "authz.cli.output", "prometheus_client", "grpc")
+COMMAND_LINE = (
+    "typer",
+    "rich",
+    "click",
+    "pydantic",
+    "authz.cli.app",
+    "authz.cli.common.output",
+    "prometheus_client",
+    "grpc",
+)
 
 
 def inside(name: str, packages: tuple[str, ...]) -> bool:

@@ -114,7 +114,7 @@ def test_a_sidecar_that_does_not_listen_for_the_proxy_is_an_error(
 def test_the_templates_are_part_of_the_package() -> None:
     package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["authz"]
     packed = {path for pattern in package_data for path in (ROOT / "authz").glob(pattern)}
-    templates = set((Path(proxy_config.__file__).parents[1] / "templates").iterdir())
+    templates = set((Path(proxy_config.__file__).parent / "templates").iterdir())
     assert templates <= packed
     assert len(templates) == 7
 

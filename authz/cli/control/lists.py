@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from authz.cli.common.output import print_json
 from authz.cli.control.bans import all_pages
 from authz.cli.control.client import ask
 from authz.cli.control.shown import print_entries, print_entry, print_history, reached
-from authz.cli.output import print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Most = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]

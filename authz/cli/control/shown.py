@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from authz.cli.output import out, table, visible
+from authz.cli.common.output import out, table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authz.cli.output import print_json, table
+from authz.cli.common.output import print_json, table
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig

@@ -1,6 +1,6 @@
 """The configuration of a proxy that asks the sidecar of a given authz.yaml, for `authz print-config`.
 
-The texts are in cli/templates/; each module fills in those of one proxy: applications, hosts and deny answers of the
+The texts are in templates/; each module fills in those of one proxy: applications, hosts and deny answers of the
 policy, where the sidecar listens, and which headers it reads. Pure: the same configuration and policy give the same
 text. In all of them
 

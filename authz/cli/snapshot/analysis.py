@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.open_decider import parse_time
-from authz.cli.output import err, out, print_json, visible
+from authz.cli.common.open_decider import parse_time
+from authz.cli.common.output import err, out, print_json, visible
 from authz.errors import InputError, SnapshotRefused, shorten
 from authz.times import format_moment
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.output import out, print_json, progress, table, visible
+from authz.cli.common.output import out, print_json, progress, table, visible
 from authz.cli.snapshot.history import ARCHIVE
 from authz.errors import BadValue, InputError
 

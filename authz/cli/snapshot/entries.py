@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.failure import fail
-from authz.cli.output import block, count, out, print_json, visible
+from authz.cli.common.failure import fail
+from authz.cli.common.output import block, count, out, print_json, visible
 from authz.cli.snapshot.entry_text import entry_as_json, entry_lines
 from authz.errors import InputError, SnapshotRefused, shorten
 from authz.times import format_moment

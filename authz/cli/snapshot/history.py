@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.output import out, print_json, table, visible
+from authz.cli.common.output import out, print_json, table, visible
 from authz.errors import InputError
 from authz.times import format_moment
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from authz.cli.failure import fail
-from authz.cli.output import block, count, err, out, print_json
+from authz.cli.common.failure import fail
+from authz.cli.common.output import block, count, err, out, print_json
 from authz.cli.snapshot.entry_text import entry_as_json, entry_lines
 from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.times import format_moment

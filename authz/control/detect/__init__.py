@@ -4,9 +4,7 @@ event      one request, in the one form that every source is turned into
 triggers   triggers.yaml: what is counted, of which requests, and what follows
 path_pattern  /api/orders/{id}: which paths are meant
 matching   which requests a trigger counts, and what it tells apart in them
-windows    how many in the last seconds: exact for few, in slices for many
-distinct   how many different ones: exact for few, a sketch (HyperLogLog) for many
-counters   a window for each client, in bounded memory
+counting   windows, different ones, and both for each client, in bounded memory
 detector   events in, listings out
 offences   who was listed before, for periods that grow
 holds      after a deletion by hand: who is left alone, and for how long

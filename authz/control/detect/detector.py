@@ -14,11 +14,11 @@ from collections import Counter as Tally
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS, network_of
-from authz.control.detect.counters import MAX_CLIENTS, MAX_SKETCHED, Counters
-from authz.control.detect.distinct import Distinct, digest, make_distinct
+from authz.control.detect.counting.counters import MAX_CLIENTS, MAX_SKETCHED, Counters
+from authz.control.detect.counting.distinct import Distinct, digest, make_distinct
+from authz.control.detect.counting.windows import MAX_EXACT, Window, make_window
 from authz.control.detect.matching import make_distinguisher, make_filter
 from authz.control.detect.offences import grown_period
-from authz.control.detect.windows import MAX_EXACT, Window, make_window
 
 if TYPE_CHECKING:
     import re

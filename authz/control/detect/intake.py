@@ -12,7 +12,7 @@ import threading
 from collections import Counter as Tally
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from authz.control.detect.counters import Counters
+from authz.control.detect.counting.counters import Counters
 from authz.control.detect.detector import Detector, Listing
 from authz.control.detect.guard import StoreGuard, StoreOffences
 from authz.control.detect.keeping import EventKeeper

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authz.control.detect.counters import Counters
+from authz.control.detect.counting.counters import Counters
 
 
 def counted(counters: Counters[list[float]], client: object, time: float) -> int:

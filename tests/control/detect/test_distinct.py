@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.control.detect.distinct import (
+from authz.control.detect.counting.distinct import (
     REGISTERS,
     ExactDistinct,
     HyperLogLog,
@@ -13,7 +13,7 @@ from authz.control.detect.distinct import (
     digest,
     make_distinct,
 )
-from authz.control.detect.windows import MAX_EXACT
+from authz.control.detect.counting.windows import MAX_EXACT
 
 arrivals = st.lists(st.tuples(st.integers(0, 40).map(float), st.integers(0, 12)), min_size=1, max_size=80)
 

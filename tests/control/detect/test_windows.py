@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.control.detect.windows import MAX_EXACT, SLICES, ExactWindow, SlicedWindow, make_window
+from authz.control.detect.counting.windows import MAX_EXACT, SLICES, ExactWindow, SlicedWindow, make_window
 
 times = st.lists(st.integers(0, 400).map(lambda tenths: tenths / 10), min_size=1, max_size=80)
 

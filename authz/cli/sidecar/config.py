@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from authz.cli.output import print_json, visible
+from authz.cli.common.output import print_json, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from authz.cli.config_check import Finding
+    from authz.cli.sidecar.config_check import Finding
     from authz.engine.model import Application
     from authz.serve.config import Config
     from authz.snapshot.keys import PublicKey
@@ -49,7 +49,7 @@ def check_config(
 
     Exit status 1 where the sidecar could not serve by it.
     """
-    from authz.cli import config_check as check
+    from authz.cli.sidecar import config_check as check
     from authz.serve.config import load_config
 
     checked = load_config(config, os.environ)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import orjson
 import typer
 
-from authz.cli.ask_admin import get_admin
-from authz.cli.output import out, print_json, visible
+from authz.cli.common.ask_admin import get_admin
+from authz.cli.common.output import out, print_json, visible
 
 if TYPE_CHECKING:
     from authz.analysis.doctor import Finding, Probe
@@ -41,7 +41,7 @@ def doctor(
     Exit status 1 where something is wrong.
     """
     from authz.analysis.doctor import judge
-    from authz.cli.config import snapshot_applications
+    from authz.cli.sidecar.config import snapshot_applications
     from authz.serve.config import load_config
 
     checked = load_config(config, os.environ)

@@ -2,7 +2,7 @@
 
 Few are counted exactly, by a digest of each value and the last time it came. Many are sketched: a HyperLogLog
 (Flajolet, Fusy, Gandouet, Meunier, 2007) for each sixth of the window, 1,024 registers of a byte each; the estimate is
-within some 3 % of the truth two times in three. As in authz.control.detect.windows, a sketched window may reach back
+within some 3 % of the truth two times in three. As in the module `windows`, a sketched window may reach back
 one slice further.
 
 Digests are keyed by a secret of the process, so nobody can choose values that fall together.
@@ -15,7 +15,7 @@ import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from authz.control.detect.windows import MAX_EXACT
+from authz.control.detect.counting.windows import MAX_EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,1 @@
+"""Commands of who runs a sidecar: `serve`, `check-config`, `print-config`, `doctor`."""
