@@ -65,7 +65,7 @@ def test_a_large_limit_takes_sketches_of_a_fixed_size() -> None:
 
 
 def test_nobody_outside_can_foresee_a_digest() -> None:
-    from authz.control.detect import distinct
+    from authz.control.detect.counting import distinct
 
     first = digest("a")
     key, distinct._KEY = distinct._KEY, b"another secret.."  # type: ignore[misc]  # as after a restart
