@@ -104,6 +104,7 @@ grpc: {{listen: "{grpc}", engine: {engine}}}
 http: {{listen: "{http}"}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [127.0.0.0/8], trust_unix: true}}
+application: {{unknown: default}}
 decision_log: {{path: "{log}"}}
 drain: 0s
 """

@@ -39,7 +39,7 @@ def building(output: Path, patience: float = PATIENCE) -> Iterator[None]:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise InputError(f"{output}: cannot be written: {lock}: {error.strerror}") from error
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from error
     try:
         _wait_for(descriptor, output, patience)
         with contextlib.suppress(OSError):  # somebody else's, or gone: no reason not to build

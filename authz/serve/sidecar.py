@@ -93,9 +93,10 @@ class Sidecar:
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
-        await in_thread(self._events.open)
-        self._events.start()
-        self._ends.append(("events", lambda: in_thread(self._events.stop)))
+        if self._events.on:
+            await in_thread(self._events.open)
+            self._events.start()
+            self._ends.append(("events", lambda: in_thread(self._events.stop)))
         await self._start_admin()
         await self.layers.start(plans)
         await self._start_grpc()

@@ -354,14 +354,13 @@ def test_a_line_of_a_feed_that_is_skipped_is_told(authz: Commands, tmp_path: Pat
 def test_a_build_that_cannot_be_done_says_why(
     authz: Commands, tmp_path: Path, changes: dict[str, str], lines: list[str]
 ) -> None:
-    def content() -> dict[Path, bytes]:  # the lock of a build stays
+    def files() -> dict[Path, bytes]:
+        """Return what is there, but for the locks of builds, which stay."""
         return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
-    files = content()
+    before = files()
     refused(authz(*(changes.get(argument, argument) for argument in BUILD)), *lines)
-    assert {
-        path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"
-    } == files
+    assert files() == before
 
 
 # snapshot verify.

@@ -158,11 +158,13 @@ def test_bans_are_kept_in_an_archive_of_their_layer(authz: Commands) -> None:
 
 CONFIG = """\
 snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub], state: state.json}
+application: {unknown: default}
 """
 LAYERS = """\
 layers:
   - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub]}
   - {name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub]}
+application: {unknown: default}
 """
 EXPLAIN = ("explain", "--config", "authz.yaml", "--json")
 

@@ -578,7 +578,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
 @given(small_policies)
 def test_policy_to_snapshot_to_explain_is_what_the_policy_says(publisher: Publisher, policy: dict[str, Any]) -> None:
     path = publisher.publish(yaml.safe_dump(policy))
-    decider = Decider(Settings())
+    decider = Decider(Settings(unknown="default"))
     decider.load(Ruleset([OpenedSnapshot(inspect_snapshot(path))]))
     for number, address in enumerate(ADDRESSES):
         name, at = ("shop", "bank")[number % 2], MOMENTS[number % 3]

@@ -115,6 +115,8 @@ class Batch:
     def put_document(self, layer: str, change: Draft) -> None:
         """Take a change of a document into the batch."""
         self._drafts[layer].append(change)
+        if change.subject.startswith(APPLICATION):
+            self._named.add(change.subject.removeprefix(APPLICATION))
 
     def discard(self) -> None:
         """Forget all changes of the batch."""
@@ -140,7 +142,6 @@ class Batch:
         if POLICY_LAYER not in self._drafts:
             return
         for name in sorted(set(names) - self._named):
-            self._named.add(name)
             if not get_document(self.tx, APPLICATION + name):
                 self.put_document(POLICY_LAYER, Draft("add", APPLICATION + name, "", "{}", "named by an entry"))
 

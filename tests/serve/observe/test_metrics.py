@@ -36,6 +36,9 @@ DOCUMENTED: Final = {
     "authz_ready": set(),
     "authz_decision_log_dropped": set(),
     "authz_decision_log_written": set(),
+    "authz_events_dropped": set(),
+    "authz_events_sent": set(),
+    "authz_events_waiting": set(),
     "authz_snapshot_serial": {"layer"},
     "authz_snapshot_created_seconds": {"layer"},
     "authz_snapshot_stale": {"layer"},
@@ -68,7 +71,8 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
-            *counters, "authz_decision_log_dropped", "authz_decision_log_written",
+            *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",
+            "authz_events_sent",
         }  # fmt: skip
 
         def value(sample_name: str, **labels: str) -> float:
