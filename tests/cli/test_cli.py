@@ -887,7 +887,7 @@ client_address: {trusted_proxies: [10.0.0.1/8]}
         authz.real("check-config", "authz.yaml"),
         "authz.yaml:1: snapshot.treshold: unknown key (did you mean 'threshold'?)",
         "authz.yaml:2: grpc.listen: found 'localhost:9191', expected ADDRESS:PORT such as 127.0.0.1:9191 or "
-        "[::1]:9191, unix:///PATH, or off",
+        "[::1]:9191, unix:///PATH, or off (an address, not a name: 127.0.0.1:9191)",
         "authz.yaml:3: client_address.trusted_proxies[0]: found '10.0.0.1/8', expected a network without host bits "
         "(did you mean '10.0.0.0/8'?)",
         "authz: error: 3 mistakes in authz.yaml",
