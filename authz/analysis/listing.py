@@ -36,9 +36,9 @@ def list_networks(index: Index, entry: int) -> Listing:
     exceptions: list[Network] = []
     for version in (4, 6):
         pieces = list(_pieces(index, version, lengths))
-        found = sorted({network for piece in pieces for network in _networks_in(version, *piece)})
-        networks += found
-        covered = _joined((network.value, network.last + 1) for network in found)
+        in_pieces = sorted({network for piece in pieces for network in _networks_in(version, *piece)})
+        networks += in_pieces
+        covered = _joined((network.value, network.last + 1) for network in in_pieces)
         listed = _joined((first, end) for first, end, _ in pieces)
         for first, end in _without(covered, listed):
             exceptions += range_to_networks(version, first, end - 1)
@@ -49,12 +49,12 @@ def _lengths(index: Index, entry: int) -> dict[int, int]:
     """Return the match sets that have the entry: their numbers, with the length that it has in each."""
     offsets, members, lengths = (index.arrays[n] for n in ("sets.offset", "members.entry", "members.length"))
     places = [place for place, member in enumerate(members) if member == entry]
-    found, number = {}, 0
+    by_number, number = {}, 0
     for place in places:
         while offsets[number + 1] <= place:
             number += 1
-        found[number] = lengths[place]
-    return found
+        by_number[number] = lengths[place]
+    return by_number
 
 
 def _pieces(index: Index, version: int, lengths: dict[int, int]) -> Iterator[tuple[int, int, int]]:

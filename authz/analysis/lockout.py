@@ -41,7 +41,7 @@ def would_deny(loaded: OpenedSnapshot, networks: Iterable[Network], now: float) 
     For requests without an attack signal. One denial for each network, application and entry, in the order of
     `networks`, with the earliest time. Applications in dry_run deny nobody and are left out.
     """
-    found: dict[tuple[Network, str, str | None], Denial] = {}
+    denials: dict[tuple[Network, str, str | None], Denial] = {}
     spaces = {version: cut_of(loaded.index, version) for version in (4, 6)}
     for network in networks:
         cut, sets = spaces[network.version]
@@ -53,10 +53,10 @@ def would_deny(loaded: OpenedSnapshot, networks: Iterable[Network], now: float) 
                 entry = verdict.entry.id if verdict.entry else None
                 example = common(cut, place, network)
                 denial = Denial(network, application.name, entry, verdict.reason, example, since)
-                known = found.setdefault(denial[:3], denial)
+                known = denials.setdefault(denial[:3], denial)
                 if since < known.since:
-                    found[denial[:3]] = denial
-    return list(found.values())
+                    denials[denial[:3]] = denial
+    return list(denials.values())
 
 
 def common(cut: Cut, piece: int, network: Network) -> Network:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MAX_ROWS: Final = 20  # applications or entries added, removed or changed that are named to a person
 
 
-def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
+def diff_as_text(diff: SnapshotDiff) -> Iterator[str]:
     """Yield lines. Applications with the same changes share theirs."""
-    for what, written in (("applications", found.applications), ("entries", found.entries)):
+    for what, written in (("applications", diff.applications), ("entries", diff.entries)):
         yield f"{what}: " + ", ".join(f"{len(some):,} {name}" for name, some in written._asdict().items())
         for sign, some in zip("+-~", written, strict=True):
             for one in some[:MAX_ROWS]:
@@ -29,7 +29,7 @@ def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
             if len(some) > MAX_ROWS:
                 yield f"  {sign} ... and {len(some) - MAX_ROWS:,} more; --json has all"
     same: dict[tuple[Change, ...], list[ApplicationDiff]] = {}
-    for application in found.decisions:
+    for application in diff.decisions:
         same.setdefault(tuple(application.changes.values()), []).append(application)
     for some_applications in same.values():
         yield f"application {', '.join(map(_name_of, some_applications))}"
@@ -39,20 +39,20 @@ def diff_as_text(found: SnapshotDiff) -> Iterator[str]:
                 yield f"    {network.network}: {_side(network.after)}, was {_side(network.before)}"
 
 
-def diff_as_json(found: SnapshotDiff) -> dict[str, Any]:
+def diff_as_json(diff: SnapshotDiff) -> dict[str, Any]:
     """Return what JSON can hold."""
     return {
-        "counts": {name: str(count) if name.endswith("_64s") else count for name, count in found.counts().items()},
-        "applications": _written_as_json(found.applications, addresses=False),
-        "entries": _written_as_json(found.entries, addresses=True),
+        "counts": {name: str(count) if name.endswith("_64s") else count for name, count in diff.counts().items()},
+        "applications": _written_as_json(diff.applications, addresses=False),
+        "entries": _written_as_json(diff.entries, addresses=True),
         "decisions": [
             {
-                "application": one.name,
-                "before": one.before,
-                "after": one.after,
-                **{kind: _change_as_json(change) for kind, change in one.changes.items()},
+                "application": application.name,
+                "before": application.before,
+                "after": application.after,
+                **{kind: _change_as_json(change) for kind, change in application.changes.items()},
             }
-            for one in found.decisions
+            for application in diff.decisions
         ],
     }
 
