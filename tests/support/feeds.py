@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-from authz.publisher.feeds.read import Feed, FeedOptions, read_feed
+from authz.publisher.feeds.read_feed import Feed, FeedOptions, read_feed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 class FeedOptions(NamedTuple):
     """How to read a feed.
 
-    format: one of `feeds.read.FORMATS`. where: take only entries that have this value in this column, in all of
+    format: one of `feeds.read_feed.FORMATS`. where: take only entries that have this value in this column, in all of
     them; columns and values are spelled as in the file. min_count: take only entries with at least this count (0: all).
     bogons: whether networks of special-purpose space (see `authz.publisher.feeds.clean.bogons`) are dropped.
     """

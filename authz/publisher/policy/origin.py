@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.addresses import BITS, Network, network_of
-from authz.publisher.feeds.read import read_feed
+from authz.publisher.feeds.read_feed import read_feed
 from authz.publisher.index.prefixes import masks
 from authz.publisher.policy.schema import PolicyDocument
 from authz.strict_yaml import read_file

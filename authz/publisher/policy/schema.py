@@ -32,7 +32,7 @@ from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES
 from authz.publisher.feeds.geo.places import code_problem
-from authz.publisher.feeds.read import FORMATS
+from authz.publisher.feeds.read_feed import FORMATS
 from authz.scalars import Count, Duration, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import OneOrMany, Scalar
 from authz.times import MOMENT_EXPECTED, parse_moment

@@ -15,7 +15,7 @@ from authz.publisher.feeds.clean.shrink_guard import check_shrink
 from authz.publisher.feeds.geo.asn import AsnResult, read_asns
 from authz.publisher.feeds.geo.places import GeoResult, GeoWanted, read_geo
 from authz.publisher.feeds.hosts import HostOptions, Resolved, resolve_hosts
-from authz.publisher.feeds.read import read_feed
+from authz.publisher.feeds.read_feed import read_feed
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.times import format_moment

@@ -16,7 +16,7 @@ from support.feeds import networks, read_text
 from authz.errors import InputError
 from authz.publisher.feeds import decompress, files
 from authz.publisher.feeds.files import read_content
-from authz.publisher.feeds.read import read_feed
+from authz.publisher.feeds.read_feed import read_feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from support.feed_samples import SAMPLES
 from support.feeds import networks, read_text
 
 from authz.errors import InputError
-from authz.publisher.feeds.read import FORMATS
+from authz.publisher.feeds.read_feed import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from authz.publisher.feeds.feed import Skipped
 from authz.publisher.feeds.formats import vendor_json
 from authz.publisher.feeds.formats.plain import CHUNK
 from authz.publisher.feeds.formats.vendor_json import SHAPES
-from authz.publisher.feeds.read import FORMATS, read_feed
+from authz.publisher.feeds.read_feed import FORMATS, read_feed
 
 
 def test_the_formats_have_the_names_of_the_documents() -> None:

@@ -9,7 +9,7 @@ from support.shared import shared
 
 from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.presets import PRESETS
-from authz.publisher.feeds.read import FORMATS, read_feed
+from authz.publisher.feeds.read_feed import FORMATS, read_feed
 from authz.publisher.policy.fetching import feeds_to_fetch
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from support.shared import shared
 
 from authz.errors import InputError
-from authz.publisher.feeds.read import FeedOptions, read_feed
+from authz.publisher.feeds.read_feed import FeedOptions, read_feed
 
 if TYPE_CHECKING:
     from authz.publisher.feeds.feed import Feed

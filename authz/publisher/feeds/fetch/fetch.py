@@ -22,7 +22,7 @@ from authz.errors import InputError
 from authz.publisher.feeds.clean.shrink_guard import check_shrink
 from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.download import Limits, Validators, download, page, public
-from authz.publisher.feeds.read import read_feed
+from authz.publisher.feeds.read_feed import read_feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -26,7 +26,7 @@ class Preset(NamedTuple):
         file: The name of the copy, below `feeds/`.
         licence: The terms of its publisher, in a few words.
         interval: Seconds between two requests, at least.
-        format: As in `feeds.read.FORMATS`; named, so that no error page passes for a list.
+        format: As in `feeds.read_feed.FORMATS`; named, so that no error page passes for a list.
         min_count: Takes only addresses with at least this count.
         link: A regular expression. The address is a page, and the feed is what its first link that fits leads to.
     """
