@@ -20,8 +20,7 @@ EXTRAS: Final = {
     **dict.fromkeys(["click", "httpx", "numpy", "rich", "securesystemslib", "typer"], "publish"),
     **dict.fromkeys(["azure", "boto3", "botocore", "google", "hvac"], "kms"),
     "obstore": "stores",
-    **dict.fromkeys(["alembic", "apprise", "authlib", "jinja2", "litestar", "psycopg", "sqlalchemy", "uvicorn",
-                     "valkey"], "control"),
+    **dict.fromkeys(["alembic", "litestar", "psycopg", "sqlalchemy", "uvicorn"], "control"),
 }  # fmt: skip
 
 
