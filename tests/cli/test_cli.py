@@ -339,7 +339,7 @@ def test_a_line_of_a_feed_that_is_skipped_is_told(authz: Commands, tmp_path: Pat
         ),
         (
             {"lists.snapshot": "no/lists.snapshot"},
-            ["authz: error: no/lists.snapshot: cannot be written: no/.lists.snapshot.lock: No such file or directory"],
+            ["authz: error: no/lists.snapshot: cannot be written: No such file or directory"],
         ),
         (
             {"lists.snapshot": "policy.yaml"},
