@@ -228,6 +228,17 @@ layers:
     return str(json.loads(done.stdout)["token"])
 
 
+def wait_connected(ports: Ports, token: str) -> None:
+    """Wait until the sidecar has the layer of bans: it may have asked before the control plane was up."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        body = get(ports.control, "/v1/publications", {"Authorization": f"Bearer {token}"})[2]
+        if any(one["layer"] == "bans" and one["serial"] for one in json.loads(body)["sidecars"]):
+            return
+        time.sleep(0.05)
+    sys.exit(f"the sidecar did not fetch its bans within {PATIENCE:g} seconds")
+
+
 def ban(folder: Path, ports: Ports, token: str) -> None:
     say("\nNow the control plane bans a network for two hours: no policy, no feeds, no policy key")
     url = f"http://127.0.0.1:{ports.control}"
@@ -316,6 +327,7 @@ def main() -> None:
                 wait_ready(ports.envoy_admin, "/ready", "envoy")
                 play(folder, ports, arguments.data)
                 change(folder, ports)
+                wait_connected(ports, token)
                 ban(folder, ports, token)
                 if arguments.keep:
                     keep(ports)

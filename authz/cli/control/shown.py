@@ -26,7 +26,9 @@ def reached(made: dict[str, Any]) -> list[tuple[str, object]]:
         rows.append(("published", "yes" if made["published"] else "not yet"))
     if "enforced" in made:
         behind = ", ".join(made["behind"])
-        rows.append(("enforced", f"by {made['sidecars']} sidecars" if made["enforced"] else f"not yet by {behind}"))
+        count = made["sidecars"]
+        where = f"by {count} {'sidecar' if count == 1 else 'sidecars'}" if count else "nowhere: no sidecar asks for it"
+        rows.append(("enforced", where if made["enforced"] else f"not yet by {behind}"))
     return rows
 
 
