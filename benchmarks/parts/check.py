@@ -17,7 +17,7 @@ from authz.engine.decider import Decider
 from authz.engine.generation import MAX_RECENT
 from authz.engine.opened_snapshot import OpenedSnapshot
 from authz.engine.ruleset import Ruleset
-from authz.serve.config import ClientAddressConfig, Config, SnapshotConfig
+from authz.serve.config import ApplicationConfig, ClientAddressConfig, Config, SnapshotConfig
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder
@@ -100,6 +100,7 @@ def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callab
     config = Config(
         snapshot=SnapshotConfig(path="", trusted_keys=(), max_age=math.inf),
         client_address=ClientAddressConfig(trusted_proxies=(_TRUSTED,)),
+        application=ApplicationConfig(unknown="default"),  # captured requests name none, or others than the policy
     )
     decider, ruleset = Decider(config.decision_settings()), Ruleset([OpenedSnapshot(snapshot)])
     decider.load(ruleset)
