@@ -57,6 +57,10 @@ class Network(NamedTuple):
         """The last address, as a number."""
         return self.value | ((1 << (BITS[self.version] - self.length)) - 1)
 
+    def overlaps(self, other: Network) -> bool:
+        """Return whether some address is in both: one of them is in the other."""
+        return self.version == other.version and self.value <= other.last and other.value <= self.last
+
     def __str__(self) -> str:
         return f"{format_address(self.version, self.value)}/{self.length}"
 

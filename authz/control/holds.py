@@ -36,9 +36,5 @@ def held(holds: Iterable[Hold], trigger: Trigger, subject: Network, now: float) 
     if trigger.kind == "api_abuse":
         return False
     return any(
-        now < hold.until and hold.trigger in {None, trigger.name} and _overlap(hold.subject, subject) for hold in holds
+        now < hold.until and hold.trigger in {None, trigger.name} and hold.subject.overlaps(subject) for hold in holds
     )
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.value <= other.last and other.value <= one.last

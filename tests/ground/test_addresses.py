@@ -430,3 +430,17 @@ def test_a_set_contains_an_address_where_a_scan_from_end_to_end_finds_it(
     assert bool(fast) == bool(some)
     for address in near(some, random):
         assert (address in fast) == any(covers(network, address) for network in some)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("203.0.113.0/24", "203.0.113.9", True),
+        ("203.0.113.0/25", "203.0.113.128/25", False),
+        ("0.0.0.0/0", "::/0", False),
+        ("2001:db8::/32", "2001:db8:1::/48", True),
+    ],
+)
+def test_networks_overlap_where_one_is_in_the_other(one: str, other: str, expected: bool) -> None:
+    first, second = parse_network(one), parse_network(other)
+    assert first.overlaps(second) is second.overlaps(first) is expected

@@ -58,7 +58,7 @@ async def get_applications(
 @put("/v1/applications/{name:str}", summary="Set an application", responses=documented(422))
 async def set_application(
     request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[dict[str, Any]],
-    reason: FromQuery[str] = "", wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    reason: FromQuery[str] = "", wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
     """Give an application (or `*`) settings: mode, default, precedence, match, dry_run, hosts, deny."""
     _check_owner(caller, name)
@@ -68,7 +68,7 @@ async def set_application(
 @delete("/v1/applications/{name:str}", summary="Delete an application", status_code=200, responses=documented(404, 409))
 async def remove_application(
     request: AnyRequest, caller: Asker, name: FromPath[str], reason: FromQuery[str] = "", wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
     """Take an application away that no entry names."""
     _check_owner(caller, name)
@@ -94,7 +94,7 @@ async def get_policy(request: AnyRequest, caller: Asker) -> dict[str, Any]:
 @put("/v1/policy", summary="Set feeds, databases, limits, protected networks", responses=documented(422))
 async def set_policy(
     request: AnyRequest, caller: Asker, data: JSONBody[dict[str, Any]], reason: FromQuery[str] = "",
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
     """Replace `feeds`, `geo`, `limits` and `protected`."""
     _check_owner(caller, "*")
@@ -102,7 +102,7 @@ async def set_policy(
 
 
 async def _write(
-    request: AnyRequest, caller: Caller, use: Callable[[Batch], None], wait: Any, timeout: float  # noqa: ASYNC109
+    request: AnyRequest, caller: Caller, use: Callable[[Batch], None], wait: Any, timeout: float
 ) -> Response[DoneBody]:  # fmt: skip
     plane: ControlPlane = plane_of(request)
     if POLICY_LAYER not in plane.config.limits():

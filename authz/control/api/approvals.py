@@ -103,7 +103,7 @@ def _shown(plane: ControlPlane, caller: Caller, approval_id: str) -> ApprovalSho
       responses=documented(404, 409, 412, 422), tags=["access"])  # fmt: skip
 async def approve(
     request: AnyRequest, caller: Asker, approval_id: FromPath[str], wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    timeout: Timeout = 10.0,
 ) -> Response[Any]:  # fmt: skip
     """Do a change that waits. Who asked for it may not approve it. History names both."""
     caller.need("approve")

@@ -31,7 +31,7 @@ from authz.control.store.entries import Filter
 @post("", summary="Ban an address or a network", status_code=201, responses=documented(202, 409, 422))
 async def add_ban(
     request: AnyRequest, caller: Asker, data: JSONBody[BanInput], idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
     """Put an address or network on the deny (or gray) list. Without a period: one hour."""
     caller.need("ban")
@@ -52,7 +52,7 @@ async def list_bans(request: AnyRequest, caller: Asker, cursor: Cursor = None, l
 async def end_ban(
     request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None,
     reason: FromQuery[str] = "", idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
     """Take a ban off its list. If-Match is taken, and not needed."""
     caller.need("ban")

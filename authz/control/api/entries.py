@@ -113,7 +113,7 @@ async def show_entry(
 @post("", summary="Add an entry", status_code=201, responses=documented(202, 409, 422))
 async def add_entry(
     request: AnyRequest, caller: Asker, data: JSONBody[EntryInput], idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
     """Add an entry. One that says the same as another is refused (409) with the id of that one, to be changed."""
     caller.need("edit")
@@ -123,7 +123,7 @@ async def add_entry(
 @post("/bulk", summary="Add up to 1,000 entries", status_code=200, responses=documented(409, 422))
 async def add_entries(
     request: AnyRequest, caller: Asker, data: JSONBody[list[EntryInput]], idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[BulkBody]:  # fmt: skip
     """Add entries, with a result for each row. Rows that are refused do not keep the others from being added."""
     caller.need("edit")
@@ -157,7 +157,7 @@ def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:
 async def change_entry(
     request: AnyRequest, caller: Asker, entry_id: FromPath[str], data: JSONBody[EntryPatch],
     if_match: IfMatch = None, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
     """Change what is given. A new period counts from now."""
     caller.need("ban")
@@ -171,7 +171,7 @@ async def change_entry(
 async def delete_entry(
     request: AnyRequest, caller: Asker, entry_id: FromPath[str], if_match: IfMatch = None,
     reason: FromQuery[str] = "", take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
     """Take an entry off its list. History keeps it."""
     caller.need("edit")

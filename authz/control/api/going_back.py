@@ -114,7 +114,7 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
 )
 async def undo_change(
     request: AnyRequest, caller: Asker, data: JSONBody[UndoInput], idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[UndoBody]:  # fmt: skip
     """Make an entry what it was before a change, where nobody changed it since."""
     caller.need("edit")
@@ -141,7 +141,7 @@ async def undo_change(
 )
 async def roll_lists_back(
     request: AnyRequest, caller: Asker, data: JSONBody[RollbackInput], idempotency_key: IdempotencyKey = None,
-    wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[RollbackBody]:  # fmt: skip
     """Make the lists what they were, under new serials. What has expired since stays away; history keeps all."""
     caller.need("edit")

@@ -26,7 +26,7 @@ from authz.control.api.common.operations import written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.guard import NeedsApproval
-from authz.control.lists.many import MOST_DELETED, delete_matching, replace_source
+from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
 from authz.control.problems import FieldMistake, Invalid
 from authz.control.store.entries import Filter
 from authz.engine.model import TOKEN, ListName
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS: Final = 5000  # of a source
 
-Expect = Annotated[int, QueryParameter(ge=1, le=MOST_DELETED, description="How many entries the filter finds.")]
+Expect = Annotated[int, QueryParameter(ge=1, le=MAX_DELETED, description="How many entries the filter finds.")]
 OfList = Annotated[ListName | None, QueryParameter(name="list")]
 Reason = Annotated[str, QueryParameter(max_length=1000)]
 
@@ -71,7 +71,7 @@ async def delete_entries(
     request: AnyRequest, caller: Asker, expect: Expect, address: Covering = None, list_: OfList = None,
     application: FromQuery[str | None] = None, origin: FromQuery[str | None] = None, reason: Reason = "",
     take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
-    timeout: Timeout = 10.0,  # noqa: ASYNC109
+    timeout: Timeout = 10.0,
 ) -> Response[DeletedBody]:  # fmt: skip
     """Delete the caller's entries that a filter finds, all in one change, if they are `expect`; otherwise none (409).
 
@@ -96,7 +96,7 @@ async def delete_entries(
      responses=documented(403, 409, 422))  # fmt: skip
 async def replace_entries(
     request: AnyRequest, caller: Asker, source: FromPath[str], data: JSONBody[list[EntryInput]], reason: Reason = "",
-    idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,  # noqa: ASYNC109
+    idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[ReplacedBody]:  # fmt: skip
     """Let the caller's entries of a source be these rows, all in one change: what it no longer says is deleted.
 

@@ -34,7 +34,7 @@ class StoreGuard:
         """Return why `listing` must not be; None where it may. Raises NotReady where the store is away."""
         subject = listing.subject
         with self._plane.store.reading() as tx:
-            if any(_overlap(subject, network) for network in self._plane.rules(tx).protected):
+            if any(subject.overlaps(network) for network in self._plane.rules(tx).protected):
                 return PROTECTED
             if held(current_holds(tx, listing.time), listing.trigger, subject, listing.time):
                 return HELD
@@ -74,7 +74,3 @@ def _concerns(entry: Entry, listing: Listing) -> bool:
         or not listing.applications
         or not set(entry.applications).isdisjoint(listing.applications)
     )
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.value <= other.last and other.value <= one.last

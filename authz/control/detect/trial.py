@@ -84,8 +84,7 @@ class _Lists:
     def guard(self, listing: Listing) -> str | None:
         """Return why a listing must not be; None where it may."""
         subject = listing.subject
-        if any(one.version == subject.version and one.value <= subject.last and subject.value <= one.last
-               for one in self._protected):  # fmt: skip
+        if any(subject.overlaps(network) for network in self._protected):
             return PROTECTED
         if self._until.get((subject, listing.applications), 0.0) > listing.time:
             return LISTED

@@ -13,8 +13,8 @@ from authz.publisher.policy.schema import Asn, Continent, Country, Host, Region,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_SUBJECTS = 10_000  # of one entry; more belong into a feed
-MOST_TEXT = 1000  # characters of a reason or an author
+MAX_SUBJECTS = 10_000  # of one entry; more belong into a feed
+MAX_TEXT = 1000  # characters of a reason or an author
 _SCALARS: Final[dict[str, Any]] = {
     "hosts": Host,
     "countries": Country,
@@ -36,8 +36,8 @@ def check_written(entry: Written) -> None:
 def _mistakes(entry: Written) -> Iterator[FieldMistake]:
     if not any(getattr(entry, name) for name in SUBJECTS):
         yield FieldMistake("", f"names nobody, expected one or more of {', '.join(SUBJECTS)}")
-    if sum(len(getattr(entry, name)) for name in (*SUBJECTS, "except_")) > MOST_SUBJECTS:
-        yield FieldMistake("", f"names over {MOST_SUBJECTS} subjects, expected fewer: make a feed of them")
+    if sum(len(getattr(entry, name)) for name in (*SUBJECTS, "except_")) > MAX_SUBJECTS:
+        yield FieldMistake("", f"names over {MAX_SUBJECTS} subjects, expected fewer: make a feed of them")
         return
     yield from network_mistakes(entry.networks, "/networks")
     yield from network_mistakes(entry.except_, "/except")
@@ -63,8 +63,8 @@ def network_mistakes(written: tuple[str, ...], pointer: str) -> Iterator[FieldMi
 
 def text_mistakes(text: str, pointer: str) -> Iterator[FieldMistake]:
     """Give what is wrong with free text: too long, or a NUL, which no database keeps."""
-    if len(text) > MOST_TEXT:
-        yield FieldMistake(pointer, f"found {len(text)} characters, expected at most {MOST_TEXT}")
+    if len(text) > MAX_TEXT:
+        yield FieldMistake(pointer, f"found {len(text)} characters, expected at most {MAX_TEXT}")
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         yield FieldMistake(pointer, "found a NUL or half of a surrogate pair, expected text")
 

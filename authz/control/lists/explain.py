@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from authz.control.model import Change, Entry
     from authz.engine.opened_snapshot import OpenedSnapshot
 
-MOST_SHOWN = 1000
+MAX_SHOWN = 1000
 
 
 class Covering(NamedTuple):
@@ -58,7 +58,7 @@ def explain(
     """Explain a decision. at: microseconds. tenant: whose entries may be seen; None: all. policy: as offered then."""
     settings = application_settings(find_documents(tx, APPLICATION, at=at), application)
     network = network_of(address, 32 if address.version == 4 else 128)
-    found = find_entries(tx, Filter(tenant=tenant, network=network, at=at), limit=MOST_SHOWN)
+    found = find_entries(tx, Filter(tenant=tenant, network=network, at=at), limit=MAX_SHOWN)
     matched = [(entry, _longest(entry, address)) for entry in found if not _excepted(entry, address)]
     known = {entry.id for entry, _ in matched}
     matches = {entry.id: _match(_engine_entry(entry), of) for entry, of in matched}

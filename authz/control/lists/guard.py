@@ -53,7 +53,7 @@ def locked_out(entry: Written, layer: str, protected: Iterable[Network], own_add
     for text in entry.networks:
         for network in parse_networks(text):
             for kept in guarded:
-                if _overlap(network, kept) and not _inside(_narrower(network, kept), excepted):
+                if network.overlaps(kept) and not _inside(_narrower(network, kept), excepted):
                     yield LockOut(text, f"the protected network {kept}", layer == POLICY_LAYER)
             if own is not None and own in NetworkSet([network]) and own not in excepted:
                 yield LockOut(text, f"your own address {own.text}", forceable=True)
@@ -100,10 +100,6 @@ def _size(networks: NetworkSet) -> int:
     four = sum(end - first for first, end in zip(v4[::2], v4[1::2], strict=True))
     six = sum(max((end - first) >> 64, 1) for first, end in zip(v6[::2], v6[1::2], strict=True))
     return four + six
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.value <= other.last and other.value <= one.last
 
 
 def _narrower(one: Network, other: Network) -> Network:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
     from authz.control.model import Entry, Written
 
-MOST_DELETED: Final = 10_000  # in one change
+MAX_DELETED: Final = 10_000  # in one change
 
 
 class Replaced(NamedTuple):
@@ -38,9 +38,9 @@ def delete_matching(
     Raises Conflict (`unexpected_count`, with how many were found) and what `delete` does; then nothing is deleted.
     """
     own = wanted._replace(tenant=batch.tenant.name, unexpired_at=int(batch.seconds))
-    found = list(islice(each_entry(batch.tx, own), MOST_DELETED + 1))
+    found = list(islice(each_entry(batch.tx, own), MAX_DELETED + 1))
     if len(found) != expect:
-        many = f"more than {MOST_DELETED}" if len(found) > MOST_DELETED else str(len(found))
+        many = f"more than {MAX_DELETED}" if len(found) > MAX_DELETED else str(len(found))
         raise Conflict(f"found {many} entries, expected {expect}", code="unexpected_count", extra={"found": len(found)})
     return [delete(batch, entry, reason, take_over=take_over) for entry in found]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
     from authz.control.model import Entry, Written
 
-MOST_SHOWN = 50
+MAX_SHOWN = 50
 
 
 class Preview(NamedTuple):
@@ -53,7 +53,7 @@ def preview(batch: Batch, written: Written) -> Preview:
     for text in written.networks:
         for network in parse_networks(text):
             wanted = Filter(tenant=tenant, network=network, unexpired_at=int(batch.seconds))
-            room = MOST_SHOWN - len(found)
+            room = MAX_SHOWN - len(found)
             found |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
     layer = layer_for(written, batch.rules, batch.seconds)
     return Preview(layer, addresses_of(written), list(found.values()), refusal, approval)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from authz.control.model import Change
     from authz.control.notify.config import Topic
 
-MOST_ITEMS: Final = 100  # of a message
-_MOST_NETWORKS: Final = 20  # of an item
+MAX_ITEMS: Final = 100  # of a message
+_MAX_NETWORKS: Final = 20  # of an item
 _DONE: Final = {"add": "added", "change": "changed", "delete": "deleted"}
 
 
@@ -39,7 +39,7 @@ def item_of(change: Change) -> dict[str, Any]:
         "action": change.action,
         "id": change.subject,
         "list": said.list,
-        "networks": said.networks[:_MOST_NETWORKS],
+        "networks": said.networks[:_MAX_NETWORKS],
         "applications": said.applications,
         "actor": change.actor,
         "tenant": change.tenant,
@@ -56,7 +56,7 @@ def message(delivery: str, topic: str, items: Sequence[dict[str, Any]], created:
         "created": format_moment(created // MICROSECONDS),
         "text": _text(topic, items),
         "count": len(items),
-        "items": items[:MOST_ITEMS],
+        "items": items[:MAX_ITEMS],
     }
     return msgspec.json.encode(content)
 

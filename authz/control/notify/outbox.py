@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from authz.control.notify.config import Notify
 
 _MESSAGE: Final = "message"
-_MOST_GATHERED: Final = 10_000  # changes of a message
+_MAX_GATHERED: Final = 10_000  # changes of a message
 _LONGEST_PAUSE: Final = 3600 * MICROSECONDS
 GIVE_UP: Final = 86400 * MICROSECONDS  # after this long a message that nobody takes is dropped
 
@@ -72,7 +72,7 @@ def gather(tx: Connection, now: int) -> None:
     for name in tx.execute(due).scalars().all():
         topic, _, channel = name.partition(":")
         query = select(outbox.c.id, outbox.c.payload).where(outbox.c.topic == name)
-        rows = tx.execute(query.order_by(outbox.c.id).limit(_MOST_GATHERED)).all()
+        rows = tx.execute(query.order_by(outbox.c.id).limit(_MAX_GATHERED)).all()
         items = [msgspec.json.decode(row.payload) for row in rows]
         content = message(f"d-{secrets.token_hex(12)}", topic, items, now)
         ids = [row.id for row in rows]  # not a range: one of it may be committed only now

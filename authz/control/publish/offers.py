@@ -92,7 +92,7 @@ class Offers:
         with contextlib.suppress(NotReady):
             self.refresh()
 
-    async def until(self, found: Callable[[], bool], timeout: float) -> bool:  # noqa: ASYNC109  # a wait with an answer
+    async def until(self, found: Callable[[], bool], timeout: float) -> bool:  # a wait with an answer
         """Wait until `found` says yes, looking whenever something changes. Return what it says in the end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def change(
-    request: AnyRequest, caller: Caller, operation: Operation, key: str | None, wait: Wait | None, timeout: float  # noqa: ASYNC109
+    request: AnyRequest, caller: Caller, operation: Operation, key: str | None, wait: Wait | None, timeout: float
 ) -> Response[Any]:  # fmt: skip
     """Do an operation and answer it; 202 where it waits for a second person."""
     plane = plane_of(request)
@@ -42,7 +42,7 @@ async def change(
 
 
 async def answered(
-    plane: ControlPlane, answer: Answer, wait: Wait | None, timeout: float  # noqa: ASYNC109
+    plane: ControlPlane, answer: Answer, wait: Wait | None, timeout: float
 ) -> Response[Any]:  # fmt: skip
     """Return an answer, once its change is where the caller wants it, and say how far it came."""
     body = msgspec.json.decode(answer.body)
@@ -58,7 +58,7 @@ async def answered(
 
 
 async def _wait_for(
-    plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float  # noqa: ASYNC109
+    plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float
 ) -> dict[str, Any]:  # fmt: skip
     """Wait until serials are published, or enforced."""
     end = time.monotonic() + timeout
