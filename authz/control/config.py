@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from authz.addresses import NetworkSet, parse_networks
+from authz.control.access.config import SignOn
 from authz.control.detect.sources.config import Sources
 from authz.control.lists.guard import FourEyes
 from authz.control.lists.limits import Limits
@@ -81,6 +82,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen: ListenOn = Listen(host="127.0.0.1", port=9194)
     store: str = "sqlite:///control.sqlite"  # or postgresql://USER:PASSWORD@HOST/DATABASE
     tls: Tls | None = None
+    public_url: str | None = None  # as browsers reach it; with https their cookies are Secure
+    sign_on: SignOn = SignOn()  # of people
     signer: str | None = None  # unix socket of a signer that somebody else runs; none: we start one
     signer_state: str = "state/signer.json"  # what was signed last: serials and chains
     anonymous_layers: bool = True  # signed files are given to whoever asks; otherwise to tokens only

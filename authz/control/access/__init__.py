@@ -2,6 +2,8 @@
 
     roles      roles and the rights that they give
     callers    from a bearer token to a caller: tenant, role, address
+    sessions   people in a browser: sign on, a cookie for a token, CSRF, signing out
+    config     `sign_on` of control.yaml
     rate       requests a second of each token
 
 Tokens and tenants themselves are kept by `store.access`.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import NetworkSet, parse_networks, try_parse_address
 from authz.control.access.roles import RIGHTS, Right
-from authz.control.model import MAIN_TENANT, Actor, Method
+from authz.control.model import MAIN_TENANT, Actor, ActorKind, Method
 from authz.control.problems import Forbidden, Unauthorized
 from authz.control.store.access import Tenant, Token, find_token, get_tenant, holds
 
@@ -17,13 +17,14 @@ MAX_SECRET = 200  # characters; longer is not looked up
 
 
 class Caller(NamedTuple):
-    """Who asks. address: where the request came from; None: a unix socket."""
+    """Who asks. address: where the request came from; None: a unix socket. session: of a person; empty: a token."""
 
     token: Token
     tenant: Tenant
     address: str | None
     request_id: str
     method: Method = "api"
+    session: str = ""
 
     def need(self, right: Right) -> None:
         """Raise Forbidden where the caller's role does not give a right."""
@@ -42,7 +43,8 @@ class Caller(NamedTuple):
 
     def actor(self) -> Actor:
         """Return the caller as who acts."""
-        return Actor(self.tenant.name, self.token.name, "token", self.method, self.request_id, self.address)
+        kind: ActorKind = "user" if self.session else "token"
+        return Actor(self.tenant.name, self.token.name, kind, self.method, self.request_id, self.address)
 
 
 def authenticate(store: Store, secret: str, address: str | None, request_id: str, method: Method = "api") -> Caller:
@@ -52,11 +54,22 @@ def authenticate(store: Store, secret: str, address: str | None, request_id: str
     with store.reading() as tx:
         token = find_token(tx, secret)
         tenant = token and get_tenant(tx, token.tenant)
-    if token is None or tenant is None or not holds(token, store.now()):
-        raise Unauthorized("the token is unknown, has expired or was revoked")
+    if token is None or tenant is None:
+        raise _unknown()
+    check_token(token, store.now(), address)
+    return Caller(token, tenant, address, request_id, method)
+
+
+def check_token(token: Token, now: int, address: str | None) -> None:
+    """Raise Unauthorized where a token is no longer good, and Forbidden where it is used from elsewhere."""
+    if not holds(token, now):
+        raise _unknown()
     if token.networks and not _inside(address, token.networks):
         raise Forbidden(f"the token may not be used from {address or 'a unix socket'}", code="network")
-    return Caller(token, tenant, address, request_id, method)
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("the token is unknown, has expired or was revoked")
 
 
 def _inside(address: str | None, networks: tuple[str, ...]) -> bool:

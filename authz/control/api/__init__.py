@@ -2,7 +2,8 @@
 
     app            everything together, with the OpenAPI description at /schema
     common/        what the resources share
-    bans entries history going_back applications access layers
+    access/        tokens and tenants, sessions, approvals
+    bans entries many history going_back applications layers events triggers
     crowdsec       a bouncer API like CrowdSec's
     health         /livez, /readyz, /metrics
 What a handler may refuse is named by `common.problems.documented`.

@@ -13,9 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from authz.control.api import (
-    access,
     applications,
-    approvals,
     bans,
     crowdsec,
     entries,
@@ -27,7 +25,9 @@ from authz.control.api import (
     many,
     triggers,
 )
+from authz.control.api.access import approvals, sessions, tokens
 from authz.control.api.common.asking import provide_caller
+from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
 
@@ -64,7 +64,8 @@ def create_app(plane: ControlPlane) -> Litestar:
         *history.handlers,
         going_back.router,
         applications.router,
-        access.router,
+        tokens.router,
+        sessions.router,
         approvals.router,
         crowdsec.router,
         *health.handlers,
@@ -86,12 +87,13 @@ def create_app(plane: ControlPlane) -> Litestar:
 def _description() -> OpenAPIConfig:
     bearer = SecurityScheme(type="http", scheme="bearer", description="A token of `authz control init` or /v1/tokens.")
     api_key = SecurityScheme(type="apiKey", name="X-Api-Key", security_scheme_in="header")
+    cookie = SecurityScheme(type="apiKey", name=COOKIE, security_scheme_in="cookie")
     return OpenAPIConfig(
         title="authz control plane",
         version="1",
         path="/schema",
         render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
-        components=Components(security_schemes={"bearer": bearer, "api_key": api_key}),
-        security=[{"bearer": []}],
+        components=Components(security_schemes={"bearer": bearer, "api_key": api_key, "session": cookie}),
+        security=[{"bearer": []}, {"session": []}],
         use_handler_docstrings=True,
     )

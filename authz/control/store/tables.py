@@ -111,6 +111,24 @@ tokens = Table(
     Index(None, "sha256", unique=True),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),  # of the cookie's secret
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),  # of the person
+    Column("role", Text, nullable=False),
+    Column("token", Text, nullable=False),  # id of the token that it stands for; empty: none
+    Column("address", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),  # microseconds
+    Column("ended", BigInteger, nullable=False),  # microseconds; 0: not
+    Index(None, "sha256", unique=True),
+    Index(None, "expires"),
+)
+
 audit = Table(
     "audit",
     metadata,

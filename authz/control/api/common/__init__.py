@@ -1,6 +1,7 @@
 """What the resources share.
 
     asking       who asks, repeated requests, cursors, times
+    cookies      the cookie of a session, and requests of other sites
     bodies       what goes in and out
     operations   changes as data; changing: doing one, and waiting until it is everywhere
     matching     ETags and If-Match

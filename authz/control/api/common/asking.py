@@ -15,6 +15,8 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from authz.addresses import Network, parse_network, try_parse_address
 from authz.control.access.callers import Caller, authenticate
+from authz.control.access.sessions import caller_of_session, check_csrf
+from authz.control.api.common.cookies import session_secret
 from authz.control.lists.periods import moment
 from authz.control.model import MICROSECONDS
 from authz.control.plane import ControlPlane, Idempotent, fingerprint
@@ -47,6 +49,7 @@ Covering = Annotated[
 ]
 Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=1000)]
 Cursor = Annotated[str | None, QueryParameter(name="cursor", max_length=1000)]
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: dict[str, Method] = {"cli": "cli", "console": "manual"}
 
 
@@ -62,7 +65,9 @@ def plane_of(request: AnyRequest) -> ControlPlane:
 
 
 async def provide_caller(request: AnyRequest) -> Caller:
-    """Return who asks. Raises Unauthorized, Forbidden and TooMany."""
+    """Return who asks: by a token, or by a session's cookie. Raises Unauthorized, Forbidden and TooMany."""
+    if "authorization" not in request.headers and session_secret(request):
+        return await session_caller(request, csrf=request.headers.get("x-csrf-token"))
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     return await caller_of(request, secret.strip() if scheme.lower() == "bearer" else "")
 
@@ -74,6 +79,20 @@ async def caller_of(request: AnyRequest, secret: str) -> Caller:
     caller = await in_thread(
         authenticate, plane.store, secret, client_address(request), request.scope.get("authz_request_id", ""), method
     )
+    plane.rate.take(caller.token.id, time.monotonic())
+    return caller
+
+
+async def session_caller(request: AnyRequest, *, csrf: str | None) -> Caller:
+    """Return who has the session of the cookie. csrf: what was shown; looked at where the request may change things."""
+    plane = plane_of(request)
+    secret = session_secret(request)
+    request_id = request.scope.get("authz_request_id", "")
+    caller, _ = await in_thread(
+        caller_of_session, plane.store, plane.config.sign_on, secret, client_address(request), request_id
+    )
+    if request.method not in SAFE_METHODS:
+        check_csrf(secret, csrf)
     plane.rate.take(caller.token.id, time.monotonic())
     return caller
 
