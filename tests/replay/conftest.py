@@ -1,0 +1,17 @@
+"""Replay logs in a folder of the test's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.commands import Commands
+from support.sidecar.access_logs import Replay
+
+if TYPE_CHECKING:
+    from support.publisher import Publisher
+
+
+@pytest.fixture
+def replay(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Replay:
+    return Replay(publisher, Commands(publisher.folder, monkeypatch))
