@@ -16,25 +16,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from authz.engine.decider import Decider
-    from authz.engine.decision import Outcome
-    from authz.engine.explain import explain
-    from authz.engine.open import open_snapshot
-    from authz.engine.request import Request
-    from authz.engine.ruleset import Ruleset
+    from authz.engine.decision.decider import Decider
+    from authz.engine.decision.explain import explain
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.open import open_snapshot
+    from authz.engine.entries.ruleset import Ruleset
+    from authz.engine.request.request import Request
     from authz.engine.settings import Settings
 
 __version__ = "0.1.0"
 __all__ = ["Decider", "Outcome", "Request", "Ruleset", "Settings", "explain", "open_snapshot"]
 
 _PLACES = {
-    "Decider": "authz.engine.decider",
-    "Outcome": "authz.engine.decision",
-    "Request": "authz.engine.request",
-    "Ruleset": "authz.engine.ruleset",
+    "Decider": "authz.engine.decision.decider",
+    "Outcome": "authz.engine.decision.outcome",
+    "Request": "authz.engine.request.request",
+    "Ruleset": "authz.engine.entries.ruleset",
     "Settings": "authz.engine.settings",
-    "explain": "authz.engine.explain",
-    "open_snapshot": "authz.engine.open",
+    "explain": "authz.engine.decision.explain",
+    "open_snapshot": "authz.engine.entries.open",
 }
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from authz.analysis.space import Cut, cut_of
-from authz.engine import verdict as d
+from authz.engine.decision import verdict as d
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from authz.analysis.space import Array, Ranges
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Application
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 REASONS: Final = (
     d.ALLOWLISTED, d.DEFAULT_ALLOW, d.GRAYLISTED, d.DENYLISTED, d.DEFAULT_DENY, d.GRAYLISTED_ATTACK, d.ATTACK

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.analysis.decisions import SetDecisions
     from authz.analysis.space import Array
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Application, Entry
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 CHANGES: Final = ("newly_denied", "newly_allowed", "changed_reason")
 

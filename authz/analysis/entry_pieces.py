@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.analysis.space import Array, Ranges
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 
 class EntryPieces:

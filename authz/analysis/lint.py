@@ -30,15 +30,15 @@ from authz.analysis.decisions import alike, named_applications
 from authz.analysis.entry_pieces import EntryPieces
 from authz.analysis.lockout import common, over_time, would_deny
 from authz.analysis.space import cut_of
-from authz.engine.model import ANY_APPLICATION
-from authz.engine.verdict import Match, only_warns
+from authz.engine.decision.verdict import only_warns
+from authz.engine.model import ANY_APPLICATION, Match
 from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Application, Entry
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
     Severity = Literal["error", "warning", "notice"]
 

@@ -19,7 +19,7 @@ from authz.addresses import BITS, Network, range_to_networks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from authz.engine.lookup import Index
+    from authz.engine.entries.lookup import Index
 
 
 class Listing(NamedTuple):

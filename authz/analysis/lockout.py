@@ -8,15 +8,14 @@ import numpy as np
 
 from authz.addresses import Network, range_to_networks
 from authz.analysis.space import cut_of
-from authz.engine.verdict import Verdict, decide
+from authz.engine.decision.verdict import Verdict, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from authz.analysis.space import Cut
-    from authz.engine.model import Application
-    from authz.engine.opened_snapshot import OpenedSnapshot
-    from authz.engine.verdict import Match
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+    from authz.engine.model import Application, Match
 
 
 class Denial(NamedTuple):

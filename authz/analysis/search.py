@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from authz.addresses import Address
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 
 class Hit(NamedTuple):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from authz.engine.lookup import Index
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.lookup import Index
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
     Array = np.ndarray[Any, Any]  # one-dimensional; the element type is said where it matters
 

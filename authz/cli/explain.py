@@ -112,8 +112,8 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _explain_file(config: Path, snapshot: Path | None, asked: _Question, past: AsOf | None) -> dict[str, Any]:
-    from authz.engine.explain import explain as explain_request
-    from authz.engine.request import WrittenReader, parse_metadata
+    from authz.engine.decision.explain import explain as explain_request
+    from authz.engine.request.request import WrittenReader, parse_metadata
 
     try:
         _, decider = open_decider(config, snapshot, past)

@@ -97,3 +97,14 @@ class Entry(NamedTuple):
     def active(self, now: float) -> bool:
         """Return whether `now` (seconds since 1970) is in the entry's window."""
         return (self.starts is None or self.starts <= now) and (self.expires is None or now < self.expires)
+
+
+class Match(NamedTuple):
+    """An entry that covers an address.
+
+    length: of its longest covering prefix, in bits of a 128-bit address. layer: the name of the layer that it is of.
+    """
+
+    entry: Entry
+    length: int
+    layer: str = ""

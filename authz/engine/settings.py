@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from authz.engine.client_address import Rules
+from authz.engine.request.client_address import Rules
 
 
 class AttackSignal(NamedTuple):

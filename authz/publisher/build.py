@@ -11,8 +11,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.engine.manifest import add_applications, entry_message
-from authz.engine.opened_snapshot import POLICY_LAYER, OpenedSnapshot
+from authz.engine.entries.manifest import add_applications, entry_message
+from authz.engine.entries.opened_snapshot import POLICY_LAYER, OpenedSnapshot
 from authz.errors import InputError
 from authz.publisher.checks import ended, lockouts, losses
 from authz.publisher.index.build import build_index

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from authz.addresses import Network
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 MAX_LOST = 0.5  # share of the live entries, or of the denied addresses, that a build may lose
 MAX_NAMES = 10  # applications or entries that a refusal names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, SnapshotRefused
 from authz.snapshot.read import inspect_snapshot
 from authz.times import format_moment

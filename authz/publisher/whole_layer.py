@@ -13,9 +13,9 @@ import numpy as np
 
 from authz.analysis.listing import list_networks
 from authz.analysis.space import check_whole
-from authz.engine.lookup import Index
-from authz.engine.manifest import Entries, entry_message, entry_of
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.lookup import Index
+from authz.engine.entries.manifest import Entries, entry_message, entry_of
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes

@@ -23,7 +23,7 @@ import msgspec
 import orjson
 
 from authz.engine.model import ANY_APPLICATION
-from authz.engine.request import NO_METADATA, parse_peer
+from authz.engine.request.request import NO_METADATA, parse_peer
 from authz.errors import BadLine, BadValue
 from authz.times import parse_moment
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from authz.engine.request import WrittenReader, WrittenRequest
+from authz.engine.request.request import WrittenReader, WrittenRequest
 from authz.errors import BadLine, InputError, shorten
 from authz.replay.formats import LoggedRequest, hint_for, parser, recognise
 from authz.replay.summary import Summary
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
-    from authz.engine.decider import Decider
+    from authz.engine.decision.decider import Decider
 
 BLOCK = 1 << 20  # bytes of a block, and the longest line
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
-    from authz.engine.opened_snapshot import Covering
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.opened_snapshot import Covering
 
 _MAX_KEPT = 200_000  # different clients or networks that are counted; then the rare ones are forgotten
 _COUNTERS = (

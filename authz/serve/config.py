@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from authz.addresses import NetworkSet
-from authz.engine.client_address import Rules
-from authz.engine.opened_snapshot import POLICY_LAYER
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
+from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
 from authz.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.serve.config_values import (
@@ -94,7 +94,7 @@ class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`client_address`: who is the client. See authz.engine.client_address."""
+    """`client_address`: who is the client. See authz.engine.request.client_address."""
 
     trusted_proxies: tuple[Trusted, ...] = ()  # whose headers are believed
     header: HeaderName = "x-forwarded-for"  # or forwarded, or a header with one address

@@ -18,7 +18,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from authz.engine.decider import Decider
+from authz.engine.decision.decider import Decider
 from authz.errors import AuthzError, StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin

@@ -10,7 +10,7 @@ and time) and an id. Rows are sorted by address, first IPv4, then IPv6, and are 
     3     2001:db8::1     1795830000   1795822801   0                     b-00000000000000a2
 
 Several rows may have the same address. A look-up reads two positions of a directory and bisects between them, as in
-`authz.engine.lookup`. An expired row stays until the next build; it is in force no more, by its own time.
+`authz.engine.entries.lookup`. An expired row stays until the next build; it is in force no more, by its own time.
 
 Ids of bans are 64 bits. A *tombstone* is the id of a ban in another part of the layer that ended before its time.
 

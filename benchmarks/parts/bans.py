@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from authz.addresses import Address, Network, format_address
-from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.engine.ruleset import Ruleset
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.ruleset import Ruleset
 from authz.publisher.bans import Ban
 from authz.publisher.bans.table import BanTable, Columns
 from authz.publisher.bans.tiers import MAX_RECENT, Tiers, write_files

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import Address, parse_networks
-from authz.engine.decider import Decider
-from authz.engine.generation import MAX_RECENT
-from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.engine.ruleset import Ruleset
+from authz.engine.decision.decider import Decider
+from authz.engine.decision.generation import MAX_RECENT
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.ruleset import Ruleset
 from authz.serve.config import ApplicationConfig, ClientAddressConfig, Config, SnapshotConfig
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.metrics import Metrics

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from authz.addresses import try_parse_address
-from authz.engine.lookup import Index
+from authz.engine.entries.lookup import Index
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.sections import INDEX_TYPES

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worlds import NOW, ZONES4, ZONES6, World, allow, deny, load, total, worlds
+from support.publishing.worlds import NOW, ZONES4, ZONES6, World, allow, deny, load, total, worlds
 
 from authz.analysis.decisions import FIRST_DENYING, NO_ENTRY, REASONS, Deciding, alike
 from authz.analysis.space import cut_of
-from authz.engine import verdict as d
+from authz.engine.decision import verdict as d
 from authz.engine.model import Application, DenyAnswer
 
 if TYPE_CHECKING:
-    from support.worlds import Zone
+    from support.publishing.worlds import Zone
 
-    from authz.engine.verdict import Match, Verdict
+    from authz.engine.decision.verdict import Verdict
+    from authz.engine.model import Match
 
 
 @settings(deadline=None)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.shared import shared
-from support.worlds import (
+from support.publishing.worlds import (
     NOW,
     ZONES,
     Subject,
@@ -26,6 +25,7 @@ from support.worlds import (
     worlds,
     zones_in,
 )
+from support.shared import shared
 
 from authz.addresses import Network, parse_network
 from authz.analysis.coverage import Tally
@@ -36,7 +36,7 @@ from authz.engine.model import Application, Entry
 from authz.errors import InputError
 
 if TYPE_CHECKING:
-    from authz.engine.verdict import Verdict
+    from authz.engine.decision.verdict import Verdict
 
 
 def tally(zones: list[Zone]) -> Tally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worlds import (
+from support.publishing.worlds import (
     NOW,
     ZONES,
     Subject,
@@ -27,8 +27,8 @@ from authz.addresses import Address, Network, format_address, parse_network
 from authz.analysis import lint as linting
 from authz.analysis.lint import SEVERITIES, Finding, lint
 from authz.analysis.lockout import Denial, would_deny
+from authz.engine.decision.verdict import only_warns
 from authz.engine.model import Application
-from authz.engine.verdict import only_warns
 
 if TYPE_CHECKING:
     from authz.engine.model import Entry

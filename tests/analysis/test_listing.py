@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
-from support.worlds import ZONES, Subject, World, deny, load, worlds
+from support.publishing.worlds import ZONES, Subject, World, deny, load, worlds
 
 from authz.addresses import parse_network
 from authz.analysis.listing import list_networks

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worlds import NOW, Subject, World, allow, deny, load, subject
+from support.publishing.worlds import NOW, Subject, World, allow, deny, load, subject
 
 from authz.addresses import Network
 from authz.analysis.decisions import Deciding
@@ -25,8 +25,8 @@ from authz.analysis.map.hilbert import fold
 from authz.analysis.map.picture import DECISIONS, DIFFERENCES, Map, decision_map, difference_map
 from authz.analysis.map.png import encode_png
 from authz.analysis.map.svg import draw_svg
-from authz.engine.model import Application, Entry
-from authz.engine.verdict import Match, decide
+from authz.engine.decision.verdict import decide
+from authz.engine.model import Application, Entry, Match
 from authz.errors import InputError
 
 Matrix = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.worlds import ZONES, World, deny, load, worlds
+from support.publishing.worlds import ZONES, World, deny, load, worlds
 
 from authz.addresses import BITS, Network, range_to_networks
 from authz.analysis import space

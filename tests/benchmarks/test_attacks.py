@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.http2 import PREFACE, read_frames
 from support.processes import Process
+from support.sidecar.http2 import PREFACE, read_frames
 
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 from benchmarks.attacks import peers

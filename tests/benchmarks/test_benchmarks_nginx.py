@@ -84,7 +84,7 @@ def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
 
 
 def test_the_grpc_part_measures_both_engines_and_both_kinds_of_sockets() -> None:
-    pytest.importorskip("support.envoy_api")  # which imports Envoy's messages without their warnings
+    pytest.importorskip("support.proxies.envoy_api")  # which imports Envoy's messages without their warnings
     from benchmarks.load.paced import missing_paced
     from benchmarks.parts import grpc as grpc_front
     from benchmarks.scale import QUICK

@@ -114,7 +114,7 @@ def test_the_client_whose_answer_changes_is_in_the_longer_list_only() -> None:
 def test_a_binary_listener_is_to_an_independent_decoder_what_its_json_says(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("support.envoy_api")  # which imports Envoy's messages without their warnings
+    pytest.importorskip("support.proxies.envoy_api")  # which imports Envoy's messages without their warnings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         for name in _IN_ANY:

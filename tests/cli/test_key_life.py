@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from support.processes import Sidecar, wait_for
 from support.publisher import POLICY
-from support.running import ALLOWED, DENIED, get
+from support.sidecar.running import ALLOWED, DENIED, get
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
 

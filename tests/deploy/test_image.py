@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import yaml
-from support.sidecar.deployed import DEPLOY, ROOT, containers
+from support.proxies.deployed import DEPLOY, ROOT, containers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_validate import validate
-from support.sidecar.deployed import CONFIGURATIONS, DEPLOY, MANIFESTS, PRINTED, ROOT, containers, deployment, pod
+from support.proxies.deployed import CONFIGURATIONS, DEPLOY, MANIFESTS, PRINTED, ROOT, containers, deployment, pod
 
 from authz.serve.config import Config, load_config
 from authz.snapshot.keys import load_public_key

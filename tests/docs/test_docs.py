@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 import msgspec
 import pytest
 import yaml
-from support.mmdb import write_mmdb
+from support.publishing.mmdb import write_mmdb
 
 from authz.analysis.lockout import would_deny
-from authz.engine import decider as decision
-from authz.engine import verdict as decide
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.decision import decider as decision
+from authz.engine.decision import verdict as decide
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.publisher.build import build_snapshot
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import read_policy

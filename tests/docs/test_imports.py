@@ -202,7 +202,7 @@ def test_the_sidecar_knows_no_publisher() -> None:
 
 
 def test_the_lookup_needs_the_standard_library_alone() -> None:
-    for name in ("engine/lookup", "snapshot/sections", "errors"):
+    for name in ("engine/entries/lookup", "snapshot/sections", "errors"):
         found = imports(PACKAGE / f"{name}.py")
         ours = {other for other in found if other.startswith("authz")}
         assert ours <= {"authz.errors", "authz.snapshot.sections"}
@@ -218,7 +218,7 @@ PURE_IMPORTS = {
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
 
-@pytest.mark.parametrize("name", ["engine/verdict.py", "engine/model.py", "engine/client_address.py"])
+@pytest.mark.parametrize("name", ["engine/decision/verdict.py", "engine/model.py", "engine/request/client_address.py"])
 def test_the_core_does_no_input_or_output_and_reads_no_clock(name: str) -> None:
     assert imports(PACKAGE / name) <= PURE_IMPORTS
     tree = ast.parse((PACKAGE / name).read_text())
@@ -227,7 +227,8 @@ def test_the_core_does_no_input_or_output_and_reads_no_clock(name: str) -> None:
 
 
 def test_the_core_can_be_imported_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    code = "import authz.engine.verdict, authz.engine.client_address, authz.engine.lookup, sys; print(*sys.modules)"
+    core = "authz.engine.decision.verdict, authz.engine.request.client_address, authz.engine.entries.lookup"
+    code = f"import {core}, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); {code}"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -246,6 +247,8 @@ def test_nothing_imports_what_clashes_with_the_proxies_own_packages() -> None:
         assert {name for name in imports(path) if inside(name, ("envoy", "envoy_data_plane", "xds"))} == set()
 
 
-@pytest.mark.parametrize("name", ["engine.manifest", "engine.ruleset", "engine.decider", "engine.lookup"])
+@pytest.mark.parametrize(
+    "name", ["engine.entries.manifest", "engine.entries.ruleset", "engine.decision.decider", "engine.entries.lookup"]
+)
 def test_who_decides_is_told_the_time(name: str) -> None:
     assert imports(modules()[f"authz.{name}"]) & {"time", "datetime", "authz.times"} == set()

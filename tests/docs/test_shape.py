@@ -24,8 +24,6 @@ MAX_SIBLINGS = {"authz": 15, "benchmarks": 15, "docs": 16, "tests": 17}
 # Folders that are still crowded. This list only gets shorter.
 CROWDED = {
     "authz/control/store",
-    "authz/engine",
-    "tests/support",
 }
 
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.address_values import MAPPED, values4, values6
+from support.ground.address_values import MAPPED, values4, values6
 
 from authz.addresses import (
     MAX_TEXT,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.address_values import MAPPED, values4, values6
+from support.ground.address_values import MAPPED, values4, values6
 
 from authz.addresses import (
     BITS,

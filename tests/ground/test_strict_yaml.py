@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.yaml_house import Door, House, Lock, door, mistakes
+from support.ground.yaml_house import Door, House, Lock, door, mistakes
 
 from authz import strict_yaml
 from authz.addresses import parse_network

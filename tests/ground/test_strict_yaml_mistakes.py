@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.yaml_house import Door, House, Lock, mistakes
+from support.ground.yaml_house import Door, House, Lock, mistakes
 
 from authz.errors import InvalidDocument, Mistake
 from authz.strict_yaml import Document, read

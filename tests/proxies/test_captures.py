@@ -11,10 +11,10 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
-from support.envoy_api import read_answer
-from support.fronts import Fronts
+from support.proxies.envoy_api import read_answer
 from support.publisher import Publisher
 from support.shared import SHARED, shared
+from support.sidecar.fronts import Fronts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.publisher import Publisher
-from support.worlds import NOW as WORLD_NOW
-from support.worlds import ZONES, Subject, entries, load, moments
+from support.publishing.worlds import NOW as WORLD_NOW
+from support.publishing.worlds import ZONES, Subject, entries, load, moments
 
 from authz.addresses import BITS, Network, parse_network
 from authz.analysis.listing import list_networks
-from authz.engine.lookup import Index
-from authz.engine.manifest import Entries
+from authz.engine.decision.verdict import decide
+from authz.engine.entries.lookup import Index
+from authz.engine.entries.manifest import Entries
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.model import ANY_APPLICATION, Application
-from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.engine.verdict import decide
 from authz.publisher.bans import Ban, build_bans_layer, new_ban_id
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.read import Requirement, Snapshot, check_snapshot

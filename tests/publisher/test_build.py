@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any
 
-from support.mmdb import write_mmdb
 from support.publishing.build_folder import Folder, entries_of
+from support.publishing.mmdb import write_mmdb
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import inspect_snapshot
 
 FEEDS: dict[str, str] = {

@@ -7,10 +7,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.mmdb import write_mmdb
 from support.publishing.build_folder import Folder, entries_of, lines
+from support.publishing.mmdb import write_mmdb
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.publisher.builder import builder_name
 from authz.snapshot.read import inspect_snapshot
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.publisher import Publisher
 
-from authz.engine.decider import Decider
-from authz.engine.explain import explain
-from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.engine.request import Request
-from authz.engine.ruleset import Ruleset
+from authz.engine.decision.decider import Decider
+from authz.engine.decision.explain import explain
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.ruleset import Ruleset
+from authz.engine.request.request import Request
 from authz.engine.settings import Settings
 from authz.snapshot.read import inspect_snapshot
 

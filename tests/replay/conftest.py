@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.commands import Commands
-from support.sidecar.access_logs import Replay
+from support.proxies.access_logs import Replay
 
 if TYPE_CHECKING:
     from support.publisher import Publisher

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.sidecar.access_logs import PRINTED, Replay, combined, envoy
+from support.proxies.access_logs import PRINTED, Replay, combined, envoy
 
 from authz.errors import BadLine
 from authz.replay.formats import LoggedRequest, parser, recognise

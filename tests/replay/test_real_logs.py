@@ -7,11 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from support.processes import Sidecar, free_port, wait_for
+from support.proxies.access_logs import CONFIG, Replay
 from support.proxies.client import ask
 from support.proxies.envoy import Envoy, adapt_envoy
 from support.proxies.nginx import Nginx
 from support.proxies.upstream import Upstream
-from support.sidecar.access_logs import CONFIG, Replay
 
 from authz.cli.proxy_config import render
 from authz.serve.config import load_config

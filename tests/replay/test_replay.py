@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.sidecar.access_logs import AGAINST, JSONL, PRINTED, Replay, combined, envoy
+from support.proxies.access_logs import AGAINST, JSONL, PRINTED, Replay, combined, envoy
 
 from authz.addresses import parse_address
-from authz.engine.decision import make_outcome
+from authz.engine.decision.outcome import make_outcome
+from authz.engine.decision.verdict import Verdict
 from authz.engine.model import Application
-from authz.engine.verdict import Verdict
 from authz.replay import summary
 from authz.replay.formats import recognise
 from authz.replay.summary import Summary

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import Ran
-from support.sidecar.access_logs import AGAINST, CONFIG, JSONL, Replay, combined
+from support.proxies.access_logs import AGAINST, CONFIG, JSONL, Replay, combined
 
 from authz.errors import InputError
 from authz.replay import run

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 from hpack import Encoder
-from support.envoy_api import check_request
-from support.fronts import Fronts
+from support.proxies.envoy_api import check_request
 from support.publisher import Publisher
-from support.worlds import deny, load
+from support.publishing.worlds import deny, load
+from support.sidecar.fronts import Fronts
 
 from authz.addresses import parse_network
+from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
-from authz.engine.request import Request
-from authz.engine.ruleset import Ruleset
+from authz.engine.request.request import Request
 from authz.publisher.bans.record import Ban
 from authz.serve.config import DecisionLogConfig
 from authz.serve.grpc.check import CHECK_METHOD

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import Process, Sidecar, wait_for
-from support.running import DENIED, NEW_POLICY, config, get, write
+from support.sidecar.running import DENIED, NEW_POLICY, config, get, write
 
 from authz.serve.descriptors import RESERVE, Descriptors
 

@@ -10,9 +10,9 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fronts import HttpClient
 from support.processes import Sidecar, wait_for
-from support.running import (
+from support.sidecar.fronts import HttpClient
+from support.sidecar.running import (
     ALLOWED,
     DENIED,
     PATIENCE,

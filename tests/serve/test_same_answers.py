@@ -16,15 +16,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
-from support.envoy_api import check_request, read_answer
-from support.fronts import NOW, Fronts, HttpAnswer, HttpServer
+from support.proxies.envoy_api import check_request, read_answer
 from support.publisher import Publisher
+from support.sidecar.fronts import NOW, Fronts, HttpAnswer, HttpServer
 
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
 
 MODES: Final = ("off", "monitoring", "safe_blocking", "block")
 PRECEDENCES: Final = ("allow_first", "deny_first", "most_specific")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import Process, Sidecar, wait_for
-from support.running import (
+from support.sidecar.running import (
     ALLOWED,
     DENIED,
     config,

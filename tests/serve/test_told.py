@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.envoy_api import check_request, read_answer
-from support.fronts import TRUSTING, Fronts
+from support.proxies.envoy_api import check_request, read_answer
 from support.publisher import Publisher
+from support.sidecar.fronts import TRUSTING, Fronts
 
 from authz.serve.http1.answers import answer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.envoy_api import EnvoyAnswer
+    from support.proxies.envoy_api import EnvoyAnswer
 
 POLICY = """\
 version: 1
@@ -41,7 +41,7 @@ def by_grpc(fronts: Fronts, client: str, application: str) -> EnvoyAnswer:
 
 
 def by_http(fronts: Fronts, client: str, application: str, *, shown: bool = True, details: bool = True) -> str:
-    from authz.engine.request import Request
+    from authz.engine.request.request import Request
 
     outcome, address = fronts.decider.check(Request("10.0.0.1", [client], application), fronts.now)
     head, body = answer(outcome, address, shown=shown, details=details)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.forge import Forge
 from support.publisher import Publisher
-from support.shelf import SERIAL
+from support.snapshot.forge import Forge
+from support.snapshot.shelf import SERIAL
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.forge import Forge, flip
-from support.shelf import EMPTY, set_signature, signature
+from support.snapshot.forge import Forge, flip
 from support.snapshot.refusal import code_of, documented_codes
+from support.snapshot.shelf import EMPTY, set_signature, signature
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
 from authz.snapshot.read import check_snapshot, inspect_snapshot
 from authz.snapshot.sections import ENTRY_TYPES, INDEX_TYPES

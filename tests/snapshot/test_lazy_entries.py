@@ -7,7 +7,7 @@ import struct
 import pytest
 from google.protobuf.message import DecodeError
 
-from authz.engine.manifest import Entries, entry_message
+from authz.engine.entries.manifest import Entries, entry_message
 from authz.engine.model import Entry as Made
 from authz.errors import SnapshotRefused
 from authz.snapshot.lazy_entries import PackedEntries, pack_entries

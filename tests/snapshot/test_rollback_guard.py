@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.loading import Loading
 from support.processes import CONFIG, Process
+from support.sidecar.loading import Loading
 
 from authz.errors import InputError, SnapshotRefused
 from authz.snapshot.read import inspect_snapshot
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from support.publisher import Publisher
 
-    from authz.engine.ruleset import Ruleset
+    from authz.engine.entries.ruleset import Ruleset
 
 BROKEN = {
     "empty": b"",

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.loading import Loading
-from support.shelf import SERIAL, SHELF, payload_with
+from support.sidecar.loading import Loading
 from support.snapshot.refusal import documented_codes
+from support.snapshot.shelf import SERIAL, SHELF, payload_with
 
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot import envelope as envelope_module
@@ -28,8 +28,8 @@ from authz.snapshot.read import read_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.forge import Forge
     from support.publisher import Publisher
+    from support.snapshot.forge import Forge
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.forge import Forge, canonical
-from support.shelf import SERIAL, payload_with, set_section
+from support.snapshot.forge import Forge, canonical
 from support.snapshot.refusal import code_of
+from support.snapshot.shelf import SERIAL, payload_with, set_section
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
 from authz.snapshot.read import Requirement, check_snapshot, read_snapshot
 

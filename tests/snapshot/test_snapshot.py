@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.forge import Forge, canonical, up
-from support.loading import Loading
 from support.publisher import POLICY, Publisher
-from support.shelf import SERIAL
+from support.sidecar.loading import Loading
+from support.snapshot.forge import Forge, canonical, up
 from support.snapshot.refusal import code_of
+from support.snapshot.shelf import SERIAL
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError
 from authz.snapshot import write
 from authz.snapshot.read import check_snapshot, inspect_snapshot, read_snapshot

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.envoy_api import check_request, read_answer
-from support.fronts import NOW, Fronts
-from support.mmdb import write_mmdb
+from support.proxies.envoy_api import check_request, read_answer
+from support.publishing.mmdb import write_mmdb
+from support.sidecar.fronts import NOW, Fronts
 
 from authz.serve.http1.messages import RequestHead
 

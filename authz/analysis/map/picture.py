@@ -16,7 +16,7 @@ import numpy as np
 from authz.analysis.coverage import Overlay
 from authz.analysis.decisions import REASONS
 from authz.analysis.map.hilbert import fold
-from authz.engine import verdict as d
+from authz.engine.decision import verdict as d
 from authz.engine.model import ANY_APPLICATION
 from authz.errors import InputError
 

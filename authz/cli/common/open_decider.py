@@ -12,8 +12,8 @@ import typer
 from authz.errors import BadValue, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
-    from authz.engine.decider import Decider
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.decision.decider import Decider
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.config import Config
     from authz.serve.layers.config import LayerConfig
 
@@ -45,8 +45,8 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
         InputError: The configuration, a key or the archive cannot be used.
         SnapshotRefused: The policy, or a later layer that is there, is not to be used.
     """
-    from authz.engine.decider import Decider
-    from authz.engine.ruleset import Ruleset
+    from authz.engine.decision.decider import Decider
+    from authz.engine.entries.ruleset import Ruleset
     from authz.serve.config import load_config
 
     config = load_config(config_file, os.environ)
@@ -78,7 +78,7 @@ def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: 
 
 def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
     """Return a file and its parts, ready for look-ups."""
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.publisher.whole_layer import read_whole
     from authz.snapshot.keys import load_public_key
 

@@ -154,7 +154,7 @@ def snapshot_applications(config: Config, snapshot: Path | None) -> tuple[Applic
 
     Raises InputError and SnapshotRefused.
     """
-    from authz.engine.manifest import applications_of
+    from authz.engine.entries.manifest import applications_of
     from authz.errors import SnapshotRefused
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot

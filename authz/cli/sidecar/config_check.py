@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz.addresses import parse_address
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
 from authz.serve.listeners import bind_problem
 from authz.snapshot.read import read_snapshot

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.analysis.lint import Finding
     from authz.analysis.map.picture import Map
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Application
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -56,7 +56,7 @@ def build(
 
     A policy with mistakes prints them all, with file, line and key, and writes nothing.
     """
-    from authz.engine.opened_snapshot import POLICY_LAYER
+    from authz.engine.entries.opened_snapshot import POLICY_LAYER
     from authz.publisher.build import publish
     from authz.publisher.builder import builder_name
     from authz.publisher.feeds.hosts import HostOptions

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.addresses import Network
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 PolicyFile = Annotated[

@@ -41,7 +41,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
 
     Exit status 0: good; 1: refused.
     """
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.publisher.whole_layer import read_whole
     from authz.snapshot.keys import load_public_key
 
@@ -88,7 +88,7 @@ def inspect(file: File, json: Json = False) -> None:
 
 
 def _content(file: Path, found: Snapshot) -> dict[str, Any]:
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
     opened = OpenedSnapshot(found)
     manifest = found.manifest

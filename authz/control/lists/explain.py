@@ -15,9 +15,9 @@ from authz.control.model import APPLICATION, MICROSECONDS
 from authz.control.store.documents import find_documents
 from authz.control.store.entries import Filter, find_entries
 from authz.control.store.history import Wanted, find_changes
-from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer
+from authz.engine.decision.verdict import Verdict, decide, only_warns
+from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer, Match
 from authz.engine.model import Entry as EngineEntry
-from authz.engine.verdict import Match, Verdict, decide, only_warns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address, Network
     from authz.control.model import Change, Entry
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 MAX_SHOWN = 1000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authz.control.store.publications import content_of, publication_at
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.engine.manifest import add_applications, entry_message
+from authz.engine.entries.manifest import add_applications, entry_message
 from authz.engine.model import ANY_APPLICATION, Application
 from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.addresses import Network
-from authz.engine.manifest import entry_message, entry_of
+from authz.engine.entries.manifest import entry_message, entry_of
 from authz.engine.model import Entry
 from authz.publisher.bans.record import Ban
 from authz.publisher.index.build import directory_of

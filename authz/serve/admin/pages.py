@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from authz.addresses import parse_address, try_parse_address
-from authz.engine.explain import explain
-from authz.engine.request import WrittenReader, parse_metadata
+from authz.engine.decision.explain import explain
+from authz.engine.request.request import WrittenReader, parse_metadata
 from authz.errors import AuthzError, InputError, shorten
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer
 from authz.times import parse_moment
@@ -23,7 +23,7 @@ from authz.times import parse_moment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.engine.decider import Decider
+    from authz.engine.decision.decider import Decider
     from authz.serve.admin.status import Status
     from authz.serve.config import Config
     from authz.serve.observe.metrics import Metrics

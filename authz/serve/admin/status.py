@@ -12,8 +12,8 @@ from authz.times import format_moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from authz.engine.decider import Decider
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.decision.decider import Decider
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.admin.health import Health
     from authz.serve.layers.layer import LastRefusal, Layer
     from authz.serve.layers.layers import Layers

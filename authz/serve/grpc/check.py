@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from authz.engine.request import RequestReader
+from authz.engine.request.request import RequestReader
 from authz.serve.grpc.responses import answer, answer_without
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
 
     from authz.addresses import Address
-    from authz.engine.decider import Decider
-    from authz.engine.decision import Outcome
-    from authz.engine.request import Request
+    from authz.engine.decision.decider import Decider
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.request.request import Request
     from authz.serve.config import ApplicationConfig, GrpcConfig
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
 
 CLIENT_HEADER: Final = "x-authz-client-address"
 LIST_HEADER: Final = "x-authz-list"

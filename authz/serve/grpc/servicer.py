@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.addresses import Address
-    from authz.engine.decider import Decider
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.decider import Decider
+    from authz.engine.decision.outcome import Outcome
 
 
 class _Server(Protocol):

@@ -11,7 +11,7 @@ from authz.serve.http1.messages import Answer, status_line
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
 
 _BUILT: Final = object()  # ours in the memo of an outcome
 

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from authz.engine.request import RequestReader
+from authz.engine.request.request import RequestReader
 from authz.errors import shorten
 from authz.serve.http1.answers import answer
 from authz.serve.http1.messages import Answer, plain_answer
@@ -21,8 +21,8 @@ from authz.serve.observe.details import HTTP_HEADERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.engine.decider import Decider
-    from authz.engine.request import Request
+    from authz.engine.decision.decider import Decider
+    from authz.engine.request.request import Request
     from authz.serve.config import Config
     from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.metrics import Metrics

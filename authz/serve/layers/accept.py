@@ -9,7 +9,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.read import part_path, read_with_bytes
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from authz.engine.permissions import May
+from authz.engine.entries.permissions import May
 from authz.errors import BadValue
 from authz.scalars import Duration, PositiveCount  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import Scalar

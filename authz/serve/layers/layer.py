@@ -14,7 +14,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.engine.opened_snapshot import POLICY_LAYER
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.serve.background import in_thread
 from authz.serve.layers.file import SETTLE
@@ -23,7 +23,7 @@ from authz.times import format_moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.layers.accept import Acceptor
     from authz.serve.layers.config import LayerConfig
     from authz.serve.layers.source import Source

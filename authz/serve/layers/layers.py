@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from authz.engine.permissions import first_violation
+from authz.engine.entries.permissions import first_violation
 from authz.serve.layers.accept import Acceptor, Rules
 from authz.serve.layers.config import STORES, MayConfig
 from authz.serve.layers.file import FileSource
@@ -21,8 +21,8 @@ from authz.snapshot.keys import load_public_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from authz.engine.decider import Decider
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.decision.decider import Decider
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.config import Config
     from authz.serve.layers.config import LayerConfig
     from authz.serve.layers.memory import Memory

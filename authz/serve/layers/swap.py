@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from authz.engine.ruleset import Ruleset
+from authz.engine.entries.ruleset import Ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from authz.engine.decider import Decider
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.decision.decider import Decider
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 
 class Swap:

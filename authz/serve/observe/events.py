@@ -23,7 +23,7 @@ from authz.errors import StartError
 from authz.serve.observe.log_lines import printable
 
 if TYPE_CHECKING:
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
     from authz.serve.config import EventsConfig
     from authz.serve.observe.recorder import Decision
 

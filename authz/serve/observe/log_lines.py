@@ -16,7 +16,7 @@ from authz.errors import shorten
 from authz.serve.observe.details import NO_DETAILS, Details
 
 if TYPE_CHECKING:
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
     from authz.serve.observe.recorder import Decision
 
 _PARTS: Final = object()  # ours in the memo of an outcome

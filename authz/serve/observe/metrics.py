@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections import defaultdict
     from collections.abc import Callable, Iterator, Mapping
 
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
 
 
 Values = dict[tuple[tuple[str, str], ...], float]  # by labels

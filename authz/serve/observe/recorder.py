@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
     from authz.serve.config import ApplicationConfig
     from authz.serve.observe.metrics import Metrics
 

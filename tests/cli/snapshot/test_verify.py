@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.commands import Commands, Ran
-from support.forge import Forge
 from support.refusals import refused
+from support.snapshot.forge import Forge
 
 if TYPE_CHECKING:
     from pathlib import Path

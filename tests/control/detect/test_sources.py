@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from support.envoy_logs import DECIDED, log_entry, log_message
+from support.proxies.envoy_logs import DECIDED, log_entry, log_message
 
 from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.feeds import networks, read_text
+from support.publishing.feeds import networks, read_text
 
 from authz.addresses import BITS, Network, parse_network
 from authz.errors import InputError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.feeds import networks
+from support.publishing.feeds import networks
 from support.shared import shared
 
 from authz.addresses import parse_network

@@ -11,7 +11,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
-from support.feeds import networks, read_text
+from support.publishing.feeds import networks, read_text
 
 from authz.errors import InputError
 from authz.publisher.feeds import decompress, files

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support.feed_samples import SAMPLES
-from support.feeds import networks, read_text
+from support.publishing.feed_samples import SAMPLES
+from support.publishing.feeds import networks, read_text
 
 from authz.errors import InputError
 from authz.publisher.feeds.feed import Skipped

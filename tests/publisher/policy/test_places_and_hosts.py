@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.mmdb import write_mmdb
+from support.publishing.mmdb import write_mmdb
 from support.publishing.policy_text import A_HOST, OFFLINE, covered, entry
 
 from authz.publisher.feeds.hosts import HostOptions

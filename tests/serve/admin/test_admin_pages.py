@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from support.running import (
+from support.sidecar.running import (
     get,
     run,
     running,

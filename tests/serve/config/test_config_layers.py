@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authz.engine.permissions import May
+from authz.engine.entries.permissions import May
 from authz.errors import InvalidDocument
 from authz.serve.config import load_config
 from authz.serve.reload import merge

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.json_format import MessageToDict
-from support.envoy_api import EnvoyAnswer, read_answer
-from support.fronts import NOW, TRUSTING, Fronts
+from support.proxies.envoy_api import EnvoyAnswer, read_answer
+from support.sidecar.fronts import NOW, TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask, metadata
 
 from authz.addresses import parse_address
-from authz.engine.decision import Outcome, make_outcome
-from authz.engine.model import Application, DenyAnswer, Entry
-from authz.engine.verdict import Match, Verdict
+from authz.engine.decision.outcome import Outcome, make_outcome
+from authz.engine.decision.verdict import Verdict
+from authz.engine.model import Application, DenyAnswer, Entry, Match
 from authz.serve.grpc import responses as grpc_answers
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.envoy_api import check_request, read_answer
-from support.fronts import NOW, Fronts
+from support.proxies.envoy_api import check_request, read_answer
+from support.sidecar.fronts import NOW, Fronts
 from support.sidecar.grpc_questions import ask
 
-from authz.engine.decision import INTERNAL_ERROR, Outcome
+from authz.engine.decision.outcome import INTERNAL_ERROR, Outcome
 
 if TYPE_CHECKING:
     from support.publisher import Publisher

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase as ReflectionDatabase,
 )
-from support.envoy_api import check_request, read_answer
+from support.proxies.envoy_api import check_request, read_answer
 from support.sidecar.grpc_engine import SERVING, WAIT, Engine, ask, code_of, raw
 
 from authz.serve.admin.health import AUTHORIZATION, SERVICES

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.envoy_api import EnvoyAnswer, check_request, read_answer
-from support.fronts import BASE, TRUSTING, Fronts
+from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
 from support.publisher import Publisher
+from support.sidecar.fronts import BASE, TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask, metadata
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.envoy_api import auth, check_request, core, peer_address, read_answer
-from support.fronts import TRUSTING, Fronts
+from support.proxies.envoy_api import auth, check_request, core, peer_address, read_answer
+from support.sidecar.fronts import TRUSTING, Fronts
 from support.sidecar.grpc_questions import POLICY, ask
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fronts import TRUSTING, Fronts
+from support.sidecar.fronts import TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask
 
 if TYPE_CHECKING:

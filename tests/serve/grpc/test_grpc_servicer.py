@@ -11,8 +11,8 @@ import grpc.aio
 import grpc_testing
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
-from support.envoy_api import check_request, read_answer
-from support.fronts import Fronts
+from support.proxies.envoy_api import check_request, read_answer
+from support.sidecar.fronts import Fronts
 
 from authz.serve.grpc import reflection
 from authz.serve.grpc.check import CHECK_METHOD
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from support.publisher import Publisher
 
     from authz.addresses import Address
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fronts import Fronts, HttpServer
 from support.publisher import Publisher
+from support.sidecar.fronts import Fronts, HttpServer
 from support.sidecar.http_questions import CONFIG, LOOPS, POLICY
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.fronts import NOW, Fronts, HttpServer
+from support.sidecar.fronts import NOW, Fronts, HttpServer
 from support.sidecar.http_questions import ALLOWED, ANY, CONFIG, DENIED, serving
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import uvloop
-from support.fronts import Fronts, HttpServer
 from support.processes import Sidecar, wait_for
 from support.proxies.client import ask
+from support.sidecar.fronts import Fronts, HttpServer
 
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin

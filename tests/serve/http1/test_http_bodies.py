@@ -8,8 +8,8 @@ import pytest
 from support.sidecar.http_questions import ALLOWED, DENIED, HIDDEN, numbered, serving
 
 if TYPE_CHECKING:
-    from support.fronts import HttpServer
     from support.publisher import Publisher
+    from support.sidecar.fronts import HttpServer
 
 
 def test_the_answer_comes_before_the_body_and_ends_the_connection(server: HttpServer) -> None:

@@ -15,7 +15,7 @@ from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer, RequestHead
 
 if TYPE_CHECKING:
-    from support.fronts import HttpServer
+    from support.sidecar.fronts import HttpServer
 
 
 def test_a_connection_serves_many_requests(server: HttpServer) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import uvloop
-from support.fronts import Fronts, HttpClient, HttpServer
 from support.processes import wait_for
+from support.sidecar.fronts import Fronts, HttpClient, HttpServer
 from support.sidecar.http_questions import ALLOWED, CONFIG, LOOPS, addresses, expected_addresses, numbered, serving
 
 from authz.serve.http1.listener import HttpLimits

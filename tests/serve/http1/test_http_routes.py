@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.fronts import Fronts, HttpServer
 from support.publisher import Publisher
+from support.sidecar.fronts import Fronts, HttpServer
 from support.sidecar.http_questions import ADMIN, ALLOWED, ANY, CONFIG, DENIED, POLICY, SHOP, serving
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from support.http2 import (
+from support.sidecar.http2 import (
     Peer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from support.http2_methods import Methods
+from support.sidecar.http2_methods import Methods
 
 
 @pytest.fixture

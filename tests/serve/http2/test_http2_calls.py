@@ -10,7 +10,7 @@ import pytest
 from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     END,
     HEADERS,
@@ -25,7 +25,7 @@ from support.http2 import (
     raw_block,
     window,
 )
-from support.http2_methods import (
+from support.sidecar.http2_methods import (
     BLOCK,
     ECHO,
     GRPC_INTERNAL,

@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     END,
     GOAWAY,
@@ -23,8 +23,8 @@ from support.http2 import (
     message,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import (
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import (
     BLOCK,
     CANCEL,
     CLOSED,

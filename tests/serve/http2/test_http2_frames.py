@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from support.http2 import (
+from support.sidecar.http2 import (
     ACK,
     CONTINUATION,
     DATA,
@@ -31,8 +31,21 @@ from support.http2 import (
     read_frames,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import BLOCK, CLOSED, ECHO, FLOW, NOTHING, PROTOCOL, SIZE, Methods, held, lost, ways, works
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import (
+    BLOCK,
+    CLOSED,
+    ECHO,
+    FLOW,
+    NOTHING,
+    PROTOCOL,
+    SIZE,
+    Methods,
+    held,
+    lost,
+    ways,
+    works,
+)
 
 # Frames that break a rule.
 

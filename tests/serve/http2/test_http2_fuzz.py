@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     HEADERS,
     INITIAL_WINDOW,
@@ -22,7 +22,7 @@ from support.http2 import (
     plain_block,
     window,
 )
-from support.http2_methods import BLOCK, NOTHING, SIZED, TALK, WATCH, WAYS, Methods, held, ways, works
+from support.sidecar.http2_methods import BLOCK, NOTHING, SIZED, TALK, WATCH, WAYS, Methods, held, ways, works
 
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import Call

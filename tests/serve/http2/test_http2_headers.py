@@ -11,7 +11,7 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.http2 import (
+from support.sidecar.http2 import (
     ACK,
     CONTINUATION,
     DATA,
@@ -41,7 +41,7 @@ from authz.serve.http2.headers import CallHead, HeaderBlocks, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from support.http2_methods import (
+from support.sidecar.http2_methods import (
     BLOCK,
     CALM,
     COMPRESSION,

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 from hpack import Decoder, Encoder
-from support.http2 import (
+from support.sidecar.http2 import (
     ACK,
     CONTINUATION,
     DATA,
@@ -27,8 +27,8 @@ from support.http2 import (
     plain_block,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import (
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import (
     BLOCK,
     CALM,
     ECHO,

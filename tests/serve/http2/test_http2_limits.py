@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     END,
     HEADERS,
@@ -23,8 +23,8 @@ from support.http2 import (
     plain_block,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import (
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import (
     BLOCK,
     CALM,
     ECHO,

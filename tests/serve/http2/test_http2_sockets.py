@@ -7,7 +7,7 @@ import socket
 
 import pytest
 import uvloop
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     END,
     GOAWAY,
@@ -21,8 +21,8 @@ from support.http2 import (
     read_frames,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import BLOCK, Methods, ways
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import BLOCK, Methods, ways
 
 from authz.serve.budget import Turns
 from authz.serve.http2.connection import Http2Connection

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.http2 import (
+from support.sidecar.http2 import (
     DATA,
     END,
     HEADERS,
@@ -18,8 +18,8 @@ from support.http2 import (
     message,
     window,
 )
-from support.http2 import settings as settings_frame
-from support.http2_methods import ECHO, FLOW, NOTHING, SIZED, Methods, held, lost, works
+from support.sidecar.http2 import settings as settings_frame
+from support.sidecar.http2_methods import ECHO, FLOW, NOTHING, SIZED, Methods, held, lost, works
 
 from authz.serve.http2.sending import Sender
 

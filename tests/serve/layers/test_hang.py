@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import Sidecar
-from support.running import ALLOWED, DENIED, NEW_POLICY, config, get
+from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
 if TYPE_CHECKING:
     from support.publisher import Publisher

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from support.publisher import POLICY
-from support.running import ALLOWED, DENIED, run, running, until
+from support.sidecar.running import ALLOWED, DENIED, run, running, until
 
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban, build_bans_layer

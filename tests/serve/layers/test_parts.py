@@ -12,8 +12,8 @@ import pytest
 from support.publisher import Publisher
 
 from authz.addresses import Network
-from authz.engine.decider import Decider
-from authz.engine.request import Request
+from authz.engine.decision.decider import Decider
+from authz.engine.request.request import Request
 from authz.engine.settings import Settings
 from authz.publisher.bans import Ban, tiers
 from authz.publisher.bans.tiers import Files, Tiers, write_files

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from support.running import (
+from support.sidecar.running import (
     DENIED,
     NEW_POLICY,
     config,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.publisher import Publisher
 
-    from authz.engine.ruleset import Ruleset
+    from authz.engine.entries.ruleset import Ruleset
 
 
 def half(publisher: Publisher) -> None:

@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from support.loading import Loading
 from support.processes import Sidecar, wait_for
 from support.publisher import POLICY, Publisher
-from support.running import (
+from support.sidecar.loading import Loading
+from support.sidecar.running import (
     ALLOWED,
     NEW_POLICY,
     PATIENCE,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from authz.engine.opened_snapshot import OpenedSnapshot
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 
 def by_rename(publisher: Publisher) -> None:

@@ -9,12 +9,12 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from support.loading import Loading
 from support.publisher import Publisher
+from support.sidecar.loading import Loading
 
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.model import ANY_APPLICATION, Application, Entry
-from authz.engine.opened_snapshot import OpenedSnapshot
-from authz.engine.request import Request
+from authz.engine.request.request import Request
 from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.running import run, running
+from support.sidecar.running import run, running
 from support.web_server import WebServer
 
 from authz.serve.layers import layer as layer_module

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.envoy_api import check_request, read_answer
-from support.running import (
+from support.proxies.envoy_api import check_request, read_answer
+from support.sidecar.running import (
     ALLOWED,
     Running,
     config,
@@ -25,7 +25,7 @@ from authz.serve.http1.front import HttpFront
 if TYPE_CHECKING:
     from support.publisher import Publisher
 
-    from authz.engine.decider import Decider
+    from authz.engine.decision.decider import Decider
     from authz.serve.config import Config
     from authz.serve.observe.recorder import Recorder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.running import ALLOWED, NEW_POLICY, run, running, until
+from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
 
 from authz.serve.layers.config import LayerConfig
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.certificates import Authority
-from support.running import ALLOWED, NEW_POLICY, run, running, until
+from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
 from support.web_server import WebServer
 
 from authz.errors import SnapshotRefused

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from support.envoy_api import check_request
-from support.fronts import Fronts
 from support.processes import Sidecar, wait_for
+from support.proxies.envoy_api import check_request
 from support.publisher import POLICY, Publisher
-from support.running import (
+from support.sidecar.fronts import Fronts
+from support.sidecar.running import (
     ALLOWED,
     DENIED,
     PATIENCE,

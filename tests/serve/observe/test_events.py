@@ -90,9 +90,9 @@ def sending(config: EventsConfig) -> Iterator[EventSender]:
 
 def decision() -> Decision:
     from authz.addresses import parse_address
-    from authz.engine.decision import make_outcome
+    from authz.engine.decision.outcome import make_outcome
+    from authz.engine.decision.verdict import Verdict
     from authz.engine.model import Application
-    from authz.engine.verdict import Verdict
     from authz.serve.observe.details import Details
 
     outcome = make_outcome(Application("shop"), Verdict("deny", "denylisted"), None)

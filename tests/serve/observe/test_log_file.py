@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import Sidecar, wait_for
-from support.running import DENIED, get, logging_to
+from support.sidecar.running import DENIED, get, logging_to
 
 from authz.serve.observe.log_file import LogFile
 

@@ -7,9 +7,9 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.envoy_api import check_request
-from support.fronts import HttpClient
-from support.running import ALLOWED, DENIED, PATIENCE, get, lines_of, logging_to, run, running
+from support.proxies.envoy_api import check_request
+from support.sidecar.fronts import HttpClient
+from support.sidecar.running import ALLOWED, DENIED, PATIENCE, get, lines_of, logging_to, run, running
 
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.recorder import make_recorder

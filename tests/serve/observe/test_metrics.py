@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.running import (
+from support.sidecar.running import (
     ALLOWED,
     DENIED,
     get,

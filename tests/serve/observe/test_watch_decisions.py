@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from support.fronts import Fronts
+from support.sidecar.fronts import Fronts
 
-from authz.engine.request import Request
+from authz.engine.request.request import Request
 from authz.serve.observe import watch as watching
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder

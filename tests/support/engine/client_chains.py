@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from authz.addresses import Address, NetworkSet, parse_address, parse_network
-from authz.engine.client_address import (
+from authz.engine.request.client_address import (
     Resolution,
     Resolver,
     Rules,

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from authz.addresses import BITS, Network, parse_networks
-from authz.engine.lookup import Index
+from authz.engine.entries.lookup import Index
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
 

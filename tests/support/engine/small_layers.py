@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.worlds import NOW, load
+from support.publishing.worlds import NOW, load
 
 from authz.addresses import parse_network
-from authz.engine.decider import Decider
+from authz.engine.decision.decider import Decider
+from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
-from authz.engine.request import Request
-from authz.engine.ruleset import Ruleset
+from authz.engine.request.request import Request
 from authz.engine.settings import Settings
 from authz.publisher.bans.record import Ban
 from authz.snapshot.singles import ban_id
 
 if TYPE_CHECKING:
-    from support.worlds import Subject
+    from support.publishing.worlds import Subject
 
-    from authz.engine.decision import Outcome
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import ListName
-    from authz.engine.opened_snapshot import OpenedSnapshot
 
 GENERAL = Application("*")
 SHOP = Application("shop")

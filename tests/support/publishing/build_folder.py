@@ -8,7 +8,7 @@ from support.commands import Commands, Ran
 from support.publisher import Publisher
 
 from authz.addresses import parse_address
-from authz.engine.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from support.covering import ranges_of
-from support.mmdb import encode
+from support.publishing.covering import ranges_of
+from support.publishing.mmdb import encode
 
 from authz.errors import InputError
 from authz.publisher.feeds.geo.places import GeoResult, GeoWanted, read_geo

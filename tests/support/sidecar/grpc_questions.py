@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.envoy_api import EnvoyAnswer, check_request, read_answer
+from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
 
 if TYPE_CHECKING:
-    from support.fronts import Fronts
+    from support.sidecar.fronts import Fronts
 
 POLICY = """\
 version: 1

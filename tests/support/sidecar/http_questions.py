@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from support.fronts import Fronts, HttpAnswer, HttpServer
+from support.sidecar.fronts import Fronts, HttpAnswer, HttpServer
 
 from authz.serve.http1.listener import HttpLimits
 

@@ -15,8 +15,8 @@ import pytest
 import pytricia
 from hypothesis import given
 from hypothesis import strategies as st
-from support.covering import Covering, ranges_of
-from support.mmdb import write_mmdb
+from support.publishing.covering import Covering, ranges_of
+from support.publishing.mmdb import write_mmdb
 from support.shared import shared
 
 from authz.addresses import BITS, format_address

@@ -9,7 +9,7 @@ import maxminddb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.mmdb import MARKER, encode, pointer, raw_mmdb, write_mmdb
+from support.publishing.mmdb import MARKER, encode, pointer, raw_mmdb, write_mmdb
 from support.publishing.places import GB, KABUL, OXFORD, both, countries, refusal
 
 from authz.errors import InputError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import maxminddb
 import pytest
-from support.mmdb import write_mmdb
+from support.publishing.mmdb import write_mmdb
 from support.publishing.places import KABUL, OXFORD, both, countries, country_of, refusal, texts
 
 from authz.errors import InputError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.covering import ranges_of
+from support.publishing.covering import ranges_of
 from support.publishing.places import both, countries, refusal
 
 from authz.addresses import BITS, range_to_networks

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import maxminddb
 import pytest
-from support.covering import Covering, ranges_of
+from support.publishing.covering import Covering, ranges_of
 from support.publishing.places import country_of, refusal
 from support.shared import shared
 

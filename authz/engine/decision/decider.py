@@ -1,0 +1,187 @@
+"""Requests to decisions, with a memory: the one way for the gRPC front, the HTTP front, explain, replay and libraries.
+
+    Request -> application -> client -> match set -> verdict -> Outcome
+
+What was found of a request is remembered for the client's next one; see also authz.engine.decision.generation.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Final
+
+from authz.addresses import MAX_TEXT, Address, try_parse_address
+from authz.engine.decision.generation import NOWHERE, Generation
+from authz.engine.decision.lapses import Lapse, stale_at
+from authz.engine.decision.outcome import (
+    INTERNAL_ERROR,
+    MALFORMED_REQUEST,
+    NO_SNAPSHOT,
+    REQUEST_TOO_LARGE,
+    make_outcome,
+)
+from authz.engine.decision.verdict import Verdict
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
+from authz.engine.model import ANY_APPLICATION, Application
+from authz.engine.request.client_address import CLIENT_UNRESOLVED, Resolver, Step, addresses_behind, chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.engine.decision.generation import Scope
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.opened_snapshot import Covering
+    from authz.engine.entries.ruleset import Ruleset
+    from authz.engine.request.request import Request
+    from authz.engine.settings import Settings
+
+MAX_HOST: Final = 255  # characters of a host for which a decision is remembered
+
+
+class Decider:
+    """Decides requests by the ruleset that is loaded. `load` swaps it while others decide."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.on_unknown: Callable[[str], object] = lambda _: None  # called with a name that the policy does not have
+        self._generation: Generation | None = None
+        self._take(settings)
+
+    def change(self, settings: Settings) -> None:
+        """Decide by other settings from now on, and by the same ruleset. The header that is read must stay the same."""
+        ruleset = self.ruleset
+        self._take(settings)
+        if ruleset is not None:
+            self.load(ruleset)
+
+    def _take(self, settings: Settings) -> None:
+        self.settings = settings
+        self._rules = settings.rules
+        self._resolver = Resolver(settings.rules)
+        self._client = self._resolver.client
+        general = Application(ANY_APPLICATION)
+        missing = Verdict(settings.when_missing, NO_SNAPSHOT)
+        self._missing = make_outcome(general, missing, None, cannot=settings.when_missing == "deny")
+        self._malformed = make_outcome(general, Verdict("deny", MALFORMED_REQUEST), None)
+        self._too_large = make_outcome(general, Verdict("deny", REQUEST_TOO_LARGE), None)
+        self._failed = make_outcome(general, Verdict("deny", INTERNAL_ERROR), None, cannot=True)
+
+    @property
+    def ruleset(self) -> Ruleset | None:
+        """What decides; None before the first."""
+        return self._generation.ruleset if self._generation else None
+
+    def load(self, ruleset: Ruleset) -> None:
+        """Decide by this ruleset from now on. Requests under way end with the one they began with."""
+        self._generation = Generation(ruleset, self.settings)
+
+    def pinned(self) -> Decider:
+        """Return a decider that stays with the ruleset of this moment, for several questions about one request."""
+        pinned = copy.copy(self)
+        pinned.on_unknown = lambda _: None  # a question of an operator
+        return pinned
+
+    def decides(self, now: float) -> bool:
+        """Return whether a request is decided, and not answered by "cannot decide". now: seconds since 1970."""
+        return not any(lapse.then == "deny" for lapse in self.lapses(now))
+
+    def lapses(self, now: float) -> list[Lapse]:
+        """Return which layers are missing or stale now, and what follows; those that deny first.
+
+        now: seconds since 1970. Without a policy nothing else counts.
+        """
+        current = self._generation
+        if current is None:
+            return [Lapse(POLICY_LAYER, NO_SNAPSHOT, -math.inf, self.settings.when_missing)]
+        return [lapse for lapse in current.lapses if lapse.since <= now]
+
+    def stale(self, now: float) -> bool:
+        """Return whether the policy is older than it may be."""
+        current = self._generation
+        return current is not None and now >= stale_at(current.ruleset.policy, self.settings.max_age)
+
+    def malformed(self) -> Outcome:
+        """Return the outcome for a request that cannot be read. It is denied: a client may have made it so."""
+        return self._malformed
+
+    def too_large(self) -> Outcome:
+        """Return the outcome for a request that is larger than a front takes: denied, a client may have made it so."""
+        return self._too_large
+
+    def failed(self) -> Outcome:
+        """Return the outcome for a request on which we failed ourselves."""
+        return self._failed
+
+    def check(self, request: Request, now: float) -> tuple[Outcome, Address | None]:
+        """Decide one request. now: seconds since 1970. Returns the outcome, and the client where it is known."""
+        current = self._generation  # one reference: a reload in between changes nothing
+        if current is None:
+            return self._missing, None
+        peer, forwarded, name, host, attack = request
+        short = len(forwarded) == 1 and len(forwarded[0]) <= MAX_TEXT
+        key = (name, host, peer, forwarded[0], attack) if short else None
+        known = current.recent.get(key)
+        if known is not None and known[0].since <= now < known[0].until:
+            return known
+        scope = current.scopes.get(name) if name else current.scope_of_host(host)
+        if scope is None:
+            scope = current.unknown
+            key = None  # an unknown name may be of any length
+        if scope.unknown or now >= current.lapses_at:
+            if scope.unknown and name:
+                self.on_unknown(name)
+            undecided = current.undecided(scope, "" if name else host, now)
+            if undecided is not None:
+                return undecided, self._client(peer, forwarded)
+            current, scope = current.at(now, scope)
+        client = self._client(peer, forwarded)
+        if client is None:
+            problem = self._resolver.resolve(peer, forwarded).problem
+            return current.special(scope, Verdict("deny", problem or CLIENT_UNRESOLVED)), None
+        if scope.by_path:
+            return self._by_path(current, scope, request, client, now), client
+        decided = current.outcome(scope, client, NOWHERE, attack=attack, now=now), client
+        if key is not None and len(host) <= MAX_HOST:
+            current.keep(key, decided)
+        return decided
+
+    def _by_path(self, current: Generation, scope: Scope, request: Request, client: Address, now: float) -> Outcome:
+        """Return the outcome for a client where the other addresses of the forwarding chain count."""
+        addresses, attack = self._chain(request), request.attack
+        outcome = current.outcome(scope, client, current.ruleset.places_of(addresses), attack=attack, now=now)
+        if scope.application.default == "allow" or outcome.verdict == "deny":
+            return outcome
+        behind = addresses_behind(self._rules, addresses, client)
+        others = (current.outcome(scope, address, NOWHERE, attack=attack, now=now) for address in behind)
+        return next((other for other in others if other.verdict == "deny"), outcome)
+
+    def _chain(self, request: Request) -> list[Address]:
+        peer = None if request.peer is None else try_parse_address(request.peer)
+        return chain(self._rules, peer, request.forwarded)
+
+    def steps(self, request: Request) -> list[Step]:
+        """Return the walk over the forwarding chain, for explain."""
+        steps: list[Step] = []
+        self._resolver.resolve(request.peer, request.forwarded, steps)
+        return steps
+
+    def covering(self, request: Request, client: Address | None) -> list[Covering]:
+        """Return the entries that cover the client, for explain and replay.
+
+        Where the application is matched by path, the deny entries that cover another address of the chain too; where
+        its default is deny, all that cover an address behind the client.
+        """
+        if self._generation is None or client is None:
+            return []
+        ruleset = self._generation.ruleset
+        covering = ruleset.covering(client)
+        application = ruleset.application(request.application, request.host) or ruleset.general
+        if application.match != "path":
+            return covering
+        addresses = self._chain(request)
+        behind = addresses_behind(self._rules, addresses, client) if application.default == "deny" else []
+        for address in addresses:
+            if address != client:
+                others = ruleset.covering(address)
+                covering += [other for other in others if address in behind or other.entry.list == "deny"]
+        return covering

@@ -1,0 +1,115 @@
+"""Why a request is decided as it is, step by step: for `authz explain` and the admin listener's /explain."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from authz.engine.decision.verdict import DECIDED, only_warns
+from authz.errors import shorten
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.engine.decision.decider import Decider
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.opened_snapshot import Covering
+    from authz.engine.model import Application
+    from authz.engine.request.request import Request
+
+
+def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
+    """Return every step of a decision. now: seconds since 1970.
+
+    Keys: time, layers (what decides), walk (each element of the chain and what became of it), application (its
+    settings), unknown_application (what was asked for, where the policy does not have it), applications (those that
+    there are), covering (each entry that covers the client, and what became of it), decision.
+    """
+    decider = decider.pinned()
+    outcome, client = decider.check(request, now)
+    ruleset = decider.ruleset
+    known = () if ruleset is None else ruleset.applications
+    application = None if ruleset is None else ruleset.settings_of(outcome.application)
+    return {
+        "time": format_moment(now),
+        "layers": _layers(decider, now),
+        "walk": [step._asdict() for step in decider.steps(request)],
+        "application": None if application is None else _settings(application),
+        "unknown_application": _asked(request) if outcome.unknown else None,
+        "applications": [a.name for a in known],
+        "covering": [_covering(covering, application, outcome, now) for covering in decider.covering(request, client)],
+        "decision": outcome.as_dict(client),
+    }
+
+
+def _asked(request: Request) -> str:
+    """Return what a request asks for, for people."""
+    if request.application:
+        return shorten(request.application)
+    return f"none, with the host {shorten(request.host)}" if request.host else "none, with no host"
+
+
+def _layers(decider: Decider, now: float) -> list[dict[str, Any]]:
+    """Return the layers that decide, and those that are missing."""
+    lapses = {lapse.layer: f"{lapse.reason}: {lapse.then}" for lapse in decider.lapses(now)}
+    ruleset = decider.ruleset
+    files = {} if ruleset is None else ruleset.layers
+    layers: list[dict[str, Any]] = [
+        {
+            "layer": name,
+            "serial": file.serial,
+            "created": format_moment(file.created),
+            "expires": format_moment(None if math.isinf(file.expires) else file.expires),
+            "lapse": lapses.pop(name, None),
+        }
+        for name, file in files.items()
+    ]
+    missing = {"serial": None, "created": None, "expires": None}
+    return layers + [{"layer": name, **missing, "lapse": lapse} for name, lapse in lapses.items()]
+
+
+def _covering(covering: Covering, application: Application | None, outcome: Outcome, now: float) -> dict[str, Any]:
+    entry, network, layer = covering
+    return {
+        "entry": entry.id,
+        "layer": layer,
+        "list": entry.list,
+        "network": str(network),
+        "window": f"{format_moment(entry.starts, 'always')} to {format_moment(entry.expires)}",
+        "added": format_moment(entry.added, "not known"),
+        "applications": sorted(entry.applications),
+        "reason": entry.reason,
+        "author": entry.author,
+        "subjects": list(entry.subjects),
+        "verdict": "" if application is None else _verdict(application, covering, outcome, now),
+    }
+
+
+def _settings(application: Application) -> dict[str, Any]:
+    names = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
+    return {name: getattr(application, name) for name in names}
+
+
+def _verdict(application: Application, covering: Covering, outcome: Outcome, now: float) -> str:
+    entry = covering.entry
+    verdict = _part(application, covering, outcome, now)
+    if entry.added is None or entry.added <= now:
+        return verdict
+    return f"{verdict}; the entry was not there yet: it was added {format_moment(entry.added)}"
+
+
+def _part(application: Application, covering: Covering, outcome: Outcome, now: float) -> str:
+    """Return what part an entry has in a decision."""
+    entry = covering.entry
+    if not entry.concerns(application.name):
+        return "dropped: not for this application"
+    if not entry.active(now):
+        return "dropped: out of its window"
+    if only_warns(application, entry):
+        return "reported as a warning only"
+    if (covering.layer, entry.id) == (outcome.layer, outcome.entry):
+        return "decides"
+    if outcome.entry is None and outcome.reason not in DECIDED:
+        return f"not looked at: {outcome.reason}"
+    if entry.list == "gray" and application.mode != "safe_blocking":
+        return f"not looked at in mode {application.mode}"
+    return f"loses by precedence {application.precedence}"

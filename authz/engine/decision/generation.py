@@ -1,0 +1,173 @@
+"""A ruleset with the outcomes met so far: what a Decider asks between two reloads.
+
+An outcome is made once for an application, what covers the client, and the attack signal; it holds until a time window
+opens or closes, or a layer lapses.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.engine.decision.lapses import lapses
+from authz.engine.decision.outcome import MALFORMED_REQUEST, UNKNOWN_APPLICATION, make_outcome
+from authz.engine.decision.verdict import Verdict, decide
+from authz.engine.entries.ruleset import Place
+from authz.engine.model import ANY_APPLICATION
+from authz.engine.request.hosts import host_name
+
+if TYPE_CHECKING:
+    from authz.addresses import Address
+    from authz.engine.decision.lapses import Lapse
+    from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.ruleset import Ruleset
+    from authz.engine.model import Application
+    from authz.engine.settings import Settings
+
+    Key = int | tuple[object, ...]
+
+MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
+MAX_OUTCOMES: Final = 32768  # remembered for a ruleset; then the memory starts anew
+NOWHERE: Final[frozenset[Place]] = frozenset()
+
+
+class Scope:
+    """An application, and the outcomes that its requests met so far.
+
+    Attributes:
+        application: Its settings.
+        unknown: Whether it stands for the applications that the policy does not have.
+        by_path: Whether the other addresses of the forwarding chain count.
+        outcomes: By the number of what covers the client, with version and attack signal in one number; where other
+            layers cover it, or other addresses of the chain count, by that number and those.
+
+    """
+
+    __slots__ = ("application", "by_path", "outcomes", "unknown")
+
+    def __init__(self, application: Application, *, unknown: bool = False) -> None:
+        self.application = application
+        self.unknown = unknown
+        self.by_path = application.match == "path"
+        self.outcomes: dict[Key, Outcome] = {}
+
+
+class Generation:
+    """Outcomes by one ruleset."""
+
+    def __init__(self, ruleset: Ruleset, settings: Settings) -> None:
+        self.ruleset = ruleset
+        self.scopes: dict[str | None, Scope] = {a.name: Scope(a) for a in ruleset.applications}
+        self.general = self.scopes[ANY_APPLICATION]
+        self.unknown = Scope(self.general.application, unknown=True)
+        names_any = len(self.scopes) > 1
+        self._denies_unknown = settings.unknown == "deny" or (settings.unknown == "auto" and names_any)
+        for name, application in ruleset.mentioned.items():
+            self.scopes[name] = Scope(application, unknown=True)
+        # Of requests that name no application, and whose host has none.
+        self._nameless = self.unknown if names_any or self._denies_unknown else self.general
+        self.lapses = lapses(ruleset, settings)
+        self._answers_at = min((lapse.since for lapse in self.lapses if lapse.answers), default=math.inf)
+        self._ignores_at = min((lapse.since for lapse in self._ignorable()), default=math.inf)
+        self.lapses_at = min(self._answers_at, self._ignores_at)
+        self.recent: dict[object, tuple[Outcome, Address]] = {}  # by what of a request they depend on, but for the time
+        self._settings = settings
+        self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
+        self._find4, self._find6 = ruleset.find4, ruleset.find6
+        self._find_others = ruleset.find_others
+        self._remembered = 0  # outcomes in all scopes
+        self._special: dict[tuple[object, ...], Outcome] = {}
+        self._memos: dict[tuple[object, ...], dict[object, Any]] = {}  # of outcomes that are alike
+
+    def _ignorable(self) -> list[Lapse]:
+        return [lapse for lapse in self.lapses if lapse.then == "ignore" and lapse.layer in self.ruleset.layers]
+
+    def at(self, now: float, scope: Scope) -> tuple[Generation, Scope]:
+        """Return the generation without the layers that are ignored by now, and the same scope in it."""
+        if now < self._ignores_at:
+            return self, scope
+        stale = frozenset(lapse.layer for lapse in self._ignorable() if lapse.since <= now)
+        later = self._later.get(stale)
+        if later is None:
+            later = self._later[stale] = Generation(self.ruleset.without(stale), self._settings)
+            later.recent = self.recent  # what is remembered here ends when a layer is ignored
+        if scope is self.unknown:
+            return later, later.unknown
+        return later, later.scopes.get(scope.application.name, later.unknown)
+
+    def keep(self, key: object, decided: tuple[Outcome, Address]) -> None:
+        """Remember a decision for the client's next request: clients seldom come once."""
+        if len(self.recent) >= MAX_RECENT:
+            self.recent.clear()
+        self.recent[key] = decided
+
+    def scope_of_host(self, host: str) -> Scope:
+        """Return the scope of a request whose application the proxy does not name."""
+        application = self.ruleset.application(None, host)
+        return self._nameless if application is None else self.scopes[application.name]
+
+    def undecided(self, scope: Scope, host: str, now: float) -> Outcome | None:
+        """Return the answer to a request that is not decided; None where it is.
+
+        Its application is unknown, or a layer that has lapsed says so. host: what was to name the application; "" where
+        nothing was. One that could be taken for a host of another application is denied: `*` may be less strict.
+        """
+        if scope.unknown and host and self.ruleset.policy.has_hosts and host_name(host) is None:
+            return self.special(scope, Verdict("deny", MALFORMED_REQUEST))
+        if scope.unknown and self._denies_unknown:
+            return self.special(scope, Verdict("deny", UNKNOWN_APPLICATION))
+        if now < self._answers_at:
+            return None
+        lapse = next(lapse for lapse in self.lapses if lapse.answers and lapse.since <= now)
+        verdict = Verdict("allow" if lapse.then == "allow" else "deny", lapse.reason, layer=lapse.layer)
+        return self.special(scope, verdict, cannot=verdict.decision == "deny")
+
+    def special(self, scope: Scope, verdict: Verdict, *, cannot: bool = False) -> Outcome:
+        """Return the outcome for a verdict that no entry gave."""
+        key = scope.application.name, scope.unknown, verdict.reason, verdict.layer
+        outcome = self._special.get(key)
+        if outcome is None:
+            outcome = make_outcome(
+                scope.application, verdict, self.ruleset.serial, unknown=scope.unknown, cannot=cannot
+            )
+            self._special[key] = outcome
+        return outcome
+
+    def outcome(self, scope: Scope, client: Address, places: frozenset[Place], *, attack: bool, now: float) -> Outcome:
+        """Return the outcome for a client, cached until a time window changes.
+
+        places: what covers the other addresses of the chain, where the application looks at them.
+        """
+        version, value, _ = client
+        first = self._find4(value) if version == 4 else self._find6(value)
+        others = self._find_others(version, value) if self._find_others else None
+        key: Key = first << 3 | version | attack  # a version is 4 or 6
+        if others or places:
+            key = key, others, places
+        outcome = scope.outcomes.get(key)
+        if outcome is None or not outcome.since <= now < outcome.until:
+            outcome = self._decide(scope, Place(version, first, others or ()), places, attack=attack, now=now)
+            self._remember(scope, key, outcome)
+        return outcome
+
+    def _decide(self, scope: Scope, place: Place, places: frozenset[Place], *, attack: bool, now: float) -> Outcome:
+        matches = self.ruleset.matches(place)
+        if places:
+            matches = self.ruleset.with_denied(matches, places)
+        verdict = decide(scope.application, matches, attack=attack, now=now)
+        verdict = verdict._replace(until=min(verdict.until, self.lapses_at))
+        serial = self.ruleset.serial_of(verdict.layer)
+        warnings = verdict.warnings
+        kind = (scope.application.name, scope.unknown, verdict.decision, verdict.reason, verdict.list, verdict.layer,
+                warnings)  # fmt: skip
+        memo = self._memos.setdefault(kind, {})
+        return make_outcome(scope.application, verdict, serial, unknown=scope.unknown, memo=memo)
+
+    def _remember(self, scope: Scope, key: Key, outcome: Outcome) -> None:
+        if self._remembered >= MAX_OUTCOMES:
+            self._remembered = 0
+            self._memos.clear()
+            for known in (*self.scopes.values(), self.unknown):
+                known.outcomes.clear()
+        self._remembered += 1
+        scope.outcomes[key] = outcome

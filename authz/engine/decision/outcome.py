@@ -1,0 +1,130 @@
+"""The answer to a request, but for the client's address: what can be known of many requests at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from authz.engine.model import DenyAnswer
+
+if TYPE_CHECKING:
+    from authz.addresses import Address
+    from authz.engine.decision.verdict import Verdict
+    from authz.engine.model import Application, ListName
+
+UNKNOWN_APPLICATION: Final = "unknown_application"
+NO_SNAPSHOT: Final = "no_snapshot"
+STALE_SNAPSHOT: Final = "stale_snapshot"
+MALFORMED_REQUEST: Final = "malformed_request"
+REQUEST_TOO_LARGE: Final = "request_too_large"
+INTERNAL_ERROR: Final = "internal_error"
+
+CANNOT_DECIDE: Final = 503  # the status of an answer that is no decision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """A decision but for the client's address. Immutable: it is the answer to the next request, too.
+
+    Attributes:
+        decision: The answer.
+        verdict: The decision before `dry_run`, which answers allow whatever it is.
+        reason: Why, a token.
+        list: The list of the entry that decided; `none` without one.
+        entry: The id of the entry that decided.
+        layer: The layer of the entry that decided, or whose absence did; None where the settings of the policy did.
+        serial: Of the layer, or of the policy; None before the first.
+        application: Its name; `*` for one that the policy does not have.
+        unknown: Whether the application is one that the policy does not have.
+        status: 200, the status for a denied client, or 503 for "cannot decide".
+        enforced: False under dry_run.
+        warnings: Ids of entries that would have decided, had they not been told to only warn; at most
+            `verdict.MAX_WARNINGS`.
+        deny: What a denied client is shown.
+        since: Seconds since 1970; it holds from then on.
+        until: Seconds since 1970; it holds before that.
+        memo: What renderers made of it, each under keys of its own. Shared by all outcomes that differ only in `entry`,
+            `since` and `until`, so nothing in it may depend on these.
+
+    """
+
+    decision: Literal["allow", "deny"]
+    verdict: Literal["allow", "deny"]
+    reason: str
+    list: ListName | Literal["none"]
+    entry: str | None
+    layer: str | None
+    serial: int | None
+    application: str
+    unknown: bool
+    status: int
+    enforced: bool
+    warnings: tuple[str, ...]
+    deny: DenyAnswer
+    since: float = -math.inf
+    until: float = math.inf
+    memo: dict[object, Any] = field(default_factory=dict)
+
+    @property
+    def cannot_decide(self) -> bool:
+        """Whether the answer is that there can be none."""
+        return self.status == CANNOT_DECIDE
+
+    @property
+    def warned(self) -> bool:
+        """Whether the request is let through though something speaks against the client.
+
+        That is an entry with `action: warn`, a deny list that `denylist_in_monitoring: false` only reports, or a denial
+        that `dry_run` holds back.
+        """
+        return self.decision == "allow" and (bool(self.warnings) or self.verdict == "deny")
+
+    def as_dict(self, client: Address | None) -> dict[str, Any]:
+        """Return the decision as in the decision log and in replay."""
+        return {
+            "decision": self.decision,
+            "reason": self.reason,
+            "list": self.list,
+            "entry": self.entry,
+            "layer": self.layer,
+            "client": client.text if client else None,
+            "application": self.application,
+            "serial": self.serial,
+            "status": self.status,
+            "enforced": self.enforced,
+            "warnings": [*self.warnings],
+        }
+
+
+def make_outcome(
+    application: Application,
+    verdict: Verdict,
+    serial: int | None,
+    *,
+    unknown: bool = False,
+    cannot: bool = False,
+    memo: dict[object, Any] | None = None,
+) -> Outcome:
+    """Return the outcome of a verdict. cannot: a denial means "cannot decide". The rest is as in Outcome."""
+    enforced = not application.dry_run
+    decision = verdict.decision if enforced else "allow"
+    deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
+    return Outcome(
+        decision=decision,
+        verdict=verdict.decision,
+        reason=verdict.reason,
+        list=verdict.list,
+        entry=verdict.entry.id if verdict.entry else None,
+        layer=verdict.layer,
+        serial=serial,
+        application=application.name,
+        unknown=unknown,
+        status=200 if decision == "allow" else deny.status,
+        enforced=enforced,
+        warnings=verdict.warnings,
+        deny=deny,
+        since=verdict.since,
+        until=verdict.until,
+        memo={} if memo is None else memo,
+    )

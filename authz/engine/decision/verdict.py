@@ -1,0 +1,127 @@
+"""The decision: a pure function of application, matches, attack signal and time.
+
+1. Entries out of their window, or not of this application, are dropped.
+2. `action: warn` entries are reported as warnings and dropped. So are deny entries in the modes `off` and `monitoring`
+   when `denylist_in_monitoring` is false; so are gray entries, unreported, in every mode but `safe_blocking`.
+3. Of what is left, `precedence` takes one entry:
+       allow_first    allow, deny, gray         the first list that has one; in it the longest prefix
+       deny_first     deny, allow, gray         the same
+       most_specific  the longest prefix        at equal length allow, deny, gray
+4. The mode says what it means:
+
+       mode               allow list   deny list   gray list                           no list
+       off, monitoring    allow        deny        -                                   default
+       safe_blocking      allow        deny        attack signal: deny, else allow     default
+       block              allow        deny        -                                   attack signal: deny, else default
+
+A run: application `shop`, block, allow_first; the client is on `tor` (deny, /32) and `office` (allow, /24): `office`
+decides, `allowlisted`. An hour later `office` has expired: `tor` decides, `denylisted`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.engine.model import Application, Entry, ListName, Match
+
+ALLOWLISTED: Final = "allowlisted"
+DENYLISTED: Final = "denylisted"
+GRAYLISTED: Final = "graylisted"
+GRAYLISTED_ATTACK: Final = "graylisted_attack"
+ATTACK: Final = "attack"
+DEFAULT_ALLOW: Final = "default_allow"
+DEFAULT_DENY: Final = "default_deny"
+
+DECIDED: Final = frozenset(
+    {ALLOWLISTED, DENYLISTED, GRAYLISTED, GRAYLISTED_ATTACK, ATTACK, DEFAULT_ALLOW, DEFAULT_DENY}
+)  # the reasons of `decide`; every other one means that no entry was looked at
+
+MAX_WARNINGS: Final = 16  # entries that a verdict names in `warnings`: answers and logs repeat them
+
+_ORDER: Final[dict[str, dict[str, int]]] = {
+    "allow_first": {"allow": 0, "deny": 1, "gray": 2},
+    "deny_first": {"deny": 0, "allow": 1, "gray": 2},
+    "most_specific": {"allow": 0, "deny": 1, "gray": 2},
+}
+
+
+class Verdict(NamedTuple):
+    """What was decided, before `dry_run`.
+
+    entry, layer: the one that decided, and its layer. warned: those that would have, had they not been told to only
+    warn. since, until: the seconds (since 1970) between which no entry's window opens or closes: from `since` on,
+    and before `until`, the verdict is the same.
+    """
+
+    decision: Literal["allow", "deny"]
+    reason: str
+    list: ListName | Literal["none"] = "none"
+    entry: Entry | None = None
+    layer: str | None = None
+    warned: tuple[Match, ...] = ()
+    since: float = -math.inf
+    until: float = math.inf
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The ids of the entries that only warned, the first `MAX_WARNINGS` of them."""
+        return tuple(match.entry.id for match in self.warned[:MAX_WARNINGS])
+
+
+def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:
+    """Decide one request. matches: in any order, an entry at most once. now: seconds since 1970."""
+    concerned = [m for m in matches if m.entry.concerns(application.name)]
+    bounds = [bound for match in concerned for bound in _bounds(match.entry)]
+    since = max((bound for bound in bounds if bound <= now), default=-math.inf)
+    until = min((bound for bound in bounds if bound > now), default=math.inf)
+    deciding: list[Match] = []
+    warned: list[Match] = []
+    for match in concerned:
+        if not match.entry.active(now):
+            continue
+        if only_warns(application, match.entry):
+            warned.append(match)
+        elif match.entry.list != "gray" or application.mode == "safe_blocking":
+            deciding.append(match)
+    first = _first(application, deciding)
+    if first is None:
+        decision, reason = _meaning(application, None, attack=attack)
+        return Verdict(decision, reason, "none", None, None, tuple(warned), since, until)
+    entry, _, layer = first
+    decision, reason = _meaning(application, entry.list, attack=attack)
+    return Verdict(decision, reason, entry.list, entry, layer, tuple(warned), since, until)
+
+
+def only_warns(application: Application, entry: Entry) -> bool:
+    """Return whether the entry is reported instead of deciding."""
+    if entry.action == "warn":
+        return True
+    reporting = application.mode in {"off", "monitoring"} and not application.denylist_in_monitoring
+    return entry.list == "deny" and reporting
+
+
+def _bounds(entry: Entry) -> Iterable[int]:
+    return (bound for bound in (entry.starts, entry.expires) if bound is not None)
+
+
+def _first(application: Application, matches: list[Match]) -> Match | None:
+    order = _ORDER[application.precedence]
+    if application.precedence == "most_specific":
+        return min(matches, key=lambda m: (-m.length, order[m.entry.list]), default=None)
+    return min(matches, key=lambda m: (order[m.entry.list], -m.length), default=None)
+
+
+def _meaning(application: Application, on: ListName | None, *, attack: bool) -> tuple[Literal["allow", "deny"], str]:
+    if on == "allow":
+        return "allow", ALLOWLISTED
+    if on == "deny":
+        return "deny", DENYLISTED
+    if on == "gray":
+        return ("deny", GRAYLISTED_ATTACK) if attack else ("allow", GRAYLISTED)
+    if attack and application.mode == "block":
+        return "deny", ATTACK
+    return ("allow", DEFAULT_ALLOW) if application.default == "allow" else ("deny", DEFAULT_DENY)

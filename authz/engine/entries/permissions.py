@@ -1,0 +1,229 @@
+"""What the key of a later layer may do: checked when its files are accepted. Pure: the time is given.
+
+A later layer is signed by a key that is online, so the sidecar's configuration limits its rights:
+
+    may: {lists: [deny, gray], longest: 7d, widest_ipv4: 24, widest_ipv6: 56, applications: [shop, "team-a-*"]}
+
+1.  Each entry is on one of `lists`, ends at most `longest` from now, and names applications that a pattern fits. One
+    without an end is refused, and one for all applications where patterns are given.
+2.  No network is wider than `widest_ipv4` or `widest_ipv6`.
+3.  There are at most `entries`. As many addresses as the widest network has count as an entry, wherever they are: so a
+    crafted file cannot say /24 and mean everything.
+4.  Nothing denies, or marks as gray, an address that the policy protects.
+
+What breaks one of them refuses the layer as a whole. An entry that is over breaks none.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from fnmatch import fnmatchcase
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.addresses import BITS, NetworkSet, format_address
+from authz.engine.entries.manifest import entry_of
+from authz.errors import Refusal, SnapshotRefused
+from authz.snapshot.singles import NEVER
+from authz.times import format_duration, format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from authz.addresses import Network
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+    from authz.engine.model import Entry
+
+CLOCK_SLACK: Final = 300  # seconds that the publisher's clock may be ahead of ours
+
+
+class May(NamedTuple):
+    """What a layer may do.
+
+    Attributes:
+        lists: The lists that its entries may be on.
+        longest: Seconds from now to the end of an entry; None: an entry may be for ever.
+        widest_ipv4: The prefix bits that an IPv4 network has at least.
+        widest_ipv6: The same for IPv6.
+        applications: Patterns such as `team-a-*`, of which one fits each application named; None: any, and all.
+        entries: How many it may have.
+
+    """
+
+    lists: frozenset[str] = frozenset({"deny", "gray"})
+    longest: float | None = 7 * 24 * 3600
+    widest_ipv4: int = 24
+    widest_ipv6: int = 56
+    applications: tuple[str, ...] | None = None
+    entries: int = 2_000_000
+
+    def widest(self, version: int) -> int:
+        """Return the prefix bits that a network of this version has at least."""
+        return self.widest_ipv4 if version == 4 else self.widest_ipv6
+
+
+class Violation(NamedTuple):
+    """A limit that is broken. entry: its id; "" where it is the number of all. limit: the key of `may`."""
+
+    code: Refusal
+    entry: str
+    limit: str
+    found: str
+    expected: str
+
+    def refusal(self) -> SnapshotRefused:
+        """Return the refusal of the layer."""
+        what = f"entry '{self.entry}': {self.limit}" if self.entry else self.limit
+        return SnapshotRefused(self.code, what, found=self.found, expected=self.expected)
+
+
+def first_violation(
+    files: Sequence[OpenedSnapshot], may: May, protected: Iterable[Network], now: float
+) -> Violation | None:
+    """Return the first limit that the files of a layer break, None where they keep to all.
+
+    Args:
+        files: All files of the layer.
+        may: Its limits.
+        protected: Networks that the policy protects.
+        now: Seconds since 1970.
+
+    Raises:
+        SnapshotRefused: `bad_section`, for an index that contradicts itself: it could hide what it covers.
+
+    """
+    return next(_violations(files, may, NetworkSet(protected), now), None)
+
+
+def _violations(files: Sequence[OpenedSnapshot], may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
+    yield from _too_many(sum(_count(file) for file in files), may)
+    for file in files:
+        for problem in file.index.problems(len(file.entries)):
+            raise SnapshotRefused(Refusal.BAD_SECTION, problem)
+        for entry in file.entries:
+            yield from _of_entry(entry, may, now)
+        yield from _of_singles(file, may, protected, now)
+        yield from _of_networks(file, may, protected, now)
+    yield from _too_many(sum(_used(file, may) for file in files), may)
+
+
+def _count(file: OpenedSnapshot) -> int:
+    return len(file.entries) + (len(file.singles) if file.singles else 0)
+
+
+def _too_many(count: int, may: May) -> Iterator[Violation]:
+    if count > may.entries:
+        yield Violation(Refusal.NOT_PERMITTED_ENTRIES, "", "entries", str(count), f"at most {may.entries}")
+
+
+def _of_entry(entry: Entry, may: May, now: float) -> Iterator[Violation]:
+    if entry.expires is not None and entry.expires <= now:
+        return
+    yield from _of_content(entry, entry.id, may)
+    if may.longest is None:
+        return
+    expected = f"an end at most {format_duration(may.longest)} from now"
+    if entry.expires is None:
+        yield Violation(Refusal.NOT_PERMITTED_ENDLESS, entry.id, "longest", "no end", expected)
+    elif entry.expires > now + may.longest + CLOCK_SLACK:
+        yield Violation(Refusal.NOT_PERMITTED_PERIOD, entry.id, "longest", format_moment(entry.expires), expected)
+
+
+def _of_content(entry: Entry, name: str, may: May) -> Iterator[Violation]:
+    """Yield what is wrong with what an entry, or the template of many, says. name: the id of the entry."""
+    if entry.list not in may.lists:
+        expected = " or ".join(sorted(may.lists)) or "none"
+        yield Violation(Refusal.NOT_PERMITTED_LIST, name, "lists", entry.list, expected)
+    if may.applications is None:
+        return
+    expected = ", ".join(may.applications) or "none"
+    if not entry.applications:
+        yield Violation(Refusal.NOT_PERMITTED_APPLICATION, name, "applications", "all applications", expected)
+    for application in sorted(entry.applications):
+        if not any(fnmatchcase(application, pattern) for pattern in may.applications):
+            yield Violation(Refusal.NOT_PERMITTED_APPLICATION, name, "applications", application, expected)
+
+
+def _of_singles(file: OpenedSnapshot, may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
+    """Yield what is wrong with single addresses: looks at each of them only where something is."""
+    singles = file.singles
+    if singles is None:
+        return
+    templates = [entry_of(message, named=False) for message in singles.templates]
+    wrong = {number for number, entry in enumerate(templates) if next(_of_content(entry, "", may), None)}
+    latest = NEVER if may.longest is None else now + may.longest + CLOCK_SLACK
+    if wrong or singles.last_expiry > latest:
+        for row in range(1, len(singles) + 1):
+            _, _, expires, _, template, _ = singles.row(row)
+            if template in wrong or expires is None or expires > latest:
+                yield from _of_entry(entry_of(singles.entry(row)), may, now)
+    for version, bounds in protected.bounds.items():
+        for first, end in zip(bounds[::2], bounds[1::2], strict=True):
+            for row in singles.rows_in(version, first, end - 1):
+                entry = entry_of(singles.entry(row))
+                if _denies(entry, now):
+                    yield _protected(entry.id, *singles.address(row))
+
+
+def _denies(entry: Entry, now: float) -> bool:
+    """Return whether an entry may deny somebody, now or later."""
+    return entry.list != "allow" and entry.action == "block" and (entry.expires is None or entry.expires > now)
+
+
+def _protected(entry: str, version: int, value: int) -> Violation:
+    address = format_address(version, value)
+    expected = "no address that the policy protects"
+    return Violation(Refusal.NOT_PERMITTED_PROTECTED, entry, "protected", address, expected)
+
+
+def _of_networks(file: OpenedSnapshot, may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
+    """Yield networks that are too wide, and denials of what is protected."""
+    entries = list(file.entries)
+    live = [entry.expires is None or entry.expires > now for entry in entries]
+    for version in (4, 6):
+        widest, bounds = may.widest(version), protected.bounds[version]
+        seen: dict[int, str | None] = {}  # the entry of each match set that may deny
+        for first, end, number in _pieces(file, version):
+            if number not in seen:
+                members = [(entries[entry], length) for entry, length in file.index.members(number) if live[entry]]
+                seen[number] = next((entry.id for entry, _ in members if _denies(entry, now)), None)
+                for entry, length in members:
+                    if length < widest:
+                        found = f"/{length} at {format_address(version, first)}"
+                        key, expected = f"widest_ipv{version}", f"/{widest} or narrower"
+                        yield Violation(Refusal.NOT_PERMITTED_WIDTH, entry.id, key, found, expected)
+            name, place = seen[number], _first_common(bounds, first, end)
+            if name is not None and place is not None:
+                yield _protected(name, version, place)
+
+
+def _used(file: OpenedSnapshot, may: May) -> int:
+    """Return how many of the widest networks the covered pieces touch."""
+    used = 0
+    for version in (4, 6):
+        shift, last = BITS[version] - may.widest(version), -1
+        for first, end, _ in _pieces(file, version):
+            used += max(0, (end - 1 >> shift) - max(first >> shift, last + 1) + 1)
+            last = end - 1 >> shift
+    return used
+
+
+def _pieces(file: OpenedSnapshot, version: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (first address, the one after the last, number of the match set) of each piece that something covers."""
+    arrays = file.index.arrays
+    if version == 4:
+        starts: Iterable[int] = arrays["v4.starts"]
+    else:
+        starts = (high << 64 | low for high, low in zip(arrays["v6.starts_high"], arrays["v6.starts_low"], strict=True))
+    ends = pairwise(chain(starts, [1 << BITS[version]]))
+    for (first, end), number in zip(ends, arrays[f"v{version}.sets"], strict=True):
+        if number:
+            yield first, end, number
+
+
+def _first_common(bounds: Sequence[int], first: int, end: int) -> int | None:
+    """Return the first address of a range that is in a set of networks. bounds: as in NetworkSet. end: not in it."""
+    place = bisect_right(bounds, first)
+    if place & 1:
+        return first
+    return bounds[place] if place < len(bounds) and bounds[place] < end else None

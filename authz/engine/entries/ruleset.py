@@ -1,0 +1,161 @@
+"""The layers that decide together, the first of which has the settings. Never changed after it was made.
+
+The entries of all layers count alike: the match set of an address is the union, in the order of the layers. Only for an
+address that the policy protects the other layers do not count. A reload makes a new ruleset and swaps one reference.
+
+A layer may have several files: a small one of what is new, and parts that change seldom. They stand one behind the
+other, and a file's tombstones cancel entries of the same layer that stand behind it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.addresses import NetworkSet
+from authz.snapshot.singles import ban_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Sequence
+
+    from authz.addresses import Address
+    from authz.engine.entries.opened_snapshot import Covering, OpenedSnapshot
+    from authz.engine.model import Application, Match
+
+
+class Place(NamedTuple):
+    """What covers an address: numbers that the files of a ruleset gave for it.
+
+    version: of the address. first: of the policy's first file. others: of the files behind it that are not empty, in
+    their order; empty where none covers the address.
+    """
+
+    version: int
+    first: int
+    others: tuple[int, ...] = ()
+
+
+class Ruleset:
+    """What decides.
+
+    Args:
+        files: The file of the policy, then those of the layers behind it; each stands for its parts too. The first has
+            the settings of applications.
+
+    """
+
+    def __init__(self, files: Sequence[OpenedSnapshot]) -> None:
+        self._heads = tuple(files)
+        self.files = tuple(file for head in files for file in (head, *head.parts))
+        self.policy = self.files[0]
+        self.layers: dict[str, OpenedSnapshot] = {}  # the first file of each
+        for file in self.files:
+            self.layers.setdefault(file.layer, file)
+        self.applications = self.policy.applications
+        # An entry may name an application that the policy does not have: it holds there, by the settings of `*`.
+        known = {application.name for application in self.applications}
+        names = set[str]().union(*(file.mentioned for file in self.files)) - known
+        self.mentioned = {name: self.general._replace(name=name, hosts=()) for name in sorted(names)}
+        self._others = tuple(file for file in self.files[1:] if not file.empty)
+        self._cancelled = [self._tombstones(file) for file in self._others]  # numbers of bans
+        self.find4, self.find6 = self.policy.find4, self.policy.find6
+        self.protected = NetworkSet(self.policy.protected)
+        self.find_others = _finder(self._others, self.protected) if self._others else None
+
+    def _tombstones(self, file: OpenedSnapshot) -> frozenset[int]:
+        before = self.files[: self.files.index(file)]
+        found = [other.tombstones for other in before if other.layer == file.layer and other.tombstones]
+        return found[0] if len(found) == 1 else frozenset().union(*found)
+
+    @property
+    def serial(self) -> int:
+        """The serial of the policy."""
+        return self.policy.serial
+
+    @property
+    def general(self) -> Application:
+        """The settings of `*`."""
+        return self.policy.general
+
+    def without(self, layers: Container[str]) -> Ruleset:
+        """Return a ruleset without these layers; the policy stays."""
+        policy = self.policy.layer
+        return Ruleset([file for file in self._heads if file.layer == policy or file.layer not in layers])
+
+    def application(self, name: str | None, host: str) -> Application | None:
+        """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
+        return self.policy.application(name, host)
+
+    def settings_of(self, name: str) -> Application | None:
+        """Return the settings by which requests for an application are decided; None: none of their own."""
+        return next((known for known in self.applications if known.name == name), self.mentioned.get(name))
+
+    def serial_of(self, layer: str | None) -> int:
+        """Return the serial of a layer; of the policy for None."""
+        return self.serial if layer is None else self.layers[layer].serial
+
+    def find(self, address: Address) -> Place:
+        """Return what covers an address."""
+        version, value, _ = address
+        first = self.find4(value) if version == 4 else self.find6(value)
+        others = self.find_others(version, value) if self.find_others else None
+        return Place(version, first, others or ())
+
+    def covering(self, address: Address) -> list[Covering]:
+        """Return the entries that cover an address: the longest prefix first, layer by layer."""
+        covering = self.policy.covering(address)
+        if address in self.protected:
+            return covering
+        for file, cancelled in zip(self._others, self._cancelled, strict=True):
+            covering += [c for c in file.covering(address) if ban_number(c.entry.id) not in cancelled]
+        return covering
+
+    def matches(self, place: Place) -> list[Match]:
+        """Return what covers an address, as the decision takes it."""
+        version, first, others = place
+        matches = self.policy.matches(version, first)
+        if others:
+            for file, number, cancelled in zip(self._others, others, self._cancelled, strict=True):
+                if number:
+                    found = file.matches(version, number)
+                    matches += [m for m in found if ban_number(m.entry.id) not in cancelled]
+        return matches
+
+    def places_of(self, addresses: Iterable[Address]) -> frozenset[Place]:
+        """Return what covers some addresses, each once, without what nothing covers."""
+        places = map(self.find, addresses)
+        return frozenset(place for place in places if place.first or place.others)
+
+    def with_denied(self, matches: Iterable[Match], places: Iterable[Place]) -> list[Match]:
+        """Return the client's matches, and those of other addresses that are on the deny list.
+
+        An entry is in it once, with the longest of its prefixes.
+        """
+        longest = {(match.layer, match.entry.id): match for match in matches}
+        for place in places:
+            for match in self.matches(place):
+                key = match.layer, match.entry.id
+                known = longest.get(key)
+                if match.entry.list == "deny" and (known is None or known.length < match.length):
+                    longest[key] = match
+        return list(longest.values())
+
+
+def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> Callable[[int, int], tuple[int, ...] | None]:
+    """Return the look-up in several files: from version and value to their numbers; None where none covers it.
+
+    One file is the usual case, and has a way of its own. protected: addresses for which no file counts.
+    """
+    bounds = protected.bounds  # see NetworkSet
+    finders4, finders6 = [file.find4 for file in files], [file.find6 for file in files]
+    find4, find6 = finders4[0], finders6[0]
+
+    def find_one(version: int, value: int) -> tuple[int, ...] | None:
+        number = find4(value) if version == 4 else find6(value)
+        return (number,) if number and not bisect_right(bounds[version], value) & 1 else None
+
+    def find_all(version: int, value: int) -> tuple[int, ...] | None:
+        numbers = tuple([find(value) for find in (finders4 if version == 4 else finders6)])
+        return numbers if any(numbers) and not bisect_right(bounds[version], value) & 1 else None
+
+    return find_one if len(files) == 1 else find_all

@@ -1,0 +1,164 @@
+"""What of a request counts for a decision, and the one reader of it.
+
+Each front has its requests in a form of its own. A RequestReader is told how to get the lines of a header out of that
+form, and Envoy's metadata where the form has any:
+
+    reader = RequestReader(settings, lines_of)
+    request = reader.read(source, peer, application, host)
+
+The peer, the application and the host come from the front: which of them a client can write depends on the proxy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from authz.engine.request.attack_signal import header_signals, metadata_signals
+from authz.errors import InputError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from authz.addresses import Address
+    from authz.engine.settings import Settings
+
+Source = TypeVar("Source")
+NO_METADATA: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+
+
+class Request(NamedTuple):
+    """What of a request counts.
+
+    peer: who opened the connection to the proxy, as text; None for a unix socket. forwarded: the lines of the one
+    header that says who the client is. application: as the proxy names it; None or "": not named. host: of the
+    request. attack: whether a WAF says so.
+    """
+
+    peer: str | None
+    forwarded: Sequence[str] = ()
+    application: str | None = None
+    host: str = ""
+    attack: bool = False
+
+
+class RequestReader(Generic[Source]):
+    """Reads requests out of one form of sources.
+
+    lines: returns the values of the lines of a header of a source, in their order. metadata: returns the value of a
+    namespace and key of Envoy's metadata, as in JSON, None where there is none; None for sources that have no metadata.
+    header_name: turns a header's name (lower case) into what `lines` is asked for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lines: Callable[[Source, Any], Sequence[str]],
+        metadata: Callable[[Source, str, str], object] | None = None,
+        header_name: Callable[[str], Any] = str,
+    ) -> None:
+        signal = settings.attack_signal
+        self._lines = lines
+        self._metadata = metadata
+        self._forwarded = header_name(settings.rules.header)
+        self._signal_header = header_name(signal.header) if signal.header else None
+        self._signal_metadata = signal.metadata if metadata else None
+        self._signals = bool(self._signal_header or self._signal_metadata)
+
+    @property
+    def headers(self) -> list[Any]:
+        """The names that `lines` is asked for."""
+        return [self._forwarded] + ([self._signal_header] if self._signal_header else [])
+
+    def read(self, source: Source, peer: str | None, application: str | None, host: str) -> Request:
+        """Return what counts of a request. The parameters are as in Request."""
+        forwarded = self._lines(source, self._forwarded)
+        attack = self._signals and self._attacks(source)
+        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
+
+    def _attacks(self, source: Source) -> bool:
+        if self._signal_header and any(map(header_signals, self._lines(source, self._signal_header))):
+            return True
+        if self._metadata is None or self._signal_metadata is None:
+            return False
+        return metadata_signals(self._metadata(source, *self._signal_metadata))
+
+
+class WrittenRequest(NamedTuple):
+    """A request as a person, a log or a library's user writes it down.
+
+    peer: None for a unix socket. headers: names in any case, and values. application: as the proxy names it; None: not
+    named. metadata: Envoy's, by namespace and key; values as in JSON.
+    """
+
+    peer: str | None
+    headers: Sequence[tuple[str, str]] = ()
+    application: str | None = None
+    metadata: Mapping[str, Mapping[str, object]] = NO_METADATA
+
+
+class WrittenReader:
+    """Reads requests that are written down, as a front would read them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._header = settings.rules.header
+        self._reader = RequestReader(settings, _lines, _metadata)
+
+    def read(self, written: WrittenRequest) -> Request:
+        """Return what counts of a request. Its host is the last `Host` or `:authority`."""
+        written = written._replace(headers=[(name.lower(), value) for name, value in written.headers])
+        host = next((value for name, value in reversed(written.headers) if name in {"host", ":authority"}), "")
+        return self._reader.read(written, written.peer, written.application, host)
+
+    def read_from_client(
+        self,
+        client: Address,
+        peer: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        application: str | None = None,
+        metadata: Mapping[str, Mapping[str, object]] = NO_METADATA,
+    ) -> Request:
+        """Return the request of a client as an operator asks about it.
+
+        Without a peer the client connects itself. With one and no headers, the peer says in the configured header who
+        the client is, as a proxy would. peer: `unix:` for a unix socket.
+        """
+        if peer is None:
+            return self.read(WrittenRequest(client.text, headers, application, metadata))
+        if not headers:
+            text = f'for="[{client.text}]"' if client.version == 6 else f"for={client.text}"
+            headers = [(self._header, text if self._header == "forwarded" else client.text)]
+        return self.read(WrittenRequest(parse_peer(peer), headers, application, metadata))
+
+
+def parse_peer(text: str) -> str | None:
+    """Return the peer that is written so: None for a unix socket, `unix:` and perhaps its path."""
+    return None if text.startswith("unix:") else text
+
+
+def _lines(written: WrittenRequest, name: str) -> list[str]:
+    return [value for known, value in written.headers if known == name]
+
+
+def _metadata(written: WrittenRequest, namespace: str, key: str) -> object:
+    return written.metadata.get(namespace, {}).get(key)
+
+
+def parse_metadata(texts: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Return metadata by namespace and key of texts `NAMESPACE:KEY=VALUE`. A value is read as JSON, or else is text.
+
+    Raises InputError.
+    """
+    metadata: dict[str, dict[str, object]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        namespace, _, key = place.rpartition(":")
+        if not (equals and namespace and key):
+            raise InputError(f"metadata: found '{shorten(text)}', expected NAMESPACE:KEY=VALUE")
+        read: object = value
+        with contextlib.suppress(ValueError):
+            read = json.loads(value)
+        metadata.setdefault(namespace, {})[key] = read
+    return metadata

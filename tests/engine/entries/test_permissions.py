@@ -1,0 +1,214 @@
+"""What the key of a later layer may do: each limit of `may`, attacked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from support.publishing.worlds import NOW, allow, deny, load, subject
+
+from authz.addresses import parse_network
+from authz.engine.decision.decider import Decider
+from authz.engine.entries.permissions import CLOCK_SLACK, May, first_violation
+from authz.engine.entries.ruleset import Ruleset
+from authz.engine.model import Application
+from authz.engine.request.request import Request
+from authz.engine.settings import Settings
+from authz.errors import Refusal, SnapshotRefused
+from authz.publisher.bans.record import Ban
+from authz.snapshot.singles import ban_id
+
+if TYPE_CHECKING:
+    from support.publishing.worlds import Subject
+
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+    from authz.engine.model import ListName
+
+DAY = 86400
+END = NOW + DAY
+GENERAL = Application("*")
+PROTECTED = [parse_network("192.0.2.0/24"), parse_network("2001:db8:1::/48")]
+
+
+def layer(*subjects: Subject, **more: Any) -> OpenedSnapshot:
+    return load((GENERAL,), subjects, layer="bans", **more)
+
+
+def ban(number: int, address: str, on: ListName = "deny", **fields: Any) -> Ban:
+    return Ban(ban_id(number), parse_network(address), on, **{"expires": END, **fields})
+
+
+def violation(*files: OpenedSnapshot, now: float = NOW, **may: Any) -> tuple[str, str] | None:
+    """Return code and entry of the first violation."""
+    found = first_violation(files, May(**may), PROTECTED, now)
+    return None if found is None else (found.code.value.removeprefix("not_permitted_"), found.entry)
+
+
+FINE = [
+    deny("a", "203.0.113.0/24", expires=END),
+    deny("b", "2001:db8:2::/56", expires=END),
+    subject("c", "gray", "198.51.100.1", expires=END),
+]
+
+
+def test_what_keeps_to_the_limits_is_accepted() -> None:
+    bans = [ban(1, "203.0.113.9"), ban(2, "2001:db8:2::9"), ban(3, "198.51.100.9", "gray")]
+    assert violation(layer(*FINE, bans=bans)) is None
+    assert violation(layer()) is None
+
+
+def test_a_bans_key_cannot_allow() -> None:
+    assert violation(layer(*FINE, allow("mine", "198.51.100.7", expires=END))) == ("list", "mine")
+    assert violation(layer(bans=[ban(1, "203.0.113.9"), ban(2, "203.0.113.8", "allow")])) == ("list", ban_id(2))
+    assert violation(layer(subject("mine", "allow", "198.51.100.7", expires=END, action="warn"))) == ("list", "mine")
+    assert violation(layer(*FINE), lists=frozenset({"deny"})) == ("list", "c")
+
+
+def test_a_bans_key_cannot_ban_protected_networks() -> None:
+    for network in ("192.0.2.7", "192.0.2.0/24", "2001:db8:1::/56", "2001:db8:1:ffff::1"):
+        assert violation(layer(deny("coup", network, expires=END))) == ("protected", "coup")
+        assert violation(layer(subject("coup", "gray", network, expires=END))) == ("protected", "coup")
+    wide = {"widest_ipv4": 0, "widest_ipv6": 0}
+    for network in ("192.0.0.0/8", "2001:db8::/32", "0.0.0.0/0", "::/0"):
+        assert violation(layer(deny("coup", network, expires=END)), **wide) == ("protected", "coup")
+    for address in ("192.0.2.7", "192.0.2.255", "2001:db8:1::"):
+        assert violation(layer(bans=[ban(1, "203.0.113.1"), ban(2, address)])) == ("protected", ban_id(2))
+
+
+@pytest.mark.parametrize("network", ["192.0.1.255", "192.0.3.0/24", "2001:db8:2::/56", "2001:db8:0:ffff::/64"])
+def test_what_lies_beside_a_protected_network_may_be_banned(network: str) -> None:
+    assert violation(layer(deny("fine", network, expires=END))) is None
+
+
+def test_single_addresses_beside_a_protected_network_may_be_banned() -> None:
+    addresses = ("192.0.1.255", "192.0.3.0", "2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:2::")
+    assert violation(layer(bans=[ban(number, text) for number, text in enumerate(addresses, 1)])) is None
+
+
+def test_many_addresses_in_one_of_the_widest_networks_count_once() -> None:
+    near = deny("near", *(f"203.0.113.{n}" for n in (1, 3, 5)), "2001:db8:2::1", "2001:db8:2::3", expires=END)
+    assert violation(layer(near), entries=2) is None
+    assert violation(layer(near), entries=1) == ("entries", "")
+
+
+def test_a_warning_over_a_protected_network_denies_nobody() -> None:
+    assert violation(layer(deny("watch", "192.0.2.7", expires=END, action="warn"))) is None
+    assert violation(layer(bans=[ban(1, "192.0.2.7", action="warn")])) is None
+
+
+def test_an_address_that_the_policy_protects_is_not_denied_by_a_layer_accepted_before() -> None:
+    policy = load((GENERAL,), [], protected=["192.0.2.0/24"])
+    bans = layer(deny("wide", "192.0.0.0/16"), bans=[ban(1, "192.0.2.9")])
+    decider = Decider(Settings())
+    decider.load(Ruleset([policy, bans]))
+    answers = [decider.check(Request(text), NOW)[0].decision for text in ("192.0.2.9", "192.0.2.1", "192.0.3.1")]
+    assert answers == ["allow", "allow", "deny"]
+
+
+def test_a_bans_key_cannot_ban_a_slash_8() -> None:
+    assert violation(layer(deny("big", "10.0.0.0/8", expires=END))) == ("width", "big")
+    assert violation(layer(deny("big", "203.0.112.0/23", expires=END))) == ("width", "big")
+    assert violation(layer(deny("big", "2001:db8:2::/55", expires=END))) == ("width", "big")
+    assert violation(layer(deny("big", "203.0.112.0/23", "203.0.112.9", expires=END))) == ("width", "big")
+
+
+def test_a_slash_8_in_many_pieces_counts_as_many_entries() -> None:
+    pieces = deny("many", *(f"10.0.{number}.0/24" for number in range(64)), expires=END)
+    assert violation(layer(pieces), entries=64) is None
+    assert violation(layer(pieces), entries=63) == ("entries", "")
+    halves = deny("many", *(f"10.0.{n}.{half}/25" for n in range(8) for half in (0, 128)), expires=END)
+    assert violation(layer(halves), entries=8) is None
+
+
+def test_a_crafted_file_cannot_say_a_short_network_and_cover_everything() -> None:
+    """The lengths of an index are what its author says; the pieces are what is denied."""
+    big = deny("big", "10.0.0.0/8", expires=END)
+    lengths = layer(big).index.arrays["members.length"]
+    lying = layer(big, altered={"members.length": bytes([24] * len(lengths))})
+    assert violation(lying, entries=1000) == ("entries", "")
+
+
+def test_an_index_that_contradicts_itself_is_refused() -> None:
+    one = deny("one", "203.0.113.0/24", expires=END)
+    directory = layer(one).index.arrays["v4.directory"].tolist()
+    lying = [directory[0], *[directory[-1]] * (len(directory) - 1)]
+    with pytest.raises(SnapshotRefused) as refused:
+        violation(layer(one, altered={"v4.directory": np.array(lying, "<u4").tobytes()}))
+    assert refused.value.code == Refusal.BAD_SECTION
+
+
+def test_a_bans_key_cannot_ban_for_a_year() -> None:
+    assert violation(layer(deny("long", "203.0.113.9", expires=NOW + 365 * DAY))) == ("period", "long")
+    assert violation(layer(bans=[ban(1, "203.0.113.1"), ban(2, "203.0.113.9", expires=NOW + 8 * DAY)])) == (
+        "period",
+        ban_id(2),
+    )
+    week = NOW + 7 * DAY
+    assert violation(layer(deny("week", "203.0.113.9", expires=week))) is None
+    assert violation(layer(deny("week", "203.0.113.9", expires=week + CLOCK_SLACK))) is None
+    assert violation(layer(deny("week", "203.0.113.9", expires=week + CLOCK_SLACK + 1))) == ("period", "week")
+    assert violation(layer(bans=[ban(1, "203.0.113.9", expires=week + CLOCK_SLACK + 1)])) == ("period", ban_id(1))
+
+
+def test_a_bans_key_cannot_ban_for_ever() -> None:
+    assert violation(layer(deny("ever", "203.0.113.9"))) == ("endless", "ever")
+    assert violation(layer(bans=[ban(1, "203.0.113.1"), ban(2, "203.0.113.9", expires=None)])) == ("endless", ban_id(2))
+    both = layer(deny("ever", "203.0.113.9"), bans=[ban(2, "203.0.113.9", expires=None)])
+    assert violation(both, longest=None) is None
+
+
+def test_a_ban_that_starts_late_ends_no_later() -> None:
+    late = deny("late", "203.0.113.9", starts=NOW + 30 * DAY, expires=NOW + 30 * DAY + 3600)
+    assert violation(layer(late)) == ("period", "late")
+
+
+def test_a_bans_key_cannot_name_another_tenants_application() -> None:
+    may: dict[str, Any] = {"applications": ("shop", "team-a-*")}
+    for names, expected in (
+        ({"shop"}, None),
+        ({"team-a-web", "shop"}, None),
+        ({"shop", "admin"}, ("application", "x")),
+        ({"team-b-web"}, ("application", "x")),
+        ({"team-a"}, ("application", "x")),
+        (set(), ("application", "x")),
+    ):
+        entry = deny("x", "203.0.113.9", expires=END, applications=frozenset(names))
+        assert violation(layer(entry), **may) == expected
+        found = violation(layer(bans=[ban(1, "203.0.113.9", applications=frozenset(names))]), **may)
+        assert found == (expected and ("application", ban_id(1)))
+    assert violation(layer(*FINE), applications=()) == ("application", "a")
+
+
+def test_entries_and_single_addresses_of_all_files_are_counted_together() -> None:
+    files = layer(*FINE, bans=[ban(1, "203.0.113.1")]), layer(bans=[ban(2, "203.0.113.2"), ban(3, "203.0.113.3")])
+    assert violation(*files, entries=6) is None
+    assert violation(*files, entries=5) == ("entries", "")
+
+
+def test_what_is_over_breaks_no_limit() -> None:
+    over = [allow("old", "192.0.0.0/8", expires=NOW), deny("old2", "192.0.2.1", expires=NOW - 1)]
+    assert violation(layer(*over, bans=[ban(1, "192.0.2.9", expires=NOW)])) is None
+    assert violation(layer(*over, bans=[ban(1, "192.0.2.9", expires=NOW)]), now=NOW - 2) is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (allow("mine", "198.51.100.7", expires=END), "entry 'mine': lists: found allow, expected deny or gray"),
+        (deny("ever", "203.0.113.9"), "entry 'ever': longest: found no end, expected an end at most 7d from now"),
+        (
+            deny("big", "10.0.0.0/8", expires=END),
+            "entry 'big': widest_ipv4: found /8 at 10.0.0.0, expected /24 or narrower",
+        ),
+        (
+            deny("coup", "192.0.2.7", expires=END),
+            "entry 'coup': protected: found 192.0.2.7, expected no address that the policy protects",
+        ),
+    ],
+)
+def test_a_refusal_names_the_entry_and_both_sides(entry: Subject, message: str) -> None:
+    found = first_violation([layer(entry)], May(), PROTECTED, NOW)
+    assert found is not None
+    assert found.refusal().message == message
+    assert found.refusal().code == found.code
