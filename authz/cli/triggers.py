@@ -13,8 +13,8 @@ from authz.errors import BadLine, InputError
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
-    from authz.control.detect.detector import Listing
-    from authz.control.detect.trial import Trial
+    from authz.control.detect.counting.detector import Listing
+    from authz.control.detect.trial.on_log import Trial
 
 app = typer.Typer(
     name="triggers", help="Automatic listing: check triggers, and try them on a log.", no_args_is_help=True
@@ -26,9 +26,9 @@ TriggersFile = Annotated[Path, typer.Argument(metavar="TRIGGERS", help="triggers
 @app.command(epilog="Example: authz triggers check triggers.yaml")
 def check(triggers: TriggersFile) -> None:
     """Say whether a file of triggers can be used."""
-    from authz.control.detect.triggers import read_triggers
+    from authz.control.detect.triggers.file import read_triggers
 
-    found = read_triggers(triggers)
+    found = read_triggers(triggers).triggers
     out.print(f"{triggers}: {len(found)} {'trigger' if len(found) == 1 else 'triggers'}, no mistake")
 
 
@@ -47,8 +47,8 @@ def try_on_log(
 
     from authz.addresses import parse_networks
     from authz.control.detect.logs import FORMATS
-    from authz.control.detect.trial import try_triggers
-    from authz.control.detect.triggers import read_triggers
+    from authz.control.detect.trial.on_log import try_triggers
+    from authz.control.detect.triggers.file import read_triggers
 
     if log_format not in FORMATS:
         raise InputError(f"--format: found '{log_format[:64]}', expected one of {', '.join(FORMATS)}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.addresses import Network
-    from authz.control.detect.triggers import Trigger
+    from authz.control.detect.triggers.file import Trigger
 
 FOREVER: Final = 24 * 3600.0  # seconds of a hold after the deletion of an entry without an end
 

@@ -11,10 +11,11 @@ import msgspec
 from authz.control.access.rate import RateLimit
 from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
-from authz.control.detect.triggers import read_triggers
+from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.model import SETTINGS
-from authz.control.notify.outbox import note_changes
+from authz.control.notify.message import notices_of
+from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
 from authz.control.publish.client import AsksSigner, SignerClient
 from authz.control.publish.lease import lease_of
@@ -58,8 +59,7 @@ class ControlPlane:
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
         self.opened = OpenedFiles()
-        triggers = read_triggers(Path(config.triggers)) if config.triggers else ()
-        self.intake = Intake(self, triggers)
+        self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
         self.sender = Sender(config.notify, store, lease_of(store, "sender"))
         self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
@@ -109,7 +109,7 @@ class ControlPlane:
                     return known
             status, body = use(batch)
             written = batch.write()
-            note_changes(tx, self.config.notify, written, now)
+            note_notices(tx, self.config.notify, notices_of(written), now)
             answer = Answer(status, msgspec.json.encode(body).decode())
             if idempotent is not None:
                 keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)

@@ -28,6 +28,7 @@ from authz.control.lists.explain import Explanation, explain
 from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.problems import FieldMistake, Invalid
 from authz.control.store.history import Place, Wanted, find_changes
+from authz.control.store.listings import evidence_of
 from authz.control.store.publications import publication_at
 from authz.errors import AddressError
 
@@ -69,7 +70,10 @@ _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
 
 
 class CoveringBody(msgspec.Struct, frozen=True):
-    """An entry that covers the address. entry: null where a feed, a country or a host name brought it."""
+    """An entry that covers the address. entry: null where a feed, a country or a host name brought it.
+
+    automatic: of an entry that a trigger made: trigger, window, counts and sample events; otherwise null.
+    """
 
     id: str
     list: str
@@ -77,6 +81,7 @@ class CoveringBody(msgspec.Struct, frozen=True):
     verdict: str
     entry: EntryBody | None
     change: HistoryItem | None
+    automatic: dict[str, Any] | None = None
 
 
 class ExplainBody(msgspec.Struct, frozen=True):
@@ -120,18 +125,21 @@ def _explain(plane: ControlPlane, caller: Caller, text: str, application: str | 
     with plane.store.reading() as tx:
         policy = plane.opened.at(tx, POLICY_LAYER, at) if caller.sees is None else None
         found = explain(tx, address, application, at, tenant=caller.sees, policy=policy)
+        evidence = evidence_of(tx, (one.id for one in found.covering if one.entry is not None))
         layers = [layer.name for layer in plane.config.layers]
         published = {layer: p.serial for layer in layers if (p := publication_at(tx, layer, at)) is not None}
-    return _explain_body(found, address.text, at, published)
+    return _explain_body(found, address.text, at, published, evidence)
 
 
-def _explain_body(found: Explanation, address: str, at: int, published: dict[str, int]) -> ExplainBody:
+def _explain_body(
+    found: Explanation, address: str, at: int, published: dict[str, int], evidence: dict[str, dict[str, Any]]
+) -> ExplainBody:
     now = at / MICROSECONDS
     settings = found.application._asdict() | {"deny": found.application.deny._asdict()}
     covering = tuple(
         CoveringBody(
             one.id, one.list, str(one.network), one.verdict, None if one.entry is None else entry_body(one.entry, now),
-            None if one.change is None else history_item(one.change),
+            None if one.change is None else history_item(one.change), evidence.get(one.id),
         )
         for one in found.covering
     )  # fmt: skip

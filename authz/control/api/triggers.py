@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Router, delete, get, post
-from litestar.params import FromPath
+from litestar import Response, Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, UnsetType
 
-from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
-from authz.control.api.common.bodies import micro_moment
+from authz.control.api.common.asking import AnyRequest, Asker, IfMatch, in_thread, plane_of
+from authz.control.api.common.bodies import Input, Moment, micro_moment
+from authz.control.api.common.matching import etag
 from authz.control.api.common.problems import documented
-from authz.control.problems import Missing
+from authz.control.detect.trial.on_events import try_on_yesterday
+from authz.control.detect.triggers import state
+from authz.control.detect.triggers.state import TriggerState, TriggerVersion
+from authz.control.lists.periods import moment
+from authz.control.model import MICROSECONDS
+from authz.control.problems import Forbidden, Missing
 from authz.control.store.access import note
+from authz.control.store.event_writing import DAY
 from authz.control.store.holds import end_hold, list_holds
 from authz.errors import shorten
-from authz.times import format_duration, format_moment
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.control.access.callers import Caller
-    from authz.control.detect.triggers import Trigger
     from authz.control.plane import ControlPlane
-
-
-class TriggerBody(msgspec.Struct, frozen=True):
-    """A trigger at work. suppressed: listings that were not made, by reason. stopped: by its breaker."""
-
-    name: str
-    kind: str
-    over: int
-    within: str
-    list: str
-    period: str
-    dry_run: bool
-    stopped: bool
-    listed: int
-    suppressed: dict[str, int]
 
 
 class TriggersBody(msgspec.Struct, frozen=True):
     """All triggers, and what the intake does. lag: seconds from the arrival of the newest event to its count."""
 
-    items: list[TriggerBody]
+    items: list[TriggerState]
     events: int
     repeated: int
     waiting: int
     lag: float
     clients: int
+
+
+class TrialInput(Input, frozen=True, kw_only=True):
+    """A trigger that is to be tried on events of the store. Without times: the last day."""
+
+    trigger: dict[str, Any]
+    from_: Moment | UnsetType = msgspec.field(name="from", default=UNSET)
+    to: Moment | UnsetType = UNSET
 
 
 class HoldBody(msgspec.Struct, frozen=True):
@@ -72,35 +73,89 @@ class HoldsBody(msgspec.Struct, frozen=True):
 async def list_triggers(request: AnyRequest, caller: Asker) -> TriggersBody:
     """List the triggers with their counts since the process began."""
     caller.need("read")
-    intake = plane_of(request).intake
+    plane = plane_of(request)
+    intake = plane.intake
     return TriggersBody(
-        [_body(plane_of(request), trigger) for trigger in intake.triggers],
+        await in_thread(state.list_states, plane),
         events=intake.taken, repeated=intake.repeated, waiting=intake.waiting, lag=round(intake.lag, 3),
         clients=intake.detector.clients,
     )  # fmt: skip
 
 
-def _body(plane: ControlPlane, trigger: Trigger) -> TriggerBody:
-    intake, then = plane.intake, trigger.then
-    suppressed = {reason: n for (name, reason), n in [*intake.detector.suppressed.items()] if name == trigger.name}
-    return TriggerBody(
-        trigger.name, trigger.kind, trigger.count.over, format_duration(trigger.count.within), then.list,
-        "forever" if then.period is None else format_duration(then.period), trigger.dry_run,
-        trigger.name in intake.detector.stopped, intake.listed[trigger.name], suppressed,
-    )  # fmt: skip
+@get("/{name:str}", summary="A trigger", responses=documented(404))
+async def get_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> Response[TriggerState]:
+    """Give a trigger with its state; its ETag names the version, where it is one of the API."""
+    caller.need("read")
+    return _tagged(await in_thread(state.get_state, plane_of(request), name))
+
+
+@get("/{name:str}/versions", summary="Who wrote a trigger", responses=documented(404))
+async def get_versions(request: AnyRequest, caller: Asker, name: FromPath[str]) -> list[TriggerVersion]:
+    """List all versions of a trigger of the API, the newest first; also of one that was deleted."""
+    caller.need("read")
+    return await in_thread(state.list_versions, plane_of(request), name)
+
+
+@post("", summary="Add a trigger", responses=documented(409, 422))
+async def add_trigger(request: AnyRequest, caller: Asker, data: JSONBody[dict[str, Any]]) -> Response[TriggerState]:
+    """Add a trigger, with the keys that triggers.yaml has. It works at once."""
+    _need_main(caller)
+    return _tagged(await in_thread(state.write, plane_of(request), caller.actor(), data), status=201)
+
+
+@put("/{name:str}", summary="Change a trigger", responses=documented(404, 409, 412, 422, 428))
+async def set_trigger(
+    request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[dict[str, Any]], if_match: IfMatch = None
+) -> Response[TriggerState]:
+    """Replace a trigger of the API. What it has listed stays listed; counting begins anew."""
+    _need_main(caller)
+    seen = _version_of(name, if_match)
+    return _tagged(await in_thread(state.write, plane_of(request), caller.actor(), data, name=name, version=seen))
+
+
+@delete("/{name:str}", summary="Delete a trigger", status_code=204, responses=documented(404, 409, 412, 428))
+async def delete_trigger(request: AnyRequest, caller: Asker, name: FromPath[str], if_match: IfMatch = None) -> None:
+    """End a trigger of the API. What it has listed stays listed."""
+    _need_main(caller)
+    await in_thread(state.delete, plane_of(request), caller.actor(), name, _version_of(name, if_match))
+
+
+@post("/test", summary="Try a trigger", status_code=200, responses=documented(422))
+async def test_trigger(request: AnyRequest, caller: Asker, data: JSONBody[TrialInput]) -> dict[str, Any]:
+    """Say whom a trigger would have listed by the events that the store has. Nothing is listed."""
+    _need_main(caller)
+    plane = plane_of(request)
+    end = plane.store.now() if data.to is UNSET else moment(data.to, "/to") * MICROSECONDS
+    begin = end - DAY if data.from_ is UNSET else moment(data.from_, "/from") * MICROSECONDS
+    trial = await in_thread(try_on_yesterday, plane, data.trigger, begin, end)
+    return trial.as_dict()
 
 
 @post("/{name:str}/resume", summary="Let a stopped trigger go on", status_code=200, responses=documented(404))
-async def resume_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> TriggerBody:
+async def resume_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> TriggerState:
     """Close the breaker of a trigger that had listed too many."""
+    _need_main(caller)
+    return await in_thread(state.resume, plane_of(request), caller.actor(), name)
+
+
+def _need_main(caller: Caller) -> None:
+    """Raise Forbidden unless the caller may edit, for the tenant that runs the control plane: triggers concern all."""
     caller.need("edit")
-    plane = plane_of(request)
-    trigger = next((one for one in plane.intake.triggers if one.name == name), None)
-    if trigger is None:
-        raise Missing(f"there is no trigger '{shorten(name)}'")
-    plane.intake.detector.resume(name)
-    await in_thread(_note, plane, caller, "trigger.resume", name)
-    return _body(plane, trigger)
+    if caller.sees is not None:
+        raise Forbidden("triggers are the main tenant's", code="tenant")
+
+
+def _tagged(found: TriggerState, status: int = 200) -> Response[TriggerState]:
+    headers = {} if found.version is None else {"ETag": etag(found.name, found.version)}
+    return Response(found, status_code=status, headers=headers)
+
+
+def _version_of(name: str, if_match: str | None) -> int | None:
+    """Return the version that If-Match names; None without the header. Raises Stale where it names none of these."""
+    if if_match is None:
+        return None
+    version = if_match.strip().removeprefix(f'"{name}.').removesuffix('"')
+    return int(version) if re.fullmatch(r"[0-9]{1,9}", version) else -1
 
 
 @get("", summary="Whom triggers leave alone", responses=documented())
@@ -134,10 +189,8 @@ def _end_hold(plane: ControlPlane, caller: Caller, hold_id: str) -> None:
         note(tx, caller.actor(), "hold.end", hold_id, plane.store.now())
 
 
-def _note(plane: ControlPlane, caller: Caller, action: str, subject: str) -> None:
-    with plane.store.writing() as tx:
-        note(tx, caller.actor(), action, subject, plane.store.now())
-
-
-triggers_router: Any = Router("/v1/triggers", route_handlers=[list_triggers, resume_trigger], tags=["triggers"])
+_TRIGGERS = [
+    list_triggers, get_trigger, get_versions, add_trigger, set_trigger, delete_trigger, test_trigger, resume_trigger,
+]  # fmt: skip
+triggers_router: Any = Router("/v1/triggers", route_handlers=_TRIGGERS, tags=["triggers"])
 holds_router: Any = Router("/v1/holds", route_handlers=[get_holds, delete_hold], tags=["triggers"])

@@ -1,12 +1,13 @@
 """Automatic listing: from what clients do to entries that stop them.
 
 event      one request, in the one form that every source is turned into
-triggers   triggers.yaml: what is counted, of which requests, and what follows
-path_pattern  /api/orders/{id}: which paths are meant
-matching   which requests a trigger counts, and what it tells apart in them
-counting   windows, different ones, and both for each client, in bounded memory
-detector   events in, listings out
-offences   who was listed before, for periods that grow
-holds      after a deletion by hand: who is left alone, and for how long
-logs       access logs as events, for `authz triggers test`
+logs       access logs as events
+sources    where events come from besides `POST /v1/events`
+work       events on their way to the counting: in this process, or shared by several
+intake     the thread that counts and lists; `listing` writes, `keeping` keeps events for search
+triggers   what is counted, and what follows
+counting   windows, different values, counters for each client; events in, listings out
+guard      who is never listed, and who is not now; `offences`: who was before
+trial      what triggers would have done
+metrics    how far behind the counting is, and what came of it
 """

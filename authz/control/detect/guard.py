@@ -12,8 +12,8 @@ from authz.control.store.holds import current_holds
 
 if TYPE_CHECKING:
     from authz.addresses import Network
-    from authz.control.detect.detector import Listing
-    from authz.control.detect.triggers import Trigger
+    from authz.control.detect.counting.detector import Listing
+    from authz.control.detect.triggers.file import Trigger
     from authz.control.model import Entry
     from authz.control.plane import ControlPlane
 

@@ -1,48 +1,39 @@
-"""The intake: events from outside go into a bounded queue; one thread counts them and lists whom triggers list.
-
-A batch that does not fit is refused whole, so its sender tries it again: nothing is lost for want of room, and nothing
-grows. The same event twice counts once: senders repeat a batch when they did not hear that it had come.
-"""
+"""The intake: events from outside wait in a queue; one thread counts them and lists whom triggers list."""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from authz.control.detect.counting.counters import Counters
-from authz.control.detect.detector import Detector, Listing
+from authz.control.detect.counting.detector import Detector, Listing
+from authz.control.detect.counting.places import read_places
+from authz.control.detect.counting.repeated import Repeated
 from authz.control.detect.guard import StoreGuard, StoreOffences
 from authz.control.detect.keeping import EventKeeper
-from authz.control.detect.listing import write_listing
+from authz.control.detect.listing import write_listing, write_stop
+from authz.control.detect.triggers.book import at_work, known_triggers
+from authz.control.detect.work import LocalWork
 from authz.control.problems import NotReady
+from authz.control.store.triggers import stopped
+from authz.errors import AuthzError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.addresses import Network
     from authz.control.detect.event import Event
-    from authz.control.detect.triggers import Trigger
+    from authz.control.detect.triggers.file import Trigger, TriggersFile
+    from authz.control.detect.work import Batch, Work
     from authz.control.plane import ControlPlane
 
-MAX_WAITING: Final = 200_000  # events in the queue
-MAX_REMEMBERED: Final = 100_000  # events of which a repetition is known
-REPEATED_WITHIN: Final = 300.0  # seconds
 _RETRY: Final = 1.0  # seconds until the store is asked again, where it is away
+_LOOK: Final = 0.5  # seconds from one look whether we end, or triggers have changed, to the next
 ENDING: Final = "ending"  # why a listing was not made: we end, and the store is away
 _LOG = logging.getLogger("authz.control.detect")
 
-
 T = TypeVar("T")
-
-
-class Batch(NamedTuple):
-    """Events that came together. received: seconds since 1970."""
-
-    events: list[Event]
-    received: float
 
 
 class Intake:
@@ -50,89 +41,140 @@ class Intake:
 
     Args:
         plane: The control plane whose lists are filled.
-        triggers: Completed ones.
+        file: What triggers.yaml says.
+        work: Where events wait; by default a queue of this process.
+
+    Attributes:
+        taken: Events counted.
+        repeated: Events that had come before.
+        refused: Events for which there was no room.
+        lag: Seconds from the arrival of the newest event to its count.
+        listed: Listings by trigger, since the start.
+        tried: Listings of triggers that only try (`dry_run`) or tell (`then: notify`).
 
     """
 
-    def __init__(self, plane: ControlPlane, triggers: tuple[Trigger, ...]) -> None:
+    def __init__(self, plane: ControlPlane, file: TriggersFile, work: Work | None = None) -> None:
         self._plane = plane
-        self.triggers = triggers
+        self.file = file
         self._guard = StoreGuard(plane)
-        self.detector = Detector(triggers, self._refusal, _PatientOffences(StoreOffences(plane), self._patiently))
+        offences = _PatientOffences(StoreOffences(plane), self._patiently)
+        self.detector = Detector(file.triggers, self._refusal, offences, read_places(file.databases, file.triggers))
         self.keeper = EventKeeper(plane.store, plane.config.events)
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._seen: Counters[list[bool]] = Counters(list, REPEATED_WITHIN, MAX_REMEMBERED)
-        self._lock = threading.Lock()
-        self._waiting = 0
+        self._work: Work = work or LocalWork()
+        self._repeated = Repeated()
         self._ended = threading.Event()
+        self._told = threading.Event()
+        self._told.set()
+        self._stopped: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
-        self.taken = 0  # events counted
-        self.repeated = 0  # events that had come before
-        self.refused = 0  # events for which there was no room
-        self.lag = 0.0  # seconds from the arrival of the newest event to its count
-        self.listed: Tally[str] = Tally()  # listings by trigger
+        self.taken = 0
+        self.repeated = 0
+        self.refused = 0
+        self.lag = 0.0
+        self.listed: Tally[str] = Tally()
+        self.tried: Tally[str] = Tally()
+        plane.signals.on("changed", self._told.set)
 
     def start(self) -> None:
         """Begin to count."""
         self.keeper.start()
+        self._work.start()
         self._thread.start()
 
     def close(self) -> None:
         """Count what waits, and end. A second call is harmless."""
         self._ended.set()
-        self._queue.put(None)
+        self._work.close()
         if self._thread.is_alive():
             self._thread.join()
         self.keeper.close()
 
     @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Those that are at work."""
+        return self.detector.triggers
+
+    @property
     def waiting(self) -> int:
         """How many events wait to be counted."""
-        return self._waiting
+        return self._work.waiting
 
     def put(self, events: list[Event], received: float) -> bool:
         """Take events; return whether there was room. received: seconds since 1970."""
-        with self._lock:
-            if self._waiting + len(events) > MAX_WAITING:
-                self.refused += len(events)
-                return False
-            self._waiting += len(events)
-        self._queue.put(Batch(events, received))
-        return True
+        if self._work.put(events, received):
+            return True
+        self.refused += len(events)
+        return False
 
     def _run(self) -> None:
-        while (batch := self._queue.get()) is not None:
+        while True:
+            batch = self._work.next(_LOOK)
+            if self._told.is_set() or batch is not None:
+                self._attempt(self._follow)
+            if batch is None:
+                if self._ended.is_set():
+                    return
+                continue
+            self._attempt(lambda batch=batch: self._take(batch))  # type: ignore[misc]
+            self._work.done(batch)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do a step. A fault of ours must not end the counting; it is logged, and what it concerns is passed over."""
+        try:
+            step()
+        except NotReady as error:
+            _LOG.warning("the store is away: %s", error.message)
+            self._told.set()
+        except Exception:  # noqa: BLE001  # see above
+            _LOG.exception("events could not be counted")
+
+    def _follow(self) -> None:
+        """Go on with the triggers as they are now, where something changed."""
+        if not self._told.is_set():
+            return
+        self._told.clear()
+        with self._plane.store.reading() as tx:
+            known = known_triggers(tx, self.file)
+            held = stopped(tx)
+        triggers = at_work(known)
+        if triggers != self.detector.triggers:
             try:
-                self._take(batch)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end the counting; it is logged
-                _LOG.exception("events could not be counted")
-            with self._lock:
-                self._waiting -= len(batch.events)
+                places = read_places(self.file.databases, triggers)
+            except AuthzError as error:
+                _LOG.error("triggers stay as they were: %s", error)  # the message says all
+                return
+            self.detector.replace(triggers, places)
+        self.detector.stop(held)
+        self._stopped = {*held}
 
     def _take(self, batch: Batch) -> None:
+        received = batch.received
+        counted = self._without_repeated(batch)
+        if batch.counted:
+            for event in counted:
+                self.detector.recount(event, received)
+            return
         found: list[Listing] = []
-        counted: list[Event] = []
-        for event in batch.events:
-            if self._is_repeated(event, batch.received):
-                self.repeated += 1
-                continue
-            self.taken += 1
-            counted.append(event)
-            found += self.detector.feed(event, batch.received)
-        self.lag = max(0.0, self._plane.store.clock() - batch.received)
+        feed = self.detector.feed
+        for event in counted:
+            if listings := feed(event, received):
+                found += listings
+        self.taken += len(counted)
+        self.lag = max(0.0, self._plane.store.clock() - received)
         if found:
             self._write(found)
+        if opened := {*self.detector.stopped} - self._stopped:
+            self._stop(opened)
         self.keeper.keep(counted)
 
-    def _is_repeated(self, event: Event, now: float) -> bool:
-        """Return whether the very same event came before. One without a request id is never known again."""
-        if not event.request_id:
-            return False
-        marks = self._seen.get(hash(event), now)
-        if marks:
-            return True
-        marks.append(True)
-        return False
+    def _without_repeated(self, batch: Batch) -> list[Event]:
+        """Return the events that did not come before. One without a request id is never known again."""
+        before, received = self._repeated.before, batch.received
+        fresh = [one for one in batch.events if not one.request_id or not before(hash(one), received)]
+        if not batch.counted:
+            self.repeated += len(batch.events) - len(fresh)
+        return fresh
 
     def _refusal(self, listing: Listing) -> str | None:
         ending: str | None = ENDING
@@ -141,11 +183,19 @@ class Intake:
     def _write(self, listings: list[Listing]) -> None:
         def written() -> None:
             while listings:
+                name = listings[0].trigger.name
                 if write_listing(self._plane, listings[0]):
-                    self.listed[listings[0].trigger.name] += 1
+                    self.listed[name] += 1
+                else:
+                    self.tried[name] += 1
                 del listings[0]
 
         self._patiently(written, None)
+
+    def _stop(self, names: set[str]) -> None:
+        for name in sorted(names):
+            self._patiently(lambda name=name: write_stop(self._plane, name), None)  # type: ignore[misc]
+            self._stopped.add(name)
 
     def _patiently(self, ask: Callable[[], T], at_end: T) -> T:
         """Ask the store until it answers; return `at_end` where we end before that."""

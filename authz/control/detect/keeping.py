@@ -42,10 +42,12 @@ class EventKeeper:
     def __init__(self, store: Store, retention: float) -> None:
         self._store = store
         self._retention = retention
-        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._cleaned = 0.0
+        self._lock = threading.Lock()
+        self._waiting = 0
         self.written = 0
         self.lost = 0
 
@@ -62,28 +64,31 @@ class EventKeeper:
 
     def keep(self, events: list[Event]) -> None:
         """Have events written."""
-        room = max(0, MAX_WAITING - self._queue.qsize())
-        self.lost += max(0, len(events) - room)
-        for event in events[:room]:
-            self._queue.put(event)
+        with self._lock:
+            kept = events[: max(0, MAX_WAITING - self._waiting)]
+            self._waiting += len(kept)
+            self.lost += len(events) - len(kept)
+        if kept:
+            self._queue.put(kept)
 
     @property
     def waiting(self) -> int:
         """How many events wait to be written."""
-        return self._queue.qsize()
+        return self._waiting
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch, last = [first], False
+            batch, last = [*first], False
             while len(batch) < MAX_BATCH and not last:
                 try:
-                    event = self._queue.get_nowait()
+                    more = self._queue.get_nowait()
                 except queue.Empty:
                     break
-                last = event is None
-                if event is not None:
-                    batch.append(event)
+                last = more is None
+                batch += more or ()
             self._write(batch)
+            with self._lock:
+                self._waiting -= len(batch)
             if last:
                 return
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from authz.control.detect.event import as_json
 from authz.control.lists.automatic import list_client, reason_of
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
 from authz.control.model import MAIN_TENANT, Actor
-from authz.control.notify.outbox import note_changes
+from authz.control.notify.message import Notice, notices_of
+from authz.control.notify.outbox import note_notices
 from authz.control.problems import NotReady, Problem
 from authz.control.store.access import get_tenant, list_tenants
+from authz.control.store.listings import add_listing
+from authz.control.store.triggers import stop_trigger
+from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from authz.control.detect.detector import Listing
+    from authz.control.detect.counting.detector import Listing
     from authz.control.plane import ControlPlane
     from authz.control.store.access import Tenant
 
@@ -25,16 +30,20 @@ _LOG = logging.getLogger("authz.control.detect")
 
 
 def write_listing(plane: ControlPlane, listing: Listing) -> bool:
-    """Write what a trigger lists; return whether there is an entry now. One that only tries or tells writes nothing.
+    """Write what a trigger lists; return whether there is an entry now. One that only tries or tells makes none.
 
     Raises:
         NotReady: The store is away.
 
     """
     trigger = listing.trigger
-    if trigger.dry_run or trigger.then.list == "notify":
-        how = "would list" if trigger.dry_run else "tells of"
-        _LOG.info("%s %s %s: %s", trigger.name, how, listing.subject, reason_of(listing))
+    if trigger.dry_run:
+        _LOG.info("%s would list %s: %s", trigger.name, listing.subject, reason_of(listing))
+        return False
+    if trigger.then.list == "notify":
+        with plane.store.writing() as tx:
+            tenant = _owner(tx, listing.applications).name
+            note_notices(tx, plane.config.notify, [Notice("told", tenant, _told(listing))], plane.store.now())
         return False
     try:
         _write(plane, listing)
@@ -46,6 +55,44 @@ def write_listing(plane: ControlPlane, listing: Listing) -> bool:
     return True
 
 
+def write_stop(plane: ControlPlane, name: str) -> None:
+    """Write down that a breaker has stopped a trigger, and call a person. Raises NotReady."""
+    now = plane.store.now()
+    with plane.store.writing() as tx:
+        if not stop_trigger(tx, name, now):
+            return
+        text = f"the trigger {name} was stopped: it would have listed too many; POST /v1/triggers/{name}/resume"
+        note_notices(tx, plane.config.notify, [Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})], now)
+        plane.signals.announce(tx, "changed")
+    plane.signals.wake("changed")
+    _LOG.error("the trigger %s was stopped by its breaker", name)
+
+
+def evidence(listing: Listing) -> dict[str, Any]:
+    """Return why a trigger lists somebody, for those who ask later."""
+    count = listing.trigger.count
+    return {
+        "trigger": listing.trigger.name,
+        "kind": listing.trigger.kind,
+        "time": format_moment(listing.time),
+        "counted": listing.counted,
+        "limit": count.over,
+        "within": format_duration(count.within),
+        "distinct": count.distinct or "",
+        "asn": listing.asn or None,
+        "offence": listing.offence,
+        "period": None if listing.period is None else format_duration(listing.period),
+        "samples": [as_json(event) for event in listing.samples],
+    }
+
+
+def _told(listing: Listing) -> dict[str, Any]:
+    return evidence(listing) | {
+        "networks": [listing.network], "applications": listing.applications, "actor": listing.trigger.name,
+        "action": "tell", "reason": reason_of(listing),
+    }  # fmt: skip
+
+
 def _write(plane: ControlPlane, listing: Listing) -> None:
     actor_name = listing.trigger.name
     with plane.store.writing() as tx:
@@ -54,7 +101,9 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
         rules = plane.rules(tx)
         batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
         entry = list_client(batch, listing)
-        note_changes(tx, plane.config.notify, batch.write(), batch.now)
+        written = batch.write()
+        add_listing(tx, entry.id, actor_name, evidence(listing), batch.now)
+        note_notices(tx, plane.config.notify, notices_of(written), batch.now)
         plane.signals.announce(tx, "changed")
     plane.signals.wake("changed")
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from authz.addresses import Network
-    from authz.control.detect.triggers import Reaction, Trigger
+    from authz.control.detect.triggers.file import Reaction, Trigger
 
 MAX_OFFENCES: Final = 100_000  # that MemoryOffences keeps
 

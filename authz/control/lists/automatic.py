@@ -10,7 +10,7 @@ from authz.control.model import Written
 from authz.times import format_duration
 
 if TYPE_CHECKING:
-    from authz.control.detect.detector import Listing
+    from authz.control.detect.counting.detector import Listing
     from authz.control.lists.batch import Batch
     from authz.control.model import Entry
 
@@ -35,5 +35,7 @@ def reason_of(listing: Listing) -> str:
     trigger, count = listing.trigger, listing.trigger.count
     what = "requests" if count.distinct is None else f"different values of {count.distinct.removeprefix('param:')}"
     again = f", time {listing.offence}" if listing.offence > 1 else ""
+    if listing.asn:
+        what += f" of AS{listing.asn}"
     within = format_duration(count.within)
     return f"{trigger.name}: {listing.counted} {what} within {within}, limit {count.over}{again}"

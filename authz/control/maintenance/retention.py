@@ -8,8 +8,9 @@ from sqlalchemy import delete, select
 
 from authz.control.model import FOREVER
 from authz.control.store.idempotency import forget_answers
+from authz.control.store.listings import drop_old_listings
 from authz.control.store.publications import forget_sidecars, published_serials
-from authz.control.store.tables import audit, changes, documents, entries, entry_networks, heads, publications
+from authz.control.store.tables import audit, changes, documents, entries, entry_networks, heads, publications, triggers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,6 +34,8 @@ def forget_before(tx: Connection, before: int, now: int) -> int:
         old = (publications.c.layer == layer) & (publications.c.serial < serial) & (publications.c.created < before)
         tx.execute(delete(publications).where(old))
     tx.execute(delete(audit).where(audit.c.time < before))
+    tx.execute(delete(triggers).where(triggers.c.recorded_to < before))
+    drop_old_listings(tx, before)
     forget_answers(tx, now)
     forget_sidecars(tx, before)
     return gone

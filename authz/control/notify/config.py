@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,7 +12,7 @@ from authz.errors import BadValue
 from authz.scalars import Duration
 from authz.strict_yaml import Scalar
 
-Topic = Literal["listed", "entry"]
+Topic = Literal["listed", "entry", "told", "breaker", "warned", "refused", "stale", "shrunk"]
 
 
 def _name(text: str) -> str:
@@ -42,7 +42,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     name: ChannelName
     webhook: WebUrl
     secret_file: str  # signs each message
-    topics: tuple[Topic, ...] = ("listed", "entry")
+    topics: tuple[Topic, ...] = get_args(Topic)
     gather: Duration = 30.0  # what comes within this long goes into one message: at most one a topic in this time
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,7 +11,7 @@ from authz.control.model import MICROSECONDS
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from authz.control.model import Change
     from authz.control.notify.config import Topic
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 MAX_ITEMS: Final = 100  # of a message
 _MAX_NETWORKS: Final = 20  # of an item
 _DONE: Final = {"add": "added", "change": "changed", "delete": "deleted"}
+
+
+class Notice(NamedTuple):
+    """Something to tell. tenant: whose it is; what is of the whole control plane is the main one's. item: as shown."""
+
+    topic: Topic
+    tenant: str
+    item: dict[str, Any]
+
+
+def notices_of(changes: Iterable[Change]) -> list[Notice]:
+    """Return what is to be told of changes."""
+    return [
+        Notice(topic, change.tenant, item_of(change)) for change in changes if (topic := topic_of(change)) is not None
+    ]
 
 
 def topic_of(change: Change) -> Topic | None:
@@ -64,11 +79,14 @@ def message(delivery: str, topic: str, items: Sequence[dict[str, Any]], created:
 def _text(topic: str, items: Sequence[dict[str, Any]]) -> str:
     if topic == "test":
         return "a test of this channel"
-    tally = Tally((one["actor"], one["action"]) for one in items)
-    if topic == "listed":
-        return "; ".join(f"{many} {_plural('address', many)} listed by {actor}" for (actor, _), many in tally.items())
-    told = (f"{many} {_plural('entry', many)} {_DONE[action]} by {who}" for (who, action), many in tally.items())
-    return "; ".join(told)
+    if topic in {"listed", "told"}:
+        tally = Tally(one["actor"] for one in items)
+        done = "listed by" if topic == "listed" else "noticed by"
+        return "; ".join(f"{many} {_plural('address', many)} {done} {actor}" for actor, many in tally.items())
+    if topic == "entry":
+        told = Tally((one["actor"], one["action"]) for one in items).items()
+        return "; ".join(f"{many} {_plural('entry', many)} {_DONE[action]} by {who}" for (who, action), many in told)
+    return "; ".join(str(one["text"]) for one in items[:10]) + ("; …" if len(items) > 10 else "")
 
 
 def _plural(word: str, many: int) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import delete, func, insert, select, update
 
 from authz.control.model import MICROSECONDS
-from authz.control.notify.message import item_of, message, topic_of
+from authz.control.notify.message import message
 from authz.control.store.tables import outbox
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.model import Change
     from authz.control.notify.config import Notify
+    from authz.control.notify.message import Notice
 
 _MESSAGE: Final = "message"
 _MAX_GATHERED: Final = 10_000  # changes of a message
@@ -50,17 +50,15 @@ class Waiting(NamedTuple):
         return found
 
 
-def note_changes(tx: Connection, notify: Notify, changes: Iterable[Change], now: int) -> None:
-    """Write down what channels are to be told of, in the transaction of the changes. now: microseconds."""
-    if not notify.channels:
-        return
-    rows = []
-    for change in changes:
-        topic = topic_of(change)
-        for channel in notify.channels:
-            if topic in channel.topics and topic is not None:
-                due = now + int(channel.gather * MICROSECONDS)
-                rows.append(_row(f"{topic}:{channel.name}", msgspec.json.encode(item_of(change)), now, due))
+def note_notices(tx: Connection, notify: Notify, notices: Iterable[Notice], now: int) -> None:
+    """Write down what channels are to be told of, in the transaction of what happened. now: microseconds."""
+    rows = [
+        _row(f"{notice.topic}:{channel.name}", msgspec.json.encode(notice.item), now,
+             now + int(channel.gather * MICROSECONDS))
+        for notice in notices
+        for channel in notify.channels
+        if notice.topic in channel.topics
+    ]  # fmt: skip
     if rows:
         tx.execute(insert(outbox), rows)
 

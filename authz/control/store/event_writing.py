@@ -53,7 +53,7 @@ def _row(event: Event) -> dict[str, Any]:
         "id": secrets.randbits(62),
         "client": client_key(event.client),
         **{name: _storable(getattr(event, name)) for name in
-           ("application", "method", "host", "path", "decision", "entry", "request_id")},
+           ("application", "method", "host", "path", "decision", "entry", "request_id", "payload")},
         "status": event.status,
         "attacks": _storable(",".join(event.attacks)),
     }  # fmt: skip

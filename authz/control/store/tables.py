@@ -238,6 +238,7 @@ events = Table(
     Column("entry", Text, nullable=False),
     Column("attacks", Text, nullable=False),  # separated by commas
     Column("request_id", Text, nullable=False),
+    Column("payload", Text, nullable=False, server_default=""),
     Index(None, "client", "time"),
     Index(None, "time", "id"),
 )
@@ -250,4 +251,58 @@ event_counts = Table(
     Column("decision", Text, primary_key=True),
     Column("status", Integer, primary_key=True, autoincrement=False),  # 2 for 2xx; 0: not known
     Column("count", BigInteger, nullable=False),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("recorded_from", BigInteger, nullable=False),
+    Column("recorded_to", BigInteger, nullable=False),  # FOREVER: it still holds
+    Column("content", Text, nullable=False),  # JSON, with the keys of triggers.yaml
+    Column("actor", Text, nullable=False),  # who wrote this version
+    Column("ended_by", Text, nullable=False),  # who wrote the next, or deleted it; empty: it still holds
+)
+
+stopped_triggers = Table(
+    "stopped_triggers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
+
+listings = Table(
+    "listings",
+    metadata,
+    Column("entry", Text, primary_key=True),  # the id that the listing became
+    Column("time", BigInteger, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON: what was counted, and sample events
+    Index(None, "time"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("count", Integer, nullable=False),  # of what it tells
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | sent | dropped
+    Column("tries", Integer, nullable=False),
+    Column("decided", BigInteger, nullable=False),  # when it was sent or dropped; 0: not yet
+    Column("error", Text, nullable=False),  # of the last try
+    Index(None, "channel", "created"),
+    Index(None, "created"),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("key", Text, primary_key=True),  # what holds now and was told of: stale:NAME:LAYER, warned:ENTRY
+    Column("since", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
 )

@@ -203,9 +203,9 @@ def test_only_who_may_send_events_can(automatic: Automatic) -> None:
 
 
 def test_more_events_than_can_wait_are_refused_whole(automatic: Automatic, monkeypatch: pytest.MonkeyPatch) -> None:
-    from authz.control.detect import intake
+    from authz.control.detect import work
 
-    monkeypatch.setattr(intake, "MAX_WAITING", 2)
+    monkeypatch.setattr(work, "MAX_WAITING", 2)
     answer = automatic.send(3)
     assert answer.status_code == 429
     assert answer.json()["code"] == "intake_full"

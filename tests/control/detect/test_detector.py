@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from authz.addresses import parse_address, parse_network
-from authz.control.detect.detector import Detector, Listing
+from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.event import Event
 from authz.control.detect.offences import MemoryOffences, grown_period
-from authz.control.detect.triggers import Reaction, read_triggers
+from authz.control.detect.triggers.file import Reaction, read_triggers
 from authz.control.holds import held, make_hold
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from authz.control.detect.triggers import Trigger
+    from authz.control.detect.triggers.file import Trigger
 
 GUESSER = "203.0.113.9"
 START = 1_790_000_000.0
@@ -28,7 +28,7 @@ class Scene:
     def __init__(self, folder: Path, trigger: str) -> None:
         path = folder / "triggers.yaml"
         path.write_text(f"triggers:\n  - {trigger}\n")
-        [self.trigger] = read_triggers(path)
+        [self.trigger] = read_triggers(path).triggers
         self.refusals: dict[str, str] = {}  # by network: why the guard refuses it
         self.detector = Detector(
             [self.trigger], lambda listing: self.refusals.get(str(listing.subject)), MemoryOffences()
@@ -155,9 +155,10 @@ def test_a_clock_that_is_ahead_does_not_move_the_window(tmp_path: Path) -> None:
 
 
 def test_random_addresses_of_a_32_cost_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from authz.control.detect import detector
+    from authz.control.detect.counting import detector
 
     monkeypatch.setattr(detector, "MAX_CLIENTS", 500)
+    monkeypatch.setattr(detector, "MIN_CLIENTS", 250)
     scene = Scene(tmp_path, LOGIN)
     for number in range(5000):
         scene.at(number / 1000, client=f"2001:db8:{number:x}::1", **GUESS)
@@ -166,10 +167,12 @@ def test_random_addresses_of_a_32_cost_bounded_memory(tmp_path: Path, monkeypatc
 
 
 def test_names_of_applications_from_outside_cost_bounded_memory(tmp_path: Path) -> None:
+    from authz.control.detect.counting import detector
+
     scene = Scene(tmp_path, LOGIN)
-    for number in range(3000):
+    for number in range(9000):
         scene.at(0, application=f"x{number}", **GUESS)
-    assert len(scene.detector._by_application) <= 1024
+    assert len(scene.detector._by_kind) <= detector.MAX_KINDS
 
 
 # Holds.

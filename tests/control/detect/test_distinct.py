@@ -11,9 +11,7 @@ from authz.control.detect.counting.distinct import (
     HyperLogLog,
     SketchedDistinct,
     digest,
-    make_distinct,
 )
-from authz.control.detect.counting.windows import MAX_EXACT
 
 arrivals = st.lists(st.tuples(st.integers(0, 40).map(float), st.integers(0, 12)), min_size=1, max_size=80)
 
@@ -55,10 +53,8 @@ def test_what_is_out_of_the_window_is_forgotten() -> None:
     assert counter.add(1000.0 + 120, digest("x")) == 1
 
 
-def test_a_large_limit_takes_sketches_of_a_fixed_size() -> None:
-    assert isinstance(make_distinct(MAX_EXACT, 60.0), ExactDistinct)
-    counter = make_distinct(MAX_EXACT + 1, 60.0)
-    assert isinstance(counter, SketchedDistinct)
+def test_a_sketch_has_a_fixed_size() -> None:
+    counter = SketchedDistinct(60.0)
     for number in range(20_000):
         counter.add(number / 20, digest(str(number)))
     assert sum(len(sketch.registers) for sketch in counter._sketches.values()) <= 7 * REGISTERS

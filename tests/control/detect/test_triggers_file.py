@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authz.control.detect.path_pattern import parse_path
-from authz.control.detect.triggers import read_triggers
+from authz.control.detect.triggers.file import read_triggers
+from authz.control.detect.triggers.path_pattern import parse_path
 from authz.errors import BadValue, InvalidDocument
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_trigger_of_the_documents_is_read(tmp_path: Path) -> None:
-    [trigger] = read_triggers(write(tmp_path, DESIGN))
+    [trigger] = read_triggers(write(tmp_path, DESIGN)).triggers
     assert (trigger.name, trigger.kind, trigger.dry_run) == ("login-guessing", "brute_force", True)
     assert trigger.where.status == ((401, 401), (403, 403))
     assert (trigger.count.over, trigger.count.within, trigger.count.lengths()) == (30, 30.0, (32, 64))
@@ -48,7 +48,7 @@ triggers:
   - {name: c, kind: bola, where: {path: "/orders/{order}"}, count: {over: 50, within: 10m}}
   - {name: d, kind: rate, count: {over: 1000, within: 1m, by: network}, then: {period: forever}}
 """
-    browsing, payloads, bola, rate = read_triggers(write(tmp_path, text))
+    browsing, payloads, bola, rate = read_triggers(write(tmp_path, text)).triggers
     assert browsing.where.status == ((404, 404),)
     assert (payloads.where.attack, payloads.count.distinct) == (("any",), "payload")
     assert bola.count.distinct == "param:order"

@@ -2,5 +2,10 @@
 
 windows    how many in the last seconds: exact for few, in slices for many
 distinct   how many different ones: exact for few, a sketch (HyperLogLog) for many
-counters   a window for each client, in bounded memory
+counters   either of them for each client, in bounded memory
+repeated   whether the very same event came before
+matching   which requests a trigger counts, and what it tells apart in them
+places     in which countries and autonomous systems clients are
+trigger    one trigger at work
+detector   all of them: events in, listings out
 """

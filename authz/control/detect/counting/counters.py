@@ -6,62 +6,53 @@ dropped and the young one becomes old. So what was not seen for a whole window i
     young  a b      window over      young            c comes:   young  c
     old    c d      ----------->     old    a b                  old    a b
 
-Where the young generation is full before that, clients that were seen only once go first: somebody who sends from
-random addresses of a /32 fills it with such, and pushes out nobody who comes again and again.
+Most clients come once, so what is kept of one grows with it:
+
+    came once        the time itself (for different values: time and digest)
+    came again       the times (the digests) in the window, up to MAX_EXACT
+    more, and the limit is larger     counts in slices of the window (sketches)
+
+Where the young generation is full before its time, clients that came once go first: somebody who sends from random
+addresses of a /32 fills it with such, and pushes out nobody who comes again and again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections import deque
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+from authz.control.detect.counting.distinct import ExactDistinct, SketchedDistinct
+from authz.control.detect.counting.windows import MAX_EXACT, SlicedWindow, add_time
 
-MAX_CLIENTS = 200_000  # of one trigger in a generation, for counters of at most 64 numbers
-MAX_SKETCHED = 5_000  # the same where each counter is some sketches of a kilobyte
+MAX_CLIENTS: Final = 2_000_000  # of all triggers together in a generation
+MIN_CLIENTS: Final = 50_000  # of one trigger, however many triggers there are
+MAX_SKETCHED: Final = 2_000  # clients of one trigger with sketches: some 8 kB each
 
-C = TypeVar("C")
 
-
-class Counters(Generic[C]):
-    """Counters by client.
+class Counters:
+    """What both kinds of counters share: two generations by client.
 
     Args:
-        make: Makes the counter of a client not seen lately.
-        within: Seconds after which a client that was not seen may be forgotten.
+        limit: More than this is too many; there is no need to tell apart what is above it.
+        within: Seconds of the window, after which a client that was not seen may be forgotten.
         most: Clients of a generation.
 
     """
 
-    def __init__(self, make: Callable[[], C], within: float, most: int = MAX_CLIENTS) -> None:
-        self._make = make
+    def __init__(self, limit: int, within: float, most: int) -> None:
+        self._limit = limit
+        self._kept = min(limit, MAX_EXACT) + 1
         self._within = within
         self._most = most
-        self._young: dict[Hashable, tuple[C, bool]] = {}  # by client: its counter, and whether it came again
-        self._old: dict[Hashable, tuple[C, bool]] = {}
+        self._young: dict[int, Any] = {}
+        self._old: dict[int, Any] = {}
         self._turns_at = 0.0
         self.evicted = 0  # clients that were forgotten before their time
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, client: Hashable, time: float) -> C:
-        """Return the counter of a client that is seen at `time` (seconds)."""
-        if time >= self._turns_at:
-            self._turn(time)
-        known = self._young.get(client)
-        if known is None:
-            known = self._old.pop(client, None)
-            counter = self._make() if known is None else known[0]
-            if len(self._young) >= self._most:
-                self._make_room()
-            self._young[client] = counter, known is not None
-            return counter
-        if not known[1]:
-            self._young[client] = known[0], True
-        return known[0]
-
-    def forget(self, client: Hashable) -> None:
+    def forget(self, client: int) -> None:
         """Begin anew with a client."""
         self._young.pop(client, None)
         self._old.pop(client, None)
@@ -72,10 +63,90 @@ class Counters(Generic[C]):
         self._young = {}
         self._turns_at = time + self._within
 
+    def _came_once(self, known: Any) -> bool:
+        raise NotImplementedError
+
     def _make_room(self) -> None:
-        """Forget who was seen once; where all came again, those who came first."""
-        kept = {client: known for client, known in self._young.items() if known[1]}
+        """Forget who came once; where all came again, those who came first."""
+        once = self._came_once
+        kept = {client: known for client, known in self._young.items() if not once(known)}
         if len(kept) > self._most * 3 // 4:
             kept = dict(list(kept.items())[len(kept) // 2 :])
         self.evicted += len(self._young) - len(kept)
         self._young = kept
+
+
+class RequestCounters(Counters):
+    """How many requests of each client."""
+
+    def add(self, client: int, time: float) -> int:
+        """Count a request at `time` (seconds); return how many are in the window, see windows.Window."""
+        if time >= self._turns_at:
+            self._turn(time)
+        known: Any = self._young.get(client)
+        if known is None:
+            known = self._old.pop(client, None)
+            if len(self._young) >= self._most:
+                self._make_room()
+            if known is None:
+                self._young[client] = time
+                return 1
+        if known.__class__ is float:
+            known = [known]
+        self._young[client] = known
+        if isinstance(known, list):
+            count = add_time(known, time, self._within, self._kept)
+            if count > MAX_EXACT and self._limit > MAX_EXACT:
+                self._young[client] = SlicedWindow(self._within, known)
+            return count
+        counted: int = known.add(time)
+        return counted
+
+    def _came_once(self, known: Any) -> bool:
+        return known.__class__ is float
+
+
+class ValueCounters(Counters):
+    """How many different values of each client."""
+
+    def __init__(self, limit: int, within: float, most: int) -> None:
+        super().__init__(limit, within, most)
+        self._sketched: deque[int] = deque()  # clients, in the order in which they got sketches
+
+    def add(self, client: int, time: float, value: int) -> int:
+        """Count a digest at `time`; return how many different ones there are."""
+        if time >= self._turns_at:
+            self._turn(time)
+        known = self._young.get(client)
+        if known is None:
+            known = self._old.pop(client, None)
+            if len(self._young) >= self._most:
+                self._make_room()
+            if known is None:
+                self._young[client] = time, value
+                return 1
+        if known.__class__ is tuple:
+            if known[1] == value:
+                self._young[client] = max(time, known[0]), value
+                return 1
+            first = known
+            known = ExactDistinct(self._kept - 1, self._within)
+            known.add(*first)
+        self._young[client] = known
+        count: int = known.add(time, value)
+        if count > MAX_EXACT and self._limit > MAX_EXACT and known.__class__ is ExactDistinct:
+            self._sketch(client, known)
+        return count
+
+    def _sketch(self, client: int, known: ExactDistinct) -> None:
+        sketch = SketchedDistinct(self._within)
+        for value, time in known.last_times():
+            sketch.add(time, value)
+        self._young[client] = sketch
+        self._sketched.append(client)
+        if len(self._sketched) > MAX_SKETCHED:
+            self.forget(self._sketched.popleft())
+            self.evicted += 1
+
+    def _came_once(self, known: Any) -> bool:
+        return known.__class__ is tuple

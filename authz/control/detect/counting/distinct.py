@@ -15,8 +15,6 @@ import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from authz.control.detect.counting.windows import MAX_EXACT
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -97,6 +95,10 @@ class ExactDistinct:
                 del times[min(times, key=times.__getitem__)]
         return len(times)
 
+    def last_times(self) -> Iterable[tuple[int, float]]:
+        """Return each digest, with the last time it came."""
+        return self._times.items()
+
 
 class SketchedDistinct:
     """Different values for a large limit, estimated."""
@@ -120,11 +122,3 @@ class SketchedDistinct:
             self._sketches.setdefault(number, HyperLogLog()).add(value)
             self._all.add(value)
         return round(self._all.estimate())
-
-
-Distinct = ExactDistinct | SketchedDistinct
-
-
-def make_distinct(limit: int, within: float) -> Distinct:
-    """Return a counter that can tell whether there are more than `limit` different values in `within` seconds."""
-    return ExactDistinct(limit, within) if limit <= MAX_EXACT else SketchedDistinct(within)

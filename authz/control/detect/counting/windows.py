@@ -15,7 +15,10 @@ earlier one is counted where it belongs.
 from __future__ import annotations
 
 from bisect import insort
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_EXACT: Final = 64  # a limit above it is counted in slices
 SLICES: Final = 30  # of a window
@@ -26,6 +29,22 @@ class Window(Protocol):
 
     def add(self, time: float) -> int:
         """Count an event at `time` (seconds), and return how many are in the window that ends with the newest."""
+
+
+def add_time(times: list[float], time: float, within: float, kept: int) -> int:
+    """Count an event in a sorted list of the newest `kept` times; return how many are in the window."""
+    if time >= times[-1]:
+        times.append(time)
+    elif time > times[-1] - within:
+        insort(times, time)
+    begin = times[-1] - within
+    if times[0] > begin and len(times) <= kept:
+        return len(times)
+    drop = max(0, len(times) - kept)
+    while times[drop] <= begin:
+        drop += 1
+    del times[:drop]
+    return len(times)
 
 
 class ExactWindow:
@@ -40,28 +59,24 @@ class ExactWindow:
 
     def add(self, time: float) -> int:
         """Count an event; see Window."""
-        times = self._times
-        if not times or time >= times[-1]:
-            times.append(time)
-        elif time > times[-1] - self._within:
-            insort(times, time)
-        begin = times[-1] - self._within
-        drop = max(0, len(times) - self._kept)
-        while times[drop] <= begin:
-            drop += 1
-        del times[:drop]
-        return len(times)
+        if not self._times:
+            self._times.append(time)
+            return 1
+        return add_time(self._times, time, self._within, self._kept)
 
 
 class SlicedWindow:
-    """A window for a large limit: a count for each slice that has any."""
+    """A window for a large limit: a count for each slice that has any. times: of events so far."""
 
-    __slots__ = ("_counts", "_newest", "_slice")
+    __slots__ = ("_counts", "_newest", "_slice", "_sum")
 
-    def __init__(self, within: float) -> None:
+    def __init__(self, within: float, times: Iterable[float] = ()) -> None:
         self._slice = within / SLICES
         self._newest = -1
+        self._sum = 0
         self._counts: dict[int, int] = {}  # by number of the slice since 1970
+        for time in times:
+            self.add(time)
 
     def add(self, time: float) -> int:
         """Count an event; see Window."""
@@ -70,10 +85,11 @@ class SlicedWindow:
         if number > self._newest:
             self._newest = number
             for old in [one for one in counts if one < number - SLICES]:
-                del counts[old]
+                self._sum -= counts.pop(old)
         if number >= self._newest - SLICES:
             counts[number] = counts.get(number, 0) + 1
-        return sum(counts.values())
+            self._sum += 1
+        return self._sum
 
 
 def make_window(limit: int, within: float) -> Window:

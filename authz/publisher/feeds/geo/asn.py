@@ -56,14 +56,14 @@ class _Table(NamedTuple):
     found: list[tuple[int, int, Prefixes]]  # number, version, networks
 
 
-def read_asns(paths: Sequence[Path], wanted: frozenset[int], *, allow_missing: bool = False) -> AsnResult:
-    """Read AS databases for the wanted numbers; networks are neither merged nor sorted.
+def read_asns(paths: Sequence[Path], wanted: frozenset[int] | None, *, allow_missing: bool = False) -> AsnResult:
+    """Read AS databases for the wanted numbers (None: all); networks are neither merged nor sorted.
 
     allow_missing: for lists of numbers (see `read_asn_list`), where some announce nothing at any time. Raises
     InputError: a number is out of range or, unless `allow_missing`, in none of the databases; all of them are missing;
     a file cannot be read, is damaged, or has no AS numbers.
     """
-    wrong = sorted(number for number in wanted if not 1 <= number <= HIGHEST)
+    wrong = sorted(number for number in wanted or () if not 1 <= number <= HIGHEST)
     if wrong:
         raise InputError(f"asns: found {wrong[0]}, expected {EXPECTED}")
     tables = [_read(path, wanted) for path in paths]
@@ -71,8 +71,8 @@ def read_asns(paths: Sequence[Path], wanted: frozenset[int], *, allow_missing: b
     for table in tables:
         for number, version, networks in table.found:
             parts.setdefault(number, []).append({version: networks})
-    missing = wanted - parts.keys()
-    if missing and (not allow_missing or missing == wanted):
+    missing = (wanted or frozenset()) - parts.keys()
+    if (missing and (not allow_missing or missing == wanted)) or (wanted is None and not parts):
         raise InputError(
             f"{', '.join(str(path) for path in paths) or 'no AS database'}: found no networks of {_names(missing)}",
             hint="" if missing == wanted else "an AS that announces nothing has none",
@@ -82,11 +82,13 @@ def read_asns(paths: Sequence[Path], wanted: frozenset[int], *, allow_missing: b
 
 
 def _names(numbers: frozenset[int]) -> str:
+    if not numbers:
+        return "any AS"
     names = ", ".join(f"AS{number}" for number in sorted(numbers)[:NAMED])
     return names if len(numbers) <= NAMED else f"{names} and {len(numbers) - NAMED} more"
 
 
-def _read(path: Path, wanted: frozenset[int]) -> _Table:
+def _read(path: Path, wanted: frozenset[int] | None) -> _Table:
     data = read_unpacked(path)
     if is_mmdb(data) or ".mmdb" in path.suffixes:
         table = _read_mmdb(path, data, wanted)
@@ -101,7 +103,7 @@ def _read(path: Path, wanted: frozenset[int]) -> _Table:
     return table
 
 
-def _read_routes(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
+def _read_routes(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table:
     routes = read_routes(data.removeprefix(BOM), str(path))
     entries = {version: sum(1 for route in rows if route[2]) for version, rows in routes.items()}
     asns = frozenset[int]().union(*{route[2] for rows in routes.values() for route in rows})
@@ -109,7 +111,7 @@ def _read_routes(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
     for version, rows in routes.items():
         numbers, firsts, lasts = [], [], []
         for first, last, owners in owned_ranges(version, rows):
-            for owner in owners & wanted:
+            for owner in owners if wanted is None else owners & wanted:
                 numbers.append(owner)
                 firsts.append(first)
                 lasts.append(last)
@@ -117,7 +119,7 @@ def _read_routes(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
     return _Table(AsnDatabase(path, "routes", entries, len(asns)), found)
 
 
-def _read_csv(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
+def _read_csv(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table:
     table = read_range_table(data, str(path))
     labels = zip(table.labels, table.lines, strict=True)
     asns = np.array([parse_origin(label, f"{path}:{line}") for label, line in labels], np.int64)
@@ -125,12 +127,12 @@ def _read_csv(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
     for version, ranges in table.ranges.items():
         numbers = asns[table.numbers[version]]
         entries[version] = int(np.count_nonzero(numbers))
-        chosen = np.isin(numbers, list(wanted))
+        chosen = numbers > 0 if wanted is None else np.isin(numbers, list(wanted))
         found += _split(version, ranges.select(chosen), numbers[chosen])
     return _Table(AsnDatabase(path, "csv", entries, _count(asns)), found)
 
 
-def _read_mmdb(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
+def _read_mmdb(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table:
     database = Mmdb(data, str(path))
     leaves = database.leaves()
     places, records = distinct_records(leaves)
@@ -139,7 +141,7 @@ def _read_mmdb(path: Path, data: bytes, wanted: frozenset[int]) -> _Table:
     for version, (prefixes, _) in leaves.items():
         numbers = asns[records[version]]
         entries[version] = int(np.count_nonzero(numbers))
-        chosen = np.isin(numbers, list(wanted))
+        chosen = numbers > 0 if wanted is None else np.isin(numbers, list(wanted))
         parts = grouped(Prefixes(*(column[chosen] for column in prefixes)), numbers[chosen])
         found += [(number, version, part) for number, part in parts.items()]
     return _Table(AsnDatabase(path, f"mmdb {database.kind}", entries, _count(asns)), found)

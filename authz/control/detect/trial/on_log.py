@@ -10,7 +10,8 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.control.detect.detector import Detector, Listing
+from authz.control.detect.counting.detector import Detector, Listing
+from authz.control.detect.counting.places import Places, read_places
 from authz.control.detect.event import as_json
 from authz.control.detect.logs import parser, recognise
 from authz.control.detect.offences import MemoryOffences
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.control.detect.event import Event
-    from authz.control.detect.triggers import Trigger
+    from authz.control.detect.triggers.file import Trigger, TriggersFile
 
 PROTECTED: Final = "protected"
 LISTED: Final = "listed"
@@ -98,12 +99,12 @@ class _Lists:
 
 
 def try_triggers(
-    triggers: Iterable[Trigger], lines: Iterable[bytes], name: str = "auto", protected: Iterable[Network] = ()
+    file: TriggersFile, lines: Iterable[bytes], name: str = "auto", protected: Iterable[Network] = ()
 ) -> Trial:
     """Feed a log to triggers.
 
     Args:
-        triggers: Completed ones.
+        file: What triggers.yaml says.
         lines: Of the log, in its order.
         name: One of `authz.control.detect.logs.FORMATS`.
         protected: Networks that are never listed.
@@ -112,8 +113,8 @@ def try_triggers(
         BadLine: The first line is of no format known here.
 
     """
-    trial, lists = Trial(), _Lists(protected)
-    detector = Detector(triggers, lists.guard, MemoryOffences())
+    run = _Run(file.triggers, read_places(file.databases, file.triggers), protected)
+    trial = run.trial
     read, newest = None if name == "auto" else parser(name), 0.0
     for line in lines:
         if not line.strip():
@@ -126,13 +127,31 @@ def try_triggers(
             trial.first_skipped = trial.first_skipped or shorten(error)
             continue
         newest = max(newest, event.time)
-        _take(trial, lists, detector, event, newest)
-    trial.suppressed = detector.suppressed
+        run.take(event, newest)
     return trial
 
 
-def _take(trial: Trial, lists: _Lists, detector: Detector, event: Event, now: float) -> None:
-    trial.events += 1
-    for listing in detector.feed(event, now):
-        lists.add(listing)
-        trial.listings.append(listing)
+def try_on_events(
+    triggers: Iterable[Trigger], places: Places, events: Iterable[Event], protected: Iterable[Network] = ()
+) -> Trial:
+    """Feed events, in the order of their times, to triggers; as `try_triggers` does with a log."""
+    run = _Run(triggers, places, protected)
+    for event in events:
+        run.take(event, event.time)
+    return run.trial
+
+
+class _Run:
+    """A trial as it goes on."""
+
+    def __init__(self, triggers: Iterable[Trigger], places: Places, protected: Iterable[Network]) -> None:
+        self._lists = _Lists(protected)
+        self._detector = Detector(triggers, self._lists.guard, MemoryOffences(), places)
+        self.trial = Trial(suppressed=self._detector.suppressed)
+
+    def take(self, event: Event, now: float) -> None:
+        """Count an event."""
+        self.trial.events += 1
+        for listing in self._detector.feed(event, now):
+            self._lists.add(listing)
+            self.trial.listings.append(listing)

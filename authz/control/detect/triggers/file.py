@@ -22,21 +22,27 @@ A kind says what its name promises to count, and fills in what is not written:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from authz.addresses import Network, parse_networks
-from authz.control.detect.path_pattern import PATH_EXPECTED, PathPattern, parse_path
+from authz.control.detect.triggers.path_pattern import PATH_EXPECTED, PathPattern, parse_path
 from authz.errors import BadValue
+from authz.publisher.feeds.geo.asn_numbers import EXPECTED as EXPECTED_ASN
+from authz.publisher.feeds.geo.asn_numbers import parse_asn
+from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
+from authz.publisher.feeds.geo.place_table import is_code
 from authz.strict_yaml import Document, OneOrMany, Scalar, read_file
 from authz.times import DURATION_EXPECTED, format_duration, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MIN_PERIOD: Final = 300.0  # seconds; a shorter ban ends before anybody has seen it
 MAX_TRIGGERS: Final = 1000
+MAX_WITHIN: Final = 86400  # seconds
 
 Kind = Literal["brute_force", "forced_browsing", "bola", "payloads", "rate", "api_abuse"]
 
@@ -98,6 +104,19 @@ def _networks(text: str) -> tuple[Network, ...]:
     return tuple(parse_networks(text))
 
 
+def _country(text: str) -> str:
+    if not is_code("country", text):
+        raise BadValue(text)
+    return text
+
+
+def _asn(text: str) -> int:
+    number = parse_asn(text)
+    if number is None:
+        raise BadValue(text)
+    return number
+
+
 Name = Annotated[str, Scalar(_name, "small letters, digits and '-', at most 63, such as login-guessing")]
 Status = Annotated[tuple[int, int], Scalar(_status, "a status such as 404, or 4xx")]
 Method = Annotated[str, Scalar(_method, "a method such as POST")]
@@ -107,6 +126,8 @@ Duration = Annotated[float, Scalar(parse_duration, DURATION_EXPECTED)]
 Period = Annotated[Any, Scalar(_period, "a period such as 5m, 2h or 7d, or forever")]  # float | None
 Distinct = Annotated[str, Scalar(_distinct, "path, payload, or param:NAME")]
 Pattern = Annotated[PathPattern, Scalar(parse_path, PATH_EXPECTED)]
+Country = Annotated[str, Scalar(_country, EXPECTED_CODES["country"])]
+Asn = Annotated[int, Scalar(_asn, EXPECTED_ASN)]
 Networks = Annotated[tuple[Network, ...], Scalar(_networks, "an address, a network or a range")]
 
 
@@ -125,21 +146,27 @@ class Where(msgspec.Struct, frozen=True):
     attack: Annotated[tuple[str, ...], OneOrMany] = ()
     decision: Literal["allow", "deny"] | None = None
     network: Annotated[tuple[Networks, ...], OneOrMany] = ()
+    country: Annotated[tuple[Country, ...], OneOrMany] = ()
+    asn: Annotated[tuple[Asn, ...], OneOrMany] = ()
 
 
 class CountRule(msgspec.Struct, frozen=True):
-    """`count`: more than `over` in `within` seconds, for each client. v4, v6: what a client is, in prefix bits."""
+    """`count`: more than `over` in `within` seconds, for each client. v4, v6: what a client is, in prefix bits.
+
+    by `asn`: all addresses of an autonomous system are counted together; while there are too many, those that go on are
+    listed, each by itself.
+    """
 
     over: Count
     within: Duration
-    by: Literal["address", "network"] = "address"
+    by: Literal["address", "network", "asn"] = "address"
     v4: Annotated[int, _prefix(32)] | None = None  # default: /32, by network /24
     v6: Annotated[int, _prefix(128)] | None = None  # default: /64
     distinct: Distinct | None = None
 
     def lengths(self) -> tuple[int, int]:
         """Return the prefix lengths that make a client, for IPv4 and IPv6."""
-        return self.v4 or (32 if self.by == "address" else 24), self.v6 or 64
+        return self.v4 or (24 if self.by == "network" else 32), self.v6 or 64
 
 
 class Reaction(msgspec.Struct, frozen=True):
@@ -173,14 +200,36 @@ class Trigger(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
+class GeoFiles(msgspec.Struct, frozen=True):
+    """`geo`: the databases of countries and systems, as in a policy; paths from the folder of triggers.yaml."""
+
+    country: Annotated[tuple[str, ...], OneOrMany] = ()
+    asn: Annotated[tuple[str, ...], OneOrMany] = ()
+
+
 class TriggersDocument(msgspec.Struct, frozen=True):
     """The whole of triggers.yaml."""
 
     triggers: tuple[Trigger, ...] = ()
+    geo: GeoFiles = GeoFiles()
 
 
-def read_triggers(path: Path) -> tuple[Trigger, ...]:
-    """Return the triggers of a file, with what their kinds fill in.
+class Databases(NamedTuple):
+    """The files of `geo`, found: each several that are read as one."""
+
+    country: tuple[Path, ...] = ()
+    asn: tuple[Path, ...] = ()
+
+
+class TriggersFile(NamedTuple):
+    """What a file says: its triggers, with what their kinds fill in; and where databases are."""
+
+    triggers: tuple[Trigger, ...] = ()
+    databases: Databases = Databases()
+
+
+def read_triggers(path: Path) -> TriggersFile:
+    """Return what a file says.
 
     Raises:
         InputError: The file cannot be read.
@@ -188,12 +237,15 @@ def read_triggers(path: Path) -> tuple[Trigger, ...]:
 
     """
     document = read_file(TriggersDocument, path)
+    databases = Databases()
     if document.content is not None:
-        check_triggers(document, document.content.triggers)
-    return tuple(complete(trigger) for trigger in document.checked().triggers)
+        geo = document.content.geo
+        databases = Databases(*(tuple(path.parent / name for name in names) for names in (geo.country, geo.asn)))
+        check_triggers(document, document.content.triggers, databases)
+    return TriggersFile(tuple(complete(trigger) for trigger in document.checked().triggers), databases)
 
 
-def check_triggers(document: Document[TriggersDocument], triggers: tuple[Trigger, ...]) -> None:
+def check_triggers(document: Document[TriggersDocument], triggers: tuple[Trigger, ...], databases: Databases) -> None:
     """Note the mistakes that lie between keys."""
     if len(triggers) > MAX_TRIGGERS:
         document.mistake("triggers", f"found {len(triggers)}, expected at most {MAX_TRIGGERS}")
@@ -203,33 +255,44 @@ def check_triggers(document: Document[TriggersDocument], triggers: tuple[Trigger
         if trigger.name in names:
             document.mistake(f"{key}.name", f"found '{trigger.name}' twice, expected once")
         names.add(trigger.name)
-        for below, message in problems(trigger):
+        for below, message in problems(trigger, databases):
             document.mistake(f"{key}.{below}", message)
 
 
-def problems(trigger: Trigger) -> list[tuple[str, str]]:
+def problems(trigger: Trigger, databases: Databases) -> list[tuple[str, str]]:
     """Return what several keys of a trigger say together and cannot mean: the key, and what is wrong."""
-    found = []
-    then, count = trigger.then, complete(trigger).count
-    if trigger.kind in {"brute_force", "bola"} and not trigger.where.path:
-        found.append(("where.path", f"missing, and {trigger.kind} counts requests to given paths"))
+    return [*_filter_problems(trigger, databases), *_period_problems(trigger.then), *_count_problems(trigger)]
+
+
+def _filter_problems(trigger: Trigger, databases: Databases) -> Iterator[tuple[str, str]]:
+    where = trigger.where
+    if trigger.kind in {"brute_force", "bola"} and not where.path:
+        yield "where.path", f"missing, and {trigger.kind} counts requests to given paths"
+    if where.country and not databases.country:
+        yield "where.country", "found countries, and triggers.yaml names no database in geo.country"
+    if where.asn and not databases.asn:
+        yield "where.asn", "found systems, and triggers.yaml names no database in geo.asn"
+    if trigger.count.by == "asn" and not databases.asn:
+        yield "count.by", "found asn, and triggers.yaml names no database in geo.asn"
+
+
+def _period_problems(then: Reaction) -> Iterator[tuple[str, str]]:
     if then.period is not None and then.period < MIN_PERIOD:
-        found.append(("then.period", f"found {format_duration(then.period)}, expected 5m or more"))
+        yield "then.period", f"found {format_duration(then.period)}, expected 5m or more"
     if then.period is not None and then.max < then.period:
-        found.append(
-            (
-                "then.max",
-                f"found {format_duration(then.max)}, expected at least the period, {format_duration(then.period)}",
-            )
-        )
-    if count.within < 1 or count.within > 86400:
-        found.append(("count.within", f"found {format_duration(count.within)}, expected 1s to 24h"))
-    parameter = (count.distinct or "").removeprefix("param:") if (count.distinct or "").startswith("param:") else None
-    if parameter and not any(parameter in pattern.parameters for pattern in trigger.where.path):
-        found.append(("count.distinct", f"found 'param:{parameter}', and where.path has no {{{parameter}}}"))
-    if count.by == "address" and count.v4 not in {None, 32}:
-        found.append(("count.v4", f"found /{count.v4} with by: address, expected by: network"))
-    return found
+        least = format_duration(then.period)
+        yield "then.max", f"found {format_duration(then.max)}, expected at least the period, {least}"
+
+
+def _count_problems(trigger: Trigger) -> Iterator[tuple[str, str]]:
+    count = complete(trigger).count
+    if count.within < 1 or count.within > MAX_WITHIN:
+        yield "count.within", f"found {format_duration(count.within)}, expected 1s to 24h"
+    kind, _, parameter = (count.distinct or "").partition(":")
+    if kind == "param" and not any(parameter in pattern.parameters for pattern in trigger.where.path):
+        yield "count.distinct", f"found 'param:{parameter}', and where.path has no {{{parameter}}}"
+    if count.by != "network" and count.v4 not in {None, 32}:
+        yield "count.v4", f"found /{count.v4} with by: {count.by}, expected by: network"
 
 
 def complete(trigger: Trigger) -> Trigger:

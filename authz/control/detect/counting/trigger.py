@@ -1,0 +1,136 @@
+"""A trigger at work: whether an event counts, how many there are, and its breaker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.addresses import network_of
+from authz.control.detect.counting.counters import RequestCounters, ValueCounters
+from authz.control.detect.counting.distinct import digest
+from authz.control.detect.counting.matching import (
+    make_client_filter,
+    make_distinguisher,
+    make_kind_filter,
+    make_path_filter,
+)
+from authz.control.detect.counting.windows import make_window
+
+if TYPE_CHECKING:
+    from authz.addresses import Network
+    from authz.control.detect.counting.places import Places
+    from authz.control.detect.event import Event
+    from authz.control.detect.triggers.file import Trigger
+
+MAX_SAMPLES: Final = 3  # events that a listing shows
+_MAX_SAMPLED: Final = 10_000  # clients whose newest events are kept: those near the limit
+
+
+class CountingTrigger:
+    """Counts events for one trigger.
+
+    Args:
+        trigger: A completed one.
+        places: Where clients are.
+        most: Clients that a generation of counters keeps.
+
+    Attributes:
+        counters: By client.
+        breaker: Stops the trigger where it lists too many.
+
+    """
+
+    def __init__(self, trigger: Trigger, places: Places, most: int) -> None:
+        self.trigger = trigger
+        self.breaker = Breaker(trigger)
+        self.may_count = make_kind_filter(trigger.where)  # by what few events differ in
+        self.evaluations = 0
+        count = trigger.count
+        self._client_counts = make_client_filter(trigger.where, places)
+        self._match_path = make_path_filter(trigger.where)
+        self._told_apart = make_distinguisher(count) if count.distinct else None
+        v4, self._v6 = count.lengths()
+        self._v4 = v4
+        self._shift4, self._shift6 = 32 - v4, 128 - self._v6
+        self._asn_of = places.asn_of if count.by == "asn" else None
+        self._over = count.over
+        self._sampled_from = max(count.over - MAX_SAMPLES, count.over // 2, 1)
+        self._samples: dict[int, tuple[Event, ...]] = {}
+        self.counters: RequestCounters | ValueCounters = (
+            ValueCounters(count.over, count.within, most)
+            if count.distinct
+            else RequestCounters(count.over, count.within, most)
+        )
+
+    def count(self, event: Event) -> int:
+        """Count an event that `may_count`; return how many there are above the limit, else 0."""
+        self.evaluations += 1
+        match: Any = True
+        if self._match_path is not None:
+            match = self._match_path(event.path)
+            if not match:
+                return 0
+        if self._client_counts is not None and not self._client_counts(event):
+            return 0
+        key = self._key(event)
+        if key is None:
+            return 0
+        if self._told_apart is None:
+            count = self.counters.add(key, event.time)  # type: ignore[call-arg]
+        else:
+            value = self._told_apart(event, match)
+            if value is None:
+                return 0
+            count = self.counters.add(key, event.time, digest(value))  # type: ignore[call-arg]
+        if count > self._sampled_from:
+            self._keep_sample(key, event)
+        return count if count > self._over else 0
+
+    def subject(self, event: Event) -> Network:
+        """Return what is listed: the address, or the network over it that the trigger counts by."""
+        return network_of(event.client, self._v4 if event.client.version == 4 else self._v6)
+
+    def asn_of(self, event: Event) -> int:
+        """Return the system that an event is counted under; 0 where clients are counted each by itself."""
+        return self._asn_of(event.client) if self._asn_of is not None else 0
+
+    def begin_anew(self, event: Event) -> tuple[Event, ...]:
+        """Forget what was counted of an event's client, and return its newest events."""
+        key = self._key(event)
+        if key is None:
+            return ()
+        if self._asn_of is None:
+            self.counters.forget(key)
+        return self._samples.pop(key, ())
+
+    def _key(self, event: Event) -> int | None:
+        """Return the number that a client is counted under; None: it is not counted."""
+        if self._asn_of is not None:
+            return self._asn_of(event.client) or None
+        _, value, _ = client = event.client
+        # Networks of IPv6 are negative, so that they are none of IPv4.
+        return value >> self._shift4 if client.version == 4 else ~(value >> self._shift6)
+
+    def _keep_sample(self, key: int, event: Event) -> None:
+        if len(self._samples) >= _MAX_SAMPLED:
+            self._samples.clear()
+        self._samples[key] = (*self._samples.get(key, ())[1 - MAX_SAMPLES :], event)
+
+
+class Breaker:
+    """Opens when a trigger lists too many, and stays open until a person closes it."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        self._limit = trigger.breaker.listings
+        self._within = trigger.breaker.within
+        self.close()
+
+    def close(self) -> None:
+        """Let the trigger list again."""
+        self.open = False
+        self._window = make_window(self._limit, self._within)
+
+    def allows(self, now: float) -> bool:
+        """Count a listing; return whether it may be."""
+        if not self.open and self._window.add(now) > self._limit:
+            self.open = True
+        return not self.open

@@ -1,0 +1,150 @@
+"""Triggers as people see them: what each says, whose it is, and what came of it in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from authz.control.detect.triggers.book import KnownTrigger, delete_trigger, known_triggers, write_trigger
+from authz.control.model import MICROSECONDS
+from authz.control.problems import Missing
+from authz.control.store.access import note
+from authz.control.store.triggers import resume_trigger, stopped, versions_of
+from authz.errors import shorten
+from authz.times import format_duration, format_moment
+
+if TYPE_CHECKING:
+    from authz.control.model import Actor
+    from authz.control.plane import ControlPlane
+    from authz.control.store.triggers import StoredTrigger
+
+
+class TriggerState(msgspec.Struct, frozen=True):
+    """A trigger and what came of it since the process began.
+
+    source: `file` (triggers.yaml, which is changed there only) or `api`. version, changed, actor: of one of the API.
+    shadowed: triggers.yaml has one of the same name, which works instead. suppressed: listings that were not made, by
+    reason. stopped: since when its breaker has stopped it. content: as it was written by API.
+    """
+
+    name: str
+    kind: str
+    over: int
+    within: str
+    list: str
+    period: str
+    dry_run: bool
+    stopped: str | None
+    listed: int
+    tried: int
+    evaluations: int
+    suppressed: dict[str, int]
+    source: str
+    shadowed: bool
+    version: int | None = None
+    changed: str | None = None
+    actor: str | None = None
+    content: dict[str, Any] | None = None
+
+
+class TriggerVersion(msgspec.Struct, frozen=True):
+    """One version of a trigger. until: null: it holds. ended_by: who wrote the next, or deleted it."""
+
+    version: int
+    since: str
+    until: str | None
+    actor: str
+    ended_by: str
+    content: dict[str, Any]
+
+
+def list_states(plane: ControlPlane) -> list[TriggerState]:
+    """Return all triggers with their states."""
+    with plane.store.reading() as tx:
+        known, halted = known_triggers(tx, plane.intake.file), stopped(tx)
+    return [_state(plane, one, halted.get(one.trigger.name)) for one in known]
+
+
+def get_state(plane: ControlPlane, name: str) -> TriggerState:
+    """Return the trigger of a name that is at work. Raises Missing."""
+    for state in list_states(plane):
+        if state.name == name and not state.shadowed:
+            return state
+    raise Missing(f"there is no trigger '{shorten(name)}'")
+
+
+def list_versions(plane: ControlPlane, name: str) -> list[TriggerVersion]:
+    """Return who wrote what when, the newest first. Raises Missing where the API never had the name."""
+    with plane.store.reading() as tx:
+        versions = versions_of(tx, name)
+    if not versions:
+        raise Missing(f"there is no trigger '{shorten(name)}'")
+    return [_version(one) for one in versions]
+
+
+def write(
+    plane: ControlPlane, actor: Actor, content: dict[str, Any], *, name: str | None = None, version: int | None = None
+) -> TriggerState:
+    """Add a trigger, or replace one; it works at once. Raises what `book.write_trigger` does."""
+    now = plane.store.now()
+    with plane.store.writing() as tx:
+        known = write_trigger(tx, plane.intake.file, actor, content, now, name=name, version=version)
+        halted = stopped(tx)
+        plane.signals.announce(tx, "changed")
+    plane.signals.wake("changed")
+    return _state(plane, known, halted.get(known.trigger.name))
+
+
+def delete(plane: ControlPlane, actor: Actor, name: str, version: int | None) -> None:
+    """End a trigger; what it has listed stays listed. Raises what `book.delete_trigger` does."""
+    with plane.store.writing() as tx:
+        delete_trigger(tx, plane.intake.file, actor, name, version, plane.store.now())
+        resume_trigger(tx, name)
+        plane.signals.announce(tx, "changed")
+    plane.signals.wake("changed")
+
+
+def resume(plane: ControlPlane, actor: Actor, name: str) -> TriggerState:
+    """Let a trigger go on that its breaker has stopped. Raises Missing."""
+    get_state(plane, name)
+    with plane.store.writing() as tx:
+        resume_trigger(tx, name)
+        note(tx, actor, "trigger.resume", name, plane.store.now())
+        plane.signals.announce(tx, "changed")
+    plane.signals.wake("changed")
+    return get_state(plane, name)
+
+
+def _state(plane: ControlPlane, known: KnownTrigger, halted: int | None) -> TriggerState:
+    trigger, intake, stored = known.trigger, plane.intake, known.stored
+    name, then = trigger.name, trigger.then
+    working = next((one for one in intake.detector.counting if one.trigger == trigger), None)
+    return TriggerState(
+        name=name,
+        kind=trigger.kind,
+        over=trigger.count.over,
+        within=format_duration(trigger.count.within),
+        list=then.list,
+        period="forever" if then.period is None else format_duration(then.period),
+        dry_run=trigger.dry_run,
+        stopped=None if halted is None else format_moment(halted // MICROSECONDS),
+        listed=intake.listed[name],
+        tried=intake.tried[name],
+        evaluations=working.evaluations if working else 0,
+        suppressed={reason: n for (of, reason), n in [*intake.detector.suppressed.items()] if of == name},
+        source=known.source,
+        shadowed=known.shadowed,
+        version=stored and stored.version,
+        changed=None if stored is None else format_moment(stored.since // MICROSECONDS),
+        actor=stored and stored.actor,
+        content=None if stored is None else msgspec.json.decode(stored.content),
+    )
+
+
+def _version(stored: StoredTrigger) -> TriggerVersion:
+    return TriggerVersion(
+        stored.version, format_moment(stored.since // MICROSECONDS),
+        None if stored.until is None else format_moment(stored.until // MICROSECONDS), stored.actor, stored.ended_by,
+        msgspec.json.decode(stored.content),
+    )  # fmt: skip
