@@ -14,6 +14,7 @@ import uvicorn
 
 from authz.control.api.app import create_app
 from authz.control.config import load_control_config
+from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
 from authz.errors import StartError
 
@@ -71,7 +72,7 @@ def _uvicorn_config(config: ControlConfig, plane: ControlPlane, log_level: str) 
     if listen.path is not None:
         where = {"uds": str(listen.path)}
     return uvicorn.Config(
-        create_app(plane), **where, **tls,  # type: ignore[arg-type]
+        create_app(plane, console_routes()), **where, **tls,  # type: ignore[arg-type]
         log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
         proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
     )  # fmt: skip

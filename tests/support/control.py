@@ -12,7 +12,8 @@ from litestar.testing import TestClient
 
 from authz.control.api.app import create_app
 from authz.control.config import load_control_config
-from authz.control.init import make_folder
+from authz.control.console.routes import console_routes
+from authz.control.maintenance.init import make_folder
 from authz.control.plane import ControlPlane
 from authz.control.publish.signer import SignerState
 from authz.control.store.access import add_token, put_tenant
@@ -104,7 +105,7 @@ def opened(folder: Path, token: str, *, clock: Any = None) -> Iterator[Control]:
     more = {} if clock is None else {"clock": clock}
     signer = SignerInProcess(SignerState(config, **more))
     plane = ControlPlane(config, open_store(config.store, **more), signer)
-    with TestClient(create_app(plane), raise_server_exceptions=False) as client:
+    with TestClient(create_app(plane, console_routes()), raise_server_exceptions=False) as client:
         yield Control(folder, plane, client, token)
 
 

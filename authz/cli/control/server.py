@@ -27,7 +27,7 @@ def init(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
-    from authz.control.init import make_folder
+    from authz.control.maintenance.init import make_folder
     from authz.errors import BadValue, InputError, shorten
     from authz.serve.config_values import LISTEN_EXPECTED, ListenOn
 

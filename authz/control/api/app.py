@@ -32,15 +32,15 @@ from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from authz.control.plane import ControlPlane
 
 MAX_BODY = 8 << 20  # bytes
 
 
-def create_app(plane: ControlPlane) -> Litestar:
-    """Return the application of a control plane; it starts and closes it."""
+def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
+    """Return the application of a control plane; it starts and closes it. more: routes beside the API."""
 
     @contextlib.asynccontextmanager
     async def running(_app: Litestar) -> AsyncIterator[None]:
@@ -69,6 +69,7 @@ def create_app(plane: ControlPlane) -> Litestar:
         approvals.router,
         crowdsec.router,
         *health.handlers,
+        *more,
     ]
     app = Litestar(
         routes,

@@ -1,5 +1,6 @@
 """What operators do with the store itself; none of it needs a running control plane.
 
+    init         a new folder: control.yaml, store, keys, authz.yaml, a first token
     transfer     policy.yaml into the store, and out of it again
     formats/     lists of other programs into the store, with a report of every difference in meaning
     backup       the whole store as one file, and back; from either database into either

@@ -80,7 +80,7 @@ def like_entry(tx: Connection, likeness: bytes, now: int) -> Entry | None:
 
 def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int = 100) -> list[Entry]:
     """Return entries by their id, those behind `after`, at most `limit`."""
-    query = _filtered(tx, wanted).where(entries.c.id > after).order_by(entries.c.id)
+    query = filtered(tx, wanted).where(entries.c.id > after).order_by(entries.c.id)
     found: list[Entry] = []
     for entry in _matching(tx, query, wanted):
         found.append(entry)
@@ -91,7 +91,7 @@ def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int 
 
 def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:
     """Give all entries, by their id."""
-    return _matching(tx, _filtered(tx, wanted).order_by(entries.c.id), wanted)
+    return _matching(tx, filtered(tx, wanted).order_by(entries.c.id), wanted)
 
 
 def count_live(tx: Connection, layer: str, now: int) -> int:
@@ -111,7 +111,8 @@ def _holds(at: int | None) -> ColumnElement[bool]:
     return and_(entries.c.recorded_from <= at, entries.c.recorded_to > at)
 
 
-def _filtered(tx: Connection, wanted: Filter) -> Select[tuple[str]]:
+def filtered(tx: Connection, wanted: Filter) -> Select[tuple[str]]:
+    """Return the query for the content of entries, by all of a filter that columns tell."""
     query = select(entries.c.content).where(_holds(wanted.at))
     for column in ("tenant", "layer", "list"):
         value = getattr(wanted, column)

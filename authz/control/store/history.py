@@ -26,6 +26,7 @@ class Wanted(NamedTuple):
     network: Network | None = None
     begin: int | None = None
     end: int | None = None
+    actor: str | None = None
 
 
 Place = tuple[int, str, int]  # time, layer, sequence: the order of history
@@ -34,7 +35,7 @@ Place = tuple[int, str, int]  # time, layer, sequence: the order of history
 def find_changes(tx: Connection, wanted: Wanted, *, before: Place | None = None, limit: int = 100) -> list[Change]:
     """Return changes, newest first, those before a place in history, at most `limit`."""
     query = select(*COLUMNS).where(changes.c.action != "publish")
-    for column in ("tenant", "layer", "subject"):
+    for column in ("tenant", "layer", "subject", "actor"):
         value = getattr(wanted, column)
         if value is not None:
             query = query.where(changes.c[column] == value)

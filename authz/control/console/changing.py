@@ -1,0 +1,183 @@
+"""Changes from a page: several operations in one change, and what the next page says of it.
+
+The next page is told by its address, `?done=bans.17-19`, which changes were made; it says from history what they did,
+whether every sidecar has them, and offers to take them back. So the message can be loaded again, and holds no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from authz.control.access.approvals import ask_approval
+from authz.control.api.common.operations import AddBan, DeleteEntry, EndBan, Operation, forced, layers_of, perform
+from authz.control.console.render import see_other
+from authz.control.lists.guard import NeedsApproval
+from authz.control.lists.undo import undo
+from authz.control.model import Change
+from authz.control.problems import FieldMistake, Invalid, Missing
+from authz.control.store.history import get_change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from litestar import Response
+    from sqlalchemy import Connection
+
+    from authz.control.access.callers import Caller
+    from authz.control.console.session import Asked
+    from authz.control.lists.batch import Batch
+    from authz.control.plane import ControlPlane
+
+MAX_DONE: Final = 1000  # changes that one message is about
+_PART: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.(\d{1,18})-(\d{1,18})")
+
+
+class Made(NamedTuple):
+    """Changes that were made to a layer: sequences `first` to `last`."""
+
+    layer: str
+    first: int
+    last: int
+
+
+class Notice(NamedTuple):
+    """What a page says of changes that were just made. undo: what takes them back; empty: nothing can."""
+
+    done: str
+    changes: list[Change]
+    more: int
+    undo: str
+
+
+class Spread(NamedTuple):
+    """How far changes have come. behind: sidecars that do not have them."""
+
+    published: bool
+    sidecars: int
+    behind: list[str]
+    problem: str
+
+
+def carry_out(plane: ControlPlane, caller: Caller, operations: Sequence[Operation]) -> tuple[str, str]:
+    """Do operations in one change. Return what was done, for `done=`, and the id of an approval that it waits for.
+
+    One operation may wait for a second person; several may not. Raises Problem; then nothing was done.
+    """
+    rules = plane.config.rules()
+    made: list[Made] = []
+
+    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
+        before = {layer: batch.serial(layer) for layer in layers}
+        body = [perform(batch, operation)[1] for operation in operations][-1]
+        made.extend(Made(layer, before[layer] + 1, serial) for layer, serial in batch.serials().items())
+        return 200, body
+
+    layers = {layer for operation in operations for layer in layers_of(operation, rules)}
+    try:
+        plane.mutate(caller, use, layers=layers, force=any(forced(operation) for operation in operations))
+    except NeedsApproval as why:
+        if len(operations) > 1:
+            raise
+        request = msgspec.json.encode(operations[0]).decode()
+        return "", ask_approval(plane.store, caller, why.message, request)
+    return written(made), ""
+
+
+def need_for(caller: Caller, operation: Operation) -> None:
+    """Raise Forbidden where the role may not do this."""
+    caller.need("ban" if isinstance(operation, AddBan | EndBan) else "edit")
+
+
+def take_back(plane: ControlPlane, caller: Caller, done: str) -> str:
+    """Undo changes, the newest first; return what that did."""
+    made = read(done)
+    again: list[Made] = []
+
+    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
+        before = {one.layer: batch.serial(one.layer) for one in made}
+        for one in reversed(made):
+            for sequence in range(one.last, one.first - 1, -1):
+                change = get_change(batch.tx, one.layer, sequence)
+                if change is not None and _can_be_undone(change):
+                    undo(batch, one.layer, sequence)
+        again.extend(Made(layer, before[layer] + 1, serial) for layer, serial in batch.serials().items())
+        return 200, _NOTHING
+
+    plane.mutate(caller, use, layers={one.layer for one in made})
+    return written(again)
+
+
+class _Nothing(msgspec.Struct, frozen=True):
+    pass
+
+
+_NOTHING: Final = _Nothing()
+
+
+def written(made: Sequence[Made]) -> str:
+    """Return changes as an address carries them."""
+    return ",".join(f"{one.layer}.{one.first}-{one.last}" for one in made)
+
+
+def read(done: str) -> list[Made]:
+    """Return the changes of an address. Raises Invalid."""
+    found = []
+    for part in done.split(",")[:8]:
+        match = _PART.fullmatch(part)
+        if match is None or not 0 <= int(match[3]) - int(match[2]) < MAX_DONE:
+            raise Invalid([FieldMistake("?done", "found no changes, expected such as bans.17-19")])
+        found.append(Made(match[1], int(match[2]), int(match[3])))
+    return found
+
+
+def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Notice | None:
+    """Return what to say of changes; None: there is nothing to say, or not to this caller."""
+    try:
+        made = read(done)
+    except Invalid:
+        return None
+    found = [
+        change
+        for one in made
+        for sequence in range(one.first, one.last + 1)
+        if (change := get_change(tx, one.layer, sequence)) and caller.sees in {None, change.tenant}
+    ]
+    told = [change for change in found if ":" not in change.subject] or found
+    if not told:
+        return None
+    can = caller.may("edit") and any(map(_can_be_undone, found))
+    return Notice(done, told[:shown], max(len(told) - shown, 0), done if can else "")
+
+
+def spread_of(plane: ControlPlane, done: str) -> Spread:
+    """Return how far changes have come: signed, and with which sidecars. Raises Missing."""
+    made = {one.layer: one.last for one in read(done)}
+    if not made.keys() <= {layer.name for layer in plane.config.layers}:
+        raise Missing("there is no such layer")
+    offers = {layer: plane.offers.get(layer) for layer in made}
+    published = all(o is not None and o.publication.serial >= made[layer] for layer, o in offers.items())
+    connected = plane.sidecars.connected()
+    behind = {one.name for one in connected if one.layer in made and one.serial < made[one.layer]}
+    problems = [plane.publisher.problems[layer].message for layer in made if layer in plane.publisher.problems]
+    return Spread(published, len({one.name for one in connected}), sorted(behind), problems[0] if problems else "")
+
+
+def afterwards(path: str, done: str, approval: str = "") -> Response[str]:
+    """Answer with the page after a change: `path`, or what waits for a second person."""
+    if approval:
+        return see_other(f"/approvals/{approval}")
+    return see_other(f"{path}{'&' if '?' in path else '?'}done={done}" if done else path)
+
+
+def deletion(asked: Asked, entry_id: str, if_match: str | None, reason: str, *, take_over: bool = False) -> Operation:
+    """Return the operation by which this caller takes an entry off its list."""
+    if asked.caller.may("edit"):
+        return DeleteEntry(entry_id, if_match, reason, take_over)
+    return EndBan(entry_id, if_match, reason)
+
+
+def _can_be_undone(change: Change) -> bool:
+    return ":" not in change.subject and change.action != "publish"

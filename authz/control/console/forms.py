@@ -1,0 +1,173 @@
+"""From the fields of a form to what the API takes, and from its mistakes back to the fields."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from authz.control.api.common.bodies import EntryInput, EntryPatch
+from authz.control.lists.periods import FOREVER
+from authz.control.model import SUBJECTS, Entry
+from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.datastructures import FormMultiDict
+
+PRESETS: Final = ("5m", "1h", "6h", "1d", "7d", "30d", FOREVER)
+UNTIL: Final = "until"  # the period is told by a time
+OTHER: Final = "other"  # the period is written
+FIELDS: Final = (
+    "list", *SUBJECTS, "from", "to", "except", "applications", "action", "starts", "period", "other", "until", "reason",
+)  # fmt: skip
+_BETWEEN: Final = re.compile(r"[\s,;]+")
+_DASH: Final = re.compile(r"\s*[-\u2013]\s*(?=[0-9a-fA-F:])")  # 10.0.0.1 - 10.0.0.9
+
+
+class FormState(NamedTuple):
+    """A form as it is shown: what was written, and what is wrong with each field. problem: of the whole."""
+
+    values: Mapping[str, str]
+    mistakes: Mapping[str, list[str]]
+    problem: Problem | None = None
+
+    def value(self, name: str) -> str:
+        """Return what is in a field."""
+        return self.values.get(name, "")
+
+    def wrong(self, name: str) -> list[str]:
+        """Return what is wrong with a field."""
+        return self.mistakes.get(name, [])
+
+    @property
+    def general(self) -> list[str]:
+        """What is wrong, and with no field of the form."""
+        known = {*FIELDS, "force"}
+        found = [text for name, texts in self.mistakes.items() if name not in known for text in texts]
+        if self.problem is not None and not isinstance(self.problem, Invalid):
+            found.insert(0, self.problem.message)
+        return found
+
+
+EMPTY: Final = FormState({"list": "deny", "action": "block", "period": "1h"}, {})
+
+
+def values_of(form: FormMultiDict) -> dict[str, str]:
+    """Return the texts of a form, as they were written."""
+    return {name: str(form.get(name, "")) for name in (*FIELDS, "force", "take_over", "author")}
+
+
+def entry_input(values: Mapping[str, str]) -> EntryInput:
+    """Return what a form asks for. Raises Invalid where a field cannot be read at all."""
+    networks = [*lines(values["networks"]), *_range(values)]
+    starts = values["starts"]
+    content: dict[str, Any] = {
+        **{name: words(values[name]) for name in SUBJECTS if name not in {"networks", "asns"}},
+        "networks": networks,
+        "asns": _asns(words(values["asns"])),
+        "except": lines(values["except"]),
+        "applications": words(values["applications"]),
+        "list": values["list"] or "deny",
+        "action": values["action"] if values["list"] in {"", "deny"} else "block",
+        "starts": utc(starts) if starts else None,
+        "reason": values["reason"].strip(),
+        "force": values["force"] == "yes",
+        **period_of(values),
+    }
+    content["countries"] = [code.upper() for code in content["countries"]]
+    return converted(content)
+
+
+def converted(content: dict[str, Any]) -> EntryInput:
+    """Return checked input. Raises Invalid."""
+    try:
+        return msgspec.convert(content, EntryInput)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).rpartition(" - at `$.")
+        name = re.split(r"[.\[`]", path)[0] if text else ""
+        raise Invalid([FieldMistake(f"/{name}", text or str(error))]) from error
+
+
+def period_of(values: Mapping[str, str]) -> dict[str, str]:
+    """Return `period` or `expires`, as the API takes them."""
+    chosen = values["period"] or "1h"
+    if chosen == UNTIL:
+        if not values["until"]:
+            raise Invalid([FieldMistake("/until", "found no time, expected when it ends")])
+        return {"expires": utc(values["until"])}
+    return {"period": values["other"].strip() if chosen == OTHER else chosen}
+
+
+def period_patch(values: Mapping[str, str], *, take_over: bool) -> EntryPatch:
+    """Return what changes the end of an entry, and nothing else."""
+    when, reason = period_of(values), values["reason"].strip()
+    if "expires" in when:
+        return EntryPatch(expires=when["expires"], reason=reason, take_over=take_over)
+    return EntryPatch(period=when["period"], reason=reason, take_over=take_over)
+
+
+def mistakes_of(problem: Problem, values: Mapping[str, str]) -> FormState:
+    """Return a form with what is wrong with it beside the fields."""
+    found: dict[str, list[str]] = {}
+    for pointer, detail in problem.mistakes if isinstance(problem, Invalid) else []:
+        found.setdefault(_field(pointer, values), []).append(detail)
+    return FormState(values, found, problem)
+
+
+def form_of(entry: Entry) -> FormState:
+    """Return the form that changes an entry."""
+    values = {name: "\n".join(str(value) for value in getattr(entry, name)) for name in SUBJECTS}
+    values |= {"except": "\n".join(entry.except_), "applications": " ".join(entry.applications)}
+    values |= {"list": entry.list, "action": entry.action, "reason": entry.reason, "starts": _local(entry.starts)}
+    values["period"] = FOREVER if entry.expires is None else UNTIL
+    return FormState(values | {"until": _local(entry.expires)}, {})
+
+
+def lines(text: str) -> list[str]:
+    """Return networks, addresses and ranges, however they are separated."""
+    return [part for part in _BETWEEN.split(_DASH.sub("-", text)) if part]
+
+
+def words(text: str) -> list[str]:
+    """Return words, however they are separated."""
+    return [part for part in _BETWEEN.split(text) if part]
+
+
+def _range(values: Mapping[str, str]) -> list[str]:
+    first, last = values["from"].strip(), values["to"].strip()
+    return [f"{first}-{last}"] if first or last else []
+
+
+def _asns(given: list[str]) -> list[int]:
+    found = []
+    for number, text in enumerate(given):
+        digits = text.upper().removeprefix("AS")
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 10:
+            raise Invalid([FieldMistake(f"/asns/{number}", f"found '{text[:50]}', expected a number such as AS64496")])
+        found.append(int(digits))
+    return found
+
+
+def utc(text: str) -> str:
+    """Return the text of a field of a time as RFC 3339; without a zone it is UTC, as the page said."""
+    if not text or len(text) > 19 or text.endswith("Z"):
+        return text
+    return f"{text}{':00' if text.count(':') == 1 else ''}Z"
+
+
+def _local(seconds: int | None) -> str:
+    return "" if seconds is None else format_moment(seconds).removesuffix(":00Z").removesuffix("Z")
+
+
+def _field(pointer: str, values: Mapping[str, str]) -> str:
+    parts = pointer.strip("/").split("/")
+    name = parts[0]
+    if name == "networks" and len(parts) > 1 and parts[1].isdigit() and int(parts[1]) >= len(lines(values["networks"])):
+        return "from"
+    if name == "period" and values.get("period") == OTHER:
+        return "other"
+    return {"expires": "until"}.get(name, name)

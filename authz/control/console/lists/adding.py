@@ -1,0 +1,174 @@
+"""Adding and changing an entry: the form, what it would do while it is written, and ranges as networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.params import FromPath, FromQuery
+
+from authz.addresses import parse_networks
+from authz.control.api.common.asking import in_thread
+from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
+from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, written_of
+from authz.control.api.common.touched import YesterdayBody, yesterday_of
+from authz.control.console.changing import afterwards, carry_out, need_for
+from authz.control.console.forms import EMPTY, PRESETS, FormState, entry_input, form_of, mistakes_of, values_of
+from authz.control.console.lists.reading import Known, entry_of, known_of
+from authz.control.console.render import page
+from authz.control.console.session import Asked, Asker
+from authz.control.lists.entries import layers_of
+from authz.control.lists.preview import Preview, preview
+from authz.control.model import SUBJECTS, Entry, Written
+from authz.control.problems import Forbidden, Problem
+from authz.errors import AddressError
+
+if TYPE_CHECKING:
+    from authz.control.lists.batch import Batch
+
+MAX_NETWORKS = 64  # of a range that are shown
+
+
+class Tried(NamedTuple):
+    """What an entry would do."""
+
+    preview: Preview
+    yesterday: YesterdayBody | None
+
+
+class _Nothing(msgspec.Struct, frozen=True):
+    pass
+
+
+@get("/add")
+async def add_page(asked: Asker, address: FromQuery[str] = "", reason: FromQuery[str] = "") -> Response[str]:
+    """Show the form of a new entry. What the address of the page says is filled in."""
+    asked.caller.need("ban")
+    given = {"networks": address, "reason": reason, "list": asked.request.query_params.get("list", "deny")}
+    return await _form(asked, FormState({**EMPTY.values, **given}, {}))
+
+
+@post("/add", status_code=200)
+async def add(asked: Asker) -> Response[str]:
+    """Add an entry."""
+    values = values_of(await asked.form())
+    try:
+        operation = _addition(asked, entry_input(values))
+        need_for(asked.caller, operation)
+        done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
+    except Problem as error:
+        return await _form(asked, mistakes_of(error, values), status=error.status)
+    return afterwards("/lists", done, approval)
+
+
+def _addition(asked: Asked, data: EntryInput) -> Operation:
+    """Return the operation: an entry; for who may only ban, the short form."""
+    if asked.caller.may("edit"):
+        return AddEntry(data)
+    others = any(getattr(data, name) for name in (*SUBJECTS[1:], "except_")) or data.starts is not None
+    if others or len(data.networks) != 1 or data.list == "allow" or data.action != "block":
+        raise Forbidden("the role may ban one address or network at a time, and nothing else", code="role")
+    return AddBan(BanInput(
+        address=data.networks[0], applications=data.applications, period=data.period, expires=data.expires,
+        reason=data.reason, list=data.list, force=data.force,
+    ))  # fmt: skip
+
+
+@get("/entries/{entry_id:str}/edit")
+async def edit_page(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
+    """Show the form that changes an entry."""
+    asked.caller.need("edit")
+    entry = await in_thread(entry_of, asked, entry_id)
+    return await _form(asked, form_of(entry), entry=entry)
+
+
+@post("/entries/{entry_id:str}/edit", status_code=200)
+async def edit(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
+    """Change an entry, where nobody else has since the form was shown."""
+    asked.caller.need("edit")
+    form = await asked.form()
+    values, seen = values_of(form), str(form.get("seen", ""))
+    entry = await in_thread(entry_of, asked, entry_id)
+    try:
+        data = _patch(entry_input(values), take_over=values["take_over"] == "yes")
+        operation = ChangeEntry(entry_id, data, f'"{entry_id}.{seen}"', may_edit=True)
+        done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
+    except Problem as error:
+        return await _form(asked, mistakes_of(error, values), status=error.status, entry=entry)
+    return afterwards(f"/entries/{entry_id}", done, approval)
+
+
+def _patch(data: EntryInput, *, take_over: bool) -> EntryPatch:
+    names = (*SUBJECTS, "except_", "list", "applications", "action", "starts", "reason", "force")
+    when = {"period": data.period} if data.expires is None else {"expires": data.expires}
+    return EntryPatch(**{name: getattr(data, name) for name in names}, take_over=take_over, **when)
+
+
+@post("/add/preview", status_code=200)
+async def show_preview(asked: Asker) -> Response[str]:
+    """Show what an entry would do, while it is written."""
+    form = await asked.form()
+    values = values_of(form)
+    try:
+        data = entry_input(values)
+        named = any(getattr(data, name) for name in SUBJECTS)
+        tried = await in_thread(_try, asked, data, str(form.get("of", ""))) if named else None
+        state = FormState(values, {}) if tried is None or tried.preview.refusal is None else mistakes_of(
+            tried.preview.refusal, values
+        )  # fmt: skip
+    except Problem as error:
+        tried, state = None, mistakes_of(error, values)
+    return page(asked, "lists/preview.html", tried=tried, form=state)
+
+
+def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:
+    shown: list[Preview] = []
+
+    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
+        found = preview(batch, written_of(data, batch))
+        others = [entry for entry in found.overlaps if entry.id != changed]
+        itself = changed and found.refusal is not None and found.refusal.extra.get("id") == changed
+        shown.append(found._replace(overlaps=others, refusal=None if itself else found.refusal))
+        batch.discard()
+        return 200, _Nothing()
+
+    layers = layers_of(asked.plane.config.rules())
+    asked.plane.mutate(asked.caller, use, layers=layers, force=data.force)
+    named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
+    return Tried(shown[0], yesterday_of(asked.plane, asked.caller, named))
+
+
+@get("/ranges")
+async def show_range(asked: Asker) -> Response[str]:
+    """Show a range as the fewest networks."""
+    given = asked.request.query_params
+    first, last = given.get("from", "").strip(), given.get("to", "").strip()
+    mistake, networks = "", []
+    if first and last:
+        try:
+            networks = [str(network) for network in parse_networks(f"{first}-{last}")]
+        except AddressError as error:
+            mistake = error.message
+    return page(asked, "lists/range.html", networks=networks[:MAX_NETWORKS], more=max(len(networks) - MAX_NETWORKS, 0),
+                count=len(networks), mistake=mistake)  # fmt: skip
+
+
+async def _form(asked: Asked, form: FormState, *, status: int = 200, entry: Entry | None = None) -> Response[str]:
+    known: Known = await in_thread(known_of, asked)
+    return page(asked, "lists/adding.html", status=status, form=form, known=known, presets=PRESETS, entry=entry,
+                shown=_shown(form))  # fmt: skip
+
+
+def _shown(form: FormState) -> str:
+    """Return which kind of subject the form opens with: the first with something wrong, or something in it."""
+    kinds = {"networks": ("networks",), "range": ("from", "to"), "countries": ("countries", "regions"),
+             "asns": ("asns",), "sources": ("sources",), "hosts": ("hosts",)}  # fmt: skip
+    for has in (form.wrong, form.value):
+        for kind, names in kinds.items():
+            if any(has(name) for name in names):
+                return kind
+    return "networks"
+
+
+router: Any = Router("/", route_handlers=[add_page, add, edit_page, edit, show_preview, show_range])

@@ -1,0 +1,47 @@
+"""What pages of entries read from the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from authz.control.model import APPLICATION, MICROSECONDS, SETTINGS, Entry
+from authz.control.problems import Missing
+from authz.control.store.documents import find_documents, get_document
+from authz.control.store.entries import get_entry
+
+if TYPE_CHECKING:
+    from authz.control.console.session import Asked
+
+
+class Known(NamedTuple):
+    """What a form can offer. sources: that a feed gives; databases: `country`, `asn`, where the policy has them."""
+
+    applications: list[str]
+    sources: list[str]
+    databases: list[str]
+
+
+def known_of(asked: Asked) -> Known:
+    """Return what the policy knows by name."""
+    with asked.plane.store.reading() as tx:
+        applications = [name for name in find_documents(tx, APPLICATION) if name != "*"]
+        settings = msgspec.json.decode(get_document(tx, SETTINGS) or b"{}")
+    sources = sorted({feed["source"] for feed in settings.get("feeds", ())})
+    databases = [name for name, path in settings.get("geo", {}).items() if path]
+    return Known(applications, sources, databases)
+
+
+def entry_of(asked: Asked, entry_id: str, at: int | None = None) -> Entry:
+    """Return an entry. at: as of a time, in microseconds. Raises Missing, also for another tenant's."""
+    with asked.plane.store.reading() as tx:
+        entry = get_entry(tx, entry_id, at=at)
+    if entry is None or asked.caller.sees not in {None, entry.tenant}:
+        raise Missing(f"there is no entry '{entry_id[:64]}'", code="not_found")
+    return entry
+
+
+def seconds_of(asked: Asked, at: int | None = None) -> float:
+    """Return the time that a page is about, in seconds."""
+    return (at or asked.plane.store.now()) / MICROSECONDS

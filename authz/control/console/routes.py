@@ -1,0 +1,60 @@
+"""All pages, and how they answer what goes wrong: as a page, not as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from litestar import Request, Response, Router
+from litestar.di import Provide
+
+from authz.control.api.common.problems import as_problem
+from authz.control.console import signing
+from authz.control.console.history import changes, explaining
+from authz.control.console.lists import adding, entry, listing
+from authz.control.console.overview import overview
+from authz.control.console.render import plain, see_other
+from authz.control.console.session import provide_asked
+from authz.control.console.static_files import get_static
+from authz.control.problems import Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_BODY = 2 << 20  # bytes of a form
+
+
+def console_routes() -> Sequence[Any]:
+    """Return the routes of the console."""
+    routers = [
+        signing.router,
+        overview.router,
+        listing.router,
+        adding.router,
+        entry.router,
+        changes.router,
+        explaining.router,
+    ]
+    pages = Router(
+        "/",
+        route_handlers=routers,
+        dependencies={"asked": Provide(provide_asked)},
+        exception_handlers={Exception: handle},
+        include_in_schema=False,
+        request_max_body_size=MAX_BODY,
+    )
+    return [pages, get_static]
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    """Answer an error as a page; who is not signed on is sent to where that is done."""
+    problem = as_problem(error)
+    if isinstance(problem, Unauthorized):
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        to = f"/sign-in?to={quote(back if request.method == 'GET' else '/', safe='')}"
+        if request.headers.get("hx-request") == "true":
+            answer = plain("problem_plain.html", status=401, problem=problem)
+            answer.headers["HX-Redirect"] = to
+            return answer
+        return see_other(to)
+    return plain("problem_plain.html", status=problem.status, problem=problem)

@@ -1,0 +1,53 @@
+"""Who sits before the browser, and the forms that only we can have given them.
+
+A session's secret is in a cookie that no script reads and no form of another site sends (`access.sessions`). Each form
+carries the session's CSRF token; without it nothing is changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from litestar.di import NamedDependency
+
+from authz.control.access.callers import Caller
+from authz.control.access.sessions import csrf_token
+from authz.control.api.common.asking import SAFE_METHODS, AnyRequest, plane_of, session_caller
+from authz.control.api.common.cookies import refuse_other_sites, session_secret
+from authz.control.plane import ControlPlane
+
+if TYPE_CHECKING:
+    from litestar.datastructures import FormMultiDict
+
+CSRF_FIELD = "csrf"
+
+
+class Asked(NamedTuple):
+    """A request of somebody who is signed on. csrf: what this session's forms carry."""
+
+    request: AnyRequest
+    plane: ControlPlane
+    caller: Caller
+    csrf: str
+
+    async def form(self) -> FormMultiDict:
+        """Return what was sent."""
+        return await self.request.form()
+
+    @property
+    def patterns(self) -> tuple[str, ...] | None:
+        """The applications whose events the caller may see; None: all."""
+        return None if self.caller.sees is None else self.caller.tenant.applications
+
+
+Asker = NamedDependency[Asked]
+
+
+async def provide_asked(request: AnyRequest) -> Asked:
+    """Return who asks. Raises Unauthorized where nobody is signed on, Forbidden where the form is not one of ours."""
+    shown = None
+    if request.method not in SAFE_METHODS:
+        refuse_other_sites(request)
+        shown = request.headers.get("x-csrf-token") or str((await request.form()).get(CSRF_FIELD, ""))
+    caller = await session_caller(request, csrf=shown)
+    return Asked(request, plane_of(request), caller, csrf_token(session_secret(request)))

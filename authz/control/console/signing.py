@@ -1,0 +1,80 @@
+"""The page that signs on, and signing out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from litestar import Response, Router, get, post
+from litestar.datastructures import Cookie
+from litestar.params import FromQuery
+
+from authz.control.access.sessions import sign_on_with_token, sign_out
+from authz.control.api.common.asking import AnyRequest, client_address, in_thread, plane_of
+from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
+from authz.control.console.render import THEME_COOKIE, THEMES, plain, see_other
+from authz.control.console.session import Asker
+from authz.control.problems import Forbidden, Problem, Unauthorized
+
+START: Final = "/"
+YEAR: Final = 365 * 86400  # seconds
+
+
+@get("/sign-in")
+async def sign_in_page(to: FromQuery[str] = START) -> Response[str]:
+    """Show the form that takes a token."""
+    return plain("sign_in.html", to=own_path(to), mistake="")
+
+
+@post("/sign-in", status_code=200)
+async def sign_in(request: AnyRequest) -> Response[str]:
+    """Begin a session in exchange for a token. Whatever session there was ends, so nobody can plant one."""
+    refuse_other_sites(request)
+    form = await request.form()
+    to, plane = own_path(str(form.get("to", ""))), plane_of(request)
+    try:
+        made = await in_thread(
+            sign_on_with_token, plane.store, plane.config.sign_on, str(form.get("token", "")).strip(),
+            client_address(request), str(request.scope.get("authz_request_id", "")), before=session_secret(request),
+        )  # fmt: skip
+    except (Unauthorized, Forbidden) as error:
+        return plain("sign_in.html", status=error.status, to=to, mistake=_told(error))
+    answer = see_other(to)
+    answer.cookies.append(session_cookie(plane.config, made.secret))
+    return answer
+
+
+@post("/sign-out", status_code=200)
+async def sign_out_here(asked: Asker) -> Response[str]:
+    """End the session."""
+    await in_thread(sign_out, asked.plane.store, asked.caller, asked.caller.session)
+    answer = see_other("/sign-in")
+    answer.cookies.append(no_session_cookie(asked.plane.config))
+    return answer
+
+
+def own_path(text: str) -> str:
+    """Return a path of ours to go to; anything else becomes the first page, so nobody is sent elsewhere."""
+    parts = urlsplit(text)
+    plain_path = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    return text if plain_path and text.isprintable() and "\\" not in text else START
+
+
+def _told(error: Problem) -> str:
+    if isinstance(error, Unauthorized):
+        return "Nobody knows this token: it is mistyped, has expired, or was revoked."
+    return error.message
+
+
+@post("/theme", status_code=200)
+async def choose_theme(asked: Asker) -> Response[str]:
+    """Keep which look the viewer wants; nothing: the system's."""
+    form = await asked.form()
+    chosen = str(form.get("theme", ""))
+    answer = see_other(own_path(str(form.get("back", START))))
+    theme = chosen if chosen in THEMES else ""
+    answer.cookies.append(Cookie(key=THEME_COOKIE, value=theme, path="/", samesite="lax", max_age=YEAR))
+    return answer
+
+
+router: Any = Router("/", route_handlers=[sign_in_page, sign_in, sign_out_here, choose_theme])

@@ -1,0 +1,103 @@
+// What pages do beyond reading: times in the viewer's zone, the keyboard, picked rows. Without it all pages still work.
+(() => {
+  "use strict";
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
+  const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const year = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+  const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+  const units = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+  function ago(moment) {
+    const seconds = (moment - Date.now()) / 1000;
+    const [unit, size] = units.find(([, size]) => Math.abs(seconds) >= size) || units[units.length - 1];
+    return relative.format(Math.round(seconds / size), unit);
+  }
+
+  function showTimes(root) {
+    for (const element of root.querySelectorAll("time[datetime]")) {
+      const moment = new Date(element.dateTime);
+      const near = Math.abs(moment - Date.now()) < 180 * 86400e3;
+      const small = document.createElement("small");
+      small.textContent = ago(moment);
+      element.replaceChildren((near ? day : year).format(moment), " ", small);
+    }
+  }
+
+  // Fields of a time: the viewer's zone on the page, UTC on the way.
+  function two(number) { return String(number).padStart(2, "0"); }
+  function local(moment) {
+    return `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}T${two(moment.getHours())}:${two(moment.getMinutes())}`;
+  }
+  function showFields(root) {
+    for (const field of root.querySelectorAll("input[type=datetime-local]:not([data-zoned])")) {
+      field.dataset.zoned = "yes";
+      if (field.value) field.value = local(new Date(field.value + "Z"));
+      const label = root.querySelector(`label[for="${field.id}"] .zone`);
+      if (label) label.textContent = `(${zone})`;
+    }
+  }
+  document.addEventListener("formdata", (event) => {
+    for (const field of event.target.querySelectorAll("input[type=datetime-local][data-zoned]")) {
+      if (field.value && event.formData.has(field.name)) event.formData.set(field.name, new Date(field.value).toISOString().slice(0, 19) + "Z");
+    }
+  });
+
+  // Picked rows
+  function count(form) {
+    const picked = form.querySelectorAll("[name=pick]:checked").length;
+    const shown = form.querySelector("[data-picked]");
+    if (shown) shown.textContent = String(picked);
+  }
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form.bulk");
+    if (!form) return;
+    if (event.target.matches("[data-pick-all]")) {
+      for (const one of form.querySelectorAll("[name=pick]")) one.checked = event.target.checked;
+    }
+    count(form);
+  });
+
+  // The keyboard
+  const ways = { o: "/", l: "/lists", h: "/history", e: "/events", x: "/explain", t: "/triggers", p: "/publications", a: "/attention" };
+  let before = "";
+  function rows() { return [...document.querySelectorAll("[data-rows] tbody tr")]; }
+  function step(by) {
+    const all = rows();
+    if (!all.length) return;
+    const here = all.findIndex((row) => row.classList.contains("current"));
+    const next = all[Math.min(Math.max(here + by, 0), all.length - 1)];
+    all.forEach((row) => row.classList.toggle("current", row === next));
+    (next.querySelector("td a") || next).focus({ preventScroll: true });
+    next.scrollIntoView({ block: "nearest" });
+  }
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    const first = before;
+    before = "";
+    if (first === "g" && ways[event.key]) { location.assign(ways[event.key]); return; }
+    if (event.key === "g") { before = "g"; setTimeout(() => { before = ""; }, 1200); return; }
+    if (event.key === "?") { document.getElementById("help")?.showModal(); event.preventDefault(); return; }
+    if (event.key === "j" || event.key === "k") { step(event.key === "j" ? 1 : -1); event.preventDefault(); return; }
+    if (event.key === "x") {
+      const box = document.querySelector("tr.current [name=pick]");
+      if (box) box.click();
+      return;
+    }
+    const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (target) {
+      event.preventDefault();
+      if (target.matches("input")) { target.focus(); target.select(); } else target.click();
+    }
+  }
+  document.addEventListener("keydown", press);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-help]")) document.getElementById("help")?.showModal();
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+
+  function show(root) { showTimes(root); showFields(root); }
+  show(document);
+  document.addEventListener("htmx:after:swap", () => show(document));
+})();

@@ -1,0 +1,153 @@
+"""Pages of entries in the order of a column, for people who look through lists.
+
+A page is made from its neighbour: it begins behind the last row of the one before, so the thousandth costs what the
+first does. What a column of the store cannot tell (text, author, application) is looked for row by row, in MAX_LOOKED
+rows at most: then the page says how far it came, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from sqlalchemy import Text, and_, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from authz.control.model import FOREVER, SUBJECTS, Entry
+from authz.control.store.entries import Filter, filtered
+from authz.control.store.tables import entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement, Connection
+
+MAX_LOOKED: Final = 20_000  # rows that are read for one page
+MAX_COUNTED: Final = 100_000
+SORTS: Final = ("changed", "subject", "list", "reason", "author", "ends")
+Place = tuple[Any, str]  # value of the column, id: where a page ends
+
+_DECODE = msgspec.json.Decoder(Entry).decode
+
+
+class Search(NamedTuple):
+    """What is looked for beside a `Filter`. text: in the reason, the author or whom it names, whatever the case.
+
+    ends_from, ends_before: seconds; entries without an end have FOREVER.
+    """
+
+    text: str = ""
+    author: str = ""
+    source: str = ""
+    ends_from: int | None = None
+    ends_before: int | None = None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether rows have to be read to tell."""
+        return bool(self.text or self.author or self.source)
+
+    def fits(self, entry: Entry) -> bool:
+        """Return whether an entry is one of those."""
+        if self.author and self.author != entry.author:
+            return False
+        if self.source and self.source not in {entry.owner, entry.origin}:
+            return False
+        text = self.text.casefold()
+        return not text or any(text in one.casefold() for one in _texts(entry))
+
+
+class Page(NamedTuple):
+    """A page. following: where the next one begins; None: this is the last. looked: rows that were read."""
+
+    entries: list[Entry]
+    following: Place | None
+    looked: int
+
+
+def find_page(
+    tx: Connection, wanted: Filter, search: Search, *, sort: str, descending: bool, after: Place | None = None,
+    limit: int = 50,
+) -> Page:  # fmt: skip
+    """Return a page of entries. sort: one of SORTS; equal ones by their id."""
+    column = _column(tx, sort)
+    query = filtered(tx, wanted).add_columns(column.label("place"), entries.c.id.label("of"))
+    query = query.where(*_ends(search))
+    if after is not None:
+        query = query.where(_behind(column, after, descending=descending))
+    order = (column.desc(), entries.c.id.desc()) if descending else (column, entries.c.id)
+    rows = tx.execute(query.order_by(*order).limit(MAX_LOOKED + 1).execution_options(yield_per=200))
+    found: list[Entry] = []
+    last: Place | None = None
+    looked = 0
+    for row in rows:
+        if looked == MAX_LOOKED or len(found) == limit:
+            return Page(found, last, looked)
+        looked += 1
+        last = (row.place, row.of)
+        entry = _DECODE(row.content)
+        if _concerns(entry, wanted) and search.fits(entry):
+            found.append(entry)
+    return Page(found, None, looked)
+
+
+def count_page(tx: Connection, wanted: Filter, search: Search) -> int | None:
+    """Return how many there are, at most MAX_COUNTED; None where only reading them would tell."""
+    if search.by_row or wanted.application or wanted.owner or wanted.origin:
+        return None
+    some = filtered(tx, wanted).with_only_columns(entries.c.id).where(*_ends(search)).limit(MAX_COUNTED).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def count_lists(tx: Connection, tenant: str | None, now: int) -> dict[str, int]:
+    """Return how many entries each list has now. now: seconds."""
+    where = [entries.c.recorded_to == FOREVER, entries.c.expires > now]
+    if tenant is not None:
+        where.append(entries.c.tenant == tenant)
+    rows = tx.execute(select(entries.c.list, func.count()).where(*where).group_by(entries.c.list))
+    return {row[0]: row[1] for row in rows}
+
+
+def _texts(entry: Entry) -> list[str]:
+    named = [str(value) for name in SUBJECTS for value in getattr(entry, name)]
+    return [entry.id, entry.reason, entry.author, entry.origin, *named, *entry.applications]
+
+
+def _concerns(entry: Entry, wanted: Filter) -> bool:
+    if wanted.application and entry.applications and wanted.application not in entry.applications:
+        return False
+    return wanted.owner in {None, entry.owner} and wanted.origin in {None, entry.origin}
+
+
+def _ends(search: Search) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if search.ends_from is not None:
+        found.append(entries.c.expires >= search.ends_from)
+    if search.ends_before is not None:
+        found.append(entries.c.expires < search.ends_before)
+    return found
+
+
+def _behind(column: ColumnElement[Any], after: Place, *, descending: bool) -> ColumnElement[bool]:
+    value, entry_id = after
+    if descending:
+        return or_(column < value, and_(column == value, entries.c.id < entry_id))
+    return or_(column > value, and_(column == value, entries.c.id > entry_id))
+
+
+def _column(tx: Connection, sort: str) -> ColumnElement[Any]:
+    columns: dict[str, Callable[[], ColumnElement[Any]]] = {
+        "changed": lambda: entries.c.recorded_from,
+        "ends": lambda: entries.c.expires,
+        "list": lambda: entries.c.list,
+        "subject": lambda: entries.c.id,
+        "reason": lambda: _member(tx, "reason"),
+        "author": lambda: _member(tx, "author"),
+    }
+    return columns[sort]()
+
+
+def _member(tx: Connection, name: str) -> ColumnElement[Any]:
+    if tx.dialect.name == "sqlite":
+        return func.coalesce(func.json_extract(entries.c.content, f"$.{name}"), "")
+    return func.coalesce(cast(cast(entries.c.content, JSONB)[name].astext, Text), "")
