@@ -7,7 +7,7 @@ As a library: open a snapshot, decide, explain.
     outcome, client = decider.check(authz.Request("203.0.113.9", application="shop"), time.time())
     if outcome.decision == "deny": ...
 
-What is not in `__all__` may change in any version. See docs/library.md.
+What is not in `__all__` may change in any version. See docs/guides/library.md.
 """
 
 from __future__ import annotations

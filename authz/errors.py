@@ -121,7 +121,7 @@ class DamagedState(InputError):
 
 
 class Refusal(StrEnum):
-    """Why a snapshot is refused. docs/snapshot-format.md says which step of reading gives which."""
+    """Why a snapshot is refused. docs/internals/snapshot-format.md says which step of reading gives which."""
 
     ABSENT = "absent"
     UNREADABLE = "unreadable"

@@ -1,1 +1,1 @@
-"""The snapshot file: layout, signing, writing, reading. No policy in here; see docs/snapshot-format.md."""
+"""The snapshot file: layout, signing, writing, reading. No policy in here; see docs/internals/snapshot-format.md."""

@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
 
     @property
     def requires(self) -> tuple[Requirement, ...]:
-        """The parts that belong to this file; see docs/snapshot-format.md."""
+        """The parts that belong to this file; see docs/internals/snapshot-format.md."""
         return tuple(Requirement(part.serial, part.digest.hex()) for part in self.manifest.requires)
 
     def singles(self) -> Singles | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RESULTS: Final = "results.json"
 _BEGIN: Final = "<!-- the aims: written by --publish -->\n"
 _END: Final = "<!-- end of the aims -->\n"
-_WHY: Final = "../../../docs/performance.md"  # from a report's folder, be it in results/ or in reports/
+_WHY: Final = "../../../docs/internals/performance.md"  # from a report's folder, be it in results/ or in reports/
 _HOW: Final = """\
 What is compared ran in turn, in this one run: in each round every contender once, each round beginning with another
 one. Answers were checked before. A figure is the median of the rounds, with the quartiles in parentheses or as

@@ -89,7 +89,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_mistake(authz: Commands, arguments:
 # The page of the documentation
 
 
-PAGE = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "analysis.md").read_text()
 
 
 @pytest.mark.parametrize("text", [OLD, NEW, FAULTY, CONFIG, DIFFERENCE, FINDINGS, LEGEND])

@@ -1,4 +1,4 @@
-"""docs/keys.md, step by step, with real commands and a real sidecar."""
+"""docs/guides/keys.md, step by step, with real commands and a real sidecar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.processes import Sidecar, wait_for
 from support.publisher import POLICY
 from support.sidecar.running import ALLOWED, DENIED, get
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "guides" / "keys.md").read_text()
 
 
 def authz(folder: Path, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""The drawing in docs/architecture.md is the imports that are measured from the code."""
+"""The drawing in docs/internals/architecture.md is the imports that are measured from the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
+PAGE = (ROOT / "docs" / "internals" / "architecture.md").read_text()
 GROUND = {"addresses", "durable", "errors", "scalars", "strict_yaml", "times", "wire"}
 
 

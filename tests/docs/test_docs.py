@@ -47,7 +47,7 @@ def keys_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[st
 
 
 def documented() -> dict[str, str]:
-    text = (ROOT / "docs" / "configuration.md").read_text()
+    text = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     return {
         key: default.strip("`") for key, default in re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", text, re.MULTILINE)
     }
@@ -58,7 +58,7 @@ def test_the_configuration_page_has_every_key_and_no_other() -> None:
 
 
 def test_the_configuration_page_has_every_key_of_a_layer_and_no_other() -> None:
-    text = (ROOT / "docs" / "configuration.md").read_text()
+    text = (ROOT / "docs" / "reference" / "configuration.md").read_text()
     assert set(re.findall(r"`(layers\[\]\.[a-z0-9_.]+)`", text)) == {
         key for key, _ in keys_of(LayerConfig, "layers[].")
     }
@@ -82,7 +82,7 @@ def test_the_configuration_page_has_the_default_of_each_key(key: str, default: A
 
 
 def test_the_policy_page_has_every_reason() -> None:
-    text = (ROOT / "docs" / "policy.md").read_text()
+    text = (ROOT / "docs" / "reference" / "policy.md").read_text()
     reasons = [
         value
         for module in (decide, decision)
@@ -93,7 +93,7 @@ def test_the_policy_page_has_every_reason() -> None:
     assert [reason for reason in reasons if f"`{reason}`" not in text and reason != "*"] == []
 
 
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "policy.md").read_text(), re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "reference" / "policy.md").read_text(), re.DOTALL)
 NAMED_FILES: dict[str, str | bytes] = {
     "feeds/tor.txt": "198.51.100.200\n",
     "feeds/listed.txt": "198.51.100.206\n",
@@ -172,13 +172,13 @@ def test_every_key_of_a_policy_is_in_an_example_and_is_explained() -> None:
     assert len(known) > 40
     written = {key for text in EXAMPLES for key in written_keys(yaml.safe_load(complete(text)), known)}
     assert known - written == set()
-    page = re.sub(r"```yaml\n.*?```", "", (ROOT / "docs" / "policy.md").read_text(), flags=re.DOTALL)
+    page = re.sub(r"```yaml\n.*?```", "", (ROOT / "docs" / "reference" / "policy.md").read_text(), flags=re.DOTALL)
     names = {key.rpartition(".")[2] for key in known} - {"version", "applications", "entries", "feeds", "limits"}
     assert [name for name in sorted(names) if f"`{name}`" not in page and f"## {name}\n" not in page] == []
 
 
 def test_the_policy_page_has_the_values_and_defaults_of_a_feed() -> None:
-    page = (ROOT / "docs" / "policy.md").read_text()
+    page = (ROOT / "docs" / "reference" / "policy.md").read_text()
     written = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]+) \|", page.partition("## feeds")[2], re.MULTILINE))
     # What a feed says that names no preset, where the code has nothing.
     usual = {"source": "required", "path": "required", "format": "auto", "min_count": "0"}

@@ -30,8 +30,15 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_page_is_in_the_index() -> None:
     linked = {path for path, _ in links(ROOT / "docs" / "README.md")}
-    pages = {page for page in (ROOT / "docs").glob("*.md") if page.name != "README.md"}
+    pages = {page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions"}
+    pages.remove(ROOT / "docs" / "README.md")
+    assert len(pages) > 12
     assert {page.name for page in pages - linked} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    assert [path for path, _ in links(page) if not path.exists()] == []
 
 
 def test_every_decision_is_in_its_list() -> None:

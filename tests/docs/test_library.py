@@ -1,4 +1,4 @@
-"""authz as a library: the example of docs/library.md, run as it stands."""
+"""authz as a library: the example of docs/guides/library.md, run as it stands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from authz.errors import Refusal, SnapshotRefused
 if TYPE_CHECKING:
     from support.publisher import Publisher
 
-TEXT = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "library.md").read_text()
 POLICY = """\
 version: 1
 applications: {shop: {}}
@@ -32,7 +32,7 @@ def test_the_example_prints_what_the_page_says(publisher: Publisher) -> None:
     code, expected = (re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)[0] for kind in ("python", "text"))
     printed = io.StringIO()
     with contextlib.chdir(publisher.folder), contextlib.redirect_stdout(printed):
-        exec(compile(code, "docs/library.md", "exec"), {})  # our own page
+        exec(compile(code, "docs/guides/library.md", "exec"), {})  # our own page
     assert printed.getvalue() == expected
 
 

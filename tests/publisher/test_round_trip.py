@@ -85,7 +85,7 @@ def covering_by_text(policy: dict[str, Any], address: str) -> dict[str, int]:
 def decision_by_text(
     policy: dict[str, Any], name: str, address: str, at: datetime
 ) -> tuple[str, str, set[str], set[str]]:
-    """Return decision, list, entries of which one decides, and warnings, by the rules of docs/policy.md."""
+    """Return decision, list, entries of which one decides, and warnings, by the rules of docs/reference/policy.md."""
     application: dict[str, Any] = {"mode": "block", "precedence": "allow_first", "default": "allow", "dry_run": False}
     application |= policy["applications"][name]
     by_id = {entry["id"]: entry for entry in policy["entries"]}

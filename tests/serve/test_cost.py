@@ -1,7 +1,7 @@
 """What a check costs, counted instead of timed: calls, instructions of the interpreter, memory.
 
 A budget that is exceeded means that every request of everybody has become dearer. Where that is worth it, say why in
-the commit and raise the budget; docs/performance.md has what the figures mean in time.
+the commit and raise the budget; docs/internals/performance.md has what the figures mean in time.
 """
 
 from __future__ import annotations

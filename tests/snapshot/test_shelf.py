@@ -178,7 +178,7 @@ def test_a_file_above_the_cap_is_refused(
 
 def test_the_caps_are_those_of_the_documents() -> None:
     assert (layout.MAX_FILE, layout.MAX_ENVELOPE) == (4 << 30, 8 << 20)
-    page = (ROOT / "docs" / "snapshot-format.md").read_text()
+    page = (ROOT / "docs" / "internals" / "snapshot-format.md").read_text()
     assert "at most 8 MiB" in page
     assert "4 GiB at most" in page
 
@@ -196,7 +196,7 @@ def codes_in_the_code() -> set[str]:
 
 
 def test_every_code_is_documented_and_no_other() -> None:
-    page = (ROOT / "docs" / "snapshot-format.md").read_text().partition("| refused with |")[2]
+    page = (ROOT / "docs" / "internals" / "snapshot-format.md").read_text().partition("| refused with |")[2]
     assert documented_codes() == codes_in_the_code()
     assert set(re.findall(r"`([a-z]+_?[a-z_]*)`", page.partition("\n\n")[0])) == codes_in_the_code()
 

@@ -84,7 +84,7 @@ def _fill(config_file: Path) -> str:
 def sidecar_config(url: str) -> str:
     """Return an authz.yaml for a sidecar beside the control plane."""
     return f"""\
-# A sidecar with the control plane's lists: authz serve --config authz.yaml. All keys: docs/configuration.md.
+# A sidecar with the control plane's lists: authz serve --config authz.yaml. All keys: docs/reference/configuration.md.
 layers:
   - {{name: policy, url: "{url}/v1/layers/policy", trusted_keys: [keys/policy.pub]}}
   - name: bans

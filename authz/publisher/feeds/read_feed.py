@@ -22,7 +22,7 @@ AUTO = FeedOptions()
 
 
 def read_feed(path: Path, options: FeedOptions = AUTO) -> Feed:
-    """Read a feed. See `FeedOptions` and `Feed`; docs/feeds.md shows the formats.
+    """Read a feed. See `FeedOptions` and `Feed`; docs/reference/feeds.md shows the formats.
 
     Raises InputError, with the path before the text: the file cannot be read or unpacked, is in another format or in
     none that is known, has lines but no entry, or the options ask for what it does not have. A file that is empty, or

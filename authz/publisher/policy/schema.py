@@ -1,4 +1,4 @@
-"""policy.yaml as it is written. What each key means is in docs/policy.md.
+"""policy.yaml as it is written. What each key means is in docs/reference/policy.md.
 
 Only the shape is here; `authz.publisher.policy.read` checks what several keys say together.
 """

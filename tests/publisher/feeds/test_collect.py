@@ -351,5 +351,5 @@ def test_the_guard_is_the_share_of_entries_lost(now: int, before: int, percent: 
 
 
 def test_the_documents_name_every_bogon_and_no_other() -> None:
-    text = (ROOT / "docs" / "feeds.md").read_text().partition("They are what the IANA")[2]
+    text = (ROOT / "docs" / "reference" / "feeds.md").read_text().partition("They are what the IANA")[2]
     assert re.findall(r"`([^`]+)`", text.partition("A network that")[0]) == [str(bogon) for bogon in BOGONS]

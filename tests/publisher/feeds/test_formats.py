@@ -26,7 +26,7 @@ def test_the_formats_have_the_names_of_the_documents() -> None:
 
 
 def test_the_documents_name_every_format() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "feeds.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "feeds.md").read_text()
     table = text.partition("\n## Formats\n")[2].partition("\n## ")[0]
     assert {*re.findall(r"^\| `([a-z-]+)` ", table, re.MULTILINE)} == {*FORMATS} - {"auto"}
 

@@ -1,4 +1,4 @@
-"""What a sidecar answers after a restart, by what has become of its file: the table of docs/configuration.md."""
+"""What a sidecar answers after a restart, by what became of its file: the table of docs/reference/configuration.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from support.publisher import Publisher
 
-PAGE: Final = Path(__file__).parents[3] / "docs" / "configuration.md"
+PAGE: Final = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
 
 
 def flipped(publisher: Publisher) -> bytes:

@@ -1,6 +1,6 @@
 """Snapshot files taken apart and put together again, well signed or not.
 
-Written from docs/snapshot-format.md and not from authz/snapshot, so that it is a second opinion on the format.
+Written from docs/internals/snapshot-format.md and not from authz/snapshot: a second opinion on the format.
 """
 
 from __future__ import annotations
