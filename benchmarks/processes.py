@@ -112,7 +112,7 @@ LAYERS: Final = """\
 state: {name}.state.json
 layers:
   - {{name: policy, path: {snapshot}, trusted_keys: [keys/bench.pub]}}
-  - {{name: bans, path: {bans}, trusted_keys: [keys/bench.pub]}}
+  - {{name: bans, {bans}, trusted_keys: [keys/bench.pub]}}
 """
 LOOPBACK: Final = "127.0.0.1:0"  # the system chooses the port
 _UNIX: Final = "unix:"
@@ -123,7 +123,7 @@ class Sidecar(Child):
 
     name: its files begin with it. grpc, http: ADDRESS:PORT, `unix:` and a name in the folder, or `off`. ports: of grpc,
     http and admin, where it has them. ready_seconds: from the start of the process until it serves with the snapshot
-    loaded. bans: the file of a second layer.
+    loaded. bans: where the file of a second layer comes from, as in authz.yaml.
     """
 
     def __init__(

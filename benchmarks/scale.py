@@ -13,6 +13,7 @@ class Scale(NamedTuple):
     load_rounds, load_seconds: of h2load and wrk, each. open_seconds: of a run at a fixed rate. list_sizes: networks of
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
+    enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them.
     starts: of each process whose memory is read.
     """
 
@@ -31,6 +32,8 @@ class Scale(NamedTuple):
     entries: int
     bans: int
     changes: int
+    enforced: int
+    steady: float
     starts: int
 
 
@@ -50,6 +53,8 @@ USUAL = Scale(
     entries=100_000,
     bans=1_200_000,
     changes=200,
+    enforced=100,
+    steady=10.0,
     starts=3,
 )
 FULL = USUAL._replace(
@@ -62,6 +67,7 @@ FULL = USUAL._replace(
     list_sizes=(10, 1_000, 20_000, 100_000, 1_000_000),
     reload_sizes=(10_000, 100_000, 1_000_000),
     reloads=7,
+    enforced=500,
     starts=5,
 )
 QUICK = Scale(
@@ -80,5 +86,7 @@ QUICK = Scale(
     entries=1_000,
     bans=4_000,
     changes=4,
+    enforced=20,
+    steady=1.0,
     starts=1,
 )

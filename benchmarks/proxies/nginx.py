@@ -57,6 +57,18 @@ http {{{{
     }}}}
 }}}}
 """
+_FILES: Final = f"""\
+events {{{{ worker_connections 1024; }}}}
+http {{{{
+    access_log off;
+{_TEMPORARY}    server {{{{
+        listen 127.0.0.1:PORT ssl;
+        ssl_certificate {{certificate}};
+        ssl_certificate_key {{key}};
+        root {{folder}};
+    }}}}
+}}}}
+"""
 
 
 _LOCATION = rf'location ~ "\^/{APPLICATION}\(/\|\$\)" {{\n'  # as it is printed, for a regular expression
@@ -115,6 +127,11 @@ def write_geo(networks: Iterable[Network], path: Path) -> None:
 def empty_server() -> str:
     """Return one that says 204 to everybody: what another server costs that does nothing."""
     return _EMPTY.format(port="PORT")
+
+
+def files(folder: Path, certificate: Path, key: Path) -> str:
+    """Return one that serves the files of a folder over TLS, as a plain web server does: with entity tags."""
+    return _FILES.format(folder=folder, certificate=certificate, key=key)
 
 
 def _replaced(text: str, old: str, new: str, least: int = 1) -> str:

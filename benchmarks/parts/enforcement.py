@@ -1,0 +1,282 @@
+"""From `authz ban` and `authz unban` to the first answer that they change, at real proxies under load.
+
+    authz ban 203.0.113.9 ---------- rename of bans.snapshot ---------- first 403 through the proxy
+    |<------------------------- from the command -------------------------------->|
+                                     |<--------- from the rename ---------------->|
+
+One sidecar decides by a policy layer of the largest table and a layer of bans with some that are live all the time. An
+Envoy asks it over gRPC, an nginx over HTTP, and both have requests of clients that nobody bans, at a fixed rate, all
+the time. A second client asks for the address that is banned, and then no more banned, every other millisecond.
+
+The bans come to the sidecar as a file; then, with fewer changes, from a plain web server (nginx with a certificate,
+asked again and again: it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push`
+fills).
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from support.certificates import Authority
+
+from authz.addresses import parse_network
+from authz.publisher.bans import Ban, new_ban_id
+from authz.publisher.bans.file import change_bans, create_bans_file
+from authz.serve.config_values import Listen
+from authz.snapshot.signers import load_signer
+from benchmarks.data import SlowTable, address, load_table, misses
+from benchmarks.load.paced import missing_paced
+from benchmarks.load.steady import Steady
+from benchmarks.policies import Publisher, deny_table
+from benchmarks.processes import Sidecar, cores, on_core
+from benchmarks.proxies.envoy import Envoy, missing_envoy
+from benchmarks.proxies.envoy import asking as envoy_asking
+from benchmarks.proxies.nginx import Nginx, missing_nginx
+from benchmarks.proxies.nginx import asking as nginx_asking
+from benchmarks.proxies.nginx import files as nginx_files
+from benchmarks.report.document import Check, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.parts.reload_traffic import Line
+    from benchmarks.scale import Scale
+
+RATE: Final = 1_000  # requests a second of each proxy
+LIVE: Final = 1_000  # bans that are live all the time
+LATE: Final = 10.0  # milliseconds; no request should take longer because of a ban
+POLL: Final = 1.0  # seconds between two questions to a web server or store
+_CLIENTS: Final = 500  # whom nobody bans
+_PAUSE: Final = 0.002  # seconds between two questions for the banned address
+_PATIENCE: Final = 30.0  # seconds for a change to be seen
+_ENVOY, _NGINX = "Envoy", "nginx"
+_BUCKET, _KEY = "lists", "bans.snapshot"
+_S3: Final = f"s3://{_BUCKET}/{_KEY}"
+
+
+class Seen(NamedTuple):
+    """A change. started, renamed, done: of the command; first: of the first changed answer, by proxy. ns since 1970."""
+
+    what: str
+    started: int
+    renamed: int
+    done: int
+    first: dict[str, int]
+
+
+def run(scale: Scale, note: Callable[[str], None]) -> Part:
+    """Ban and unban."""
+    part = Part("enforcement")
+    part.skipped = missing_envoy() or missing_nginx() or missing_paced()
+    if part.skipped:
+        return part
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = _Bench(Path(temporary), part, scale, note)
+        bench.measure("file", "path: bans.snapshot", scale.enforced)
+        with _web_server(bench.folder) as port:
+            url = f"url: https://127.0.0.1:{port}/bans.snapshot, ca: web.ca.pem"
+            bench.measure("web server", f"{url}, poll: {POLL:g}s", scale.enforced // 10)
+        if find_spec("moto") is None:
+            part.notes.append("without an object store: it needs moto")
+        else:
+            with _object_store(bench.folder / "bans.snapshot"):
+                bench.measure("object store", f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 10, push=_S3)
+    part.notes.append(
+        f"{LIVE:,} bans are live all the time, beside {bench.size:,} networks; {RATE:,} requests a second through each "
+        f"proxy; web server and store are asked every {POLL:g} s, give or take a tenth; the rename is told by the file "
+        "system, to some 4 ms; sidecar and proxies share one core, commands and load the other"
+    )
+    return part
+
+
+class _Bench:
+    def __init__(self, folder: Path, part: Part, scale: Scale, note: Callable[[str], None]) -> None:
+        self.folder, self._part, self._scale, self._note = folder, part, scale, note
+        note("building the table")
+        table = load_table(scale.sizes[-1])
+        self.size = len(table.networks)
+        Publisher(folder).publish("policy.snapshot", deny_table(table))
+        Authority(folder, "web")
+        free = [address(4, value).text for value in misses(table, SlowTable(table), 4, _CLIENTS + scale.enforced)]
+        self._clients, self._victims = free[:_CLIENTS], free[_CLIENTS:]
+        self._bans = folder / "bans.yaml"
+        create_bans_file(self._bans, layer="bans", snapshot="bans.snapshot", key="keys/bench.key")
+        now = int(time.time())
+        live = [
+            Ban(new_ban_id(), parse_network(f"192.0.{number >> 8}.{number & 255}"), reason="scraping",
+                expires=now + 86400, added=now)
+            for number in range(LIVE)
+        ]  # fmt: skip
+        change_bans(self._bans, lambda _, __: live, load_signer, now=now, by="benchmark")
+
+    def measure(self, way: str, source: str, changes: int, *, push: str | None = None) -> None:
+        """Ban and unban, with the bans coming to the sidecar in one way."""
+        folder = self.folder
+        self._note(f"{way}: starting all")
+        with ExitStack() as stack:
+            sidecar = stack.enter_context(
+                Sidecar(folder, way.replace(" ", "-"), snapshot="policy.snapshot", bans=source)
+            )
+            grpc, http_ = (Listen(host="127.0.0.1", port=sidecar.ports[front]) for front in ("grpc", "http"))
+            envoy = stack.enter_context(Envoy(folder, f"envoy-{push is None}", envoy_asking(grpc)))
+            nginx = stack.enter_context(Nginx(folder, "edge", nginx_asking(http_)))
+            proxies = {_ENVOY: f"http://127.0.0.1:{envoy.port}/", _NGINX: nginx.url}
+            headers = [("X-Forwarded-For", client) for client in self._clients]
+            loads = {name: Steady(url, RATE, headers, self._scale.steady) for name, url in proxies.items()}
+            probes = [stack.enter_context(_Probe(name, url)) for name, url in proxies.items()]
+            time.sleep(1.0)
+            with loads[_ENVOY], loads[_NGINX], on_core(cores().load):
+                seen = []
+                for number in range(changes):
+                    self._note(f"{way}: change {number + 1} of {changes}")
+                    seen.append(self._change(number, probes, push))
+        self._report(way, seen, {name: load.requests for name, load in loads.items()})
+
+    def _change(self, number: int, probes: Sequence[_Probe], push: str | None) -> Seen:
+        """Ban an address, or end the ban before, and wait until both proxies tell."""
+        victim = self._victims[number // 2]
+        what = "unban" if number % 2 else "ban"
+        arguments = [victim] if number % 2 else [victim, "--for", "2h", "--reason", "password guessing"]
+        expected = 200 if number % 2 else 403
+        first: dict[str, int] = {}
+        started = time.time_ns()
+        commands = [[what, *arguments, "--layer", "bans.yaml"]]
+        commands += [["snapshot", "push", "bans.snapshot", push]] if push else []
+        command = _start(self.folder, commands.pop(0))
+        end = time.monotonic() + _PATIENCE
+        done = renamed = 0
+        while len(first) < len(probes) or not done:
+            for probe in probes:
+                if probe.name not in first and probe.ask(victim) == expected:
+                    first[probe.name] = time.time_ns()
+            if not done and command.poll() is not None:
+                _finished(command)
+                renamed = renamed or (self.folder / "bans.snapshot").stat().st_ctime_ns
+                if commands:
+                    command = _start(self.folder, commands.pop(0))
+                else:
+                    done = time.time_ns()
+                    renamed = done if push else renamed
+            if time.monotonic() > end:
+                raise RuntimeError(
+                    f"{what} {victim}: not seen within {_PATIENCE:g} s at {set(first) ^ {_ENVOY, _NGINX}}"
+                )
+            time.sleep(_PAUSE)
+        return Seen(what, started, renamed, done, first)
+
+    def _report(self, way: str, seen: Sequence[Seen], requests: dict[str, list[Line]]) -> None:
+        part = self._part
+        part.add("time of the command", "ms", {"authz": [_ms(one.done - one.started) for one in seen]}, bans=way)
+        for proxy, lines in requests.items():
+            labels = {"bans": way, "proxy": proxy}
+            for what in ("ban", "unban"):
+                some = [one for one in seen if one.what == what]
+                from_command = [_ms(one.first[proxy] - one.started) for one in some]
+                from_rename = [_ms(one.first[proxy] - one.renamed) for one in some]
+                for name, values in (("command", from_command), ("rename", from_rename)):
+                    part.add(
+                        f"from the {name} to the first changed answer", "ms", {"authz": values}, **labels, change=what
+                    )
+                    for percentile, value in _percentiles(values):
+                        part.add(f"from the {name}, of all changes", "ms", {"authz": [value]}, **labels, change=what,
+                                 percentile=percentile)  # fmt: skip
+            latencies = [_ms(line.latency) for line in lines]
+            for percentile, value in _percentiles(latencies):
+                part.add("latency of other requests", "ms", {"authz": [value]}, **labels, percentile=percentile)
+            late = sum(latency > LATE for latency in latencies)
+            part.add(f"requests that took over {LATE:g} ms", "", {"authz": [float(late)]}, **labels)
+            failed = [f"status {line.status}" for line in lines if line.status != http.client.OK]
+            part.checks.append(Check(f"{way}, {proxy}: requests of others are let in", len(lines), failed))
+
+
+class _Probe:
+    """Asks a proxy for one client after the other, over one connection."""
+
+    def __init__(self, name: str, url: str) -> None:
+        host, _, path = url.removeprefix("http://").partition("/")
+        self.name, self._path = name, f"/{path}"
+        self._connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def ask(self, client: str) -> int:
+        """Return the status for this client."""
+        self._connection.request("GET", self._path, headers={"X-Forwarded-For": client})
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def _start(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "authz", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _finished(command: subprocess.Popen[bytes]) -> None:
+    output, _ = command.communicate()
+    if command.returncode:
+        raise RuntimeError(f"{command.args!r}: status {command.returncode}: {output.decode(errors='replace')}")
+
+
+def _ms(nanoseconds: int) -> float:
+    return nanoseconds / 1e6
+
+
+def _percentiles(values: Sequence[float]) -> Iterator[tuple[str, float]]:
+    ordered = sorted(values)
+    if ordered:
+        yield "p50", ordered[len(ordered) // 2]
+        yield "p99", ordered[int(len(ordered) * 0.99)]
+        yield "worst", ordered[-1]
+
+
+@contextmanager
+def _web_server(folder: Path) -> Iterator[int]:
+    """Run a plain web server over the files of `folder`, with a certificate."""
+    certificate, key = Authority(folder, "web").issue("server", "127.0.0.1")
+    with Nginx(folder, "web", nginx_files(folder, certificate, key)) as nginx:
+        yield nginx.port
+
+
+@contextmanager
+def _object_store(snapshot: Path) -> Iterator[None]:
+    """Run a store of objects that has the bans, and name it in the environment of all who are started meanwhile."""
+    import obstore  # noqa: PLC0415  # only where it is used
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # for development only
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    names = {
+        "AWS_ACCESS_KEY_ID": "benchmark", "AWS_SECRET_ACCESS_KEY": "benchmark", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true",
+    }  # fmt: skip
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        made = http.client.HTTPConnection(host, port, timeout=_PATIENCE)
+        made.request("PUT", f"/{_BUCKET}")
+        made.getresponse().read()
+        made.close()
+        obstore.store.S3Store(_BUCKET).put(_KEY, snapshot.read_bytes())
+        yield
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
