@@ -108,16 +108,20 @@ def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None
     environment: values that take the place of keys. A name is the key with `__` for `.`, in any case; a value is YAML.
     Raises InputError where the file cannot be read, InvalidDocument where it is no YAML.
     """
+    return read(struct, str(path), read_text(path), environment)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file. Raises InputError where it cannot be read, is too large or no UTF-8."""
     try:
         size = path.stat().st_size
         if size > MAX_SIZE:
             raise InputError(f"{path}: found {size} bytes, expected at most {MAX_SIZE}")
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
-    return read(struct, str(path), text, environment)
 
 
 def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] | None = None) -> Document[T]:

@@ -70,10 +70,15 @@ class Archive:
         return place
 
     def _drop(self, now: float) -> None:
-        for number, path in enumerate(self._paths()):
+        """Drop what is too much, and from the oldest on what is too old: builds stand in the order of their times."""
+        paths = self._paths()
+        for path in paths[self._max_files :]:
+            path.unlink(missing_ok=True)
+        for path in reversed(paths[1 : self._max_files]):
             with contextlib.suppress(FileNotFoundError, SnapshotRefused):  # somebody else dropped it; not ours
-                if number >= self._max_files or (number and inspect_manifest(path).created < now - self._max_age):
-                    path.unlink()
+                if inspect_manifest(path).created >= now - self._max_age:
+                    return
+                path.unlink()
 
     def _paths(self) -> list[Path]:
         """Return the files, the highest serial first."""

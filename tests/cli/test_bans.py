@@ -55,6 +55,16 @@ def test_a_ban_is_in_the_signed_file_at_once_and_leaves_it_with_unban(authz: Com
     assert signed(authz).singles() is None
 
 
+def test_a_reason_beyond_the_basic_plane_leaves_a_file_that_is_read_again(authz: Commands) -> None:
+    assert authz("ban", "192.0.2.1", "--reason", "a \U0001f600 \u2028 \x85 \\ud83d").status == 0
+    authz("ban", "192.0.2.2")
+    by_hand = authz.folder / "bans.yaml"
+    by_hand.write_text(by_hand.read_text() + "# mine\n")  # so that it is read as YAML
+    for _ in range(2):
+        assert authz("bans", "--json").json()["bans"][0]["reason"] == "a \U0001f600 \u2028 \x85 \\ud83d"
+        authz("unban", "192.0.2.2")
+
+
 def test_without_a_period_it_is_an_hour(authz: Commands) -> None:
     assert authz("ban", "2001:db8::1").status == 0
     (ban,) = BanTable.from_sections(signed(authz).sections).bans()

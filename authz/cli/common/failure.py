@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import orjson
-
 from authz.errors import InputError, InvalidDocument
 
 if TYPE_CHECKING:
@@ -27,6 +25,8 @@ EXTRAS: Final = {
 def fail(error: AuthzError, status: int = 2) -> NoReturn:
     """Print an error and its hint, and end with `status`; with --json on the command line, as one JSON object."""
     if "--json" in sys.argv:
+        import orjson
+
         sys.stdout.write(orjson.dumps({"error": error_as_json(error)}).decode() + "\n")
     else:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(error)))

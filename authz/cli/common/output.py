@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 import textwrap
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import orjson
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    out: Console  # see __getattr__
+    err: Console
+
 PATIENCE = 1.0  # seconds of work before a progress bar shows
-# Text is text: with markup a reason could hide or crash, with emoji codes 2001:db8:a:bee:: would show an insect.
-out = Console(soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+_BOLD, _END = "\033[1m", "\033[0m"
+_CONSOLES: Final = {"out": False, "err": True}  # and whether it is that of errors
+
+
+def __getattr__(name: str) -> Console:
+    """Make `out` and `err` for who asks for one of them: rich takes longer to load than a short command to run."""
+    if name not in _CONSOLES:
+        raise AttributeError(name)
+    return _console(stderr=_CONSOLES[name])
+
+
+@functools.cache
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Text is text: with markup a reason could hide or crash, with emoji codes 2001:db8:a:bee:: would show an insect.
+    return Console(stderr=stderr, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(content: object) -> None:
     """Print one JSON object on one line."""
+    import orjson
+
     sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
 
@@ -34,14 +52,29 @@ def visible(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
+def say(line: str) -> None:
+    """Print one line of any length."""
+    sys.stdout.write(f"{line}\n")
+
+
 def table(title: str, rows: Iterable[tuple[str, object]], *, style: str = "") -> None:
-    """Print names and values. style: of the title."""
-    grid = Table(title=Text(visible(title), style), show_header=False, title_justify="left", box=None, pad_edge=False)
-    grid.add_column(style="bold")
-    grid.add_column()
-    for name, value in rows:
-        grid.add_row(name, visible(value))
-    out.print(grid)
+    """Print names and values, each in one line of any length: an id that is cut in two cannot be copied.
+
+    style: of the title.
+    """
+    if style:
+        _console().print(visible(title), style=style)
+    else:
+        say(visible(title))
+    shown = [(name, visible(value)) for name, value in rows]
+    width = max((len(name) for name, _ in shown), default=0)
+    bold, end = (_BOLD, _END) if _coloured() else ("", "")
+    for name, value in shown:
+        say(f"{bold}{name:{width}}{end}  {value}".rstrip())
+
+
+def _coloured() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -52,6 +85,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def block(title: str, lines: Iterable[str], *, indent: int = 0, style: str = "bold") -> None:
     """Print a title and lines below it, wrapped to the width of the terminal, further lines indented more."""
     margin = " " * indent
+    out = _console()
     out.print(margin + visible(title), style=style)
     for line in lines:
         wrapped = textwrap.wrap(
@@ -65,6 +99,9 @@ def block(title: str, lines: Iterable[str], *, indent: int = 0, style: str = "bo
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """Give a function (step, done, of how much) that shows bars on a terminal, once the work takes over a second."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    err = _console(stderr=True)
     begin = time.monotonic()
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

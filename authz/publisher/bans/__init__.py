@@ -1,7 +1,8 @@
-"""Bans, compiled into the files of a layer (publisher only; numpy).
+"""Bans, compiled into the files of a layer (publisher only).
 
 record    one ban
-table     many bans of single addresses, as columns
+few       bans as the sections of a file, some thousand of them
+table     many bans of single addresses, as columns (numpy)
 build     from bans to a signed file
 file      bans.yaml, for those who have no control plane
 tiers     a small file of what is new, and parts that settle

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from authz.engine.entries.manifest import add_applications, entry_message
 from authz.engine.model import ANY_APPLICATION, Application
-from authz.publisher.bans.table import BanTable
-from authz.publisher.index.build import EntryNetworks, build_index
-from authz.publisher.index.prefixes import Prefixes
+from authz.publisher.bans import few
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES
@@ -22,12 +20,14 @@ from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from authz.addresses import Network
     from authz.publisher.bans.record import Ban
+    from authz.publisher.bans.table import BanTable
     from authz.snapshot.read import Requirement
     from authz.snapshot.signers import Signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
-_NO_HOLES = Prefixes.split(())
+    Sections = dict[str, tuple[str, bytes]]
 
 
 def build_bans_layer(
@@ -66,24 +66,43 @@ def build_bans_layer(
     manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, expires=expires, origin=origin)
     for required in requires:
         manifest.requires.add(serial=required.serial, digest=bytes.fromhex(required.digest))
-    return _signed(manifest, others, BanTable.of(singles), sorted(tombstones), signers)
+    return _signed(manifest, others, _columns(singles), sorted(tombstones), signers)
 
 
 def build_part(table: BanTable, *, layer: str, serial: int, created: int, signers: Sequence[Signer]) -> bytes:
     """Return the signed file of a part: bans that a file of the layer requires. See `build_bans_layer`."""
     manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, part=True)
-    return _signed(manifest, (), table, (), signers)
+    return _signed(manifest, (), table.sections() if table.size else {}, (), signers)
 
 
 def _signed(
-    manifest: Manifest, bans: Sequence[Ban], table: BanTable, tombstones: Sequence[int], signers: Sequence[Signer]
+    manifest: Manifest, bans: Sequence[Ban], columns: Sections, tombstones: Sequence[int], signers: Sequence[Signer]
 ) -> bytes:
     add_applications(manifest, [Application(ANY_APPLICATION)])
-    arrays = build_index([EntryNetworks(Prefixes.split([ban.network]), _NO_HOLES) for ban in bans])
-    sections = pack_entries(entry_message(ban.entry()) for ban in bans)
-    sections |= {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}
-    if table.size:
-        sections |= table.sections()
+    sections = (
+        pack_entries(entry_message(ban.entry()) for ban in bans) | _index([ban.network for ban in bans]) | columns
+    )
     if tombstones:
         sections[TOMBSTONES] = ("u64", b"".join(number.to_bytes(8, "little") for number in tombstones))
     return snapshot_bytes(manifest, sections, signers)
+
+
+def _columns(singles: Sequence[Ban]) -> Sections:
+    if not singles:
+        return {}
+    if len(singles) <= few.MAX_SINGLES:
+        return few.singles_sections(singles)
+    from authz.publisher.bans.table import BanTable  # noqa: PLC0415  # numpy takes longer than a ban may take to hold
+
+    return BanTable.of(singles).sections()
+
+
+def _index(networks: Sequence[Network]) -> Sections:
+    if len(networks) <= few.MAX_NETWORKS:
+        return few.index_sections(networks)
+    from authz.publisher.index.build import EntryNetworks, build_index  # noqa: PLC0415  # the same
+    from authz.publisher.index.prefixes import Prefixes  # noqa: PLC0415  # the same
+
+    none = Prefixes.split(())
+    arrays = build_index([EntryNetworks(Prefixes.split([network]), none) for network in networks])
+    return {name: (kind, arrays[name].tobytes()) for name, kind in INDEX_TYPES.items()}

@@ -12,6 +12,8 @@ from authz.snapshot.singles import NEVER, ban_id, ban_number
 if TYPE_CHECKING:
     from authz.addresses import Network
 
+    TemplateKey = tuple[ListName, frozenset[str], Action, str, str]
+
 
 class Ban(NamedTuple):
     """One ban of an address or a network.
@@ -65,3 +67,14 @@ class Ban(NamedTuple):
 def new_ban_id() -> str:
     """Return an id that nobody has: 64 random bits, of which two are equal once in 6 thousand million bans."""
     return ban_id(secrets.randbits(64))
+
+
+def template_key(ban: Ban) -> TemplateKey:
+    """Return what tells templates apart: what many bans have in common."""
+    return ban[2:7]
+
+
+def template_of(key: TemplateKey) -> Entry:
+    """Return a template, an entry without id and times, from its key."""
+    on, applications, action, reason, author = key
+    return Entry("", on, action, applications, reason=reason, author=author)

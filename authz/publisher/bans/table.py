@@ -12,8 +12,7 @@ import numpy as np
 
 from authz.addresses import Network
 from authz.engine.entries.manifest import entry_message, entry_of
-from authz.engine.model import Entry
-from authz.publisher.bans.record import Ban
+from authz.publisher.bans.record import Ban, template_key, template_of
 from authz.publisher.index.build import directory_of
 from authz.snapshot.lazy_entries import PackedEntries, pack_entries
 from authz.snapshot.sections import SINGLES_TYPES
@@ -23,6 +22,7 @@ from authz.wire.snapshot.v1 import snapshot_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from authz.publisher.bans.record import TemplateKey
     from authz.publisher.index.prefixes import Array
 
 _LOW = 0xFFFFFFFFFFFFFFFF
@@ -70,17 +70,17 @@ class BanTable(NamedTuple):
     @classmethod
     def of(cls, bans: Iterable[Ban]) -> BanTable:
         """Return the table of some bans, each of which `is_single`."""
-        templates: dict[tuple[object, ...], int] = {}
+        templates: dict[TemplateKey, int] = {}
         rows: dict[int, list[tuple[int, ...]]] = {4: [], 6: []}
         for ban in bans:
-            template = templates.setdefault(_template_key(ban), len(templates))
+            template = templates.setdefault(template_key(ban), len(templates))
             version, value, _ = ban.network
             value <<= 128 - _BITS[version]
             expires = NEVER if ban.expires is None else ban.expires
             number = ban_number(ban.id) or 0
             rows[version].append((value >> 64, value & _LOW, expires, ban.added, template, number))
         columns = {version: _columns(list(zip(*several, strict=True))) for version, several in rows.items()}
-        messages = (entry_message(_template(key)) for key in templates)
+        messages = map(entry_message, map(template_of, templates))
         return cls(columns, tuple(m.SerializeToString(deterministic=True) for m in messages)).sorted()
 
     @classmethod
@@ -157,15 +157,6 @@ class BanTable(NamedTuple):
         }
         columns = {name: (SINGLES_TYPES[name], array.tobytes()) for name, array in arrays.items()}
         return columns | pack_entries(map(snapshot_pb2.Entry.FromString, self.templates), "templates")
-
-
-def _template_key(ban: Ban) -> tuple[object, ...]:
-    return ban.list, ban.action, ban.applications, ban.reason, ban.author
-
-
-def _template(key: tuple[object, ...]) -> Entry:
-    on, action, applications, reason, author = key
-    return Entry("", on, action, applications, reason=reason, author=author)  # type: ignore[arg-type]  # as in the key
 
 
 def _columns(columns: Sequence[Sequence[int]]) -> Columns:

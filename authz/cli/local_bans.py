@@ -1,0 +1,200 @@
+"""Bans of a file on this machine: what `authz ban`, `unban` and `bans` do where there is no control plane.
+
+A plain `authz ban` holds soon after it was typed, so this loads neither typer nor rich nor numpy.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from authz.cli.common.output import print_json, say, table, visible
+from authz.errors import AddressError, BadValue, InputError
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from authz.addresses import Network
+    from authz.publisher.bans.document import BansDocument
+    from authz.publisher.bans.file import Changed
+    from authz.publisher.bans.record import Ban
+
+
+def ban(
+    network: str,
+    *,
+    period: str,
+    applications: Sequence[str],
+    on: str,
+    reason: str,
+    layer: Path,
+    key: str | None,
+    json: bool,
+) -> None:
+    """Ban a network, or change the period of its ban. See `authz.cli.bans.ban`."""
+    from authz.publisher.bans.document import parse_period
+    from authz.publisher.bans.file import check_limits, like
+    from authz.publisher.bans.record import Ban, new_ban_id
+    from authz.publisher.builder import builder_name
+
+    wanted = _network(network)
+    if on not in {"deny", "gray"}:
+        raise InputError(f"--list: found '{on}', expected deny or gray")
+    try:
+        seconds = parse_period(period)
+    except BadValue as error:
+        raise InputError(f"--for: {error.message}") from None
+    now = int(time.time())
+    expires = None if seconds is None else now + seconds
+    names = frozenset(map(application_name, applications))
+    made = Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
+    known: list[Ban] = []
+
+    def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
+        nonlocal made
+        check_limits(document, made, now)
+        before = like(bans, made)
+        if before is not None:
+            known.append(before)
+            made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
+        return [*(one for one in bans if one != before), made]
+
+    changed = _change(layer, change, key, now)
+    result = {**_shown(made), "changed": bool(known), "serial": changed.serial, "snapshot": str(changed.snapshot)}
+    if json:
+        print_json(result)
+        return
+    title = "changed a ban" if known else "banned"
+    table(title, [("address" if wanted.length in {32, 128} else "network", result["network"]), *_rows(result)])
+
+
+def unban(which: str, *, application: str | None, layer: Path, key: str | None, json: bool) -> None:
+    """End the bans of a network, or the one of an id. See `authz.cli.bans.unban`."""
+    ended: list[Ban] = []
+
+    def change(_: BansDocument, bans: list[Ban]) -> list[Ban]:
+        ended.extend(_named(bans, which, application))
+        return [one for one in bans if one not in ended]
+
+    changed = _change(layer, change, key, int(time.time()))
+    if json:
+        ids = [_shown(one) for one in ended]
+        print_json({"ended": ids, "serial": changed.serial, "snapshot": str(changed.snapshot)})
+        return
+    for one in ended:
+        say(visible(f"ended the ban {one.id} of {_text(one.network)}"))
+
+
+def bans(layer: Path, *, json: bool) -> None:
+    """List the bans that are live."""
+    from authz.publisher.bans.document import read_bans_file
+
+    now = time.time()
+    found = sorted((ban for ban in (one.ban() for one in read_bans_file(layer).bans) if ban.live(now)), key=_by_network)
+    if json:
+        print_json({"file": str(layer), "bans": [_shown(one) for one in found]})
+        return
+    say(f"{layer}: {len(found)} bans" if found else f"{layer}: no bans")
+    for one in found:
+        shown = _shown(one)
+        say("")
+        table(shown["network"], [("id", one.id), *_rows(shown)])
+
+
+def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> None:
+    """Make a bans file and sign its snapshot."""
+    from authz.publisher.bans.document import Limits, create_bans_file, parse_period
+
+    try:
+        may = Limits(longest=parse_period(longest))
+    except BadValue as error:
+        raise InputError(f"--longest: {error.message}") from None
+    create_bans_file(file, layer=application_name(name, "--name"), snapshot=snapshot, key=key, may=may)
+    try:
+        changed = _change(file, lambda _, bans: bans, None, int(time.time()))
+    except InputError:
+        file.unlink(missing_ok=True)
+        raise
+    table(f"made {file}", [("layer", name), ("snapshot", changed.snapshot), ("serial", changed.serial)])
+
+
+def _change(layer: Path, change: Any, key: str | None, now: int) -> Changed:
+    from authz.publisher.bans.file import change_bans
+    from authz.publisher.builder import builder_name
+    from authz.snapshot.signers import load_signer
+
+    return change_bans(layer, change, lambda named: load_signer(key or named), now=now, by=builder_name())
+
+
+def _network(text: str) -> Network:
+    from authz.addresses import parse_network
+
+    try:
+        return parse_network(text)
+    except AddressError as error:
+        raise InputError(error.message, hint=error.hint) from None
+
+
+def application_name(text: str, option: str = "--application") -> str:
+    """Return a name as it was given. Raises InputError, which names the option."""
+    from authz.engine.model import TOKEN
+
+    if not TOKEN.fullmatch(text):
+        raise InputError(f"{option}: found '{text[:64]}', expected letters, digits, '.', '_' and '-'")
+    return text
+
+
+def _named(bans: list[Ban], which: str, application: str | None) -> list[Ban]:
+    """Return the bans that are meant. Raises InputError where there is none, and says which wider one there is."""
+    concerned = [ban for ban in bans if application is None or application in ban.applications]
+    found = [ban for ban in concerned if ban.id == which]
+    if not found:
+        network = _network(which)
+        found = [ban for ban in concerned if ban.network == network]
+        wider = [ban for ban in concerned if ban.network.length < network.length and _covers(ban.network, network)]
+        if not found and wider:
+            raise InputError(
+                f"{_text(network)} is not banned by itself, but by {_text(wider[0].network)}",
+                hint=f"`authz unban {wider[0].id}` ends that; to spare one address, allow it in the policy",
+            )
+    if not found:
+        raise InputError(f"found no ban of '{which[:64]}', expected one", hint="`authz bans` lists them")
+    return found
+
+
+def _covers(wide: Network, narrow: Network) -> bool:
+    return wide.version == narrow.version and wide.value <= narrow.value and narrow.last <= wide.last
+
+
+def _by_network(ban: Ban) -> tuple[Network, str]:
+    return ban.network, ban.id
+
+
+def _text(network: Network) -> str:
+    return str(network).removesuffix("/32" if network.version == 4 else "/128")
+
+
+def _shown(ban: Ban) -> dict[str, Any]:
+    return {
+        "id": ban.id,
+        "network": _text(ban.network),
+        "list": ban.list,
+        "applications": sorted(ban.applications),
+        "reason": ban.reason,
+        "author": ban.author,
+        "added": format_moment(ban.added),
+        "expires": format_moment(ban.expires),
+    }
+
+
+def _rows(shown: dict[str, Any]) -> list[tuple[str, object]]:
+    return [
+        ("list", shown["list"]),
+        ("applications", ", ".join(shown["applications"]) or "all"),
+        ("until", shown["expires"]),
+        ("since", shown["added"]),
+        ("by", shown["author"]),
+        *([("reason", shown["reason"])] if shown["reason"] else []),
+    ]

@@ -1,0 +1,100 @@
+"""bans.yaml: rows as we write them are read by the parser of JSON, and say what YAML would have said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.addresses import Network
+from authz.errors import InvalidDocument
+from authz.publisher.bans import document
+from authz.publisher.bans.document import BansDocument, WrittenBan, read_bans_file, write_bans_file
+from authz.strict_yaml import read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = '- {"id": "b-1", "network": "192.0.2.1/32", "list": "deny", "added": "2026-11-28T00:00:00Z"}'
+HEAD = "version: 1\nlayer: bans\nsnapshot: bans.snapshot\nkey: keys/bans.key\n"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+TOKENS = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True)
+BANS = st.builds(
+    WrittenBan, id=TOKENS, network=st.integers(0, (1 << 32) - 1).map(lambda value: Network(4, value, 32)),
+    list=st.sampled_from(["deny", "gray"]), applications=st.lists(TOKENS, max_size=3).map(tuple),
+    action=st.sampled_from(["block", "warn"]), reason=TEXTS, author=TEXTS, added=st.integers(0, 1 << 32),
+    expires=st.none() | st.integers(0, 1 << 32),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("documents")
+
+
+@given(st.lists(BANS, max_size=5, unique_by=lambda ban: ban.id))
+def test_what_is_written_is_read_by_both_ways_as_it_was(folder: Path, bans: list[WrittenBan]) -> None:
+    written = BansDocument(version=1, snapshot="a", key="b", bans=tuple(bans))
+    path = folder / "bans.yaml"
+    write_bans_file(path, written)
+    assert read_bans_file(path) == written
+    assert read(BansDocument, "bans.yaml", path.read_text()).checked() == written
+
+
+def test_bans_as_we_write_them_are_read_without_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bans.yaml"
+    path.write_text(f"{HEAD}bans:\n{GOOD}\n")
+    texts = list[str]()
+
+    def counted(struct: type[Any], name: str, text: str) -> Any:
+        texts.append(text)
+        return read(struct, name, text)
+
+    monkeypatch.setattr(document, "read", counted)
+    assert [ban.id for ban in read_bans_file(path).bans] == ["b-1"]
+    assert texts == [HEAD.rstrip("\n")]
+
+
+OTHERS = {
+    "a comment": f"# mine\n{GOOD}",
+    "no quotes": "- {id: b-1, network: 192.0.2.1, added: 2026-11-28T00:00:00Z}",
+    "of several lines": "- id: b-1\n  network: 192.0.2.1\n  added: 2026-11-28T00:00:00Z",
+    "indented": f"  {GOOD}",
+}
+
+
+@pytest.mark.parametrize("rows", OTHERS.values(), ids=OTHERS)
+def test_bans_written_by_hand_are_read_by_yaml(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "bans.yaml"
+    path.write_text(f"{HEAD}bans:\n{rows}\n")
+    [ban] = read_bans_file(path).bans
+    assert (ban.id, str(ban.network), ban.added) == ("b-1", "192.0.2.1/32", 1795824000)
+
+
+MISTAKES = {
+    "applications": ('"list": "deny"', '"list": "deny", "applications": "shop"', "bans[0].applications: found 'shop'"),
+    "key": ('"list"', '"lits"', "bans[0].lits: unknown key"),
+    "twice": ('"list": "deny"', '"list": "deny", "list": "gray"', "bans[0].list: found twice"),
+    "list": ('"deny"', '"allowed"', "bans[0].list: found 'allowed'"),
+    "number": ('"b-1"', "{}", "bans[0].id: found a mapping"),
+    "network": ('"192.0.2.1/32"', '"192.0.2.1/33"', "bans[0].network"),
+    "null": ('"192.0.2.1/32"', "null", "bans[0].network: found 'null'"),
+    "missing": (', "added": "2026-11-28T00:00:00Z"', "", "bans[0].added: missing"),
+    "ids": (GOOD, f"{GOOD}\n{GOOD}", "bans[1].id: found 'b-1' twice"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_row_of_json_is_told_as_yaml_tells_it(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bans.yaml"
+    path.write_text(f"{HEAD}bans:\n{GOOD.replace(old, new)}\n")
+    with pytest.raises(InvalidDocument) as caught:
+        read_bans_file(path)
+    assert f"bans.yaml:{7 if message.startswith('bans[1]') else 6}: {message}" in caught.value.message
+
+
+def test_each_field_of_a_ban_has_a_parser() -> None:
+    assert document._PARSERS.keys() == {field.name for field in msgspec.structs.fields(WrittenBan)}
