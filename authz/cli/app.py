@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from authz import __version__
-from authz.cli import bans, control, explain, feeds, keys, ranges, replay, snapshot, triggers
+from authz.cli import control, explain, feeds, keys, ranges, replay, snapshot, triggers
+from authz.cli.bans import commands as bans
 from authz.cli.control import foreign, lists
 from authz.cli.sidecar import config, doctor, serve
 from authz.errors import InputError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from authz.cli.common.failure import fail, missing_extra
-from authz.cli.plain import ban_options, serve_options, unban_options
+from authz.cli.common.plain import ban_options, serve_options, unban_options
 from authz.errors import AuthzError
 
 
@@ -38,13 +38,13 @@ def _run(arguments: list[str]) -> None:
 
         serve(Path(options.pop("config")), **options)
     elif (values := ban_options(arguments)) is not None:
-        from authz.cli import local_bans
+        from authz.cli.bans import local
 
-        local_bans.ban(**values)
+        local.ban(**values)
     elif (values := unban_options(arguments)) is not None:
-        from authz.cli import local_bans
+        from authz.cli.bans import local
 
-        local_bans.unban(**values)
+        local.unban(**values)
     else:
         from authz.cli.app import run_commands
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.commands import Commands
 
-from authz.cli.plain import ban_options, serve_options, unban_options
+from authz.cli.common.plain import ban_options, serve_options, unban_options
 
 PLAIN = {
     "serve --config a.yaml": {"config": "a.yaml"},

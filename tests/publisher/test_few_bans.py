@@ -72,7 +72,7 @@ def test_the_index_answers_as_that_of_the_publisher(networks: list[Network]) -> 
 
 def test_a_few_bans_need_no_numpy_and_no_library_of_the_command_line() -> None:
     code = (
-        "import sys, authz.publisher.bans.file, authz.cli.local_bans;"
+        "import sys, authz.publisher.bans.file, authz.cli.bans.local;"
         "print([name for name in ('numpy', 'typer', 'rich', 'click', 'pydantic') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

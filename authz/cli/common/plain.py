@@ -44,7 +44,7 @@ def serve_options(arguments: Sequence[str]) -> dict[str, str] | None:
 
 
 def ban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Return what `authz.cli.local_bans.ban` takes, for a plain `ban ADDRESS` on a file; None: anything else."""
+    """Return what `authz.cli.bans.local.ban` takes, for a plain `ban ADDRESS` on a file; None: anything else."""
     found = _read(arguments[1:], _BAN) if arguments[:1] == ["ban"] else None
     if not found or "network" not in found or any(map(os.environ.get, _OFF)):
         return None
@@ -52,7 +52,7 @@ def ban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 def unban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Return what `authz.cli.local_bans.unban` takes, for a plain `unban ADDRESS` on a file; None: anything else."""
+    """Return what `authz.cli.bans.local.unban` takes, for a plain `unban ADDRESS` on a file; None: anything else."""
     found = _read(arguments[1:], _UNBAN) if arguments[:1] == ["unban"] else None
     if not found or "which" not in found or any(map(os.environ.get, _OFF)):
         return None

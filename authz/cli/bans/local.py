@@ -33,7 +33,7 @@ def ban(
     key: str | None,
     json: bool,
 ) -> None:
-    """Ban a network, or change the period of its ban. See `authz.cli.bans.ban`."""
+    """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
     from authz.publisher.bans.document import parse_period
     from authz.publisher.bans.file import check_limits, like
     from authz.publisher.bans.record import Ban, new_ban_id
@@ -71,7 +71,7 @@ def ban(
 
 
 def unban(which: str, *, application: str | None, layer: Path, key: str | None, json: bool) -> None:
-    """End the bans of a network, or the one of an id. See `authz.cli.bans.unban`."""
+    """End the bans of a network, or the one of an id. See `authz.cli.bans.commands.unban`."""
     ended: list[Ban] = []
 
     def change(_: BansDocument, bans: list[Ban]) -> list[Ban]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from authz.cli import local_bans
+from authz.cli.bans import local
 from authz.cli.control import bans as remote_bans
 from authz.cli.control import client as remote
 
@@ -55,7 +55,7 @@ def ban(
             network, period=period, applications=application or (), list_=on, reason=reason, wait=wait, json=json
         )
         return
-    local_bans.ban(
+    local.ban(
         network, period=period, applications=application or (), on=on, reason=reason, layer=layer, key=key, json=json
     )
 
@@ -75,7 +75,7 @@ def unban(
     if remote.is_configured():
         remote_bans.unban(which, application=application, reason=reason, wait=wait, json=json)
         return
-    local_bans.unban(which, application=application, layer=layer, key=key, json=json)
+    local.unban(which, application=application, layer=layer, key=key, json=json)
 
 
 @app.callback(invoke_without_command=True)
@@ -86,7 +86,7 @@ def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -
     if remote.is_configured():
         remote_bans.bans(json=json)
         return
-    local_bans.bans(layer, json=json)
+    local.bans(layer, json=json)
 
 
 @app.command(epilog="Example: authz bans init bans.yaml --key keys/bans.key --snapshot bans.snapshot")
@@ -100,4 +100,4 @@ def init(
     longest: Annotated[str, typer.Option(metavar="PERIOD", help="The longest ban, such as 7d, or forever.")] = "7d",
 ) -> None:
     """Make a bans file and sign its snapshot, without bans yet."""
-    local_bans.init(file, key=key, snapshot=snapshot, name=name, longest=longest)
+    local.init(file, key=key, snapshot=snapshot, name=name, longest=longest)
