@@ -51,7 +51,7 @@ class Idempotent(NamedTuple):
 class ControlPlane:
     """What a process of `authz control serve` has."""
 
-    def __init__(self, config: ControlConfig, store: Store, signer: AsksSigner) -> None:
+    def __init__(self, config: ControlConfig, store: Store, signer_of: Callable[[str], AsksSigner]) -> None:
         self.config = config
         self.store = store
         self.signals = Signals(store)
@@ -62,12 +62,13 @@ class ControlPlane:
         self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
         self.sender = Sender(config.notify, store, lease_of(store, "sender"))
-        self.publisher = Publisher(config, store, self.signals, signer, lease_of(store))
+        self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store))
 
     @classmethod
     def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
         """Open the store of a configuration. Raises InputError."""
-        plane = cls(config, open_store(config.store), SignerClient(config_file, config.signer))
+        store = open_store(config.store)
+        plane = cls(config, store, lambda layer: SignerClient(config_file, config.signer, layer))
         with plane.store.writing() as tx:
             for layer in config.layers:
                 add_layer(tx, layer.name, plane.store.now())

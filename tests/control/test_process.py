@@ -47,6 +47,7 @@ def test_init_makes_a_folder_that_serves_and_prints_a_token_once(tmp_path: Path)
 def test_the_published_files_are_signed_by_the_keys_of_their_layers(shared: Running, tmp_path: Path) -> None:
     made = shared.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.9"})
     assert made["published"] is True
+    assert wait_for(lambda: shared.client.get("/readyz").status_code == 200)
     for layer, entries in (("policy", 0), ("bans", 1)):
         path = tmp_path / f"{layer}.snapshot"
         path.write_bytes(shared.client.get(f"/v1/layers/{layer}").content)

@@ -88,23 +88,26 @@ class Control:
 
 @contextlib.contextmanager
 def control(
-    folder: Path, *, store: str = "sqlite:///control.sqlite", extra: str = "", clock: Any = None
+    folder: Path, *, store: str = "sqlite:///control.sqlite", extra: str = "", clock: Any = None, signer: Any = None
 ) -> Iterator[Control]:
-    """Give a control plane with a new store. extra: more of control.yaml. clock: of the store and the signer."""
+    """Give a control plane with a new store.
+
+    extra: more of control.yaml. clock: of the store and the signer. signer: a class in the place of SignerInProcess.
+    """
     made = make_folder(folder, Listen("127.0.0.1", 9194), store=store)
     with made.config.open("a") as file:
         file.write(extra)
-    with opened(folder, made.token, clock=clock) as running:
+    with opened(folder, made.token, clock=clock, signer=signer) as running:
         yield running
 
 
 @contextlib.contextmanager
-def opened(folder: Path, token: str, *, clock: Any = None) -> Iterator[Control]:
+def opened(folder: Path, token: str, *, clock: Any = None, signer: Any = None) -> Iterator[Control]:
     """Give a control plane over the store of a folder."""
     config = load_control_config(folder / "control.yaml", {})
     more = {} if clock is None else {"clock": clock}
-    signer = SignerInProcess(SignerState(config, **more))
-    plane = ControlPlane(config, open_store(config.store, **more), signer)
+    asked = (signer or SignerInProcess)(SignerState(config, **more))
+    plane = ControlPlane(config, open_store(config.store, **more), lambda _layer: asked)
     with TestClient(create_app(plane, console_routes()), raise_server_exceptions=False) as client:
         yield Control(folder, plane, client, token)
 

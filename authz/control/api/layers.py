@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, Router, get
@@ -23,9 +23,15 @@ from authz.control.api.common.problems import documented
 from authz.control.problems import Missing
 from authz.control.store.publications import list_publications
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from authz.control.plane import ControlPlane
+
 MAX_WAIT = 60.0  # seconds of a long poll
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+_SERIAL = re.compile(r"[0-9]{1,18}")
 _CODE = re.compile(r"[a-z_]{1,40}")
 FILE_TYPE = "application/vnd.authz.snapshot"
 
@@ -68,12 +74,16 @@ async def get_layer(
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     prefer: Annotated[str | None, HeaderParameter(name="Prefer", description="wait=30: a long poll.")] = None,
 ) -> Response[bytes]:
-    """Give the newest file, with its digest as ETag; by If-None-Match and `Prefer: wait=N` as soon as there is one."""
+    """Give the newest file, with its digest as ETag; by If-None-Match and `Prefer: wait=N` as soon as there is one.
+
+    `NAME.SERIAL` is a part that the file requires.
+    """
     plane = plane_of(request)
     if not plane.config.anonymous_layers:
         (await provide_caller(request)).need("layers")
-    if layer not in {one.name for one in plane.config.layers}:
-        raise Missing(f"there is no layer '{layer[:64]}'")
+    names = {one.name for one in plane.config.layers}
+    if layer not in names:
+        return await _part(plane, layer, names)
     named = {one.strip().strip('"') for one in (if_none_match or "").split(",")} - {""}
     await _note_sidecar(request, layer, next(iter(named), ""))
     asked = _WAIT.search(prefer or "")
@@ -97,6 +107,17 @@ async def get_layer(
     if not newer():
         return Response(b"", status_code=304, headers=headers, media_type=FILE_TYPE)
     return Response(offer.content, headers=headers, media_type=FILE_TYPE)
+
+
+async def _part(plane: ControlPlane, name: str, layers: Collection[str]) -> Response[bytes]:
+    """Give a part: it stands under the name of its layer with its serial behind it. It never changes."""
+    layer, _, serial = name.rpartition(".")
+    content = None
+    if layer in layers and _SERIAL.fullmatch(serial):
+        content = await in_thread(plane.offers.part, layer, int(serial))
+    if content is None:
+        raise Missing(f"there is no layer '{name[:64]}', nor a part of that name")
+    return Response(content, headers={"Cache-Control": "private, max-age=86400, immutable"}, media_type=FILE_TYPE)
 
 
 async def _note_sidecar(request: AnyRequest, layer: str, digest: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.control.config import load_control_config
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Actor
-from authz.control.publish.publisher import signed_anew
+from authz.control.publish.one_layer import signed_anew
 from authz.control.store.access import add_token, note, put_tenant
 from authz.control.store.changes import add_layer, append, lock_head
 from authz.control.store.database import create_store

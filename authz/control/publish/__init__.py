@@ -1,11 +1,13 @@
 """From the store to signed layers, offered to sidecars.
 
     order        what the signer is asked for: a layer's changes since the last time, or all of its entries
-    build        from entries to the bytes of a layer
+    build        from entries to the bytes of the first layer
+    held         what the signer holds of a layer between two orders: entries, or bans in tiers
     signer       the process that holds the keys: checks limits and chain, builds, signs
     client       asking it
     lease        one publisher among several control planes
-    publisher    the thread that follows the store: change -> signed file -> offered
+    one_layer    publishing one layer: order, keep what was signed
+    publisher    the threads that follow the store, one a layer: change -> signed file -> offered
     offers       what is offered now, and who waits for more
     sidecars     which sidecar serves what
 

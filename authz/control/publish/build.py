@@ -1,7 +1,6 @@
-"""From the entries of a layer to the bytes of its file.
+"""From the entries of the first layer to the bytes of its file.
 
-A layer with limited rights has networks only, and is built in milliseconds. The first layer has everything that
-policy.yaml has, and is built as such a file: feeds, databases and host names are read again.
+It has everything that policy.yaml has, and is built as such a file: feeds and databases are read again.
 """
 
 from __future__ import annotations
@@ -12,35 +11,28 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz.addresses import parse_networks
-from authz.control.model import MICROSECONDS, POLICY_LAYER
+from authz.control.model import POLICY_LAYER
 from authz.control.publish.policy_document import policy_document
 from authz.errors import InputError, InvalidDocument
-from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.build import build_snapshot
 from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from authz.control.model import Entry as StoredEntry
+    from authz.control.publish.order import PartFile
     from authz.snapshot.signers import Signer
 
 
 class BuiltLayer(NamedTuple):
-    """The file, how many entries it has, and what people should know."""
+    """The file, how many entries it has, and what people should know. parts: that the file requires."""
 
     content: bytes
     entries: int
-    warnings: tuple[str, ...]
-
-
-def build_bans(layer: str, bans: Iterable[Ban], signer: Signer, *, serial: int, created: int) -> BuiltLayer:
-    """Build and sign a layer of bans. created: seconds since 1970. Raises InputError."""
-    kept = list(bans)
-    content = build_bans_layer(kept, layer=layer, serial=serial, created=created, signers=[signer])
-    return BuiltLayer(content, len(kept), ())
+    warnings: tuple[str, ...] = ()
+    parts: tuple[PartFile, ...] = ()
 
 
 def build_policy(
@@ -65,12 +57,3 @@ def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], 
         except InvalidDocument as error:  # the line is of a file that nobody wrote
             told = "; ".join(f"{mistake.key}: {mistake.message}" for mistake in error.mistakes)
             raise InputError(told, hint=error.hint) from error
-
-
-def ban_of(entry: StoredEntry) -> Ban:
-    """Return an entry of one network as a ban."""
-    (network,) = parse_networks(entry.networks[0])
-    return Ban(
-        entry.id, network, entry.list, frozenset(entry.applications), entry.action, entry.reason, entry.author,
-        entry.starts, entry.expires, entry.created // MICROSECONDS,
-    )  # fmt: skip

@@ -36,11 +36,12 @@ class AsksSigner(Protocol):
 
 
 class SignerClient:
-    """Asks the signer; starts it again where it has ended. Not for two threads at once."""
+    """Asks the signer of a layer; starts it again where it has ended. Not for two threads at once."""
 
-    def __init__(self, config_file: Path, socket_path: str | None) -> None:
+    def __init__(self, config_file: Path, socket_path: str | None, layer: str) -> None:
         self._config_file = config_file
         self._socket_path = socket_path
+        self._layer = layer
         self._connection: socket.socket | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +70,7 @@ class SignerClient:
         with theirs:
             command = [sys.executable, "-m", "authz.control.publish.signer", str(self._config_file)]
             self._child = subprocess.Popen(  # noqa: S603  # our own program
-                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                [*command, str(theirs.fileno()), self._layer], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
         ours.settimeout(PATIENCE)
         return ours

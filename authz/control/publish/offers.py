@@ -1,7 +1,7 @@
 """What is offered to sidecars now, and who waits for more.
 
 A long poll holds no thread and no connection of the store: it waits for an event of the loop. Files are kept in memory,
-one a layer.
+one a layer, with the parts that it requires.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.control.problems import NotReady
+from authz.control.store.parts import part_content
 from authz.control.store.publications import content_of, newest_publication, published_serials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy import Connection
 
     from authz.control.store.database import Store
     from authz.control.store.publications import Publication
@@ -23,10 +26,11 @@ if TYPE_CHECKING:
 
 
 class Offer(NamedTuple):
-    """A file that sidecars are given."""
+    """A file that sidecars are given. parts: by their serials."""
 
     publication: Publication
     content: bytes
+    parts: Mapping[int, bytes] = {}
 
 
 class Offers:
@@ -60,8 +64,16 @@ class Offers:
                 newest = newest_publication(tx, layer)
                 content = newest and content_of(tx, layer, newest.serial)
                 if newest is not None and content is not None:
-                    self._offers[layer] = Offer(newest, content)
+                    self._offers[layer] = Offer(newest, content, _parts(tx, newest, known.parts if known else {}))
         self.wake()
+
+    def part(self, layer: str, serial: int) -> bytes | None:
+        """Return a part that the newest file requires, or one before did; None: none. May read the store."""
+        offer = self._offers.get(layer)
+        if offer is not None and serial in offer.parts:
+            return offer.parts[serial]
+        with self._store.reading() as tx:
+            return part_content(tx, layer, serial)
 
     def wake(self) -> None:
         """Let all who wait look again."""
@@ -99,3 +111,13 @@ class Offers:
                 while not found() and not self._closed:
                     await self._changed.wait()
         return found()
+
+
+def _parts(tx: Connection, publication: Publication, known: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the parts of a file; those that are in memory already are not read again."""
+    found = {}
+    for serial in publication.part_serials():
+        content = known.get(serial) or part_content(tx, publication.layer, serial)
+        if content is not None:
+            found[serial] = content
+    return found

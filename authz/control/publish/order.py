@@ -1,8 +1,8 @@
 """What goes over the signer's socket: u32 length (big-endian), then msgpack.
 
 control plane -> signer    Order         the changes of a layer since `base`, or all of its entries
-signer -> control plane    Signed        the file
-NeedsAll      the signer does not stand at `base`: send all entries
+signer -> control plane    Signed        the file, and the parts that it requires
+NeedsAll      the signer does not stand at `base`: send all entries, with the changes since it signed last
 Refused       it breaks a limit, the chain or the serial
 """
 
@@ -38,16 +38,27 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     documents: dict[str, str] | None = None
 
 
+class PartFile(msgspec.Struct, frozen=True):
+    """A part that the file requires. digest: of its manifest. content: None: it was sent with a file before."""
+
+    serial: int
+    digest: str
+    content: bytes | None
+
+
 class Signed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The signed file. entries: how many are in it. warnings: for people."""
+    """The signed file. entries: how many are in it and its parts. warnings: for people."""
 
     content: bytes
     entries: int
+    parts: list[PartFile] = []
     warnings: list[str] = []
 
 
 class NeedsAll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The signer stands elsewhere than at `base`."""
+    """The signer stands elsewhere than at `base`. signed: the serial that it signed last; 0: none."""
+
+    signed: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):

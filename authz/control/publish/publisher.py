@@ -1,170 +1,112 @@
-"""The thread that follows the store: changes that are not published are signed and offered.
+"""The threads that follow the store, one a layer: changes that are not published are signed and offered.
 
     commit -> signal -> lease held? -> changes since the last order -> signer -> publication in the store -> signal
 
-While one file is made, further changes gather for the next: under load many share a file, at rest each has its own.
-Several control planes may run this; the one with the lease publishes.
+While one file is made, further changes gather for the next: under load many share a file, at rest each has its own. No
+layer waits for another: a ban does not wait while the first layer is built from large feeds. Several control planes may
+run this; the one with the lease publishes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.control.model import MICROSECONDS, Actor, Draft, encode_entry
+from authz.control.model import POLICY_LAYER
 from authz.control.problems import Problem
 from authz.control.publish.client import SignerGone
-from authz.control.publish.order import NeedsAll, Order, Refused, Signed
-from authz.control.store.changes import append, lock_head, read_changes, read_heads
-from authz.control.store.documents import find_documents
-from authz.control.store.entries import Filter, each_entry
-from authz.control.store.publications import Publication, add_publication, newest_publication
-from authz.durable import replace_file
+from authz.control.publish.one_layer import LayerPublisher, Published
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.control.config import ControlConfig
     from authz.control.publish.client import AsksSigner
     from authz.control.publish.lease import Lease
-    from authz.control.store.changes import Head
+    from authz.control.publish.order import Refused
     from authz.control.store.database import Store
+    from authz.control.store.publications import Publication
     from authz.control.store.signals import Signals
 
 _LOOK: Final = 1.0  # seconds between looks, should no signal come
-_TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _GATHER: Final = 0.005  # seconds after a signal: what comes together goes together
 _LOG = logging.getLogger("authz.control.publish")
-SYSTEM: Final = Actor("main", "authz", "system", "automatic")
-
-
-def signed_anew(layer: str) -> Draft:
-    """Return a change that changes nothing, and lets a layer be signed under a new serial."""
-    return Draft("publish", f"layer:{layer}", reason="signed anew")
 
 
 class Publisher:
-    """Publishes the layers. problems: by layer, why its newest changes are not published."""
+    """Publishes all layers. signer_of: gives a layer's signer; prepare: is called before the first layer is built."""
 
-    def __init__(self, config: ControlConfig, store: Store, signals: Signals, signer: AsksSigner, lease: Lease) -> None:
-        self._config = config
-        self._store = store
-        self._signals = signals
-        self._signer = signer
+    def __init__(
+        self, config: ControlConfig, store: Store, signals: Signals, signer_of: Callable[[str], AsksSigner],
+        lease: Lease, prepare: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        shared = Published(store, signals, config.refresh)
+        self._layers = [
+            LayerPublisher(
+                one.name, one.file, signer_of(one.name), shared,
+                prepare if one.name == POLICY_LAYER else lambda: None,
+            )
+            for one in config.layers
+        ]  # fmt: skip
         self._lease = lease
-        self._sent: dict[str, int] = {}
-        self._refused: dict[str, tuple[int, float]] = {}
-        self._wake = threading.Event()
+        self._lock = threading.Lock()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self.problems: dict[str, Refused] = {}
+        self._threads: list[threading.Thread] = []
+        self._wakes: list[threading.Event] = []
         self.leading = False
-        signals.on("changed", self._wake.set)
+        signals.on("changed", self._wake)
+
+    @property
+    def problems(self) -> dict[str, Refused]:
+        """By layer, why its newest changes are not published."""
+        return {layer.layer: layer.problem for layer in self._layers if layer.problem is not None}
 
     def start(self) -> None:
         """Begin to follow the store."""
-        self._thread.start()
+        for layer in self._layers:
+            wake = threading.Event()
+            self._wakes.append(wake)
+            thread = threading.Thread(target=self._run, args=(layer, wake), name=f"publish {layer.layer}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
         """End: what is being published is finished first."""
         self._end.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(30.0)
-        self._signer.close()
+        self._wake()
+        for thread in self._threads:
+            thread.join(30.0)
+        for layer in self._layers:
+            layer.close()
         self._lease.close()
 
-    def _run(self) -> None:
+    def publish_due(self) -> list[Publication]:
+        """Publish every layer that has changes, or was signed long ago. Not while the threads run."""
+        return [one for layer in self._layers if (one := layer.publish_due()) is not None]
+
+    def lead(self) -> bool:
+        """Return whether this control plane is the one that publishes, and fetches what the first layer needs."""
+        with self._lock:
+            self.leading = not self._end.is_set() and self._lease.held()
+            return self.leading
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake.set()
+
+    def _run(self, layer: LayerPublisher, wake: threading.Event) -> None:
         while not self._end.is_set():
             try:
-                self.leading = self._lease.held()
-                if self.leading:
-                    self.publish_due()
+                if self.lead():
+                    layer.publish_due()
             except (Problem, SignerGone, OSError) as error:
-                _LOG.warning("cannot publish: %s", error)
+                _LOG.warning("layer %s: cannot publish: %s", layer.layer, error)
                 self._end.wait(0.2)
             except Exception:  # noqa: BLE001  # a fault of ours must not end publishing for good
-                _LOG.exception("cannot publish")
+                _LOG.exception("layer %s: cannot publish", layer.layer)
                 self._end.wait(1.0)
-            if self._wake.wait(_LOOK):
-                self._wake.clear()
+            if wake.wait(_LOOK):
+                wake.clear()
                 time.sleep(_GATHER)
-
-    def publish_due(self) -> list[Publication]:
-        """Publish every layer that has changes, or was signed long ago."""
-        published = []
-        for layer in self._config.layers:
-            with self._store.reading() as tx:
-                head, newest = read_heads(tx)[layer.name], newest_publication(tx, layer.name)
-            if newest is not None and self._store.now() - newest.created > self._config.refresh * MICROSECONDS:
-                head = self._refreshed(layer.name)
-            if (newest is None or head.sequence > newest.serial) and self._worth_trying(head):
-                one = self._publish(head)
-                if one is not None:
-                    published.append(one)
-        return published
-
-    def _worth_trying(self, head: Head) -> bool:
-        """Return whether the signer may answer otherwise than the last time."""
-        tried, at = self._refused.get(head.layer, (0, 0.0))
-        return tried != head.sequence or time.monotonic() - at > _TRY_AGAIN
-
-    def _refreshed(self, layer: str) -> Head:
-        """Write a change that changes nothing, so that the layer is signed anew under a serial of its own."""
-        with self._store.writing() as tx:
-            append(tx, lock_head(tx, layer), SYSTEM, [signed_anew(layer)], self._store.now())
-        with self._store.reading() as tx:
-            return read_heads(tx)[layer]
-
-    def _publish(self, head: Head) -> Publication | None:
-        answer = self._signer.ask(self._order(head, everything=head.layer not in self._sent))
-        if isinstance(answer, NeedsAll):
-            answer = self._signer.ask(self._order(head, everything=True))
-        if not isinstance(answer, Signed):
-            refused = answer if isinstance(answer, Refused) else Refused(code="no_answer", message="")
-            if self.problems.get(head.layer) != refused:
-                _LOG.error("layer %s: not signed: %s: %s", head.layer, refused.code, refused.message)
-            self.problems[head.layer] = refused
-            self._refused[head.layer] = (head.sequence, time.monotonic())
-            if refused.code == "old_serial":  # it was signed, and then not kept: a new serial is needed
-                self._refreshed(head.layer)
-            return None
-        self._sent[head.layer] = head.sequence
-        self.problems.pop(head.layer, None)
-        publication = Publication(
-            head.layer, head.sequence, hashlib.sha256(answer.content).hexdigest(), self._store.now(), head.hash,
-            answer.entries, len(answer.content),
-        )  # fmt: skip
-        with self._store.writing() as tx:
-            add_publication(tx, publication, answer.content)
-            self._signals.announce(tx, "published")
-        self._write_file(head.layer, answer.content)
-        self._signals.wake("published")
-        for warning in answer.warnings:
-            _LOG.warning("layer %s: %s", head.layer, warning)
-        _LOG.info("layer %s: published serial %d: %d entries, %d bytes", head.layer, head.sequence, answer.entries,
-                  len(answer.content))  # fmt: skip
-        return publication
-
-    def _order(self, head: Head, *, everything: bool) -> Order:
-        base = self._sent.get(head.layer, 0)
-        with self._store.reading() as tx:
-            newest = newest_publication(tx, head.layer)
-            # The signer may have signed more than was kept, or less: it skips what it has signed already.
-            since = min(base or head.sequence, newest.serial if newest else 0)
-            changes = read_changes(tx, head.layer, since, head.sequence)
-            if not everything:
-                return Order(layer=head.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes)
-            wanted = Filter(layer=head.layer, at=head.time, unexpired_at=self._store.now() // MICROSECONDS)
-            entries = [encode_entry(entry) for entry in each_entry(tx, wanted)]
-            documents = find_documents(tx, "", at=head.time) if head.layer == "policy" else {}
-        return Order(layer=head.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes,
-                     entries=entries, documents=documents)  # fmt: skip
-
-    def _write_file(self, layer: str, content: bytes) -> None:
-        path = next((one.file for one in self._config.layers if one.name == layer), None)
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(Path(path), lambda file: file.write(content))

@@ -6,8 +6,8 @@ It signs only what it has checked itself:
 2. the changes continue the chain of hashes from where it signed last, and end at the hash that it is given;
 3. every entry is within the layer's limits.
 
-It keeps the entries of each layer in memory, so an order carries the changes since the last one. What it signed last
-stands in its state file. It listens on a unix socket, or talks to the control plane that started it.
+It keeps each layer in memory (`held`), so an order carries the changes since the last one. What it signed last stands
+in a state file of the layer. It listens on a unix socket, or talks to the control plane that started it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ import msgspec
 from authz.control.config import ControlConfig, load_control_config
 from authz.control.lists.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
-from authz.control.publish.build import BuiltLayer, ban_of, build_bans, build_policy
+from authz.control.publish.held import Held, HeldBans, HeldPolicy
 from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed, receive_order, send
 from authz.control.store.chain import chained
 from authz.durable import replace_file
@@ -33,11 +34,16 @@ from authz.errors import AuthzError
 from authz.snapshot.signers import load_signer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
     from authz.control.model import Entry
-    from authz.publisher.bans import Ban
     from authz.snapshot.signers import Signer
+
+
+class NotPermitted(AuthzError):
+    """An entry is beyond the limits of its layer."""
+
+    code = "not_permitted"
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,114 +53,99 @@ class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chain: str
 
 
-class Held(msgspec.Struct):
-    """The entries and documents of a layer at a sequence. documents: by name, as JSON.
-
-    bans: of the entries that were found good, as they are built; kept, so that a change costs what it changes.
-    unchecked: ids of the others.
-    """
-
-    sequence: int
-    entries: dict[str, Entry]
-    documents: dict[str, str]
-    bans: dict[str, Ban]
-    unchecked: set[str]
-
-
 class SignerState:
     """What the signer knows: keys, limits, what it signed, and the entries of each layer."""
 
-    def __init__(self, config: ControlConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: ControlConfig, clock: Callable[[], float] = time.time, layers: Collection[str] | None = None
+    ) -> None:
         self._clock = clock
         self._folder = Path(config.folder)
         self._limits = config.limits()
         self._keys: dict[str, Signer] = {}
+        self._state = {}
+        self._signed: dict[str, LastSigned] = {}
         for layer in config.layers:
-            self._keys[layer.name] = load_signer(layer.key, Path(layer.public_key) if layer.public_key else None)
-        self._path = Path(config.signer_state)
-        self._signed = _load_state(self._path)
+            if layers is None or layer.name in layers:
+                self._keys[layer.name] = load_signer(layer.key, Path(layer.public_key) if layer.public_key else None)
+                self._state[layer.name] = _state_path(config, layer.name)
+                signed = _load_state(config, layer.name)
+                if signed is not None:
+                    self._signed[layer.name] = signed
         self._held: dict[str, Held] = {}
+        self._locks = {layer: threading.Lock() for layer in self._keys}
 
     def answer(self, order: Order) -> Answer:
-        """Check an order, and sign it or say why not."""
+        """Check an order, and sign it or say why not. From any thread; a layer has one order at a time."""
         if order.layer not in self._keys:
             return Refused(code="unknown_layer", message=f"found the layer '{order.layer}', which has no key here")
+        with self._locks[order.layer]:
+            return self._answer(order)
+
+    def _answer(self, order: Order) -> Answer:
         last = self._signed.get(order.layer)
         if last is not None and order.serial <= last.serial:
             return Refused(code="old_serial", message=f"found serial {order.serial}, expected above {last.serial}")
-        held = self._held_for(order)
-        if held is None:
-            return NeedsAll()
+        now = int(self._clock())
+        held = self._held.pop(order.layer, None)  # back in its place once all is signed: what fails half-way is gone
+        if order.entries is None and (held is None or held.sequence != order.base):
+            return NeedsAll(signed=0 if last is None else last.serial)
         if not _continues(order, last):
-            self._held.pop(order.layer, None)
-            return Refused(code="broken_chain", message="the changes do not continue what was signed last")
-        now = self._clock()
-        for entry_id in [e.id for e in held.entries.values() if e.expires is not None and now >= e.expires]:
-            del held.entries[entry_id]
-            held.bans.pop(entry_id, None)
-        refused = self._breach(order.layer, held, now)
-        if refused is not None:
-            return refused
-        return self._sign(order, held, int(now))
-
-    def _sign(self, order: Order, held: Held, now: int) -> Answer:
+            expected = f"expected the changes behind serial {last.serial if last else 0}, which was signed last"
+            return Refused(code="broken_chain", message=f"the changes do not continue what was signed: {expected}")
         try:
-            built = self._built(order, held, now)
+            held = self._taken(order, held, now)
+            built = held.build(order.serial, now)
         except AuthzError as error:
             return Refused(code=error.code, message=error.message)
-        self._signed[order.layer] = LastSigned(order.serial, order.chain)
-        content = msgspec.json.encode(self._signed)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path, lambda file: file.write(content), mode=0o600)
-        self._held[order.layer] = held
-        return Signed(content=built.content, entries=built.entries, warnings=list(built.warnings))
+        held.sequence = order.serial
+        self._keep(order, held)
+        return Signed(
+            content=built.content, entries=built.entries, parts=list(built.parts), warnings=list(built.warnings)
+        )  # fmt: skip
 
-    def _built(self, order: Order, held: Held, now: int) -> BuiltLayer:
+    def _taken(self, order: Order, held: Held | None, now: int) -> Held:
+        """Return the layer as it is after the order, with what is new in it checked.
+
+        What was within the limits once is so for good: ends only come nearer.
+        """
+        if order.entries is None and held is not None:
+            new = [change for change in order.changes if change.sequence > held.sequence]
+            newest = {change.subject: change for change in new if ":" not in change.subject}
+            entries = [entry for change in newest.values() if (entry := change.entry_after()) is not None]
+            self._check(order.layer, entries, now)
+            held.take(new)
+        else:
+            decoded = (decode_entry(text) for text in order.entries or ())
+            entries = [entry for entry in decoded if entry is not None]
+            self._check(order.layer, entries, now)
+            held = self._loaded(order, entries, now)
+        limit, count = self._limits[order.layer].entries, held.count(now)
+        if order.layer != POLICY_LAYER and count > limit:
+            raise NotPermitted(f"found {count} entries, expected at most {limit}")
+        return held
+
+    def _loaded(self, order: Order, entries: list[Entry], now: int) -> Held:
         key = self._keys[order.layer]
-        if order.layer != POLICY_LAYER:
-            return build_bans(order.layer, held.bans.values(), key, serial=order.serial, created=now)
-        entries = sorted(held.entries.values(), key=lambda entry: entry.id)
-        return build_policy(entries, held.documents, key, serial=order.serial, created=now, folder=self._folder)
+        if order.layer == POLICY_LAYER:
+            return HeldPolicy(entries, order.documents or {}, key, self._folder, order.serial)
+        return HeldBans(order.layer, entries, key, order.serial, now)
 
-    def _held_for(self, order: Order) -> Held | None:
-        """Return what the layer holds after the order; None: the signer has to be told all."""
-        if order.entries is not None:
-            decoded = (decode_entry(text) for text in order.entries)
-            entries = {entry.id: entry for entry in decoded if entry is not None}
-            return Held(order.serial, entries, dict(order.documents or {}), {}, set(entries))
-        held = self._held.get(order.layer)
-        if held is None or held.sequence != order.base:
-            return None
-        entries, documents, bans = dict(held.entries), dict(held.documents), dict(held.bans)
-        unchecked = set(held.unchecked)
-        for change in order.changes:
-            if ":" in change.subject:
-                documents[change.subject] = change.after
-                continue
-            after = change.entry_after()
-            bans.pop(change.subject, None)
-            unchecked.add(change.subject)
-            if after is None:
-                entries.pop(change.subject, None)
-            else:
-                entries[change.subject] = after
-        kept = {name: text for name, text in documents.items() if text}
-        return Held(order.serial, entries, kept, bans, unchecked)
-
-    def _breach(self, layer: str, held: Held, now: float) -> Refused | None:
-        """Check what is new against the limits; what was within them once is so for good: ends only come nearer."""
+    def _check(self, layer: str, entries: Iterable[Entry], now: int) -> None:
         limits = self._limits[layer]
-        if layer != POLICY_LAYER and len(held.entries) > limits.entries:
-            message = f"found {len(held.entries)} entries, expected at most {limits.entries}"
-            return Refused(code="not_permitted", message=message)
-        for entry in (held.entries[one] for one in sorted(held.unchecked & held.entries.keys())):
-            mistake = next(breaches(entry, limits, now), None)
+        for entry in entries:
+            mistake = next(breaches(entry, limits, now), None) if entry.expires is None or now < entry.expires else None
             if mistake is not None:
-                return Refused(code="not_permitted", message=f"{entry.id}: {mistake.pointer}: {mistake.detail}")
-            if layer != POLICY_LAYER:
-                held.bans[entry.id] = ban_of(entry)
-        held.unchecked.clear()
-        return None
+                raise NotPermitted(f"{entry.id}: {mistake.pointer}: {mistake.detail}")
+
+    def _keep(self, order: Order, held: Held) -> None:
+        """Write what was signed, before anybody gets it."""
+        signed = LastSigned(order.serial, order.chain)
+        path, content = self._state[order.layer], msgspec.json.encode({order.layer: signed})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: file.write(content), mode=0o600)
+        self._signed[order.layer] = signed
+        self._held[order.layer] = held
 
 
 def _continues(order: Order, last: LastSigned | None) -> bool:
@@ -174,10 +165,18 @@ def _continues(order: Order, last: LastSigned | None) -> bool:
     return chain == order.chain
 
 
-def _load_state(path: Path) -> dict[str, LastSigned]:
-    with contextlib.suppress(FileNotFoundError):
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, LastSigned])
-    return {}
+def _state_path(config: ControlConfig, layer: str) -> Path:
+    """Return where it stands what was signed last for a layer: a file each, as each layer may have its own process."""
+    path = Path(config.signer_state)
+    return path.with_name(f"{path.stem}.{layer}{path.suffix}")
+
+
+def _load_state(config: ControlConfig, layer: str) -> LastSigned | None:
+    """Return what was signed last. Versions before had one file for all layers: it is read where there is no other."""
+    for path in (_state_path(config, layer), Path(config.signer_state)):
+        with contextlib.suppress(FileNotFoundError):
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, LastSigned]).get(layer)
+    return None
 
 
 def serve_connection(state: SignerState, connection: socket.socket) -> None:
@@ -187,15 +186,15 @@ def serve_connection(state: SignerState, connection: socket.socket) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run as a child: `CONFIG DESCRIPTOR`, the socket of the control plane that started us."""
+    """Run as a child: `CONFIG DESCRIPTOR LAYER`, the socket of the control plane that started us."""
     config, descriptor = Path(arguments[0]), int(arguments[1])
-    state = SignerState(load_control_config(config, os.environ))
+    state = SignerState(load_control_config(config, os.environ), layers=arguments[2:])
     with socket.socket(fileno=descriptor) as connection, contextlib.suppress(ConnectionError, KeyboardInterrupt):
         serve_connection(state, connection)
 
 
 def listen(config_file: Path) -> None:
-    """Run as a service of its own, on the unix socket that the configuration names; one control plane at a time."""
+    """Run as a service of its own, on the unix socket that the configuration names; a thread a connection."""
     config = load_control_config(config_file, os.environ)
     if config.signer is None:
         raise AuthzError("signer: missing, expected the path of a unix socket")
@@ -209,8 +208,12 @@ def listen(config_file: Path) -> None:
         print(f"signer: listening on {path}", file=sys.stderr, flush=True)  # noqa: T201  # the line that a supervisor waits for
         while True:
             connection, _ = listener.accept()
-            with connection, contextlib.suppress(OSError, msgspec.DecodeError):
-                serve_connection(state, connection)
+            threading.Thread(target=_serve_caller, args=(state, connection), daemon=True).start()
+
+
+def _serve_caller(state: SignerState, connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError, msgspec.DecodeError):
+        serve_connection(state, connection)
 
 
 if __name__ == "__main__":

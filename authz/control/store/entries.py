@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from authz.addresses import Network
 
 _DECODE = msgspec.json.Decoder(Entry).decode
+# No index answers a sum. Without it SQLite takes one that begins with recorded_to and reads every entry that holds,
+# where the id or the likeness beside it finds one row.
+_HOLDS_NOW = entries.c.recorded_to + 0 == FOREVER
 
 
 class Filter(NamedTuple):
@@ -46,7 +49,8 @@ class Filter(NamedTuple):
 
 def get_entry(tx: Connection, entry_id: str, *, at: int | None = None) -> Entry | None:
     """Return the version of an entry that holds; None: there is none."""
-    row = tx.execute(select(entries.c.content).where(entries.c.id == entry_id, _holds(at))).first()
+    holds = _HOLDS_NOW if at is None else _holds(at)
+    row = tx.execute(select(entries.c.content).where(entries.c.id == entry_id, holds)).first()
     return None if row is None else _DECODE(row.content)
 
 
@@ -73,7 +77,7 @@ def latest_version(tx: Connection, entry_id: str) -> int:
 
 def like_entry(tx: Connection, likeness: bytes, now: int) -> Entry | None:
     """Return an entry that says the same and still holds. now: seconds."""
-    where = and_(entries.c.likeness == likeness, entries.c.recorded_to == FOREVER, entries.c.expires > now)
+    where = and_(entries.c.likeness == likeness, _HOLDS_NOW, entries.c.expires > now)
     row = tx.execute(select(entries.c.content).where(where).limit(1)).first()
     return None if row is None else _DECODE(row.content)
 
@@ -92,6 +96,12 @@ def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int 
 def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:
     """Give all entries, by their id."""
     return _matching(tx, filtered(tx, wanted).order_by(entries.c.id), wanted)
+
+
+def contents_of_layer(tx: Connection, layer: str, at: int, now: int) -> list[str]:
+    """Return the JSON of all entries that a layer has at a time of record and that have not expired. now: seconds."""
+    where = and_(_holds(at), entries.c.layer == layer, entries.c.expires > now)
+    return list(tx.execute(select(entries.c.content).where(where)).scalars())
 
 
 def count_live(tx: Connection, layer: str, now: int) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from sqlalchemy import delete, func, insert, select, update
 
-from authz.control.store.tables import publications, sidecars
+from authz.control.store.tables import heads, publications, sidecars
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -15,7 +16,10 @@ KEPT_CONTENTS = 16  # files of a layer that are kept whole; of older ones, what 
 
 
 class Publication(NamedTuple):
-    """A published file. created: microseconds; chain: hash of the layer's changes up to it."""
+    """A published file. created: microseconds; chain: hash of the layer's changes up to it; entries: parts included.
+
+    parts: JSON list of the serials of the parts that it requires.
+    """
 
     layer: str
     serial: int
@@ -24,6 +28,11 @@ class Publication(NamedTuple):
     chain: str
     entries: int
     size: int
+    parts: str = "[]"
+
+    def part_serials(self) -> list[int]:
+        """Return the serials of the parts that it requires."""
+        return msgspec.json.decode(self.parts, type=list[int])
 
 
 class Sidecar(NamedTuple):
@@ -44,10 +53,11 @@ def add_publication(tx: Connection, publication: Publication, content: bytes) ->
     """Keep a file that was signed, and let go of the content of old ones."""
     tx.execute(insert(publications).values(**publication._asdict(), content=content))
     of_layer = publications.c.layer == publication.layer
-    kept = select(publications.c.serial).where(of_layer).order_by(publications.c.serial.desc()).limit(KEPT_CONTENTS)
-    oldest = tx.execute(select(func.min(kept.subquery().c.serial))).scalar_one()
-    old = of_layer & (publications.c.serial < oldest) & publications.c.content.is_not(None)
-    tx.execute(update(publications).where(old).values(content=None))
+    # One more is one too many: those before it have lost their content already, however many they are.
+    newest = select(publications.c.serial).where(of_layer).order_by(publications.c.serial.desc())
+    old = tx.execute(newest.offset(KEPT_CONTENTS).limit(1)).scalar_one_or_none()
+    if old is not None:
+        tx.execute(update(publications).where(of_layer, publications.c.serial == old).values(content=None))
 
 
 def newest_publication(tx: Connection, layer: str) -> Publication | None:
@@ -59,8 +69,13 @@ def newest_publication(tx: Connection, layer: str) -> Publication | None:
 
 def published_serials(tx: Connection) -> dict[str, int]:
     """Return the newest published serial of each layer."""
-    query = select(publications.c.layer, func.max(publications.c.serial)).group_by(publications.c.layer)
-    return {row[0]: row[1] for row in tx.execute(query)}
+    found = {}
+    for layer in tx.execute(select(heads.c.layer)).scalars():  # grouping would read all publications there ever were
+        newest = select(func.max(publications.c.serial)).where(publications.c.layer == layer)
+        serial = tx.execute(newest).scalar_one()
+        if serial is not None:
+            found[layer] = serial
+    return found
 
 
 def list_publications(

@@ -166,7 +166,26 @@ publications = Table(
     Column("entries", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=True),  # the file; None: too old to be kept
+    Column("parts", Text, nullable=False),  # JSON list: the serials of the parts that it requires
     Index(None, "layer", "created"),
+)
+
+# What files of many bans require. The content has a table of its own: rows of it are never written again.
+parts = Table(
+    "parts",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of its manifest, as the file that requires it says
+    Column("created", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),  # since when no newest file requires it; 0: one does
+)
+part_contents = Table(
+    "part_contents",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 sidecars = Table(

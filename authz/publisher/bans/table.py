@@ -129,6 +129,10 @@ class BanTable(NamedTuple):
         """Return the ids of all bans."""
         return np.concatenate([self.rows[4].number, self.rows[6].number])
 
+    def ends(self) -> Array:
+        """Return when each ban ends, in the order of `numbers`; `NEVER` is above every time."""
+        return np.concatenate([self.rows[4].expires, self.rows[6].expires])
+
     def bans(self) -> Iterator[Ban]:
         """Yield every ban as a record, some 3 microseconds each."""
         templates = [entry_of(snapshot_pb2.Entry.FromString(one), named=False) for one in self.templates]

@@ -1,0 +1,125 @@
+"""What the signer holds of a layer between two orders: its entries, and all that makes the next file cheap.
+
+The first layer is held as entries and documents, and is built anew each time. A layer of bans is held as tiers: what is
+new goes into a small head, what has settled stays in parts that are signed once. So a ban costs what the head costs,
+however many bans there are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from authz.addresses import parse_networks
+from authz.control.model import MICROSECONDS, decode_entry
+from authz.control.publish.build import BuiltLayer, build_policy
+from authz.control.publish.order import PartFile
+from authz.publisher.bans import Ban
+from authz.publisher.bans.tiers import Tiers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from authz.control.model import Change, Entry
+    from authz.snapshot.read import Requirement
+    from authz.snapshot.signers import Signer
+
+
+class Held(Protocol):
+    """A layer at a sequence, which who calls `take` moves on. After an error of either method it is to be let go."""
+
+    sequence: int
+
+    def count(self, now: int) -> int:
+        """Return how many entries hold. now: seconds since 1970."""
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Take up changes behind `sequence`."""
+
+    def build(self, serial: int, now: int) -> BuiltLayer:
+        """Build and sign the file of what holds. Raises AuthzError."""
+
+
+class HeldPolicy:
+    """The first layer."""
+
+    def __init__(
+        self, entries: Iterable[Entry], documents: Mapping[str, str], signer: Signer, folder: Path, sequence: int
+    ) -> None:
+        self.sequence = sequence
+        self._entries = {entry.id: entry for entry in entries}
+        self._documents = dict(documents)
+        self._signer = signer
+        self._folder = folder
+
+    def count(self, now: int) -> int:
+        """Return how many entries hold."""
+        return sum(entry.expires is None or now < entry.expires for entry in self._entries.values())
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Take up changes of entries and documents."""
+        for change in changes:
+            if ":" in change.subject:
+                self._documents[change.subject] = change.after
+                continue
+            after = change.entry_after()
+            self._entries.pop(change.subject, None)
+            if after is not None:
+                self._entries[change.subject] = after
+        self._documents = {name: text for name, text in self._documents.items() if text}
+
+    def build(self, serial: int, now: int) -> BuiltLayer:
+        """Build it as policy.yaml is built."""
+        over = [one.id for one in self._entries.values() if one.expires is not None and now >= one.expires]
+        for entry_id in over:
+            del self._entries[entry_id]
+        entries = sorted(self._entries.values(), key=lambda entry: entry.id)
+        return build_policy(
+            entries, self._documents, self._signer, serial=serial, created=now, folder=self._folder
+        )  # fmt: skip
+
+
+class HeldBans:
+    """A layer of bans."""
+
+    def __init__(self, layer: str, entries: Iterable[Entry], signer: Signer, sequence: int, now: int) -> None:
+        self.sequence = sequence
+        self._serial = sequence
+        self._tiers = Tiers(layer, [signer], lambda: self._serial)
+        self._sent: set[Requirement] = set()
+        self._tiers.load((ban for entry in entries if (ban := ban_of(entry)).live(now)), created=now)
+
+    def count(self, now: int) -> int:
+        """Return how many bans hold."""
+        return self._tiers.count(now)
+
+    def take(self, changes: Sequence[Change]) -> None:
+        """Take up changes; those of documents are of no concern here."""
+        for change in changes:
+            if ":" in change.subject:
+                continue
+            after = decode_entry(change.after)
+            if after is None:
+                self._tiers.remove(change.subject)
+            else:
+                self._tiers.add(ban_of(after))
+
+    def build(self, serial: int, now: int) -> BuiltLayer:
+        """Build the head, and the part where one has grown. Both have the serial: at most one part is new."""
+        self._serial = serial
+        files = self._tiers.publish(created=now)
+        parts = tuple(
+            PartFile(part.serial, part.digest, None if part in self._sent else content)
+            for part, content in files.parts.items()
+        )
+        self._sent = set(files.parts)
+        return BuiltLayer(files.head, self._tiers.count(now), parts=parts)
+
+
+def ban_of(entry: Entry) -> Ban:
+    """Return an entry of one network as a ban."""
+    (network,) = parse_networks(entry.networks[0])
+    return Ban(
+        entry.id, network, entry.list, frozenset(entry.applications), entry.action, entry.reason, entry.author,
+        entry.starts, entry.expires, entry.created // MICROSECONDS,
+    )  # fmt: skip

@@ -1,0 +1,181 @@
+"""Publishing one layer: what is new in the store is ordered from the signer; what that signs is kept and offered."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
+from authz.control.publish.order import NeedsAll, Order, Refused, Signed
+from authz.control.store.changes import append, lock_head, read_changes, read_heads
+from authz.control.store.documents import find_documents
+from authz.control.store.entries import contents_of_layer
+from authz.control.store.parts import Part, add_part, known_parts, part_content, require_only
+from authz.control.store.publications import Publication, add_publication, newest_publication
+from authz.publisher.bans.tiers import Files, write_files
+from authz.snapshot.read import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from authz.control.publish.client import AsksSigner
+    from authz.control.store.changes import Head
+    from authz.control.store.database import Store
+    from authz.control.store.signals import Signals
+
+_TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
+_LOG = logging.getLogger("authz.control.publish")
+SYSTEM: Final = Actor("main", "authz", "system", "automatic")
+
+
+class Published(NamedTuple):
+    """What every layer's publisher works with. refresh: seconds after which a layer is signed anew."""
+
+    store: Store
+    signals: Signals
+    refresh: float
+
+
+def signed_anew(layer: str, reason: str = "signed anew") -> Draft:
+    """Return a change that changes nothing, and lets a layer be signed under a new serial."""
+    return Draft("publish", f"layer:{layer}", reason=reason)
+
+
+class LayerPublisher:
+    """Publishes a layer. problem: why its newest changes are not published. For one thread."""
+
+    def __init__(
+        self, layer: str, file: str | None, signer: AsksSigner, shared: Published,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self.layer = layer
+        self.problem: Refused | None = None
+        self._file = None if file is None else Path(file)
+        self._signer = signer
+        self._store, self._signals, self._refresh = shared
+        self._prepare = prepare
+        self._sent: int | None = None
+        self._refused: tuple[int, float] = (0, 0.0)
+
+    def close(self) -> None:
+        """Let the signer go."""
+        self._signer.close()
+
+    def publish_due(self) -> Publication | None:
+        """Publish what has changed, or was signed long ago; None: nothing is due, or the signer refused.
+
+        Raises Problem, SignerGone and OSError.
+        """
+        with self._store.reading() as tx:
+            head, newest = read_heads(tx)[self.layer], newest_publication(tx, self.layer)
+        if newest is not None and self._store.now() - newest.created > self._refresh * MICROSECONDS:
+            head = self.sign_anew()
+        if newest is not None and head.sequence <= newest.serial:
+            return None
+        return self._publish(head) if self._worth_trying(head) else None
+
+    def sign_anew(self, reason: str = "signed anew") -> Head:
+        """Write a change that changes nothing, so that the layer is signed under a serial of its own."""
+        with self._store.writing() as tx:
+            append(tx, lock_head(tx, self.layer), SYSTEM, [signed_anew(self.layer, reason)], self._store.now())
+        with self._store.reading() as tx:
+            return read_heads(tx)[self.layer]
+
+    def _worth_trying(self, head: Head) -> bool:
+        """Return whether the signer may answer otherwise than the last time."""
+        tried, at = self._refused
+        return tried != head.sequence or time.monotonic() - at > _TRY_AGAIN
+
+    def _publish(self, head: Head) -> Publication | None:
+        self._prepare()
+        answer = self._signer.ask(self._changes(head))
+        if isinstance(answer, NeedsAll):
+            answer = self._signer.ask(self._everything(head, answer.signed))
+        if not isinstance(answer, Signed):
+            self._note_refusal(head, answer if isinstance(answer, Refused) else Refused(code="no_answer", message=""))
+            return None
+        publication = Publication(
+            self.layer, head.sequence, hashlib.sha256(answer.content).hexdigest(), self._store.now(), head.hash,
+            answer.entries, len(answer.content), str([part.serial for part in answer.parts]),
+        )  # fmt: skip
+        if not self._keep(publication, answer):
+            self._sent = None  # the signer thinks that we have a part, which was lost on the way
+            return self._publish(self.sign_anew("a part was lost"))
+        self._sent = head.sequence
+        self.problem = None
+        self._write_file(answer)
+        self._signals.wake("published")
+        for warning in answer.warnings:
+            _LOG.warning("layer %s: %s", self.layer, warning)
+        _LOG.info("layer %s: published serial %d: %d entries, %d bytes", self.layer, head.sequence, answer.entries,
+                  len(answer.content))  # fmt: skip
+        return publication
+
+    def _note_refusal(self, head: Head, refused: Refused) -> None:
+        if self.problem != refused:
+            _LOG.error("layer %s: not signed: %s: %s", self.layer, refused.code, refused.message)
+        self.problem = refused
+        self._sent = None
+        self._refused = (head.sequence, time.monotonic())
+        if refused.code == "old_serial":  # it was signed, and then not kept: a new serial is needed
+            self.sign_anew()
+
+    def _keep(self, publication: Publication, answer: Signed) -> bool:
+        """Write what was signed to the store; False: a part that the file requires is not there."""
+        with self._store.writing() as tx:
+            known, now = known_parts(tx, self.layer), publication.created
+            if any(one.content is None and Part(one.serial, one.digest) not in known for one in answer.parts):
+                return False
+            for one in answer.parts:
+                if one.content is not None:
+                    add_part(tx, self.layer, Part(one.serial, one.digest), one.content, now)
+            if known or answer.parts:
+                require_only(tx, self.layer, [one.serial for one in answer.parts], now)
+            add_publication(tx, publication, answer.content)
+            self._signals.announce(tx, "published")
+        return True
+
+    def _changes(self, head: Head) -> Order:
+        """Return an order with what is new; where we do not know what the signer holds, one that asks it."""
+        base = self._sent
+        if base is None:
+            return Order(layer=self.layer, serial=head.sequence, chain=head.hash, base=-1, changes=[])
+        with self._store.reading() as tx:
+            newest = newest_publication(tx, self.layer)
+            # The signer may have signed more than was kept, or less: it skips what it has signed already.
+            changes = read_changes(tx, self.layer, min(base, newest.serial if newest else 0), head.sequence)
+        return Order(layer=self.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes)
+
+    def _everything(self, head: Head, signed: int) -> Order:
+        """Return an order with all entries, and the changes since the serial that the signer signed last; 0: none."""
+        with self._store.reading() as tx:
+            newest = newest_publication(tx, self.layer)
+            since = min(newest.serial if newest else 0, signed or head.sequence)
+            return Order(
+                layer=self.layer, serial=head.sequence, chain=head.hash, base=0,
+                changes=read_changes(tx, self.layer, since, head.sequence),
+                entries=contents_of_layer(tx, self.layer, head.time, self._store.now() // MICROSECONDS),
+                documents=find_documents(tx, "", at=head.time) if self.layer == POLICY_LAYER else {},
+            )  # fmt: skip
+
+    def _write_file(self, answer: Signed) -> None:
+        if self._file is None:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._store.reading() as tx:
+            parts = {
+                Requirement(one.serial, one.digest): one.content or self._kept_part(tx, one.serial)
+                for one in answer.parts
+            }
+        write_files(self._file, Files(answer.content, 0, parts))
+
+    def _kept_part(self, tx: Connection, serial: int) -> bytes:
+        """Return a part that was signed before; empty where its file is there already."""
+        if self._file is not None and self._file.with_name(f"{self._file.name}.{serial}").exists():
+            return b""
+        return part_content(tx, self.layer, serial) or b""

@@ -1,0 +1,265 @@
+"""A layer of bans is published in tiers: a change costs what it changes, however many bans there are."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from sqlalchemy import event
+from support.control import Control, SignerInProcess, control, opened
+from support.processes import wait_for
+
+from authz.control.access.callers import authenticate
+from authz.control.lists.bans import ban
+from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Entry, draft
+from authz.control.publish.order import NeedsAll, Order, Refused, Signed
+from authz.control.publish.signer import SignerState
+from authz.control.store.changes import append, lock_head
+from authz.control.store.parts import known_parts, require_only
+from authz.control.store.publications import newest_publication
+from authz.publisher.bans import tiers
+from authz.publisher.whole_layer import read_whole, table_of
+from authz.snapshot.keys import load_public_key
+from authz.snapshot.singles import ban_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from authz.control.publish.order import Answer
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits so low that a few bans move through all tiers."""
+    for name, limit in (("MAX_RECENT", 3), ("MAX_FIRST", 8), ("MAX_TOMBSTONES", 4)):
+        monkeypatch.setattr(tiers, name, limit)
+
+
+def fetched(plane: Control, folder: Path) -> set[str]:
+    """Return the addresses that a sidecar would hold: the file and its parts, fetched as it does, and verified."""
+    folder.mkdir(exist_ok=True)
+    head = folder / "bans.snapshot"
+    head.write_bytes(plane.client.get("/v1/layers/bans").content)
+    with plane.plane.store.reading() as tx:
+        newest = newest_publication(tx, "bans")
+    assert newest is not None
+    for serial in newest.part_serials():
+        answer = plane.client.get(f"/v1/layers/bans.{serial}")
+        assert answer.status_code == 200
+        (folder / f"bans.snapshot.{serial}").write_bytes(answer.content)
+    now = plane.plane.store.now() / 1e6
+    key = load_public_key(plane.folder / "keys" / "bans.pub")
+    snapshot, parts = read_whole(head, [key], now=now)
+    return {str(ban.network).removesuffix("/32") for ban in table_of(snapshot, parts, now).bans()}
+
+
+@pytest.mark.usefixtures("small")
+def test_bans_move_into_parts_and_a_sidecar_has_them_all(plane: Control, tmp_path: Path) -> None:
+    made: dict[str, str] = {}
+    ended: set[str] = set()
+    for number in range(30):
+        address = f"203.0.113.{number}"
+        made[address] = plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": address})["id"]
+        if number % 3 == 2:
+            gone = f"203.0.113.{number - 2}"
+            plane.ok("DELETE", f"/v1/bans/{made[gone]}?wait=published&timeout=30")
+            ended.add(gone)
+    assert fetched(plane, tmp_path / "got") == made.keys() - ended
+    publication = plane.ok("GET", "/v1/publications?layer=bans&limit=1")["items"][0]
+    assert publication["entries"] == 20
+    with plane.plane.store.reading() as tx:
+        newest = newest_publication(tx, "bans")
+    assert newest is not None
+    assert newest.part_serials()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_on_this_machine_gets_its_parts_too(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    with control(folder, extra="") as plane:
+        text = (
+            (folder / "control.yaml")
+            .read_text()
+            .replace("key: keys/bans.key", "key: keys/bans.key\n    file: out/bans")
+        )
+        (folder / "control.yaml").write_text(text)
+        token = plane.token
+    with opened(folder, token) as plane:
+        for number in range(10):
+            plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": f"203.0.113.{number}"})
+        now = plane.plane.store.now() / 1e6
+        key = load_public_key(folder / "keys" / "bans.pub")
+
+        def on_disk() -> int:
+            return int(table_of(*read_whole(folder / "out" / "bans", [key], now=now), now).size)
+
+        assert wait_for(lambda: on_disk() == 10)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_part_that_was_lost_on_the_way_is_signed_again(plane: Control, tmp_path: Path) -> None:
+    for number in range(6):
+        plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": f"203.0.113.{number}"})
+    store = plane.plane.store
+    with store.writing() as tx:
+        assert known_parts(tx, "bans")
+        require_only(tx, "bans", [], 1)
+        require_only(tx, "bans", [], store.now())
+        assert not known_parts(tx, "bans")
+    plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.99"})
+    assert len(fetched(plane, tmp_path / "got")) == 7
+
+
+def fill(plane: Control, first: int, count: int) -> None:
+    """Write changes that add bans, many in a transaction."""
+    store = plane.plane.store
+    actor = Actor(MAIN_TENANT, "filler", "system", "automatic")
+    for start in range(first, first + count, 5000):
+        with store.writing() as tx:
+            now = store.now()
+            bans = [
+                Entry(
+                    id=ban_id(1 << 60 | number), version=1, tenant=MAIN_TENANT, layer="bans", created=now,
+                    networks=(str(IPv4Address(10 << 24 | number)),), expires=now // MICROSECONDS + 86400,
+                )
+                for number in range(start, min(start + 5000, first + count))
+            ]  # fmt: skip
+            append(tx, lock_head(tx, "bans"), actor, [draft(None, ban) for ban in bans], now)
+
+
+class Work:
+    """What one ban costs: steps of the database's machine, calls of Python functions, bytes signed, rows sent."""
+
+    def __init__(self) -> None:
+        self.steps = self.calls = self.bytes = self.rows = 0
+
+
+@contextmanager
+def counted(plane: Control, orders: list[tuple[Order, Answer]]) -> Iterator[Work]:
+    """Count the work of one change and its publication, by the threads that do it."""
+    work, engine = Work(), plane.plane.store.engine
+
+    def step() -> int:
+        work.steps += 1
+        return 0
+
+    def watch(connection: Any, _record: object, _proxy: object) -> None:
+        connection.set_progress_handler(step, 10)
+
+    def unwatch(connection: Any, _record: object) -> None:
+        connection.set_progress_handler(None, 0)
+
+    def call(_frame: object, what: str, _argument: object) -> None:
+        work.calls += what == "call"
+
+    orders.clear()
+    event.listen(engine, "checkout", watch)
+    event.listen(engine, "checkin", unwatch)
+    sys.setprofile(call)
+    try:
+        yield work
+    finally:
+        sys.setprofile(None)
+        event.remove(engine, "checkout", watch)
+        event.remove(engine, "checkin", unwatch)
+    for order, answer in orders:
+        assert order.entries is None
+        assert isinstance(answer, Signed)
+        work.rows += len(order.changes)
+        work.bytes += len(answer.content) + sum(len(one.content or b"") for one in answer.parts)
+
+
+def test_a_ban_costs_as_much_among_100_000_as_among_1_000(tmp_path: Path) -> None:
+    orders: list[tuple[Order, Answer]] = []
+
+    class Watched(SignerInProcess):
+        def ask(self, order: Order) -> Answer:
+            answer = super().ask(order)
+            orders.append((order, answer))
+            return answer
+
+    with control(tmp_path / "c") as plane:
+        publisher = plane.plane.publisher
+        publisher.close()
+        for layer in publisher._layers:
+            layer._signer = Watched(layer._signer._state)  # type: ignore[attr-defined]
+
+        def one_ban(address: str) -> Work:
+            publisher.publish_due()
+            caller = authenticate(plane.plane.store, plane.token, None, "r1")
+            with counted(plane, orders) as work:
+                plane.plane.mutate(caller, lambda batch: (201, ban(batch, address)), layers=("bans", "policy"))
+                publisher.publish_due()
+            return work
+
+        fill(plane, 0, 1_000)
+        publisher.publish_due()
+        few = one_ban("203.0.113.1")
+        fill(plane, 1_000, 99_000)
+        publisher.publish_due()
+        many = one_ban("203.0.113.2")
+        assert (many.rows, few.rows) == (1, 1)
+        assert many.bytes <= few.bytes + 100
+        assert many.calls <= few.calls + 50
+        assert many.steps <= few.steps * 1.5
+
+
+def test_a_ban_does_not_wait_for_the_first_layer_to_be_built(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    class Slow(SignerInProcess):
+        def ask(self, order: Order) -> Answer:
+            if order.layer == "policy":
+                gate.wait(60)
+            return super().ask(order)
+
+    with control(tmp_path / "c", signer=Slow) as plane:
+        try:
+            plane.ok("PUT", "/v1/applications/shop", {})
+            made = plane.ok(
+                "POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.9", "applications": []}
+            )
+            assert made["published"] is True
+            assert plane.client.get("/v1/layers/policy").status_code == 404
+        finally:
+            gate.set()
+
+
+def test_a_signer_that_signed_long_ago_takes_over_again(tmp_path: Path) -> None:
+    """Two signers, each with its own state: what the other one signed meanwhile does not break the chain."""
+    with control(tmp_path / "c") as plane:
+        publisher = plane.plane.publisher
+        wait_for(lambda: plane.client.get("/readyz").status_code == 200)
+        publisher.close()
+        config = plane.plane.config
+        states = [msgspec.structs.replace(config, signer_state=str(tmp_path / name / "signer.json")) for name in "ab"]
+        for number, state in enumerate([states[0], states[1], states[0], states[1]]):
+            plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}"})
+            for layer in publisher._layers:
+                layer._signer, layer._sent = SignerInProcess(SignerState(state)), None  # as after a restart
+            publisher.publish_due()
+            assert publisher.problems == {}
+        with plane.plane.store.reading() as tx:
+            newest = newest_publication(tx, "bans")
+        assert newest is not None
+        assert newest.entries == 4
+
+
+def test_a_signer_that_is_not_told_all_since_it_signed_last_signs_nothing(tmp_path: Path) -> None:
+    with control(tmp_path / "c") as plane:
+        wait_for(lambda: plane.client.get("/readyz").status_code == 200)
+        plane.plane.publisher.close()
+        state = SignerState(plane.plane.config)
+        order = Order(layer="bans", serial=9_999_999_999, chain="x", base=0, changes=[], entries=[])
+        answer = state.answer(order)
+        assert isinstance(answer, Refused)
+        assert answer.code == "broken_chain"
+        assert isinstance(
+            state.answer(Order(layer="bans", serial=9_999_999_999, chain="x", base=5, changes=[])), NeedsAll
+        )
