@@ -27,6 +27,7 @@ from authz.serve.config_values import (
     Trusted,
 )
 from authz.serve.layers.config import LayerConfig, last_good_path, mistakes
+from authz.serve.listeners.tls.config import Tls  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.strict_yaml import Document, read_file
 
 if TYPE_CHECKING:
@@ -50,22 +51,13 @@ class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
     poll: Duration = 10.0  # how often to look, should the system not tell us of a change
 
 
-class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """`grpc.tls`: PEM files. client_ca: clients must show a certificate of it."""
-
-    certificate: str
-    key: str
-    client_ca: str | None = None
-
-
 class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`grpc`: the front for Envoy's ext_authz."""
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9191)
-    engine: Literal["auto", "native", "grpcio"] = "auto"  # auto: native where there is no tls
-    tls: Tls | None = None  # for the engine grpcio
+    engine: Literal["auto", "native", "grpcio"] = "auto"  # auto: native
+    tls: Tls | None = None
     unix_mode: Rights = 0o660  # rights of a unix socket
-    reuse_port: bool = False  # SO_REUSEPORT: a new process may start before the old one ends
     # Bytes of a CheckRequest, as it came and unpacked; a larger one is denied as request_too_large. Envoy sends at most
     # 61 KiB; raise it by max_request_bytes where Envoy has with_request_body, or with its max_request_headers_kb.
     max_message: PositiveCount = 131072
@@ -77,8 +69,8 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`http`: the front for auth_request and its like."""
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9192)
+    tls: Tls | None = None
     unix_mode: Rights = 0o660
-    reuse_port: bool = False
     max_header: PositiveCount = 65536  # bytes of request line and headers; more: 431
     idle_timeout: Duration = 75.0  # a connection without a request is closed; longer than the proxy's keep-alive
     header_timeout: Duration = 10.0  # from the first byte of a request to the end of its headers; longer: 408
@@ -167,6 +159,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attack_signal: AttackSignalConfig = AttackSignalConfig()
     decision_log: DecisionLogConfig = DecisionLogConfig()
     events: EventsConfig = EventsConfig()
+    overlap: bool = False  # a new process of this configuration may start before the old one ends
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
 
     def layers_in_order(self) -> tuple[LayerConfig, ...]:
@@ -247,14 +240,21 @@ def _check_together(document: Document[Config], config: Config) -> None:
             document.mistake(f"{where}.{key}", message)
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
-    if config.grpc.tls and config.grpc.engine == "native":
-        document.mistake("grpc.engine", "found 'native' with tls, expected 'grpcio' or 'auto'")
+    _check_tls(document, config)
     listens = {"grpc": config.grpc.listen, "http": config.http.listen, "admin": config.admin.listen}
     for (one, listen), (other, same) in itertools.combinations(listens.items(), 2):
         if listen == same and (listen.path is not None or listen.port):
             document.mistake(f"{other}.listen", f"found {listen}, where {one} listens already")
     if config.grpc.listen == config.http.listen == Listen():
         document.mistake("grpc.listen", "found 'off' here and at http.listen, expected at most one of them off")
+
+
+def _check_tls(document: Document[Config], config: Config) -> None:
+    for name, tls in (("grpc", config.grpc.tls), ("http", config.http.tls)):
+        if tls is not None and tls.clients and tls.client_ca is None:
+            document.mistake(f"{name}.tls.clients", "found without client_ca, expected the authority that signed them")
+    if config.grpc.engine == "grpcio" and config.grpc.tls is not None and config.grpc.tls.clients:
+        document.mistake("grpc.tls.clients", "found with the engine grpcio, expected 'native' or 'auto'")
 
 
 def _absolute(config: Config, folder: Path) -> Config:
@@ -273,9 +273,10 @@ def _absolute(config: Config, folder: Path) -> Config:
         return replace(one, trusted_keys=keys, when_missing=missing, **files)
 
     snapshot = config.snapshot
-    tls = config.grpc.tls
-    if tls is not None:
-        tls = Tls(certificate=at(tls.certificate), key=at(tls.key), client_ca=tls.client_ca and at(tls.client_ca))
+
+    def tls(of: Tls | None) -> Tls | None:
+        return of and of.at(at)
+
     log = config.decision_log
     return replace(
         config,
@@ -288,8 +289,8 @@ def _absolute(config: Config, folder: Path) -> Config:
             trusted_keys=tuple(at(key) for key in snapshot.trusted_keys),
             state=at(snapshot.state),
         ),
-        grpc=replace(config.grpc, listen=listen(config.grpc.listen), tls=tls),
-        http=replace(config.http, listen=listen(config.http.listen)),
+        grpc=replace(config.grpc, listen=listen(config.grpc.listen), tls=tls(config.grpc.tls)),
+        http=replace(config.http, listen=listen(config.http.listen), tls=tls(config.http.tls)),
         admin=replace(config.admin, listen=listen(config.admin.listen)),
         events=replace(
             config.events,

@@ -12,7 +12,8 @@ import uvloop
 
 from authz.errors import InputError
 from authz.serve.config import load_config
-from authz.serve.descriptors import raise_limit
+from authz.serve.listeners.descriptors import raise_limit
+from authz.serve.listeners.systemd import Passed, notify, watchdog
 from authz.serve.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -33,13 +34,30 @@ def serve(config: Path, log_level: str = "info") -> None:
     raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)
     _give_back_large_blocks()
 
+    passed = Passed.of(os.environ)
+
     async def live() -> None:
-        sidecar = Sidecar(checked, lambda: load_config(config, os.environ))
+        sidecar = Sidecar(checked, lambda: load_config(config, os.environ), passed, tell)
+        watch = asyncio.get_running_loop().create_task(_keep_alive())
         await sidecar.start()
         await sidecar.run_until_signal()
+        watch.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(live())
+
+
+def tell(*lines: str) -> None:
+    """Tell systemd, where it listens."""
+    notify(os.environ, *lines)
+
+
+async def _keep_alive() -> None:
+    """Tell the watchdog of systemd that the event loop turns."""
+    pause = watchdog(os.environ)
+    while pause is not None:
+        tell("WATCHDOG=1")
+        await asyncio.sleep(pause)
 
 
 def _give_back_large_blocks() -> None:

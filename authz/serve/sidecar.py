@@ -1,8 +1,9 @@
 """The life of the sidecar, as named steps.
 
     start   keys · state · decision_log · admin · snapshot · grpc · http · watch
-    end     SIGTERM or SIGINT: drain (NOT_SERVING, serve on for `drain`) · http · grpc · admin · decision_log
-    SIGHUP  snapshot (load it again, changed or not) · decision_log (open the file again)
+    end     SIGTERM or SIGINT: drain (NOT_SERVING, GOAWAY, Connection: close; serve on for `drain`) · http and grpc
+            together · admin · decision_log
+    SIGHUP  configuration · certificates · snapshot (load it again, changed or not) · decision_log (open the file again)
 
 A step that fails ends the start with an error that names what to do; what was begun before it is ended. A missing or
 refused snapshot does not: we start, say that we are not ready, and wait for a good one.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -31,7 +33,8 @@ from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
-from authz.serve.listeners import listen
+from authz.serve.listeners.endpoints import Endpoints
+from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
 from authz.serve.observe.events import EventSender
 from authz.serve.observe.log_file import LogFile
@@ -41,10 +44,9 @@ from authz.serve.observe.watch import Watch
 from authz.serve.reload import merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from authz.serve.config import Config
-    from authz.serve.config_values import Listen
     from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
@@ -54,7 +56,13 @@ _LOG = logging.getLogger("authz")
 class Sidecar:
     """A whole sidecar in one event loop: `start`, then `run_until_signal`, which ends it."""
 
-    def __init__(self, config: Config, read: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        read: Callable[[], Config] | None = None,
+        passed: Passed | None = None,
+        tell: Callable[..., None] = lambda *_: None,
+    ) -> None:
         self.config = config
         self._read = read or (lambda: config)  # the configuration, when it is to be read again
         self._reloading = asyncio.Lock()
@@ -63,16 +71,25 @@ class Sidecar:
         self.decider = Decider(config.decision_settings())
         self.decider.on_unknown = self.metrics.count_unknown
         self.health = Health(lambda: self.decider.decides(time.time()))
-        self.ports: dict[str, int] = {}  # by front; 0 for a unix socket
         self._log = DecisionLog(config.decision_log)
         self._events = EventSender(config.events)
         self._watch = Watch()
         self._held, self._turns = HeldBytes(), Turns()  # of all listeners
+        self._passed = passed or Passed([])
+        self._tell = tell  # systemd
+        self._endpoints = Endpoints(config, self.metrics, self._held, self._passed.take)
+        self._fronts: dict[str, tuple[Callable[[], None], Callable[[], Awaitable[None]]]] = {}  # their drains and ends
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._memory = Memory(config.state_file)
         self.layers = Layers(self._memory, self.decider, self.metrics, self.health.look)
         self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, self._events, time.time)
+        self._status.certificates = self._endpoints.certificates
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """By listener; 0 for a unix socket."""
+        return self._endpoints.ports
 
     async def start(self) -> None:
         """Take all steps of the start. Raises StartError or InputError; then nothing is left running."""
@@ -101,10 +118,15 @@ class Sidecar:
         await self.layers.start(plans)
         await self._start_grpc()
         await self._start_http()
+        self._passed.check_all_taken()
         self.health.set_listening()
         self._task(self._look())
         self.layers.watch()
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
+
+    def _state(self) -> str:
+        """Return what we are doing, for `systemctl status`."""
+        return f"STATUS={'ready' if self.health.ready else 'not ready: ' + '; '.join(self._status.reasons())}"
 
     async def _look(self) -> None:
         """Notice what time alone changes."""
@@ -116,16 +138,13 @@ class Sidecar:
 
     async def _start_admin(self) -> None:
         self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics, watch=self._watch)
-        config = self.config.admin
-        await self._listen(
-            "admin",
-            config.listen,
-            HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns),
-            config.unix_mode,
-        )
+        if self._endpoints.wanted("admin"):
+            connections = HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns)
+            listener = await self._endpoints.listen("admin", connections)
+            connections.start()
+            self._ends.append(("admin", lambda: listener.end(connections.stop)))
 
     async def _start_http(self) -> None:
-        config = self.config.http
         recorder = self._recorder("http")
         front = HttpFront(self.config, self.decider, recorder, self.metrics)
         front.pages = self._admin.probe
@@ -139,17 +158,26 @@ class Sidecar:
             turns=self._turns,
         )
         self._http_limits()
-        await self._listen("http", config.listen, connections, config.unix_mode, reuse_port=config.reuse_port)
+        if self._endpoints.wanted("http"):
+            listener = await self._endpoints.listen("http", connections)
+            connections.start()
+
+            def drain() -> None:
+                listener.drain()
+                connections.drain()
+
+            self._fronts["http"] = drain, lambda: listener.end(connections.stop, connections.drain)
 
     async def _start_grpc(self) -> None:
-        config = self.config.grpc
-        if config.listen.host is None and config.listen.path is None:
+        if not self._endpoints.wanted("grpc"):
             return
         check = GrpcCheck(self.config, self.decider, self._recorder("grpc"))
-        engine = make_engine(config, check, self.health, self._held, self._turns)
+        listening = functools.partial(self._endpoints.listen, "grpc", protocols=("h2",))
+        engine = make_engine(self.config, listening, check, self.health, self._held, self._turns)
         await engine.start()
-        self._ends.append(("grpc", engine.stop))
-        self._announce("grpc", config.listen, engine.port)
+        self._fronts["grpc"] = engine.drain, engine.stop
+        if "grpc" not in self.ports:  # the engine has bound it itself
+            self._endpoints.announce("grpc", self.config.grpc.listen, engine.port)
 
     def _recorder(self, front: str) -> Recorder:
         sinks = [sink for sink in (self._log, self._events) if sink.on]
@@ -157,20 +185,6 @@ class Sidecar:
         recorder.details_wanted = True  # /decisions may ask for them
         self._watch.add(recorder)
         return recorder
-
-    async def _listen(
-        self, name: str, where: Listen, connections: HttpConnections, mode: int, *, reuse_port: bool = False
-    ) -> None:
-        if where.host is None and where.path is None:
-            return
-        listener = await listen(name, where, connections, mode=mode, reuse_port=reuse_port)
-        connections.start()
-        self._ends.append((name, lambda: listener.end(connections.stop)))
-        self._announce(name, where, listener.port)
-
-    def _announce(self, name: str, where: Listen, port: int) -> None:
-        self.ports[name] = port if where.path is None else 0
-        _LOG.info("%s: listening on %s", name, where if where.path else str(where).rpartition(":")[0] + f":{port}")
 
     def _task(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -185,6 +199,7 @@ class Sidecar:
     def reload(self) -> None:
         """Read the configuration and the keys again, load all layers again, and open the decision log again."""
         self._log.reopen()
+        self._tell(*reloading())
         self._task(self._reload())
 
     async def _reload(self) -> None:
@@ -196,7 +211,9 @@ class Sidecar:
                 _LOG.error("the configuration stays as it was: %s", error.message)  # no fault of ours
             else:
                 self.metrics.count("authz_config_reloads_total", result="ok")
+        await self._endpoints.reload()
         await self.layers.load()
+        self._tell("READY=1", self._state())
 
     async def _change(self, new: Config) -> None:
         """Go on with another configuration: all of it that can change, or nothing. Raises AuthzError."""
@@ -230,10 +247,14 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._tell("READY=1", self._state())
         await told.wait()
         told.clear()
         _LOG.info("drain: not serving, answering for %g more seconds", self.config.drain)
+        self._tell("STOPPING=1", "STATUS=draining")
         self.health.set_draining()
+        for drain, _ in self._fronts.values():
+            drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), self.config.drain)  # a second signal ends at once
         await self.stop()
@@ -246,9 +267,14 @@ class Sidecar:
 
     async def _end_all(self) -> None:
         self.layers.close()
+        self._endpoints.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        fronts, self._fronts = self._fronts, {}
+        await asyncio.gather(*(end() for _, end in fronts.values()))
+        for name in reversed(fronts):
+            _LOG.info("%s: ended", name)
         while self._ends:
             name, end = self._ends.pop()
             result = end()

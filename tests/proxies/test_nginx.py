@@ -1,4 +1,4 @@
-"""The real nginx with the printed configuration, asking a real sidecar over TCP, a unix socket, and by a header.
+"""The real nginx with the printed configuration, asking a sidecar over TCP, a unix socket and TLS, and by a header.
 
 What Envoy and nginx have in common is in test_client_address, test_interruptions and test_same_requests.
 """
@@ -33,7 +33,7 @@ entries:
 """
 
 
-@pytest.fixture(scope="module", params=["tcp", "unix", "header"])
+@pytest.fixture(scope="module", params=["tcp", "unix", "header", "tls"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxStack]:
     """Everything, running; shared by the tests that change nothing."""
     stack = NginxStack(tmp_path_factory.mktemp("nginx"), request.param)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from authz.serve import listeners
+from authz.serve.listeners import accept
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the end of a sidecar in this process take less time than for real."""
-    monkeypatch.setattr(listeners, "GOODBYE", 0.01)
+    monkeypatch.setattr(accept, "GOODBYE", 0.01)

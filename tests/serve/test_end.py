@@ -22,7 +22,7 @@ from support.sidecar.running import (
     running,
 )
 
-from authz.serve import listeners
+from authz.serve.listeners import accept
 
 if TYPE_CHECKING:
     from support.publisher import Publisher
@@ -92,7 +92,7 @@ def test_the_socket_of_a_successor_stays_when_the_old_process_ends(publisher: Pu
 
 
 def test_a_request_in_the_last_moment_is_answered_whole(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "GOODBYE", 0.2)
+    monkeypatch.setattr(accept, "GOODBYE", 0.2)
     publisher.publish()
 
     async def live() -> None:

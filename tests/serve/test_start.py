@@ -23,7 +23,7 @@ from support.sidecar.running import (
 )
 
 from authz.errors import InputError, StartError
-from authz.serve.listeners import clear_unix_path
+from authz.serve.listeners.bind import clear_unix_path
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -28,17 +29,23 @@ class Authority:
         self.path = folder / f"{name}.ca.pem"
         self.path.write_bytes(self._sign(self._key, self._name, authority=True).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, address: str) -> tuple[Path, Path]:
-        """Return the files of a certificate for an address, and of its key."""
+    def issue(self, name: str, address: str, *names: str) -> tuple[Path, Path]:
+        """Return the files of a certificate for an address and for names (of hosts, or URIs), and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, private = self._folder / f"{name}.pem", self._folder / f"{name}.key.pem"
-        signed = self._sign(key, _name(name), address=address)
+        signed = self._sign(key, _name(name), address=address, names=names)
         certificate.write_bytes(signed.public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, private
 
     def _sign(
-        self, key: EllipticCurvePrivateKey, subject: x509.Name, *, address: str = "", authority: bool = False
+        self,
+        key: EllipticCurvePrivateKey,
+        subject: x509.Name,
+        *,
+        address: str = "",
+        names: Sequence[str] = (),
+        authority: bool = False,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         public = key.public_key()
@@ -57,8 +64,9 @@ class Authority:
             )
         )  # fmt: skip
         if address:
-            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-            builder = builder.add_extension(names, critical=False)
+            others = [x509.UniformResourceIdentifier(n) if "://" in n else x509.DNSName(n) for n in names]
+            alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address)), *others])
+            builder = builder.add_extension(alternative, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
 

@@ -68,14 +68,22 @@ def wait_for(what: Callable[[], Any], why: str = "", *, patience: float = PATIEN
 class Process:
     """A program whose output is kept in a file without a name. As a context manager: ended by SIGTERM, then SIGKILL."""
 
-    def __init__(self, command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.command = [str(part) for part in command]
         self._output = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by end()
         self._written = ""
         try:
             self.popen = subprocess.Popen(
-                self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT
-            )
+                self.command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
+            )  # fmt: skip
         except BaseException:
             self._output.close()
             raise

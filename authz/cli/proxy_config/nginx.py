@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
 
 from authz.cli.proxy_config.notes import about_http, about_sites, comment
 from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
@@ -30,13 +33,18 @@ _EXAMPLE: Final[dict[str, Value]] = {
 def render_nginx(config: Config, sites: Sites) -> str:
     """Return nginx.conf. Raises InputError where the sidecar does not listen for nginx."""
     listen = target("nginx", "http", config.http.listen)
-    header = config.client_address.header
+    header, tls = config.client_address.header, config.http.tls
     return fill(
         load("nginx.conf"),
         {
             "where": shorten(listen),
             "notes": comment([*about_sites(sites), *about_http("nginx", config, listen)]),
             "server": quoted(f"unix:{listen.path}") if listen.path else str(listen),
+            "scheme": "http" if tls is None else "https",
+            "tls": tls is not None,
+            "certificate": quoted(tls.certificate) if tls else "",
+            "certificate_name": _host_name(tls.certificate) if tls else "",
+            "client_ca": bool(tls and tls.client_ca),
             "keepalive": _time(config.http.idle_timeout * 0.8),
             "ambiguous_path": quoted(f"~*{AMBIGUOUS_PATH}"),
             "valid_host": quoted(f"~^({HOST})$"),
@@ -78,6 +86,16 @@ def _page(deny: DenyAnswer) -> dict[str, Value]:
         "body": '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"' if fits else "$authz_nothing",
         "too_long": bool(body) and not fits,
     }
+
+
+def _host_name(certificate: str) -> str:
+    """Return the first host name of a certificate, or an example: nginx compares no addresses."""
+    try:
+        read = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return names.get_values_for_type(x509.DNSName)[0]
+    except (OSError, ValueError, x509.ExtensionNotFound, IndexError):
+        return "authz.example.com"
 
 
 def _time(seconds: float) -> str:

@@ -56,6 +56,11 @@ def about_envoy(config: Config) -> Iterator[str]:
 def about_http(proxy: str, config: Config, listen: Listen) -> Iterator[str]:
     """Say what a proxy needs that asks over HTTP: the sidecar's peer is that proxy, which it must trust."""
     client = config.client_address
+    if config.http.tls is not None and proxy != "nginx":
+        yield (
+            f"WARNING: http.tls is on, and what is printed here has {proxy} ask without TLS: write https:// and the CA "
+            "that signed the certificate of the sidecar."
+        )
     if client.trusted_hops:
         yield _HOPS.format(proxy=proxy)
     if listen.path is not None:

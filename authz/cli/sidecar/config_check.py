@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from authz.addresses import parse_address
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
-from authz.serve.listeners import bind_problem
+from authz.serve.listeners.bind import bind_problem
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:

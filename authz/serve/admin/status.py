@@ -10,13 +10,14 @@ from authz.serve.observe.metrics import Family, Values
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from authz.engine.decision.decider import Decider
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.admin.health import Health
     from authz.serve.layers.layer import LastRefusal, Layer
     from authz.serve.layers.layers import Layers
+    from authz.serve.listeners.tls.certificates import Certificates
     from authz.serve.observe.decision_log import DecisionLog
     from authz.serve.observe.events import EventSender
     from authz.serve.observe.metrics import Metrics
@@ -48,6 +49,7 @@ class Status:
         self._log = log
         self._events = events
         self._clock = clock
+        self.certificates: Sequence[Certificates] = ()  # of the listeners with TLS
 
     @property
     def ready(self) -> bool:
@@ -129,6 +131,9 @@ class Status:
             values: Values = {(("layer", layer.config.name),): value(layer, opened) for layer, opened in loaded}
             families.append(Family.of(name, "gauge", text, values))
         stale: Values = {(("layer", layer.config.name),): layer.stale(self._clock()) for layer, _ in loaded}
+        expires: Values = {(("listener", one.name),): one.expires for one in self.certificates}
+        name, text = "authz_tls_certificate_expires_seconds", "When the certificate in use expires, since 1970"
+        families.append(Family.of(name, "gauge", text, expires))
         return [*families, Family.of("authz_snapshot_stale", "gauge", "1 where it is older than it may be", stale)]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from authz.serve.admin.health import Health
     from authz.serve.budget import HeldBytes, Turns
-    from authz.serve.config import GrpcConfig
+    from authz.serve.config import Config
     from authz.serve.grpc.check import GrpcCheck
+    from authz.serve.grpc.native import Listening
 
 
 class GrpcEngine(Protocol):
@@ -20,15 +21,21 @@ class GrpcEngine(Protocol):
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""
 
+    def drain(self) -> None:
+        """Tell the peers to go elsewhere; those that stay are answered."""
+
     async def stop(self) -> None:
         """End all connections."""
 
 
-def make_engine(config: GrpcConfig, check: GrpcCheck, health: Health, held: HeldBytes, turns: Turns) -> GrpcEngine:
+def make_engine(
+    config: Config, listening: Listening, check: GrpcCheck, health: Health, held: HeldBytes, turns: Turns
+) -> GrpcEngine:
     """Return the engine that the configuration asks for.
 
     Args:
-        config: `grpc` of authz.yaml.
+        config: Its section `grpc`, and `overlap`.
+        listening: Opens the listener for the engine native.
         check: Answers CheckRequests.
         health: What health checks are told.
         held: The budget of bytes for all peers.
@@ -37,10 +44,10 @@ def make_engine(config: GrpcConfig, check: GrpcCheck, health: Health, held: Held
     Raises:
         StartError: A file of `tls` cannot be used, or the socket cannot be bound.
     """
-    if config.engine != "grpcio" and config.tls is None:
+    if config.grpc.engine != "grpcio":
         from authz.serve.grpc.native import NativeGrpc  # noqa: PLC0415  # only one engine is loaded
 
-        return NativeGrpc(config, check, health, held, turns)
+        return NativeGrpc(config.grpc, listening, check, health, held, turns)
     from authz.serve.grpc.grpcio import AioGrpc  # noqa: PLC0415  # the same
 
-    return AioGrpc(config, check, health, asyncio.get_running_loop())
+    return AioGrpc(config.grpc, check, health, asyncio.get_running_loop(), overlap=config.overlap)

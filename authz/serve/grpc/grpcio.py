@@ -1,8 +1,8 @@
-"""The gRPC front on grpc.aio: for TLS, and as the second opinion."""
+"""The gRPC front on grpc.aio: the second opinion."""
 
 from __future__ import annotations
 
-import ssl
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,15 +18,17 @@ from authz.serve.grpc.health import list_services
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
-from authz.serve.listeners import clear_unix_path
+from authz.serve.listeners.bind import clear_unix_path, inode
+from authz.serve.listeners.tls.context import make_context
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Iterable
 
     from authz.serve.admin.health import Health
-    from authz.serve.config import GrpcConfig, Tls
+    from authz.serve.config import GrpcConfig
     from authz.serve.grpc.check import GrpcCheck
+    from authz.serve.listeners.tls.config import Tls
 
 _DENIED_BEYOND: Final = 1 << 20  # bytes over our limit that the C core takes, so that we can deny the call
 _CHECK_NAME = CHECK_METHOD.rpartition("/")[2]
@@ -40,26 +42,38 @@ class AioGrpc:
         check: Answers CheckRequests.
         health: What health checks are told.
         loop: The event loop that serves.
+        overlap: Whether another process of ours may listen there, too.
 
     Raises:
         StartError: A file of `tls` cannot be used, or the socket cannot be bound.
     """
 
-    def __init__(self, config: GrpcConfig, check: GrpcCheck, health: Health, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        config: GrpcConfig,
+        check: GrpcCheck,
+        health: Health,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        overlap: bool = False,
+    ) -> None:
         self._health = health
         self._loop = loop
         self._service = _HealthService(health)
         self._updates: set[asyncio.Task[None]] = set()
-        self._server = grpc.aio.server(options=_options(config))
+        self._server = grpc.aio.server(options=_options(config, overlap=overlap))
         self._server.add_generic_rpc_handlers(_handlers(check))
         health_pb2_grpc.add_HealthServicer_to_server(self._service, self._server)
-        self.port = self._bind(config)
+        self._path: Path | None = None  # of a unix socket
+        self._inode: int | None = None
+        self.port = self._bind(config, overlap=overlap)
 
-    def _bind(self, config: GrpcConfig) -> int:
+    def _bind(self, config: GrpcConfig, *, overlap: bool) -> int:
         where = config.listen
-        if where.path is not None:
+        if where.path is not None and not overlap:
             clear_unix_path(where.path)
-        target = f"unix:{where.path}" if where.path is not None else str(where)
+        beside = None if where.path is None else where.path.with_name(f".{os.getpid():x}")
+        target = f"unix:{beside}" if beside is not None else str(where)
         try:
             if config.tls is None:
                 port = self._server.add_insecure_port(target)
@@ -67,8 +81,10 @@ class AioGrpc:
                 port = self._server.add_secure_port(target, _credentials(config.tls))
         except RuntimeError as error:
             raise StartError(f"grpc.listen: {where}: {error}", hint="is another authz running?") from error
-        if where.path is not None:
-            where.path.chmod(config.unix_mode)
+        if where.path is not None and beside is not None:
+            beside.chmod(config.unix_mode)
+            beside.rename(where.path)
+            self._path, self._inode = where.path, inode(where.path)
         return port
 
     async def start(self) -> None:
@@ -77,9 +93,14 @@ class AioGrpc:
         await self._tell()
         await self._server.start()
 
+    def drain(self) -> None:
+        """Do nothing: grpc.aio says GOAWAY only when it stops."""
+
     async def stop(self) -> None:
         """Close all connections and end; calls under way are finished."""
         await self._server.stop(1.0)
+        if self._path is not None and inode(self._path) == self._inode:  # else it is a successor's by now
+            self._path.unlink()
 
     def _changed(self) -> None:
         self._loop.call_soon_threadsafe(self._update)
@@ -96,14 +117,14 @@ class AioGrpc:
                 await self._service.set(service, status)
 
 
-def _options(config: GrpcConfig) -> list[tuple[str, int]]:
+def _options(config: GrpcConfig, *, overlap: bool) -> list[tuple[str, int]]:
     """Return what the C core is told.
 
     A message over its limit fails without our having a say, and a failed call is let through by some proxies
     (`failure_mode_allow`). So the core takes more than we do, and what is over our limit is denied.
     """
     return [
-        ("grpc.so_reuseport", int(config.reuse_port)),
+        ("grpc.so_reuseport", int(overlap)),
         ("grpc.max_receive_message_length", config.max_message + _DENIED_BEYOND),
         ("grpc.max_metadata_size", MAX_HEADER_LIST + _DENIED_BEYOND),
         ("grpc.absolute_max_metadata_size", MAX_HEADER_LIST + _DENIED_BEYOND),
@@ -159,18 +180,5 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         client_ca = Path(tls.client_ca).read_bytes() if tls.client_ca else None
     except OSError as error:
         raise StartError(f"grpc.tls: {error.filename}: {error.strerror}") from error
-    _try(tls)
+    make_context(tls, ("h2",), "grpc.tls")  # grpcio says of a wrong file only that it could not bind
     return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
-
-
-def _try(tls: Tls) -> None:
-    """Load the files as another library does: grpcio says of a wrong one only that it could not bind."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    wrong = f"{tls.certificate} and {tls.key}: expected a certificate and its key, as PEM, the key without a password"
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, password="")
-        if tls.client_ca is not None:
-            wrong = f"{tls.client_ca}: expected certificates, as PEM"
-            context.load_verify_locations(tls.client_ca)
-    except (OSError, ValueError) as error:
-        raise StartError(f"grpc.tls: {wrong}") from error

@@ -9,20 +9,26 @@ from authz.serve.grpc.health import HealthMethods
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
 from authz.serve.http2.calls import Method, Service
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.listeners import Listener, listen
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
     from authz.serve.admin.health import Health
     from authz.serve.budget import HeldBytes, Turns
     from authz.serve.config import GrpcConfig
     from authz.serve.grpc.check import GrpcCheck
+    from authz.serve.listeners.accept import Listener
+
+    Listening = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[Listener]]
 
 
 class NativeGrpc:
     """The engine `native`. `start` binds its socket and serves.
 
     Args:
-        config: Where to listen, and the limits.
+        config: The limits.
+        listening: Opens the listener, given what makes the protocol of a connection.
         check: Answers CheckRequests.
         health: What health checks are told.
         held: The budget of bytes for all peers; None: one of its own.
@@ -32,12 +38,13 @@ class NativeGrpc:
     def __init__(
         self,
         config: GrpcConfig,
+        listening: Listening,
         check: GrpcCheck,
         health: Health,
         held: HeldBytes | None = None,
         turns: Turns | None = None,
     ) -> None:
-        self._config = config
+        self._listening = listening
         self._health = HealthMethods(health)
         methods = {
             CHECK_METHOD.encode(): Method(
@@ -55,13 +62,15 @@ class NativeGrpc:
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""
-        config = self._config
-        self._listener = await listen(
-            "grpc", config.listen, self._connections, mode=config.unix_mode, reuse_port=config.reuse_port
-        )
+        self._listener = await self._listening(self._connections)
         self.port = self._listener.port
         self._health.start()
         self._connections.start()
+
+    def drain(self) -> None:
+        """Tell the peers to begin their next calls on other connections, and leave those to a successor."""
+        self._listener.drain()
+        self._connections.announce_end()
 
     async def stop(self) -> None:
         """Take no more connections, tell the peers, answer what is under way, and end."""

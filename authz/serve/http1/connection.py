@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
@@ -39,7 +39,7 @@ class HttpConnection(asyncio.Protocol):
         self._all = connections
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._peer: str | None = None
         self._answers: list[bytes] = []
@@ -243,6 +243,11 @@ class HttpConnection(asyncio.Protocol):
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()  # and wait for the peer to close, for LINGER at most
 
+    def drain(self) -> None:
+        """Close after the answer to the next request, and say so with it (RFC 9112, section 9.6)."""
+        if not self._ending:
+            self._parser = _LastRequest(self._parser)
+
     def close(self) -> None:
         """Close once all answers are sent."""
         self._transport.close()
@@ -265,6 +270,21 @@ class HttpConnection(asyncio.Protocol):
 
 
 _NONE: Final = [b"0"]  # the content-length of a request without a body
+
+
+class _LastRequest:
+    """A parser that says of the next request that it is the last. Thus no request before the end pays for a look."""
+
+    def __init__(self, parser: Any) -> None:
+        self.feed_data, self.get_method, self.should_upgrade = (
+            parser.feed_data,
+            parser.get_method,
+            parser.should_upgrade,
+        )
+
+    def should_keep_alive(self) -> bool:
+        """Return False."""
+        return False
 
 
 class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it

@@ -63,17 +63,28 @@ class HttpConnections:
         self.turns = turns or Turns()
         self.open: set[HttpConnection] = set()
         self.later = 0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
+        self._draining = False
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> HttpConnection:
         """Make the protocol of a new connection."""
-        return HttpConnection(self)
+        connection = HttpConnection(self)
+        if self._draining:
+            connection.drain()
+        return connection
 
     def start(self) -> None:
         """Begin to look for connections that took too long."""
         loop = asyncio.get_running_loop()
         self.later = loop.time() + SWEEP
         self._sweeper = loop.create_task(self._sweep())
+
+    def drain(self) -> None:
+        """Say `Connection: close` with each answer from now on. A second call is harmless."""
+        if not self._draining:
+            self._draining = True
+            for connection in self.open:
+                connection.drain()
 
     def stop(self) -> None:
         """Close all connections once their answers are sent."""

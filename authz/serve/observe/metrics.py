@@ -36,6 +36,8 @@ COUNTERS: Final = {
     "authz_warned_total": "Requests let through although an entry warns or a dry run would deny",
     "authz_unknown_applications_total": "Requests for applications that the policy does not name",
     "authz_stale_total": "Times that a layer's snapshot became stale",
+    "authz_tls_handshakes_total": "TLS handshakes of clients, by how they ended",
+    "authz_tls_reloads_total": "Times that certificates were read again",
     "authz_config_reloads_total": "Times that the configuration was read again",
 }
 MAX_UNKNOWN: Final = 100  # names of unknown applications that are counted by name

@@ -60,9 +60,8 @@ def test_every_key_can_be_set(load: Load, tmp_path: Path) -> None:
     config = load("""
 snapshot: {path: /a, trusted_keys: [/b, c], threshold: 2, state: s, max_age: 7d, when_missing: allow, when_stale: deny,
            poll: 250ms}
-grpc: {listen: "0.0.0.0:1", engine: grpcio, tls: {certificate: c.pem, key: k.pem, client_ca: /ca.pem}, unix_mode: 600,
-       reuse_port: true}
-http: {listen: "[::]:2", unix_mode: "0666", reuse_port: true, max_header: 8192, idle_timeout: 5m, header_timeout: 1s,
+grpc: {listen: "0.0.0.0:1", engine: grpcio, tls: {certificate: c.pem, key: k.pem, client_ca: /ca.pem}, unix_mode: 600}
+http: {listen: "[::]:2", unix_mode: "0666", max_header: 8192, idle_timeout: 5m, header_timeout: 1s,
        max_connections: 10}
 admin: {listen: off, unix_mode: 600}
 client_address: {trusted_proxies: [10.0.0.0/8, 192.0.2.1-192.0.2.3, "::1"], header: X-Real-IP, missing: peer,
@@ -70,6 +69,7 @@ client_address: {trusted_proxies: [10.0.0.0/8, 192.0.2.1-192.0.2.3, "::1"], head
 application: {context_key: app, http: header, header: X-App, unknown: deny}
 attack_signal: {header: X-WAF, metadata: {namespace: waf, key: attack}}
 decision_log: {path: log.jsonl, denied: 0.5, allowed: 1, queue: 5}
+overlap: true
 drain: 0s
 """)
     assert config.policy.trusted_keys == ("/b", f"{tmp_path}/c")
@@ -79,8 +79,8 @@ drain: 0s
     assert config.grpc.tls is not None
     assert config.grpc.tls.certificate == f"{tmp_path}/c.pem"
     assert (config.grpc.tls.key, config.grpc.tls.client_ca) == (f"{tmp_path}/k.pem", "/ca.pem")
-    assert (config.grpc.engine, config.grpc.unix_mode, config.grpc.reuse_port) == ("grpcio", 0o600, True)
-    assert (str(config.http.listen), config.http.unix_mode, config.http.reuse_port) == ("[::]:2", 0o666, True)
+    assert (config.grpc.engine, config.grpc.unix_mode) == ("grpcio", 0o600)
+    assert (str(config.http.listen), config.http.unix_mode) == ("[::]:2", 0o666)
     assert (config.http.max_header, config.http.max_connections) == (8192, 10)
     assert (config.http.idle_timeout, config.http.header_timeout) == (300.0, 1.0)
     assert (str(config.admin.listen), config.admin.unix_mode) == ("off", 0o600)
@@ -98,7 +98,7 @@ drain: 0s
     assert (config.attack_signal.metadata.namespace, config.attack_signal.metadata.key) == ("waf", "attack")
     assert config.decision_log.path == f"{tmp_path}/log.jsonl"
     assert (config.decision_log.denied, config.decision_log.allowed, config.decision_log.queue) == (0.5, 1.0, 5)
-    assert config.drain == 0.0
+    assert (config.overlap, config.drain) == (True, 0.0)
 
 
 def test_a_configuration_does_not_change_after_it_was_read(load: Load) -> None:

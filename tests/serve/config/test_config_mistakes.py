@@ -105,9 +105,6 @@ WRONG_VALUES = {
     "grpc.engine: rust": "found 'rust', expected one of auto, native, grpcio",
     "grpc.unix_mode: 999": "found '999', expected rights in octal such as 660",
     "grpc.unix_mode: rw": "found 'rw', expected rights in octal such as 660",
-    "grpc.reuse_port: yes": "found 'yes', expected true or false",
-    "grpc.reuse_port: 1": "found '1', expected true or false",
-    'grpc.reuse_port: "true"': "found 'true', expected true or false",
     "grpc.tls: on": "found 'on', expected keys with values",
     "http.max_header: 64k": "found '64k', expected a whole number from 1",
     "http.max_connections: 0": "found '0', expected a whole number from 1",
@@ -266,9 +263,15 @@ def test_two_fronts_have_no_listener_in_common(mistakes: Mistakes) -> None:
     ]
 
 
-def test_the_native_engine_has_no_tls(mistakes: Mistakes) -> None:
-    text = f"{LEAST}grpc:\n  engine: native\n  tls: {{certificate: a, key: b}}\n"
-    assert mistakes(text) == ["authz.yaml:3: grpc.engine: found 'native' with tls, expected 'grpcio' or 'auto'"]
+def test_names_of_clients_need_an_authority_and_the_engine_native(mistakes: Mistakes) -> None:
+    text = f"{LEAST}http:\n  tls: {{certificate: a, key: b, clients: [envoy.example.com]}}\n"
+    assert mistakes(text) == [
+        "authz.yaml:3: http.tls.clients: found without client_ca, expected the authority that signed them"
+    ]
+    text = f"{LEAST}grpc:\n  engine: grpcio\n  tls: {{certificate: a, key: b, client_ca: c, clients: [a.example]}}\n"
+    assert mistakes(text) == [
+        "authz.yaml:4: grpc.tls.clients: found with the engine grpcio, expected 'native' or 'auto'"
+    ]
 
 
 def test_one_front_at_least_is_on(mistakes: Mistakes, load: Load) -> None:

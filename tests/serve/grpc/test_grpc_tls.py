@@ -14,15 +14,16 @@ from support.publisher import Publisher
 from support.sidecar.grpc_engine import WAIT, Certificates, Engine, ask, code_of, raw
 
 from authz.errors import StartError
-from authz.serve.config import Tls
-from authz.serve.grpc.grpcio import _credentials
+from authz.serve.listeners.tls.config import Tls
+from authz.serve.listeners.tls.context import make_context
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_tls_without_an_engine_is_grpcio_and_plain_clients_are_refused(tmp_path: Path) -> None:
-    with Engine(tmp_path, "auto-tls") as engine:
+@pytest.mark.parametrize("name", ["auto", "native", "grpcio"])
+def test_with_tls_plain_clients_are_refused(tmp_path: Path, name: str) -> None:
+    with Engine(tmp_path, f"{name}-tls") as engine:
         with engine.channel() as channel:
             assert ask(channel).kind == "ok"
         with grpc.insecure_channel(engine.target) as plain:
@@ -30,8 +31,9 @@ def test_tls_without_an_engine_is_grpcio_and_plain_clients_are_refused(tmp_path:
             assert code_of(lambda: call(b"", timeout=WAIT)) is grpc.StatusCode.UNAVAILABLE
 
 
-def test_with_a_client_ca_only_its_clients_are_served(tmp_path: Path) -> None:
-    with Engine(tmp_path, "grpcio-tls", tls=", client_ca: tls/ca.pem") as engine:
+@pytest.mark.parametrize("name", ["native", "grpcio"])
+def test_with_a_client_ca_only_its_clients_are_served(tmp_path: Path, name: str) -> None:
+    with Engine(tmp_path, f"{name}-tls", tls=", client_ca: tls/ca.pem") as engine:
         assert engine.certificates is not None
         with grpc.secure_channel(engine.target, engine.certificates.credentials("client")) as known:
             assert ask(known).kind == "ok"
@@ -78,7 +80,7 @@ def test_a_file_of_tls_that_is_none_is_an_error_that_names_it(
         client_ca=None if client_ca is None else str(tls_folder / client_ca),
     )
     with pytest.raises(StartError) as caught:
-        _credentials(tls)
+        make_context(tls, ("h2",), "grpc.tls")
 
     said = caught.value.message.replace(f"{tls_folder}/", "").replace(str(tls_folder), "tls")
     assert said.startswith(f"grpc.tls: {message}")

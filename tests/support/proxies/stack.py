@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from authz.serve.config import Config
+
 POLICY = """\
 version: 1
 applications:
@@ -71,6 +73,10 @@ class Stack(ABC):
     @abstractmethod
     def proxied_port(self) -> int:
         """The port on which the PROXY protocol names the peer."""
+
+    def config(self) -> Config:
+        """Return the sidecar's configuration."""
+        return load_config(self.folder / "authz.yaml", {})
 
     def start_sidecar(self) -> Sidecar:
         """Start a sidecar; the caller ends it."""
@@ -135,14 +141,14 @@ drain: 0s
 
 
 class NginxStack(Stack):
-    """nginx asks over `tcp` or a `unix` socket, or names the application by a `header`."""
+    """nginx asks over `tcp` or a `unix` socket, or with mutual `tls`, or names the application by a `header`."""
 
     proxy = "nginx"
     SOCKET = "it's $host {;} #1.sock"  # its name must not mean anything to nginx
     CONFIG = """\
 snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1s}}
 grpc: {{listen: "off"}}
-http: {{listen: "{listen}", unix_mode: 666}}
+http: {{listen: "{listen}", unix_mode: 666{tls}}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "::1", "2001:db8:10::/48"], trust_unix: {unix}}}
 application: {{http: {named_by}, unknown: default}}
@@ -152,8 +158,11 @@ drain: 0s
 
     def __init__(self, folder: Path, over: str, changed: Sequence[tuple[str, str]] = ()) -> None:
         self.sidecar_port = free_port()
+        for name in ("http", "nginx") if over == "tls" else ():
+            make_certificate(folder, name)
         config = self.CONFIG.format(
             listen=f"unix:{self.SOCKET}" if over == "unix" else f"127.0.0.1:{self.sidecar_port}",
+            tls=f", {_TLS.replace('grpc', 'http').replace('envoy', 'nginx')}" if over == "tls" else "",
             unix=str(over == "unix").lower(),
             named_by="header" if over == "header" else "path",
         )

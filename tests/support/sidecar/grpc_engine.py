@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WAIT: Final = 20.0  # seconds; far more than any call takes
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
-VARIANTS: Final = ["native-tcp", "native-unix", "grpcio-tcp", "grpcio-unix", "grpcio-tls"]
+VARIANTS: Final = ["native-tcp", "native-unix", "native-tls", "grpcio-tcp", "grpcio-unix", "grpcio-tls"]
 
 
 class Certificates:

@@ -13,7 +13,7 @@ import pytest
 from support.processes import Process, Sidecar, wait_for
 from support.sidecar.running import DENIED, NEW_POLICY, config, get, write
 
-from authz.serve.descriptors import RESERVE, Descriptors
+from authz.serve.listeners.descriptors import RESERVE, Descriptors
 
 if TYPE_CHECKING:
     from support.publisher import Publisher

@@ -1,0 +1,98 @@
+"""The listeners of a sidecar as the configuration has them: socket, TLS, port; drained and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from authz.serve.background import in_thread
+from authz.serve.listeners.accept import listen
+from authz.serve.listeners.tls.certificates import Certificates
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from authz.serve.budget import HeldBytes
+    from authz.serve.config import Config
+    from authz.serve.config_values import Listen
+    from authz.serve.listeners.accept import Listener
+    from authz.serve.observe.metrics import Metrics
+
+    Give = Callable[[str, Listen], socket.socket | None]
+
+_LOG = logging.getLogger("authz")
+
+
+class Endpoints:
+    """Opens the listeners `grpc`, `http` and `admin`.
+
+    Args:
+        config: Where they listen.
+        metrics: Counts handshakes.
+        held: The budget of bytes for all peers.
+        give: Returns a socket that listens there already, by the name of a listener; None where one is to be bound.
+        own: How many sockets of ours share a port.
+
+    Attributes:
+        ports: By listener; 0 for a unix socket.
+        certificates: Of those with TLS.
+    """
+
+    def __init__(
+        self, config: Config, metrics: Metrics, held: HeldBytes, give: Give = lambda _name, _where: None, own: int = 1
+    ) -> None:
+        self.ports: dict[str, int] = {}
+        self.certificates: list[Certificates] = []
+        self._config = config
+        self._metrics = metrics
+        self._held = held
+        self._give = give
+        self._own = own
+        self._watches: list[asyncio.Task[None]] = []
+
+    def wanted(self, name: str) -> bool:
+        """Return whether the configuration has this listener."""
+        where = getattr(self._config, name).listen
+        return where.host is not None or where.path is not None
+
+    async def listen(
+        self, name: str, factory: Callable[[], asyncio.BaseProtocol], protocols: Sequence[str] = ("http/1.1",)
+    ) -> Listener:
+        """Accept connections. Raises StartError.
+
+        Args:
+            name: Of the listener.
+            factory: Makes the protocol of each connection.
+            protocols: What is offered by ALPN, where there is TLS.
+        """
+        settings = getattr(self._config, name)
+        tls = getattr(settings, "tls", None)  # the admin listener has none
+        if tls is not None:
+            certificates = Certificates(name, tls, protocols, self._metrics, self._held)
+            await in_thread(certificates.load)
+            factory = certificates.wrap(factory)
+            self.certificates.append(certificates)
+            self._watches.append(asyncio.get_running_loop().create_task(certificates.watch()))
+        where, given = settings.listen, self._give(name, settings.listen)
+        listener = await listen(
+            name, where, factory, mode=settings.unix_mode, overlap=self._config.overlap, given=given, own=self._own
+        )
+        self.announce(name, where, listener.port)
+        return listener
+
+    def announce(self, name: str, where: Listen, port: int) -> None:
+        """Log where a listener is."""
+        self.ports[name] = port if where.path is None else 0
+        _LOG.info("%s: listening on %s", name, where if where.path else str(where).rpartition(":")[0] + f":{port}")
+
+    async def reload(self) -> None:
+        """Read all certificates again."""
+        for certificates in self.certificates:
+            await certificates.reload()
+
+    def close(self) -> None:
+        """End watching files. A second call is harmless."""
+        for task in self._watches:
+            task.cancel()

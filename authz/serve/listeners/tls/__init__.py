@@ -1,0 +1,1 @@
+"""TLS of the listeners: `config` (keys of authz.yaml), `context` (files), `certificates` (reloads), `connection`."""

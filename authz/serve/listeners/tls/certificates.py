@@ -1,0 +1,119 @@
+"""The certificates of one listener: read at the start, and again when a file changes, beside the event loop.
+
+A connection is served by what was current when it began. Files that cannot be used change nothing, are logged once and
+counted; those who replace a certificate and its key one after the other are given time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from authz.errors import StartError
+from authz.serve.background import in_thread
+from authz.serve.listeners.tls.connection import TlsConnection
+from authz.serve.listeners.tls.context import expiry, make_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    from authz.serve.budget import HeldBytes
+    from authz.serve.listeners.tls.config import Tls
+    from authz.serve.observe.metrics import Metrics
+
+LOOK: Final = 5.0  # seconds between two looks at the files
+MAX_HANDSHAKES: Final = 512  # at the same time; with one more the oldest is ended
+_LOG = logging.getLogger("authz.tls")
+
+
+class Certificates:
+    """Gives connections TLS. `load` before all else; `watch` is a task for as long as there is a listener.
+
+    Args:
+        name: Of the listener: `grpc`, `http`, `admin`.
+        tls: The files.
+        protocols: What is offered by ALPN.
+        metrics: Counts handshakes and reloads.
+        held: The budget of bytes for all peers.
+
+    Attributes:
+        context: For connections that begin now.
+        handshakes: Connections whose handshake is under way, the oldest first.
+        expires: When the certificate expires, in seconds since 1970.
+    """
+
+    context: ssl.SSLContext
+
+    def __init__(self, name: str, tls: Tls, protocols: Sequence[str], metrics: Metrics, held: HeldBytes) -> None:
+        self.name = name
+        self.tls = tls
+        self.held = held
+        self.handshakes: dict[TlsConnection, None] = {}
+        self.expires = 0.0
+        self._protocols = protocols
+        self._metrics = metrics
+        self._seen: tuple[object, ...] = ()
+
+    def load(self) -> None:
+        """Read the files. Blocks. Raises StartError where they cannot be used; then what was current stays."""
+        seen = self._look()
+        context = make_context(self.tls, self._protocols, f"{self.name}.tls")
+        try:
+            self.expires = expiry(self.tls)
+        except (OSError, ValueError) as error:
+            raise StartError(f"{self.name}.tls: {self.tls.certificate}: {error}") from error
+        self.context, self._seen = context, seen
+
+    def _look(self) -> tuple[object, ...]:
+        return tuple(_look_at(path) for path in (self.tls.certificate, self.tls.key, self.tls.client_ca) if path)
+
+    async def watch(self) -> None:
+        """Read the files again whenever they have changed."""
+        refused: tuple[object, ...] = ()
+        while True:
+            await asyncio.sleep(LOOK)
+            seen = await in_thread(self._look)
+            if seen not in {self._seen, refused} and not await self.reload():
+                refused = seen
+
+    async def reload(self) -> bool:
+        """Read the files again, changed or not. Returns whether they can be used."""
+        try:
+            await in_thread(self.load)
+        except StartError as error:
+            self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")
+            _LOG.error("the certificates stay as they were: %s", error.message)  # no fault of ours
+            return False
+        self._metrics.count("authz_tls_reloads_total", listener=self.name, result="ok")
+        _LOG.info("%s: the certificates were read again", self.name)
+        return True
+
+    def wrap(self, factory: Callable[[], asyncio.BaseProtocol]) -> Callable[[], asyncio.BaseProtocol]:
+        """Return a factory of the same protocols behind TLS."""
+        return lambda: TlsConnection(self, factory)
+
+    def begin(self, connection: TlsConnection) -> None:
+        """Take a connection whose handshake begins; where there are too many the oldest has to go."""
+        if len(self.handshakes) >= MAX_HANDSHAKES:
+            oldest = next(iter(self.handshakes))
+            self.end(oldest, "crowded")
+            oldest.abort()
+        self.handshakes[connection] = None
+
+    def end(self, connection: TlsConnection, result: str) -> None:
+        """Count how a handshake ended. A second call for the same connection is harmless."""
+        if connection in self.handshakes:
+            del self.handshakes[connection]
+            self._metrics.count("authz_tls_handshakes_total", listener=self.name, result=result)
+
+
+def _look_at(path: str) -> object:
+    """Return what tells a file from the one that was there before; it may be a link that leads elsewhere now."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        return error.errno
+    return status.st_ino, status.st_mtime_ns, status.st_size

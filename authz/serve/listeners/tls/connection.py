@@ -1,0 +1,277 @@
+"""TLS between a socket and a protocol: OpenSSL with memory on both sides, no thread, no system call of its own.
+
+    socket -> data_received -> OpenSSL -> inner.data_received
+    socket <- transport.write <- OpenSSL <- TlsTransport.write
+
+The inner protocol sees the connection once the handshake is good and the client is one that may connect. What a peer
+sends is decrypted piece by piece, so that a read full of tiny records keeps nobody else waiting; while the inner
+protocol does not read, nothing is decrypted, and what is left counts as held for the peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from authz.serve.listeners.tls.context import may_connect, names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.serve.listeners.tls.certificates import Certificates
+
+_RECORD: Final = 16384  # bytes of plain text in a record, at most (RFC 8446, section 5.1)
+_RECORDS: Final = 64  # that are decrypted before others have their turn
+_LOG = logging.getLogger("authz.tls")
+
+
+class TlsConnection(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        certificates: Of the listener.
+        factory: Makes the inner protocol.
+    """
+
+    def __init__(self, certificates: Certificates, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._certificates = certificates
+        self._factory = factory
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object: ssl.SSLObject
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle
+        self._inner: asyncio.Protocol | None = None  # once the handshake is done
+        self._paused = False  # the inner protocol does not read
+        self._reading = False  # what is left is decrypted in a later turn
+        self._ended = False  # we have said the last word, or the peer has
+
+    # The socket.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake."""
+        certificates = self._certificates
+        self._transport = cast("asyncio.Transport", transport)
+        self._object = certificates.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        timeout = certificates.tls.handshake_timeout
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._refuse, "timeout")
+        certificates.begin(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Decrypt what came."""
+        if self._ended:
+            return
+        self._incoming.write(data)
+        if self._inner is None and not self._shake_hands():
+            return
+        if not (self._paused or self._reading):
+            self._read()
+
+    def eof_received(self) -> bool:
+        """Close: who sends no more gets no more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._ended = True
+        self._timer.cancel()
+        self._certificates.end(self, "lost")
+        self._certificates.held.release(self)
+        if self._inner is not None:
+            self._inner.connection_lost(exc)
+            self._inner = None  # it refers to us by its transport; so that nobody has to look for the circle
+
+    def pause_writing(self) -> None:
+        """Tell the inner protocol that the peer does not read; in a handshake nobody has reason not to."""
+        if self._inner is None:
+            self._transport.abort()
+        else:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the inner protocol that the peer reads again."""
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    # The handshake.
+
+    def _shake_hands(self) -> bool:
+        """Go on with the handshake. Returns whether it is done."""
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except (ssl.SSLError, OSError) as error:
+            _LOG.debug("%s: a handshake failed: %s", self._certificates.name, error)
+            self._flush()  # the alert
+            self._refuse("failed")
+            return False
+        certificate = self._object.getpeercert()
+        if not may_connect(self._certificates.tls, certificate):
+            names = ", ".join(map(str, names_of(certificate)))
+            _LOG.info("%s: refused a client whose certificate has the names %.200r", self._certificates.name, names)
+            self._refuse("not_allowed")
+            return False
+        self._timer.cancel()
+        self._certificates.end(self, "resumed" if self._object.session_reused else "ok")
+        self._flush()
+        self._inner = inner = cast("asyncio.Protocol", self._factory())
+        inner.connection_made(TlsTransport(self, self._transport, self._object))
+        return not self._ended
+
+    def _refuse(self, result: str) -> None:
+        self._certificates.end(self, result)
+        self._ended = True
+        self._transport.close()
+
+    def abort(self) -> None:
+        """End at once, without a word."""
+        self._ended = True
+        self._transport.abort()
+
+    # Reading.
+
+    def _read(self) -> None:
+        """Decrypt some records, and hand them on together."""
+        records: list[bytes] = []
+        last, incoming, sslobject, inner = False, self._incoming, self._object, self._inner
+        try:
+            while len(records) < _RECORDS:
+                record = sslobject.read(_RECORD)
+                last = not record
+                if last:
+                    break
+                records.append(record)
+                if not (incoming.pending or sslobject.pending()):
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLError, OSError) as error:
+            _LOG.debug("%s: a connection failed: %s", self._certificates.name, error)
+            last = True
+        if records and inner is not None:
+            inner.data_received(records[0] if len(records) == 1 else b"".join(records))
+        if self._outgoing.pending:  # an alert, or an answer to a new key
+            self._flush()
+        if last:
+            self._end()
+        else:
+            self._put_off()  # what is left, where something is
+
+    def _put_off(self) -> None:
+        """Decrypt what is left in a later turn, and take no more bytes before that."""
+        if self._ended or not (self._incoming.pending or self._object.pending()):
+            return
+        self._transport.pause_reading()
+        self._certificates.held.hold(self, self._incoming.pending)
+        if not self._reading and not self._paused:
+            self._reading = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._reading = False
+        if self._may_read:
+            self._read()
+        if self._may_read and not self._transport.is_closing():
+            self._certificates.held.release(self)
+            self._transport.resume_reading()
+
+    @property
+    def _may_read(self) -> bool:
+        return not (self._ended or self._paused or self._reading)
+
+    def pause_reading(self) -> None:
+        """Decrypt nothing: the inner protocol does not read."""
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on where the inner protocol stopped."""
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            if not self._reading:
+                self._reading = True
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Encrypt bytes, and send them."""
+        if self._ended or not data:
+            return
+        try:
+            self._object.write(data)
+        except (ssl.SSLError, OSError) as error:
+            _LOG.debug("%s: a connection failed: %s", self._certificates.name, error)
+            self._transport.abort()
+            return
+        self._transport.write(self._outgoing.read())
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and not self._transport.is_closing():
+            self._transport.write(self._outgoing.read())
+
+    def finish(self) -> None:
+        """Say close_notify: nothing more is written, and what still comes is dropped. A second call is harmless."""
+        if not self._ended:
+            self._ended = True
+            with suppress(ssl.SSLError, OSError):  # the peer's close_notify is not waited for
+                self._object.unwrap()
+            self._flush()
+
+    def _end(self) -> None:
+        if self._inner is not None and not self._ended:
+            self._inner.eof_received()
+        self.finish()
+        self._transport.close()
+
+
+class TlsTransport(asyncio.Transport):
+    """What the inner protocol writes to."""
+
+    def __init__(self, connection: TlsConnection, outer: asyncio.Transport, sslobject: ssl.SSLObject) -> None:
+        super().__init__()
+        self._connection = connection
+        self._outer = outer
+        self._object = sslobject
+        self.write = connection.write  # type: ignore[method-assign,assignment]  # one call less for each answer
+        self.pause_reading = connection.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = connection.resume_reading  # type: ignore[method-assign]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the socket knows, or `ssl_object`."""
+        return self._object if name == "ssl_object" else self._outer.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        """Return whether the end has begun."""
+        return self._outer.is_closing()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the peer has not taken."""
+        return self._outer.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the limits of the socket."""
+        self._outer.set_write_buffer_limits(high, low)
+
+    def can_write_eof(self) -> bool:
+        """Return True: close_notify, then FIN."""
+        return self._outer.can_write_eof()
+
+    def write_eof(self) -> None:
+        """Say that this was the last."""
+        self._connection.finish()
+        self._outer.write_eof()
+
+    def close(self) -> None:
+        """Say close_notify, and close once all is sent."""
+        self._connection.finish()
+        self._outer.close()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._connection.abort()
