@@ -7,6 +7,8 @@ As a library: open a snapshot, decide, explain.
     outcome, client = decider.check(authz.Request("203.0.113.9", application="shop"), time.time())
     if outcome.decision == "deny": ...
 
+`AuthorizationServicer` answers Envoy's ext_authz in a grpcio server of your own.
+
 What is not in `__all__` may change in any version. See docs/guides/library.md.
 """
 
@@ -23,11 +25,24 @@ if TYPE_CHECKING:
     from authz.engine.entries.ruleset import Ruleset
     from authz.engine.request.request import Request
     from authz.engine.settings import Settings
+    from authz.serve.grpc.servicer import AuthorizationServicer, add_AuthorizationServicer_to_server
 
 __version__ = "0.1.0"
-__all__ = ["Decider", "Outcome", "Request", "Ruleset", "Settings", "explain", "open_snapshot"]
+__all__ = [
+    "AuthorizationServicer",
+    "Decider",
+    "Outcome",
+    "Request",
+    "Ruleset",
+    "Settings",
+    "add_AuthorizationServicer_to_server",
+    "explain",
+    "open_snapshot",
+]
 
 _PLACES = {
+    "AuthorizationServicer": "authz.serve.grpc.servicer",
+    "add_AuthorizationServicer_to_server": "authz.serve.grpc.servicer",
     "Decider": "authz.engine.decision.decider",
     "Outcome": "authz.engine.decision.outcome",
     "Request": "authz.engine.request.request",

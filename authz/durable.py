@@ -57,10 +57,10 @@ def remove_leftovers(path: Path) -> list[Path]:
 
     """
     name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.new")  # as mkstemp makes it
-    found = [one for one in path.parent.iterdir() if name.fullmatch(one.name)]
-    for one in found:
+    leftovers = [one for one in path.parent.iterdir() if name.fullmatch(one.name)]
+    for one in leftovers:
         one.unlink(missing_ok=True)
-    return found
+    return leftovers
 
 
 def sync_folder(folder: Path) -> None:

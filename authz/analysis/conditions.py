@@ -50,7 +50,7 @@ class Condition(NamedTuple):
 
     def holds(self, counts: Mapping[str, int]) -> bool:
         """Return whether it is so. counts: for every name that the condition was read with."""
-        return any(all(one.holds(counts) for one in all_of) for all_of in self.alternatives)
+        return any(all(term.holds(counts) for term in all_of) for all_of in self.alternatives)
 
     def __str__(self) -> str:
         return " or ".join(" and ".join(map(str, all_of)) for all_of in self.alternatives)

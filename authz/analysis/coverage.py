@@ -69,12 +69,12 @@ def changed_coverage(
     covering = _covering(before, numbers), _covering(after, numbers)
     gained: dict[int, list[Ranges]] = {}
     lost: dict[int, list[Ranges]] = {}
-    for one in laid:
-        pairs, pair_of = np.unique(one.before.astype(np.int64) << 32 | one.after, return_inverse=True)
+    for laid_over in laid:
+        pairs, pair_of = np.unique(laid_over.before.astype(np.int64) << 32 | laid_over.after, return_inverse=True)
         sets = [(covering[0][pair >> 32], covering[1][pair & 0xFFFFFFFF]) for pair in pairs.tolist()]
-        for found, differences in ((gained, [b - a for a, b in sets]), (lost, [a - b for a, b in sets])):
+        for by_entry, differences in ((gained, [b - a for a, b in sets]), (lost, [a - b for a, b in sets])):
             for entry, pieces in _pieces_by_entry(pair_of, differences):
-                found.setdefault(entry, []).append(one.cut.ranges(pieces))
+                by_entry.setdefault(entry, []).append(laid_over.cut.ranges(pieces))
     touched = sorted(gained.keys() | lost.keys())
     return {ids[entry]: (Tally.of(gained.get(entry, ())), Tally.of(lost.get(entry, ()))) for entry in touched}
 

@@ -98,15 +98,15 @@ class SnapshotDiff(NamedTuple):
         Of addresses, those in the application that has most of them: one network that is denied in nine applications
         is one network.
         """
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for change in CHANGES:
-            tallies = [one.changes[change].tally for one in self.decisions]
-            found[change] = max((tally.ipv4 for tally in tallies), default=0)
-            found[f"{change}_ipv6_64s"] = max((tally.ipv6_64s for tally in tallies), default=0)
+            tallies = [decision.changes[change].tally for decision in self.decisions]
+            counts[change] = max((tally.ipv4 for tally in tallies), default=0)
+            counts[f"{change}_ipv6_64s"] = max((tally.ipv6_64s for tally in tallies), default=0)
         for what, written in (("entries", self.entries), ("applications", self.applications)):
             for name, changed in zip(Written._fields, written, strict=True):
-                found[f"{what}_{name}"] = len(changed)
-        return found
+                counts[f"{what}_{name}"] = len(changed)
+        return counts
 
 
 COUNTS: Final = tuple(SnapshotDiff(Written((), (), ()), Written((), (), ()), ()).counts())
@@ -162,17 +162,17 @@ def _changes(
     entries: tuple[Sequence[Entry], Sequence[Entry]],
     top: int,
 ) -> dict[str, Change]:
-    found: dict[str, Change] = {}
-    kinds = [_kinds(one, was, now_is) for one in laid]
+    changes: dict[str, Change] = {}
+    kinds = [_kinds(overlay, was, now_is) for overlay in laid]
     for code, name in enumerate(CHANGES, start=1):
-        ranges = [one.cut.ranges(np.flatnonzero(kind == code)) for one, kind in zip(laid, kinds, strict=True)]
+        ranges = [overlay.cut.ranges(np.flatnonzero(kind == code)) for overlay, kind in zip(laid, kinds, strict=True)]
         largest = [
             changed
-            for one, kind in zip(laid, kinds, strict=True)
-            for changed in _largest(one, np.flatnonzero(kind == code), was, now_is, entries, top)
+            for overlay, kind in zip(laid, kinds, strict=True)
+            for changed in _largest(overlay, np.flatnonzero(kind == code), was, now_is, entries, top)
         ]
-        found[name] = Change(Tally.of(ranges), tuple(largest))
-    return found
+        changes[name] = Change(Tally.of(ranges), tuple(largest))
+    return changes
 
 
 def _kinds(laid: Overlay, was: SetDecisions, now_is: SetDecisions) -> Array:
@@ -228,10 +228,14 @@ def _written(before: dict[str, Any], after: dict[str, Any], coverage: dict[str, 
             fields = _fields(before[name], after[name]) if name in before and name in after else {}
             yield Difference(name, fields, *coverage.get(name, ()))
 
-    changed = tuple(one for one in of(before.keys() & after.keys()) if one.fields or one.name in coverage)
+    changed = tuple(
+        difference
+        for difference in of(before.keys() & after.keys())
+        if difference.fields or difference.name in coverage
+    )
     return Written(tuple(of(after.keys() - before.keys())), tuple(of(before.keys() - after.keys())), changed)
 
 
-def _fields(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
-    pairs = {field: (getattr(one, field), getattr(other, field)) for field in one._fields}
+def _fields(first: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    pairs = {field: (getattr(first, field), getattr(other, field)) for field in first._fields}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}

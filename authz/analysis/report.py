@@ -24,8 +24,8 @@ def diff_as_text(diff: SnapshotDiff) -> Iterator[str]:
     for what, written in (("applications", diff.applications), ("entries", diff.entries)):
         yield f"{what}: " + ", ".join(f"{len(some):,} {name}" for name, some in written._asdict().items())
         for sign, some in zip("+-~", written, strict=True):
-            for one in some[:MAX_ROWS]:
-                yield f"  {sign} {one.name}: {'; '.join(_edits(one))}".removesuffix(": ")
+            for difference in some[:MAX_ROWS]:
+                yield f"  {sign} {difference.name}: {'; '.join(_edits(difference))}".removesuffix(": ")
             if len(some) > MAX_ROWS:
                 yield f"  {sign} ... and {len(some) - MAX_ROWS:,} more; --json has all"
     same: dict[tuple[Change, ...], list[ApplicationDiff]] = {}
@@ -57,20 +57,21 @@ def diff_as_json(diff: SnapshotDiff) -> dict[str, Any]:
     }
 
 
-def _name_of(one: ApplicationDiff) -> str:
-    if one.before == one.after:
-        return one.name if one.name != ANY_APPLICATION else "* (every other)"
-    return f"{one.name} ({'new, was decided as *' if one.before == ANY_APPLICATION else 'gone, is decided as *'})"
+def _name_of(application: ApplicationDiff) -> str:
+    if application.before == application.after:
+        return application.name if application.name != ANY_APPLICATION else "* (every other)"
+    what = "new, was decided as *" if application.before == ANY_APPLICATION else "gone, is decided as *"
+    return f"{application.name} ({what})"
 
 
 def _side(side: Side) -> str:
     return side.reason if side.entry is None else f"{side.reason} by {side.entry}"
 
 
-def _edits(one: Difference) -> list[str]:
-    edits = [f"{field} {_text(field, was)} -> {_text(field, new)}" for field, (was, new) in one.fields.items()]
-    gained = [f"+ {one.gained}"] if any(one.gained) else []
-    lost = [f"- {one.lost}"] if any(one.lost) else []
+def _edits(difference: Difference) -> list[str]:
+    edits = [f"{field} {_text(field, was)} -> {_text(field, new)}" for field, (was, new) in difference.fields.items()]
+    gained = [f"+ {difference.gained}"] if any(difference.gained) else []
+    lost = [f"- {difference.lost}"] if any(difference.lost) else []
     return edits + gained + lost
 
 
@@ -95,18 +96,20 @@ def _text(field: str, value: Any) -> str:
 
 
 def _written_as_json(written: Written, *, addresses: bool) -> dict[str, Any]:
-    def of(one: Difference) -> dict[str, Any]:
-        fields = {f: {"before": _plain(f, was), "after": _plain(f, new)} for f, (was, new) in one.fields.items()}
-        covered = {"gained": _tally_as_json(one.gained), "lost": _tally_as_json(one.lost)} if addresses else {}
-        return {"name": one.name, "fields": fields, **covered}
+    def of(difference: Difference) -> dict[str, Any]:
+        fields = {f: {"before": _plain(f, was), "after": _plain(f, new)} for f, (was, new) in difference.fields.items()}
+        covered = (
+            {"gained": _tally_as_json(difference.gained), "lost": _tally_as_json(difference.lost)} if addresses else {}
+        )
+        return {"name": difference.name, "fields": fields, **covered}
 
-    return {kind: [of(one) for one in some] for kind, some in written._asdict().items()}
+    return {kind: [of(difference) for difference in some] for kind, some in written._asdict().items()}
 
 
 def _change_as_json(change: Change) -> dict[str, Any]:
     networks = [
-        {"network": str(one.network), "before": one.before._asdict(), "after": one.after._asdict()}
-        for one in change.largest
+        {"network": str(network.network), "before": network.before._asdict(), "after": network.after._asdict()}
+        for network in change.largest
     ]
     return {**_tally_as_json(change.tally), "largest": networks}
 

@@ -94,14 +94,14 @@ def _add_origins(content: dict[str, Any], policy: Path) -> None:
     from authz.addresses import network_of, parse_address, parse_network
     from authz.publisher.policy.origin import SourceFeeds
 
-    for one in content["covering"]:
-        sources = {subject.removeprefix("source ") for subject in one["subjects"] if subject.startswith("source ")}
-        network = parse_network(one["network"])
+    for step in content["covering"]:
+        sources = {subject.removeprefix("source ") for subject in step["subjects"] if subject.startswith("source ")}
+        network = parse_network(step["network"])
         client = parse_address(content["decision"]["client"])  # there is one, for something covers it
         inside = client.version == network.version and network_of(client, network.length) == network
-        address = client if inside else parse_address(one["network"].partition("/")[0])
-        found = SourceFeeds(policy, sources).covering(address)
-        one["origins"] = [{"feed": o.path, "line": o.line, "network": str(o.network)} for o in found]
+        address = client if inside else parse_address(step["network"].partition("/")[0])
+        origins = SourceFeeds(policy, sources).covering(address)
+        step["origins"] = [{"feed": o.path, "line": o.line, "network": str(o.network)} for o in origins]
 
 
 def _header(text: str) -> tuple[str, str]:

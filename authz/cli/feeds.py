@@ -47,9 +47,9 @@ def fetch(
             results.append(fetched)
             if not json:
                 _show(fetched, policy.parent, now)
-    bad = sum(bool(one.problem) for one in results)
+    bad = sum(bool(result.problem) for result in results)
     if json:
-        print_json({"policy": str(policy), "feeds": [_as_json(one) for one in results]})
+        print_json({"policy": str(policy), "feeds": [_as_json(result) for result in results]})
     else:
         out.print(f"{count(len(results), 'feed')}{f', {bad} with a problem' if bad else ''}")
     if bad:

@@ -80,7 +80,9 @@ def expand(snapshot: Snapshot, parts: Sequence[Snapshot], now: float) -> Snapsho
     table = table_of(snapshot, parts, now)
     index, entries = Index(snapshot.sections), list(Entries(snapshot.entries()))
     listings = [list_networks(index, number) for number in range(len(entries))]
-    networks = [EntryNetworks(Prefixes.split(one.networks), Prefixes.split(one.exceptions)) for one in listings]
+    networks = [
+        EntryNetworks(Prefixes.split(listing.networks), Prefixes.split(listing.exceptions)) for listing in listings
+    ]
     for entry, held in _each(table) if table.size <= MAX_ROWS else _grouped(table):
         entries.append(entry)
         networks.append(EntryNetworks(held, Prefixes.split(())))

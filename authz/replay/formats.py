@@ -15,6 +15,7 @@ Logs of printed configurations have no x-forwarded-for, but `client`, who that w
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -47,6 +48,7 @@ _ENVOY = re.compile(
     r'\[(?P<time>[^\]]+)\] "[^"]*" \d{1,3} [^"]*'
     r'"(?P<forwarded>[^"]*)" "(?:(?!" ").)*" "[^"]*" "(?P<host>[^"]*)" "[^"]*"'
 )
+MIN_NAME: Final = 4  # letters: a slip in a shorter name is another word
 _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})")  # how nginx writes quotes, backslashes, tabs and what is not ASCII
 
 
@@ -70,6 +72,18 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, dict[str, object]] = {}
 
 
+_OURS: Final = frozenset(Line.__struct_fields__)
+_ONLY_OURS: Final = frozenset({"headers", "metadata"})  # no proxy's log has these: a line with them is meant as ours
+
+# The names that are read of JSON that proxies write; the first that has a value counts.
+_FORWARDED: Final = ("http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for", "client")
+_HOST: Final = ("http_host", "host", "authority", "server_name")
+_APPLICATION: Final = ("authz_application", "application")
+_TIME: Final = ("time_iso8601", "time", "start_time", "time_local", "msec", "timestamp")
+_PEER: Final = ("realip_remote_addr", "peer", "remote_addr", "downstream_direct_remote_address")
+_READ: Final = frozenset({*_FORWARDED, *_HOST, *_APPLICATION, *_TIME, *_PEER, *_ONLY_OURS})
+
+
 def hint_for(name: str | None, line: bytes) -> str:
     """Return what to do about a line that is not of the format `name` (None: it is of no format known here)."""
     if line.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
@@ -79,9 +93,7 @@ def hint_for(name: str | None, line: bytes) -> str:
         parser(other)(line)
     except BadLine:
         return _EXPECTED[name or "jsonl"]
-    if name and (
-        other == name or (name, other) == ("jsonl", "envoy-json")
-    ):  # a line of ours with a misspelt key reads as that
+    if name and (other == name or (name, other) == ("jsonl", "envoy-json")):  # a line of ours that reads as that
         return _EXPECTED[name]
     return f"it is a line of {other}: --format {other}; all lines of FILE need the same format"
 
@@ -95,7 +107,7 @@ def recognise(line: bytes) -> str:
     """Return the format of a log by one of its lines. Raises BadLine."""
     if line.lstrip().startswith(b"{"):
         fields = _object(line)
-        if "peer" in fields and fields.keys() <= set(Line.__struct_fields__):
+        if "peer" in fields and (fields.keys() <= _OURS or fields.keys() & _ONLY_OURS):
             return "jsonl"
         return "nginx-json" if "remote_addr" in fields else "envoy-json"
     if line.startswith(b"["):
@@ -175,12 +187,15 @@ def _object(line: bytes) -> dict[str, Any]:
 def _named(line: bytes) -> LoggedRequest:
     """Read JSON whose names are nginx's variables, or those of `authz print-config envoy`."""
     fields = _object(line)
-    forwarded = _first(fields, "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for", "client")
-    host = _first(fields, "http_host", "host", "authority", "server_name")
-    named = _first(fields, "authz_application", "application")
+    misspelt = _misspelt(frozenset(fields))
+    if misspelt:
+        raise BadLine(f"found the key '{misspelt[0]}', expected '{misspelt[1]}'")
+    forwarded = _first(fields, *_FORWARDED)
+    host = _first(fields, *_HOST)
+    named = _first(fields, *_APPLICATION)
     application = None if named in {"", ANY_APPLICATION} else named
-    time = parse_any_time(_first(fields, "time_iso8601", "time", "start_time", "time_local", "msec", "timestamp"))
-    peer = _first(fields, "realip_remote_addr", "peer", "remote_addr", "downstream_direct_remote_address")
+    time = parse_any_time(_first(fields, *_TIME))
+    peer = _first(fields, *_PEER)
     if not peer:
         if not forwarded:
             raise BadLine("names no peer: expected one of remote_addr, peer, x_forwarded_for")
@@ -189,6 +204,28 @@ def _named(line: bytes) -> LoggedRequest:
     if host:
         headers.append(("host", host))
     return LoggedRequest(parse_peer(peer), tuple(headers), application, time)
+
+
+@functools.lru_cache(maxsize=256)  # a log has few sets of keys
+def _misspelt(keys: frozenset[str]) -> tuple[str, str] | None:
+    """Return a key that is one slip away from a name that is read and not there, and that name.
+
+    Other keys are the log's own affair. A misspelt one must not be: without its header the client is somebody else.
+    """
+    missing = _READ - keys
+    slips = ((key, name) for key in sorted(keys - _READ) for name in sorted(missing) if _is_slip(key, name))
+    return next(slips, None)
+
+
+def _is_slip(key: str, name: str) -> bool:
+    """Return whether a key is a name of at least four letters with one letter more, less or other, or two swapped."""
+    key = key.lower().replace("-", "_")
+    if len(name) < MIN_NAME or abs(len(key) - len(name)) > 1:
+        return False
+    at = next((n for n, (a, b) in enumerate(zip(key, name, strict=False)) if a != b), min(len(key), len(name)))
+    rest, wanted = key[at:], name[at:]
+    swapped = rest[:2] == wanted[1::-1] and rest[2:] == wanted[2:]
+    return swapped or wanted in {rest, rest[1:]} or rest == wanted[1:] or rest[1:] == wanted[1:]
 
 
 def _first(fields: Mapping[str, Any], *names: str) -> str:

@@ -92,8 +92,8 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
             if job.skip:
                 summary.skip(f"{where}:{line_number}: {error}")
                 continue
-            found = shorten(line.decode("utf-8", "replace").strip())
-            problem = InputError(f"{where}:{line_number}: found {found}: {error}", hint=hint_for(log_format, line))
+            text = shorten(line.decode("utf-8", "replace").strip())
+            problem = InputError(f"{where}:{line_number}: found {text}: {error}", hint=hint_for(log_format, line))
             return Done(b"".join(output), summary, len(block), problem)
         if decision is not None:
             output.append(orjson.dumps(decision, option=orjson.OPT_APPEND_NEWLINE))

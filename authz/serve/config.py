@@ -96,7 +96,7 @@ class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def rules(self) -> Rules:
         """Return these settings as the walk takes them."""
-        proxies = NetworkSet(network for one in self.trusted_proxies for network in one)
+        proxies = NetworkSet(network for proxy in self.trusted_proxies for network in proxy)
         return Rules(proxies, self.header, self.missing, self.trust_unix, self.trusted_hops or 0)
 
 

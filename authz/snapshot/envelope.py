@@ -79,7 +79,9 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
     try:
         short = _BEGIN + data[end:]
         found = msgspec.json.decode(short, type=_Json)
-        signatures = {one.keyid: binascii.a2b_base64(one.sig, strict_mode=True) for one in found.signatures}
+        signatures = {
+            signature.keyid: binascii.a2b_base64(signature.sig, strict_mode=True) for signature in found.signatures
+        }
         envelope = Envelope(b"", found.payloadType, signatures)
         same = canonical(envelope) == short  # not where a key id is there twice
         envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))

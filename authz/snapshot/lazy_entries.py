@@ -51,7 +51,7 @@ class PackedEntries(Sequence[Entry]):
 
     def __getitem__(self, number: int | slice) -> Entry | Sequence[Entry]:
         if isinstance(number, slice):
-            return [self[one] for one in range(self._count)[number]]
+            return [self[index] for index in range(self._count)[number]]
         if not -self._count <= number < self._count:
             raise IndexError(number)
         number %= self._count

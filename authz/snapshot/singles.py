@@ -48,8 +48,8 @@ def ban_id(number: int) -> str:
 
 def ban_number(text: str) -> int | None:
     """Return the number of the ban that has this id; None where it is the id of something else."""
-    found = BAN_ID.fullmatch(text)
-    return int(found[1], 16) if found else None
+    match = BAN_ID.fullmatch(text)
+    return int(match[1], 16) if match else None
 
 
 def tombstones(sections: Mapping[str, memoryview]) -> frozenset[int]:

@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
+from support.proxies.envoy_api import check_request, read_answer
 
 import authz
 from authz.errors import Refusal, SnapshotRefused
+from authz.serve.grpc.check import CHECK_METHOD
 
 if TYPE_CHECKING:
     from support.publisher import Publisher
@@ -34,6 +37,21 @@ def test_the_example_prints_what_the_page_says(publisher: Publisher) -> None:
     with contextlib.chdir(publisher.folder), contextlib.redirect_stdout(printed):
         exec(compile(code, "docs/guides/library.md", "exec"), {})  # our own page
     assert printed.getvalue() == expected
+
+
+def test_the_server_of_the_page_answers_as_envoy_expects(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
+    names: dict[str, Any] = {}
+    with contextlib.chdir(publisher.folder):
+        exec(compile(code, "docs/guides/library.md", "exec"), names)  # our own page
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{names['port']}") as channel:
+            ask = channel.unary_unary(CHECK_METHOD, lambda request: request, lambda answer: answer)
+            answer = read_answer(ask(check_request("203.0.113.9", context={"application": "shop"}), timeout=10))
+    finally:
+        names["server"].stop(None).wait()
+    assert (answer.status, answer.metadata["reason"]) == (403, "denylisted")
 
 
 def test_a_file_that_is_not_signed_by_a_trusted_key_is_refused(publisher: Publisher) -> None:

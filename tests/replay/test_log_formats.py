@@ -143,6 +143,33 @@ def test_a_malformed_line_of_json_is_told(line: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "name"),
+    [("x_forwaded_for", "x_forwarded_for"), ("htpp_x_forwarded_for", "http_x_forwarded_for"), ("pear", "peer"),
+     ("X-Forwarded-For", "x_forwarded_for"), ("authorty", "authority"), ("heders", "headers"), ("metdata", "metadata"),
+     ("aplication", "application"), ("tiem", "time"), ("remote_adr", "remote_addr"), ("hosts", "host")],
+)  # fmt: skip
+def test_a_misspelt_key_of_a_json_log_is_told_and_not_passed_over(replay: Replay, key: str, name: str) -> None:
+    line = json.dumps({"remote_addr" if name != "remote_addr" else "peer": "203.0.113.9", key: "192.0.2.1"})
+    ran = replay([line])
+    assert ran.err.splitlines()[0].endswith(f": found the key '{key}', expected '{name}'")
+    assert (ran.status, ran.out) == (2, "")
+
+
+def test_other_keys_of_a_json_log_are_its_own_affair() -> None:
+    fields = {"remote_addr": "203.0.113.9", "remote_port": 1, "remote_user": "a", "request_time": 0.1, "path": "/",
+              "status": 200, "times": 3, "time": "2026-12-01T00:00:00Z", "xf": "1", "peers": ["1"]}  # fmt: skip
+    assert asked("nginx-json", json.dumps(fields | {"peer": ""})) == LoggedRequest("203.0.113.9", (), None, AT)
+
+
+def test_a_line_of_ours_with_a_misspelt_key_is_no_line_of_envoy(replay: Replay) -> None:
+    line = '{"peer": "10.0.0.1", "headers": [["X-Forwarded-For", "203.0.113.9"]], "aplication": "shop"}'
+    ran = replay([line])
+    assert recognise(line.encode()) == "jsonl"
+    assert ran.status == 2
+    assert "Object contains unknown field `aplication`" in ran.err
+
+
+@pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({}, ("203.0.113.9", "shop", "denylisted")),

@@ -161,8 +161,8 @@ class _Grid:
         pixels = np.bincount(self.pixels, minlength=len(classes))
         length = 32 - (self.size.bit_length() - 1)
         return tuple(
-            Row(*one, _amount(int(count), mixed, length))
-            for one, count, mixed in zip(classes, addresses, pixels.tolist(), strict=True)
+            Row(*row, _amount(int(count), mixed, length))
+            for row, count, mixed in zip(classes, addresses, pixels.tolist(), strict=True)
         )
 
 

@@ -30,23 +30,23 @@ def ban(
 def unban(which: str, *, application: str | None, reason: str, wait: str | None, json: bool) -> None:
     """End the bans of an address or network, or the one with this id."""
     ended = [
-        ask("DELETE", f"/v1/bans/{segment(one)}", reason=reason or None, wait=wait)
-        for one in _meant(which, application)
+        ask("DELETE", f"/v1/bans/{segment(entry)}", reason=reason or None, wait=wait)
+        for entry in _meant(which, application)
     ]
     if json:
         print_json({"ended": ended})
         return
-    for one in ended:
-        print_entry("ended a ban", [("address", ", ".join(one["networks"])), ("id", one["id"]), *reached(one)])
+    for entry in ended:
+        print_entry("ended a ban", [("address", ", ".join(entry["networks"])), ("id", entry["id"]), *reached(entry)])
 
 
 def bans(*, json: bool) -> None:
     """List the bans that hold."""
-    found = all_pages("/v1/bans")
+    entries = all_pages("/v1/bans")
     if json:
-        print_json({"bans": found})
+        print_json({"bans": entries})
     else:
-        print_entries(found, "no bans")
+        print_entries(entries, "no bans")
 
 
 def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str, Any]]:
@@ -65,12 +65,12 @@ def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str
 def _meant(which: str, application: str | None) -> list[str]:
     if ":" not in which and "." not in which and "/" not in which:
         return [which]
-    found = all_pages("/v1/entries", address=which, application=application)
-    same = [one["id"] for one in found if one["networks"] == [which.removesuffix("/32").removesuffix("/128")]]
+    entries = all_pages("/v1/entries", address=which, application=application)
+    same = [entry["id"] for entry in entries if entry["networks"] == [which.removesuffix("/32").removesuffix("/128")]]
     if same:
         return same
-    if found:
-        wider = found[0]
+    if entries:
+        wider = entries[0]
         raise InputError(
             f"{which} is not banned by itself, but by {', '.join(wider['networks'])}",
             hint=f"`authz unban {wider['id']}` ends that",

@@ -32,22 +32,22 @@ def reached(made: dict[str, Any]) -> list[tuple[str, object]]:
     return rows
 
 
-def print_entries(found: Sequence[dict[str, Any]], nothing: str) -> None:
+def print_entries(entries: Sequence[dict[str, Any]], nothing: str) -> None:
     """Print entries as a table."""
     rows = [
-        (one["id"], one["list"], _subjects(one), ", ".join(one["applications"]) or "all", one["expires"] or "forever",
-         one["author"], one["reason"])
-        for one in found
+        (entry["id"], entry["list"], _subjects(entry), ", ".join(entry["applications"]) or "all",
+         entry["expires"] or "forever", entry["author"], entry["reason"])
+        for entry in entries
     ]  # fmt: skip
     print_rows(("id", "list", "whom", "applications", "until", "by", "reason"), rows, nothing)
 
 
-def print_history(found: Sequence[dict[str, Any]]) -> None:
+def print_history(changes: Sequence[dict[str, Any]]) -> None:
     """Print changes as a table."""
     rows = [
-        (one["time"], one["action"], _subjects(one["after"] or one["before"] or {}) or one["id"], one["actor"],
-         one["method"], one["reason"], one["id"])
-        for one in found
+        (change["time"], change["action"], _subjects(change["after"] or change["before"] or {}) or change["id"],
+         change["actor"], change["method"], change["reason"], change["id"])
+        for change in changes
     ]  # fmt: skip
     print_rows(("time", "action", "whom", "by", "how", "why", "id"), rows, "no changes")
 

@@ -132,7 +132,7 @@ def check(config: ConfigOption, json: Json = False) -> None:
         print_json({"changes": found.changes, "problems": found.problems})
     else:
         table("history is whole" if not found.problems else "history is broken",
-              [("changes", found.changes), *(("problem", one) for one in found.problems)])  # fmt: skip
+              [("changes", found.changes), *(("problem", problem) for problem in found.problems)])  # fmt: skip
     if found.problems:
         raise typer.Exit(1)
 

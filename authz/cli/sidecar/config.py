@@ -177,8 +177,8 @@ def _warn_of_old_envoy() -> None:
     if envoy is None:
         return
     done = subprocess.run([envoy, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  # of PATH
-    found = re.search(r"/(\d+)\.(\d+)\.\d+/", done.stdout)
-    if found and (int(found[1]), int(found[2])) < OLDEST_ENVOY:
+    match = re.search(r"/(\d+)\.(\d+)\.\d+/", done.stdout)
+    if match and (int(match[1]), int(match[2])) < OLDEST_ENVOY:
         expected = ".".join(map(str, OLDEST_ENVOY))
-        typer.echo(f"warning: {envoy}: found Envoy {found[1]}.{found[2]}, expected {expected} or newer: an older one "
+        typer.echo(f"warning: {envoy}: found Envoy {match[1]}.{match[2]}, expected {expected} or newer: an older one "
                    "takes 'cannot decide' for a denial", err=True)  # fmt: skip

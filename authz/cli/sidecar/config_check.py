@@ -131,7 +131,7 @@ def check_folders(config: Config) -> Iterator[Finding]:
 def check_grants(config: Config) -> Iterator[Finding]:
     """Yield what is granted to more than one may think."""
     client = config.client_address
-    for network in (network for one in client.trusted_proxies for network in one):
+    for network in (network for proxy in client.trusted_proxies for network in proxy):
         if network.length == 0:
             text = f"{network}: everybody may say who the client is, so everybody can be anybody"
             yield Finding("wrong", "client_address.trusted_proxies", text)

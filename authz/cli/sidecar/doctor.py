@@ -86,7 +86,7 @@ def _seen(config: Config, mark: str, count: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     end = time.monotonic() + _LATE
     while len(found) < count and time.monotonic() < end:
-        found |= {one["path"]: one for one in _decisions(config) if mark in one["path"]}
+        found |= {decision["path"]: decision for decision in _decisions(config) if mark in decision["path"]}
         time.sleep(0.05)
     return found
 

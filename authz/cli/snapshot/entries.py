@@ -130,7 +130,9 @@ def _with_origins(networks: Sequence[Network], subjects: Sequence[str], policy: 
         return [{"network": str(network)} for network in networks]
     from authz.publisher.policy.origin import SourceFeeds
 
-    feeds = SourceFeeds(policy, {one.removeprefix("source ") for one in subjects if one.startswith("source ")})
+    feeds = SourceFeeds(
+        policy, {subject.removeprefix("source ") for subject in subjects if subject.startswith("source ")}
+    )
     return [
         {"network": str(network), "origins": [{"feed": o.path, "line": o.line} for o in feeds.lines_of(network)]}
         for network in networks

@@ -53,8 +53,8 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
         opened = OpenedSnapshot(snapshot)
         with err.status("checking every element of the index"):
             problem = next(opened.index.problems(len(opened.entries)), None)
-            for one in (snapshot, *parts):
-                singles = one.singles()
+            for part in (snapshot, *parts):
+                singles = part.singles()
                 problem = problem or (next(singles.problems(), None) if singles else None)
         if problem:
             raise SnapshotRefused(Refusal.BAD_SECTION, problem)
@@ -108,7 +108,7 @@ def _content(file: Path, found: Snapshot) -> dict[str, Any]:
         "match_sets": opened.index.set_count,
         "single_addresses": len(found.singles() or ()),
         "tombstones": len(found.tombstones()),
-        "requires": [one._asdict() for one in found.requires],
+        "requires": [require._asdict() for require in found.requires],
         "part": manifest.part,
         "rollback_of": manifest.origin.rollback_of or None,
         "protected": list(manifest.protected),

@@ -38,14 +38,14 @@ class Lapse(NamedTuple):
 def lapses(ruleset: Ruleset, settings: Settings) -> list[Lapse]:
     """Return all lapses that there are or will be: those that deny first, then by their time."""
     policy = ruleset.policy
-    found = [Lapse(policy.layer, STALE_SNAPSHOT, stale_at(policy, settings.max_age), settings.when_stale)]
+    known = [Lapse(policy.layer, STALE_SNAPSHOT, stale_at(policy, settings.max_age), settings.when_stale)]
     for layer in settings.layers:
         file = ruleset.layers.get(layer.name)
         if file is None:
-            found.append(Lapse(layer.name, NO_SNAPSHOT, -math.inf, layer.when_missing))
+            known.append(Lapse(layer.name, NO_SNAPSHOT, -math.inf, layer.when_missing))
         else:
-            found.append(Lapse(layer.name, STALE_SNAPSHOT, stale_at(file, layer.max_age), layer.when_stale))
-    return sorted(found, key=lambda lapse: (lapse.then != "deny", lapse.since))
+            known.append(Lapse(layer.name, STALE_SNAPSHOT, stale_at(file, layer.max_age), layer.when_stale))
+    return sorted(known, key=lambda lapse: (lapse.then != "deny", lapse.since))
 
 
 def stale_at(file: OpenedSnapshot, max_age: float) -> float:

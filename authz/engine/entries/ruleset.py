@@ -117,8 +117,8 @@ class Ruleset:
         if others:
             for file, number, cancelled in zip(self._others, others, self._cancelled, strict=True):
                 if number:
-                    found = file.matches(version, number)
-                    matches += [m for m in found if ban_number(m.entry.id) not in cancelled]
+                    covering = file.matches(version, number)
+                    matches += [m for m in covering if ban_number(m.entry.id) not in cancelled]
         return matches
 
     def places_of(self, addresses: Iterable[Address]) -> frozenset[Place]:

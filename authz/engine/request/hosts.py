@@ -18,5 +18,5 @@ _HOST: Final = re.compile(
 
 def host_name(text: str) -> str | None:
     """Return the host without port and trailing dot, in lower case; None: no host that all readers read alike."""
-    found = _HOST.fullmatch(text.lower())
-    return None if found is None else found[1] or found[2]
+    match = _HOST.fullmatch(text.lower())
+    return None if match is None else match[1] or match[2]

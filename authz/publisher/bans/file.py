@@ -86,11 +86,15 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
         raise InputError(f"found {ban.network}, expected at most a /{widest}: the layer may not ban wider networks")
     if ban.list not in may.lists:
         raise InputError(f"--list: found {ban.list}, expected {' or '.join(may.lists)}: the layer may do no other")
-    unfit = [name for name in sorted(ban.applications) if not any(fnmatchcase(name, one) for one in may.applications)]
+    unfit = [
+        name
+        for name in sorted(ban.applications)
+        if not any(fnmatchcase(name, application) for application in may.applications)
+    ]
     if may.applications and (unfit or not ban.applications):
-        found = unfit[0] if unfit else "all applications"
+        reached = unfit[0] if unfit else "all applications"
         raise InputError(
-            f"--application: found {found}, expected {' or '.join(may.applications)}: the layer may no other"
+            f"--application: found {reached}, expected {' or '.join(may.applications)}: the layer may no other"
         )
     period = None if ban.expires is None else ban.expires - now
     if period is not None and period < MIN_PERIOD:

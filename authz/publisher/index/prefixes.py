@@ -60,11 +60,11 @@ class Prefixes(NamedTuple):
 
     def inside(self, other: Prefixes) -> Array:
         """Return for each network whether it lies in one of `other`, of which there are few."""
-        found = np.zeros(len(self), np.bool_)
+        chosen = np.zeros(len(self), np.bool_)
         for high, low, length in zip(other.high, other.low, other.length, strict=True):
             mask_high, mask_low = masks(int(length))
-            found |= (self.high & mask_high == high) & (self.low & mask_low == low) & (self.length >= length)
-        return found
+            chosen |= (self.high & mask_high == high) & (self.low & mask_low == low) & (self.length >= length)
+        return chosen
 
     def ends(self) -> tuple[Array, Array]:
         """Return the first addresses behind each network; (0, 0) behind the last address there is."""

@@ -85,10 +85,10 @@ class Admin:
         hosts = head.headers.get(_HOST, [])
         if head.peer is None or not hosts:
             return True
-        found = _HOST_PARTS.fullmatch(hosts[0].decode("latin-1").lower())
-        if found is None or len(hosts) > 1:
+        match = _HOST_PARTS.fullmatch(hosts[0].decode("latin-1").lower())
+        if match is None or len(hosts) > 1:
             return False
-        name = found["address"] or found["name"]
+        name = match["address"] or match["name"]
         return name in self._hosts or try_parse_address(name) is not None
 
     def _explain(self, query: bytes) -> Answer:

@@ -113,7 +113,7 @@ class EventSender:
     def _send_some(self) -> bool:
         """Send one batch; return whether that is done with. Otherwise it waits at its place in the queue."""
         batch = [self._waiting[number] for number in range(min(len(self._waiting), MAX_BATCH))]
-        body = gzip.compress(b"".join(orjson.dumps(event_of(one)) + b"\n" for one in batch), 1)
+        body = gzip.compress(b"".join(orjson.dumps(event_of(event)) + b"\n" for event in batch), 1)
         try:
             status = self._post(body)
         except (OSError, http.client.HTTPException) as error:

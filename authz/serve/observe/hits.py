@@ -46,8 +46,8 @@ class Hits:
 def busiest(hits: Iterable[Hits], number: int = MAX_NAMES) -> dict[str, int]:
     """Return the busiest names of some Hits together, the busiest first; the rest as `OTHERS`."""
     together: defaultdict[str, int] = defaultdict(int)
-    for one in hits:
-        for name, count in one.counts.items():
+    for some in hits:
+        for name, count in some.counts.items():
             if name is not None:
                 together[name] += count
     others = together.pop(OTHERS, 0)
