@@ -41,17 +41,18 @@ def explain(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The client's address.")],
     config: ConfigFile,
     snapshot: SnapshotFile = None,
-    application: Annotated[str | None, typer.Option(help="As the proxy names it.")] = None,
+    application: Annotated[str | None, typer.Option(help="The application, as the proxy names it.")] = None,
     peer: Annotated[
-        str | None, typer.Option(help="Who connects to the proxy, or unix:. Default: ADDRESS itself.")
+        str | None, typer.Option(help="The address that connects to the proxy, or unix:. Default: ADDRESS.")
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value', may be repeated. Default with --peer: ADDRESS, forwarded.")
     ] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAMESPACE:KEY=VALUE", help="Of Envoy's metadata, may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAMESPACE:KEY=VALUE", help="A value of Envoy's metadata; may be repeated."),
     ] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Decide as at this time. Default: now.")] = None,
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="TIME", help="Decide by what served then, at that time.")
     ] = None,
@@ -64,7 +65,7 @@ def explain(
     live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar instead of reading a file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show who the client is taken for, each entry that covers the address, and the decision."""
+    """Show who the client is, each entry that covers the address, and the decision."""
     from authz.addresses import parse_address
 
     given = parse_address(address)

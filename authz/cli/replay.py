@@ -50,10 +50,11 @@ def replay(
     config: ConfigFile,
     snapshot: SnapshotFile = None,
     against: Annotated[Path | None, typer.Option(help="Another snapshot: what would it have changed?")] = None,
-    log_format: Annotated[Format, typer.Option("--format", help="Of FILE.")] = Format.AUTO,
-    application: Annotated[str | None, typer.Option(help="For requests that name none.")] = None,
+    log_format: Annotated[Format, typer.Option("--format", help="The format of FILE.")] = Format.AUTO,
+    application: Annotated[str | None, typer.Option(help="The application of requests that name none.")] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="For all requests. Default: their own, or now.")
+        str | None,
+        typer.Option(metavar="TIME", help="Decide all requests as at this time. Default: the time of each, or now."),
     ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Print counts instead of decisions.")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="With --against: print only what changes.")] = False,

@@ -32,22 +32,24 @@ def build(
         int | None, typer.Option(help="Default: seconds since 1970, or one more than OUTPUT has.", min=1, max=2**63 - 1)
     ] = None,
     valid_for: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Refuse the snapshot when it is older, such as 7d.")
+        str | None, typer.Option(metavar="TIME", help="Sidecars refuse the snapshot after this time, such as 7d.")
     ] = None,
     lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
     allow_unresolved: Annotated[
-        bool, typer.Option("--allow-unresolved", help="A host name without an address is a warning.")
+        bool, typer.Option("--allow-unresolved", help="Warn of host names without an address instead of failing.")
     ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Resolve no host names: take the last answers.")] = False,
     host_cache: Annotated[
         Path | None, typer.Option(help="Keeps the last answers for host names. Default: OUTPUT.hosts.json.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Write it though a check refuses it; the snapshot says who did.")
+        bool, typer.Option("--force", help="Write the snapshot even if a check refuses it; it records who did.")
     ] = False,
     archive: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep a copy there, to look and go back. Default: archive, beside OUTPUT."),
+        typer.Option(
+            metavar="DIR", help="Folder for a copy of each build, for rollback. Default: archive, beside OUTPUT."
+        ),
     ] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help="Keep no copy.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
