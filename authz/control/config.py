@@ -19,6 +19,7 @@ from authz.control.lists.limits import Limits
 from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.control.notify.config import Notify
+from authz.control.publish.inputs.config import CrowdSec
 from authz.engine.model import ListName
 from authz.scalars import Duration, PositiveCount
 from authz.serve.config_values import Listen, ListenOn, Trusted
@@ -92,6 +93,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     four_eyes: FourEyesConfig = FourEyesConfig()
     sources: Sources = Sources()  # of events, besides POST /v1/events
     notify: Notify = Notify()  # who is told of what
+    hosts: Duration = 300.0  # how often host names of entries are asked for again
+    crowdsec: tuple[CrowdSec, ...] = ()  # LAPIs whose decisions are taken over
     triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
     rate: PositiveCount = 200  # requests a second of one token
@@ -157,6 +160,10 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     for number, name in enumerate(channels):
         if name in channels[:number]:
             document.mistake(f"notify.channels[{number}].name", f"found '{name}' twice, expected each channel once")
+    followed = [one.name for one in config.crowdsec]
+    for number, name in enumerate(followed):
+        if name in followed[:number]:
+            document.mistake(f"crowdsec[{number}].name", f"found '{name}' twice, expected each LAPI once")
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
 
@@ -183,7 +190,8 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
             for channel in config.notify.channels
         )
     )
+    crowdsec = tuple(msgspec.structs.replace(one, key_file=str(folder / one.key_file)) for one in config.crowdsec)
     return msgspec.structs.replace(
-        config, notify=notify, layers=layers, store=store, tls=tls, signer=at(config.signer),
+        config, crowdsec=crowdsec, notify=notify, layers=layers, store=store, tls=tls, signer=at(config.signer),
         triggers=at(config.triggers), signer_state=str(folder / config.signer_state), folder=str(folder),
     )  # fmt: skip

@@ -13,17 +13,22 @@ from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
-from authz.control.model import SETTINGS
+from authz.control.model import POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
 from authz.control.publish.client import AsksSigner, SignerClient
+from authz.control.publish.inputs.copies import Copies
+from authz.control.publish.inputs.crowdsec import Follower
+from authz.control.publish.inputs.feeds import LOOK, FeedRounds
+from authz.control.publish.inputs.rounds import Rounds
 from authz.control.publish.lease import lease_of
 from authz.control.publish.offers import Offers
+from authz.control.publish.one_layer import SYSTEM, signed_anew
 from authz.control.publish.opened import OpenedFiles
 from authz.control.publish.publisher import Publisher
 from authz.control.publish.sidecars import Sidecars
-from authz.control.store.changes import add_layer
+from authz.control.store.changes import add_layer, append, lock_head
 from authz.control.store.database import open_store
 from authz.control.store.documents import get_document
 from authz.control.store.idempotency import Answer, keep_answer, known_answer
@@ -62,7 +67,18 @@ class ControlPlane:
         self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
         self.sender = Sender(config.notify, store, lease_of(store, "sender"))
-        self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store))
+        copies = Copies(store, Path(config.folder))
+        self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
+        self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare)
+        self.followers = [Follower(self, one) for one in config.crowdsec]
+        lead = self.publisher.lead
+        self.inputs = [
+            Rounds(f"crowdsec {one.config.name}", one.config.interval, lead, one.round) for one in self.followers
+        ]
+        if any(layer.name == POLICY_LAYER for layer in config.layers):
+            rounds = Rounds("feeds and host names", LOOK, lead, self.feeds.round)
+            self.signals.on("changed", rounds.wake)
+            self.inputs.append(rounds)
 
     @classmethod
     def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
@@ -79,6 +95,8 @@ class ControlPlane:
         self.signals.start()
         self.offers.start(loop)
         self.publisher.start()
+        for rounds in self.inputs:
+            rounds.start()
         self.sender.start()
         self.intake.start()
 
@@ -86,9 +104,17 @@ class ControlPlane:
         """End, with what is being counted and published finished."""
         self.intake.close()
         self.sender.close()
+        for rounds in self.inputs:
+            rounds.close()
         self.publisher.close()
         self.signals.close()
         self.store.close()
+
+    def _sign_anew(self, why: str) -> None:
+        with self.store.writing() as tx:
+            append(tx, lock_head(tx, POLICY_LAYER), SYSTEM, [signed_anew(POLICY_LAYER, why)], self.store.now())
+            self.signals.announce(tx, "changed")
+        self.signals.wake("changed")
 
     def rules(self, tx: Connection) -> Rules:
         """Return what use cases go by now."""

@@ -46,7 +46,18 @@ def delete_application(batch: Batch, name: str, reason: str = "") -> None:
 def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "") -> None:
     """Set feeds, geo databases, limits and protected networks. Raises Invalid."""
     check_policy({"version": 1, **settings}, "")
+    outside = [
+        FieldMistake(f"/feeds/{number}/path", f"found '{shorten(feed['path'])}', expected a path below the folder")
+        for number, feed in enumerate(settings.get("feeds", ()))
+        if feed.get("path") and (feed.get("url") or feed.get("preset")) and not _is_below(feed["path"])
+    ]
+    if outside:  # what is fetched is written there
+        raise Invalid(outside)
     _put(batch, SETTINGS, settings, reason)
+
+
+def _is_below(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 def check_policy(content: dict[str, Any], below: str) -> None:

@@ -3,6 +3,7 @@
     order        what the signer is asked for: a layer's changes since the last time, or all of its entries
     build        from entries to the bytes of the first layer
     held         what the signer holds of a layer between two orders: entries, or bans in tiers
+    inputs/      what is fetched on a schedule: feeds, host names, decisions of CrowdSec
     signer       the process that holds the keys: checks limits and chain, builds, signs
     client       asking it
     lease        one publisher among several control planes

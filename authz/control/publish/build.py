@@ -1,20 +1,23 @@
 """From the entries of the first layer to the bytes of its file.
 
-It has everything that policy.yaml has, and is built as such a file: feeds and databases are read again.
+It has everything that policy.yaml has, and is built as such a file: feeds and databases are read again. Host names mean
+what the control plane has found out (`inputs/`), so that a name server that is away takes nobody off a list.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from authz.control.model import POLICY_LAYER
-from authz.control.publish.policy_document import policy_document
+from authz.control.publish.inputs.copies import HOSTS
+from authz.control.publish.policy_document import policy_document, without_missing
 from authz.errors import InputError, InvalidDocument
 from authz.publisher.build import build_snapshot
+from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
 
@@ -40,20 +43,23 @@ def build_policy(
     folder: Path,
 ) -> BuiltLayer:  # fmt: skip
     """Build and sign the first layer. folder: what paths of feeds are relative to. Raises InputError."""
-    policy = _whole_policy(entries, documents, folder)
+    content, warnings = without_missing(policy_document(entries, documents), folder)
+    policy = _whole_policy(content, folder)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
         path = Path(beside) / f"{POLICY_LAYER}.snapshot"
         build_snapshot(policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER)
-        return BuiltLayer(path.read_bytes(), len(policy.entries), policy.warnings)
+        return BuiltLayer(path.read_bytes(), len(policy.entries), (*warnings, *policy.warnings))
 
 
-def _whole_policy(entries: Sequence[StoredEntry], documents: Mapping[str, str], folder: Path) -> Policy:
-    text = msgspec.json.encode(policy_document(entries, documents))  # JSON is YAML
+def _whole_policy(content: dict[str, Any], folder: Path) -> Policy:
+    text = msgspec.json.encode(content)  # JSON is YAML
+    hosts = folder / HOSTS
+    options = SubjectOptions(HostOptions(cache=hosts, offline=hosts.exists()), allow_unresolved=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".policy.", suffix=".yaml") as file:
         file.write(text)
         file.flush()
         try:
-            return read_policy(Path(file.name), options=SubjectOptions(allow_unresolved=True))
+            return read_policy(Path(file.name), options=options)
         except InvalidDocument as error:  # the line is of a file that nobody wrote
             told = "; ".join(f"{mistake.key}: {mistake.message}" for mistake in error.mistakes)
             raise InputError(told, hint=error.hint) from error

@@ -188,6 +188,28 @@ part_contents = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+# What is fetched for the first layer. The copy itself has a table of its own: lists of what there is do not read it.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("asked", BigInteger, nullable=False),  # seconds since 1970, as the next two; 0: never
+    Column("changed", BigInteger, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("last_modified", Text, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("problem", Text, nullable=False),  # of the last try; empty: none
+    Column("size", BigInteger, nullable=False),  # bytes of the copy; 0: there is none
+)
+input_contents = Table(
+    "input_contents",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
 sidecars = Table(
     "sidecars",
     metadata,

@@ -129,7 +129,7 @@ def _fetch(feed: WantedFeed, client: httpx.Client, known: FetchState | None, now
     with _beside(feed.path) as (beside, file):
         new = download(client, url, validators, file, limits)
         if new is None and known is not None:
-            _save_state(feed.path, msgspec.structs.replace(known, asked=now))
+            save_state(feed.path, msgspec.structs.replace(known, asked=now))
             return Fetched(feed.path, "unchanged", known.entries, known.changed)
         file.close()
         entries = _checked(feed, beside, known)
@@ -137,7 +137,7 @@ def _fetch(feed: WantedFeed, client: httpx.Client, known: FetchState | None, now
         changed = known.changed if same and known else now
         _take_place(beside, feed.path)
         validators = new or Validators()
-        _save_state(feed.path, FetchState(public(feed.url), entries, now, changed, *validators))
+        save_state(feed.path, FetchState(public(feed.url), entries, now, changed, *validators))
     return Fetched(feed.path, "unchanged" if same else "new", entries, changed)
 
 
@@ -208,7 +208,8 @@ def _state_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.fetch.json")
 
 
-def _save_state(path: Path, state: FetchState) -> None:
+def save_state(path: Path, state: FetchState) -> None:
+    """Write what is known of the copy at `path`. Raises InputError."""
     try:
         replace_file(_state_path(path), lambda file: file.write(msgspec.json.encode(state)))
     except OSError as error:
