@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from authz.addresses import NetworkSet, parse_networks
-from authz.control.access.config import SignOn
+from authz.control.access.config import PEOPLE, SignOn
 from authz.control.detect.sources.config import Sources
 from authz.control.lists.guard import FourEyes
 from authz.control.lists.limits import Limits
@@ -150,22 +150,32 @@ def load_control_config(path: Path, environment: Mapping[str, str]) -> ControlCo
 
 
 def _check_together(document: Document[ControlConfig], config: ControlConfig) -> None:
-    names = [layer.name for layer in config.layers]
-    if not names:
+    if not config.layers:
         document.mistake("layers", "found none, expected one or more")
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            document.mistake(f"layers[{number}].name", f"found '{name}' twice, expected each layer once")
-    channels = [channel.name for channel in config.notify.channels]
-    for number, name in enumerate(channels):
-        if name in channels[:number]:
-            document.mistake(f"notify.channels[{number}].name", f"found '{name}' twice, expected each channel once")
-    followed = [one.name for one in config.crowdsec]
-    for number, name in enumerate(followed):
-        if name in followed[:number]:
-            document.mistake(f"crowdsec[{number}].name", f"found '{name}' twice, expected each LAPI once")
+    _check_once(document, "layers", [layer.name for layer in config.layers], "layer")
+    _check_once(document, "notify.channels", [channel.name for channel in config.notify.channels], "channel")
+    _check_once(document, "crowdsec", [one.name for one in config.crowdsec], "LAPI")
+    _check_oidc(document, config)
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
+
+
+def _check_once(document: Document[ControlConfig], key: str, names: list[str], what: str) -> None:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            document.mistake(f"{key}[{number}].name", f"found '{name}' twice, expected each {what} once")
+
+
+def _check_oidc(document: Document[ControlConfig], config: ControlConfig) -> None:
+    oidc = config.sign_on.oidc
+    if oidc is None:
+        return
+    if config.public_url is None:
+        document.mistake("public_url", "missing, expected it with sign_on.oidc: people are sent back there")
+    for number, rule in enumerate(oidc.roles):
+        if rule.role not in PEOPLE:
+            expected = f"expected a role of people: {', '.join(PEOPLE)}"
+            document.mistake(f"sign_on.oidc.roles[{number}].role", f"found '{rule.role}', {expected}")
 
 
 def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
@@ -191,7 +201,12 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
         )
     )
     crowdsec = tuple(msgspec.structs.replace(one, key_file=str(folder / one.key_file)) for one in config.crowdsec)
+    sign_on = config.sign_on
+    if sign_on.oidc is not None:
+        oidc = msgspec.structs.replace(sign_on.oidc, client_secret_file=at(sign_on.oidc.client_secret_file))
+        sign_on = msgspec.structs.replace(sign_on, oidc=oidc)
     return msgspec.structs.replace(
-        config, crowdsec=crowdsec, notify=notify, layers=layers, store=store, tls=tls, signer=at(config.signer),
-        triggers=at(config.triggers), signer_state=str(folder / config.signer_state), folder=str(folder),
+        config, sign_on=sign_on, crowdsec=crowdsec, notify=notify, layers=layers, store=store, tls=tls,
+        signer=at(config.signer), triggers=at(config.triggers), signer_state=str(folder / config.signer_state),
+        folder=str(folder),
     )  # fmt: skip

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.access.callers import Caller
+    from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
     from authz.control.lists.rules import Rules
     from authz.control.store.database import Store
@@ -63,6 +64,7 @@ class ControlPlane:
         self.offers = Offers(store, self.signals)
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
+        self.oidc = _relying(config)
         self.opened = OpenedFiles()
         self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
@@ -145,6 +147,15 @@ class ControlPlane:
         if written:
             self.signals.wake("changed")
         return answer
+
+
+def _relying(config: ControlConfig) -> Relying | None:
+    """Return us as the identity provider knows us; None: there is none. Only then its libraries are imported."""
+    if config.sign_on.oidc is None:
+        return None
+    from authz.control.access.oidc import Relying  # noqa: PLC0415  # most control planes need no Authlib
+
+    return Relying(config.sign_on.oidc, f"{(config.public_url or '').rstrip('/')}/v1/session/oidc/callback")
 
 
 def fingerprint(method: str, path: str, query: str, body: bytes) -> bytes:

@@ -26,7 +26,7 @@ from authz.control.api import (
     many,
     triggers,
 )
-from authz.control.api.access import approvals, sessions, tokens
+from authz.control.api.access import approvals, oidc, sessions, tokens
 from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
@@ -68,6 +68,7 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         applications.router,
         tokens.router,
         sessions.router,
+        oidc.router,
         approvals.router,
         crowdsec.router,
         *health.handlers,

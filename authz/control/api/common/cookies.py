@@ -37,6 +37,26 @@ def no_session_cookie(config: ControlConfig) -> Cookie:
     return _cookie(config, "", 0)
 
 
+def own_cookie(config: ControlConfig, name: str, value: str, max_age: int) -> Cookie:
+    """Return another cookie of ours, with the same protection. max_age: seconds; 0 takes it away."""
+    secure = is_secure(config)
+    name = f"__Host-{name}" if secure else name
+    return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, secure=secure, samesite="lax")
+
+
+def shown_cookie(request: Request[Any, Any, Any], name: str) -> str:
+    """Return a cookie of `own_cookie`; empty: the request shows none."""
+    config: ControlConfig = request.app.state.plane.config
+    return request.cookies.get(f"__Host-{name}" if is_secure(config) else name, "")
+
+
+def own_path(text: str) -> str:
+    """Return a path of ours to go to; anything else becomes the first page, so nobody is sent elsewhere."""
+    parts = urlsplit(text)
+    plain = text.startswith("/") and not text.startswith("//") and not parts.scheme and not parts.netloc
+    return text if plain and text.isascii() and text.isprintable() and "\\" not in text else "/"
+
+
 def session_secret(request: Request[Any, Any, Any]) -> str:
     """Return the secret of a request's session; empty: it shows none."""
     config: ControlConfig = request.app.state.plane.config
