@@ -19,8 +19,8 @@ from authz.control.lists.limits import Limits
 from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.control.notify.config import Notify
-from authz.control.publish.inputs.config import CrowdSec
-from authz.engine.model import ListName
+from authz.engine.model import TOKEN, ListName
+from authz.errors import BadValue
 from authz.scalars import Duration, PositiveCount
 from authz.serve.config_values import Listen, ListenOn, Trusted
 from authz.strict_yaml import Document, Scalar, read_file
@@ -74,6 +74,28 @@ class FourEyesConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     addresses: PositiveCount | None = None  # a denial of more addresses than this
     allow: bool = False  # any change to the allow list
+
+
+def _name(text: str) -> str:
+    if not TOKEN.fullmatch(text):
+        raise BadValue(text)
+    return text
+
+
+def _lapi(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise BadValue(text)
+    return text.rstrip("/")
+
+
+class CrowdSec(msgspec.Struct, frozen=True, kw_only=True):
+    """One of `crowdsec`. key_file: has the key that `cscli bouncers add` printed."""
+
+    name: Annotated[str, Scalar(_name, "letters, digits, '.', '_' and '-', at most 64")]
+    url: Annotated[str, Scalar(_lapi, "the address of a LAPI, such as http://127.0.0.1:8080")]
+    key_file: str
+    interval: Duration = 15.0  # seconds between two questions
+    applications: tuple[str, ...] = ()  # that its decisions are for; none: all
 
 
 class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from support.control import Clock, Control, control
 
-from authz.control.publish.inputs.config import CrowdSec
+from authz.control.config import CrowdSec
 from authz.control.publish.inputs.crowdsec import Follower
 from authz.errors import InputError
 

@@ -30,9 +30,9 @@ from authz.errors import AddressError, InputError, shorten
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from authz.control.config import CrowdSec
     from authz.control.model import Entry
     from authz.control.plane import ControlPlane
-    from authz.control.publish.inputs.config import CrowdSec
     from authz.engine.model import ListName
 
 MAX_ANSWER: Final = 256 << 20  # bytes
