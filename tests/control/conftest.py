@@ -6,8 +6,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from support import postgresql
 from support.control import Control, Running, control
+from support.servers import postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from support import postgresql
 from support.control import ControlProcess, Running
 from support.processes import free_port, wait_for
+from support.servers import postgresql
 
 from authz.control.maintenance.check import check_store
 from authz.control.store.database import open_store

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 from support.control import Clock, Control, control
-from support.oidc_provider import Provider
+from support.servers.oidc_provider import Provider
 
 from authz.control.access.claims import person_of
 from authz.control.access.config import ClaimRule, Oidc

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
-
 from support.processes import wait_for
 
 if TYPE_CHECKING:
