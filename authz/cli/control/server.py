@@ -51,6 +51,34 @@ def init(
   authz ban 203.0.113.9 --for 2h --reason 'why'""")
 
 
+@app.command(epilog="Example: authz control prepare --config control.yaml --token-file first-token")
+def prepare(
+    config: ConfigOption,
+    token_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where an administrator's token is put if the store is new.")
+    ],
+) -> None:
+    """Make the store of a control.yaml where it is empty, or bring an older one up to date; then serve.
+
+    For a start without a person, as in Kubernetes. Stop all control planes of the store before.
+    """
+    import os
+
+    from authz.control.config import load_control_config
+    from authz.control.init import prepare_store
+    from authz.durable import replace_file
+    from authz.errors import InputError
+
+    if not os.access(token_file.absolute().parent, os.W_OK):  # else the token would be made, and lost
+        raise InputError(f"--token-file: {token_file}: its folder cannot be written to, expected one that can")
+    token = prepare_store(load_control_config(config, os.environ))
+    if token is None:
+        typer.echo("the store is there, and of this version")
+        return
+    replace_file(token_file, lambda file: file.write(f"{token}\n".encode()), mode=0o600)
+    typer.echo(f"made the store; the token of an administrator is in {token_file}: keep it elsewhere")
+
+
 @app.command(epilog="Example: authz control serve --config control/control.yaml")
 def serve(
     config: ConfigOption,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from authz.control.config import load_control_config
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Actor
 from authz.control.publish.one_layer import signed_anew
-from authz.control.store.access import add_token, note, put_tenant
+from authz.control.store.access import add_token, get_tenant, note, put_tenant
 from authz.control.store.changes import add_layer, append, lock_head
 from authz.control.store.database import create_store
 from authz.errors import InputError
 from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
+    from authz.control.config import ControlConfig
     from authz.serve.config_values import Listen
 
 BANS_LAYER = "bans"
@@ -59,17 +60,29 @@ def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control
         sidecar_file.write_text(sidecar_config(url))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
-    secret = _fill(config_file)
+    secret = prepare_store(load_control_config(config_file, {}))
+    if secret is None:
+        raise InputError(f"--store: {store}: is filled already", hint="name a new one, or run it by its control.yaml")
     return Made(folder, url, secret, config_file, sidecar_file)
 
 
-def _fill(config_file: Path) -> str:
-    config = load_control_config(config_file, {})
+def prepare_store(config: ControlConfig) -> str | None:
+    """Make the store of a configuration where it is empty, and bring an older one up to date.
+
+    Returns:
+        A token of an administrator, told only now; None where the store was filled already.
+
+    Raises:
+        InputError: The store cannot be opened.
+    """
     store = create_store(config.store)
     if store.engine.url.database and not store.is_postgresql:
         Path(store.engine.url.database).chmod(0o600)
     actor = Actor(MAIN_TENANT, "init", "system", "manual")
     with store.writing() as tx:
+        if get_tenant(tx, MAIN_TENANT) is not None:
+            store.close()
+            return None
         now = store.now()
         put_tenant(tx, MAIN_TENANT, ("*",), now)
         token, secret = add_token(tx, tenant=MAIN_TENANT, name="admin", role="admin", now=now)

@@ -1,0 +1,1 @@
+"""Manifests: built by kustomize, checked against each other, and applied to a real API server."""
