@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: help demo test coverage lint types style check proto bench bench-full attacks constraints system clean
+.PHONY: help demo test kube-test coverage lint types style check proto bench bench-full attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -26,13 +26,18 @@ $(STAMP): constraints.txt pyproject.toml
 
 system: ## the Debian packages that tests start: installed when root, named otherwise
 	@sh tests/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server \
-	    chromium:chromium
+	    chromium:chromium prometheus:promtool
 
 demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
 
 test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
 	$(PYTEST) $(ARGS)
+
+# KUBEBOX: a program that is etcd, kube-apiserver and kubectl by its first argument. `make test` has these tests too.
+kube-test: $(STAMP) ## apply every overlay of deploy/kubernetes to a real API server (KUBEBOX=FILE)
+	@test -x "$(KUBEBOX)" || { echo "KUBEBOX=FILE names no program: found '$(KUBEBOX)'"; exit 2; }
+	KUBEBOX=$(KUBEBOX) $(PYTEST) tests/deploy $(ARGS)
 
 # Processes that tests start are measured as well, so a test that kills one loses what that process saw.
 coverage: $(STAMP) system ## all tests, and which lines and branches of authz/ they miss

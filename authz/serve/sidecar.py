@@ -37,8 +37,11 @@ from authz.serve.listeners.endpoints import Endpoints
 from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
 from authz.serve.observe.events import EventSender
+from authz.serve.observe.latency import Latency
 from authz.serve.observe.log_file import LogFile
-from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.metrics import Family, Metrics
+from authz.serve.observe.process_metrics import ProcessState, read_start, read_state
+from authz.serve.observe.process_metrics import families as process_families
 from authz.serve.observe.recorder import Recorder, make_recorder
 from authz.serve.observe.watch import Watch
 from authz.serve.reload import merge
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
+_LOOK_AT_PROCESS = 5.0  # seconds between two looks at its memory and descriptors
 _LOG = logging.getLogger("authz")
 
 
@@ -74,6 +78,8 @@ class Sidecar:
         self._log = DecisionLog(config.decision_log)
         self._events = EventSender(config.events)
         self._watch = Watch()
+        self._latency = Latency()
+        self._process, self._process_start = ProcessState(), 0.0
         self._held, self._turns = HeldBytes(), Turns()  # of all listeners
         self._passed = passed or Passed([])
         self._tell = tell  # systemd
@@ -102,11 +108,14 @@ class Sidecar:
     async def _start(self) -> None:
         plans = await in_thread(plan, self.config)
         for config, rules in plans:
+            self.metrics.begin("authz_snapshot_loads_total", layer=config.name, result="ok")
+            self.metrics.begin("authz_stale_total", layer=config.name)
             _LOG.info("keys: %s: %d trusted, %d must sign", config.name, len(rules.keys), rules.threshold)
         states = await in_thread(_load_states, self._memory)
         known = ", ".join(f"{layer} {state.serial}" for layer, state in sorted(states.items()))
         _LOG.info("state: %s", f"highest serials: {known}" if known else "no serial accepted yet")
-        self.metrics.gauges = self._status.gauges
+        self._process_start = await in_thread(read_start)
+        self.metrics.gauges = self._gauges
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
@@ -121,6 +130,8 @@ class Sidecar:
         self._passed.check_all_taken()
         self.health.set_listening()
         self._task(self._look())
+        self._task(self._latency.sample())
+        self._task(self._look_at_process())
         self.layers.watch()
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
 
@@ -135,6 +146,15 @@ class Sidecar:
             self.layers.look(time.time())
             self.health.look()
             self.metrics.prune()
+
+    async def _look_at_process(self) -> None:
+        while True:
+            self._process = await in_thread(read_state)
+            await asyncio.sleep(_LOOK_AT_PROCESS)
+
+    def _gauges(self) -> list[Family]:
+        process = process_families(self._process, self._process_start)
+        return [*self._status.gauges(), *self._latency.families(), *process]
 
     async def _start_admin(self) -> None:
         self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics, watch=self._watch)
@@ -184,6 +204,7 @@ class Sidecar:
         recorder = make_recorder(front, self.config.application, self.metrics, sinks)
         recorder.details_wanted = True  # /decisions may ask for them
         self._watch.add(recorder)
+        self._latency.add(front, recorder)
         return recorder
 
     def _task(self, coroutine: Coroutine[None, None, None]) -> None:

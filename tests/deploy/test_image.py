@@ -10,7 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import yaml
+<<<<<<< HEAD
 from support.proxies.deployed import DEPLOY, ROOT, containers
+=======
+from support.sidecar.deployed import DEPLOY, ROOT
+>>>>>>> cbdcc4a (deploy/kubernetes: bases, components, gateways; latency, alerts)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,11 +103,3 @@ def test_what_the_image_copies_is_enough_to_build_the_wheel_and_all_of_it_is_in_
     written = {path.relative_to(context) for path in (context / "authz").rglob("*") if path.is_file()}
     packed = {path.relative_to(tmp_path / "unpacked") for path in (tmp_path / "unpacked").rglob("*") if path.is_file()}
     assert written - packed == set()
-
-
-# Kubernetes
-
-
-def test_the_image_s_user_is_the_container_s() -> None:
-    context = containers()["authz"]["securityContext"]
-    assert arguments("USER") == [f"{context['runAsUser']}:{context['runAsGroup']}"]

@@ -15,6 +15,10 @@ from support.proxies.envoy import Envoy, adapt_envoy, validate_envoy
 from support.proxies.nginx import Nginx, adapt_nginx, validate_nginx
 from support.proxies.upstream import Upstream
 from support.publisher import POLICY, Publisher
+<<<<<<< HEAD
+=======
+from support.sidecar.deployed import CONFIGURATIONS, PRINTED, PROXIES, ROOT
+>>>>>>> cbdcc4a (deploy/kubernetes: bases, components, gateways; latency, alerts)
 
 from authz.cli.proxy_config import render
 from authz.serve.config import load_config
@@ -27,16 +31,17 @@ if TYPE_CHECKING:
 # Proxy configurations
 
 
-@pytest.mark.parametrize("proxy", ["envoy", "nginx"])
-def test_the_proxy_s_configuration_is_what_is_printed_for_the_sidecar_s(proxy: str) -> None:
-    printed = render(proxy, load_config(CONFIGURATIONS[proxy], {}))
-    again = f"authz print-config {proxy} --config {CONFIGURATIONS[proxy].relative_to(ROOT)}"
-    assert PRINTED[proxy].read_text() == printed, f"print it again: {again} > {PRINTED[proxy].relative_to(ROOT)}"
+@pytest.mark.parametrize("place", PROXIES)
+def test_the_proxy_s_configuration_is_what_is_printed_for_the_sidecar_s(place: str) -> None:
+    printed = render(PROXIES[place], load_config(CONFIGURATIONS[place], {}))
+    again = f"authz print-config {PROXIES[place]} --config {CONFIGURATIONS[place].relative_to(ROOT)}"
+    assert PRINTED[place].read_text() == printed, f"print it again: {again} > {PRINTED[place].relative_to(ROOT)}"
     assert "WARNING" not in printed
 
 
-def test_envoy_takes_its_configuration() -> None:
-    validate_envoy(PRINTED["envoy"])
+@pytest.mark.parametrize("place", ["envoy", "pod"])
+def test_envoy_takes_its_configuration(place: str) -> None:
+    validate_envoy(PRINTED[place])
 
 
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
@@ -48,9 +53,9 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
 
 
 class Moved:
-    """deploy/ for one proxy with all paths below `root`, and the sidecar's TCP listeners on free ports."""
+    """The files of one place with all paths below `root`, and the sidecar's TCP listeners on free ports."""
 
-    def __init__(self, root: Path, proxy: str) -> None:
+    def __init__(self, root: Path, place: str) -> None:
         self.root = root
         for folder in ("etc/authz", "var/lib/authz/snapshot", "var/lib/authz/state", "run/authz"):
             (root / folder).mkdir(parents=True)
@@ -58,7 +63,7 @@ class Moved:
         ports = {"0.0.0.0:9193": f"127.0.0.1:{self.admin}", "127.0.0.1:9193": f"127.0.0.1:{self.admin}"}
         ports["127.0.0.1:9192"] = f"127.0.0.1:{http}"
         self._replaced = {**ports, **{path: f"{root}{path}" for path in ("/etc/authz", "/var/lib/authz", "/run/authz")}}
-        (root / "etc/authz/authz.yaml").write_text(self.text(CONFIGURATIONS[proxy]))
+        (root / "etc/authz/authz.yaml").write_text(self.text(CONFIGURATIONS[place]))
         self.publisher = Publisher(root)
         (root / "etc/authz/keys").mkdir()
         shutil.copy(self.publisher.public["a"], root / "etc/authz/keys/2026.pub")
@@ -89,11 +94,12 @@ def upstream() -> Iterator[Upstream]:
         yield upstream
 
 
+@pytest.mark.parametrize("place", ["envoy", "pod"])
 def test_envoy_and_the_sidecar_start_from_the_files_and_serve_once_a_snapshot_is_there(
-    tmp_path: Path, upstream: Upstream
+    place: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    moved = Moved(tmp_path, "envoy")
-    with moved.serve() as sidecar, Envoy(tmp_path, adapt_envoy(moved.text(PRINTED["envoy"]), upstream)) as envoy:
+    moved = Moved(tmp_path, place)
+    with moved.serve() as sidecar, Envoy(tmp_path, adapt_envoy(moved.text(PRINTED[place]), upstream)) as envoy:
         sidecar.wait_for_line("serving, not ready")
         assert ask(moved.admin, "/livez").status == 200
         assert ask(moved.admin, "/readyz").status == 503

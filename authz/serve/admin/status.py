@@ -126,11 +126,13 @@ class Status:
             Family.of("authz_events_sent_total", "counter", "Events sent", {(): self._events.sent}),
             Family.of("authz_events_waiting", "gauge", "Events that wait to be sent", {(): self._events.waiting}),
         ]
-        loaded = [(layer, layer.opened) for layer in self._layers if layer.opened is not None]
         for name, (text, value) in _OF_LAYERS.items():
-            values: Values = {(("layer", layer.config.name),): value(layer, opened) for layer, opened in loaded}
+            values: Values = {  # zero before the first one: an alert must find something
+                (("layer", layer.config.name),): 0 if layer.opened is None else value(layer, layer.opened)
+                for layer in self._layers
+            }
             families.append(Family.of(name, "gauge", text, values))
-        stale: Values = {(("layer", layer.config.name),): layer.stale(self._clock()) for layer, _ in loaded}
+        stale: Values = {(("layer", layer.config.name),): layer.stale(self._clock()) for layer in self._layers}
         expires: Values = {(("listener", one.name),): one.expires for one in self.certificates}
         name, text = "authz_tls_certificate_expires_seconds", "When the certificate in use expires, since 1970"
         families.append(Family.of(name, "gauge", text, expires))
@@ -138,6 +140,7 @@ class Status:
 
 
 _OF_LAYERS: Final[dict[str, tuple[str, Callable[[Layer, OpenedSnapshot], float]]]] = {
+    "authz_snapshot_loaded": ("1 where there is one", lambda *_: 1),
     "authz_snapshot_serial": ("Serial of the snapshot in use", lambda _, opened: opened.serial),
     "authz_snapshot_created_seconds": ("When it was made, since 1970", lambda _, opened: opened.created),
     "authz_snapshot_entries": ("Entries in it", lambda _, opened: entries_of(opened)),

@@ -65,6 +65,10 @@ class Metrics:
         counts, key = self._counts[name], tuple(labels.items())
         counts[key] = counts.get(key, 0) + 1
 
+    def begin(self, name: str, **labels: str) -> None:
+        """Show a counter of `COUNTERS` from now on, though nothing was counted: an alert must find something."""
+        self._counts[name].setdefault(tuple(labels.items()), 0)
+
     def count_load(self, result: str, layer: str = "policy") -> None:
         """Count an attempt to load a snapshot: `ok`, or the code of the refusal."""
         self.count("authz_snapshot_loads_total", layer=layer, result=result)
@@ -87,7 +91,7 @@ class Metrics:
     def loads(self, layer: str = "policy") -> dict[str, int]:
         """Return how often a layer was loaded or refused, by `ok` or the code of the refusal."""
         counts = self._counts["authz_snapshot_loads_total"].items()
-        return {dict(labels)["result"]: count for labels, count in counts if dict(labels)["layer"] == layer}
+        return {dict(labels)["result"]: count for labels, count in counts if dict(labels)["layer"] == layer and count}
 
     @property
     def http_faults(self) -> dict[str, int]:
@@ -142,7 +146,7 @@ class Family(NamedTuple):
     """A metric with its samples. As text it is in the exposition format of Prometheus, version 0.0.4."""
 
     name: str
-    type: Literal["counter", "gauge"]
+    type: Literal["counter", "gauge", "histogram"]
     help: str
     samples: list[Sample]
 

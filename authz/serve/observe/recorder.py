@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import random
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details
@@ -66,6 +67,8 @@ class Recorder:
         self._sinks = tuple(sinks)
         self.details_wanted = bool(sinks and details)
         self._details = details
+        self._keep: Callable[[Decision], object] | None = None
+        self._measured: Callable[[float], object] | None = None
 
     def record(
         self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
@@ -89,18 +92,32 @@ class Recorder:
 
     def watch(self, keep: Callable[[Decision], object] | None) -> None:
         """Hand every decision to `keep`, too, until this is called with None. While it is None, that costs nothing."""
-        if keep is None:
+        self._keep = keep
+        self._look_at()
+
+    def time_next(self, measured: Callable[[float], object]) -> None:
+        """Give `measured` the seconds that the next decision took, from its `now` until it is recorded."""
+        self._measured = measured
+        self._look_at()
+
+    def _look_at(self) -> None:
+        """Put another `record` before the method of the class, for as long as somebody looks."""
+        if self._keep or self._measured:
+            self.__dict__["record"] = self._record_and_show
+        else:
             self.__dict__.pop("record", None)
-            return
 
-        def record(
-            outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
-        ) -> None:
-            Recorder.record(self, outcome, client, peer, now, source)
+    def _record_and_show(
+        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+    ) -> None:
+        Recorder.record(self, outcome, client, peer, now, source)
+        measured, self._measured = self._measured, None
+        if measured is not None:
+            measured(time.time() - now)
+            self._look_at()
+        if self._keep is not None:
             details = NO_DETAILS if source is None or self._details is None else self._details(source)
-            keep(Decision(now, self._front, peer, outcome, client, details))
-
-        self.__dict__["record"] = record  # before the method of the class
+            self._keep(Decision(now, self._front, peer, outcome, client, details))
 
     def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[tuple[float, Sink], ...]]:
         """Return the counts of decisions of this kind by entry, and what else there is to do with each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from support.sidecar.running import (
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
     from support.publisher import Publisher
 
 
@@ -39,12 +41,21 @@ DOCUMENTED: Final = {
     "authz_events_dropped": set(),
     "authz_events_sent": set(),
     "authz_events_waiting": set(),
+    "authz_snapshot_loaded": {"layer"},
     "authz_snapshot_serial": {"layer"},
     "authz_snapshot_created_seconds": {"layer"},
     "authz_snapshot_stale": {"layer"},
     "authz_snapshot_entries": {"layer"},
     "authz_snapshot_last_good": {"layer"},
     "authz_snapshot_bytes": {"layer"},
+    "authz_check_duration_seconds": {"front"},
+    "authz_loop_lag_seconds": set(),
+    "process_cpu_seconds": set(),
+    "process_resident_memory_bytes": set(),
+    "process_virtual_memory_bytes": set(),
+    "process_open_fds": set(),
+    "process_max_fds": set(),
+    "process_start_time_seconds": set(),
 }  # of README.md; counters without their _total
 
 
@@ -65,14 +76,14 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         assert set(families) == set(DOCUMENTED)
         for name, family in families.items():
             assert family.documentation
-            assert all(set(sample.labels) == DOCUMENTED[name] for sample in family.samples), name
+            assert all(set(sample.labels) - {"le"} == DOCUMENTED[name] for sample in family.samples), name
         counters = {
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",
-            "authz_events_sent",
+            "authz_events_sent", "process_cpu_seconds",
         }  # fmt: skip
 
         def value(sample_name: str, **labels: str) -> float:
@@ -111,5 +122,73 @@ def test_every_metric_is_in_the_readme() -> None:
     for name in DOCUMENTED:
         assert name in table or any(
             f"`_{name.removeprefix(prefix)}" in table
-            for prefix in ("authz_snapshot_", "authz_decision_log_", "authz_events_")
+            for prefix in ("authz_snapshot_", "authz_decision_log_", "authz_events_", "process_")
         ), name
+
+
+def families_of(text: str) -> dict[str, Metric]:
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def test_the_series_of_a_layer_exist_before_its_first_snapshot(publisher: Publisher) -> None:
+    """An alert on a series that is not there never fires."""
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            found = families_of((await one.page("/metrics")).body.decode())
+        series = [
+            *(f"snapshot_{name}" for name in ("loaded", "serial", "created_seconds", "entries", "bytes", "stale"))
+        ]
+        for name in (*series, "snapshot_last_good", "stale"):
+            assert [(s.labels, s.value) for s in found[f"authz_{name}"].samples] == [({"layer": "policy"}, 0)], name
+        loads = [(s.labels["result"], s.value) for s in found["authz_snapshot_loads"].samples]
+        assert ("ok", 0) in loads
+
+    run(live())
+
+
+def test_checks_and_the_lag_of_the_loop_are_measured_by_samples(publisher: Publisher) -> None:
+    publisher.publish()
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+
+            async def measured() -> tuple[float, float]:
+                await one.ask(ALLOWED)
+                found = families_of((await one.page("/metrics")).body.decode())
+                checks = [s for s in found["authz_check_duration_seconds"].samples if s.name.endswith("_count")]
+                (lag,) = (s for s in found["authz_loop_lag_seconds"].samples if s.name.endswith("_count"))
+                assert [s.labels for s in checks] == [{"front": "http"}]
+                return checks[0].value, lag.value
+
+            for _ in range(200):
+                checks, lags = await measured()
+                if checks >= 2 and lags >= 2:
+                    return
+                await asyncio.sleep(0.05)
+            raise AssertionError("nothing was measured")
+
+    run(live())
+
+
+def test_what_the_kernel_tells_of_the_process_is_shown(publisher: Publisher) -> None:
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            for _ in range(200):
+                found = families_of((await one.page("/metrics")).body.decode())
+                value = {name: found[f"process_{name}"].samples[0].value for name in ("open_fds", "max_fds")}
+                if value["open_fds"]:
+                    break
+                await asyncio.sleep(0.05)
+            assert 3 <= value["open_fds"] <= value["max_fds"]
+            rss, virtual = (found[f"process_{name}_memory_bytes"].samples[0].value for name in ("resident", "virtual"))
+            assert 10 << 20 < rss < virtual
+            assert found["process_cpu_seconds"].samples[0].value > 0
+            assert abs(found["process_start_time_seconds"].samples[0].value - started()) < 5
+
+    run(live())
+
+
+def started() -> float:
+    """Return when this process was started, by the age of its folder in /proc."""
+    return Path(f"/proc/{os.getpid()}").stat().st_mtime

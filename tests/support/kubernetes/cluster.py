@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-_TOKEN = "kubernetes-of-the-tests"  # noqa: S105  # of an API server on loopback that lives for a test
+_TOKEN = "kubernetes-of-the-tests"  # of an API server on loopback that lives for a test
 _STARTS = 240.0  # seconds
 
 
@@ -52,7 +52,9 @@ class Cluster:
         client, peer = (f"http://{LOOPBACK}:{free_port()}" for _ in range(2))
         options = ["--data-dir", "etcd", "--listen-client-urls", client, "--advertise-client-urls", client]
         options += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--unsafe-no-fsync"]
-        stack.enter_context(Process([self._box, "etcd", *options, "--initial-cluster", f"default={peer}"], cwd=self._folder))
+        stack.enter_context(
+            Process([self._box, "etcd", *options, "--initial-cluster", f"default={peer}"], cwd=self._folder)
+        )
         return client
 
     def _start_api_server(self, stack: contextlib.ExitStack, etcd: str) -> None:
@@ -68,7 +70,7 @@ class Cluster:
         options += ["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24"]
         options += ["--service-account-issuer", "https://kubernetes.default.svc", "--endpoint-reconciler-type", "none"]
         options += ["--service-account-key-file", "sa.pub", "--service-account-signing-key-file", "sa.key"]
-        options += ["--profiling=false"]
+        options += ["--profiling=false", "--allow-privileged"]  # it is the namespace that refuses
         server = stack.enter_context(Process([self._box, "kube-apiserver", *options], cwd=self._folder))
         self._config.write_text(yaml.safe_dump(_kubeconfig(port)))
 
@@ -90,7 +92,7 @@ class Cluster:
         given = ("-f", "-") if manifests is not None else ()
         return self.kubectl("apply", "--server-side", "--validate=strict", *given, *arguments, manifests=manifests)
 
-    def make_namespace(self, name: str, labels: Mapping[str, str] = {}) -> None:  # noqa: B006  # never changed
+    def make_namespace(self, name: str, labels: Mapping[str, str] = {}) -> None:  # never changed
         """Make a namespace that enforces the Pod Security Standard `restricted`."""
         enforced = {"pod-security.kubernetes.io/enforce": "restricted", **labels}
         metadata = {"name": name, "labels": enforced}

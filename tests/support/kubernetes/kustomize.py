@@ -91,7 +91,7 @@ def pod_spec(manifest: Manifest) -> Manifest | None:
         return spec
     if manifest["kind"] == "CronJob":
         spec = spec["jobTemplate"]["spec"]
-    template: Manifest | None = spec.get("template") if isinstance(spec, dict) else None
+    template: Manifest | None = spec.get("template")
     return None if template is None or "spec" not in template else dict(template["spec"])
 
 

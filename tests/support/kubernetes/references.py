@@ -107,9 +107,7 @@ class Checked:
                 yield from self._is_there("Secret", namespace, one["secretRef"]["name"])
 
     def _selected(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
-        return [
-            one for one in self.pods if _namespace(one) == namespace and labels.items() <= pod_labels(one).items()
-        ]
+        return [one for one in self.pods if _namespace(one) == namespace and labels.items() <= pod_labels(one).items()]
 
     def _selects(self, manifest: Manifest, labels: Mapping[str, str]) -> Iterator[str]:
         if not self._selected(_namespace(manifest), labels):
@@ -140,20 +138,18 @@ class Checked:
     def _monitor(self, manifest: Manifest) -> Iterator[str]:
         spec = manifest["spec"]
         endpoints = spec.get("podMetricsEndpoints") or spec.get("endpoints")
-        labels = spec["selector"]["matchLabels"]
         if manifest["kind"] == "PodMonitor":
-            pods = [one for one in self.pods if labels.items() <= pod_labels(one).items()]
-            ports = self._ports(pods)
+            ports = self._ports([one for one in self.pods if _matches(spec["selector"], pod_labels(one))])
         else:
             services = [one for one in self.all if one["kind"] == "Service"]
-            pods = [one for one in services if labels.items() <= one["metadata"]["labels"].items()]
-            ports = {port["name"] for one in pods for port in one["spec"]["ports"]}
-        if pods:  # one overlay need not have all that a monitor looks for
+            found = [one for one in services if _matches(spec["selector"], one["metadata"]["labels"])]
+            ports = {port["name"] for one in found for port in one["spec"]["ports"]}
+        if ports:  # one overlay need not have all that a monitor looks for
             yield from (f"no port {one['port']} where it looks" for one in endpoints if one["port"] not in ports)
 
     def _asked(self, manifest: Manifest) -> Iterator[str]:
         """Yield ports of the service `authz` that gateways ask and it does not have."""
-        text = str(manifest) if not manifest.get("metadata", {}).get("namespace") == "authz" else ""
+        text = str(manifest) if manifest.get("metadata", {}).get("namespace") != "authz" else ""
         asked = {int(port) for port in re.findall(r"authz\.authz[a-z.]*:(\d+)", text)}
         asked |= {int(port) for port in re.findall(r"'name': 'authz', 'namespace': 'authz', 'port': (\d+)", text)}
         if manifest["kind"] == "ExtensionService":
@@ -163,8 +159,17 @@ class Checked:
         yield from (f"the service authz has no port {port}" for port in sorted(asked - ports))
 
 
-ADDED: Final = {"authz-layers", "authz-object-store"}  # of components, for pods of base/central; there with base/sidecar, too
+ADDED: Final = {
+    "authz-layers",
+    "authz-object-store",
+}  # of components, for pods of base/central; there with base/sidecar, too
 SWITCHED_OFF: Final = {"http"}  # by the component tls
+
+
+def _matches(selector: Manifest, labels: Mapping[str, str]) -> bool:
+    """Return whether a selector of labels and of `In` has these labels."""
+    expressions = all(labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", ()))
+    return expressions and selector.get("matchLabels", {}).items() <= labels.items()
 
 
 def _namespace(manifest: Manifest) -> str:

@@ -96,7 +96,7 @@ class Envoy(Process):
         options += ["--file-flush-interval-msec", "20", "--admin-address-path", str(admin)]
         super().__init__([envoy_path(), "-c", "envoy.yaml", *options], cwd=folder)
         try:
-            self._admin_port = int(
+            self.admin_port = int(
                 wait_for(self._alive(lambda: admin.exists() and admin.read_text())).rpartition(":")[2]
             )
             wait_for(self._alive(lambda: self.get("/ready").status == 200))
@@ -115,7 +115,7 @@ class Envoy(Process):
 
     def get(self, path: str) -> Reply:
         """Ask its admin interface."""
-        return ask(self._admin_port, path)
+        return ask(self.admin_port, path)
 
     def stat(self, name: str) -> int:
         """Return a counter."""

@@ -1,0 +1,214 @@
+"""Every overlay is applied to a real API server that enforces the Pod Security Standard `restricted`. `make kube-test`.
+
+The server validates strictly, and the custom resources of the gateways by the definitions that their projects publish.
+No node runs the pods; each is admitted as one (`--dry-run=server`).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
+from support.processes import wait_for
+from support.shared import shared
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.kubernetes.cluster import Cluster, Said
+    from support.kubernetes.kustomize import Manifest
+
+# Groups of objects that need definitions of others.
+OTHERS = (
+    "gateway.",
+    "istio.",
+    "projectcontour.",
+    "getambassador.",
+    "traefik.",
+    "apisix.",
+    "cert-manager.",
+    "monitoring.",
+)
+
+
+@pytest.fixture(scope="module")
+def ready(cluster: Cluster) -> Cluster:
+    """The server with the namespaces that overlays put objects into."""
+    for name in ("shop", "istio-ingress", "emissary", "edge"):
+        cluster.make_namespace(name)
+    cluster.make_namespace("injected", {"authz-inject": "enabled"})
+    return cluster
+
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # eight megabytes
+
+
+def newest(definition: Manifest) -> Manifest:
+    """Return a definition of Emissary's with its newest version alone: its older ones are no structural schemas."""
+    if definition["kind"] == "CustomResourceDefinition" and definition["spec"]["group"] == "getambassador.io":
+        version = {**definition["spec"]["versions"][-1], "served": True, "storage": True}
+        spec = {key: value for key, value in definition["spec"].items() if key != "conversion"}
+        return {**definition, "spec": {**spec, "versions": [version]}}
+    return definition
+
+
+@pytest.fixture(scope="module")
+def with_definitions(ready: Cluster) -> Cluster:
+    """The same, with the custom resource definitions of ten projects."""
+    for folder in sorted(shared("kubernetes/crds").iterdir()):
+        definitions = [
+            newest(one) for file in folder.iterdir() for one in yaml.load_all(file.read_text(), _Loader) if one
+        ]
+        said = ready.kubectl("apply", "--server-side", "-f", "-", manifests=definitions)
+        assert said.status == 0, f"{folder.name}: {said.err[:2000]}"
+    said = ready.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    assert said.status == 0, said.err
+    return ready
+
+
+def needs_definitions(name: str) -> bool:
+    return any(
+        one["apiVersion"].startswith(OTHERS) or any(o in one["apiVersion"] for o in OTHERS) for one in build(name)
+    )
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, name: str) -> Cluster:
+    """The server that an overlay needs; skips where the definitions are not there."""
+    found: Cluster = request.getfixturevalue("with_definitions" if needs_definitions(name) else "ready")
+    return found
+
+
+def pods_of(manifests: list[Manifest]) -> list[Manifest]:
+    """Return the pods that a controller would make of the manifests."""
+    made = []
+    for one in manifests:
+        spec = pod_spec(one)
+        if spec is not None:
+            metadata = {"namespace": one["metadata"]["namespace"], "labels": pod_labels(one)}
+            metadata["name"] = f"{one['metadata']['name']}-0"
+            made.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    return made
+
+
+def admit(cluster: Cluster, pods: list[Manifest]) -> Said:
+    """Have the server admit pods, and forget them."""
+    return cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", manifests=pods)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_is_applied_and_its_pods_are_admitted(name: str, server: Cluster, tmp_path: Path) -> None:
+    said = server.apply("-k", write_overlay(tmp_path / "overlay", name))
+    assert said.status == 0, said.err
+    applied = said.out.count("serverside-applied")
+    assert applied == len(build(name)), said.out
+    assert "Warning" not in said.err, said.err
+    pods = pods_of(build(name))
+    if pods:
+        said = admit(server, pods)
+        assert said.status == 0, said.err
+        assert "Warning" not in said.err, said.err
+
+
+def changed_pod(name: str, **context: Any) -> Manifest:
+    pod = copy.deepcopy(pods_of(build(name))[0])
+    pod["spec"]["containers"][0]["securityContext"].update(context)
+    return pod
+
+
+@pytest.mark.parametrize(
+    "context", [{"privileged": True, "allowPrivilegeEscalation": True}, {"capabilities": {"add": ["NET_ADMIN"]}},
+                {"runAsUser": 0}, {"allowPrivilegeEscalation": True}],
+)  # fmt: skip
+def test_a_pod_with_rights_is_not_admitted(ready: Cluster, context: dict[str, Any]) -> None:
+    assert ready.apply(manifests=[one for one in build("central") if one["kind"] == "Namespace"]).status == 0
+    ready.apply(manifests=[one for one in build("central") if one["kind"] == "ServiceAccount"])
+    assert admit(ready, [changed_pod("central")]).status == 0
+    said = admit(ready, [changed_pod("central", **context)])
+    assert said.status != 0
+    assert 'violates PodSecurity "restricted' in said.err
+
+
+@pytest.mark.parametrize(("wrong", "text"), [
+    ({"replica": 2}, ".spec.replica: field not declared"),
+    ({"template": None}, "spec.template"),
+    ({"strategy": {"type": "Recreated"}}, "Unsupported value"),
+])  # fmt: skip
+def test_a_manifest_with_a_mistake_is_refused(ready: Cluster, wrong: dict[str, Any], text: str) -> None:
+    deployment = copy.deepcopy(next(one for one in build("sidecar") if one["kind"] == "Deployment"))
+    deployment["metadata"]["name"] = "mistaken"
+    deployment["spec"].update(wrong)
+    said = ready.apply(manifests=[deployment])
+    assert said.status != 0
+    assert text in said.err
+
+
+def test_a_gateway_s_object_with_a_mistake_is_refused(with_definitions: Cluster) -> None:
+    policy = next(one for one in build("gateway envoy-gateway") if one["kind"] == "SecurityPolicy")
+    for wrong, text in (({"statusOnEror": 503}, "not declared"), ({"statusOnError": 999}, "Unsupported value")):
+        mistaken = copy.deepcopy(policy)
+        mistaken["spec"]["extAuth"].update(wrong)
+        said = with_definitions.apply(manifests=[mistaken])
+        assert said.status != 0
+        assert text in said.err
+
+
+# Injection
+
+
+def plain_pod(labels: dict[str, str]) -> Manifest:
+    rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    container = {"name": "nginx", "image": "nginx", "securityContext": rights, "volumeMounts": []}
+    spec = {
+        "containers": [container],
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 101, "seccompProfile": {"type": "RuntimeDefault"}},
+        "automountServiceAccountToken": False,
+    }
+    metadata = {"name": "web", "namespace": "injected", "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def created(cluster: Cluster, pod: Manifest) -> Manifest:
+    """Return a pod as the server would keep it."""
+    said = cluster.kubectl("create", "--dry-run=server", "-o", "yaml", "-f", "-", manifests=[pod])
+    assert said.status == 0, said.err
+    kept: Manifest = yaml.safe_load(said.out)
+    return kept
+
+
+@pytest.fixture
+def injecting(ready: Cluster, tmp_path: Path) -> Cluster:
+    """The server with the policy, and an account for pods."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "injected"}}
+    assert ready.apply(manifests=[account]).status == 0
+    said = ready.apply("-k", write_overlay(tmp_path / "inject", "inject"))
+    assert said.status == 0, said.err
+    return ready
+
+
+def test_a_pod_that_asks_for_it_gets_the_sidecar_of_the_base(injecting: Cluster) -> None:
+    def sidecar_is_there() -> Manifest | None:
+        pod = created(injecting, plain_pod({"authz-inject": "true"}))
+        return pod if "initContainers" in pod["spec"] else None
+
+    kept = wait_for(sidecar_is_there, "a new policy is in force within a second or two", pause=0.5)
+    (injected,) = kept["spec"]["initContainers"]
+    manifests = [one for one in build("sidecar") if one["kind"] == "Deployment"]
+    (base,) = (pod_spec(manifests[0]) or {})["initContainers"]
+    for same in ("name", "args", "restartPolicy", "image", "resources"):
+        assert injected[same] == base[same], same
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert base[probe].items() <= {**injected[probe], "httpGet": base[probe]["httpGet"]}.items()
+        assert base[probe]["httpGet"].items() <= injected[probe]["httpGet"].items()
+    assert base["securityContext"].items() <= injected["securityContext"].items()
+    mounts = {mount["name"]: mount["mountPath"] for mount in injected["volumeMounts"]}
+    wanted = {mount["name"]: mount["mountPath"] for mount in base["volumeMounts"] if mount["name"] != "authz-socket"}
+    assert wanted.items() <= mounts.items()
+    assert wanted.keys() <= {volume["name"] for volume in kept["spec"]["volumes"]}
+
+
+def test_other_pods_are_left_as_they_are(injecting: Cluster) -> None:
+    assert "initContainers" not in created(injecting, plain_pod({"app": "web"}))["spec"]

@@ -1,0 +1,164 @@
+"""Each gateway's authz.yaml: `authz check-config` takes it, and a real sidecar answers for the right client."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+import pytest
+import yaml
+from support.envoy_api import check_request, read_answer
+from support.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
+from support.processes import Process, ports_of
+from support.publisher import Publisher
+
+from authz.serve.grpc.check import CHECK_METHOD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+GOOD, BAD, FORGED = "198.51.100.7", "203.0.113.9", "192.0.2.1"  # on no list, on the deny list, on the allow list
+CONFIGURATIONS = sorted(path for path in (ROOT / "deploy").rglob("authz.yaml"))
+# Gateways whose Envoy appends who connected, or whose proxy does, to what the client wrote.
+OVER_HTTP: dict[str, Callable[[str], dict[str, str]]] = {
+    "istio-http": lambda client: {"X-Forwarded-For": f"{FORGED}, {client}"},
+    "traefik": lambda client: {"X-Forwarded-For": f"{FORGED}, {client}"},
+    "ingress-nginx": lambda client: {"X-Forwarded-For": client, "X-Real-IP": client},
+    "apisix": lambda client: {"X-Forwarded-For": client},
+    "haproxy": lambda client: {"X-Real-IP": client},  # it deletes X-Forwarded-For
+}
+OVER_GRPC = [name for name in GATEWAYS if name not in OVER_HTTP]
+
+
+class Deployed(NamedTuple):
+    """A sidecar from an authz.yaml, with its folders moved and its ports free."""
+
+    process: Process
+    ports: dict[str, int]
+
+
+def moved(path: Path, folder: Path) -> Path:
+    """Write the configuration, for this machine, and return its path."""
+    text = path.read_text()
+    for old in ("/etc/authz", "/var/lib/authz", "/run/authz"):
+        text = text.replace(old, f"{folder}{old}")
+    text = re.sub(r'"(0\.0\.0\.0|127\.0\.0\.1):919\d"', '"127.0.0.1:0"', text)
+    text = text.replace("trusted_proxies: [10.244.0.0/16]", "trusted_proxies: [127.0.0.1]")  # where the gateway is
+    for name in ("etc/authz", "var/lib/authz/snapshot", "var/lib/authz/state", "run/authz"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "etc/authz/authz.yaml").write_text(text.replace("drain: 10s", "drain: 0s"))
+    return folder / "etc/authz/authz.yaml"
+
+
+def with_keys(folder: Path) -> Publisher:
+    """Make keys, and put the public one where the configurations look."""
+    publisher = Publisher(folder)
+    (folder / "etc/authz/keys").mkdir(parents=True)
+    (folder / "etc/authz/keys/2026.pub").write_bytes(publisher.public["a"].read_bytes())
+    return publisher
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.parent.relative_to(ROOT / "deploy").as_posix())
+def test_check_config_takes_it_and_finds_nothing_wrong(path: Path, tmp_path: Path) -> None:
+    with_keys(tmp_path)
+    command = [sys.executable, "-m", "authz", "check-config", str(moved(path, tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_the_configuration_in_the_overlay_is_the_gateway_s(name: str) -> None:
+    (config,) = (one for one in build(f"gateway {name}") if one["metadata"]["name"].startswith("authz-config"))
+    assert config["data"]["authz.yaml"] == (KUBERNETES / "gateways" / name / "authz.yaml").read_text()
+
+
+@pytest.fixture
+def deployed(name: str, tmp_path: Path) -> Iterator[Deployed]:
+    publisher = with_keys(tmp_path)
+    config = moved(KUBERNETES / "gateways" / name / "authz.yaml", tmp_path)
+    publisher.publish(to="var/lib/authz/snapshot/lists.snapshot")
+    command = [sys.executable, "-m", "authz", "serve", "--config", str(config)]
+    with Process(command, cwd=tmp_path, env={**os.environ}) as process:
+        process.wait_for_line("authz: serving$")
+        yield Deployed(process, ports_of(process.output))
+
+
+def target_of(name: str) -> str:
+    """Return the path that a gateway asks for, as its manifests or its mesh configuration say."""
+    folder = KUBERNETES / "gateways" / name
+    if name == "istio-http":
+        (provider,) = yaml.safe_load((folder / "meshconfig.yaml").read_text())["extensionProviders"]
+        return f"{provider['envoyExtAuthzHttp']['pathPrefix']}/admin/../cart?id=7"
+    (target,) = re.findall(r"http://authz\.authz[a-z.]*:9192(/\S+)", (folder / "route.yaml").read_text())
+    return str(target)
+
+
+@pytest.mark.parametrize("name", OVER_HTTP)
+def test_a_gateway_that_asks_over_http_gets_the_answer_for_its_client(name: str, deployed: Deployed) -> None:
+    for client, status in ((GOOD, 200), (BAD, 403)):
+        headers = [f"{key}: {value}" for key, value in OVER_HTTP[name](client).items()]
+        answer = ask_http(deployed.ports["http"], target_of(name), headers)
+        assert answer.status == status, (client, deployed.process.output)
+    line = deployed.process.wait_for_line(r'.*"decision":"deny".*')[0]
+    assert f'"client":"{BAD}"' in line
+    assert '"application":"shop"' in line
+
+
+def ask_http(port: int, target: str, headers: Sequence[str]) -> Any:
+    import socket
+
+    from support.fronts import HttpClient
+
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        return HttpClient(connection).ask(target, *headers)
+
+
+def context_of(name: str) -> dict[str, str]:
+    """Return the context that a gateway sends, as its manifests say; most send none."""
+    found: dict[str, str] = {}
+    for one in build(f"gateway {name}"):
+        spec = one.get("spec") or {}
+        if one["kind"] == "SecurityPolicy":
+            found |= {each["name"]: each["value"] for each in spec["extAuth"]["contextExtensions"]}
+        elif one["kind"] == "HTTPProxy":
+            found |= spec["virtualhost"]["authorization"]["authPolicy"]["context"]
+        elif one["kind"] == "Mapping":
+            found |= spec["auth_context_extensions"]
+    return found
+
+
+@pytest.mark.parametrize("name", OVER_GRPC)
+def test_a_gateway_that_asks_over_grpc_gets_the_answer_for_its_client(name: str, deployed: Deployed) -> None:
+    """Where no context is sent, the policy's `hosts` name the application."""
+    context = context_of(name)
+    assert context in ({"application": "shop"}, {})
+    host = "anything.example.com" if context else "shop.example.com"
+    with grpc.insecure_channel(f"127.0.0.1:{deployed.ports['grpc']}") as channel:
+        ask = channel.unary_unary(CHECK_METHOD, lambda request: request, lambda answer: answer)
+        for client, status in ((GOOD, 0), (BAD, 7)):
+            headers = {"x-forwarded-for": FORGED, ":authority": host}
+            answer = read_answer(ask(check_request(client, headers=headers, context=context, host=host), timeout=10))
+            assert answer.code == status, (client, deployed.process.output)
+            assert answer.metadata["client"] == client
+            assert answer.metadata["application"] == "shop"
+
+
+def test_nginx_gateway_fabric_has_a_warning_and_nothing_to_apply() -> None:
+    """It sends no address of the client: whatever is configured, authz denies everybody or believes an attacker."""
+    folder = KUBERNETES / "gateways" / "nginx-gateway-fabric"
+    assert [path.name for path in folder.iterdir()] == ["README.md"]
+    assert "do not use it" in (folder / "README.md").read_text()
+
+
+def test_what_a_gateway_answers_while_authz_is_away_is_not_a_denial_where_it_can_be_told() -> None:
+    found = {}
+    for name in GATEWAYS:
+        text = "".join(path.read_text() for path in sorted((KUBERNETES / "gateways" / name).glob("*.yaml")))
+        found[name] = bool(re.search(r"(statusOnError|status_on_error): (\"?503|\{code: 503)", text))
+    cannot = {"contour", "gateway-api", "traefik", "haproxy", "ingress-nginx"}  # fixed at 403 or 500: the files say so
+    assert {name for name, can in found.items() if not can} == cannot

@@ -1,0 +1,67 @@
+"""What a container of ours finds in its pod: its configuration, as the kubelet would mount it, and its volumes."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from authz.serve.config import Config, load_config
+from support.kubernetes.kustomize import containers_of, pod_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from support.kubernetes.kustomize import Manifest
+
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+class Mounted(NamedTuple):
+    """A container `authz` that runs `authz serve`, its pod, and its configuration."""
+
+    spec: Manifest
+    container: Manifest
+    config: Config
+
+    def volume_of(self, path: str | Path) -> tuple[Manifest, bool]:
+        """Return the volume that a path lies in, and whether the container may write to it."""
+        mounts = [one for one in self.container["volumeMounts"] if Path(path).is_relative_to(one["mountPath"])]
+        assert len(mounts) == 1, (path, [one["mountPath"] for one in self.container["volumeMounts"]])
+        volume = next(one for one in self.spec["volumes"] if one["name"] == mounts[0]["name"])
+        return volume, not mounts[0].get("readOnly", False)
+
+
+def mounted_sidecars(manifests: Sequence[Manifest], folder: Path) -> Iterator[Mounted]:
+    """Yield the sidecars of an overlay, each with the configuration that it would read. folder: for the files."""
+    maps = {(one["metadata"].get("namespace"), one["metadata"]["name"]): one for one in manifests}
+    for manifest in manifests:
+        spec = pod_spec(manifest)
+        for container in containers_of(spec) if spec else ():
+            if spec is not None and container["name"] == "authz":
+                namespace = manifest["metadata"].get("namespace")
+                text = _configuration(spec, functools.partial(_data, maps, namespace))
+                (folder / "authz.yaml").write_text(text)
+                environment = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+                yield Mounted(spec, container, load_config(folder / "authz.yaml", environment))
+
+
+def _data(maps: Mapping[tuple[str | None, str], Manifest], namespace: str | None, name: str) -> dict[str, str]:
+    return dict(maps[namespace, name]["data"])
+
+
+def _configuration(spec: Manifest, data_of: Callable[[str], dict[str, str]]) -> str:
+    for volume in spec["volumes"]:
+        for source in volume.get("projected", {}).get("sources", ()):
+            data = data_of(source["configMap"]["name"])
+            if "authz.yaml" in data:
+                return str(data["authz.yaml"])
+    raise AssertionError("no authz.yaml is mounted")
+
+
+def in_bytes(quantity: str) -> int:
+    """Return a quantity of Kubernetes, such as 256Mi, in bytes."""
+    found = re.fullmatch(r"(\d+)(|Ki|Mi|Gi)", str(quantity))
+    assert found is not None, quantity
+    return int(found[1]) * _UNITS[found[2]]
