@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 import pytest
 import yaml
-from support.envoy_api import check_request, read_answer
 from support.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
 from support.processes import Process, ports_of
+from support.proxies.envoy_api import check_request, read_answer
 from support.publisher import Publisher
 
 from authz.serve.grpc.check import CHECK_METHOD
@@ -112,7 +112,7 @@ def test_a_gateway_that_asks_over_http_gets_the_answer_for_its_client(name: str,
 def ask_http(port: int, target: str, headers: Sequence[str]) -> Any:
     import socket
 
-    from support.fronts import HttpClient
+    from support.sidecar.fronts import HttpClient
 
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         return HttpClient(connection).ask(target, *headers)

@@ -10,11 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import yaml
-<<<<<<< HEAD
-from support.proxies.deployed import DEPLOY, ROOT, containers
-=======
-from support.sidecar.deployed import DEPLOY, ROOT
->>>>>>> cbdcc4a (deploy/kubernetes: bases, components, gateways; latency, alerts)
+from support.proxies.deployed import DEPLOY, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

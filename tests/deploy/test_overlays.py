@@ -19,7 +19,7 @@ from support.kubernetes.kustomize import (
 )
 from support.kubernetes.mounted import in_bytes, mounted_sidecars
 from support.kubernetes.references import broken
-from support.sidecar.deployed import POD
+from support.proxies.deployed import POD
 
 from authz.snapshot.keys import load_public_key
 

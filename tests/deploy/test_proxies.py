@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support.processes import Process, free_port, wait_for
 from support.proxies.client import ask
-from support.proxies.deployed import CONFIGURATIONS, PRINTED, ROOT
+from support.proxies.deployed import CONFIGURATIONS, PRINTED, PROXIES, ROOT
 from support.proxies.envoy import Envoy, adapt_envoy, validate_envoy
 from support.proxies.nginx import Nginx, adapt_nginx, validate_nginx
 from support.proxies.upstream import Upstream
 from support.publisher import POLICY, Publisher
-<<<<<<< HEAD
-=======
-from support.sidecar.deployed import CONFIGURATIONS, PRINTED, PROXIES, ROOT
->>>>>>> cbdcc4a (deploy/kubernetes: bases, components, gateways; latency, alerts)
 
 from authz.cli.proxy_config import render
 from authz.serve.config import load_config

@@ -65,7 +65,7 @@ def prepare(
     import os
 
     from authz.control.config import load_control_config
-    from authz.control.init import prepare_store
+    from authz.control.maintenance.init import prepare_store
     from authz.durable import replace_file
     from authz.errors import InputError
 

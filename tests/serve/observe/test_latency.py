@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.fronts import Fronts
+from support.sidecar.fronts import Fronts
 
-from authz.engine.request import Request
+from authz.engine.request.request import Request
 from authz.serve.observe.latency import CHECK_BOUNDS, Histogram, Latency
 from authz.serve.observe.metrics import Family, Metrics
 from authz.serve.observe.recorder import Decision, Recorder
