@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.kubernetes.cluster import Cluster
+from support.proxies.kubernetes.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.control import Running
-from support.kubernetes.kustomize import KUBERNETES, ROOT
 from support.processes import Sidecar
+from support.proxies.kubernetes.kustomize import KUBERNETES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
 from support.processes import wait_for
+from support.proxies.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
 from support.shared import shared
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.kubernetes.cluster import Cluster, Said
-    from support.kubernetes.kustomize import Manifest
+    from support.proxies.kubernetes.cluster import Cluster, Said
+    from support.proxies.kubernetes.kustomize import Manifest
 
 # Groups of objects that need definitions of others.
 OTHERS = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def drain(*arguments: str) -> tuple[int, str]:
     """Run it as the preStop of the pod does; return the status and what it says."""
-    command = [sys.executable, "-m", "authz.serve.drain_envoy", *arguments]
+    command = [sys.executable, "-m", "authz.serve.grpc.drain_envoy", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
     return done.returncode, done.stderr
@@ -51,6 +51,6 @@ def test_a_call_without_the_address_is_an_error() -> None:
 
 
 def test_it_needs_nothing_but_the_sidecar() -> None:
-    code = "import authz.serve.drain_envoy, sys; print(*sys.modules)"
+    code = "import authz.serve.grpc.drain_envoy, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"typer", "rich", "httpx", "grpc", "numpy"} & set(done.stdout.split()) == set()

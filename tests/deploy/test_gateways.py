@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 import pytest
 import yaml
-from support.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
 from support.processes import Process, ports_of
 from support.proxies.envoy_api import check_request, read_answer
+from support.proxies.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
 from support.publisher import Publisher
 
 from authz.serve.grpc.check import CHECK_METHOD

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from kubernetes_validate import validate
-from support.kubernetes.kustomize import (
+from support.proxies.deployed import POD
+from support.proxies.kubernetes.kustomize import (
     KUBERNETES,
     OVERLAYS,
     ROOT,
@@ -17,9 +18,8 @@ from support.kubernetes.kustomize import (
     containers_of,
     pod_spec,
 )
-from support.kubernetes.mounted import in_bytes, mounted_sidecars
-from support.kubernetes.references import broken
-from support.proxies.deployed import POD
+from support.proxies.kubernetes.mounted import in_bytes, mounted_sidecars
+from support.proxies.kubernetes.references import broken
 
 from authz.snapshot.keys import load_public_key
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.kubernetes.kustomize import Manifest
+    from support.proxies.kubernetes.kustomize import Manifest
 
 VERSIONS = ["1.32", "1.34", "1.37"]
 REST = 96 << 20  # bytes that the sidecar takes beyond its snapshots
@@ -233,7 +233,7 @@ def test_the_sidecar_s_pre_stop_drains_the_envoy_of_its_pod() -> None:
     command = authz["lifecycle"]["preStop"]["exec"]["command"]
     admin = yaml.safe_load((POD / "envoy.yaml").read_text())["admin"]["address"]["socket_address"]
     assert command == [
-        "/opt/authz/bin/python", "-m", "authz.serve.drain_envoy", f"{admin['address']}:{admin['port_value']}",
+        "/opt/authz/bin/python", "-m", "authz.serve.grpc.drain_envoy", f"{admin['address']}:{admin['port_value']}",
     ]  # fmt: skip
     drained = int(envoy["args"][envoy["args"].index("--drain-time-s") + 1])
     assert envoy["lifecycle"]["preStop"]["sleep"]["seconds"] > drained

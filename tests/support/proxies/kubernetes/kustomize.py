@@ -16,7 +16,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 
 Manifest = dict[str, Any]

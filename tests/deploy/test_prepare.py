@@ -56,7 +56,7 @@ def test_a_store_that_is_there_stays_as_it_is_and_gets_no_other_token(
     authz(*PREPARE)
     (folder / "first-token").unlink()
     ran = authz(*PREPARE)
-    assert (ran.status, ran.out) == (0, "the store is there, and of this version\n")
+    assert (ran.status, ran.out) == (0, "the store is there, and of this version")
     assert not (folder / "first-token").exists()
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.serve.config import Config, load_config
-from support.kubernetes.kustomize import containers_of, pod_spec
+from support.proxies.kubernetes.kustomize import containers_of, pod_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from support.kubernetes.kustomize import Manifest
+    from support.proxies.kubernetes.kustomize import Manifest
 
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 

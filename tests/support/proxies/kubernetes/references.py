@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from support.kubernetes.kustomize import containers_of, pod_labels, pod_spec
+from support.proxies.kubernetes.kustomize import containers_of, pod_labels, pod_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from support.kubernetes.kustomize import Manifest
+    from support.proxies.kubernetes.kustomize import Manifest
 
 # Made by the operator, or by a controller.
 YOURS: Final = {

@@ -1,6 +1,6 @@
 """Asks the Envoy of this pod to drain: what the sidecar's preStop runs. Needs no library of the command line.
 
-    python -m authz.serve.drain_envoy 127.0.0.1:9901
+    python -m authz.serve.grpc.drain_envoy 127.0.0.1:9901
 
 Envoy then fails its health checks and says with every answer that the connection ends (`Connection: close`, GOAWAY),
 for its --drain-time-s; it goes on to accept connections and to answer. Without it Envoy ends at once on SIGTERM, and

@@ -1,0 +1,27 @@
+{{- define "authz.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- end }}
+{{- define "authz.selector" -}}
+app.kubernetes.io/name: {{ include "authz.name" . }}
+{{- end }}
+{{- define "authz.labels" -}}
+{{ include "authz.selector" . }}
+app.kubernetes.io/part-of: authz
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+{{- define "authz.port" -}}
+{{- regexFind "[0-9]+$" (get . "listen" | default "") -}}
+{{- end }}
+{{- define "authz.ports" -}}
+{{- range $front := list "grpc" "http" }}
+{{- $settings := get $.Values.config $front | default dict }}
+{{- $default := ternary "127.0.0.1:9191" "127.0.0.1:9192" (eq $front "grpc") }}
+{{- $listen := get $settings "listen" | default $default }}
+{{- if and (regexMatch ":[0-9]+$" $listen) (not (regexMatch "^(127\\.|\\[::1\\]|unix:)" $listen)) }}
+{{ $front }}: {{ regexFind "[0-9]+$" $listen }}
+{{- end }}
+{{- end }}
+{{- end }}
