@@ -87,13 +87,14 @@ def test_an_example_is_rendered_to_manifests_that_fit_each_other(name: str, tmp_
             validate(one, "1.37", strict=True)
     yours = [*(name for _, _, name in YOURS), "lists"]
     assert [text for text in broken(manifests) if text.split()[-3] not in yours] == []
-    (one,) = mounted_sidecars(manifests, tmp_path)
-    largest = sum(layer.max_size for layer in one.config.layers_in_order())
-    assert in_bytes(one.container["resources"]["limits"]["memory"]) >= 2 * largest + (96 << 20)
-    for layer in one.config.layers_in_order():
+    (sidecar,) = mounted_sidecars(manifests, tmp_path)
+    layers = sidecar.config.layers_in_order()
+    largest = sum(layer.max_size for layer in layers)
+    assert in_bytes(sidecar.container["resources"]["limits"]["memory"]) >= 2 * largest + (96 << 20)
+    for layer in layers:
         for path in (*((layer.path,) if layer.path else ()), *layer.trusted_keys):
-            assert one.volume_of(path)[1] is False
-    assert one.volume_of(one.config.state_file)[1] is True
+            assert sidecar.volume_of(path)[1] is False
+    assert sidecar.volume_of(sidecar.config.state_file)[1] is True
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
