@@ -32,6 +32,9 @@ DOCUMENTED: Final = {
     "authz_unknown_applications": {"application"},
     "authz_stale": {"layer"},
     "authz_config_reloads": {"result"},
+    "authz_tls_handshakes": {"listener", "result"},
+    "authz_tls_reloads": {"listener", "result"},
+    "authz_tls_certificate_expires_seconds": {"listener"},
     "authz_snapshot_loads": {"layer", "result"},
     "authz_http_faults": {"status"},
     "authz_http_connections": set(),
@@ -80,6 +83,7 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         counters = {
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads"),
+            *("authz_tls_handshakes", "authz_tls_reloads"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",
