@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.snapshot.cooperative import next_turn
 from authz.snapshot.lazy_entries import PackedEntries
-from authz.snapshot.sections import SINGLES_TYPES, TOMBSTONES, array_of, bad_section, directory_bits
+from authz.snapshot.sections import MARKS, MARKS_SIZE, SINGLES_TYPES, TOMBSTONES, array_of, bad_section, directory_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -85,6 +85,8 @@ class Singles:
         find4: Returns the first row that has an IPv4 address, given as a number; 0 where none has.
         find6: The same for IPv6.
         templates: Entries without id, start and end.
+        v4: The IPv4 addresses, sorted.
+        marks: A bit for each /24 that has one, see `authz.engine.entries.marks`; None where the file has none.
         last_expiry: The end of the row that ends last; NEVER where one has no end, 0 where there are no rows.
 
     Raises:
@@ -93,14 +95,15 @@ class Singles:
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
         columns = {name: array_of(sections, name, kind) for name, kind in SINGLES_TYPES.items()}
-        self._v4, self._v6 = columns["singles.v4"], (columns["singles.v6_high"], columns["singles.v6_low"])
+        self.v4, self._v6 = columns["singles.v4"], (columns["singles.v6_high"], columns["singles.v6_low"])
         self._directories = columns["singles.v4_directory"], columns["singles.v6_directory"]
         self._expires, self._added = columns["singles.expires"], columns["singles.added"]
         self._template, self._ids = columns["singles.template"], columns["singles.id"]
         self.templates = PackedEntries(sections, "templates")
+        self.marks = array_of(sections, MARKS, "u8") if MARKS in sections else None
         self._check_lengths()
-        self.find4: Find = _finder4(self._v4, self._directories[0])
-        self.find6: Find = _finder6(*self._v6, self._directories[1], len(self._v4))
+        self.find4: Find = _finder4(self.v4, self._directories[0])
+        self.find6: Find = _finder6(*self._v6, self._directories[1], len(self.v4))
         self.last_expiry = _greatest(self._expires)
         if len(self) and _greatest(self._template) >= len(self.templates):
             raise bad_section(f"singles.template: found a number above {len(self.templates) - 1}, the last template")
@@ -122,9 +125,9 @@ class Singles:
 
     def address(self, row: int) -> tuple[int, int]:
         """Return the version of the address of a row, and its number."""
-        if row <= len(self._v4):
-            return 4, self._v4[row - 1]
-        (highs, lows), place = self._v6, row - 1 - len(self._v4)
+        if row <= len(self.v4):
+            return 4, self.v4[row - 1]
+        (highs, lows), place = self._v6, row - 1 - len(self.v4)
         return 6, highs[place] << 64 | lows[place]
 
     def row(self, row: int) -> Row:
@@ -154,8 +157,8 @@ class Singles:
     def rows_in(self, version: int, first: int, last: int) -> range:
         """Return the rows whose addresses are in a range of numbers, both ends included."""
         if version == 4:
-            return range(bisect_left(self._v4, first) + 1, bisect_right(self._v4, last) + 1)
-        before = len(self._v4) + 1
+            return range(bisect_left(self.v4, first) + 1, bisect_right(self.v4, last) + 1)
+        before = len(self.v4) + 1
         return range(before + self._place6(first), before + self._place6(last + 1))
 
     def _place6(self, value: int) -> int:
@@ -169,27 +172,31 @@ class Singles:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the elements; reads all of them, so takes a second a million."""
         v6 = list(zip(*self._v6, strict=True))
-        for name, values in (("singles.v4", list(self._v4)), ("singles.v6", v6)):
+        for name, values in (("singles.v4", list(self.v4)), ("singles.v6", v6)):
             if values != sorted(values):
                 yield f"{name}: not in order"
         for name, directory, tops in (
-            ("singles.v4_directory", self._directories[0], [value << 32 for value in self._v4]),
+            ("singles.v4_directory", self._directories[0], [value << 32 for value in self.v4]),
             ("singles.v6_directory", self._directories[1], list(self._v6[0])),
         ):
             shift = 64 - directory_bits(directory, name)
             if list(directory) != [bisect_left(tops, top << shift) for top in range(len(directory))]:
                 yield f"{name}: does not fit the addresses"
+        if self.marks is not None and bytes(self.marks) != _marks_of(self.v4):
+            yield f"{MARKS}: does not fit the addresses"
         if len(set(self._ids)) != len(self):
             yield "singles.id: found an id twice"
 
     def _check_lengths(self) -> None:
+        if self.marks is not None and len(self.marks) != MARKS_SIZE:
+            raise bad_section(f"{MARKS}: found {len(self.marks)} bytes, expected {MARKS_SIZE}")
         (highs, lows), count = self._v6, len(self._ids)
-        if not len(highs) == len(lows) == count - len(self._v4):
+        if not len(highs) == len(lows) == count - len(self.v4):
             raise bad_section(f"singles.v4 and singles.v6: expected {count} addresses, as many as ids")
         if not len(self._expires) == len(self._added) == len(self._template) == count:
             raise bad_section(f"singles.expires, added and template: expected {count} elements, as many as ids")
         for name, directory, length in (
-            ("singles.v4_directory", self._directories[0], len(self._v4)),
+            ("singles.v4_directory", self._directories[0], len(self.v4)),
             ("singles.v6_directory", self._directories[1], len(highs)),
         ):
             directory_bits(directory, name)
@@ -224,6 +231,13 @@ def _finder6(highs: Array, lows: Array, directory: Array, before: int) -> Find:
         return before + place + 1 if place < end and lows[place] == low else 0
 
     return find
+
+
+def _marks_of(addresses: Array) -> bytes:
+    marks = bytearray(MARKS_SIZE)
+    for value in addresses:
+        marks[value >> 11] |= 1 << (value >> 8 & 7)
+    return bytes(marks)
 
 
 def _greatest(numbers: Array) -> int:

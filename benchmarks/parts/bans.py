@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from authz.addresses import Address, Network, format_address
+from authz.engine.entries.marks import marks_of
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
 from authz.publisher.bans import Ban
@@ -77,6 +78,8 @@ class _Bench:
         random = np.random.default_rng(7)
         chosen = np.sort(random.choice(_END - _FIRST, scale.bans, replace=False)) + _FIRST
         self._addresses: list[int] = chosen.tolist()
+        self._parts: tuple[OpenedSnapshot, ...] = ()
+        self._marks: bytearray | None = None
         self._policy = OpenedSnapshot(self._read("policy.snapshot"))
 
     def _read(self, name: str, **keywords: Any) -> Any:
@@ -135,7 +138,6 @@ class _Bench:
         self._publish()
         load, opened = self._timed(self._open)
         self._add("load of head and parts", "ms", [load])
-        self._parts = opened.parts
         for what in ("ban", "unban of a settled one"):
             built, loaded, asked = [], [], []
             for number in range(self._scale.changes // 2):
@@ -166,13 +168,16 @@ class _Bench:
     def _open(self) -> OpenedSnapshot:
         """Read the head, and the parts that are not in memory yet."""
         head = self._read(self._path.name, layer="bans")
-        known = {part.digest: part for part in getattr(self, "_parts", ())}
+        known = {part.digest: part for part in self._parts}
         opened = OpenedSnapshot(head)
         parts = []
         for one in head.requires:
             part = known.get(one.digest)
             parts.append(part or OpenedSnapshot(self._read(part_path(self._path, one).name, layer="bans", part=one)))
         opened.parts = tuple(parts)
+        if opened.parts != self._parts:
+            self._parts, self._marks = opened.parts, marks_of(opened.parts)
+        opened.marks = marks_of([opened], self._marks)
         return opened
 
     def look_up(self) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from authz.engine.entries.opened_snapshot import Covering, OpenedSnapshot
     from authz.engine.model import Application, Match
 
+    FindOthers = Callable[[int, int], tuple[int, ...] | None]
+
 
 class Place(NamedTuple):
     """What covers an address: numbers that the files of a ruleset gave for it.
@@ -60,7 +62,15 @@ class Ruleset:
         self._cancelled = [self._tombstones(file) for file in self._others]  # numbers of bans
         self.find4, self.find6 = self.policy.find4, self.policy.find6
         self.protected = NetworkSet(self.policy.protected)
-        self.find_others = _finder(self._others, self.protected) if self._others else None
+        self.find_others = self._finder_of_others() if self._others else None
+
+    def _finder_of_others(self) -> FindOthers:
+        """Return the look-up in the files behind the policy's."""
+        find = _finder(self._others, self.protected)
+        behind = self._heads[1:]
+        if len(behind) == 1 and behind[0].marks is not None and not self.policy.parts:
+            return _marked(find, behind[0].marks)
+        return find
 
     def _tombstones(self, file: OpenedSnapshot) -> frozenset[int]:
         before = self.files[: self.files.index(file)]
@@ -141,7 +151,21 @@ class Ruleset:
         return list(longest.values())
 
 
-def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> Callable[[int, int], tuple[int, ...] | None]:
+def _marked(find: FindOthers, marks: bytearray) -> FindOthers:
+    """Return the same look-up in a layer of several files: none is asked where the marks say that none covers it.
+
+    marks: see `authz.engine.entries.marks`.
+    """
+
+    def find_marked(version: int, value: int) -> tuple[int, ...] | None:
+        if version == 4 and not marks[value >> 11] >> (value >> 8 & 7) & 1:
+            return None
+        return find(version, value)
+
+    return find_marked
+
+
+def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> FindOthers:
     """Return the look-up in several files: from version and value to their numbers; None where none covers it.
 
     One file is the usual case, and has a way of its own. protected: addresses for which no file counts.

@@ -15,7 +15,7 @@ from authz.engine.entries.manifest import entry_message, entry_of
 from authz.publisher.bans.record import Ban, template_key, template_of
 from authz.publisher.index.build import directory_of
 from authz.snapshot.lazy_entries import PackedEntries, pack_entries
-from authz.snapshot.sections import SINGLES_TYPES
+from authz.snapshot.sections import MARKS, MARKS_SIZE, MIN_FOR_MARKS, SINGLES_TYPES
 from authz.snapshot.singles import NEVER, ban_id, ban_number
 from authz.wire.snapshot.v1 import snapshot_pb2
 
@@ -160,7 +160,16 @@ class BanTable(NamedTuple):
             "singles.id": np.concatenate([v4.number, v6.number]),
         }
         columns = {name: (SINGLES_TYPES[name], array.tobytes()) for name, array in arrays.items()}
+        if len(v4.high) >= MIN_FOR_MARKS:
+            columns[MARKS] = ("u8", _marks(v4.high))
         return columns | pack_entries(map(snapshot_pb2.Entry.FromString, self.templates), "templates")
+
+
+def _marks(high: Array) -> bytes:
+    """Return one bit for each /24. high: IPv4 addresses, left-aligned in 64 bits."""
+    marked = np.zeros(MARKS_SIZE * 8, np.bool_)
+    marked[(high >> np.uint64(40)).astype(np.int64)] = True
+    return np.packbits(marked, bitorder="little").tobytes()
 
 
 def _columns(columns: Sequence[Sequence[int]]) -> Columns:

@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.engine.entries.marks import marks_of
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.read import part_path, read_with_bytes
@@ -57,6 +58,7 @@ class Acceptor:
         self.rules = rules
         self._memory = memory
         self._parts: dict[Requirement, OpenedSnapshot] = {}  # of what was accepted last
+        self._marks: bytearray | None = None  # of the parts alone
 
     def accept(self, path: Path, fetch_part: FetchPart) -> OpenedSnapshot:
         """Return the snapshot at `path`, ready for look-ups, once it is kept and its serial remembered.
@@ -88,11 +90,19 @@ class Acceptor:
             parts = {part: self._part(part, fetch_part, keep=keep) for part in snapshot.requires}
             opened.parts = tuple(parts.values())
             permit(opened)
+            marks = self._marks_of(parts)
+            opened.marks = None if marks is None else marks_of([opened], marks)
             self._memory.remember(layer, snapshot, content if keep else None)
-            self._parts = parts
+            self._parts, self._marks = parts, marks
             if keep:
                 self._memory.drop_parts(layer, parts)
             return opened
+
+    def _marks_of(self, parts: dict[Requirement, OpenedSnapshot]) -> bytearray | None:
+        """Return the marks of the parts alone, which are made once for many heads; None: of no use here."""
+        if parts == self._parts:
+            return self._marks
+        return marks_of(parts.values()) if parts else None
 
     def _part(self, part: Requirement, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
         """Return a part: what is in memory, or what the source has."""
