@@ -21,6 +21,7 @@ from support.publishing.worlds import deny, load
 from support.sidecar.fronts import Fronts
 
 from authz.addresses import parse_network
+from authz.engine.entries.marks import marks_of
 from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
@@ -162,6 +163,29 @@ def test_a_second_layer_costs_little_for_a_client_not_seen_lately_and_nothing_fo
             fronts.check(payload)
 
         within(cost_of(work), budget)
+    finally:
+        fronts.decider.load(ruleset)
+
+
+def test_a_layer_of_head_and_parts_costs_one_look_at_its_marks(fronts: Fronts) -> None:
+    """However many files it has: one call more than without the layer, and two dozen instructions."""
+    ruleset = fronts.decider.ruleset
+    assert ruleset is not None
+    payload = request(ALLOWED)
+    head, *parts = (
+        load([Application("*")], [], layer="bans", bans=[Ban(ban_id(n), parse_network(f"100.64.{n}.1"), "deny")])
+        for n in range(4)
+    )
+    head.parts, head.marks = tuple(parts), marks_of([head, *parts])
+    try:
+        fronts.decider.load(Ruleset([ruleset.policy, head]))
+
+        def work() -> None:
+            assert fronts.decider._generation is not None
+            fronts.decider._generation.recent = {}
+            fronts.check(payload)
+
+        within(cost_of(work), Cost(44, 616))
     finally:
         fronts.decider.load(ruleset)
 
