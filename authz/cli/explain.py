@@ -11,8 +11,9 @@ import typer
 
 from authz.cli.common.ask_admin import get_admin
 from authz.cli.common.failure import fail
-from authz.cli.common.open_decider import AsOf, ConfigFile, SnapshotFile, open_decider, parse_time
+from authz.cli.common.open_decider import AsOf, SnapshotFile, open_decider, parse_time
 from authz.cli.common.output import out, print_json, table, visible
+from authz.cli.control import client, explaining
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The client's address.")],
-    config: ConfigFile,
+    config: Annotated[Path | None, typer.Option("--config", help="The configuration of the sidecar.")] = None,
     snapshot: SnapshotFile = None,
     application: Annotated[str | None, typer.Option(help="The application, as the proxy names it.")] = None,
     peer: Annotated[
@@ -65,9 +66,18 @@ def explain(
     live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar instead of reading a file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show who the client is, each entry that covers the address, and the decision."""
+    """Show who the client is, each entry that covers the address, and the decision.
+
+    Without --config, where AUTHZ_CONTROL_URL is set, the control plane is asked: it knows who made each entry and why.
+    """
     from authz.addresses import parse_address
 
+    if config is None:
+        if not client.is_configured():
+            raise InputError("--config: missing, expected the configuration of the sidecar",
+                             hint=f"or set {client.URL}, and a control plane is asked")  # fmt: skip
+        explaining.explain(address, application=application, at=as_of or at, json=json)
+        return
     given = parse_address(address)
     past = None if as_of is None else AsOf(parse_time(as_of, "--as-of"), archive)
     if past is not None and (live or snapshot is not None):
@@ -81,9 +91,9 @@ def explain(
         content = _explain_file(config, snapshot, question, past)
     if policy is not None:
         _add_origins(content, policy)
-    client = content["decision"]["client"]
-    if client not in {None, given.text}:
-        content["note"] = f"the client is {client}, not {given.text}"
+    seen = content["decision"]["client"]
+    if seen not in {None, given.text}:
+        content["note"] = f"the client is {seen}, not {given.text}"
     if json:
         print_json(content)
     else:

@@ -91,7 +91,7 @@ def test_the_installed_command_is_the_same(tmp_path: Path) -> None:
         ("snapshot build policy.yaml -o x --key keys/a.key --serial many", "Invalid value for '--serial'"),
         ("snapshot verify lists.snapshot", "Missing option '--trusted-key'."),
         ("snapshot verify lists.snapshot --trusted-key keys/a.pub --threshold 0", "Invalid value for '--threshold'"),
-        ("explain 192.0.2.1", "Missing option '--config'."),
+        ("explain 192.0.2.1", "--config: missing"),
         ("replay requests.jsonl --config authz.yaml --format csv", "Invalid value for '--format'"),
         ("print-config apache --config authz.yaml", "Invalid value for 'proxy'"),
     ],

@@ -43,6 +43,7 @@ def ban(
     reason: Annotated[str, typer.Option(help="Why; shown by explain and in logs.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
+    force: Annotated[bool, typer.Option("--force", help="With a control plane: even your own address.")] = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
@@ -52,8 +53,9 @@ def ban(
     """
     if remote.is_configured():
         remote_bans.ban(
-            network, period=period, applications=application or (), list_=on, reason=reason, wait=wait, json=json
-        )
+            network, period=period, applications=application or (), list_=on, reason=reason, wait=wait, json=json,
+            force=force,
+        )  # fmt: skip
         return
     local.ban(
         network, period=period, applications=application or (), on=on, reason=reason, layer=layer, key=key, json=json

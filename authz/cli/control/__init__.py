@@ -3,7 +3,10 @@
 server    init, serve, sign
 client    asking the API that AUTHZ_CONTROL_URL names
 bans      ban, unban, bans
-lists     entries, history, rollback
+entries   entries: show, add, change, delete, replace
+lists     history, undo, rollback
+explaining       explain, where there is no configuration of a sidecar
+administration   control tokens, approvals, publications, feeds, api
 """
 
 from authz.cli.control.server import app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from authz.cli.common.output import print_json
-from authz.cli.control.client import ask, segment
+from authz.cli.control.client import Refused, ask, segment
 from authz.cli.control.shown import print_entries, print_entry, reached
 from authz.errors import InputError
 
@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 
 
 def ban(
-    address: str, *, period: str, applications: Sequence[str], list_: str, reason: str, wait: str | None, json: bool
-) -> None:
-    """Ban an address or network; one that is banned already ends at the new time."""
-    body = {"address": address, "period": period, "applications": list(applications), "list": list_, "reason": reason}
-    made = ask("POST", "/v1/bans", body, wait=wait)
+    address: str, *, period: str, applications: Sequence[str], list_: str, reason: str, wait: str | None, json: bool,
+    force: bool = False,
+) -> None:  # fmt: skip
+    """Ban an address or network; one that is banned already ends at the new time. force: even one's own address."""
+    body = {"address": address, "period": period, "applications": list(applications), "list": list_, "reason": reason,
+            "force": force}  # fmt: skip
+    what = "banned"
+    try:
+        made = ask("POST", "/v1/bans", body, wait=wait)
+    except Refused as refused:
+        if refused.code != "exists":
+            raise
+        change = {"period": period, "reason": reason} if reason else {"period": period}
+        path = f"/v1/entries/{segment(refused.problem['id'])}"
+        made = ask("PATCH", path, change, headers={"If-Match": "*"}, wait=wait)
+        made["address"], what = address, "was banned already: it ends at another time now"
     if json:
         print_json(made)
     elif "approval" in made:
         print_entry("waits for a second person", [("approval", made["approval"]), ("why", made["detail"])])
     else:
-        print_entry("banned", [("address", made["address"]), *_rows(made), *reached(made)])
+        print_entry(what, [("address", made["address"]), *_rows(made), *reached(made)])
 
 
 def unban(which: str, *, application: str | None, reason: str, wait: str | None, json: bool) -> None:

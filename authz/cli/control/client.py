@@ -25,7 +25,9 @@ class Refused(InputError):
         self.status = status
         self.problem = problem
         detail = problem.get("detail") or f"answered {status}"
-        super().__init__(str(detail), hint=str(problem.get("hint", "")), code=str(problem.get("code", "refused")))
+        code = str(problem.get("code", "refused"))
+        hint = "`--force`, if you mean it" if code == "lock_out" and "force" in str(problem.get("hint")) else ""
+        super().__init__(str(detail), hint=hint or str(problem.get("hint", "")), code=code)
 
 
 def is_configured() -> bool:

@@ -1,4 +1,4 @@
-"""`authz entries`, `authz history`, `authz rollback`: what is on the lists, what was, and going back."""
+"""`authz history`, `authz undo`, `authz rollback`: what was on the lists, and going back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from authz.cli.common.output import print_json
+from authz.cli.control import entries
 from authz.cli.control.bans import all_pages
 from authz.cli.control.client import ask
 from authz.cli.control.shown import print_entries, print_entry, print_history, reached
@@ -18,25 +19,10 @@ Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Re
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(epilog="Example: authz entries --address 203.0.113.9 --at 2026-12-01T12:00:00Z")(entries)
+    app.add_typer(entries.app)
     app.command(epilog="Example: authz history 203.0.113.9 --from 2026-12-01T00:00:00Z")(history)
+    app.command(epilog="Example: authz undo 1795837392 --reason 'a mistake'")(undo)
     app.command(epilog="Example: authz rollback 2026-12-01T12:00:00Z --dry-run")(rollback)
-
-
-def entries(
-    address: Annotated[str | None, typer.Option(help="What covers this address or network, or lies in it.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="As of this time. Default: now.")] = None,
-    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="On this list.")] = None,
-    application: Annotated[str | None, typer.Option(help="Of this application.")] = None,
-    limit: Most = 200,
-    json: Json = False,
-) -> None:
-    """Show what is on the lists of the control plane, now or as of a time."""
-    found = all_pages("/v1/entries", limit, address=address, at=at, list=on, application=application)
-    if json:
-        print_json({"entries": found})
-    else:
-        print_entries(found, "no entries")
 
 
 def history(
@@ -49,13 +35,32 @@ def history(
 ) -> None:
     """Show who changed what, when, how and why; newest first."""
     if at is not None:
-        entries(address=address, at=at, limit=limit, json=json)
+        found = all_pages("/v1/entries", limit, address=address, at=at)
+        if json:
+            print_json({"entries": found})
+        else:
+            print_entries(found, "no entries")
         return
     found = all_pages("/v1/history", limit, address=address, **{"from": begin, "to": to})
     if json:
         print_json({"changes": found})
     else:
         print_history(found)
+
+
+def undo(
+    serial: Annotated[int, typer.Argument(metavar="SERIAL", help="Of the change, as history shows it (--json).")],
+    layer: Annotated[str, typer.Option(help="The layer of the change.")] = "bans",
+    reason: Annotated[str, typer.Option(help="Why; kept in history.")] = "",
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Take one change back, unless somebody has changed the entry since."""
+    done = ask("POST", "/v1/undo", {"layer": layer, "serial": serial, "reason": reason}, wait=wait)
+    if json:
+        print_json(done)
+    else:
+        print_entry("taken back", [("serial", serial), *reached(done)])
 
 
 def rollback(

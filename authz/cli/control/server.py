@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from authz.cli.common.output import print_json
-from authz.cli.control import store
+from authz.cli.control import administration, store
 
 app = typer.Typer(
     name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
@@ -113,3 +113,4 @@ def notify_test(
 
 
 store.register(app)
+administration.register(app)

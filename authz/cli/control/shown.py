@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from authz.cli.common.output import out, table, visible
+from authz.cli.common.output import say, table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,23 +44,35 @@ def print_history(changes: Sequence[dict[str, Any]]) -> None:
     """Print changes as a table."""
     rows = [
         (change["time"], change["action"], _subjects(change["after"] or change["before"] or {}) or change["id"],
-         change["actor"], change["method"], change["reason"], change["id"])
+         change["actor"], change["method"], change["reason"], change["id"], change["serial"])
         for change in changes
     ]  # fmt: skip
-    print_rows(("time", "action", "whom", "by", "how", "why", "id"), rows, "no changes")
+    print_rows(("time", "action", "whom", "by", "how", "why", "id", "serial"), rows, "no changes")
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
-    """Print rows as a table, or that there are none."""
+    """Print rows in columns, each in one line of any length, or that there are none: an id must not be cut in two."""
     if not rows:
-        out.print(nothing)
+        say(nothing)
         return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        grid.add_column(name, overflow="fold")
-    for row in rows:
-        grid.add_row(*map(visible, row))
-    out.print(grid)
+    shown = [list(names), *([visible(value) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        say("  ".join(f"{value:{width}}" for value, width in zip(row, widths, strict=True)).rstrip())
+
+
+def describe(entry: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what an entry says, for people: what it does not say is left out."""
+    rows: list[tuple[str, object]] = [("id", entry["id"]), ("list", entry["list"])]
+    rows += [(name, ", ".join(map(str, entry[name]))) for name in (*SUBJECTS, "except") if entry.get(name)]
+    rows += [("applications", ", ".join(entry["applications"]) or "all"), ("action", entry["action"])]
+    if entry["starts"]:
+        rows.append(("from", entry["starts"]))
+    rows.append(("until", entry["expires"] or "forever"))
+    rows += [(name, entry[name]) for name in ("reason", "author", "owner", "origin", "layer") if entry[name]]
+    if entry.get("serial"):
+        rows.append(("serial", entry["serial"]))
+    return rows
 
 
 def _subjects(entry: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger("authz.control.api")
 _INDEX = re.compile(r"\[(\d+)\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -106,11 +107,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 def _validation(error: ValidationException) -> Problem:
     extra = error.extra if isinstance(error.extra, list) else []
-    mistakes = [
-        FieldMistake(_pointer(str(one.get("key", "")), str(one.get("source", ""))), str(one.get("message", "")))
-        for one in extra
-        if isinstance(one, dict)
-    ]
+    mistakes = [_mistake(one) for one in extra if isinstance(one, dict)]
     if not mistakes:
         return Problem(shorten(error.detail), code="malformed")
     problem = Invalid(mistakes)
@@ -118,6 +115,15 @@ def _validation(error: ValidationException) -> Problem:
         problem.status = 400
         problem.code = "bad_parameter"
     return problem
+
+
+def _mistake(one: dict[str, Any]) -> FieldMistake:
+    pointer, detail = _pointer(str(one.get("key", "")), str(one.get("source", ""))), str(one.get("message", ""))
+    unknown = _UNKNOWN.fullmatch(detail)
+    if unknown is not None:
+        name = unknown[1].replace("~", "~0").replace("/", "~1")
+        return FieldMistake(f"{pointer}/{name}", "found a key that is not known here: is it misspelt?")
+    return FieldMistake(pointer, detail)
 
 
 def _pointer(key: str, source: str) -> str:

@@ -1,0 +1,140 @@
+"""`authz control tokens|approvals|publications|feeds|api`: what administrators ask a control plane for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from authz.cli.common.output import print_json
+from authz.cli.control.client import ask, segment
+from authz.cli.control.shown import describe, print_entry, print_rows, reached
+from authz.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+tokens = typer.Typer(name="tokens", help="Who may ask the control plane: list, add and revoke tokens.")
+approvals = typer.Typer(name="approvals", help="What waits for a second person: list, show, approve and reject.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `authz control`."""
+    app.add_typer(tokens)
+    app.add_typer(approvals)
+    app.command(epilog="Example: authz control publications --json")(publications)
+    app.command(epilog="Example: authz control feeds --json")(feeds)
+    app.command(epilog="Example: authz control api PUT /v1/policy --data policy.json")(api)
+
+
+@tokens.callback(invoke_without_command=True)
+def list_tokens(context: typer.Context, json: Json = False) -> None:
+    """List tokens, without their secrets."""
+    if context.invoked_subcommand is not None:
+        return
+    found = ask("GET", "/v1/tokens")
+    rows = [(one["id"], one["name"], one["role"], one["tenant"], ", ".join(one["networks"]) or "anywhere",
+             "revoked" if one["revoked"] else one["expires"] or "forever") for one in found]  # fmt: skip
+    _shown({"tokens": found}, ("id", "name", "role", "tenant", "from", "until"), rows, "no tokens", json=json)
+
+
+@tokens.command("add", epilog="Example: authz control tokens add ci --role operator --for 90d --network 192.0.2.0/24")
+def add_token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who has it; shown in history.")],
+    role: Annotated[str, typer.Option(help="viewer, operator, editor, approver, admin, sidecar or source.")],
+    tenant: Annotated[str | None, typer.Option(help="Default: your own.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Only from here; may be repeated.")] = None,
+    period: Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Default: forever.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a token. Its secret is shown only now."""
+    body = {"name": name, "role": role, "tenant": tenant, "networks": network, "period": period}
+    made = ask("POST", "/v1/tokens", {key: value for key, value in body.items() if value is not None})
+    if json:
+        print_json(made)
+    else:
+        print_entry("the token is shown only now", [("id", made["id"]), ("token", made["secret"])])
+
+
+@tokens.command("revoke", epilog="Example: authz control tokens revoke t-12ab34cd56ef")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a token.")], json: Json = False
+) -> None:
+    """End a token at once, and the sessions that were begun with it."""
+    done = ask("DELETE", f"/v1/tokens/{segment(token_id)}")
+    print_json(done) if json else print_entry("revoked", [("id", done["id"]), ("name", done["name"])])
+
+
+@approvals.callback(invoke_without_command=True)
+def list_approvals(context: typer.Context, json: Json = False) -> None:
+    """List what waits for a second person."""
+    if context.invoked_subcommand is not None:
+        return
+    found = ask("GET", "/v1/approvals", state="waiting")
+    rows = [(one["id"], one["created"], one["actor"], one["why"]) for one in found]
+    _shown({"approvals": found}, ("id", "since", "by", "why"), rows, "nothing waits", json=json)
+
+
+@approvals.command("show", epilog="Example: authz control approvals show a-12ab34cd56ef")
+def show_approval(approval_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Show a change that waits, and what it would have touched of yesterday's events, as JSON."""
+    print_json(ask("GET", f"/v1/approvals/{segment(approval_id)}"))
+
+
+@approvals.command("approve", epilog="Example: authz control approvals approve a-12ab34cd56ef")
+def approve(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
+    """Let it be done."""
+    done = ask("POST", f"/v1/approvals/{segment(approval_id)}/approve")
+    print_json(done) if json else print_entry("approved", [*describe(done), *reached(done)])
+
+
+@approvals.command("reject", epilog="Example: authz control approvals reject a-12ab34cd56ef")
+def reject(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
+    """Let it not be done."""
+    done = ask("POST", f"/v1/approvals/{segment(approval_id)}/reject")
+    print_json(done) if json else print_entry("rejected", [("id", approval_id)])
+
+
+def publications(json: Json = False) -> None:
+    """Show what is published, which sidecars have it, and why newer changes are not."""
+    found = ask("GET", "/v1/publications", limit=20)
+    if json:
+        print_json(found)
+        return
+    rows = [(p["layer"], p["serial"], p["created"], p["entries"], p["size"]) for p in found["items"]]
+    print_rows(("layer", "serial", "published", "entries", "bytes"), rows, "nothing is published")
+    said = [(s["name"], s["layer"], s["serial"], s["refusal"] or ("behind" if s["behind"] else "up to date"))
+            for s in found["sidecars"]]  # fmt: skip
+    print_rows(("sidecar", "layer", "serial", "is"), said, "no sidecar has asked lately")
+    for layer, problem in found["problems"].items():
+        print_entry(f"{layer} is not signed", [("why", problem)])
+
+
+def feeds(json: Json = False) -> None:
+    """Show the feeds that the control plane fetches, how old they are, and what was wrong."""
+    found = ask("GET", "/v1/feeds")
+    rows = [(one["path"], one["source"], one["entries"], one["changed"] or "never", one["problem"]) for one in found]
+    _shown({"feeds": found}, ("path", "gives", "entries", "of", "problem"), rows, "no feeds", json=json)
+
+
+def api(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, PUT, PATCH or DELETE.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Such as /v1/applications; with its query.")],
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to send; - reads input.")] = None,
+    if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="The version that is meant; * for any.")] = None,
+) -> None:
+    """Ask the API for anything, and print its answer."""
+    if not path.startswith("/"):
+        raise InputError(f"found the path '{path[:64]}', expected one such as /v1/applications")
+    body = None
+    if data is not None:
+        try:
+            body = orjson.loads(sys.stdin.buffer.read() if str(data) == "-" else data.read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise InputError(f"--data: {data}: {error}") from error
+    print_json(ask(method.upper(), path, body, headers={} if if_match is None else {"If-Match": if_match}))
+
+
+def _shown(content: Any, names: tuple[str, ...], rows: list[tuple[Any, ...]], nothing: str, *, json: bool) -> None:
+    print_json(content) if json else print_rows(names, rows, nothing)

@@ -1,0 +1,206 @@
+"""`authz entries`: what is on the lists of a control plane; add, change, delete, and replace what a source says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from authz.cli.common.output import print_json
+from authz.cli.control.bans import all_pages
+from authz.cli.control.client import ask, segment
+from authz.cli.control.shown import describe, print_entries, print_entry, reached
+from authz.errors import InputError
+
+app = typer.Typer(name="entries", help="What is on the lists of a control plane; add, change and delete entries.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Return when it is there.")]
+Reason = Annotated[str, typer.Option(help="Why; kept in history.")]
+Many = list[str] | None
+Networks = Annotated[Many, typer.Option("--network", help="An address, network or range; may be repeated, as others.")]
+Excepted = Annotated[Many, typer.Option("--except", help="But not this address or network.")]
+Hosts = Annotated[Many, typer.Option("--host", help="A host name.")]
+Countries = Annotated[Many, typer.Option("--country", help="Two letters, such as KP.")]
+Asns = Annotated[list[int] | None, typer.Option("--asn", help="The number of an autonomous system.")]
+Sources = Annotated[Many, typer.Option("--source", help="A source type, such as tor.")]
+Applications = Annotated[Many, typer.Option("--application", help="Only for this application. Default: all.")]
+Force = Annotated[bool, typer.Option("--force", help="Even where it denies your own address.")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="Even where it belongs to an import or a feed.")]
+Period = Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Such as 5m, 2h, 7d, or forever.")]
+Expires = Annotated[str | None, typer.Option(metavar="TIME", help="Until this time, instead.")]
+
+
+@app.callback(invoke_without_command=True, epilog="Example: authz entries --address 203.0.113.9")
+def entries(
+    context: typer.Context,
+    address: Annotated[str | None, typer.Option(help="What covers this address or network, or lies in it.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As of this time. Default: now.")] = None,
+    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="On this list.")] = None,
+    application: Annotated[str | None, typer.Option(help="Of this application.")] = None,
+    origin: Annotated[str | None, typer.Option(help="That this import, trigger or feed brought.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 200,
+    json: Json = False,
+) -> None:
+    """Show what is on the lists of the control plane, now or as of a time."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted = {"address": address, "at": at, "list": on, "application": application, "origin": origin}
+    found = all_pages("/v1/entries", limit, **wanted)
+    if json:
+        print_json({"entries": found})
+    else:
+        print_entries(found, "no entries")
+
+
+@app.command(epilog="Example: authz entries show b-272c00006b0a4dd0")
+def show(
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
+    json: Json = False,
+) -> None:
+    """Show one entry, with everything that it says."""
+    found = ask("GET", f"/v1/entries/{segment(entry_id)}")
+    print_json(found) if json else print_entry(entry_id, describe(found))
+
+
+@app.command(epilog="Example: authz entries add --list allow --host vpn.example.com --for forever --reason office")
+def add(
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list to put it on.")] = "deny",
+    network: Networks = None,
+    excepted: Excepted = None,
+    host: Hosts = None,
+    country: Countries = None,
+    asn: Asns = None,
+    source: Sources = None,
+    application: Applications = None,
+    period: Period = None,
+    expires: Expires = None,
+    starts: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on. Default: now.")] = None,
+    warn: Annotated[bool, typer.Option("--warn", help="Report, and do not deny.")] = False,
+    reason: Reason = "",
+    force: Force = False,
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Add an entry; without a period it ends in an hour."""
+    body = {
+        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
+        "sources": source, "applications": application, "period": period, "expires": expires, "starts": starts,
+        "action": "warn" if warn else None, "reason": reason, "force": force,
+    }  # fmt: skip
+    _told("added", ask("POST", "/v1/entries", _given(body), wait=wait), json=json)
+
+
+@app.command(epilog="Example: authz entries change b-272c00006b0a4dd0 --for 7d --reason 'comes back each night'")
+def change(
+    entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
+    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="Another list.")] = None,
+    network: Networks = None,
+    excepted: Excepted = None,
+    host: Hosts = None,
+    country: Countries = None,
+    asn: Asns = None,
+    source: Sources = None,
+    application: Applications = None,
+    period: Period = None,
+    expires: Expires = None,
+    action: Annotated[str | None, typer.Option(metavar="block|warn", help="What it does.")] = None,
+    reason: Reason = "",
+    force: Force = False,
+    take_over: TakeOver = False,
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Change what is given; the rest stays. Refused where somebody else changed it in between."""
+    body = {
+        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
+        "sources": source, "applications": application, "period": period, "expires": expires, "action": action,
+        "reason": reason, "force": force, "take_over": take_over,
+    }  # fmt: skip
+    path = f"/v1/entries/{segment(entry_id)}"
+    seen = ask("GET", path)
+    headers = {"If-Match": f'"{seen["id"]}.{seen["version"]}"'}
+    _told("changed", ask("PATCH", path, _given(body), headers=headers, wait=wait), json=json)
+
+
+@app.command(epilog="Example: authz entries delete --origin old-list --expect 312 --reason 'the list is gone'")
+def delete(
+    entry_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One entry; or give a filter.")] = None,
+    address: Annotated[str | None, typer.Option(help="All that cover this address or network, or lie in it.")] = None,
+    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="All on this list.")] = None,
+    application: Annotated[str | None, typer.Option(help="All for this application.")] = None,
+    origin: Annotated[str | None, typer.Option(help="All that this import, trigger or feed brought.")] = None,
+    expect: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Delete only if the filter finds N entries.")
+    ] = None,
+    reason: Reason = "",
+    take_over: TakeOver = False,
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Delete an entry, or all that a filter finds, if they are as many as you expect."""
+    rest: dict[str, Any] = {"reason": reason or None, "take_over": "true" if take_over else None, "wait": wait}
+    wanted: dict[str, Any] = {"address": address, "list": on, "application": application, "origin": origin}
+    filtered = any(value is not None for value in wanted.values())
+    if (entry_id is None) is not filtered:
+        raise InputError("found no id and no filter, or both, expected one of them", hint="--origin NAME --expect N")
+    if entry_id is not None:
+        done = ask("DELETE", f"/v1/entries/{segment(entry_id)}", headers={"If-Match": "*"}, **rest)
+        _told("deleted", done, json=json)
+        return
+    if expect is None:
+        many = len(all_pages("/v1/entries", **wanted))
+        raise InputError(f"--expect: missing, expected how many entries go; the filter finds {many} now")
+    done = ask("DELETE", "/v1/entries", expect=expect, **wanted, **rest)
+    if json:
+        print_json(done)
+    else:
+        print_entry(f"deleted {len(done['deleted'])} entries", reached(done))
+
+
+@app.command(epilog="Example: authz entries replace partner bad-addresses.txt --for 7d --application shop")
+def replace(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the list; its entries have this origin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An address, network or range a line; - reads input.")],
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list to put them on.")] = "deny",
+    application: Applications = None,
+    period: Period = None,
+    expires: Expires = None,
+    reason: Reason = "",
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Let the entries of a source be what a file says, in one change: what it no longer says is deleted."""
+    rest = _given({"list": on, "applications": application, "period": period, "expires": expires, "reason": reason})
+    rows = [{"networks": [line], **rest} for line in _lines(file)]
+    done = ask("PUT", f"/v1/sources/{segment(source)}/entries", rows, reason=reason or None, wait=wait)
+    if json:
+        print_json(done)
+        return
+    counts = [(name, len(done[name])) for name in ("added", "changed", "deleted", "kept", "skipped")]
+    print_entry(f"replaced {source}", [*counts, *reached(done)])
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a file that say something; what is behind a # is a remark."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+def _given(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value not in (None, "", False)}
+
+
+def _told(what: str, done: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(done)
+    elif "approval" in done:
+        print_entry("waits for a second person", [("approval", done["approval"]), ("why", done["detail"])])
+    else:
+        print_entry(what, [*describe(done), *reached(done)])

@@ -1,0 +1,24 @@
+"""`authz explain` of a control plane: what it decides for an address, now or as of a time, and who made each entry."""
+
+from __future__ import annotations
+
+from authz.cli.common.output import print_json
+from authz.cli.control.client import ask
+from authz.cli.control.shown import print_entry, print_rows
+
+
+def explain(address: str, *, application: str | None, at: str | None, json: bool) -> None:
+    """Ask the control plane why an address is allowed or denied."""
+    found = ask("GET", "/v1/explain", address=address, application=application, at=at)
+    if json:
+        print_json(found)
+        return
+    rows = []
+    for one in found["covering"]:
+        change = one.get("change") or {}
+        rows.append((one["id"], one["list"], one["network"], one["verdict"], change.get("actor", ""),
+                     change.get("time", ""), change.get("reason", "")))  # fmt: skip
+    print_rows(("entry", "list", "network", "is", "by", "since", "why"), rows, "nothing covers it")
+    said = [("address", found["address"]), ("application", found["application"]), ("at", found["at"]),
+            ("reason", found["reason"]), ("entry", found["entry"] or "none")]  # fmt: skip
+    print_entry(found["decision"], said)
