@@ -84,6 +84,9 @@ constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything ane
 	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish -o deploy/requirements-publish.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control -o deploy/requirements-control.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra stores -o deploy/requirements-stores.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control --extra kms \
+	    -o deploy/requirements-control-kms.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 

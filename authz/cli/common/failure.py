@@ -54,6 +54,12 @@ def _lines(error: AuthzError) -> list[str]:
 def missing_extra(error: ModuleNotFoundError) -> InputError | None:
     """Return what to say where a package of an extra is not installed; None for any other module."""
     package = (error.name or "").partition(".")[0]
+    if package == "authz":
+        return InputError(
+            f"{error.name} is not installed: this image is for `authz serve --config FILE` alone",
+            hint="the image of the control plane has all commands",
+            code="missing_extra",
+        )
     if package not in EXTRAS:
         return None
     words = [word for word in sys.argv[1:3] if word.replace("-", "").isalpha() and not word.startswith("-")]
