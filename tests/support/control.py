@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.control.access.roles import Role
-    from authz.control.publish.order import Answer, Order
+    from authz.control.publish.order import Answer, Attest, Order
 
 
 class SignerInProcess:
@@ -35,7 +35,7 @@ class SignerInProcess:
     def __init__(self, state: SignerState) -> None:
         self._state = state
 
-    def ask(self, order: Order) -> Answer:
+    def ask(self, order: Order | Attest) -> Answer:
         return self._state.answer(order)
 
     def close(self) -> None:

@@ -120,13 +120,21 @@ def restore(
         table(f"restored {file}", [("rows", rows)])
 
 
-def check(config: ConfigOption, json: Json = False) -> None:
+def check(
+    config: ConfigOption,
+    checkpoints: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What GET /v1/checkpoints said before: compare history with it.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Check the chain of history, and that the entries follow from it. Status 1: they do not."""
-    from authz.control.maintenance.check import check_store
+    from authz.control.maintenance.check import check_store, compare_checkpoints
 
-    _, store = _open(config)
+    loaded, store = _open(config)
     with store.reading() as tx:
         found = check_store(tx)
+        if checkpoints is not None:
+            found.problems.extend(compare_checkpoints(tx, loaded, checkpoints))
     store.close()
     if json:
         print_json({"changes": found.changes, "problems": found.problems})

@@ -23,7 +23,6 @@ from authz.control.api import (
     health,
     history,
     layers,
-    many,
     triggers,
 )
 from authz.control.api.access import approvals, oidc, sessions, tokens
@@ -31,6 +30,9 @@ from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
+from authz.control.api.many import changes, jobs
+from authz.control.maintenance.jobs import JobRounds
+from authz.control.publish.inputs.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -56,7 +58,8 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
     routes: list[Any] = [
         bans.router,
         entries.router,
-        many.router,
+        changes.router,
+        jobs.router,
         events.router,
         feeds.router,
         triggers.triggers_router,
@@ -85,6 +88,7 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         logging_config=None,
     )
     app.state.plane = plane
+    plane.inputs.append(Rounds("jobs", 1.0, plane.publisher.lead, JobRounds(plane, entries.add_row).round))
     return app
 
 

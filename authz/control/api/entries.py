@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, Router, delete, get, patch, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from authz.control.api.common.asking import (
@@ -39,9 +40,11 @@ from authz.control.api.common.changing import answered, change
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
 from authz.control.api.common.problems import documented, problem_body
-from authz.control.api.many import delete_entries
+from authz.control.api.many.changes import delete_entries
+from authz.control.api.many.jobs import JobBody, accepted
 from authz.control.lists import entries as lists
 from authz.control.lists.guard import NeedsApproval
+from authz.control.maintenance.jobs import Row, ask_job
 from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import FieldMistake, Invalid, Missing, Problem
 from authz.control.store.entries import Filter, find_entries, get_entry
@@ -51,7 +54,10 @@ if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
     from authz.control.plane import ControlPlane
 
-MAX_BULK = 1000
+MAX_BULK: Final = 5000  # rows that are added before the answer
+MAX_JOB: Final = 200_000  # rows of a job
+MAX_BULK_BODY: Final = 64 << 20  # bytes
+_JOB = ResponseSpec(JobBody, description="Accepted: a job", media_type="application/json")
 _CURSOR = msgspec.json.Decoder(str)
 
 
@@ -120,16 +126,23 @@ async def add_entry(
     return await change(request, caller, AddEntry(data), idempotency_key, wait, timeout)
 
 
-@post("/bulk", summary="Add up to 1,000 entries", status_code=200, responses=documented(409, 422))
+@post("/bulk", summary="Add many entries", status_code=200, responses=documented(409, 422) | {202: _JOB},
+      request_max_body_size=MAX_BULK_BODY)  # fmt: skip
 async def add_entries(
     request: AnyRequest, caller: Asker, data: JSONBody[list[EntryInput]], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
-) -> Response[BulkBody]:  # fmt: skip
-    """Add entries, with a result for each row. Rows that are refused do not keep the others from being added."""
+) -> Response[BulkBody | JobBody]:  # fmt: skip
+    """Add entries, with a result for each row. Rows that are refused do not keep the others from being added.
+
+    Up to 5,000 rows are added before the answer. More, up to 200,000, become a job (202): ask for it at `Location`.
+    """
     caller.need("edit")
-    if not 1 <= len(data) <= MAX_BULK:
-        raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_BULK}")])
+    if not 1 <= len(data) <= MAX_JOB:
+        raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_JOB}")])
     plane = plane_of(request)
+    if len(data) > MAX_BULK:
+        rows: list[Row] = [msgspec.to_builtins(row) for row in data]
+        return accepted(await in_thread(ask_job, plane, caller, rows))
 
     def use(batch: Batch) -> tuple[int, BulkBody]:
         rows = [_bulk_row(batch, row) for row in data]
@@ -139,6 +152,11 @@ async def add_entries(
     layers = lists.layers_of(plane.config.rules())
     answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key)
     return await answered(plane, answer, wait, timeout)
+
+
+def add_row(batch: Batch, row: Row) -> Entry:
+    """Add an entry of a row of a job. Raises Problem."""
+    return lists.add(batch, written_of(msgspec.convert(row, EntryInput), batch))
 
 
 def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:

@@ -27,6 +27,7 @@ from authz.control.api.common.problems import documented
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.problems import FieldMistake, Invalid
+from authz.control.store.checkpoints import SignedCheckpoint, list_checkpoints
 from authz.control.store.history import Place, Wanted, find_changes
 from authz.control.store.listings import evidence_of
 from authz.control.store.publications import publication_at
@@ -151,4 +152,19 @@ def _explain_body(
     )  # fmt: skip
 
 
-handlers: Any = [get_history, get_explanation]
+@get("/v1/checkpoints", summary="Signed checkpoints of history", responses=documented(), tags=["history"])
+async def get_checkpoints(
+    request: AnyRequest, caller: Asker, layer: FromQuery[str | None] = None, limit: Limit = 100
+) -> list[SignedCheckpoint]:
+    """List checkpoints, newest first: keep them elsewhere, and `authz control check --checkpoints` compares."""
+    caller.need("read")
+    plane = plane_of(request)
+
+    def read() -> list[SignedCheckpoint]:
+        with plane.store.reading() as tx:
+            return list_checkpoints(tx, layer, limit)
+
+    return await in_thread(read)
+
+
+handlers: Any = [get_history, get_explanation, get_checkpoints]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from sqlalchemy import create_engine, select
 
 from authz.control.store.chain import FIRST_HASH, chained
 from authz.control.store.changes import COLUMNS, changes_of, read_heads
+from authz.control.store.checkpoints import SignedCheckpoint, contradiction, list_checkpoints, verified
 from authz.control.store.follow import follow
 from authz.control.store.publications import newest_publication
 from authz.control.store.tables import changes, documents, entries, entry_networks, metadata
+from authz.errors import InputError
+from authz.snapshot.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
 
+    from authz.control.config import ControlConfig
     from authz.control.model import Change
     from authz.control.store.changes import Head
 
@@ -46,6 +52,7 @@ def check_store(tx: Connection) -> Checked:
                 with rebuilt.begin() as state:
                     follow(state, [change])
             problems += _head_problems(tx, head, last)
+        problems += [text for one in list_checkpoints(tx, limit=100_000) if (text := contradiction(tx, one))]
         if whole:
             with rebuilt.begin() as state:
                 problems += _differences(tx, state)
@@ -80,3 +87,19 @@ def _differences(tx: Connection, state: Connection) -> Iterator[str]:
         for what, rows in (("is not what the changes say", found - expected), ("is missing", expected - found)):
             for row in sorted(rows, key=repr)[:10]:
                 yield f"table {table.name}: {row[0]!r} version {row[1]!r} {what}"
+
+
+def compare_checkpoints(tx: Connection, config: ControlConfig, file: Path) -> list[str]:
+    """Return how history differs from checkpoints that were kept elsewhere. Raises InputError: none of ours."""
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=list[SignedCheckpoint])
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{file}: found no checkpoints: {error}") from error
+    problems = []
+    for one in kept:
+        layer = next((layer for layer in config.layers if layer.name == one.layer), None)
+        if layer is None:
+            raise InputError(f"{file}: found a checkpoint of the layer '{one.layer}', which control.yaml does not have")
+        public = layer.public_key or str(Path(layer.key).with_suffix(".pub"))
+        problems.append(contradiction(tx, verified(one.envelope, [load_public_key(Path(public))])))
+    return [problem for problem in problems if problem]

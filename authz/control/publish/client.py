@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from authz.control.publish.order import Answer, Order, receive_answer, send
+from authz.control.publish.order import Answer, Attest, Order, receive_answer, send
 from authz.errors import AuthzError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class SignerGone(AuthzError):
 class AsksSigner(Protocol):
     """What the publisher needs of a signer."""
 
-    def ask(self, order: Order) -> Answer:
+    def ask(self, order: Order | Attest) -> Answer:
         """Return the answer to an order. Raises SignerGone."""
 
     def close(self) -> None:
@@ -45,7 +45,7 @@ class SignerClient:
         self._connection: socket.socket | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
-    def ask(self, order: Order) -> Answer:
+    def ask(self, order: Order | Attest) -> Answer:
         """Return the answer to an order. Raises SignerGone."""
         try:
             connection = self._connection or self._connect()

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
-from authz.control.publish.order import NeedsAll, Order, Refused, Signed
+from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed
 from authz.control.store.changes import append, lock_head, read_changes, read_heads
+from authz.control.store.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
 from authz.control.store.documents import find_documents
 from authz.control.store.entries import contents_of_layer
 from authz.control.store.parts import Part, add_part, known_parts, part_content, require_only
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from authz.control.store.database import Store
     from authz.control.store.signals import Signals
 
+CHECKPOINT_EVERY: Final = 3600.0  # seconds
 _TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
@@ -60,6 +62,7 @@ class LayerPublisher:
         self._store, self._signals, self._refresh = shared
         self._prepare = prepare
         self._sent: int | None = None
+        self._checked = 0
         self._refused: tuple[int, float] = (0, 0.0)
 
     def close(self) -> None:
@@ -76,8 +79,31 @@ class LayerPublisher:
         if newest is not None and self._store.now() - newest.created > self._refresh * MICROSECONDS:
             head = self.sign_anew()
         if newest is not None and head.sequence <= newest.serial:
+            self._checkpoint(head)
             return None
         return self._publish(head) if self._worth_trying(head) else None
+
+    def _checkpoint(self, head: Head) -> None:
+        """Have it signed where the chain stands, once an hour, where it has grown since."""
+        if self._sent != head.sequence or self._store.now() - self._checked < CHECKPOINT_EVERY * MICROSECONDS:
+            return
+        self._checked = self._store.now()
+        with self._store.reading() as tx:
+            last = next(iter(list_checkpoints(tx, self.layer, 1)), None)
+        if last is not None and (last.sequence == head.sequence or self._too_soon(last)):
+            return
+        asked = Attest(layer=self.layer, sequence=head.sequence, time=head.time, chain=head.hash)
+        answer = self._signer.ask(asked)
+        if not isinstance(answer, Attested):
+            _LOG.warning("layer %s: no checkpoint: %s", self.layer, answer)
+            return
+        with self._store.writing() as tx:
+            one = Checkpoint(layer=self.layer, sequence=head.sequence, time=head.time, hash=head.hash)
+            add_checkpoint(tx, one, answer.envelope)
+        _LOG.info("layer %s: checkpoint at serial %d", self.layer, head.sequence)
+
+    def _too_soon(self, last: SignedCheckpoint) -> bool:
+        return self._store.now() - last.time < CHECKPOINT_EVERY * MICROSECONDS
 
     def sign_anew(self, reason: str = "signed anew") -> Head:
         """Write a change that changes nothing, so that the layer is signed under a serial of its own."""

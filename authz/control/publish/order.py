@@ -1,6 +1,7 @@
 """What goes over the signer's socket: u32 length (big-endian), then msgpack.
 
 control plane -> signer    Order         the changes of a layer since `base`, or all of its entries
+                           Attest        where the chain stands, which it has signed last
 signer -> control plane    Signed        the file, and the parts that it requires
 NeedsAll      the signer does not stand at `base`: send all entries, with the changes since it signed last
 Refused       it breaks a limit, the chain or the serial
@@ -38,6 +39,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     documents: dict[str, str] | None = None
 
 
+class Attest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Where the chain stands is to be signed, for a checkpoint. time: microseconds, of the newest change."""
+
+    layer: str
+    sequence: int
+    time: int
+    chain: str
+
+
 class PartFile(msgspec.Struct, frozen=True):
     """A part that the file requires. digest: of its manifest. content: None: it was sent with a file before."""
 
@@ -55,6 +65,12 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     warnings: list[str] = []
 
 
+class Attested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The signed checkpoint: a DSSE envelope as JSON."""
+
+    envelope: str
+
+
 class NeedsAll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The signer stands elsewhere than at `base`. signed: the serial that it signed last; 0: none."""
 
@@ -68,19 +84,19 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
-Answer = Signed | NeedsAll | Refused
+Answer = Signed | Attested | NeedsAll | Refused
 _ENCODE = msgspec.msgpack.Encoder().encode
-_ORDERS: Final = msgspec.msgpack.Decoder(Order)
+_ORDERS: Final[msgspec.msgpack.Decoder[Order | Attest]] = msgspec.msgpack.Decoder(Order | Attest)
 _ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 
 
-def send(connection: socket.socket, message: Order | Answer) -> None:
+def send(connection: socket.socket, message: Order | Attest | Answer) -> None:
     """Send one message. Raises OSError."""
     data = _ENCODE(message)
     connection.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def receive_order(connection: socket.socket) -> Order | None:
+def receive_order(connection: socket.socket) -> Order | Attest | None:
     """Return the next order; None: the other side has closed. Raises OSError and msgspec.DecodeError."""
     data = _receive(connection)
     return None if data is None else _ORDERS.decode(data)

@@ -27,10 +27,22 @@ from authz.control.config import ControlConfig, load_control_config
 from authz.control.lists.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
 from authz.control.publish.held import Held, HeldBans, HeldPolicy
-from authz.control.publish.order import Answer, NeedsAll, Order, Refused, Signed, receive_order, send
+from authz.control.publish.order import (
+    Answer,
+    Attest,
+    Attested,
+    NeedsAll,
+    Order,
+    Refused,
+    Signed,
+    receive_order,
+    send,
+)
 from authz.control.store.chain import chained
+from authz.control.store.checkpoints import CHECKPOINT_TYPE, Checkpoint
 from authz.durable import replace_file
 from authz.errors import AuthzError
+from authz.snapshot.envelope import Envelope, canonical
 from authz.snapshot.signers import load_signer
 
 if TYPE_CHECKING:
@@ -75,12 +87,25 @@ class SignerState:
         self._held: dict[str, Held] = {}
         self._locks = {layer: threading.Lock() for layer in self._keys}
 
-    def answer(self, order: Order) -> Answer:
+    def answer(self, order: Order | Attest) -> Answer:
         """Check an order, and sign it or say why not. From any thread; a layer has one order at a time."""
         if order.layer not in self._keys:
             return Refused(code="unknown_layer", message=f"found the layer '{order.layer}', which has no key here")
         with self._locks[order.layer]:
-            return self._answer(order)
+            return self._attested(order) if isinstance(order, Attest) else self._answer(order)
+
+    def _attested(self, order: Attest) -> Answer:
+        """Sign where the chain stands: only there where we have checked it ourselves, and signed last."""
+        if self._signed.get(order.layer) != LastSigned(order.sequence, order.chain):
+            return Refused(code="not_signed_last", message=f"found {order.sequence}, expected what was signed last")
+        one = Checkpoint(layer=order.layer, sequence=order.sequence, time=order.time, hash=order.chain)
+        unsigned = Envelope(msgspec.json.encode(one, order="deterministic"), CHECKPOINT_TYPE, {})
+        try:
+            signature = self._keys[order.layer].sign(unsigned.pae())
+        except AuthzError as error:
+            return Refused(code=error.code, message=error.message)
+        envelope = unsigned._replace(signatures={signature.keyid: bytes.fromhex(signature.signature)})
+        return Attested(envelope=canonical(envelope).decode())
 
     def _answer(self, order: Order) -> Answer:
         last = self._signed.get(order.layer)

@@ -139,13 +139,14 @@ def filtered(tx: Connection, wanted: Filter) -> Select[tuple[str]]:
 
 
 def _matching(tx: Connection, query: Select[tuple[str]], wanted: Filter) -> Iterator[Entry]:
-    for row in tx.execute(query.execution_options(yield_per=500)):
-        entry = _DECODE(row.content)
-        if wanted.application and entry.applications and wanted.application not in entry.applications:
-            continue
-        if wanted.owner not in {None, entry.owner} or wanted.origin not in {None, entry.origin}:
-            continue
-        yield entry
+    with tx.execute(query.execution_options(yield_per=500)) as rows:
+        for row in rows:
+            entry = _DECODE(row.content)
+            if wanted.application and entry.applications and wanted.application not in entry.applications:
+                continue
+            if wanted.owner not in {None, entry.owner} or wanted.origin not in {None, entry.origin}:
+                continue
+            yield entry
 
 
 def _touches(tx: Connection, network: Network) -> ColumnElement[bool]:

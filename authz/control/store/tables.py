@@ -188,6 +188,40 @@ part_contents = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("finished", BigInteger, nullable=False),  # 0: not yet
+    Column("tenant", Text, nullable=False),
+    Column("caller", Text, nullable=False),  # JSON: with whose rights it runs
+    Column("state", Text, nullable=False),  # waiting | done | failed
+    Column("total", Integer, nullable=False),  # rows
+    Column("done", Integer, nullable=False),
+    Column("added", Integer, nullable=False),
+    Column("refused", Text, nullable=False),  # JSON list
+    Column("why", Text, nullable=False),
+    Index(None, "state", "created"),
+)
+job_contents = Table(
+    "job_contents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # gzip of JSON; gone when the job is over
+)
+
+# Of the chain of changes, signed by the layer's key: whoever keeps one can tell whether history was rewritten.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("envelope", Text, nullable=False),  # DSSE, JSON
+)
+
 # What is fetched for the first layer. The copy itself has a table of its own: lists of what there is do not read it.
 inputs = Table(
     "inputs",

@@ -141,6 +141,9 @@ def test_a_backup_restores_into_a_new_store_and_goes_on_above(plane: Control, tm
     busy(plane, tmp_path)
     store = plane.plane.store
     before = plane.ok("GET", "/v1/bans")["items"]
+    for rounds in plane.plane.inputs:
+        rounds.close()
+    plane.plane.publisher.close()
     back_up(store, tmp_path / "backup")
     other = create_store(f"sqlite:///{tmp_path}/other.sqlite")
     restore(other, tmp_path / "backup")
@@ -156,7 +159,6 @@ def test_a_backup_restores_into_a_new_store_and_goes_on_above(plane: Control, tm
         .replace(plane.plane.config.store, f"sqlite:///{tmp_path}/other.sqlite")
     )
     (plane.folder / "control.yaml").write_text(text)
-    plane.plane.publisher.close()
     with opened(plane.folder, plane.token) as again:
         assert again.ok("GET", "/v1/bans")["items"] == before
         made = again.ok("POST", "/v1/bans?wait=published", {"address": "198.51.100.200"})

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from authz.control.publish.order import Answer
+    from authz.control.publish.order import Answer, Attest
 
 
 @pytest.fixture
@@ -179,9 +179,10 @@ def test_a_ban_costs_as_much_among_100_000_as_among_1_000(tmp_path: Path) -> Non
     orders: list[tuple[Order, Answer]] = []
 
     class Watched(SignerInProcess):
-        def ask(self, order: Order) -> Answer:
+        def ask(self, order: Order | Attest) -> Answer:
             answer = super().ask(order)
-            orders.append((order, answer))
+            if isinstance(order, Order):
+                orders.append((order, answer))
             return answer
 
     with control(tmp_path / "c") as plane:
@@ -214,7 +215,7 @@ def test_a_ban_does_not_wait_for_the_first_layer_to_be_built(tmp_path: Path) -> 
     gate = threading.Event()
 
     class Slow(SignerInProcess):
-        def ask(self, order: Order) -> Answer:
+        def ask(self, order: Order | Attest) -> Answer:
             if order.layer == "policy":
                 gate.wait(60)
             return super().ask(order)

@@ -1,0 +1,148 @@
+"""Doing jobs: rows become entries, many in a transaction, with the rights of who asked.
+
+How far a job is stands in the transaction that did it: after a crash it goes on where it was, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from authz.control.access.callers import Caller, check_token
+from authz.control.lists.batch import Batch
+from authz.control.lists.entries import layers_of
+from authz.control.model import Method
+from authz.control.notify.message import notices_of
+from authz.control.notify.outbox import note_notices
+from authz.control.problems import Missing, Problem, Unauthorized
+from authz.control.store.access import Token, get_tenant, get_token
+from authz.control.store.jobs import Job, add_job, get_job, job_content, next_job, save_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from authz.control.plane import ControlPlane
+
+CHUNK: Final = 500  # rows in one transaction: other writers wait for a third of a second
+MAX_REFUSED: Final = 1000  # refused rows that a job tells; more are counted
+
+Row = dict[str, Any]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who asked for a job."""
+
+    token: Token
+    address: str | None
+    request_id: str
+    method: Method
+    session: str
+
+
+class RefusedRow(msgspec.Struct, frozen=True):
+    """A row (from 0) that was refused."""
+
+    row: int
+    status: int
+    code: str
+    detail: str
+
+
+def ask_job(plane: ControlPlane, caller: Caller, rows: list[Row]) -> Job:
+    """Keep rows that are to become entries, as a job."""
+    asked = Asked(caller.token, caller.address, caller.request_id, caller.method, caller.session)
+    job = Job(
+        "j-" + secrets.token_hex(6), plane.store.now(), 0, caller.tenant.name, msgspec.json.encode(asked).decode(),
+        "waiting", len(rows), 0, 0, "[]", "",
+    )  # fmt: skip
+    with plane.store.writing() as tx:
+        add_job(tx, job, msgspec.json.encode(rows))
+    return job
+
+
+class JobRounds:
+    """Does what waits. add_row: makes an entry of a row; raises Problem."""
+
+    def __init__(self, plane: ControlPlane, add_row: Callable[[Batch, Row], object]) -> None:
+        self._plane = plane
+        self._add_row = add_row
+
+    def round(self) -> int:
+        """Do all jobs that wait; return how many. One that fails as a whole is told so, and the next is done."""
+        count = 0
+        while True:
+            with self._plane.store.reading() as tx:
+                job = next_job(tx)
+                rows = [] if job is None else msgspec.json.decode(job_content(tx, job.id), type=list[Row])
+            if job is None:
+                return count
+            while job.state == "waiting":
+                job = self._step(job, rows)
+            count += 1
+
+    def _step(self, job: Job, rows: list[Row]) -> Job:
+        """Do some rows of a job, in one transaction; return it as it is then."""
+        plane, now = self._plane, self._plane.store.now()
+        with plane.store.writing() as tx:
+            try:
+                caller = _caller(tx, job, now)
+            except Problem as error:
+                job = job._replace(state="failed", finished=now, why=error.message)
+                save_job(tx, job)
+                return job
+            rules = plane.rules(tx)
+            batch = Batch(tx, rules, caller.actor(), caller.tenant, now, layers=layers_of(rules))
+            refused = msgspec.json.decode(job.refused, type=list[RefusedRow])
+            added = job.added
+            for number, row in enumerate(rows[job.done : job.done + CHUNK], job.done):
+                try:
+                    batch.force = bool(row.get("force"))
+                    self._add_row(batch, row)
+                    added += 1
+                except Problem as error:
+                    status = 409 if error.status < 300 else error.status
+                    refused += [RefusedRow(number, status, error.code, error.message)][: MAX_REFUSED - len(refused)]
+            written = batch.write()
+            note_notices(tx, plane.config.notify, notices_of(written), now)
+            done = min(job.done + CHUNK, len(rows))
+            over = done == len(rows)
+            job = job._replace(
+                done=done, added=added, refused=msgspec.json.encode(refused).decode(), finished=now if over else 0,
+                state="done" if over else "waiting",
+            )  # fmt: skip
+            save_job(tx, job)
+            if written:
+                plane.signals.announce(tx, "changed")
+        if written:
+            plane.signals.wake("changed")
+        return job
+
+
+def shown_job(tx: Connection, caller: Caller, job_id: str) -> Job:
+    """Return a job that the caller may see. Raises Missing."""
+    job = get_job(tx, job_id)
+    if job is None or caller.sees not in {None, job.tenant}:
+        raise Missing("there is no such job")
+    return job
+
+
+def _caller(tx: Connection, job: Job, now: int) -> Caller:
+    """Return who asked, with the rights of now. Raises Unauthorized where the token was revoked meanwhile."""
+    asked = msgspec.json.decode(job.caller, type=Asked)
+    token = asked.token
+    if token.id.startswith("t-"):
+        known = get_token(tx, token.id)
+        if known is None:
+            raise Unauthorized("the token is unknown")
+        token = known
+        check_token(token, now, asked.address)
+    tenant = get_tenant(tx, job.tenant)
+    if tenant is None:
+        raise Unauthorized("the tenant is gone")
+    caller = Caller(token, tenant, asked.address, asked.request_id, asked.method, asked.session)
+    caller.need("edit")
+    return caller
