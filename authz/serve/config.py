@@ -25,6 +25,7 @@ from authz.serve.config_values import (
     ListenOn,
     Rights,
     Trusted,
+    Workers,
 )
 from authz.serve.layers.config import LayerConfig, last_good_path, mistakes
 from authz.serve.listeners.tls.config import Tls  # noqa: TC001  # msgspec reads annotations when it runs
@@ -159,6 +160,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attack_signal: AttackSignalConfig = AttackSignalConfig()
     decision_log: DecisionLogConfig = DecisionLogConfig()
     events: EventsConfig = EventsConfig()
+    workers: Workers = 1  # processes that answer; auto (0): one for each CPU that we may use
     overlap: bool = False  # a new process of this configuration may start before the old one ends
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
 
@@ -241,6 +243,8 @@ def _check_together(document: Document[Config], config: Config) -> None:
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     _check_tls(document, config)
+    if config.workers != 1 and config.grpc.engine == "grpcio":
+        document.mistake("workers", "found more than one with grpc.engine grpcio, expected the engine native or auto")
     listens = {"grpc": config.grpc.listen, "http": config.http.listen, "admin": config.admin.listen}
     for (one, listen), (other, same) in itertools.combinations(listens.items(), 2):
         if listen == same and (listen.path is not None or listen.port):

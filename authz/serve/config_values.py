@@ -87,6 +87,14 @@ def _mode(text: str) -> int:
     return int(text, 8)
 
 
+def _workers(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not re.fullmatch(r"[1-9][0-9]?", text) or int(text) > MAX_WORKERS:
+        raise BadValue(text)
+    return int(text)
+
+
 def _events_url(text: str) -> str:
     parts = urlsplit(text)
     try:
@@ -98,9 +106,11 @@ def _events_url(text: str) -> str:
     return text
 
 
+MAX_WORKERS = 64
 LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
 HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
+Workers = Annotated[int, Scalar(_workers, f"auto, or a number from 1 to {MAX_WORKERS}")]
 EventsUrl = Annotated[str, Scalar(_events_url, "https://HOST/v1/events")]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]

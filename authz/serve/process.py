@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _OTHER_CONNECTIONS: Final = 1024 + 64  # of the gRPC front, and of the admin listener
 _M_MMAP_THRESHOLD: Final = -3  # <malloc.h>
+_CPU_LIMIT: Final = "/sys/fs/cgroup/cpu.max"
 _LARGE: Final = 1 << 20  # bytes
 
 
@@ -35,6 +37,13 @@ def serve(config: Path, log_level: str = "info") -> None:
     _give_back_large_blocks()
 
     passed = Passed.of(os.environ)
+    workers = checked.workers or cpus()
+    if workers > 1:
+        from authz.serve.workers.run import serve_with_workers  # noqa: PLC0415  # one process needs none of it
+
+        read = functools.partial(load_config, config, os.environ)
+        serve_with_workers(checked, workers, read, passed, tell, watchdog(os.environ))
+        return
 
     async def live() -> None:
         sidecar = Sidecar(checked, lambda: load_config(config, os.environ), passed, tell)
@@ -45,6 +54,17 @@ def serve(config: Path, log_level: str = "info") -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(live())
+
+
+def cpus() -> int:
+    """Return how many CPUs we may use: those of the affinity mask, or fewer by the limit of the container."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open(_CPU_LIMIT, encoding="ascii") as file:  # noqa: PTH123  # a file of the kernel
+            quota, period = file.read().split()
+        return max(1, min(allowed, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        return allowed
 
 
 def tell(*lines: str) -> None:

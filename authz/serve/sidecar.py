@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from authz.serve.config import Config
+    from authz.serve.layers.layers import Plan
     from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
@@ -71,7 +72,7 @@ class Sidecar:
         self._read = read or (lambda: config)  # the configuration, when it is to be read again
         self._reloading = asyncio.Lock()
         self._http: HttpConnections | None = None
-        self.metrics = Metrics()
+        self.metrics = self._make_metrics()
         self.decider = Decider(config.decision_settings())
         self.decider.on_unknown = self.metrics.count_unknown
         self.health = Health(lambda: self.decider.decides(time.time()))
@@ -87,10 +88,16 @@ class Sidecar:
         self._fronts: dict[str, tuple[Callable[[], None], Callable[[], Awaitable[None]]]] = {}  # their drains and ends
         self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
         self._memory = Memory(config.state_file)
-        self.layers = Layers(self._memory, self.decider, self.metrics, self.health.look)
+        self.layers = self._make_layers()
         self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, self._events, time.time)
         self._status.certificates = self._endpoints.certificates
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _make_metrics(self) -> Metrics:
+        return Metrics()
+
+    def _make_layers(self) -> Layers:
+        return Layers(self._memory, self.decider, self.metrics, self.health.look)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -111,9 +118,7 @@ class Sidecar:
             self.metrics.begin("authz_snapshot_loads_total", layer=config.name, result="ok")
             self.metrics.begin("authz_stale_total", layer=config.name)
             _LOG.info("keys: %s: %d trusted, %d must sign", config.name, len(rules.keys), rules.threshold)
-        states = await in_thread(_load_states, self._memory)
-        known = ", ".join(f"{layer} {state.serial}" for layer, state in sorted(states.items()))
-        _LOG.info("state: %s", f"highest serials: {known}" if known else "no serial accepted yet")
+        await self._start_state()
         self._process_start = await in_thread(read_start)
         self.metrics.gauges = self._gauges
         await in_thread(self._log.open)
@@ -124,15 +129,29 @@ class Sidecar:
             self._events.start()
             self._ends.append(("events", lambda: in_thread(self._events.stop)))
         await self._start_admin()
-        await self.layers.start(plans)
-        await self._start_grpc()
-        await self._start_http()
+        await self._start_layers(plans)
+        await self._start_fronts()
         self._passed.check_all_taken()
         self.health.set_listening()
         self._task(self._look())
         self._task(self._latency.sample())
         self._task(self._look_at_process())
         self.layers.watch()
+        self._started()
+
+    async def _start_state(self) -> None:
+        states = await in_thread(_load_states, self._memory)
+        known = ", ".join(f"{layer} {state.serial}" for layer, state in sorted(states.items()))
+        _LOG.info("state: %s", f"highest serials: {known}" if known else "no serial accepted yet")
+
+    async def _start_layers(self, plans: list[Plan]) -> None:
+        await self.layers.start(plans)
+
+    async def _start_fronts(self) -> None:
+        await self._start_grpc()
+        await self._start_http()
+
+    def _started(self) -> None:
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
 
     def _state(self) -> str:
@@ -140,12 +159,15 @@ class Sidecar:
         return f"STATUS={'ready' if self.health.ready else 'not ready: ' + '; '.join(self._status.reasons())}"
 
     async def _look(self) -> None:
-        """Notice what time alone changes."""
         while True:
             await asyncio.sleep(_LOOK)
-            self.layers.look(time.time())
-            self.health.look()
-            self.metrics.prune()
+            self.look()
+
+    def look(self) -> None:
+        """Notice what time alone changes. Called every second."""
+        self.layers.look(time.time())
+        self.health.look()
+        self.metrics.prune()
 
     async def _look_at_process(self) -> None:
         while True:
@@ -273,12 +295,16 @@ class Sidecar:
         told.clear()
         _LOG.info("drain: not serving, answering for %g more seconds", self.config.drain)
         self._tell("STOPPING=1", "STATUS=draining")
-        self.health.set_draining()
-        for drain, _ in self._fronts.values():
-            drain()
+        self.drain()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), self.config.drain)  # a second signal ends at once
         await self.stop()
+
+    def drain(self) -> None:
+        """Announce the end; all who ask are answered until `stop`."""
+        self.health.set_draining()
+        for drain, _ in self._fronts.values():
+            drain()
 
     async def stop(self) -> None:
         """End all, the last begun first. A second call is harmless."""

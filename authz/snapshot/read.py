@@ -9,6 +9,7 @@ SnapshotRefused with a code of its own. Serials are compared by `authz.snapshot.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -18,7 +19,7 @@ from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_PARTS, MAX_SECTIONS, aligned
 from authz.snapshot.lazy_entries import PackedEntries
-from authz.snapshot.sealed_memory import opened
+from authz.snapshot.sealed_memory import Descriptor, opened
 from authz.snapshot.singles import Singles, tombstones
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
     from authz.snapshot.keys import PublicKey
 
 
+class Shared(NamedTuple):
+    """What another process needs to use a snapshot that was verified here; see `shared_snapshot`."""
+
+    envelope: bytes
+    sections: Descriptor  # of the sealed memory
+
+    def dup(self) -> int:
+        """Return a descriptor of the sections, to be closed by the caller."""
+        return os.dup(self.sections.number)
+
+
 class Snapshot(NamedTuple):
     """A snapshot that may be used.
 
@@ -39,6 +51,7 @@ class Snapshot(NamedTuple):
         digest: SHA-256 of the manifest, in hexadecimal: two files with the same digest say the same.
         size: Bytes of the file.
         signed_by: Ids of the keys whose signatures were good.
+        shared: What another process needs to use the same memory, where that was asked for.
 
     """
 
@@ -47,6 +60,7 @@ class Snapshot(NamedTuple):
     digest: str = ""
     size: int = 0
     signed_by: list[str] = []  # noqa: RUF012  # never changed
+    shared: Shared | None = None
 
     @property
     def layer(self) -> str:
@@ -131,12 +145,33 @@ def read_with_bytes(
     most: int = MAX_FILE,
     layer: str | None = None,
     part: Requirement | None = None,
+    share: bool = False,
 ) -> tuple[Snapshot, list[bytes | memoryview]]:
-    """Do what `read_snapshot` does; return also the bytes that were checked, in order, for who keeps a copy."""
-    file = _copied(path, min(most, MAX_FILE))
+    """Do what `read_snapshot` does; return also the bytes that were checked, in order, for who keeps a copy.
+
+    share: whether the snapshot is to keep what other processes need to use the same memory.
+    """
+    file, sections = _copied(path, min(most, MAX_FILE))
     snapshot = _checked(file, keys, threshold, now)
     _check_place(snapshot, layer, part)
+    if share and sections is not None:
+        snapshot = snapshot._replace(shared=Shared(bytes(file.envelope), sections))
     return snapshot, [HEADER.pack(MAGIC, len(file.envelope)), *file]
+
+
+def shared_snapshot(envelope: bytes, sections: memoryview, size: int, signed_by: list[str]) -> Snapshot:
+    """Return a snapshot that another process of ours has read and checked; nothing is checked again.
+
+    Args:
+        envelope: Its envelope.
+        sections: The sealed memory.
+        size: Bytes of the file.
+        signed_by: Ids of the keys whose signatures were good.
+    """
+    payload = parse_envelope(memoryview(envelope)).payload
+    manifest = _manifest(payload)
+    found = {s.name: sections[s.offset : s.offset + s.length] for s in manifest.sections}
+    return Snapshot(manifest, found, hashlib.sha256(payload).hexdigest(), size, signed_by)
 
 
 def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:
@@ -177,16 +212,17 @@ def inspect_snapshot(path: Path) -> Snapshot:
 
     Never decide by the result. Raises SnapshotRefused for all that `read_snapshot` does but signatures and expiry.
     """
-    file = _copied(path, MAX_FILE)
+    file, _ = _copied(path, MAX_FILE)
     return _contents(file, parse_envelope(file.envelope))
 
 
-def _copied(path: Path, limit: int) -> _File:
-    """Copy a file: the sections, which are read in place, into sealed memory."""
+def _copied(path: Path, limit: int) -> tuple[_File, Descriptor | None]:
+    """Copy a file: the sections, which are read in place, into sealed memory, whose descriptor is returned."""
     with opened(path, limit) as source:
         end = _envelope_end(source.read(HEADER.size), source.size)
         envelope, padding = source.read(end - HEADER.size), source.read(aligned(end) - end)
-        return _File(memoryview(envelope), memoryview(padding), source.seal())
+        sections, descriptor = source.seal()
+        return _File(memoryview(envelope), memoryview(padding), sections), descriptor
 
 
 def _checked(file: _File, keys: Sequence[PublicKey], threshold: int, now: float) -> Snapshot:

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Descriptor:
+    """A descriptor that is closed when nobody refers to this any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 class Source:
     """A file that is read once, from its begin to its end: first by `read`, and what is left by `seal`.
 
@@ -50,18 +60,23 @@ class Source:
             next_turn()
         return b"".join(parts)
 
-    def seal(self) -> memoryview:
-        """Copy the rest into sealed memory. It lives as long as a view of it."""
+    def seal(self) -> tuple[memoryview, Descriptor | None]:
+        """Copy the rest into sealed memory, which lives as long as a view of it; return its descriptor, too.
+
+        None: there is no sealed memory here (macOS).
+        """
         if sys.platform != "linux":
-            return memoryview(self.read(self._left + 1))
+            return memoryview(self.read(self._left + 1)), None
         copy = os.memfd_create("authz-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             size = self._send(copy)
             fcntl.fcntl(copy, fcntl.F_ADD_SEALS,
                         fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)  # fmt: skip
-            return memoryview(mmap.mmap(copy, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
-        finally:
+            view = memoryview(mmap.mmap(copy, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
+        except BaseException:
             os.close(copy)
+            raise
+        return view, Descriptor(copy)
 
     def _send(self, copy: int) -> int:
         size = 0

@@ -68,6 +68,7 @@ class OpenedSnapshot:
         self.digest = snapshot.digest
         self.size = snapshot.size
         self.signed_by = snapshot.signed_by
+        self.shared = snapshot.shared
         self._set_bits = _SET_BITS if self._sets_in_use else 0
         self.find4 = self._finder(self.index.find4, singles.find4 if singles else None)
         self.find6 = self._finder(self.index.find6, singles.find6 if singles else None)

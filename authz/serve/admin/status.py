@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.serve.layers.layer import entries_of
-from authz.serve.observe.hits import busiest
 from authz.serve.observe.metrics import Family, Values
 from authz.times import format_moment
 
@@ -42,33 +41,34 @@ class Status:
         self, health: Health, layers: Layers, decider: Decider, metrics: Metrics, log: DecisionLog, events: EventSender,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
-        self._health = health
+        self.health = health
         self._layers = layers
         self._decider = decider
         self._metrics = metrics
         self._log = log
         self._events = events
         self._clock = clock
+        self.more: Callable[[], list[str]] = list  # reasons of others why we are not ready
         self.certificates: Sequence[Certificates] = ()  # of the listeners with TLS
 
     @property
     def ready(self) -> bool:
         """Whether a request that comes now is decided."""
-        return self._health.ready
+        return self.health.ready
 
     def reasons(self) -> list[str]:
         """Return why we are not ready or, where we are, what the operator should know."""
         reasons = []
-        if self._health.draining:
+        if self.health.draining:
             reasons.append("draining: the process was told to end")
-        elif not self._health.listening:
+        elif not self.health.listening:
             reasons.append("starting: not all fronts listen yet")
         if self._decider.ruleset is None:
             reasons.append("no_snapshot: none was loaded yet")
         for number, layer in enumerate(self._layers):
             of = f"{layer.config.name}: " if number else ""
             reasons += [f"{code}: {of}{text}" for code, text in self._reasons_of(layer, first=number == 0)]
-        return reasons
+        return reasons + self.more()
 
     def _reasons_of(self, layer: Layer, *, first: bool) -> Iterator[tuple[str, str]]:
         if layer.opened is None and not first:
@@ -87,7 +87,7 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """Return what is loaded, and what was refused since, by layer; and the busiest entries."""
         decided = self._metrics.entry_hits(_SHOWN_HITS)
-        warned = busiest([self._metrics.warning_hits], _SHOWN_HITS)
+        warned = self._metrics.warned_hits(_SHOWN_HITS)
         return {
             "layers": {layer.config.name: self._layer(layer) for layer in self._layers},
             "hits": {"decided": decided, "warned": warned},
@@ -119,7 +119,7 @@ class Status:
     def gauges(self) -> list[Family]:
         """Return what is looked at instead of counted."""
         families = [
-            _gauge("authz_ready", "1 where a request that comes now is decided", self._health.ready),
+            _gauge("authz_ready", "1 where a request that comes now is decided", self.health.ready),
             Family.of("authz_decision_log_dropped_total", "counter", "Lines that were lost", {(): self._log.dropped}),
             Family.of("authz_decision_log_written_total", "counter", "Lines written", {(): self._log.written}),
             Family.of("authz_events_dropped_total", "counter", "Events that were lost", {(): self._events.dropped}),

@@ -11,7 +11,6 @@ from authz.serve.http2.calls import Method, Service
 from authz.serve.http2.listener import Http2Listener
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from authz.serve.admin.health import Health
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from authz.serve.grpc.check import GrpcCheck
     from authz.serve.listeners.accept import Listener
 
-    Listening = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[Listener]]
+    Listening = Callable[[Http2Listener], Awaitable[Listener]]
 
 
 class NativeGrpc:

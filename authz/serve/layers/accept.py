@@ -52,10 +52,12 @@ class Acceptor:
     Args:
         rules: What a file must meet; may be changed at any time.
         memory: Remembers what was accepted.
+        share: Whether other processes use the same memory.
     """
 
-    def __init__(self, rules: Rules, memory: Memory) -> None:
+    def __init__(self, rules: Rules, memory: Memory, *, share: bool = False) -> None:
         self.rules = rules
+        self._share = share
         self._memory = memory
         self._parts: dict[Requirement, OpenedSnapshot] = {}  # of what was accepted last
         self._marks: bytearray | None = None  # of the parts alone
@@ -85,7 +87,8 @@ class Acceptor:
     def _accept(self, path: Path, now: float, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
         layer, keys, threshold, max_size, permit = self.rules
         with _CONSIDERATE:
-            snapshot, content = read_with_bytes(path, keys, threshold, now=now, most=max_size, layer=layer)
+            snapshot, content = read_with_bytes(path, keys, threshold, now=now, most=max_size, layer=layer,
+                                                  share=self._share)  # fmt: skip
             opened = OpenedSnapshot(snapshot)
             parts = {part: self._part(part, fetch_part, keep=keep) for part in snapshot.requires}
             opened.parts = tuple(parts.values())
@@ -113,7 +116,8 @@ class Acceptor:
         try:
             with fetch_part(part) as path:
                 # Its head says how long it is good for: a part has no end of its own.
-                snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=max_size, layer=layer, part=part)
+                snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=max_size, layer=layer, part=part,
+                                                    share=self._share)  # fmt: skip
         except SnapshotRefused as error:
             if error.code != Refusal.ABSENT:
                 raise

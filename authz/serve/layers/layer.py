@@ -112,7 +112,7 @@ class Layer:
             return
         if self.opened is None:
             self.last_good = True
-            self._use(opened)
+            self.use(opened)
             _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s has nothing good", self._of,
                          opened.serial, format_moment(opened.created), self.source.name)  # fmt: skip
 
@@ -160,7 +160,7 @@ class Layer:
         self.source.refused = ""
         self._retry = _RETRY
         self._metrics.count_load("ok", self.config.name)
-        self._use(opened)
+        self.use(opened)
         size = sum(file.size for file in (opened, *opened.parts))
         _LOG.info("%sloaded serial %d: %d entries, %d bytes", self._of, opened.serial, entries_of(opened), size)
         if self.from_the_future:
@@ -174,7 +174,8 @@ class Layer:
             self._retry = _RETRY
             _LOG.info("%s%s answers again", self._of, self.source.name)
 
-    def _use(self, opened: OpenedSnapshot) -> None:
+    def use(self, opened: OpenedSnapshot) -> None:
+        """Decide by this snapshot from the next request on."""
         self.opened = opened
         self._swap.swap(self.config.name, opened)
         self.look(time.time())

@@ -56,13 +56,17 @@ class Layers:
         decider: Decides by the layers.
         metrics: Counts loads.
         on_load: Called after each good load.
+        share: Whether other processes use the same memory.
     """
 
-    def __init__(self, memory: Memory, decider: Decider, metrics: Metrics, on_load: Callable[[], None]) -> None:
+    def __init__(
+        self, memory: Memory, decider: Decider, metrics: Metrics, on_load: Callable[[], None], *, share: bool = False
+    ) -> None:
+        self._share = share
         self._memory = memory
         self._decider = decider
         self._metrics = metrics
-        self._on_load = on_load
+        self.on_load = on_load
         self._swap = Swap(decider)
         self._layers: dict[str, Layer] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
@@ -127,11 +131,16 @@ class Layers:
             raise found.refusal()
 
     def _new(self, config: LayerConfig, rules: Rules, before: Layer | None) -> Layer:
-        layer = Layer(config, make_source(config), Acceptor(rules, self._memory), self._swap, self._metrics)
-        layer.on_load = self._on_load
+        layer = Layer(
+            config, make_source(config), Acceptor(rules, self._memory, share=self._share), self._swap, self._metrics
+        )
+        layer.on_load = self._call_on_load
         if before is not None:
             layer.opened, layer.last_good = before.opened, before.last_good
         return layer
+
+    def _call_on_load(self) -> None:
+        self.on_load()
 
     def look(self, now: float) -> None:
         """Notice what time alone changes. now: seconds since 1970."""

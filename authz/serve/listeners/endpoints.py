@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from authz.serve.background import in_thread
 from authz.serve.listeners.accept import listen
@@ -12,7 +12,7 @@ from authz.serve.listeners.tls.certificates import Certificates
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from authz.serve.budget import HeldBytes
     from authz.serve.config import Config
@@ -20,9 +20,21 @@ if TYPE_CHECKING:
     from authz.serve.listeners.accept import Listener
     from authz.serve.observe.metrics import Metrics
 
+    Spread = Callable[[str, Callable[[], asyncio.BaseProtocol], Callable[[], int]], Callable[[], asyncio.BaseProtocol]]
     Give = Callable[[str, Listen], socket.socket | None]
 
 _LOG = logging.getLogger("authz")
+
+
+class Connections(Protocol):
+    """All connections of a listener, which makes their protocols."""
+
+    @property
+    def open(self) -> Collection[object]:
+        """Those that are open."""
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """Make the protocol of a new connection."""
 
 
 class Endpoints:
@@ -36,6 +48,9 @@ class Endpoints:
         own: How many sockets of ours share a port.
 
     Attributes:
+        held, give, own: As above.
+        spread: Returns a factory whose connections may go to another process, given a name, a factory, and what counts
+            the connections there are.
         ports: By listener; 0 for a unix socket.
         certificates: Of those with TLS.
     """
@@ -47,9 +62,10 @@ class Endpoints:
         self.certificates: list[Certificates] = []
         self._config = config
         self._metrics = metrics
-        self._held = held
-        self._give = give
-        self._own = own
+        self.held = held
+        self.give = give
+        self.own = own
+        self.spread: Spread = lambda _name, factory, _count: factory
         self._watches: list[asyncio.Task[None]] = []
 
     def wanted(self, name: str) -> bool:
@@ -57,27 +73,29 @@ class Endpoints:
         where = getattr(self._config, name).listen
         return where.host is not None or where.path is not None
 
-    async def listen(
-        self, name: str, factory: Callable[[], asyncio.BaseProtocol], protocols: Sequence[str] = ("http/1.1",)
-    ) -> Listener:
+    async def listen(self, name: str, connections: Connections, protocols: Sequence[str] = ("http/1.1",)) -> Listener:
         """Accept connections. Raises StartError.
 
         Args:
             name: Of the listener.
-            factory: Makes the protocol of each connection.
+            connections: Makes the protocol of each connection.
             protocols: What is offered by ALPN, where there is TLS.
         """
         settings = getattr(self._config, name)
+        factory: Callable[[], asyncio.BaseProtocol] = connections
+        handshakes: Collection[object] = ()
         tls = getattr(settings, "tls", None)  # the admin listener has none
         if tls is not None:
-            certificates = Certificates(name, tls, protocols, self._metrics, self._held)
+            certificates = Certificates(name, tls, protocols, self._metrics, self.held)
             await in_thread(certificates.load)
-            factory = certificates.wrap(factory)
+            factory, handshakes = certificates.wrap(factory), certificates.handshakes
             self.certificates.append(certificates)
             self._watches.append(asyncio.get_running_loop().create_task(certificates.watch()))
-        where, given = settings.listen, self._give(name, settings.listen)
+        if name != "admin":
+            factory = self.spread(name, factory, lambda: len(connections.open) + len(handshakes))
+        where, given = settings.listen, self.give(name, settings.listen)
         listener = await listen(
-            name, where, factory, mode=settings.unix_mode, overlap=self._config.overlap, given=given, own=self._own
+            name, where, factory, mode=settings.unix_mode, overlap=self._config.overlap, given=given, own=self.own
         )
         self.announce(name, where, listener.port)
         return listener

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import sys
-from typing import Final
+from typing import ClassVar, Final
 
 STANDARD_OUTPUT: Final = "-"
 
 
 class LogFile:
-    """A file, a named pipe or standard output (`-`), opened by `open`. Used by one thread, but for `open`."""
+    """A file, a named pipe or standard output (`-`), opened by `open`. Used by one thread, but for `open`.
+
+    lock: where several processes write, a descriptor that they lock (fcntl(2)) while they do; -1 where there is one.
+    """
+
+    lock: ClassVar[int] = -1
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -53,6 +59,8 @@ class LogFile:
         if self._cut:
             lines = b"\n" + lines
         left = memoryview(lines)
+        if self.lock >= 0:
+            fcntl.lockf(self.lock, fcntl.LOCK_EX)
         try:
             while left:  # a disk that is nearly full may take a part
                 left = left[os.write(self._descriptor, left) :]
@@ -60,6 +68,8 @@ class LogFile:
             self.close()  # the reader has gone; another one may come
             raise
         finally:
+            if self.lock >= 0:
+                fcntl.lockf(self.lock, fcntl.LOCK_UN)
             written = len(lines) - len(left)
             if written:
                 self._cut = lines[written - 1] != ord("\n")

@@ -38,6 +38,7 @@ COUNTERS: Final = {
     "authz_stale_total": "Times that a layer's snapshot became stale",
     "authz_tls_handshakes_total": "TLS handshakes of clients, by how they ended",
     "authz_tls_reloads_total": "Times that certificates were read again",
+    "authz_worker_restarts_total": "Workers that ended and were replaced",
     "authz_config_reloads_total": "Times that the configuration was read again",
 }
 MAX_UNKNOWN: Final = 100  # names of unknown applications that are counted by name
@@ -101,6 +102,10 @@ class Metrics:
     def entry_hits(self, number: int) -> dict[str, int]:
         """Return the entries that decided most requests, and how many each; "" for all others."""
         return busiest(self._decisions.values(), number)
+
+    def warned_hits(self, number: int) -> dict[str, int]:
+        """Return the entries that warned of most requests, and how many each; "" for all others."""
+        return busiest([self.warning_hits], number)
 
     def prune(self) -> None:
         """Forget the hits of entries that are seldom hit, where there are too many. Called every second."""

@@ -13,6 +13,8 @@ from authz.errors import shorten
 from authz.times import format_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from authz.serve.observe.recorder import Decision, Recorder
 
 MAX_KEPT: Final = 512  # decisions; the oldest go first
@@ -25,7 +27,9 @@ class Watch:
     def __init__(self) -> None:
         self._recorders: list[Recorder] = []
         self._kept: deque[Decision] = deque(maxlen=MAX_KEPT)
+        self._of_others: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
         self._end: asyncio.TimerHandle | None = None
+        self.on_look: Callable[[], object] = lambda: None
 
     def add(self, recorder: Recorder) -> None:
         """Watch the decisions of a front, too."""
@@ -39,9 +43,15 @@ class Watch:
         else:
             self._end.cancel()
         self._end = asyncio.get_running_loop().call_later(PATIENCE, self._stop)
-        kept = [_as_dict(decision) for decision in self._kept]
+        self.on_look()
+        kept = [_as_dict(decision) for decision in self._kept] + list(self._of_others)
         self._kept.clear()
+        self._of_others.clear()
         return kept
+
+    def add_dicts(self, decisions: Iterable[dict[str, Any]]) -> None:
+        """Keep decisions of other processes, as their `look` returned them."""
+        self._of_others.extend(decisions)
 
     def _stop(self) -> None:
         self._end = None

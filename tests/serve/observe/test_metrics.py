@@ -35,6 +35,7 @@ DOCUMENTED: Final = {
     "authz_tls_handshakes": {"listener", "result"},
     "authz_tls_reloads": {"listener", "result"},
     "authz_tls_certificate_expires_seconds": {"listener"},
+    "authz_worker_restarts": {"worker"},
     "authz_snapshot_loads": {"layer", "result"},
     "authz_http_faults": {"status"},
     "authz_http_connections": set(),
@@ -82,8 +83,8 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
             assert all(set(sample.labels) - {"le"} == DOCUMENTED[name] for sample in family.samples), name
         counters = {
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
-            *("authz_unknown_applications", "authz_stale", "authz_config_reloads"),
-            *("authz_tls_handshakes", "authz_tls_reloads"),
+            *("authz_unknown_applications", "authz_stale", "authz_config_reloads", "authz_tls_handshakes"),
+            *("authz_tls_reloads", "authz_worker_restarts"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",

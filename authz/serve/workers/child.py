@@ -1,0 +1,59 @@
+"""What keeper and worker have in common: a sidecar that speaks with the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from authz.serve.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.serve.config import Config
+    from authz.serve.workers.channel import Channel, Message
+
+RETRY = 0.05  # seconds until a message that was not taken is sent again
+_LOG = logging.getLogger("authz")
+
+
+class Child(Sidecar):
+    """A sidecar that is a part of one. Subclasses take messages in `take`.
+
+    Args:
+        config: What of the configuration is ours to do.
+        read: Reads it again.
+        channel: To the supervisor.
+    """
+
+    def __init__(self, config: Config, read: Callable[[], Config], channel: Channel) -> None:
+        self._channel = channel
+        super().__init__(config, read)
+
+    async def start(self) -> None:
+        """Listen to the supervisor, then take all steps of the start."""
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
+        await super().start()
+
+    def _receive(self) -> None:
+        try:
+            for message in self._channel.receive():
+                self.take(message)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            _LOG.error("the supervisor has gone: ending")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def take(self, message: Message) -> None:
+        """Take a message, and close its descriptors."""
+        message.close()
+
+    def send(self, message: Message) -> bool:
+        """Send a message, if the supervisor takes it now. The descriptors stay open."""
+        try:
+            return self._channel.send(message)
+        except OSError:  # it has gone, and we are about to
+            return False

@@ -1,0 +1,87 @@
+"""Metrics of several processes as one: counters are summed, of those that have died as well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from authz.serve.observe.hits import OTHERS, Hits
+from authz.serve.observe.metrics import Family, Metrics, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What is not summed. A layer and a configuration are the same everywhere: what the keeper counts of them counts.
+_LEAST: Final = frozenset({
+    "authz_ready", "authz_tls_certificate_expires_seconds", "authz_info", "process_start_time_seconds",
+    "process_max_fds",
+})  # fmt: skip
+_OF_THE_KEEPER: Final = ("authz_snapshot_", "authz_stale_total", "authz_config_reloads_total")
+_HITS: Final = "authz_entry_hits_total"
+
+Plain = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
+
+
+def as_plain(families: Iterator[Family]) -> Plain:
+    """Return families as JSON takes them."""
+    return [(family.name, family.type, family.help, list(map(tuple, family.samples))) for family in families]
+
+
+class SummedMetrics(Metrics):
+    """The metrics of this process and of all workers that have reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reports: dict[int, Plain] = {}  # by worker
+        self._dead: Plain = []  # counters of those that have ended
+
+    def take(self, worker: int, report: Plain) -> None:
+        """Take what a worker counts now."""
+        self._reports[worker] = report
+
+    def bury(self, worker: int) -> None:
+        """Keep the counters of a worker that has ended: counters never fall."""
+        counters = [family for family in self._reports.pop(worker, []) if family[1] != "gauge"]
+        self._dead = as_plain(iter(_summed([self._dead, counters])))
+
+    def families(self) -> Iterator[Family]:
+        """Yield the metrics of all."""
+        yield from _summed([as_plain(super().families()), self._dead, *self._reports.values()])
+
+    def entry_hits(self, number: int) -> dict[str, int]:
+        """Return the entries that decided most requests, and how many each; "" for all others."""
+        return self._hits("decided", number)
+
+    def warned_hits(self, number: int) -> dict[str, int]:
+        """Return the entries that warned of most requests."""
+        return self._hits("warned", number)
+
+    def _hits(self, effect: str, number: int) -> dict[str, int]:
+        hits = Hits()
+        for family in self.families():
+            for sample in family.samples if family.name == _HITS else ():
+                if sample.labels["effect"] == effect:
+                    hits.counts[sample.labels["entry"]] += int(sample.value)
+        others = hits.counts.pop(OTHERS, 0)
+        top = dict(sorted(hits.counts.items(), key=lambda item: -item[1])[:number])
+        others += sum(hits.counts.values()) - sum(top.values())
+        found = {str(name): count for name, count in top.items()}
+        return found | ({OTHERS: others} if others else {})
+
+
+def _summed(reports: list[Plain]) -> list[Family]:
+    texts: dict[str, tuple[Any, str]] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for number, report in enumerate(reports):
+        for name, kind, text, samples in report:
+            if number and name.startswith(_OF_THE_KEEPER):
+                continue
+            texts.setdefault(name, (kind, text))
+            known = values.setdefault(name, {})
+            for sample, labels, value in samples:
+                key = sample, tuple(labels.items())
+                least = name in _LEAST and key in known
+                known[key] = min(known[key], value) if least else known.get(key, 0.0) + value
+    return [
+        Family(name, kind, text, [Sample(one, dict(labels), value) for (one, labels), value in values[name].items()])
+        for name, (kind, text) in texts.items()
+    ]

@@ -1,0 +1,279 @@
+"""The supervisor: binds sockets, starts the keeper and the workers, and replaces those that end.
+
+It decides nothing, loads nothing and has one thread, so that it can fork at any time. It passes messages on, and holds
+what a worker that begins needs at once, should the keeper be gone: the latest snapshot of each layer.
+
+    keeper  -> layer, start -> all workers          worker -> report -> keeper
+    keeper  -> watch        -> all workers          supervisor -> died -> keeper
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import select
+import signal
+import time
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from authz.errors import StartError
+from authz.serve.workers.channel import Channel, Message
+from authz.serve.workers.share import LAYER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEEPER: Final = 0  # its number; workers are 1, 2, …
+HUNG: Final = 30.0  # seconds without a message after which a child is killed
+_TICK: Final = 0.5  # seconds
+_SLOWER: Final = 5.0  # seconds before a child that does not live as long is started again
+_PATIENCE: Final = 10.0  # seconds beyond `drain` that children have to end
+_LOG = logging.getLogger("authz")
+
+
+class _Child:
+    """A child that runs, and what it has not yet taken."""
+
+    def __init__(self, number: int, pid: int, channel: Channel) -> None:
+        self.number = number
+        self.pid = pid
+        self.channel = channel
+        self.begun = self.heard = time.monotonic()
+        self.unsent: dict[str, Message] = {}  # by what a newer one takes the place of
+        self.ready = False  # whether it has said that it serves
+
+    @property
+    def name(self) -> str:
+        return "the keeper" if self.number == KEEPER else f"worker {self.number}"
+
+
+class Supervisor:
+    """Runs the children until SIGTERM or SIGINT.
+
+    Args:
+        workers: How many.
+        run: Runs a child, in a process of its own: its number, its channel. Returns its exit status.
+        drain: Seconds that children take to end.
+        tell: Tells systemd.
+        watchdog: Seconds between two signs of life to systemd; None: it wants none.
+        release: Closes our own copies of what is listened on; called when the end begins.
+        forget: Told the number of a worker that has ended.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        run: Callable[[int, Channel], int],
+        drain: float,
+        tell: Callable[..., None],
+        watchdog: float | None,
+        release: Callable[[], None],
+        forget: Callable[[int], None],
+    ) -> None:
+        self._workers = workers
+        self._run = run
+        self._drain = drain
+        self._tell = tell
+        self._watchdog = watchdog
+        self._release = release
+        self._forget = forget
+        self._children: dict[int, _Child] = {}
+        self._due: dict[int, float] = {}  # when a child that ended is to be started again
+        self._latest: dict[str, Message] = {}  # what a new worker is told, in order
+        self._signals: list[int] = []
+        self._ending = 0.0  # when those that are left are killed; 0: we serve
+        self._serving = False
+        self._told = 0.0  # when systemd last heard of us
+
+    def serve(self) -> None:
+        """Serve until the end. Raises StartError where a child cannot start at all."""
+        wake, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(wanted, lambda one, _: self._signals.append(one))
+        gc.collect()
+        gc.freeze()  # what is here stays, and stays shared with the children
+        try:
+            for number in range(self._workers + 1):
+                self._start(number)
+            while self._children or self._due:
+                self._turn(wake)
+        finally:
+            for child in self._children.values():
+                os.kill(child.pid, signal.SIGKILL)
+            for message in self._latest.values():
+                message.close()
+
+    def _turn(self, wake: int) -> None:
+        channels = {child.channel.fileno(): child for child in self._children.values()}
+        ready, _, _ = select.select([wake, *channels], [], [], _TICK)
+        for descriptor in ready:
+            if descriptor == wake:
+                os.read(wake, 4096)
+            else:
+                self._listen(channels[descriptor])
+        while self._signals:
+            self._signalled(self._signals.pop(0))
+        self._reap()
+        self._look(time.monotonic())
+
+    # Children.
+
+    def _start(self, number: int) -> None:
+        ours, theirs = Channel.pair()
+        pid = os.fork()
+        if not pid:
+            self._become(number, ours, theirs)
+        theirs.close()
+        child = self._children[number] = _Child(number, pid, ours)
+        self._due.pop(number, None)
+        if number != KEEPER:
+            for key, message in self._latest.items():
+                child.unsent[key] = message
+            self._flush(child)
+
+    def _become(self, number: int, ours: Channel, theirs: Channel) -> NoReturn:
+        """Go on as a child."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(one, signal.SIG_DFL)
+            ours.close()
+            os.close(self._wake)
+            for child in self._children.values():
+                child.channel.close()
+            for message in self._latest.values():
+                message.close()
+            status = self._run(number, theirs)
+        except BaseException:  # noqa: BLE001  # the child ends here, whatever it is
+            _LOG.exception("a fault of ours")
+        finally:
+            with contextlib.suppress(Exception):
+                logging.shutdown()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                self._listen(child)  # what it said last
+                child.channel.close()
+                del self._children[child.number]
+                self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: _Child, status: int) -> None:
+        if self._ending:
+            return
+        if not self._serving and status == 2:
+            raise StartError(self._failure[0], hint=self._failure[1])
+        now = time.monotonic()
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        wait = 0.0 if now - child.begun > _SLOWER else 1.0
+        _LOG.error("%s ended (%s): it is replaced%s", child.name, how, f" in {wait:g} s" if wait else "")
+        self._due[child.number] = now + wait
+        if child.number != KEEPER:
+            self._forget(child.number)
+            keeper = self._children.get(KEEPER)
+            if keeper is not None:
+                self._send(keeper, Message("died", {"worker": child.number}), f"died {child.number} {now}")
+
+    _failure = ("a child ended at its start", "")
+
+    # Messages.
+
+    def _listen(self, child: _Child) -> None:
+        child.heard = time.monotonic()
+        with contextlib.suppress(EOFError, OSError):
+            for message in child.channel.receive():
+                self._take(child, message)
+
+    def _take(self, child: _Child, message: Message) -> None:
+        if message.kind == "failed":
+            self._failure = message.content["message"], message.content["hint"]
+        elif child.number != KEEPER:
+            self._reported(child, message)
+        elif message.kind == "alive":
+            pass
+        else:
+            self._broadcast(message)
+            return
+        message.close()
+
+    def _reported(self, child: _Child, message: Message) -> None:
+        child.ready = True
+        keeper = self._children.get(KEEPER)
+        if keeper is not None:
+            self._send(keeper, message._replace(descriptors=()), f"report {child.number}")
+
+    def _broadcast(self, message: Message) -> None:
+        """Pass what the keeper says on to all workers, and hold what the next one needs."""
+        key = f"{LAYER} {message.content['name']}" if message.kind == LAYER else message.kind
+        for child in self._children.values():
+            if child.number != KEEPER:
+                self._send(child, message, key)
+        if message.kind in {LAYER, "start"}:
+            before = self._latest.get(key)
+            self._latest[key] = message
+            for child in self._children.values():  # nobody is to be sent what is closed now
+                if before is not None and child.unsent.get(key) is before:
+                    child.unsent[key] = message
+            if before is not None:
+                before.close()
+            if "start" in self._latest:
+                self._latest["start"] = self._latest.pop("start")  # the last of them
+        else:
+            message.close()
+
+    def _send(self, child: _Child, message: Message, key: str) -> None:
+        child.unsent.pop(key, None)
+        child.unsent[key] = message
+        self._flush(child)
+
+    def _flush(self, child: _Child) -> None:
+        """Send what waits, in order, for as long as it is taken."""
+        with contextlib.suppress(OSError):
+            for key, message in list(child.unsent.items()):
+                if not child.channel.send(message):
+                    return
+                del child.unsent[key]
+
+    # Time and signals.
+
+    def _look(self, now: float) -> None:
+        for number, due in list(self._due.items()):
+            if now >= due and not self._ending:
+                self._start(number)
+        for child in self._children.values():
+            self._flush(child)
+            if now - child.heard > HUNG and not self._ending:
+                _LOG.error("%s hangs: nothing was heard of it for %g seconds", child.name, HUNG)
+                os.kill(child.pid, signal.SIGKILL)
+                child.heard = now
+            if self._ending and now > self._ending:
+                os.kill(child.pid, signal.SIGKILL)
+        if not self._serving and sum(child.ready for child in self._children.values()) == self._workers:
+            self._serving = True
+            self._tell("READY=1", f"STATUS=serving with {self._workers} workers")
+            _LOG.info("serving with %d workers", self._workers)
+        if self._watchdog is not None and now - self._told >= self._watchdog:
+            self._told = now
+            self._tell("WATCHDOG=1")
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            return
+        if number != signal.SIGHUP and not self._ending:
+            self._ending = time.monotonic() + self._drain + _PATIENCE
+            self._due.clear()
+            self._tell("STOPPING=1", "STATUS=draining")
+            _LOG.info("drain: all workers end")
+            self._release()
+        if number == signal.SIGHUP:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        for child in self._children.values():
+            os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
+        if number == signal.SIGHUP:
+            self._tell("READY=1")
