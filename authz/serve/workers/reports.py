@@ -23,7 +23,15 @@ Plain = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 def as_plain(families: Iterator[Family]) -> Plain:
     """Return families as JSON takes them."""
-    return [(family.name, family.type, family.help, list(map(tuple, family.samples))) for family in families]
+    return [
+        (
+            family.name,
+            family.type,
+            family.help,
+            [(sample.name, sample.labels, sample.value) for sample in family.samples],
+        )
+        for family in families
+    ]
 
 
 class SummedMetrics(Metrics):
