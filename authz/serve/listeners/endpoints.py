@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from authz.serve.background import in_thread
 from authz.serve.listeners.accept import listen
-from authz.serve.listeners.tls.certificates import Certificates
 
 if TYPE_CHECKING:
     import socket
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from authz.serve.config import Config
     from authz.serve.config_values import Listen
     from authz.serve.listeners.accept import Listener
+    from authz.serve.listeners.tls.certificates import Certificates
     from authz.serve.observe.metrics import Metrics
 
     Spread = Callable[[str, Callable[[], asyncio.BaseProtocol], Callable[[], int]], Callable[[], asyncio.BaseProtocol]]
@@ -86,6 +86,8 @@ class Endpoints:
         handshakes: Collection[object] = ()
         tls = getattr(settings, "tls", None)  # the admin listener has none
         if tls is not None:
+            from authz.serve.listeners.tls.certificates import Certificates  # noqa: PLC0415  # only where it is wanted
+
             certificates = Certificates(name, tls, protocols, self._metrics, self.held)
             await in_thread(certificates.load)
             factory, handshakes = certificates.wrap(factory), certificates.handshakes

@@ -6,8 +6,6 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
-
 from authz.errors import StartError
 from authz.serve.listeners.tls.config import ClientName
 
@@ -58,6 +56,8 @@ def make_context(tls: Tls, protocols: Sequence[str], where: str) -> ssl.SSLConte
 
 def expiry(tls: Tls) -> float:
     """Return when the certificate expires, in seconds since 1970. Blocks. Raises OSError and ValueError."""
+    from cryptography import x509  # noqa: PLC0415  # 7 MB, which nobody without TLS is to pay
+
     return x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes()).not_valid_after_utc.timestamp()
 
 
