@@ -10,7 +10,7 @@ import typer
 from authz import __version__
 from authz.cli import control, explain, feeds, keys, ranges, replay, snapshot, triggers
 from authz.cli.bans import commands as bans
-from authz.cli.control import foreign, lists
+from authz.cli.control import foreign, lists, notify
 from authz.cli.sidecar import config, doctor, serve
 from authz.errors import InputError
 
@@ -46,6 +46,7 @@ app.add_typer(control.app)
 lists.register(app)
 foreign.register(app)
 app.add_typer(triggers.app)
+app.add_typer(notify.app)
 app.add_typer(feeds.app)
 app.add_typer(snapshot.app)
 serve.register(app)

@@ -18,7 +18,7 @@ from authz.control.lists.guard import FourEyes
 from authz.control.lists.limits import Limits
 from authz.control.lists.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
-from authz.control.notify.config import Notify
+from authz.control.notify.config import Notify, check_channels
 from authz.engine.model import TOKEN, ListName
 from authz.errors import BadValue
 from authz.scalars import Duration, PositiveCount
@@ -175,8 +175,8 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     if not config.layers:
         document.mistake("layers", "found none, expected one or more")
     _check_once(document, "layers", [layer.name for layer in config.layers], "layer")
-    _check_once(document, "notify.channels", [channel.name for channel in config.notify.channels], "channel")
     _check_once(document, "crowdsec", [one.name for one in config.crowdsec], "LAPI")
+    check_channels(document, config.notify)
     _check_oidc(document, config)
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
@@ -216,12 +216,16 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
         for layer in config.layers
     )
     tls = config.tls and Tls(certificate=str(folder / config.tls.certificate), key=str(folder / config.tls.key))
-    notify = Notify(
+    notify = msgspec.structs.replace(
+        config.notify,
         channels=tuple(
-            msgspec.structs.replace(channel, secret_file=str(folder / channel.secret_file))
+            msgspec.structs.replace(
+                channel, secret_file=at(channel.secret_file), apprise_file=at(channel.apprise_file),
+                apprise_schemes=config.notify.apprise_schemes,
+            )
             for channel in config.notify.channels
-        )
-    )
+        ),
+    )  # fmt: skip
     crowdsec = tuple(msgspec.structs.replace(one, key_file=str(folder / one.key_file)) for one in config.crowdsec)
     sign_on = config.sign_on
     if sign_on.oidc is not None:

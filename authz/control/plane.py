@@ -17,6 +17,7 @@ from authz.control.model import POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
+from authz.control.notify.watch import Watch
 from authz.control.publish.client import AsksSigner, SignerClient
 from authz.control.publish.inputs.copies import Copies
 from authz.control.publish.inputs.crowdsec import Follower
@@ -68,7 +69,7 @@ class ControlPlane:
         self.opened = OpenedFiles()
         self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
-        self.sender = Sender(config.notify, store, lease_of(store, "sender"))
+        self.sender = Sender(config.notify, store, lease_of(store, "sender"), Watch(self))
         copies = Copies(store, Path(config.folder))
         self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
         self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare)

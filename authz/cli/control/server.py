@@ -98,19 +98,5 @@ def sign(config: ConfigOption) -> None:
     signer.listen(config)
 
 
-@app.command("notify-test", epilog="Example: authz control notify-test ops --config control/control.yaml")
-def notify_test(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A name of `notify.channels`.")],
-    config: ConfigOption,
-) -> None:
-    """Send a message to a channel now, and say whether it was taken."""
-    import os
-
-    from authz.control.config import load_control_config
-    from authz.control.notify.trial import try_channel
-
-    typer.echo(try_channel(load_control_config(config, os.environ).notify, channel))
-
-
 store.register(app)
 administration.register(app)

@@ -23,6 +23,7 @@ from authz.control.api import (
     health,
     history,
     layers,
+    notifications,
     triggers,
 )
 from authz.control.api.access import approvals, oidc, sessions, tokens
@@ -64,6 +65,7 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         feeds.router,
         triggers.triggers_router,
         triggers.holds_router,
+        notifications.router,
         layers.layers_router,
         layers.publications_router,
         *history.handlers,

@@ -9,6 +9,7 @@ from litestar import Response, get
 
 from authz.control.api.common.asking import AnyRequest, in_thread, plane_of
 from authz.control.detect.metrics import detection_metrics
+from authz.control.notify.state import notification_metrics
 from authz.control.problems import Problem
 from authz.control.store.changes import read_heads
 from authz.control.store.publications import newest_publication
@@ -84,7 +85,7 @@ def _metrics(plane: ControlPlane) -> list[str]:
             list(behind.items()))  # fmt: skip
     lines += ["# TYPE authz_control_sidecars gauge", f"authz_control_sidecars {len({s.name for s in sidecars})}"]
     lines += ["# TYPE authz_control_leader gauge", f"authz_control_leader {int(plane.publisher.leading)}"]
-    return lines + detection_metrics(plane)
+    return lines + detection_metrics(plane) + notification_metrics(plane)
 
 
 def _family(lines: list[str], name: str, kind: str, text: str, values: list[tuple[str, Any]]) -> None:

@@ -38,6 +38,7 @@ class Event(NamedTuple):
         decision: `allow` or `deny`; "" where nobody was asked.
         entry: The id of the entry that decided.
         request_id: Of the request; "" where there is none.
+        warnings: Ids of `warn` entries that would have denied it.
 
     """
 
@@ -53,6 +54,7 @@ class Event(NamedTuple):
     decision: str = ""
     entry: str = ""
     request_id: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class WrittenEvent(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class WrittenEvent(msgspec.Struct, frozen=True):
     decision: str | None = None
     entry: str | None = None
     request_id: str | None = None
+    warnings: list[str] = []
 
 
 _DECODER: Final = msgspec.json.Decoder(WrittenEvent)
@@ -116,6 +119,7 @@ def make_event(written: WrittenEvent, received: float) -> Event:
         decision=_token(written.decision),
         entry=_token(written.entry),
         request_id=_token(written.request_id),
+        warnings=tuple(text[:MAX_TOKEN] for text in written.warnings[:MAX_ATTACKS]) if written.warnings else (),
     )
 
 

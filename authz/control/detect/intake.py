@@ -15,6 +15,7 @@ from authz.control.detect.keeping import EventKeeper
 from authz.control.detect.listing import write_listing, write_stop
 from authz.control.detect.triggers.book import at_work, known_triggers
 from authz.control.detect.work import LocalWork
+from authz.control.notify.first_hits import FirstHits
 from authz.control.problems import NotReady
 from authz.control.store.triggers import stopped
 from authz.errors import AuthzError
@@ -63,6 +64,7 @@ class Intake:
         self.keeper = EventKeeper(plane.store, plane.config.events)
         self._work: Work = work or LocalWork()
         self._repeated = Repeated()
+        self._first_hits = FirstHits(plane)
         self._ended = threading.Event()
         self._told = threading.Event()
         self._told.set()
@@ -166,6 +168,8 @@ class Intake:
             self._write(found)
         if opened := {*self.detector.stopped} - self._stopped:
             self._stop(opened)
+        if warned := [event for event in counted if event.warnings]:
+            self._patiently(lambda: self._first_hits.note(warned), None)
         self.keeper.keep(counted)
 
     def _without_repeated(self, batch: Batch) -> list[Event]:

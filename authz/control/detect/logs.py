@@ -90,15 +90,19 @@ def _json(line: bytes, received: float) -> Event:
     status = _first(fields, _STATUSES)
     if status and not re.fullmatch(r"\d{1,3}", status):
         raise BadLine(f"status: found '{shorten(status)}', expected a number from 100 to 599")
-    attacks = fields.get("attacks")
     values = {name: _first(fields, names) for name, names in _NAMES.items()}
     written = WrittenEvent(
         time=parse_any_time(_first(fields, _TIMES)),
         status=int(status or 0),
-        attacks=[text for text in attacks if isinstance(text, str)] if isinstance(attacks, list) else [],
+        attacks=_texts(fields.get("attacks")),
+        warnings=_texts(fields.get("warnings")),
         **values,
     )
     return make_event(written, received)
+
+
+def _texts(value: object) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> str:

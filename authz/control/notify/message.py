@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from authz.control.model import MICROSECONDS
+from authz.control.notify.template import render
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -63,17 +64,32 @@ def item_of(change: Change) -> dict[str, Any]:
     }
 
 
-def message(delivery: str, topic: str, items: Sequence[dict[str, Any]], created: int) -> bytes:
-    """Return a message as JSON. delivery: its id. items: of `item_of`, in order. created: microseconds."""
-    content = {
-        "delivery": delivery,
-        "topic": topic,
-        "created": format_moment(created // MICROSECONDS),
-        "text": _text(topic, items),
-        "count": len(items),
-        "items": items[:MAX_ITEMS],
-    }
-    return msgspec.json.encode(content)
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, as the outbox keeps it and a webhook sends it. count: of what it tells; items: the first of them."""
+
+    delivery: str
+    topic: str
+    created: str
+    text: str
+    count: int
+    items: list[dict[str, Any]]
+
+    def encoded(self) -> bytes:
+        """Return it as JSON."""
+        return msgspec.json.encode(self)
+
+
+def make_message(
+    delivery: str, topic: str, items: Sequence[dict[str, Any]], created: int, template: str | None = None,
+    most: int = MAX_ITEMS,
+) -> Message:  # fmt: skip
+    """Return a message of items in order. delivery: its id. created: microseconds. most: items that it shows."""
+    moment = format_moment(created // MICROSECONDS)
+    text = _text(topic, items)
+    if template is not None:
+        values = {"topic": topic, "count": len(items), "created": moment, "text": text, "items": [*items]}
+        text = render(template, values)
+    return Message(delivery=delivery, topic=topic, created=moment, text=text, count=len(items), items=[*items[:most]])
 
 
 def _text(topic: str, items: Sequence[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 There are two kinds of rows:
 
-    listed:ops    a change, until its gathering time is over (`next_try`)
+    listed:ops    something to tell, until its gathering time is over (`next_try`)
     message:ops   a message with its delivery id, until its receiver has taken it
 
 A message is made and kept before it is sent, so that it has the same id when it is sent again.
@@ -17,7 +17,9 @@ import msgspec
 from sqlalchemy import delete, func, insert, select, update
 
 from authz.control.model import MICROSECONDS
-from authz.control.notify.message import message
+from authz.control.notify.message import MAX_ITEMS, Message, make_message
+from authz.control.notify.quiet import is_quiet
+from authz.control.store.deliveries import DROPPED, SENT, add_delivery, decide, failed_once_more, made_since
 from authz.control.store.tables import outbox
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.notify.config import Notify
+    from authz.control.notify.config import Channel, Notify
     from authz.control.notify.message import Notice
 
 _MESSAGE: Final = "message"
-_MAX_GATHERED: Final = 10_000  # changes of a message
-_LONGEST_PAUSE: Final = 3600 * MICROSECONDS
+_MAX_GATHERED: Final = 10_000  # of a message for people, which shows the first of them
+_MAX_EVENTS: Final = 500  # of a message for programs, which has them all
+_HOUR: Final = 3600 * MICROSECONDS
 GIVE_UP: Final = 86400 * MICROSECONDS  # after this long a message that nobody takes is dropped
 
 
@@ -40,14 +43,8 @@ class Waiting(NamedTuple):
     id: int
     created: int
     channel: str
-    content: bytes
+    message: Message
     tries: int
-
-    @property
-    def delivery(self) -> str:
-        """Its delivery id."""
-        found: str = msgspec.json.decode(self.content)["delivery"]
-        return found
 
 
 def note_notices(tx: Connection, notify: Notify, notices: Iterable[Notice], now: int) -> None:
@@ -57,25 +54,40 @@ def note_notices(tx: Connection, notify: Notify, notices: Iterable[Notice], now:
              now + int(channel.gather * MICROSECONDS))
         for notice in notices
         for channel in notify.channels
-        if notice.topic in channel.topics
+        if notice.topic in channel.topics and channel.tenant in {None, notice.tenant}
     ]  # fmt: skip
     if rows:
         tx.execute(insert(outbox), rows)
 
 
-def gather(tx: Connection, now: int) -> None:
-    """Make messages of what has waited long enough, with all that came meanwhile."""
+def gather(tx: Connection, notify: Notify, now: int) -> None:
+    """Make messages of what has waited long enough, with all that came meanwhile.
+
+    In quiet hours, and where a channel has had its messages of the hour, it goes on waiting.
+    """
+    channels = {channel.name: channel for channel in notify.channels}
     waiting = select(outbox.c.topic).where(outbox.c.topic.not_like(f"{_MESSAGE}:%"))
-    due = waiting.where(outbox.c.next_try <= now).distinct()
-    for name in tx.execute(due).scalars().all():
-        topic, _, channel = name.partition(":")
-        query = select(outbox.c.id, outbox.c.payload).where(outbox.c.topic == name)
-        rows = tx.execute(query.order_by(outbox.c.id).limit(_MAX_GATHERED)).all()
-        items = [msgspec.json.decode(row.payload) for row in rows]
-        content = message(f"d-{secrets.token_hex(12)}", topic, items, now)
-        ids = [row.id for row in rows]  # not a range: one of it may be committed only now
-        tx.execute(delete(outbox).where(outbox.c.id.in_(ids)))
-        tx.execute(insert(outbox), [_row(f"{_MESSAGE}:{channel}", content, now, now)])
+    for name in tx.execute(waiting.where(outbox.c.next_try <= now).distinct()).scalars().all():
+        topic, _, of = name.partition(":")
+        channel = channels.get(of)
+        if channel is None:  # the configuration has it no longer
+            tx.execute(delete(outbox).where(outbox.c.topic == name))
+        elif not is_quiet(channel.quiet, topic, now / MICROSECONDS) and (
+            made_since(tx, of, now - _HOUR) < channel.at_most
+        ):
+            _make(tx, channel, topic, now)
+
+
+def _make(tx: Connection, channel: Channel, topic: str, now: int) -> None:
+    most = MAX_ITEMS if channel.kind in {"webhook", "apprise_file"} else _MAX_EVENTS
+    query = select(outbox.c.id, outbox.c.payload).where(outbox.c.topic == f"{topic}:{channel.name}")
+    rows = tx.execute(query.order_by(outbox.c.id).limit(_MAX_GATHERED if most == MAX_ITEMS else most)).all()
+    items = [msgspec.json.decode(row.payload) for row in rows]
+    made = make_message(f"d-{secrets.token_hex(12)}", topic, items, now, channel.text, most)
+    ids = [row.id for row in rows]  # not a range: one of it may be committed only now
+    tx.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+    tx.execute(insert(outbox), [_row(f"{_MESSAGE}:{channel.name}", made.encoded(), now, now)])
+    add_delivery(tx, made.delivery, channel.name, topic, made.count, made.text, now)
 
 
 def due_messages(tx: Connection, now: int, limit: int = 100) -> list[Waiting]:
@@ -83,24 +95,32 @@ def due_messages(tx: Connection, now: int, limit: int = 100) -> list[Waiting]:
     where = (outbox.c.topic.like(f"{_MESSAGE}:%")) & (outbox.c.next_try <= now)
     rows = tx.execute(select(outbox).where(where).order_by(outbox.c.id).limit(limit))
     return [
-        Waiting(row.id, row.created, row.topic.partition(":")[2], row.payload.encode(), row.tries) for row in rows
+        Waiting(row.id, row.created, row.topic.partition(":")[2], msgspec.json.decode(row.payload, type=Message),
+                row.tries)
+        for row in rows
     ]  # fmt: skip
 
 
-def taken(tx: Connection, sent: Waiting) -> None:
-    """Forget a message: its receiver has it, or nobody will."""
+def taken(tx: Connection, sent: Waiting, now: int) -> None:
+    """Forget a message that its receiver has."""
     tx.execute(delete(outbox).where(outbox.c.id == sent.id))
+    decide(tx, sent.message.delivery, SENT, now)
 
 
-def put_off(tx: Connection, failed: Waiting, now: int) -> None:
-    """Let a message be sent again later: after 1, 2, 4, … seconds, at most an hour."""
-    pause = min(MICROSECONDS << min(failed.tries, 12), _LONGEST_PAUSE)
+def put_off(tx: Connection, failed: Waiting, error: str, now: int) -> None:
+    """Let a message be sent again later: after 1, 2, 4, … seconds, at most an hour; after a day it is dropped."""
+    failed_once_more(tx, failed.message.delivery, error)
+    if now - failed.created > GIVE_UP:
+        tx.execute(delete(outbox).where(outbox.c.id == failed.id))
+        decide(tx, failed.message.delivery, DROPPED, now)
+        return
+    pause = min(MICROSECONDS << min(failed.tries, 12), _HOUR)
     later = update(outbox).where(outbox.c.id == failed.id).values(tries=failed.tries + 1, next_try=now + pause)
     tx.execute(later)
 
 
 def count_waiting(tx: Connection) -> int:
-    """Return how many changes and messages wait."""
+    """Return how many things to tell and messages wait."""
     return tx.execute(select(func.count()).select_from(outbox)).scalar_one()
 
 

@@ -7,26 +7,43 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from authz.control.model import MICROSECONDS
-from authz.control.notify.outbox import GIVE_UP, Waiting, due_messages, gather, put_off, taken
-from authz.control.notify.webhook import NotTaken, send
+from authz.control.notify.channels.http import NotTaken
+from authz.control.notify.channels.send import send
+from authz.control.notify.outbox import Waiting, due_messages, gather, put_off, taken
 from authz.control.problems import Problem
+from authz.control.store.deliveries import drop_old_deliveries
+from authz.errors import InputError
 
 if TYPE_CHECKING:
     from authz.control.notify.config import Notify
+    from authz.control.notify.watch import Watch
     from authz.control.publish.lease import Lease
     from authz.control.store.database import Store
 
 _LOOK: Final = 1.0  # seconds between looks
+_KEPT: Final = 30 * 86400 * MICROSECONDS  # how long it is known what was told
 _LOG = logging.getLogger("authz.control.notify")
 
 
 class Sender:
-    """Sends what waits in the outbox."""
+    """Sends what waits in the outbox.
 
-    def __init__(self, notify: Notify, store: Store, lease: Lease) -> None:
+    Args:
+        notify: The channels.
+        store: Where the outbox is.
+        lease: The right to send.
+        watch: Looks for what is wrong before each round.
+
+    """
+
+    def __init__(self, notify: Notify, store: Store, lease: Lease, watch: Watch | None = None) -> None:
+        self._notify = notify
         self._channels = {channel.name: channel for channel in notify.channels}
         self._store = store
         self._lease = lease
+        self._watch = watch
+        self._answered: set[str] = set()  # deliveries that were taken, and are not noted as such yet
+        self._cleaned = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
@@ -46,7 +63,10 @@ class Sender:
         """Gather what has waited long enough, and send what is due. A channel that fails has the others go on."""
         now = self._store.now()
         with self._store.writing() as tx:
-            gather(tx, now)
+            gather(tx, self._notify, now)
+            if now - self._cleaned > _KEPT // 720:  # hourly
+                drop_old_deliveries(tx, now - _KEPT)
+                self._cleaned = now
         with self._store.reading() as tx:
             due = due_messages(tx, now)
         failing: set[str] = set()
@@ -57,25 +77,30 @@ class Sender:
                 failing.add(one.channel)
 
     def _send(self, waiting: Waiting) -> bool:
-        channel = self._channels.get(waiting.channel)
+        delivery, channel = waiting.message.delivery, self._channels.get(waiting.channel)
         try:
             if channel is None:
                 raise NotTaken("the configuration has no such channel")
-            send(channel, waiting.delivery, waiting.content, self._store.now() // MICROSECONDS)
-        except (NotTaken, OSError) as error:
-            _LOG.warning("%s: %s not sent (try %d): %s", waiting.channel, waiting.delivery, waiting.tries + 1, error)
-            old = self._store.now() - waiting.created > GIVE_UP
+            if delivery not in self._answered:
+                send(channel, waiting.message, self._store.now() // MICROSECONDS)
+                self._answered.add(delivery)
+        except (NotTaken, OSError, InputError) as error:
+            _LOG.warning("%s: %s not sent (try %d): %s", waiting.channel, delivery, waiting.tries + 1, error)
             with self._store.writing() as tx:
-                taken(tx, waiting) if old else put_off(tx, waiting, self._store.now())
+                put_off(tx, waiting, str(error), self._store.now())
             return False
-        with self._store.writing() as tx:
-            taken(tx, waiting)
+        with self._store.writing() as tx:  # should the store be away, it is noted in the next round, and not sent again
+            taken(tx, waiting, self._store.now())
+        self._answered.discard(delivery)
         return True
 
     def _run(self) -> None:
         while not self._end.wait(_LOOK):
             try:
-                if self._lease.held():
+                sending = self._lease.held()
+                if self._watch is not None:
+                    self._watch.look(of_all=sending)
+                if sending:
                     self.send_due()
             except (Problem, OSError) as error:
                 _LOG.warning("cannot send: %s", error)

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from authz.control.model import MICROSECONDS
-from authz.control.notify.message import message
-from authz.control.notify.webhook import NotTaken, send
+from authz.control.notify.channels.http import NotTaken
+from authz.control.notify.channels.send import send
+from authz.control.notify.message import make_message
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ def try_channel(notify: Notify, name: str) -> str:
     known = {channel.name: channel for channel in notify.channels}
     if name not in known:
         raise InputError(f"notify: found no channel '{shorten(name)}', expected one of: {', '.join(known) or 'none'}")
-    delivery = f"d-{secrets.token_hex(12)}"
     seconds = int(time.time())
+    message = make_message(f"d-{secrets.token_hex(12)}", "test", [], seconds * MICROSECONDS, known[name].text)
     try:
-        send(known[name], delivery, message(delivery, "test", [], seconds * MICROSECONDS), seconds)
+        send(known[name], message, seconds)
     except (NotTaken, OSError) as error:
         raise InputError(f"notify: {name}: not taken: {shorten(error)}") from error
-    return f"{name}: taken, delivery {delivery}"
+    return f"{name}: taken, delivery {message.delivery}"

@@ -49,7 +49,7 @@ def signed_anew(layer: str, reason: str = "signed anew") -> Draft:
 
 
 class LayerPublisher:
-    """Publishes a layer. problem: why its newest changes are not published. For one thread."""
+    """Publishes a layer, for one thread. problem: why the newest changes are not published; warnings: of the newest file."""
 
     def __init__(
         self, layer: str, file: str | None, signer: AsksSigner, shared: Published,
@@ -57,6 +57,7 @@ class LayerPublisher:
     ) -> None:  # fmt: skip
         self.layer = layer
         self.problem: Refused | None = None
+        self.warnings: tuple[str, ...] = ()
         self._file = None if file is None else Path(file)
         self._signer = signer
         self._store, self._signals, self._refresh = shared
@@ -136,6 +137,7 @@ class LayerPublisher:
         self.problem = None
         self._write_file(answer)
         self._signals.wake("published")
+        self.warnings = tuple(answer.warnings)
         for warning in answer.warnings:
             _LOG.warning("layer %s: %s", self.layer, warning)
         _LOG.info("layer %s: published serial %d: %d entries, %d bytes", self.layer, head.sequence, answer.entries,

@@ -63,6 +63,11 @@ class Publisher:
         """By layer, why its newest changes are not published."""
         return {layer.layer: layer.problem for layer in self._layers if layer.problem is not None}
 
+    @property
+    def warnings(self) -> dict[str, tuple[str, ...]]:
+        """By layer, what its newest file was warned of, such as a feed that broke."""
+        return {layer.layer: layer.warnings for layer in self._layers}
+
     def start(self) -> None:
         """Begin to follow the store."""
         for layer in self._layers:

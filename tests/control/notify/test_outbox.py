@@ -6,9 +6,7 @@ import hashlib
 import hmac
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -25,48 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.control import Control
+    from support.receiver import Receiver
 
 SECRET = b"a secret of the test"
 BAN = {"address": "203.0.113.9", "reason": "guesses"}
-
-
-class Receiver:
-    """A web server that keeps what it is sent, and answers with `status`."""
-
-    def __init__(self) -> None:
-        self.status = 204
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers), body))
-                self.send_response(receiver.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def messages(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.got]
-
-    def end(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.end()
 
 
 def channels(folder: Path, url: str, gather: str, topics: str = "[listed, entry]") -> str:
@@ -165,13 +125,13 @@ def test_a_message_sent_before_a_crash_keeps_its_id(told: tuple[Control, Clock],
     plane.ok("POST", "/v1/bans", BAN)
     clock.now += 301
     with plane.plane.store.writing() as tx:
-        gather(tx, plane.plane.store.now())
+        gather(tx, plane.plane.config.notify, plane.plane.store.now())
     with plane.plane.store.reading() as tx:
         [before] = due_messages(tx, plane.plane.store.now())
     plane.ok("POST", "/v1/bans", {"address": "203.0.113.10"})  # goes into the next
     clock.now += 1
     plane.plane.sender.send_due()
-    assert [one["delivery"] for one in receiver.messages()] == [before.delivery]
+    assert [one["delivery"] for one in receiver.messages()] == [before.message.delivery]
     assert receiver.messages()[0]["count"] == 1
 
 
@@ -193,6 +153,50 @@ def test_a_notification_survives_kill_9_before_it_is_sent(tmp_path: Path, receiv
         process.end()
     [message] = receiver.messages()
     assert message["items"][0]["networks"] == ["203.0.113.9"]
+
+
+def test_what_a_webhook_has_answered_200_is_not_sent_again_after_kill_9(tmp_path: Path, receiver: Receiver) -> None:
+    folder = tmp_path / "control"
+    url, token = init(folder)
+    with (folder / "control.yaml").open("a") as file:
+        file.write(channels(folder, receiver.url, "1s"))
+    headers = {"Authorization": f"Bearer {token}"}
+    process = ControlProcess(folder)
+    try:
+        httpx.post(f"{url}/v1/bans", json=BAN, headers=headers, timeout=30).raise_for_status()
+        wait_for(lambda: [
+            one["state"] for one in httpx.get(f"{url}/v1/notifications", headers=headers, timeout=30).json()["items"]
+        ] == ["sent"])  # fmt: skip
+        process.popen.kill()
+        process.end()
+        process = ControlProcess(folder)
+        httpx.post(f"{url}/v1/bans", json=BAN | {"address": "203.0.113.10"}, headers=headers, timeout=30)
+        wait_for(lambda: len(receiver.got) > 1)
+    finally:
+        process.end()
+    first, second = receiver.messages()
+    assert first["items"][0]["networks"] == ["203.0.113.9"]
+    assert second["items"][0]["networks"] == ["203.0.113.10"]
+
+
+def test_an_answer_that_the_store_could_not_note_at_once_is_not_sent_again(
+    told: tuple[Control, Clock], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from authz.control.notify import sender
+    from authz.control.problems import NotReady
+
+    def away(*_: object) -> None:
+        raise NotReady("the store is away")
+
+    plane, clock = told
+    plane.ok("POST", "/v1/bans", BAN)
+    clock.now += 301
+    with monkeypatch.context() as broken:
+        broken.setattr(sender, "taken", away)
+        with pytest.raises(NotReady):
+            plane.plane.sender.send_due()
+    plane.plane.sender.send_due()
+    assert (len(receiver.got), waiting(plane)) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""What channels by HTTP share: one POST, no redirect followed, a few seconds of patience."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TIMEOUT: Final = 10.0  # seconds
+MAX_ANSWER: Final = 1 << 20  # bytes of an answer that are read
+
+
+class NotTaken(Exception):  # says what happened
+    """The receiver did not take a message."""
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Send a request; return the body of a 2xx. Raises NotTaken for all else."""
+    sent = {"Content-Type": "application/json", "User-Agent": "authz"} | dict(headers)
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
+            client.stream("POST", url, content=body, headers=sent) as answer,
+        ):
+            if not answer.is_success:
+                raise NotTaken(f"the receiver answered {answer.status_code}")
+            return _start_of(answer)
+    except httpx.HTTPError as error:
+        raise NotTaken(f"{type(error).__name__}: {error}") from error
+
+
+def _start_of(answer: httpx.Response) -> bytes:
+    content = bytearray()
+    for part in answer.iter_bytes():
+        content += part
+        if len(content) > MAX_ANSWER:
+            break
+    return bytes(content)
+
+
+def secret_of(path: str | None) -> bytes:
+    """Return the secret in a file, without the space around it; none for no file. Raises OSError."""
+    return b"" if path is None else Path(path).read_bytes().strip()

@@ -1,0 +1,59 @@
+"""The first hit of a `warn` entry: somebody wanted to know whom it would stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from authz.control.model import MAIN_TENANT, MICROSECONDS
+from authz.control.notify.message import Notice
+from authz.control.notify.outbox import note_notices
+from authz.control.store.alarms import count_alarms, raise_alarm
+from authz.control.store.entries import get_entry
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from authz.control.detect.event import Event
+    from authz.control.plane import ControlPlane
+
+_PREFIX: Final = "warned:"
+MAX_UNKNOWN: Final = 1000  # entries that only a policy file has: their ids come with the events
+_MAX_KNOWN: Final = 100_000
+
+
+class FirstHits:
+    """Tells of the first event that each entry warned of; once in the life of the store."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._known: set[str] = set()
+
+    def note(self, events: Iterable[Event]) -> None:
+        """Look at events. Raises NotReady."""
+        if not self._plane.config.notify.channels:
+            return
+        for event in events:
+            for entry in event.warnings:
+                if entry not in self._known:
+                    self._tell(entry, event)
+                    if len(self._known) >= _MAX_KNOWN:
+                        self._known.clear()
+                    self._known.add(entry)
+
+    def _tell(self, entry: str, event: Event) -> None:
+        now = self._plane.store.now()
+        with self._plane.store.writing() as tx:
+            known = get_entry(tx, entry)
+            if known is None and count_alarms(tx, _PREFIX) >= MAX_UNKNOWN:
+                return
+            if not raise_alarm(tx, _PREFIX + entry, event.client.text, now):
+                return
+            item = {
+                "time": format_moment(now // MICROSECONDS), "id": entry, "client": event.client.text,
+                "applications": [event.application], "path": event.path,
+                "reason": "" if known is None else known.reason,
+                "text": f"{event.client.text} is the first whom {entry} warns of, in {event.application or '*'}",
+            }  # fmt: skip
+            tenant = MAIN_TENANT if known is None else known.tenant
+            note_notices(tx, self._plane.config.notify, [Notice("warned", tenant, item)], now)

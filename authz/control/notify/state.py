@@ -1,0 +1,88 @@
+"""Channels and messages as people see them, and what `/metrics` says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from authz.control.model import MICROSECONDS
+from authz.control.notify.outbox import count_waiting
+from authz.control.store.deliveries import count_deliveries, list_deliveries
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from authz.control.plane import ControlPlane
+
+
+class ChannelState(msgspec.Struct, frozen=True):
+    """A channel, without its secrets and addresses. messages: of the last 30 days by state."""
+
+    name: str
+    kind: str
+    topics: list[str]
+    tenant: str | None
+    messages: dict[str, int]
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message. state: waiting, sent or dropped. decided: when it was sent or dropped. error: of the last try."""
+
+    id: str
+    created: str
+    channel: str
+    topic: str
+    count: int
+    text: str
+    state: str
+    tries: int
+    decided: str | None
+    error: str
+
+
+def list_channels(plane: ControlPlane) -> list[ChannelState]:
+    """Return the channels of the configuration."""
+    with plane.store.reading() as tx:
+        counts = count_deliveries(tx)
+    return [
+        ChannelState(
+            one.name, one.kind, [*one.topics], one.tenant,
+            {state: many for (name, state), many in sorted(counts.items()) if name == one.name},
+        )
+        for one in plane.config.notify.channels
+    ]  # fmt: skip
+
+
+def list_messages(
+    plane: ControlPlane, channel: str | None = None, before: int | None = None, limit: int = 100
+) -> list[Delivery]:
+    """Return messages, the newest first. before: made before this time (microseconds)."""
+    with plane.store.reading() as tx:
+        rows = list_deliveries(tx, channel=channel, before=before, limit=limit)
+    return [
+        Delivery(
+            row.id, format_moment(row.created // MICROSECONDS), row.channel, row.topic, row.many, row.text,
+            row.state, row.tries, format_moment(row.decided // MICROSECONDS) if row.decided else None, row.error,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def notification_metrics(plane: ControlPlane) -> list[str]:
+    """Return the lines of `/metrics`. Label values are names of channels."""
+    with plane.store.reading() as tx:
+        waiting, counts = count_waiting(tx), count_deliveries(tx)
+    name = "authz_control_notifications"
+    lines = [
+        f"# HELP {name}_waiting Things to tell, and messages, that wait.",
+        f"# TYPE {name}_waiting gauge",
+        f"{name}_waiting {waiting}",
+        f"# HELP {name} Messages of the last 30 days.",
+        f"# TYPE {name} gauge",
+    ]
+    known = {channel.name for channel in plane.config.notify.channels}
+    return lines + [
+        f'{name}{{channel="{channel}",state="{state}"}} {count}'
+        for (channel, state), count in sorted(counts.items())
+        if channel in known
+    ]

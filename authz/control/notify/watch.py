@@ -1,0 +1,109 @@
+"""What is wrong now, told of once, and once more when it is over.
+
+    refused   the signer, or a sidecar, refuses a layer: its older file serves on
+    stale     a sidecar serves an older file than is offered, or was not seen, for longer than `notify.stale`
+    feed      the publisher warns of a layer: a feed broke or shrank, and its last good content is kept
+
+What was told of is kept in the store, so a restart tells it no second time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from authz.control.model import MAIN_TENANT, MICROSECONDS
+from authz.control.notify.message import Notice
+from authz.control.notify.outbox import note_notices
+from authz.control.store.alarms import end_alarm, find_alarms, raise_alarm
+from authz.control.store.publications import list_sidecars, newest_publication
+from authz.times import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+    from authz.control.notify.config import Topic
+    from authz.control.plane import ControlPlane
+
+_LOOK: Final = 5.0  # seconds between looks
+_FORGOTTEN: Final = 86400 * MICROSECONDS  # a sidecar not seen for a day was taken away
+MAX_ALARMS: Final = 1000  # of one look
+
+Found = dict[str, tuple["Topic", str]]  # by key: what is wrong
+
+
+class Watch:
+    """Looks at what this process publishes, and (where it has the lease to send) at all sidecars."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._looked = -_LOOK
+
+    def look(self, *, of_all: bool) -> None:
+        """Tell of what has begun and what is over since the last look. Raises NotReady."""
+        if time.monotonic() - self._looked < _LOOK:
+            return
+        self._looked = time.monotonic()
+        self.look_now(of_all=of_all)
+
+    def look_now(self, *, of_all: bool) -> None:
+        """Look at once; see `look`."""
+        plane = self._plane
+        if of_all:
+            with plane.store.reading() as tx:
+                self._tell("sidecar:", dict([*self._sidecars(tx)][:MAX_ALARMS]))
+        if plane.publisher.leading:
+            self._tell("layer:", dict(self._layers()))
+
+    def _tell(self, prefix: str, found: Found) -> None:
+        with self._plane.store.reading() as tx:
+            known = find_alarms(tx, prefix)
+        begun, over = found.keys() - known.keys(), known.keys() - found.keys()
+        if not begun and not over:
+            return
+        now = self._plane.store.now()
+        with self._plane.store.writing() as tx:
+            notices = []
+            for key in sorted(begun):
+                topic, text = found[key]
+                if raise_alarm(tx, key, msgspec.json.encode([topic, text]).decode(), now):
+                    notices.append(_notice(topic, text, now, "begun"))
+            for key in sorted(over):
+                topic, text = msgspec.json.decode(known[key])
+                if end_alarm(tx, key):
+                    notices.append(_notice(topic, f"over: {text}", now, "over"))
+            note_notices(tx, self._plane.config.notify, notices, now)
+
+    def _layers(self) -> Iterator[tuple[str, tuple[Topic, str]]]:
+        publisher = self._plane.publisher
+        for layer, problem in [*publisher.problems.items()]:
+            text = f"the layer {layer} is not signed: {problem.message or problem.code}"
+            yield f"layer:{layer}:refused:{problem.code}", ("refused", text)
+        for layer, warnings in [*publisher.warnings.items()]:
+            for warning in warnings:
+                yield f"layer:{layer}:feed:{warning[:200]}", ("feed", f"the layer {layer}: {warning}")
+
+    def _sidecars(self, tx: Connection) -> Iterator[tuple[str, tuple[Topic, str]]]:
+        now, stale = self._plane.store.now(), int(self._plane.config.notify.stale * MICROSECONDS)
+        newest = {layer.name: newest_publication(tx, layer.name) for layer in self._plane.config.layers}
+        for one in list_sidecars(tx, now - _FORGOTTEN):
+            name, offered = f"the sidecar {one.name}", newest.get(one.layer)
+            if one.refusal:
+                text = f"{name} refuses the layer {one.layer}: {one.refusal}"
+                yield f"sidecar:{one.name}:{one.layer}:refused:{one.refusal}", ("refused", text)
+            if now - one.seen > stale:
+                since = format_moment(one.seen // MICROSECONDS)
+                text = f"{name} was last seen at {since}, for the layer {one.layer}"
+                yield f"sidecar:{one.name}:{one.layer}:gone", ("stale", text)
+            elif offered is not None and one.serial < offered.serial and now - offered.created > stale:
+                text = f"{name} serves {one.layer} {one.serial}, {offered.serial} is offered"
+                yield f"sidecar:{one.name}:{one.layer}:behind", ("stale", text)
+
+
+def _notice(topic: Topic, text: str, now: int, action: str) -> Notice:
+    item = {"time": format_moment(now // MICROSECONDS), "action": action, "text": text, "tenant": MAIN_TENANT}
+    return Notice(topic, MAIN_TENANT, item)
