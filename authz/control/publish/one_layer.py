@@ -49,7 +49,7 @@ def signed_anew(layer: str, reason: str = "signed anew") -> Draft:
 
 
 class LayerPublisher:
-    """Publishes a layer, for one thread. problem: why the newest changes are not published; warnings: of the newest file."""
+    """Publishes a layer, for one thread. problem: why its changes are not published; warnings: of its newest file."""
 
     def __init__(
         self, layer: str, file: str | None, signer: AsksSigner, shared: Published,
