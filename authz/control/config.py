@@ -13,6 +13,7 @@ import msgspec
 
 from authz.addresses import NetworkSet, parse_networks
 from authz.control.access.config import PEOPLE, SignOn
+from authz.control.detect.shared.config import Streams
 from authz.control.detect.sources.config import Sources
 from authz.control.lists.guard import FourEyes
 from authz.control.lists.limits import Limits
@@ -114,6 +115,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
     four_eyes: FourEyesConfig = FourEyesConfig()
     sources: Sources = Sources()  # of events, besides POST /v1/events
+    streams: Streams = Streams()  # by which several control planes share the counting of events
     notify: Notify = Notify()  # who is told of what
     hosts: Duration = 300.0  # how often host names of entries are asked for again
     crowdsec: tuple[CrowdSec, ...] = ()  # LAPIs whose decisions are taken over
@@ -231,8 +233,9 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
     if sign_on.oidc is not None:
         oidc = msgspec.structs.replace(sign_on.oidc, client_secret_file=at(sign_on.oidc.client_secret_file))
         sign_on = msgspec.structs.replace(sign_on, oidc=oidc)
+    streams = msgspec.structs.replace(config.streams, password_file=at(config.streams.password_file))
     return msgspec.structs.replace(
-        config, sign_on=sign_on, crowdsec=crowdsec, notify=notify, layers=layers, store=store, tls=tls,
+        config, sign_on=sign_on, crowdsec=crowdsec, notify=notify, streams=streams, layers=layers, store=store, tls=tls,
         signer=at(config.signer), triggers=at(config.triggers), signer_state=str(folder / config.signer_state),
         folder=str(folder),
     )  # fmt: skip

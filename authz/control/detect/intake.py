@@ -13,6 +13,7 @@ from authz.control.detect.counting.repeated import Repeated
 from authz.control.detect.guard import StoreGuard, StoreOffences
 from authz.control.detect.keeping import EventKeeper
 from authz.control.detect.listing import write_listing, write_stop
+from authz.control.detect.shared.partitions import Partitioning
 from authz.control.detect.triggers.book import at_work, known_triggers
 from authz.control.detect.work import LocalWork
 from authz.control.notify.first_hits import FirstHits
@@ -43,7 +44,6 @@ class Intake:
     Args:
         plane: The control plane whose lists are filled.
         file: What triggers.yaml says.
-        work: Where events wait; by default a queue of this process.
 
     Attributes:
         taken: Events counted.
@@ -55,14 +55,16 @@ class Intake:
 
     """
 
-    def __init__(self, plane: ControlPlane, file: TriggersFile, work: Work | None = None) -> None:
+    def __init__(self, plane: ControlPlane, file: TriggersFile) -> None:
         self._plane = plane
         self.file = file
         self._guard = StoreGuard(plane)
         offences = _PatientOffences(StoreOffences(plane), self._patiently)
-        self.detector = Detector(file.triggers, self._refusal, offences, read_places(file.databases, file.triggers))
+        places = read_places(file.databases, file.triggers)
+        self.detector = Detector(file.triggers, self._refusal, offences, places)
         self.keeper = EventKeeper(plane.store, plane.config.events)
-        self._work: Work = work or LocalWork()
+        self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)
+        self._work: Work = self._shared() if plane.config.streams.url else LocalWork()
         self._repeated = Repeated()
         self._first_hits = FirstHits(plane)
         self._ended = threading.Event()
@@ -90,6 +92,7 @@ class Intake:
         self._work.close()
         if self._thread.is_alive():
             self._thread.join()
+        self._work.release()
         self.keeper.close()
 
     @property
@@ -147,11 +150,23 @@ class Intake:
                 _LOG.error("triggers stay as they were: %s", error)  # the message says all
                 return
             self.detector.replace(triggers, places)
+            self._partitioning = Partitioning(self._plane.config.streams.partitions, triggers, places)
         self.detector.stop(held)
         self._stopped = {*held}
 
+    def _shared(self) -> Work:
+        from authz.control.detect.shared.work import SharedWork  # noqa: PLC0415  # only where several share
+
+        def window() -> float:
+            return max((trigger.count.within for trigger in self.detector.triggers), default=60.0)
+
+        return SharedWork(self._plane.config.streams, lambda: self._partitioning, window)
+
     def _take(self, batch: Batch) -> None:
         received = batch.received
+        if batch.anew:
+            self.detector.begin_anew()
+            self._repeated = Repeated()
         counted = self._without_repeated(batch)
         if batch.counted:
             for event in counted:

@@ -20,13 +20,15 @@ class Batch(NamedTuple):
     """Events that came together.
 
     received: seconds since 1970. counted: another process counted them before, and listed what followed: they are
-    counted again so that what comes next is judged by all of the window. place: where a shared queue has them.
+    counted again so that what comes next is judged by all of the window. place: partition and entry of a shared stream.
+    anew: all counters begin anew before it.
     """
 
     events: list[Event]
     received: float
     counted: bool = False
-    place: object = None
+    place: tuple[int, bytes] | None = None
+    anew: bool = False
 
 
 class Work(Protocol):
@@ -49,7 +51,10 @@ class Work(Protocol):
         """Say that a batch was counted, and what followed was written."""
 
     def close(self) -> None:
-        """Take no more. What waits can still be had by `next`. A second call is harmless."""
+        """Take no more. What waits here can still be had by `next`. A second call is harmless."""
+
+    def release(self) -> None:
+        """Leave what waits to others. A second call is harmless."""
 
 
 class LocalWork:
@@ -92,3 +97,6 @@ class LocalWork:
     def close(self) -> None:
         """Wake who waits."""
         self._queue.put(None)
+
+    def release(self) -> None:
+        """There are no others."""

@@ -57,6 +57,10 @@ class Counters:
         self._young.pop(client, None)
         self._old.pop(client, None)
 
+    def clear(self) -> None:
+        """Begin anew with all."""
+        self._young, self._old = {}, {}
+
     def _turn(self, time: float) -> None:
         """Make the young generation old. After a pause of two windows both are gone."""
         self._old = {} if time >= self._turns_at + self._within else self._young

@@ -129,6 +129,11 @@ class Detector:
             if counting.count(event):
                 counting.begin_anew(event)
 
+    def begin_anew(self) -> None:
+        """Forget what was counted of every client."""
+        for one in self._counting:
+            one.forget_all()
+
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         """All that are counted for."""

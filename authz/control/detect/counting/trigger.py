@@ -102,6 +102,11 @@ class CountingTrigger:
             self.counters.forget(key)
         return self._samples.pop(key, ())
 
+    def forget_all(self) -> None:
+        """Forget what was counted of every client."""
+        self.counters.clear()
+        self._samples.clear()
+
     def _key(self, event: Event) -> int | None:
         """Return the number that a client is counted under; None: it is not counted."""
         if self._asn_of is not None:
