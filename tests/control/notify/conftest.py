@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.receiver import Receiver
+from support.servers.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

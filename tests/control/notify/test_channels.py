@@ -20,7 +20,7 @@ from authz.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.receiver import Receiver
+    from support.servers.receiver import Receiver
 
     from authz.control.notify.message import Message
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.control import Control
-    from support.receiver import Receiver
+    from support.servers.receiver import Receiver
 
 SECRET = b"a secret of the test"
 BAN = {"address": "203.0.113.9", "reason": "guesses"}

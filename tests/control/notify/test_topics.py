@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.receiver import Receiver
+    from support.servers.receiver import Receiver
 
 TRIGGERS = """\
 triggers:

@@ -1,0 +1,1 @@
+"""Servers that tests start or are: a receiver of messages, Valkey."""
