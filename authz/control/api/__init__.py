@@ -3,7 +3,8 @@
     app            everything together, with the OpenAPI description at /schema
     common/        what the resources share
     access/        tokens and tenants, sessions, approvals
-    bans entries many history going_back applications layers events triggers
+    detect/        events, triggers, notifications
+    bans entries many history going_back applications layers
     crowdsec       a bouncer API like CrowdSec's
     health         /livez, /readyz, /metrics
 What a handler may refuse is named by `common.problems.documented`.

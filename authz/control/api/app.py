@@ -17,20 +17,18 @@ from authz.control.api import (
     bans,
     crowdsec,
     entries,
-    events,
     feeds,
     going_back,
     health,
     history,
     layers,
-    notifications,
-    triggers,
 )
 from authz.control.api.access import approvals, oidc, sessions, tokens
 from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
+from authz.control.api.detect import events, notifications, triggers
 from authz.control.api.many import changes, jobs
 from authz.control.maintenance.jobs import JobRounds
 from authz.control.publish.inputs.rounds import Rounds

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import postgresql
 from support.control import ControlProcess, Running
 from support.processes import free_port, wait_for
-from support.servers import valkey
+from support.servers import postgresql, valkey
 
 from authz.addresses import parse_address
 from authz.control.detect.counting.places import Places

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
+
 from support.processes import wait_for
 
 if TYPE_CHECKING:
