@@ -1,4 +1,8 @@
-"""Going back: the content of an archived build, signed anew under a higher serial. No feeds, no DNS, no policy."""
+"""Going back: the content of an archived build, signed anew under a higher serial. No feeds, no DNS, no policy.
+
+A head comes back with its parts. They are signed anew too, for the key may be another one by now; what is signed stays
+as it was, and so does the digest by which the head requires them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from authz.errors import InputError, SnapshotRefused
 from authz.publisher.previous import check_unchanged, next_serial
-from authz.snapshot.read import read_snapshot
-from authz.snapshot.write import write_snapshot
+from authz.snapshot.envelope import parse_envelope
+from authz.snapshot.read import part_path, read_snapshot, read_with_bytes
+from authz.snapshot.signers import sign_envelope
+from authz.snapshot.write import write_file, write_snapshot
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest, Origin
 
 if TYPE_CHECKING:
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.snapshot.keys import PublicKey
-    from authz.snapshot.read import Snapshot
+    from authz.snapshot.read import Requirement, Snapshot
     from authz.snapshot.signers import Signer
 
 
@@ -43,7 +49,7 @@ def roll_back(
         by: Who goes back.
 
     Raises:
-        InputError: The archived file is not ours or is broken, or it has parts; then nothing is written.
+        InputError: The archived file or one of its parts is not ours, broken or absent; then `output` is as it was.
     """
     try:
         old = read_snapshot(archived, keys, now=0)  # that it has expired is no matter: it is valid anew
@@ -54,8 +60,7 @@ def roll_back(
         ) from error
     if previous is not None and previous.layer != old.layer:
         raise InputError(f"{archived}: found a file of the layer '{old.layer}', expected '{previous.layer}'")
-    if old.requires:
-        raise InputError(f"{archived}: found a file that requires parts, expected one that is whole")
+    parts = {part: _part(part_path(archived, part), part, keys) for part in old.requires}
     manifest = Manifest()
     manifest.CopyFrom(old.manifest)
     manifest.serial, manifest.created = next_serial(previous, now, output=output), now
@@ -63,5 +68,18 @@ def roll_back(
         manifest.expires = now + old.manifest.expires - old.manifest.created
     manifest.origin.CopyFrom(Origin(by=by, source=str(archived), rollback_of=old.serial))
     sections = {section.name: (section.type, bytes(old.sections[section.name])) for section in old.manifest.sections}
+    for part, (payload, content) in parts.items():
+        write_file(part_path(output, part), sign_envelope(payload, signers), content)
     write_snapshot(output, manifest, sections, signers, lambda: check_unchanged(output, previous))
     return manifest
+
+
+def _part(path: Path, part: Requirement, keys: Sequence[PublicKey]) -> tuple[bytes, list[bytes]]:
+    """Return what was signed in an archived part, and its sections. Raises InputError where it is not what it was."""
+    try:
+        found, content = read_with_bytes(path, keys, now=0, part=part)
+    except SnapshotRefused as error:
+        raise InputError(f"{path}: {error.code}: {error.message}") from error
+    return parse_envelope(content[1]).payload, [
+        bytes(found.sections[section.name]) for section in found.manifest.sections
+    ]

@@ -1,4 +1,4 @@
-"""Builds that were published, kept to look back and to go back: ARCHIVE/LAYER/SERIAL.snapshot.
+"""Builds that were published, kept to look back and to go back: ARCHIVE/LAYER/SERIAL.snapshot, and its parts beside it.
 
 The archive is a folder of files as they were published, each signed. Who can write it can remove history, but cannot
 make any: what is taken out of it to be signed anew is verified first.
@@ -7,12 +7,13 @@ make any: what is taken out of it to be signed anew is verified first.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
-from authz.snapshot.read import inspect_manifest
+from authz.snapshot.read import inspect_manifest, part_path, requirements_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,8 @@ class Archive:
             manifest = inspect_manifest(file)
             place = self.folder / f"{manifest.serial}{_SUFFIX}"
             self.folder.mkdir(parents=True, exist_ok=True)
+            for part in requirements_of(manifest):
+                _keep_part(part_path(file, part), part_path(place, part))
             with file.open("rb") as source:
                 replace_file(place, lambda copy: shutil.copyfileobj(source, copy, 1 << 20))
             self._drop(now)
@@ -73,12 +76,17 @@ class Archive:
         """Drop what is too much, and from the oldest on what is too old: builds stand in the order of their times."""
         paths = self._paths()
         for path in paths[self._max_files :]:
-            path.unlink(missing_ok=True)
+            self._remove(path)
         for path in reversed(paths[1 : self._max_files]):
             with contextlib.suppress(FileNotFoundError, SnapshotRefused):  # somebody else dropped it; not ours
                 if inspect_manifest(path).created >= now - self._max_age:
                     return
-                path.unlink()
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        for part in self.folder.glob(f"{path.name}.*"):
+            part.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         """Return the files, the highest serial first."""
@@ -115,3 +123,16 @@ class Archive:
             f"the oldest was made {oldest.manifest.created - int(moment)} seconds later" if oldest else "it is empty"
         )
         raise InputError(f"{self.folder}: no build served then: {since}")
+
+
+def _keep_part(part: Path, place: Path) -> None:
+    """Keep a part, which many heads require: by a second name of the file where it can have one, else by a copy."""
+    try:
+        os.link(part, place)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        raise
+    except OSError:  # on another file system, or one without such names
+        with part.open("rb") as source:
+            replace_file(place, lambda copy: shutil.copyfileobj(source, copy, 1 << 20))

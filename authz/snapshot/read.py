@@ -75,7 +75,7 @@ class Snapshot(NamedTuple):
     @property
     def requires(self) -> tuple[Requirement, ...]:
         """The parts that belong to this file; see docs/internals/snapshot-format.md."""
-        return tuple(Requirement(part.serial, part.digest.hex()) for part in self.manifest.requires)
+        return requirements_of(self.manifest)
 
     def singles(self) -> Singles | None:
         """Return the single addresses, None where there are none. Raises SnapshotRefused(`bad_section`)."""
@@ -200,6 +200,11 @@ def requirement_of(data: bytes) -> Requirement:
     """Return what another file says to require this one, which was just made. data: of the whole file."""
     envelope = parse_envelope(memoryview(data)[HEADER.size : _envelope_end(data[: HEADER.size], len(data))])
     return Requirement(_manifest(envelope.payload).serial, hashlib.sha256(envelope.payload).hexdigest())
+
+
+def requirements_of(manifest: Manifest) -> tuple[Requirement, ...]:
+    """Return the parts that a file requires, by its manifest."""
+    return tuple(Requirement(part.serial, part.digest.hex()) for part in manifest.requires)
 
 
 def part_path(path: Path, part: Requirement) -> Path:

@@ -76,6 +76,28 @@ class FileSigner:
         return Signature(self.public.keyid, self._key.sign(payload, *self._how).hex())
 
 
+class CheckedSigner:
+    """Signs by a key that is elsewhere, and looks at each signature: nobody would take a file with a wrong one."""
+
+    def __init__(self, signer: Signer, public: PublicKey, name: str) -> None:
+        self.public = public
+        self._signer = signer
+        self._name = name
+
+    def sign(self, payload: bytes) -> SignatureLike:
+        """Return the signature of some bytes. Raises InputError where there is none, or it is none of this key."""
+        try:
+            made = self._signer.sign(payload)
+        except Exception as error:  # each cloud's client raises errors of its own
+            raise InputError(f"{self._name}: {type(error).__name__}: {error}") from error
+        if not self.public.verifies(bytes.fromhex(made.signature), payload):
+            raise InputError(
+                f"{self._name}: found a signature that does not fit --public-key {self.public.keyid[:16]}",
+                hint="is that the public half of this key?",
+            )
+        return made
+
+
 def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
     """Return the envelope of a serialized manifest, in its canonical form, signed by each signer."""
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
@@ -148,12 +170,12 @@ def _signer_from_uri(uri: str, public_key: Path | None) -> Signer:
     scheme = uri.partition(":")[0]
     if public_key is None:
         raise InputError(f"--key {scheme}:...: no --public-key, expected the PEM file of the key's public half")
+    public = load_public_key(public_key)
     try:
-        return lib.Signer.from_priv_key_uri(uri, lib.SSlibKey.from_crypto(load_public_key(public_key).key))
-    except InputError:
-        raise
+        signer = lib.Signer.from_priv_key_uri(uri, lib.SSlibKey.from_crypto(public.key))
     except Exception as error:  # each cloud's client raises errors of its own
         raise InputError(
             f"--key {scheme}:...: {type(error).__name__}: {error}",
             hint="`pip install authz[kms]` brings the clients of KMS and Vault",
         ) from error
+    return CheckedSigner(signer, public, f"--key {scheme}:...")

@@ -74,6 +74,7 @@ def paced(
     most: int = 512,
     series: Path | None = None,
     timeout: float = _TIMEOUT,
+    urgent: bool = False,
 ) -> Paced:
     """Send `rate` requests a second for that long, and return what became of them.
 
@@ -81,12 +82,13 @@ def paced(
     of which a request has one, in turn (HTTP only). connections: opened before the begin; over HTTP more are opened, up
     to `most`, where a request would have to wait. series: a file that gets a line for each request, in the order of due
     times: due in ns since 1970, latency in ns, status (grpc-status; -1: no answer), length and CRC-32 of the answer
-    (for gRPC of the message). timeout: seconds, from when a request was due.
+    (for gRPC of the message). timeout: seconds, from when a request was due. urgent: before all else on its core, where
+    we may (chrt(1)): else what works there beside it is seen as latency.
 
     Raises RuntimeError where the run could not begin.
     """
     options = [f"-rate={rate}", f"-connections={connections}", f"-most={most}", f"-timeout={timeout}s"]
-    return _run(url, seconds, options, payload, headers, in_turn, series)
+    return _run(url, seconds, options, payload, headers, in_turn, series, urgent=urgent)
 
 
 def flat_out(
@@ -116,11 +118,14 @@ def _run(
     headers: Sequence[tuple[str, str]],
     in_turn: Sequence[tuple[str, str]],
     series: Path | None,
+    *,
+    urgent: bool = False,
 ) -> Paced:
     reason = missing_paced()
     if reason is not None:
         raise RuntimeError(reason)
-    command = [str(_BINARY), f"-url={url}", f"-seconds={seconds}", *options]
+    first = ["chrt", "--fifo", "1"] if urgent and may_be_urgent() else []
+    command = [*first, str(_BINARY), f"-url={url}", f"-seconds={seconds}", *options]
     command += [f"-header={name}: {value}" for name, value in headers]
     command += [f"-series={series}"] if series else []
     payloads = [payload] if isinstance(payload, bytes) else payload or []
@@ -137,6 +142,15 @@ def _run(
     if done.returncode:
         raise RuntimeError(f"the load generator failed: {done.stderr.strip()}")
     return Paced(**json.loads(done.stdout))
+
+
+@functools.cache
+def may_be_urgent() -> bool:
+    """Return whether we may run a program before all others."""
+    try:
+        return subprocess.run(["chrt", "--fifo", "1", "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @functools.cache

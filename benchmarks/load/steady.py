@@ -49,7 +49,7 @@ class Steady:
             while not self._over.is_set():
                 with tempfile.NamedTemporaryFile() as file:
                     series = Path(file.name)
-                    paced(self._url, self._rate, self._seconds, in_turn=self._headers, series=series)
+                    paced(self._url, self._rate, self._seconds, in_turn=self._headers, series=series, urgent=True)
                     lines = read_series(series)
                 first = lines[0].due + int(_WARM_UP * 1e9)
                 self.requests += [line for line in lines if line.due >= first]

@@ -85,12 +85,12 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         bench.measure("file", "path: bans.snapshot", scale.enforced)
         with _web_server(bench.folder) as port:
             url = f"url: https://127.0.0.1:{port}/bans.snapshot, ca: web.ca.pem"
-            bench.measure("web server", f"{url}, poll: {POLL:g}s", scale.enforced // 10)
+            bench.measure("web server", f"{url}, poll: {POLL:g}s", scale.enforced // 20)
         if find_spec("moto") is None:
             part.notes.append("without an object store: it needs moto")
         else:
             with _object_store(bench.folder / "bans.snapshot"):
-                bench.measure("object store", f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 10, push=_S3)
+                bench.measure("object store", f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 20, push=_S3)
     part.notes.append(
         f"{LIVE:,} bans are live all the time, beside {bench.size:,} networks; {RATE:,} requests a second through each "
         f"proxy; web server and store are asked every {POLL:g} s, give or take a tenth; the rename is told by the file "
@@ -136,7 +136,8 @@ class _Bench:
             probes = [stack.enter_context(_Probe(name, url)) for name, url in proxies.items()]
             time.sleep(1.0)
             with loads[_ENVOY], loads[_NGINX], on_core(cores().load):
-                seen = []
+                seen: list[Seen] = []
+                time.sleep(self._scale.steady)
                 for number in range(changes):
                     self._note(f"{way}: change {number + 1} of {changes}")
                     seen.append(self._change(number, probes, push))
@@ -190,11 +191,15 @@ class _Bench:
                     for percentile, value in _percentiles(values):
                         part.add(f"from the {name}, of all changes", "ms", {"authz": [value]}, **labels, change=what,
                                  percentile=percentile)  # fmt: skip
-            latencies = [_ms(line.latency) for line in lines]
-            for percentile, value in _percentiles(latencies):
-                part.add("latency of other requests", "ms", {"authz": [value]}, **labels, percentile=percentile)
-            late = sum(latency > LATE for latency in latencies)
-            part.add(f"requests that took over {LATE:g} ms", "", {"authz": [float(late)]}, **labels)
+            before = [line for line in lines if line.due < seen[0].started]
+            during = [line for line in lines if seen[0].started <= line.due <= max(seen[-1].first.values())]
+            for when, some_lines in (("before", before), ("while bans change", during)):
+                latencies = [_ms(line.latency) for line in some_lines]
+                for percentile, value in _percentiles(latencies):
+                    part.add("latency of other requests", "ms", {"authz": [value]}, **labels, when=when,
+                             percentile=percentile)  # fmt: skip
+                share = 1e6 * sum(latency > LATE for latency in latencies) / max(1, len(latencies))
+                part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels, when=when)
             failed = [f"status {line.status}" for line in lines if line.status != http.client.OK]
             part.checks.append(Check(f"{way}, {proxy}: requests of others are let in", len(lines), failed))
 

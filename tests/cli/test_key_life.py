@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from support.processes import Sidecar, wait_for
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from support.processes import Sidecar, free_port, wait_for
 from support.publisher import POLICY
 from support.sidecar.running import ALLOWED, DENIED, get
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "guides" / "keys.md").read_text()
 
@@ -27,6 +32,11 @@ def authz(folder: Path, *arguments: str) -> str:
 def build(folder: Path, *keys: str) -> None:
     chosen = [part for key in keys for part in ("--key", f"keys/{key}.key")]
     authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", *chosen)
+
+
+def build_by(folder: Path, uri: str) -> None:
+    signed = ("--key", uri, "--public-key", "keys/kms.pub")
+    authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", *signed)
 
 
 def config(*keys: str, threshold: int = 1) -> str:
@@ -122,17 +132,79 @@ def test_two_of_three_must_sign(folder: Path) -> None:
         assert decides(sidecar)
 
 
-def test_a_key_of_a_kms_is_trusted_by_its_public_half(folder: Path) -> None:
-    """KMS have ECDSA and RSA keys. What they sign is made here by such a key in a file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    (folder / "keys" / "kms.key").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )  # fmt: skip
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (folder / "keys" / "kms.pub").write_bytes(public)
-    build(folder, "kms")
+@pytest.fixture
+def kms(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URI of a key of AWS KMS, as moto plays it; its public half is in keys/kms.pub."""
+    server = pytest.importorskip("moto.server", reason="needs moto, which plays KMS").ThreadedMotoServer("127.0.0.1", 0)
+    boto3 = pytest.importorskip("boto3", reason="needs the extra kms")
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    client = boto3.client("kms")
+    key = client.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["KeyId"]
+    public = load_der_public_key(client.get_public_key(KeyId=key)["PublicKey"])
+    (folder / "keys" / "kms.pub").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    yield f"awskms:{key}"
+    server.stop()
+
+
+def test_a_key_of_a_kms_signs_and_is_trusted_by_its_public_half(
+    folder: Path, kms: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.kms.utils import ECDSAPrivateKey
+
+    def sign(self: Any, digest: bytes, _: str) -> bytes:
+        """Sign a digest, which is what `MessageType: DIGEST` says and KMS does; moto hashes it once more."""
+        return bytes(self.private_key.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
+
+    monkeypatch.setattr(ECDSAPrivateKey, "sign", sign)
+    authz(
+        folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", kms, "--public-key", "keys/kms.pub"
+    )
     with Sidecar(folder, config("kms")) as sidecar:
         assert decides(sidecar)
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["another public key", "a signature of something else"])
+def test_a_signature_of_a_kms_that_does_not_fit_is_not_published(folder: Path, kms: str, other: bool) -> None:
+    public = folder / "keys" / "kms.pub"
+    if other:
+        key = ec.generate_private_key(ec.SECP256R1()).public_key()
+        public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(subprocess.CalledProcessError) as caught:  # moto signs the digest of the digest
+        authz(
+            folder,
+            "snapshot",
+            "build",
+            "policy.yaml",
+            "-o",
+            "lists.snapshot",
+            "--key",
+            kms,
+            "--public-key",
+            str(public),
+        )
+    assert "--key awskms:...: found a signature that does not fit --public-key" in caught.value.stderr
+    assert not (folder / "lists.snapshot").exists()
+
+
+def test_a_kms_that_does_not_answer_is_an_error_and_no_traceback(
+    folder: Path, kms: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        authz(
+            folder, "snapshot", "build", "policy.yaml", "-o", "l.snapshot", "--key", kms, "--public-key", "keys/kms.pub"
+        )
+    assert "authz: error: --key awskms:...: EndpointConnectionError: " in caught.value.stderr
+    assert "Traceback" not in caught.value.stderr
 
 
 def test_the_page_names_what_the_steps_use() -> None:

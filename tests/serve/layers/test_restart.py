@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from support.processes import free_port
 from support.sidecar.running import run, running
 from support.web_server import WebServer
 
@@ -48,6 +49,7 @@ FILES: Final[dict[str, Callable[[Publisher], bytes | None]]] = {
     "expired": expired,
     "unreadable": unchanged,
     "server down": unchanged,
+    "server in trouble": unchanged,
     "server answering garbage": lambda _: b"<html>It works!</html>",
 }
 
@@ -98,7 +100,9 @@ def test_after_a_restart_the_answers_are_those_of_the_table(
             if name.startswith("server"):
                 source = f"url: '{server.url}'"
                 server.put(content)
-                server.status = 503 if name == "server down" else 0
+                server.status = 503 if name == "server in trouble" else 0
+                if name == "server down":
+                    source = f"url: 'http://127.0.0.1:{free_port()}/lists.snapshot'"
             elif name == "unreadable":
                 path.mkdir()
             elif content is not None:
