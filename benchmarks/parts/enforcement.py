@@ -220,6 +220,13 @@ class _Probe:
 
     def ask(self, client: str) -> int:
         """Return the status for this client."""
+        try:
+            return self._ask(client)
+        except (http.client.RemoteDisconnected, ConnectionError):  # a server may end a kept connection at any time
+            self._connection.close()
+            return self._ask(client)
+
+    def _ask(self, client: str) -> int:
         self._connection.request("GET", self._path, headers={"X-Forwarded-For": client})
         answer = self._connection.getresponse()
         answer.read()
