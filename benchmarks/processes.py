@@ -112,7 +112,7 @@ LAYERS: Final = """\
 state: {name}.state.json
 layers:
   - {{name: policy, path: {snapshot}, trusted_keys: [keys/bench.pub]}}
-  - {{name: bans, {bans}, trusted_keys: [keys/bench.pub]}}
+  - {{name: bans, {bans}}}
 """
 LOOPBACK: Final = "127.0.0.1:0"  # the system chooses the port
 _UNIX: Final = "unix:"

@@ -1,7 +1,7 @@
 """Run the benchmarks: `make bench`, `make bench-full`, or `python benchmarks/run.py [PART ...] [--quick]`.
 
-Parts: lookup, check, grpc, http, envoy, nginx, reload, memory, bans, enforcement; without a name all of them. See
-benchmarks/README.md.
+Parts: lookup, check, grpc, http, envoy, nginx, reload, memory, bans, enforcement, control; without a name all of them.
+See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from benchmarks.scale import Scale
 
 # Each is a module of benchmarks.parts, whose `run(scale, note)` measures and returns a Part.
-PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory", "bans", "enforcement")
+PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory", "bans", "enforcement", "control")
 _SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
 _MAX_SHOWN = 10  # wrong answers

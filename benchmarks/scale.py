@@ -14,6 +14,7 @@ class Scale(NamedTuple):
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
     enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them.
+    stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read.
     """
 
@@ -34,6 +35,8 @@ class Scale(NamedTuple):
     changes: int
     enforced: int
     steady: float
+    stored: int
+    questions: int
     starts: int
 
 
@@ -55,6 +58,8 @@ USUAL = Scale(
     changes=200,
     enforced=100,
     steady=10.0,
+    stored=200_000,
+    questions=500,
     starts=3,
 )
 FULL = USUAL._replace(
@@ -86,7 +91,9 @@ QUICK = Scale(
     entries=1_000,
     bans=4_000,
     changes=4,
-    enforced=20,
+    enforced=10,
     steady=1.0,
+    stored=500,
+    questions=20,
     starts=1,
 )

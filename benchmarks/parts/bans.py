@@ -207,7 +207,10 @@ class _Bench:
 
     def memory(self) -> None:
         """Start a sidecar with the table, and one with the table and the bans."""
-        for name, bans in (("table", None), ("table and bans", f"path: {self._path.name}")):
+        for name, bans in (
+            ("table", None),
+            ("table and bans", f"path: {self._path.name}, trusted_keys: [keys/bench.pub]"),
+        ):
             file = "policy" if bans is None else "both"
             with Sidecar(self._folder, file, snapshot="policy.snapshot", engine="auto", bans=bans) as sidecar:
                 sizes = memory_of(sidecar.pid)

@@ -93,7 +93,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     return part
 
 
-def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callable[[], None]]:
+def _grpc_check(publisher: Publisher, policy: Policy) -> tuple[GrpcCheck, Callable[[], object]]:
     """Return a check that decides by a policy, and what makes it forget the outcomes that it met."""
     publisher.publish("check.snapshot", policy)
     snapshot = read_snapshot(publisher.folder / "check.snapshot", [publisher.key], now=time.time())

@@ -24,7 +24,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from support.certificates import Authority
 
@@ -36,6 +36,7 @@ from authz.serve.config_values import Listen
 from authz.snapshot.signers import load_signer
 from benchmarks.data import SlowTable, address, load_table, misses
 from benchmarks.load.paced import missing_paced
+from benchmarks.load.probe import Probe
 from benchmarks.load.steady import Steady
 from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar, cores, on_core
@@ -125,7 +126,12 @@ class _Bench:
         self._note(f"{way}: starting all")
         with ExitStack() as stack:
             sidecar = stack.enter_context(
-                Sidecar(folder, way.replace(" ", "-"), snapshot="policy.snapshot", bans=source)
+                Sidecar(
+                    folder,
+                    way.replace(" ", "-"),
+                    snapshot="policy.snapshot",
+                    bans=f"{source}, trusted_keys: [keys/bench.pub]",
+                )
             )
             grpc, http_ = (Listen(host="127.0.0.1", port=sidecar.ports[front]) for front in ("grpc", "http"))
             envoy = stack.enter_context(Envoy(folder, f"envoy-{push is None}", envoy_asking(grpc)))
@@ -133,7 +139,7 @@ class _Bench:
             proxies = {_ENVOY: f"http://127.0.0.1:{envoy.port}/", _NGINX: nginx.url}
             headers = [("X-Forwarded-For", client) for client in self._clients]
             loads = {name: Steady(url, RATE, headers, self._scale.steady) for name, url in proxies.items()}
-            probes = [stack.enter_context(_Probe(name, url)) for name, url in proxies.items()]
+            probes = [stack.enter_context(Probe(name, url)) for name, url in proxies.items()]
             time.sleep(1.0)
             with loads[_ENVOY], loads[_NGINX], on_core(cores().load):
                 seen: list[Seen] = []
@@ -143,7 +149,7 @@ class _Bench:
                     seen.append(self._change(number, probes, push))
         self._report(way, seen, {name: load.requests for name, load in loads.items()})
 
-    def _change(self, number: int, probes: Sequence[_Probe], push: str | None) -> Seen:
+    def _change(self, number: int, probes: Sequence[Probe], push: str | None) -> Seen:
         """Ban an address, or end the ban before, and wait until both proxies tell."""
         victim = self._victims[number // 2]
         what = "unban" if number % 2 else "ban"
@@ -202,35 +208,6 @@ class _Bench:
                 part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels, when=when)
             failed = [f"status {line.status}" for line in lines if line.status != http.client.OK]
             part.checks.append(Check(f"{way}, {proxy}: requests of others are let in", len(lines), failed))
-
-
-class _Probe:
-    """Asks a proxy for one client after the other, over one connection."""
-
-    def __init__(self, name: str, url: str) -> None:
-        host, _, path = url.removeprefix("http://").partition("/")
-        self.name, self._path = name, f"/{path}"
-        self._connection = http.client.HTTPConnection(host, timeout=_PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def ask(self, client: str) -> int:
-        """Return the status for this client."""
-        try:
-            return self._ask(client)
-        except (http.client.RemoteDisconnected, ConnectionError):  # a server may end a kept connection at any time
-            self._connection.close()
-            return self._ask(client)
-
-    def _ask(self, client: str) -> int:
-        self._connection.request("GET", self._path, headers={"X-Forwarded-For": client})
-        answer = self._connection.getresponse()
-        answer.read()
-        return answer.status
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

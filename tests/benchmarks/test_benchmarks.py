@@ -89,7 +89,7 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert (
         "found the part 'lokup', expected some of lookup, check, grpc, http, envoy, nginx, reload, memory, bans, "
-        "enforcement" in done.stderr
+        "enforcement, control" in done.stderr
     )
 
 

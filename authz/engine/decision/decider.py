@@ -71,9 +71,13 @@ class Decider:
         """What decides; None before the first."""
         return self._generation.ruleset if self._generation else None
 
-    def load(self, ruleset: Ruleset) -> None:
-        """Decide by this ruleset from now on. Requests under way end with the one they began with."""
-        self._generation = Generation(ruleset, self.settings)
+    def load(self, ruleset: Ruleset) -> Generation | None:
+        """Decide by this ruleset from now on. Requests under way end with the one they began with.
+
+        Returns what decided until now, for who wants to give it up little by little.
+        """
+        before, self._generation = self._generation, Generation(ruleset, self.settings)
+        return before
 
     def pinned(self) -> Decider:
         """Return a decider that stays with the ruleset of this moment, for several questions about one request."""

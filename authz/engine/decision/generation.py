@@ -101,6 +101,22 @@ class Generation:
             self.recent.clear()
         self.recent[key] = decided
 
+    def give_up(self, most: int) -> bool:
+        """Forget some of what is remembered, of a generation that decides no more; return whether there is more.
+
+        Ten thousands of outcomes that are freed in one go keep every request waiting for milliseconds.
+        """
+        memories: list[dict[Any, Any]] = [
+            self.recent,
+            *(scope.outcomes for scope in (*self.scopes.values(), self.unknown)),
+            self._memos,
+        ]
+        for memory in memories:
+            for _ in range(min(most, len(memory))):
+                memory.popitem()
+                most -= 1
+        return any(memories) or any(later.give_up(most) for later in self._later.values())
+
     def scope_of_host(self, host: str) -> Scope:
         """Return the scope of a request whose application the proxy does not name."""
         application = self.ruleset.application(None, host)

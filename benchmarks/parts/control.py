@@ -1,0 +1,302 @@
+"""The control plane: from `POST /v1/bans` to the first 403 at three sidecars, and questions to a store that has grown.
+
+A real `authz control serve`, over SQLite and over PostgreSQL, with many bans that are live already. Three sidecars with
+the largest table as their policy fetch the layer of bans from it (long poll), and each has a real Envoy in front. An
+address is banned by the API, and asked for through all three until each denies it; then the ban is ended, and the
+address asked for until each lets it in. That is done at rest, and while other bans pour in at a fixed rate.
+
+Then the store is asked: add an entry, which entries cover an address now and as of an hour ago, what was done with it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from support.processes import free_port
+
+from authz.addresses import format_address
+from authz.control.maintenance.init import make_folder
+from authz.control.model import MICROSECONDS, Actor, Entry, draft
+from authz.control.store.changes import append, lock_head
+from authz.control.store.database import open_store
+from authz.serve.config_values import Listen
+from authz.snapshot.singles import ban_id
+from benchmarks.data import SlowTable, address, load_table, misses
+from benchmarks.load.probe import Probe
+from benchmarks.policies import Publisher, deny_table
+from benchmarks.processes import Child, Sidecar
+from benchmarks.proxies.envoy import Envoy, asking, missing_envoy
+from benchmarks.report.document import Check, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.scale import Scale
+
+SIDECARS: Final = 3
+POUR: Final = 100  # bans a second that pour in
+PERIOD: Final = 7200  # seconds of a ban
+_BATCH: Final = 5_000  # changes in one transaction of the generator
+_FIRST: Final = 0x0B000000  # of the bans that are live already: every 97th address from 11.0.0.0 on
+_STEP: Final = 97
+_POURED: Final = 0xC6120000  # 198.18.0.0, of those that pour in
+_PAUSE: Final = 0.002  # seconds between two rounds of questions
+_PATIENCE: Final = 120.0
+_ACTOR: Final = Actor("main", "generator", "system", "import")
+
+
+def run(scale: Scale, note: Callable[[str], None]) -> Part:
+    """Measure over each store that there is."""
+    part = Part("control")
+    part.skipped = missing_envoy()
+    if part.skipped:
+        return part
+    from support.servers import postgresql  # noqa: PLC0415  # needs the extra control
+
+    table = load_table(scale.sizes[-1])
+    victims = [address(4, value).text for value in misses(table, SlowTable(table), 4, 4 * scale.enforced + 8)]
+    missing = postgresql.missing()
+    for name in ("SQLite", "PostgreSQL"):
+        if name == "PostgreSQL" and missing:
+            part.notes.append(f"without PostgreSQL: {missing}")
+            continue
+        with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+            folder = Path(temporary)
+            url = "sqlite:///control.sqlite"
+            if name == "PostgreSQL":
+                url = postgresql.new_database(stack.enter_context(postgresql.server()), "bench")
+            _Bench(folder, name, url, part, scale, note).run(victims, deny_table(table), stack)
+    part.notes.append(
+        f"{scale.stored:,} bans are live before; {len(table.networks):,} networks in the policy; control plane, "
+        "sidecars, proxies and who asks share the cores of the machine"
+    )
+    return part
+
+
+class _Bench:
+    def __init__(
+        self, folder: Path, store: str, url: str, part: Part, scale: Scale, note: Callable[[str], None]
+    ) -> None:
+        self._folder, self._store, self._part, self._scale = folder, store, part, scale
+        self._note: Callable[[str], None] = lambda step: note(f"{store}: {step}")
+        self._made = make_folder(folder / "control", Listen("127.0.0.1", free_port()), store=url)
+        self._api = _Api(self._made.url, self._made.token)
+        self._url = url
+
+    def run(self, victims: Sequence[str], policy: Any, stack: ExitStack) -> None:
+        """Fill the store, start everything, measure."""
+        self._note(f"filling the store with {self._scale.stored:,} bans")
+        begin = time.perf_counter()
+        self._fill()
+        self._add("changes a second of the generator", "1/s", [self._scale.stored / (time.perf_counter() - begin)])
+        file = self._folder / "control" / "control.sqlite"
+        if file.exists():
+            size = sum(one.stat().st_size for one in file.parent.glob("control.sqlite*"))
+            self._add("size of the store", "bytes a change", [size / self._scale.stored])
+        Publisher(self._folder).publish("policy.snapshot", policy)
+        self._note("starting all")
+        control = stack.enter_context(_ControlPlane(self._folder / "control", self._made.url))
+        keys = self._folder / "control" / "keys"
+        may = "longest: forever, widest_ipv4: 16, widest_ipv6: 32, entries: 5000000"
+        bans = f"url: {self._made.url}/v1/layers/bans, trusted_keys: [{keys}/bans.pub], may: {{{may}}}"
+        probes = []
+        for number in range(SIDECARS):
+            sidecar = stack.enter_context(
+                Sidecar(self._folder, f"sidecar-{number}", snapshot="policy.snapshot", bans=bans)
+            )
+            listen = Listen(host="127.0.0.1", port=sidecar.ports["grpc"])
+            envoy = stack.enter_context(Envoy(self._folder, f"envoy-{number}", asking(listen)))
+            probes.append(stack.enter_context(Probe(f"sidecar {number + 1}", f"http://127.0.0.1:{envoy.port}/")))
+        self._wait_until_all_have_all(probes)
+        left = iter(victims)
+        for when, pour in (("at rest", 0), (f"{POUR} bans a second", POUR)):
+            self._note(f"bans, {when}")
+            with _Pour(self._api, pour) if pour else nullcontext():
+                self._enforce(when, probes, left)
+        self._settled(probes)
+        self._note("questions")
+        self._questions(left)
+        control.check()
+
+    def _add(self, name: str, unit: str, values: Sequence[float], **labels: str) -> None:
+        self._part.add(name, unit, {"authz": values}, store=self._store, **labels)
+
+    def _fill(self) -> None:
+        from authz.control.config import load_control_config  # noqa: PLC0415  # needs the extra control
+
+        store = open_store(load_control_config(self._made.config, {}).store)
+        for start in range(0, self._scale.stored, _BATCH):
+            with store.writing() as tx:
+                now = store.now()
+                expires = now // MICROSECONDS + PERIOD
+                drafts = [
+                    draft(None, Entry(
+                        id=ban_id(1 << 40 | number), version=1, tenant="main", layer="bans", created=now,
+                        networks=(f"{format_address(4, _FIRST + _STEP * number)}/32",), expires=expires,
+                        reason="scraping", author="generator",
+                    ))
+                    for number in range(start, min(start + _BATCH, self._scale.stored))
+                ]  # fmt: skip
+                append(tx, lock_head(tx, "bans"), _ACTOR, drafts, now)
+        store.close()
+
+    def _wait_until_all_have_all(self, probes: Sequence[Probe]) -> None:
+        last = format_address(4, _FIRST + _STEP * (self._scale.stored - 1))
+        end = time.monotonic() + _PATIENCE
+        begin = time.perf_counter()
+        while any(probe.ask(last) != http.client.FORBIDDEN for probe in probes):
+            if time.monotonic() > end:
+                raise RuntimeError(f"not every sidecar has the bans of the store within {_PATIENCE:g} s")
+            time.sleep(0.05)
+        self._add("from the start to all bans at all sidecars", "s", [time.perf_counter() - begin])
+
+    def _enforce(self, when: str, probes: Sequence[Probe], victims: Iterator[str]) -> None:
+        """Ban and unban, again and again; the time counts from before the question to the API is sent."""
+        times: dict[tuple[str, str], list[float]] = {}
+        api: dict[str, list[float]] = {"ban": [], "unban": []}
+        for victim in itertools.islice(victims, self._scale.enforced):
+            begin = time.perf_counter()
+            made = self._api.ask("POST", "/v1/bans", {"address": victim, "period": "2h", "reason": "guessing"})
+            api["ban"].append((time.perf_counter() - begin) * 1000)
+            self._until(probes, victim, http.client.FORBIDDEN, begin, times, "ban")
+            begin = time.perf_counter()
+            self._api.ask("DELETE", f"/v1/bans/{made['id']}")
+            api["unban"].append((time.perf_counter() - begin) * 1000)
+            self._until(probes, victim, http.client.OK, begin, times, "unban")
+        for what, values in api.items():
+            self._add("answer of the API", "ms", values, change=what, when=when)
+        for what in ("ban", "unban"):
+            of_all = [max(several) for several in zip(*(times[what, probe.name] for probe in probes), strict=True)]
+            for probe in probes:
+                self._add("to the first changed answer", "ms", times[what, probe.name], change=what, when=when,
+                          sidecar=probe.name)  # fmt: skip
+            self._add("to the first changed answer", "ms", of_all, change=what, when=when, sidecar="the last of all")
+
+    @staticmethod
+    def _until(
+        probes: Sequence[Probe], client: str, status: int, begin: float, times: dict[tuple[str, str], list[float]],
+        what: str,
+    ) -> None:  # fmt: skip
+        waiting = list(probes)
+        end = time.monotonic() + _PATIENCE
+        while waiting:
+            for probe in list(waiting):
+                if probe.ask(client) == status:
+                    times.setdefault((what, probe.name), []).append((time.perf_counter() - begin) * 1000)
+                    waiting.remove(probe)
+            if time.monotonic() > end:
+                raise RuntimeError(f"{what} {client}: not seen within {_PATIENCE:g} s")
+            time.sleep(_PAUSE)
+
+    def _settled(self, probes: Sequence[Probe]) -> None:
+        """End bans that were live before all: they have settled."""
+        times: dict[tuple[str, str], list[float]] = {}
+        for number in range(min(self._scale.enforced, self._scale.stored // 2)):
+            client = format_address(4, _FIRST + _STEP * 2 * number)
+            begin = time.perf_counter()
+            self._api.ask("DELETE", f"/v1/bans/{ban_id(1 << 40 | 2 * number)}")
+            self._until(probes, client, http.client.OK, begin, times, "unban")
+        of_all = [max(several) for several in zip(*times.values(), strict=True)]
+        self._add("to the first changed answer", "ms", of_all, change="unban of a settled one", when="at rest",
+                  sidecar="the last of all")  # fmt: skip
+
+    def _questions(self, victims: Iterator[str]) -> None:
+        known = [format_address(4, _FIRST + _STEP * (2 * number + 1)) for number in range(self._scale.questions)]
+        hour = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 30))
+        asked: dict[str, Callable[[str], tuple[str, str, Any]]] = {
+            "add": lambda _: ("POST", "/v1/bans", {"address": next(victims), "period": "2h", "reason": "guessing"}),
+            "entries by address": lambda client: ("GET", f"/v1/entries?address={client}", None),
+            "entries by address as of": lambda client: ("GET", f"/v1/entries?address={client}&at={hour}", None),
+            "history by address": lambda client: ("GET", f"/v1/history?address={client}", None),
+        }
+        for name, question in asked.items():
+            times, wrong = [], []
+            for client in known[: self._scale.enforced if name == "add" else None]:
+                method, path, body = question(client)
+                begin = time.perf_counter()
+                answer = self._api.ask(method, path, body)
+                times.append((time.perf_counter() - begin) * 1000)
+                if name != "add" and len(answer["items"]) != 1:
+                    wrong.append(f"{name}: {client}: found {len(answer['items'])} items, expected 1")
+            self._add("question to the API", "ms", times, question=name)
+            self._part.checks.append(Check(f"{self._store}: {name}", len(times), wrong))
+
+
+class _Api:
+    """The API, over one kept connection a thread."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._host, self._headers = url.removeprefix("http://"), {"Authorization": f"Bearer {token}"}
+        self._local = threading.local()
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return what it answers. Raises RuntimeError where that is no success."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.client.HTTPConnection(self._host, timeout=_PATIENCE)
+        content = None if body is None else json.dumps(body)
+        headers = self._headers | ({} if content is None else {"Content-Type": "application/json"})
+        self._local.connection.request(method, path, content, headers)
+        answer = self._local.connection.getresponse()
+        data = answer.read()
+        if answer.status >= http.client.BAD_REQUEST:
+            raise RuntimeError(f"{method} {path}: {answer.status}: {data[:300]!r}")
+        return json.loads(data) if data else None
+
+
+class _Pour:
+    """Bans other addresses at a fixed rate while a `with` block lasts."""
+
+    def __init__(self, api: _Api, rate: int) -> None:
+        self._api, self._rate = api, rate
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(4)]
+
+    def __enter__(self) -> None:
+        self._begin = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, first: int) -> None:
+        for number in itertools.count(first, len(self._threads)):
+            if self._over.wait(max(0.0, self._begin + number / self._rate - time.monotonic())):
+                return
+            client = format_address(4, _POURED + number)
+            self._api.ask("POST", "/v1/bans", {"address": client, "period": "2h", "reason": "guessing"})
+
+
+class _ControlPlane(Child):
+    """A real control plane over a folder of `authz control init`."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder, [sys.executable, "-m", "authz", "control", "serve", "--config", "control.yaml"])
+        self._host = url.removeprefix("http://")
+        self.wait_until(self._ready)
+
+    def _ready(self) -> bool | None:
+        connection = http.client.HTTPConnection(self._host, timeout=5.0)
+        try:
+            connection.request("GET", "/livez")
+            return connection.getresponse().status == http.client.OK or None
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        """Raise RuntimeError where it has ended."""
+        if self.popen.poll() is not None:
+            raise RuntimeError(f"the control plane ended: {self.output[-2000:]}")
