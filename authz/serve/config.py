@@ -24,6 +24,7 @@ from authz.serve.config_values import (
     Listen,
     ListenOn,
     Rights,
+    TracesUrl,
     Trusted,
     Workers,
 )
@@ -146,6 +147,16 @@ class EventsConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue: PositiveCount = 20000  # events that wait; more are dropped, and counted
 
 
+class TracesConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`traces`: spans of checks of sampled traces, sent to a collector of OpenTelemetry. No url: none are sent."""
+
+    url: TracesUrl | None = None  # OTLP over HTTP: http://COLLECTOR:4318/v1/traces
+    token_file: str | None = None  # holds a bearer token for the collector
+    ca: str | None = None  # PEM file of the authority of an https server; none: those of the system
+    share: Share = 0.1  # share of all checks whose `traceparent` is looked at; a client can write it
+    queue: PositiveCount = 2000  # spans that wait; more are dropped, and counted
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of authz.yaml."""
 
@@ -160,6 +171,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attack_signal: AttackSignalConfig = AttackSignalConfig()
     decision_log: DecisionLogConfig = DecisionLogConfig()
     events: EventsConfig = EventsConfig()
+    traces: TracesConfig = TracesConfig()
     workers: Workers = 1  # processes that answer; auto (0): one for each CPU that we may use
     overlap: bool = False  # a new process of this configuration may start before the old one ends
     drain: Duration = 5.0  # after SIGTERM: say NOT_SERVING, and serve on for this long
@@ -300,6 +312,11 @@ def _absolute(config: Config, folder: Path) -> Config:
             config.events,
             token_file=config.events.token_file and at(config.events.token_file),
             ca=config.events.ca and at(config.events.ca),
+        ),
+        traces=replace(
+            config.traces,
+            token_file=config.traces.token_file and at(config.traces.token_file),
+            ca=config.traces.ca and at(config.traces.ca),
         ),
         decision_log=log if log.path in {"-", "off"} else replace(log, path=at(log.path)),
     )

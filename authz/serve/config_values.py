@@ -95,7 +95,7 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _events_url(text: str) -> str:
+def _web_url(text: str) -> str:
     parts = urlsplit(text)
     try:
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -111,7 +111,8 @@ LISTEN_EXPECTED = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PA
 ListenOn = Annotated[Listen, Scalar(_listen, LISTEN_EXPECTED)]
 HostName = Annotated[str, Scalar(_host, "the name of a host such as authz.example.com, without a port")]
 Workers = Annotated[int, Scalar(_workers, f"auto, or a number from 1 to {MAX_WORKERS}")]
-EventsUrl = Annotated[str, Scalar(_events_url, "https://HOST/v1/events")]
+EventsUrl = Annotated[str, Scalar(_web_url, "https://HOST/v1/events")]
+TracesUrl = Annotated[str, Scalar(_web_url, "http://COLLECTOR:4318/v1/traces")]
 HeaderName = Annotated[str, Scalar(_header, "the name of a header")]
 Trusted = Annotated[tuple[Network, ...], Scalar(_trusted, "an address, a network or a range")]
 Rights = Annotated[int, Scalar(_mode, "rights in octal such as 660")]

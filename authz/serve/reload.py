@@ -24,6 +24,7 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
     "application": ("context_key", "http", "header"),
     "attack_signal": (),
     "events": (),
+    "traces": (),
 }
 
 

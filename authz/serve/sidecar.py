@@ -43,6 +43,7 @@ from authz.serve.observe.metrics import Family, Metrics
 from authz.serve.observe.process_metrics import ProcessState, read_start, read_state
 from authz.serve.observe.process_metrics import families as process_families
 from authz.serve.observe.recorder import Recorder, make_recorder
+from authz.serve.observe.traces import TraceSender
 from authz.serve.observe.watch import Watch
 from authz.serve.reload import merge
 
@@ -78,6 +79,7 @@ class Sidecar:
         self.health = Health(lambda: self.decider.decides(time.time()))
         self._log = DecisionLog(config.decision_log)
         self._events = EventSender(config.events)
+        self._traces = TraceSender(config.traces)
         self._watch = Watch()
         self._latency = Latency()
         self._process, self._process_start = ProcessState(), 0.0
@@ -124,10 +126,10 @@ class Sidecar:
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
-        if self._events.on:
-            await in_thread(self._events.open)
-            self._events.start()
-            self._ends.append(("events", lambda: in_thread(self._events.stop)))
+        for sender in (one for one in (self._events, self._traces) if one.on):
+            await in_thread(sender.open)
+            sender.start()
+            self._ends.append((sender.WHAT, functools.partial(in_thread, sender.stop)))
         await self._start_admin()
         await self._start_layers(plans)
         await self._start_fronts()
@@ -176,7 +178,7 @@ class Sidecar:
 
     def _gauges(self) -> list[Family]:
         process = process_families(self._process, self._process_start)
-        return [*self._status.gauges(), *self._latency.families(), *process]
+        return [*self._status.gauges(), *self._traces.families(), *self._latency.families(), *process]
 
     async def _start_admin(self) -> None:
         self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics, watch=self._watch)
@@ -222,8 +224,8 @@ class Sidecar:
             self._endpoints.announce("grpc", self.config.grpc.listen, engine.port)
 
     def _recorder(self, front: str) -> Recorder:
-        sinks = [sink for sink in (self._log, self._events) if sink.on]
-        recorder = make_recorder(front, self.config.application, self.metrics, sinks)
+        sinks = [sink for sink in (self._log, self._events, self._traces) if sink.on]
+        recorder = make_recorder(front, self.config.application, self.metrics, sinks, traced=self._traces.on)
         recorder.details_wanted = True  # /decisions may ask for them
         self._watch.add(recorder)
         self._latency.add(front, recorder)

@@ -37,6 +37,7 @@ def render_envoy(config: Config, sites: Sites) -> str:
             "context_key": in_yaml(config.application.context_key),
             "client_header": in_yaml(header),
             "our_headers": wrapped(f"[{', '.join((CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED))}].", 14),
+            "traces": config.traces.url is not None,
             "attack_header": in_yaml(signal.header) if signal.header else "",
             "attack_namespace": in_yaml(signal.metadata.namespace) if signal.metadata else "",
             "tls": tls is not None,

@@ -16,7 +16,7 @@ from authz.errors import shorten
 from authz.serve.http1.answers import answer
 from authz.serve.http1.messages import Answer, plain_answer
 from authz.serve.http1.routes import FORWARDED_HOST, HOST, Route, Routes
-from authz.serve.observe.details import HTTP_HEADERS
+from authz.serve.observe.details import HTTP_HEADERS, TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,8 @@ class HttpFront:
             names.add(self._application_header)
         if recorder.details_wanted:
             names |= HTTP_HEADERS
+        if config.traces.url is not None:
+            names.add(TRACEPARENT.encode())
         self.wanted = frozenset(names)
 
     def handle(self, head: RequestHead) -> Answer:

@@ -6,9 +6,11 @@ escaped where the line is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.serve.http1.messages import RequestHead
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
@@ -34,7 +36,15 @@ class Details(NamedTuple):
     application: bytes = b""
 
 
+class TracedDetails(Details):
+    """The same with the `traceparent`, which is read only where traces are sent."""
+
+    traceparent: bytes = b""
+
+
 NO_DETAILS: Final = Details()
+TRACEPARENT: Final = "traceparent"
+_TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut to something that is none
 
 
 def check_details(attributes: AttributeContext, context_key: str) -> Details:
@@ -72,3 +82,28 @@ def head_details(head: RequestHead, application_header: bytes) -> Details:
     application = first((application_header,)) if application_header else named
     return Details(first((_REQUEST_ID,))[:MAX_SHORT], first(_HOSTS)[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH],
                    application[:MAX_SHORT])  # fmt: skip
+
+
+def with_traceparent(details: Callable[[Any], Details], front: str) -> Callable[[Any], Details]:
+    """Return a reader of details that reads `traceparent`, too."""
+    read = _of_check if front == "grpc" else _of_head
+
+    def traced(source: Any) -> Details:
+        found = TracedDetails(*details(source))
+        found.traceparent = read(source)[: _TRACEPARENT_SIZE + 1]
+        return found
+
+    return traced
+
+
+def _of_check(attributes: AttributeContext) -> bytes:
+    http = attributes.request.http
+    if http.headers:
+        return http.headers.get(TRACEPARENT, b"")
+    named = (header for header in http.header_map.headers if header.key.lower() == TRACEPARENT)
+    return next((header.raw_value or header.value for header in named), b"")
+
+
+def _of_head(head: RequestHead) -> bytes:
+    lines = head.headers.get(TRACEPARENT.encode(), ())
+    return lines[0] if len(lines) == 1 else b""  # two are none (W3C Trace Context, 3.2)

@@ -10,7 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details
+from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details, with_traceparent
 
 if TYPE_CHECKING:
     from collections import defaultdict
@@ -164,9 +164,12 @@ class _Warned:
             self._metrics.warning_hits.counts[entry] += 1
 
 
-def make_recorder(front: str, config: ApplicationConfig, metrics: Metrics, sinks: Sequence[Sink]) -> Recorder:
-    """Return the recorder of the front `grpc` or `http`."""
-    if front == "grpc":
-        return Recorder(front, metrics, sinks, functools.partial(check_details, context_key=config.context_key))
+def make_recorder(
+    front: str, config: ApplicationConfig, metrics: Metrics, sinks: Sequence[Sink], *, traced: bool = False
+) -> Recorder:
+    """Return the recorder of the front `grpc` or `http`. traced: details have the `traceparent`, too."""
     header = config.header.encode() if config.http == "header" else b""
-    return Recorder(front, metrics, sinks, functools.partial(head_details, application_header=header))
+    details: Callable[[Any], Details] = functools.partial(head_details, application_header=header)
+    if front == "grpc":
+        details = functools.partial(check_details, context_key=config.context_key)
+    return Recorder(front, metrics, sinks, with_traceparent(details, front) if traced else details)

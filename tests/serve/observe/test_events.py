@@ -14,7 +14,8 @@ from support.processes import CONFIG, Sidecar, wait_for
 
 from authz.errors import StartError
 from authz.serve.config import EventsConfig
-from authz.serve.observe.events import MAX_BATCH, EventSender
+from authz.serve.observe.batches import MAX_BATCH
+from authz.serve.observe.events import EventSender
 from authz.serve.observe.recorder import Decision
 
 if TYPE_CHECKING:

@@ -52,6 +52,8 @@ DOCUMENTED: Final = {
     "authz_snapshot_entries": {"layer"},
     "authz_snapshot_last_good": {"layer"},
     "authz_snapshot_bytes": {"layer"},
+    "authz_spans_sent": set(),
+    "authz_spans_dropped": set(),
     "authz_check_duration_seconds": {"front"},
     "authz_loop_lag_seconds": set(),
     "process_cpu_seconds": set(),
@@ -88,7 +90,7 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",
-            "authz_events_sent", "process_cpu_seconds",
+            "authz_events_sent", "authz_spans_sent", "authz_spans_dropped", "process_cpu_seconds",
         }  # fmt: skip
 
         def value(sample_name: str, **labels: str) -> float:

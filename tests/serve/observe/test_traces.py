@@ -1,0 +1,135 @@
+"""Traces: a span for each check of a sampled trace, in the form of OTLP; no other check has one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from support.processes import CONFIG, Sidecar, wait_for
+from support.proxies.envoy_api import check_request
+from support.sidecar.fronts import HttpClient
+
+from authz.cli.proxy_config import render
+from authz.serve.config import load_config
+from authz.serve.grpc.check import CHECK_METHOD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.publisher import Publisher
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = f"00-{TRACE}-{PARENT}-01"
+NOT_SAMPLED = [
+    f"00-{TRACE}-{PARENT}-00",
+    f"00-{'0' * 32}-{PARENT}-01",
+    f"00-{TRACE}-{'0' * 16}-01",
+    f"00-{TRACE.upper()}-{PARENT}-01",
+    f"01-{TRACE}-{PARENT}-01",
+    f"00-{TRACE}-{PARENT}-01-more",
+    "garbage",
+]
+
+
+class Collector:
+    """Takes spans, as a collector of OpenTelemetry does."""
+
+    def __init__(self) -> None:
+        self.spans: list[dict[str, Any]] = []
+        self.resources: list[dict[str, Any]] = []
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
+                assert (self.path, self.headers["Content-Type"]) == ("/v1/traces", "application/json")
+                for resource in json.loads(body)["resourceSpans"]:
+                    collector.resources.append(resource["resource"])
+                    collector.spans += [span for scope in resource["scopeSpans"] for span in scope["spans"]]
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = threading.Thread(target=collector.server.serve_forever, daemon=True)
+    thread.start()
+    yield collector
+    collector.server.shutdown()
+    collector.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def sidecar(publisher: Publisher, collector: Collector) -> Iterator[Sidecar]:
+    publisher.publish()
+    with Sidecar(publisher.folder, CONFIG + f"traces: {{url: '{collector.url}', share: 1.0}}\n") as sidecar:
+        yield sidecar
+
+
+def ask_http(sidecar: Sidecar, *traceparents: str, client: str = "203.0.113.9") -> int:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", sidecar.ports["http"]), timeout=10) as connection:
+        headers = [f"X-Forwarded-For: {client}", *(f"traceparent: {one}" for one in traceparents)]
+        return HttpClient(connection).ask("/v1/auth/shop", *headers).status
+
+
+def attributes(span: dict[str, Any]) -> dict[str, str]:
+    return {one["key"]: one["value"]["stringValue"] for one in span["attributes"]}
+
+
+def test_a_check_of_a_sampled_trace_has_a_span_over_both_fronts(sidecar: Sidecar, collector: Collector) -> None:
+    began = time.time()
+    assert ask_http(sidecar, SAMPLED) == 403
+    with grpc.insecure_channel(f"127.0.0.1:{sidecar.ports['grpc']}") as channel:
+        ask = channel.unary_unary(CHECK_METHOD, lambda request: request, lambda answer: answer)
+        ask(check_request("203.0.113.9", {"traceparent": SAMPLED}, context={"application": "shop"}), timeout=10)
+    wait_for(lambda: len(collector.spans) == 2, "two spans")
+    assert {attributes(span)["authz.front"] for span in collector.spans} == {"grpc", "http"}
+    assert len({span["spanId"] for span in collector.spans}) == 2
+    for span in collector.spans:
+        assert (span["traceId"], span["parentSpanId"], len(span["spanId"])) == (TRACE, PARENT, 16)
+        assert began * 1e9 - 1e9 <= int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"]) <= time.time() * 1e9
+        said = attributes(span)
+        assert (said["authz.decision"], said["authz.reason"], said["authz.entry"]) == ("deny", "denylisted", "bad")
+        assert (said["client.address"], said["authz.application"]) == ("203.0.113.9", "shop")
+    names = {one["key"]: one["value"]["stringValue"] for one in collector.resources[0]["attributes"]}
+    assert names["service.name"] == "authz"
+
+
+def test_a_check_of_another_trace_or_of_a_forged_header_has_none(sidecar: Sidecar, collector: Collector) -> None:
+    for header in NOT_SAMPLED:
+        assert ask_http(sidecar, header) == 403
+    assert ask_http(sidecar, SAMPLED, SAMPLED) == 403, "two headers are none"
+    assert ask_http(sidecar) == 403
+    assert ask_http(sidecar, SAMPLED, client="192.0.2.1") == 200
+    wait_for(lambda: collector.spans, "the one span")
+    assert [attributes(span)["client.address"] for span in collector.spans] == ["192.0.2.1"]
+
+
+def test_envoy_s_printed_configuration_passes_the_header_on_where_traces_are_sent(tmp_path: Path) -> None:
+    base = "snapshot: {path: x, trusted_keys: [y]}\n"
+    for traces, passed in (("", False), ("traces: {url: 'http://collector:4318/v1/traces'}\n", True)):
+        (tmp_path / "authz.yaml").write_text(base + traces)
+        printed = render("envoy", load_config(tmp_path / "authz.yaml", {}))
+        assert ("{exact: traceparent}" in printed) is passed
