@@ -1,20 +1,32 @@
-"""What the control plane refuses, as data: a stable code, a status for HTTP, and the fields that are wrong.
+"""The errors of the control plane, beside those of `authz.errors`; a Problem is a refusal, as data for HTTP.
 
-Problem                 code, status, detail
-├── Invalid        422  fields are wrong: each with a JSON pointer (RFC 6901)
-├── Conflict       409  it stands against what is there: a like entry, another owner, the lock-out guard
-├── Forbidden      403  the caller may not
-├── Unauthorized   401  no token, or none that is known
-├── Missing        404  there is no such thing, or none that the caller may see
-├── Stale          412  somebody else was first; carries what is there now
-└── Required       428  If-Match is needed
+    AuthzError                 see authz.errors
+    ├── Problem                code, status, detail
+    │   ├── Invalid            422: fields are wrong: each with a JSON pointer (RFC 6901)
+    │   ├── OtherRequest       422: an Idempotency-Key of another request
+    │   ├── Conflict           409: it stands against what is there: a like entry, another owner, the lock-out guard
+    │   ├── NeedsApproval      202: a second person must approve
+    │   ├── Forbidden          403: the caller may not
+    │   ├── Unauthorized       401: no token, or none that is known
+    │   ├── Missing            404: there is no such thing, or none that the caller may see
+    │   ├── Stale              412: somebody else was first; carries what is there now
+    │   ├── Required           428: If-Match is needed
+    │   ├── TooMany            429: the caller asks too often
+    │   └── NotReady           503: the store or an identity provider is away
+    ├── SignerGone             the signer cannot be reached                         (the operator)
+    ├── NotPermitted           an entry is beyond the limits of its layer: not signed
+    ├── NotTaken               a receiver of notifications did not take a message
+    └── InputError             see authz.errors
+        └── Refused            a control plane refused what a command asked for     (the operator)
+
+Codes are the same strings in answers and logs.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from authz.errors import AuthzError
+from authz.errors import AuthzError, InputError
 
 
 class FieldMistake(NamedTuple):
@@ -101,3 +113,49 @@ class NotReady(Problem):
 
     status = 503
     code = "not_ready"
+
+
+class NeedsApproval(Problem):
+    """A second person must approve the change; nothing was written."""
+
+    status = 202
+    code = "needs_approval"
+
+
+class OtherRequest(Problem):
+    """The key was used for another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class SignerGone(AuthzError):
+    """The signer cannot be reached, or has ended."""
+
+    code = "signer_gone"
+
+
+class NotPermitted(AuthzError):
+    """An entry is beyond the limits of its layer."""
+
+    code = "not_permitted"
+
+
+class Refused(InputError):
+    """The control plane has said no. problem: its answer, RFC 9457."""
+
+    code = "refused"
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.problem = problem
+        detail = problem.get("detail") or f"answered {status}"
+        code = str(problem.get("code", "refused"))
+        hint = "`--force`, if you mean it" if code == "lock_out" and "force" in str(problem.get("hint")) else ""
+        super().__init__(str(detail), hint=hint or str(problem.get("hint", "")), code=code)
+
+
+class NotTaken(AuthzError):
+    """A receiver of notifications did not take a message."""
+
+    code = "not_taken"

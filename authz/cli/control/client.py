@@ -10,24 +10,11 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from authz.control.problems import Refused
 from authz.errors import InputError, shorten
 
 URL, TOKEN = "AUTHZ_CONTROL_URL", "AUTHZ_TOKEN"  # names of variables
 PATIENCE = 90.0  # seconds: `--wait` takes up to 60
-
-
-class Refused(InputError):
-    """The control plane has said no. problem: its answer, RFC 9457."""
-
-    code = "refused"
-
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        self.status = status
-        self.problem = problem
-        detail = problem.get("detail") or f"answered {status}"
-        code = str(problem.get("code", "refused"))
-        hint = "`--force`, if you mean it" if code == "lock_out" and "force" in str(problem.get("hint")) else ""
-        super().__init__(str(detail), hint=hint or str(problem.get("hint", "")), code=code)
 
 
 def is_configured() -> bool:

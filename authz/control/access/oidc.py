@@ -30,7 +30,7 @@ from joserfc.jwk import KeySet
 from authz.control.access.claims import person_of
 from authz.control.access.flow import LIFE, Flow
 from authz.control.problems import NotReady, Unauthorized
-from authz.errors import shorten
+from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,9 +187,9 @@ class Relying:
                 where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
                 provider = msgspec.json.decode(_body(client, where), type=Provider)
                 if provider.issuer != issuer:
-                    raise ValueError(f"found the issuer '{shorten(provider.issuer)}', expected '{issuer}'")
+                    raise InputError(f"found the issuer '{shorten(provider.issuer)}', expected '{issuer}'")
                 keys = KeySet.import_key_set(msgspec.json.decode(_body(client, provider.jwks_uri)))
-        except (httpx.HTTPError, msgspec.DecodeError, JoseError, ValueError, KeyError) as error:
+        except (httpx.HTTPError, msgspec.DecodeError, JoseError, InputError, ValueError, KeyError) as error:
             detail = f"the identity provider cannot be asked: {shorten(error)}"
             raise NotReady(detail, code="provider_away") from error
         return provider, keys
@@ -202,7 +202,7 @@ def _body(client: httpx.Client, url: str) -> bytes:
         for part in answer.iter_bytes():
             data += part
             if len(data) > MAX_ANSWER:
-                raise ValueError(f"found more than {MAX_ANSWER} bytes at {url}")
+                raise InputError(f"found more than {MAX_ANSWER} bytes at {url}")
     return bytes(data)
 
 

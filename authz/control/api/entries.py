@@ -43,10 +43,9 @@ from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.many.changes import delete_entries
 from authz.control.api.many.jobs import JobBody, accepted
 from authz.control.lists import entries as lists
-from authz.control.lists.guard import NeedsApproval
 from authz.control.maintenance.jobs import Row, ask_job
 from authz.control.model import MICROSECONDS, Entry
-from authz.control.problems import FieldMistake, Invalid, Missing, Problem
+from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
 from authz.control.store.entries import Filter, find_entries, get_entry
 from authz.engine.model import ListName
 

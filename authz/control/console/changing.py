@@ -14,10 +14,9 @@ import msgspec
 from authz.control.access.approvals import ask_approval
 from authz.control.api.common.operations import AddBan, DeleteEntry, EndBan, Operation, forced, layers_of, perform
 from authz.control.console.render import see_other
-from authz.control.lists.guard import NeedsApproval
 from authz.control.lists.undo import undo
 from authz.control.model import Change
-from authz.control.problems import FieldMistake, Invalid, Missing
+from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval
 from authz.control.store.history import get_change
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from authz.control.lists.check import check_written
-from authz.control.lists.guard import NeedsApproval, approval_reason, check_lock_out
+from authz.control.lists.guard import approval_reason, check_lock_out
 from authz.control.lists.holds import hold_after_deletion
 from authz.control.lists.limits import breaches, foreign_applications
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
-from authz.control.problems import Conflict, Forbidden, Invalid
+from authz.control.problems import Conflict, Forbidden, Invalid, NeedsApproval
 from authz.control.store.entries import latest_version
 from authz.times import format_moment
 

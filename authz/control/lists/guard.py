@@ -8,7 +8,7 @@ import msgspec
 
 from authz.addresses import Address, Network, NetworkSet, parse_networks, try_parse_address
 from authz.control.model import POLICY_LAYER, Written
-from authz.control.problems import Conflict, Problem
+from authz.control.problems import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,13 +23,6 @@ class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
 
     addresses: int | None = None
     allow: bool = False
-
-
-class NeedsApproval(Problem):
-    """A second person must approve the change; nothing was written."""
-
-    status = 202
-    code = "needs_approval"
 
 
 class LockOut(NamedTuple):

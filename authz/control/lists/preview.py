@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import parse_networks
 from authz.control.lists.entries import add, layer_for
-from authz.control.lists.guard import NeedsApproval, addresses_of
+from authz.control.lists.guard import addresses_of
 from authz.control.model import MAIN_TENANT, SUBJECTS
-from authz.control.problems import Problem
+from authz.control.problems import NeedsApproval, Problem
 from authz.control.store.entries import Filter, find_entries
 from authz.control.store.event_impact import Impact, client_ranges, count_touched
 from authz.control.store.event_search import WantedEvents

@@ -7,10 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from authz.control.model import MICROSECONDS
-from authz.control.notify.channels.http import NotTaken
 from authz.control.notify.channels.send import send
 from authz.control.notify.outbox import Waiting, due_messages, gather, put_off, taken
-from authz.control.problems import Problem
+from authz.control.problems import NotTaken, Problem
 from authz.control.store.deliveries import drop_old_deliveries
 from authz.errors import InputError
 

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from authz.control.problems import SignerGone
 from authz.control.publish.order import Answer, Attest, Order, receive_answer, send
-from authz.errors import AuthzError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE = 300.0  # seconds: the first layer may be built from large feeds
-
-
-class SignerGone(AuthzError):
-    """The signer cannot be reached, or has ended."""
-
-    code = "signer_gone"
 
 
 class AsksSigner(Protocol):

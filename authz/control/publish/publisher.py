@@ -15,8 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from authz.control.model import POLICY_LAYER
-from authz.control.problems import Problem
-from authz.control.publish.client import SignerGone
+from authz.control.problems import Problem, SignerGone
 from authz.control.publish.one_layer import LayerPublisher, Published
 
 if TYPE_CHECKING:

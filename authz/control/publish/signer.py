@@ -26,6 +26,7 @@ import msgspec
 from authz.control.config import ControlConfig, load_control_config
 from authz.control.lists.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
+from authz.control.problems import NotPermitted
 from authz.control.publish.held import Held, HeldBans, HeldPolicy
 from authz.control.publish.order import (
     Answer,
@@ -50,12 +51,6 @@ if TYPE_CHECKING:
 
     from authz.control.model import Entry
     from authz.snapshot.signers import Signer
-
-
-class NotPermitted(AuthzError):
-    """An entry is beyond the limits of its layer."""
-
-    code = "not_permitted"
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

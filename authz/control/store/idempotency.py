@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import delete, insert, select
 
 from authz.control.model import MICROSECONDS
-from authz.control.problems import Problem
+from authz.control.problems import OtherRequest
 from authz.control.store.tables import idempotency
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ class Answer(NamedTuple):
 
     status: int
     body: str
-
-
-class OtherRequest(Problem):
-    """The key was used for another request."""
-
-    status = 422
-    code = "idempotency_key_reused"
 
 
 def known_answer(tx: Connection, token: str, key: str, request: bytes, now: int) -> Answer | None:

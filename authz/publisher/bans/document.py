@@ -162,7 +162,7 @@ def _our_rows(text: str) -> tuple[WrittenBan, ...] | None:
 
 def _row(line: str) -> WrittenBan:
     if not line.startswith("- {"):
-        raise ValueError(line)
+        raise BadValue(line)
     values = json.loads(line[2:], object_pairs_hook=_once)
     return WrittenBan(**{name: _PARSERS[name](value) for name, value in values.items()})
 
@@ -170,7 +170,7 @@ def _row(line: str) -> WrittenBan:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a key twice")
+        raise BadValue("a key twice")
     return values
 
 

@@ -25,9 +25,8 @@ from authz.control.api.common.changing import answered
 from authz.control.api.common.operations import written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
-from authz.control.lists.guard import NeedsApproval
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.problems import FieldMistake, Invalid, NeedsApproval
 from authz.control.store.entries import Filter
 from authz.engine.model import TOKEN, ListName
 

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from authz.control.problems import NotTaken
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TIMEOUT: Final = 10.0  # seconds
 MAX_ANSWER: Final = 1 << 20  # bytes of an answer that are read
-
-
-class NotTaken(Exception):  # says what happened
-    """The receiver did not take a message."""
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
