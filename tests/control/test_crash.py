@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from support.control import ControlProcess, Running
+from support.control import ControlProcess, Running, opened
 from support.processes import free_port, wait_for
 from support.servers import postgresql
 
 from authz.control.maintenance.check import check_store
+from authz.control.publish.publisher import LOOK
 from authz.control.store.database import open_store
 from authz.control.store.publications import list_publications
 
@@ -152,3 +153,42 @@ def test_either_of_two_control_planes_may_be_killed_under_load(
         serials = [p.serial for p in list_publications(tx, "bans", limit=10_000)]
     store.close()
     assert serials == sorted(set(serials), reverse=True)
+
+
+def test_publishing_goes_on_within_4_looks_of_a_second_each_once_the_leader_was_killed(
+    tmp_path: Path, postgresql_folder: str
+) -> None:
+    name = f"test_{secrets.token_hex(6)}"
+    url = postgresql.new_database(postgresql_folder, name)
+    one = Running(tmp_path / "one", store=url)
+    folder = tmp_path / "two"
+    (folder / "state").mkdir(parents=True)
+    (folder / "keys").symlink_to(tmp_path / "one" / "keys")
+    (folder / "control.yaml").write_text((tmp_path / "one" / "control.yaml").read_text())
+    looks: list[bool] = []
+    try:
+        before = one.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.1"})
+        with opened(folder, one.token) as two:
+            publisher = two.plane.publisher
+            held = publisher._lease.held
+            wait_for(lambda: not publisher.leading)
+
+            def look() -> bool:
+                looks.append(held())
+                return looks[-1]
+
+            publisher._lease.held = look  # type: ignore[method-assign]
+            looks.clear()
+            one.process.popen.kill()
+            made = two.ok("POST", "/v1/bans?wait=published&timeout=60", {"address": "203.0.113.2"})
+            assert made["published"] is True
+            assert made["serial"] > before["serial"]
+            threads = len(publisher._layers) + len(two.plane.inputs)
+            assert LOOK <= 1.0
+            assert looks.index(True) <= 4 * threads
+            with two.plane.store.reading() as tx:
+                serials = [one.serial for one in list_publications(tx, "bans", limit=100)]
+            assert serials == sorted(set(serials), reverse=True)
+    finally:
+        one.end()
+        postgresql.drop_database(postgresql_folder, name)

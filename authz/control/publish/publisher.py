@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from authz.control.store.publications import Publication
     from authz.control.store.signals import Signals
 
-_LOOK: Final = 1.0  # seconds between looks, should no signal come
+LOOK: Final = 1.0  # seconds between looks, should no signal come
 _GATHER: Final = 0.005  # seconds after a signal: what comes together goes together
 _LOG = logging.getLogger("authz.control.publish")
 
@@ -111,6 +111,6 @@ class Publisher:
             except Exception:  # noqa: BLE001  # a fault of ours must not end publishing for good
                 _LOG.exception("layer %s: cannot publish", layer.layer)
                 self._end.wait(1.0)
-            if wake.wait(_LOOK):
+            if wake.wait(LOOK):
                 wake.clear()
                 time.sleep(_GATHER)
