@@ -46,7 +46,7 @@ def test_a_ban_for_ever_has_no_end(plane: Control) -> None:
         ({"applications": ["a b"]}, "/applications/0"),
         ({"reason": "a\0b"}, "/reason"),
         ({"expires": "2026-12-01T00:00:00Z"}, "/period"),
-        ({"adress": "x"}, ""),
+        ({"adress": "x"}, "/adress"),
     ],
 )
 def test_a_mistake_is_answered_with_its_field(plane: Control, change: dict[str, object], pointer: str) -> None:

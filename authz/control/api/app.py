@@ -23,7 +23,7 @@ from authz.control.api import (
     history,
     layers,
 )
-from authz.control.api.access import approvals, oidc, sessions, tokens
+from authz.control.api.access import approvals, audit, oidc, sessions, tokens
 from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
@@ -70,6 +70,7 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         going_back.router,
         applications.router,
         tokens.router,
+        audit.router,
         sessions.router,
         oidc.router,
         approvals.router,

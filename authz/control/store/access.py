@@ -138,3 +138,29 @@ def note(tx: Connection, actor: Actor, action: str, subject: str, now: int, deta
             request_id=actor.request_id, detail=detail,
         )
     )  # fmt: skip
+
+
+class Note(NamedTuple):
+    """Something that was done. time: microseconds."""
+
+    id: int
+    time: int
+    tenant: str
+    actor: str
+    action: str
+    subject: str
+    request_id: str
+    detail: str
+
+
+def list_notes(
+    tx: Connection, tenant: str | None, *, since: int | None, actor: str | None, before: int | None, limit: int
+) -> list[Note]:
+    """Return what `note` wrote, newest first. before: an id; None: from the newest on."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    wanted = (("tenant", tenant), ("actor", actor))
+    for name, value in wanted:
+        query = query if value is None else query.where(audit.c[name] == value)
+    query = query if since is None else query.where(audit.c.time >= since)
+    query = query if before is None else query.where(audit.c.id < before)
+    return [Note(*(getattr(row, name) for name in Note._fields)) for row in tx.execute(query)]

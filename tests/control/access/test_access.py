@@ -135,3 +135,18 @@ def test_an_entry_that_nothing_can_resolve_is_refused_before_it_spoils_the_layer
         answer = plane.ask("POST", "/v1/entries", body)
         assert (answer.status_code, answer.json()["code"]) == (422, "unresolvable")
         assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_what_was_done_to_tokens_and_who_read_them_is_told(plane: Control) -> None:
+    made = plane.ok("POST", "/v1/tokens", {"name": "ci", "role": "viewer"})
+    plane.ok("GET", "/v1/tokens")
+    plane.ok("DELETE", f"/v1/tokens/{made['id']}")
+    items = plane.ok("GET", "/v1/audit?limit=3")["items"]
+    assert [item["action"] for item in items] == ["token.revoke", "token.list", "token.add"]
+    assert {item["actor"] for item in items} == {"admin"}
+    assert items[2]["subject"] == made["id"]
+    page = plane.ok("GET", "/v1/audit?limit=2")
+    assert plane.ok("GET", f"/v1/audit?limit=2&cursor={page['cursor']}")["items"][0] == items[2]
+    theirs = plane.token_of("admin", "team-a", ("team-a-*",))
+    assert plane.ok("GET", "/v1/audit", token=theirs)["items"] == []
+    assert plane.ask("GET", "/v1/audit", token=plane.token_of("viewer")).status_code == 403
