@@ -140,9 +140,12 @@ def encode_entry(entry: Entry | None) -> str:
     return "" if entry is None else msgspec.json.encode(entry, order="deterministic").decode()
 
 
+_DECODE_ENTRY: Final = msgspec.json.Decoder(Entry).decode
+
+
 def decode_entry(text: str) -> Entry | None:
     """Return the entry of a text of `encode_entry`."""
-    return msgspec.json.decode(text, type=Entry) if text else None
+    return _DECODE_ENTRY(text) if text else None
 
 
 def as_dict(entry: msgspec.Struct) -> dict[str, Any]:
