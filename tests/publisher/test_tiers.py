@@ -148,6 +148,25 @@ def test_files_are_written_parts_first_and_old_parts_go_after_a_while(keys: Publ
 
 
 @pytest.mark.usefixtures("small")
+def test_a_part_stays_for_a_while_after_it_was_required_however_old_it_is(keys: Publisher, tmp_path: Path) -> None:
+    """Its age counted: a part that was made long ago went in the moment in which no head required it any more."""
+    layer, path = tiers_of(keys), tmp_path / "bans.snapshot"
+    layer.load(numbered(0, 10), created=NOW)
+    files = layer.publish(created=NOW)
+    write_files(path, files)
+    (required,) = files.parts
+    old = part_path(path, required)
+    os.utime(old, (0, time.time() - 10 * tiers.GRACE))
+    write_files(path, layer.publish(created=NOW))
+    for ban in numbered(10, 30):
+        layer.add(ban)
+    again = layer.publish(created=NOW)
+    assert required not in again.parts
+    write_files(path, again)
+    assert old.exists(), "a sidecar may still read the old head"
+
+
+@pytest.mark.usefixtures("small")
 def test_a_crash_between_parts_and_head_leaves_the_old_layer_whole(
     keys: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ bans of the parts that its own head names.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -175,7 +176,9 @@ def write_files(path: Path, files: Files) -> None:
     """
     for requirement, content in files.parts.items():
         place = part_path(path, requirement)
-        if not place.exists():
+        if place.exists():
+            os.utime(place)  # when it was last required
+        else:
             replace_file(place, lambda file, content=content: file.write(content))  # type: ignore[misc]  # bound at once
     replace_file(path, lambda file: file.write(files.head))
     _remove_old(path, {part_path(path, requirement) for requirement in files.parts})
