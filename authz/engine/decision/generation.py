@@ -171,13 +171,13 @@ class Generation:
         if places:
             matches = self.ruleset.with_denied(matches, places)
         verdict = decide(scope.application, matches, attack=attack, now=now)
-        verdict = verdict._replace(until=min(verdict.until, self.lapses_at))
-        serial = self.ruleset.serial_of(verdict.layer)
-        warnings = verdict.warnings
         kind = (scope.application.name, scope.unknown, verdict.decision, verdict.reason, verdict.list, verdict.layer,
-                warnings)  # fmt: skip
-        memo = self._memos.setdefault(kind, {})
-        return make_outcome(scope.application, verdict, serial, unknown=scope.unknown, memo=memo)
+                verdict.warned and (verdict.warnings, verdict.warning_layers))  # fmt: skip
+        memo = self._memos.get(kind)
+        if memo is None:
+            memo = self._memos[kind] = {}
+        serial = self.ruleset.serial_of(verdict.layer)
+        return make_outcome(scope.application, verdict, serial, unknown=scope.unknown, until=self.lapses_at, memo=memo)
 
     def _remember(self, scope: Scope, key: Key, outcome: Outcome) -> None:
         if self._remembered >= MAX_OUTCOMES:

@@ -41,6 +41,7 @@ class Outcome:
         enforced: False under dry_run.
         warnings: Ids of entries that would have decided, had they not been told to only warn; at most
             `verdict.MAX_WARNINGS`.
+        warning_layers: Their layers, in the same order.
         deny: What a denied client is shown.
         since: Seconds since 1970; it holds from then on.
         until: Seconds since 1970; it holds before that.
@@ -61,6 +62,7 @@ class Outcome:
     status: int
     enforced: bool
     warnings: tuple[str, ...]
+    warning_layers: tuple[str, ...]
     deny: DenyAnswer
     since: float = -math.inf
     until: float = math.inf
@@ -104,9 +106,13 @@ def make_outcome(
     *,
     unknown: bool = False,
     cannot: bool = False,
+    until: float = math.inf,
     memo: dict[object, Any] | None = None,
 ) -> Outcome:
-    """Return the outcome of a verdict. cannot: a denial means "cannot decide". The rest is as in Outcome."""
+    """Return the outcome of a verdict.
+
+    cannot: a denial means "cannot decide". until: it holds no longer than that. The rest is as in Outcome.
+    """
     enforced = not application.dry_run
     decision = verdict.decision if enforced else "allow"
     deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
@@ -123,8 +129,9 @@ def make_outcome(
         status=200 if decision == "allow" else deny.status,
         enforced=enforced,
         warnings=verdict.warnings,
+        warning_layers=verdict.warning_layers,
         deny=deny,
         since=verdict.since,
-        until=verdict.until,
+        until=min(verdict.until, until),
         memo={} if memo is None else memo,
     )

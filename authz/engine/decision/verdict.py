@@ -69,23 +69,31 @@ class Verdict(NamedTuple):
     @property
     def warnings(self) -> tuple[str, ...]:
         """The ids of the entries that only warned, the first `MAX_WARNINGS` of them."""
-        return tuple(match.entry.id for match in self.warned[:MAX_WARNINGS])
+        return tuple([match.entry.id for match in self.warned[:MAX_WARNINGS]]) if self.warned else ()
+
+    @property
+    def warning_layers(self) -> tuple[str, ...]:
+        """The layers of these entries, in the same order."""
+        return tuple([match.layer for match in self.warned[:MAX_WARNINGS]]) if self.warned else ()
 
 
 def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:
     """Decide one request. matches: in any order, an entry at most once. now: seconds since 1970."""
-    concerned = [m for m in matches if m.entry.concerns(application.name)]
-    bounds = [bound for match in concerned for bound in _bounds(match.entry)]
-    since = max((bound for bound in bounds if bound <= now), default=-math.inf)
-    until = min((bound for bound in bounds if bound > now), default=math.inf)
+    since, until = -math.inf, math.inf
     deciding: list[Match] = []
     warned: list[Match] = []
-    for match in concerned:
-        if not match.entry.active(now):
+    for match in matches:
+        entry = match.entry
+        if not entry.concerns(application.name):
             continue
-        if only_warns(application, match.entry):
+        if entry.starts is not None or entry.expires is not None:
+            begin, end = _window(entry, now)
+            since, until = max(since, begin), min(until, end)
+            if not entry.active(now):
+                continue
+        if only_warns(application, entry):
             warned.append(match)
-        elif match.entry.list != "gray" or application.mode == "safe_blocking":
+        elif entry.list != "gray" or application.mode == "safe_blocking":
             deciding.append(match)
     first = _first(application, deciding)
     if first is None:
@@ -104,11 +112,16 @@ def only_warns(application: Application, entry: Entry) -> bool:
     return entry.list == "deny" and reporting
 
 
-def _bounds(entry: Entry) -> Iterable[int]:
-    return (bound for bound in (entry.starts, entry.expires) if bound is not None)
+def _window(entry: Entry, now: float) -> tuple[float, float]:
+    """Return the last moment at which the entry's window opened or closed, and the next one."""
+    bounds = [bound for bound in (entry.starts, entry.expires) if bound is not None]
+    since = max((bound for bound in bounds if bound <= now), default=-math.inf)
+    return since, min((bound for bound in bounds if bound > now), default=math.inf)
 
 
 def _first(application: Application, matches: list[Match]) -> Match | None:
+    if len(matches) < 2:
+        return matches[0] if matches else None
     order = _ORDER[application.precedence]
     if application.precedence == "most_specific":
         return min(matches, key=lambda m: (-m.length, order[m.entry.list]), default=None)

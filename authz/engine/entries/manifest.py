@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args, overload
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, get_args, overload
 
 from google.protobuf.message import DecodeError
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
+_LISTS: Final[dict[str, ListName]] = {name: name for name in get_args(ListName)}
+_ACTIONS: Final[dict[str, Action]] = {name: name for name in get_args(Action)}
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 
 
@@ -60,10 +62,10 @@ def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     applications = tuple(
         Application(
             name=a.name if a.name == ANY_APPLICATION else _plain(TOKEN, a.name),
-            mode=_known(a.mode, Mode),
-            default=_known(a.default, Default),
-            precedence=_known(a.precedence, Precedence),
-            match=_known(a.match, MatchOn),
+            mode=_known(a.mode, get_args(Mode)),
+            default=_known(a.default, get_args(Default)),
+            precedence=_known(a.precedence, get_args(Precedence)),
+            match=_known(a.match, get_args(MatchOn)),
             dry_run=a.dry_run,
             denylist_in_monitoring=a.denylist_in_monitoring,
             hosts=tuple(a.hosts),
@@ -93,7 +95,7 @@ class Entries(Sequence[Entry]):
     def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
         self._messages = messages
         self.applications: set[str] = set()  # that entries name
-        token, lists, actions = TOKEN.fullmatch, get_args(ListName), get_args(Action)
+        token, lists, actions = TOKEN.fullmatch, _LISTS, _ACTIONS
         try:
             for message in messages:
                 self.applications.update(message.applications)
@@ -122,16 +124,16 @@ def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
     Raises SnapshotRefused(`bad_manifest`) where it has a value that this version does not know.
     """
     return Entry(
-        id=_plain(TOKEN, e.id) if named or e.id else "",
-        list=_known(e.list, ListName),
-        action=_known(e.action, Action),
-        applications=frozenset(e.applications),
-        starts=e.starts if e.HasField("starts") else None,
-        expires=e.expires if e.HasField("expires") else None,
-        reason=e.reason,
-        author=e.author,
-        subjects=tuple(e.subjects),
-        added=e.added if e.HasField("added") else None,
+        _plain(TOKEN, e.id) if named or e.id else "",
+        _LISTS.get(e.list) or _known(e.list, _LISTS),
+        _ACTIONS.get(e.action) or _known(e.action, _ACTIONS),
+        frozenset(e.applications),
+        e.starts if e.HasField("starts") else None,
+        e.expires if e.HasField("expires") else None,
+        e.reason,
+        e.author,
+        tuple(e.subjects),
+        e.added if e.HasField("added") else None,
     )
 
 
@@ -148,9 +150,9 @@ def _plain(pattern: re.Pattern[str], text: str) -> str:
     return text
 
 
-def _known(value: str, choices: Any) -> Any:
-    if value not in get_args(choices):
-        raise _bad(found=f"'{shorten(value)}'", expected=f"one of {', '.join(get_args(choices))}")
+def _known(value: str, choices: Collection[str]) -> Any:
+    if value not in choices:
+        raise _bad(found=f"'{shorten(value)}'", expected=f"one of {', '.join(choices)}")
     return sys.intern(value)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from authz.engine.settings import Settings
 
 Source = TypeVar("Source")
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 NO_METADATA: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
@@ -74,9 +75,8 @@ class RequestReader(Generic[Source]):
 
     def read(self, source: Source, peer: str | None, application: str | None, host: str) -> Request:
         """Return what counts of a request. The parameters are as in Request."""
-        forwarded = self._lines(source, self._forwarded)
         attack = self._signals and self._attacks(source)
-        return tuple.__new__(Request, (peer, forwarded, application, host, attack))
+        return _make(Request, (peer, self._lines(source, self._forwarded), application, host, attack))
 
     def _attacks(self, source: Source) -> bool:
         if self._signal_header and any(map(header_signals, self._lines(source, self._signal_header))):

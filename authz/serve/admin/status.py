@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from authz.serve.listeners.tls.certificates import Certificates
     from authz.serve.observe.decision_log import DecisionLog
     from authz.serve.observe.events import EventSender
-    from authz.serve.observe.metrics import Metrics
+    from authz.serve.observe.metrics import Effect, Metrics
 
 _SHOWN_HITS: Final = 100  # entries with their hits in /snapshot
 
@@ -86,12 +86,14 @@ class Status:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what is loaded, and what was refused since, by layer; and the busiest entries."""
-        decided = self._metrics.entry_hits(_SHOWN_HITS)
-        warned = self._metrics.warned_hits(_SHOWN_HITS)
         return {
             "layers": {layer.config.name: self._layer(layer) for layer in self._layers},
-            "hits": {"decided": decided, "warned": warned},
+            "hits": {"decided": self._hits("decided"), "warned": self._hits("warned")},
         }
+
+    def _hits(self, effect: Effect) -> list[dict[str, Any]]:
+        hits = self._metrics.entry_hits(effect, _SHOWN_HITS)
+        return [{"layer": layer, "entry": entry, "hits": count} for (layer, entry), count in hits.items()]
 
     def _layer(self, layer: Layer) -> dict[str, Any]:
         opened, refusal = layer.opened, layer.refusal

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from authz.engine.decision.outcome import Outcome
     from authz.engine.request.request import Request
     from authz.serve.config import ApplicationConfig, GrpcConfig
+    from authz.serve.observe.details import CheckSource
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
 MAX_HEADERS: Final = 1000  # headers of a request in the raw form; Envoy takes 100 by default
 _MAX_FORGED: Final = 32  # headers with our prefix that are removed from a request; Envoy fails with many more
 _LOG = logging.getLogger("authz.check")
+_parse = CheckRequest.FromString  # looking it up takes as long as reading two fields
 
 
 class CheckConfig(Protocol):
@@ -55,7 +57,7 @@ class Records(Protocol):
     def record(
         self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
     ) -> None:
-        """Take one. source: the AttributeContext; None where it could not be read."""
+        """Take one. source: a CheckSource; None where it could not be read."""
 
 
 class GrpcCheck:
@@ -84,14 +86,16 @@ class GrpcCheck:
         try:
             if len(payload) > self._max_message:
                 return self._undecided(self._decider.too_large(), now)
-            attributes = CheckRequest.FromString(payload).attributes
+            attributes = _parse(payload).attributes
             http = attributes.request.http
-            request = self._request(attributes, http)
+            headers = http.headers
+            source = attributes, http, headers
+            request = self._request(source)
             outcome, client = self._decider.check(request, now)
-            self._recorder.record(outcome, client, request[0], now, attributes)
+            self._recorder.record(outcome, client, request[0], now, source)
             if outcome.status == 200:
-                names = _header_names(http)
-                if "authz" in names:  # in a name, and hardly ever: no need to look at each
+                names = "\0".join(headers) or _raw_names(http)
+                if "authz" in names:  # hardly ever; values are not looked at, for a client chooses their size
                     return answer_without(outcome, client, _forged(names))
             return answer(outcome, client)
         except DecodeError:
@@ -112,23 +116,20 @@ class GrpcCheck:
         self._recorder.record(outcome, None, None, now)
         return answer(outcome, None)
 
-    def _request(self, attributes: AttributeContext, http: AttributeContext.HttpRequest) -> Request:
-        source = attributes.source.address
-        peer: str | None = source.socket_address.address.decode("latin-1")
-        if not peer and not source.HasField("socket_address"):
+    def _request(self, source: CheckSource) -> Request:
+        attributes, http, _ = source
+        address = attributes.source.address
+        peer: str | None = address.socket_address.address.decode("latin-1")
+        if not peer and not address.HasField("socket_address"):
             peer = None
         application = attributes.context_extensions[self._context_key].decode("latin-1")
         host = "" if application else http.host.decode("latin-1")
-        return self._read(attributes, peer, application, host)
+        return self._read(source, peer, application, host)
 
 
-def _header_names(http: AttributeContext.HttpRequest) -> str:
-    """Return the names of all headers, with a NUL between. Values are not looked at: a client chooses their size.
-
-    Envoy sends headers in one of two forms: as a map, or as raw lines (`encode_raw_headers`).
-    """
-    names = "\0".join(http.headers)
-    return names or "\0".join([header.key for header in _raw_headers(http)])
+def _raw_names(http: AttributeContext.HttpRequest) -> str:
+    """Return the names of all headers in their raw form, with a NUL between."""
+    return "\0".join([header.key for header in _raw_headers(http)])
 
 
 def _raw_headers(http: AttributeContext.HttpRequest) -> Sequence[HeaderValue]:
@@ -147,10 +148,12 @@ def _forged(names: str) -> set[str]:
     return forged
 
 
-def _lines(attributes: AttributeContext, name: str) -> list[str]:
-    """Return the values of a header, from whichever of the two forms Envoy was told to send."""
-    http = attributes.request.http
-    headers = http.headers
+def _lines(source: CheckSource, name: str) -> list[str]:
+    """Return the values of a header, from whichever of the two forms Envoy was told to send.
+
+    That is as a map, or as raw lines (`encode_raw_headers`).
+    """
+    _, http, headers = source
     if name in headers:
         return [headers[name].decode("latin-1")]
     if headers:
@@ -158,9 +161,9 @@ def _lines(attributes: AttributeContext, name: str) -> list[str]:
     return [(h.raw_value or h.value).decode("latin-1") for h in _raw_headers(http) if h.key.lower() == name]
 
 
-def _metadata(attributes: AttributeContext, namespace: str, key: str) -> object:
+def _metadata(source: CheckSource, namespace: str, key: str) -> object:
     """Return a value of Envoy's dynamic metadata as in JSON; None where there is none, or it is no plain value."""
-    namespaces = attributes.metadata_context.filter_metadata
+    namespaces = source[0].metadata_context.filter_metadata
     if namespace not in namespaces or key not in namespaces[namespace].fields:
         return None
     value: Value = namespaces[namespace].fields[key]

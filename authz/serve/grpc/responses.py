@@ -2,7 +2,7 @@
 
 All that differs between two clients with the same outcome is the address, once or twice; between two entries, the id.
 So the message is serialized for placeholders of the same lengths and cut at them; an answer is then one `join`: the
-same bytes as serializing anew, in a tenth of the time.
+same bytes as serializing anew, in a tenth of the time. In the memo of an outcome, the numbers are our keys.
 
 Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+
+from google.protobuf.struct_pb2 import NullValue
 
 from authz.wire.envoy.v3.check_pb2 import CheckResponse, HeaderValueOption
 
@@ -33,10 +35,11 @@ REMOVED: Final = (
 _SET: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, WARNINGS_HEADER, DRY_RUN_HEADER)
 # Any header name (RFC 9110, 5.6.2) that is ours, or that a CGI-like application cannot tell from one: `-` and `_`.
 _OURS: Final = re.compile(r"x[-_]authz[-_][!#$%&'*+.^_`|~0-9a-z-]+")
+_NULL: Final = NullValue.Value("NULL_VALUE")
+_DIFFERENT: Final = re.compile(rb"[^\0]+")
 _OVERWRITE = HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
-_PARTS: Final = object()  # ours in the memo of an outcome
 _ALLOWED = 4  # parts around two addresses and an entry, which always comes last
 _DENIED = 3  # parts around one address and an entry
 
@@ -45,7 +48,7 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
     """Return the CheckResponse for an outcome and a client (None: not known)."""
     text = b"" if client is None else client.text.encode("ascii")
     entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
-    key = _PARTS, len(entry), len(text)
+    key = len(entry) << 8 | len(text)  # an entry's id and an address are short
     try:
         parts = outcome.memo[key]
     except KeyError:
@@ -93,10 +96,8 @@ def _cut(outcome: Outcome, client: Address | None, length: int, entry_length: in
 
 def _changed(message: bytes, other: bytes) -> list[tuple[int, int]]:
     """Return the (first, end) of the stretches in which two messages of one length differ."""
-    places = {place for place, (one, two) in enumerate(zip(message, other, strict=True)) if one != two}
-    starts = sorted(place for place in places if place - 1 not in places)
-    ends = sorted(place + 1 for place in places if place + 1 not in places)
-    return list(zip(starts, ends, strict=True))
+    differences = int.from_bytes(message, "big") ^ int.from_bytes(other, "big")
+    return [place.span() for place in _DIFFERENT.finditer(differences.to_bytes(len(message), "big"))]
 
 
 def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckResponse:
@@ -107,17 +108,29 @@ def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckRespo
         _fill_ok(response, outcome, client)
     else:
         _fill_denied(response, outcome, client)
-    metadata = response.dynamic_metadata
-    metadata["decision"] = outcome.decision
-    metadata["list"] = outcome.list
-    metadata["reason"] = outcome.reason
-    metadata["entry"] = entry
-    metadata["client"] = client
-    metadata["application"] = outcome.application
-    metadata["layer"] = outcome.layer
-    metadata["serial"] = outcome.serial
-    metadata["enforced"] = outcome.enforced
-    metadata["warnings"] = list(outcome.warnings)
+    # By field: by `Struct.__setitem__` it takes four times as long, and a denied client may be the first of his kind.
+    fields = response.dynamic_metadata.fields
+    for name, text in (
+        ("decision", outcome.decision),
+        ("list", outcome.list),
+        ("reason", outcome.reason),
+        ("entry", entry),
+        ("client", client),
+        ("application", outcome.application),
+        ("layer", outcome.layer),
+    ):
+        if text is None:
+            fields[name].null_value = _NULL
+        else:
+            fields[name].string_value = text
+    if outcome.serial is None:
+        fields["serial"].null_value = _NULL
+    else:
+        fields["serial"].number_value = outcome.serial
+    fields["enforced"].bool_value = outcome.enforced
+    warnings = fields["warnings"].list_value
+    warnings.SetInParent()  # an empty list is one, too
+    warnings.extend(outcome.warnings)
     return response
 
 

@@ -20,13 +20,13 @@ from authz.errors import ConnectionFault
 from authz.serve.http2 import frames as h2
 from authz.serve.http2.rate import FrameRate
 from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
-from authz.serve.http2.sending import Sender
+from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
 
 if TYPE_CHECKING:
     from authz.serve.http2.listener import Http2Listener
 
-TURN: Final = 0.0025  # seconds of a connection in one turn of the event loop
+TURN: Final = 0.0025  # seconds of CPU time of a connection in one turn of the event loop; waiting for a core is no work
 _PIECE: Final = 8192  # bytes between two looks at the clock
 _SMALL: Final = 4096  # bytes of a read that is taken at once, even where connections wait for their turns
 _STREAM_OVERHEAD: Final = 512  # bytes that an open call holds besides its body
@@ -124,7 +124,7 @@ class Http2Connection(asyncio.Protocol):
         """Take what came, and send the answers."""
         if self._ending:
             return
-        if self._later or (self._listener.turns.busy and len(data) > _SMALL):
+        if self._later or (len(data) > _SMALL and self._listener.turns.busy):
             self._arrived = self._arrived if self._later else time.monotonic()
             self._later += data
             self._transport.pause_reading()
@@ -180,13 +180,13 @@ class Http2Connection(asyncio.Protocol):
         if last <= _PIECE:
             self._unread = data[take(data, position, last) :]
             return
-        end = time.monotonic() + TURN
+        end = time.thread_time() + TURN
         while position < last:
             stop = min(position + _PIECE, last)
             position = take(data, position, stop)
             if position < stop:
                 break
-            if position < last and (time.monotonic() > end or self._sender.room <= 0):
+            if position < last and (time.thread_time() > end or self._sender.room <= 0):
                 self._unread, self._later = b"", data[position:]
                 self._arrived = self._receiver.arrived or time.monotonic()
                 self._transport.pause_reading()
@@ -209,22 +209,29 @@ class Http2Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Write all that there is to be written, and see what is left."""
-        sender = self._sender
-        sender.share()
-        if sender.starved:
+        sender, streams, out = self._sender, self._streams, self._sender.out
+        if sender.blocked or streams.open:
+            sender.share()
             sender.send_blocked()
-        self._streams.answer_parked()
-        if sender.out:
-            data = b"".join(sender.out)
-            sender.out.clear()
+            streams.answer_parked()
+        if out:
+            data = b"".join(out)
+            out.clear()
             if not self._transport.is_closing():
                 self._transport.write(data)
         if self._ending:
             self._transport.close()
             return
-        if self._streams.open:
-            self._streams.end_turn(self._receiver.last, time.monotonic())
-        sender.share()
+        if sender.room < LOW:
+            sender.share()
+        # Mostly nothing is left; and what follows takes as long as half a call.
+        if streams.open or sender.blocked or self._later or self._held or self._paused:
+            self._note_what_is_left()
+
+    def _note_what_is_left(self) -> None:
+        sender, streams = self._sender, self._streams
+        if streams.open:
+            streams.end_turn(self._receiver.last, time.monotonic())
         if (self._later or sender.starved) and not self._paused:
             self._wait_for_turn()
         self._hold()

@@ -70,6 +70,7 @@ class Receiver:
         self._streams = streams
         self._open = streams.open
         self._sender = sender
+        self._rate = rate
         self._charge = rate.charge
         self._blocks = HeaderBlocks(partial(start_of, service))
         self._max_whole = min(service.max_message + PREFIX.size, h2.MAX_FRAME_SIZE)
@@ -77,13 +78,16 @@ class Receiver:
 
     # The short way.
 
-    def take(self, data: bytes, position: int, stop: int) -> int:
+    def take(self, data: bytes, position: int, stop: int) -> int:  # noqa: C901  # the hot path: a call costs as much as a branch
         """Take the frames that begin before `stop` and are complete; return where the next one begins.
 
         stop: at most so far that a frame's head is there. Raises ConnectionFault.
         """
         total, streams, known, sender = len(data), self._open, self._blocks.known, self._sender
+        blocked, take_whole = sender.blocked, self._take_whole
         timely = self.arrived is None  # else deadlines are looked at
+        short = timely and self.header_parts is None
+        answered = 0  # calls that the rate does not know of yet
         while position < stop:
             high, low, kind, flags, stream = h2.HEAD.unpack_from(data, position)
             begin = position + h2.HEAD_SIZE
@@ -93,26 +97,34 @@ class Receiver:
             if end > total:
                 break
             position = end
-            if timely and self.header_parts is None:
+            if short:
                 if kind == h2.HEADERS and flags == h2.END_HEADERS:
                     start = known.get(data[begin:end])
-                    if start is not None and self._may_begin(stream):
+                    if (
+                        start is not None
+                        and self.last < stream <= h2.STREAM_BITS
+                        and stream & 1
+                        and len(streams) < MAX_STREAMS
+                        and not blocked
+                    ):
                         self.last = stream
                         streams[stream] = start
                         continue
                 elif kind == h2.DATA and flags == h2.END_STREAM and not sender.full:
                     call = streams.get(stream)
-                    if type(call) is Start and call.answer and self._take_whole(call, stream, data, begin, end):
+                    if type(call) is Start and call.answer and take_whole(call, stream, data, begin, end):
+                        answered += 1
                         continue
+            if answered:
+                self._rate.answered += answered
+                answered = 0
             self._frame(kind, flags, stream & h2.STREAM_BITS, data[begin:end])
+            short = timely and self.header_parts is None
+        self._rate.answered += answered
         if self._received > CONNECTION_WINDOW >> 1:
             self._sender.out.append(h2.window_update(0, self._received))
             self._received = 0
         return position
-
-    def _may_begin(self, stream: int) -> bool:
-        few = len(self._open) < MAX_STREAMS and not self._sender.blocked
-        return few and self.last < stream <= h2.STREAM_BITS and stream & 1 == 1
 
     def _take_whole(self, start: Start, stream: int, data: bytes, begin: int, end: int) -> bool:
         """Answer a call whose body is data[begin:end]; return whether it is one message that is not compressed."""

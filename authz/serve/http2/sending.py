@@ -18,6 +18,7 @@ from authz.serve.http2.calls import HEAD_BLOCK, PREFIX, TAIL_BLOCK
 
 MAX_BLOCKED: Final = 1 << 19  # bytes of answers that wait for a window, before calls wait for their answers
 ROOM: Final = 1 << 18  # bytes of DATA that leave in a turn of the event loop
+LOW: Final = ROOM >> 1  # with less left, a turn begins with a new share
 _MAX_WATCHED: Final = 4096  # bytes of messages of a watcher that wait; later ones are dropped
 # HEADERS and the head of DATA with its prefix; then the message; then the trailers.
 _BEGIN: Final = struct.Struct(f">5sI{len(HEAD_BLOCK)}sHBBBIBI")
@@ -177,6 +178,8 @@ class Sender:
 
     def send_blocked(self) -> None:
         """Send of what is blocked as much as there is room for."""
+        if self.room <= 0:
+            return
         for stream in list(self._starved):
             if self.room <= 0:
                 break

@@ -212,13 +212,13 @@ class Streams:
             self._sender.fail(stream, failure(failed.status, failed.message))
         else:
             self.answer(stream, call.start, message)
+            self._rate.answered += call.start.answer is not None
 
     def answer(self, stream: int, start: Start, message: bytes) -> None:
-        """Answer a call by what its method makes of its message."""
+        """Answer a call by what its method makes of its message. Who calls this counts it in the rate."""
         try:
             if start.answer is not None:
                 self._sender.answer(stream, start.answer(message))
-                self._rate.answered += 1
             elif start.method.watch is not None:
                 self._watch(stream, start.method.watch, message)
         except CallFailed as failed:

@@ -131,7 +131,7 @@ class DecisionLog:
 
     def _write_all(self, batch: list[Decision]) -> None:
         try:
-            self._file.write(b"".join(map(self._lines.line, batch)))
+            self._file.write(self._lines.lines(batch))
         except OSError as error:
             self.dropped += len(batch)
             if not self._failing:

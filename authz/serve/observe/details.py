@@ -6,13 +6,17 @@ escaped where the line is made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
+    from typing import TypeAlias
 
     from authz.serve.http1.messages import RequestHead
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
+
+    # Of a CheckRequest: the whole, its request, and the headers of that as a map. Each costs to be asked for again.
+    CheckSource: TypeAlias = tuple[AttributeContext, AttributeContext.HttpRequest, Mapping[str, bytes]]
 
 MAX_SHORT: Final = 128  # bytes of a request id, a method or an application
 MAX_HOST: Final = 255  # bytes; the longest name of the DNS
@@ -24,16 +28,17 @@ _METHODS: Final = (b"x-original-method", b"x-forwarded-method")
 _PATHS: Final = (b"x-original-uri", b"x-forwarded-uri")
 HTTP_HEADERS: Final = frozenset({_REQUEST_ID, *_HOSTS, *_METHODS, *_PATHS})
 _CLIENT_TARGETS: Final = b"/envoy/"  # where the target's rest is the client's own
+_NONE: Final = (b"",)
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 class Details(NamedTuple):
-    """Bytes as they came, cut; b"" where there is none. application: as the proxy named it."""
+    """Bytes as they came, cut; b"" where there is none."""
 
     request_id: bytes = b""
     host: bytes = b""
     method: bytes = b""
     path: bytes = b""
-    application: bytes = b""
 
 
 class TracedDetails(Details):
@@ -42,68 +47,99 @@ class TracedDetails(Details):
     traceparent: bytes = b""
 
 
+class ReadsDetails(Protocol):
+    """Reads what a front passes to its recorder as `source`."""
+
+    def details(self, source: Any) -> Details:
+        """Return the details of a request."""
+
+    def named(self, source: Any) -> bytes:
+        """Return the application as the proxy named it, cut."""
+
+    def traceparent(self, source: Any) -> bytes:
+        """Return the `traceparent` of a request; b"" for none."""
+
+
 NO_DETAILS: Final = Details()
 TRACEPARENT: Final = "traceparent"
 _TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut to something that is none
 
 
-def check_details(attributes: AttributeContext, context_key: str) -> Details:
-    """Return the details of a CheckRequest. context_key: of the extension that names the application."""
-    http = attributes.request.http
-    headers, name = http.headers, "x-request-id"
-    request_id = headers.get(name, b"")
-    if not headers:
-        named = (header for header in http.header_map.headers if header.key.lower() == name)
-        request_id = next((header.raw_value or header.value for header in named), b"")
-    extensions = attributes.context_extensions
-    application = extensions.get(context_key, b"")
-    return Details(request_id[:MAX_SHORT], http.host[:MAX_HOST], http.method[:MAX_SHORT], http.path[:MAX_PATH],
-                   application[:MAX_SHORT])  # fmt: skip
+class CheckDetails:
+    """Gives the details of CheckRequests. context_key: of the extension that names the application."""
+
+    def __init__(self, context_key: str) -> None:
+        self._context_key = context_key
+
+    def details(self, source: CheckSource) -> Details:
+        """Return the details of a request."""
+        _, http, headers = source
+        request_id = headers.get("x-request-id", b"") if headers else _raw(http, "x-request-id")
+        return _make(
+            Details, (request_id[:MAX_SHORT], http.host[:MAX_HOST], http.method[:MAX_SHORT], http.path[:MAX_PATH])
+        )
+
+    def named(self, source: CheckSource) -> bytes:
+        """Return the application as the proxy named it, cut."""
+        return source[0].context_extensions.get(self._context_key, b"")[:MAX_SHORT]
+
+    def traceparent(self, source: CheckSource) -> bytes:
+        """Return the `traceparent` of a request; b"" for none."""
+        _, http, headers = source
+        return headers.get(TRACEPARENT, b"") if headers else _raw(http, TRACEPARENT)
 
 
-def head_details(head: RequestHead, application_header: bytes) -> Details:
-    """Return the details of an HTTP caller's request. application_header: names the application; b"": the path does.
+def _raw(http: AttributeContext.HttpRequest, name: str) -> bytes:
+    named = (header for header in http.header_map.headers if header.key.lower() == name)
+    return next((header.raw_value or header.value for header in named), b"")
+
+
+class HeadDetails:
+    """Gives the details of HTTP callers' requests. application_header: names the application; b"": the path does.
 
     What the client asked for stands in headers of the proxy: `X-Original-URI` and its like (nginx), `X-Forwarded-Uri`
     and its like (Traefik, Caddy); or in the request itself (Envoy's http_service).
     """
-    headers = head.headers
 
-    def first(names: tuple[bytes, ...]) -> bytes:
-        return next((headers[name][0] for name in names if headers.get(name)), b"")
+    def __init__(self, application_header: bytes) -> None:
+        self._application_header = application_header
 
-    own = head.target.startswith(_CLIENT_TARGETS)
-    parts = head.target.split(b"/", 3)  # "", envoy, application, the client's; or "", v1, auth, application
-    method = head.method if own else first(_METHODS)
-    path = first(_PATHS)
-    if own:
-        path = b"/" + b"".join(parts[3:])
-    named = b"".join(parts[2:3] if own else parts[3:]).partition(b"?")[0]
-    application = first((application_header,)) if application_header else named
-    return Details(first((_REQUEST_ID,))[:MAX_SHORT], first(_HOSTS)[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH],
-                   application[:MAX_SHORT])  # fmt: skip
+    def details(self, source: RequestHead) -> Details:
+        """Return the details of a request."""
+        method, target, headers, _ = source
+        get = headers.get
+        if target.startswith(_CLIENT_TARGETS):
+            path = b"/" + b"".join(target.split(b"/", 3)[3:])
+        else:
+            method = (get(_METHODS[0]) or get(_METHODS[1]) or _NONE)[0]
+            path = (get(_PATHS[0]) or get(_PATHS[1]) or _NONE)[0]
+        host = (get(_HOSTS[0]) or get(_HOSTS[1]) or get(_HOST) or _NONE)[0]
+        request_id = get(_REQUEST_ID, _NONE)[0]
+        return _make(Details, (request_id[:MAX_SHORT], host[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH]))
+
+    def named(self, source: RequestHead) -> bytes:
+        """Return the application as the proxy named it, cut."""
+        if self._application_header:
+            return source.headers.get(self._application_header, _NONE)[0][:MAX_SHORT]
+        parts = source.target.split(b"/", 3)  # "", envoy, application, the client's; or "", v1, auth, application
+        own = source.target.startswith(_CLIENT_TARGETS)
+        return b"".join(parts[2:3] if own else parts[3:]).partition(b"?")[0][:MAX_SHORT]
+
+    def traceparent(self, source: RequestHead) -> bytes:
+        """Return the `traceparent` of a request; b"" for none, or two (W3C Trace Context, 3.2)."""
+        lines = source.headers.get(TRACEPARENT.encode(), ())
+        return lines[0] if len(lines) == 1 else b""
 
 
-def with_traceparent(details: Callable[[Any], Details], front: str) -> Callable[[Any], Details]:
-    """Return a reader of details that reads `traceparent`, too."""
-    read = _of_check if front == "grpc" else _of_head
+class Traced:
+    """Reads the `traceparent`, too."""
 
-    def traced(source: Any) -> Details:
-        found = TracedDetails(*details(source))
-        found.traceparent = read(source)[: _TRACEPARENT_SIZE + 1]
+    def __init__(self, reads: ReadsDetails) -> None:
+        self._reads = reads
+        self.named, self.traceparent = reads.named, reads.traceparent
+
+    def details(self, source: Any) -> Details:
+        """Return the details of a request."""
+        found = TracedDetails(*self._reads.details(source))
+        found.traceparent = self.traceparent(source)[: _TRACEPARENT_SIZE + 1]
         return found
-
-    return traced
-
-
-def _of_check(attributes: AttributeContext) -> bytes:
-    http = attributes.request.http
-    if http.headers:
-        return http.headers.get(TRACEPARENT, b"")
-    named = (header for header in http.header_map.headers if header.key.lower() == TRACEPARENT)
-    return next((header.raw_value or header.value for header in named), b"")
-
-
-def _of_head(head: RequestHead) -> bytes:
-    lines = head.headers.get(TRACEPARENT.encode(), ())
-    return lines[0] if len(lines) == 1 else b""  # two are none (W3C Trace Context, 3.2)

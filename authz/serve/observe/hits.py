@@ -36,21 +36,26 @@ class Hits:
     def prune(self) -> None:
         """Keep the busiest names. A name that comes again begins at zero, as after a restart."""
         if len(self.counts) > 2 * MAX_NAMES:
-            none, top = self.counts.pop(None, 0), busiest([self], MAX_NAMES)
+            none, top = self.counts.pop(None, 0), busiest([("", self)], MAX_NAMES)
             self.counts.clear()
-            self.counts.update(top)
+            self.counts.update({name: count for (_, name), count in top.items()})
             if none:
                 self.counts[None] = none
 
 
-def busiest(hits: Iterable[Hits], number: int = MAX_NAMES) -> dict[str, int]:
-    """Return the busiest names of some Hits together, the busiest first; the rest as `OTHERS`."""
-    together: defaultdict[str, int] = defaultdict(int)
-    for some in hits:
-        for name, count in some.counts.items():
-            if name is not None:
-                together[name] += count
-    others = together.pop(OTHERS, 0)
+def busiest(hits: Iterable[tuple[str, Hits]], number: int = MAX_NAMES) -> dict[tuple[str, str], int]:
+    """Return the busiest names of some Hits, the busiest first; the rest as `OTHERS` twice.
+
+    hits: each with the layer of its names. Names are told apart by their layer, and come with it.
+    """
+    together: defaultdict[tuple[str, str], int] = defaultdict(int)
+    others = 0
+    for layer, one in hits:
+        for name, count in one.counts.items():
+            if name == OTHERS:
+                others += count
+            elif name is not None:
+                together[layer, name] += count
     top = dict(heapq.nlargest(number, together.items(), key=lambda item: item[1]))
     others += sum(together.values()) - sum(top.values())
-    return top | ({OTHERS: others} if others else {})
+    return top | ({(OTHERS, OTHERS): others} if others else {})

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from authz.errors import shorten
-from authz.serve.observe.details import NO_DETAILS, Details
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from authz.engine.decision.outcome import Outcome
     from authz.serve.observe.recorder import Decision
 
 _PARTS: Final = object()  # ours in the memo of an outcome
 _MAX_PEERS: Final = 1024  # whose texts are remembered
-_NOTHING: Final = b',"request_id":null,"host":null,"method":null,"path":null,"unknown_application":null}\n'
+_MAX_TARGETS: Final = 512  # the same, of host, method and path together
+_PLAIN: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')  # that JSON takes as it is
 
 
 class LogLines:
@@ -29,60 +31,78 @@ class LogLines:
 
     def __init__(self) -> None:
         self._millisecond = -1
-        self._time = b""
-        self._peers: dict[str | None, bytes] = {}
+        self._time = ""
+        self._peers: dict[str | None, str] = {}
+        self._targets: dict[tuple[bytes, bytes, bytes], str] = {}
 
-    def line(self, decision: Decision) -> bytes:
-        """Return one line: a JSON object."""
-        now, front, peer, outcome, client, details = decision
+    def lines(self, decisions: Iterable[Decision]) -> bytes:
+        """Return the lines of some decisions, each a JSON object."""
+        return "".join(map(self._line, decisions)).encode()
+
+    def _line(self, decision: Decision) -> str:
+        now, front, peer, outcome, client, details, named = decision
         try:
-            parts = outcome.memo[_PARTS]
+            before, between, behind = outcome.memo[_PARTS]
         except KeyError:
-            parts = outcome.memo[_PARTS] = _cut(outcome)
-        entry = b"null" if outcome.entry is None else b'"%b"' % outcome.entry.encode("ascii")
-        address = b"null" if client is None else b'"%b"' % client.text.encode("ascii")
-        return b"".join((
-            b'{"time":"', self._moment(now), b'","front":"', front.encode("ascii"), b'","peer":', self._peer(peer),
-            parts[0], entry, parts[1], address, parts[2],
-            _NOTHING if details is NO_DETAILS else _request(details, outcome),
-        ))  # fmt: skip
+            before, between, behind = outcome.memo[_PARTS] = _cut(outcome)
+        if int(now * 1000) != self._millisecond:
+            self._set_time(now)
+        seen = self._peers.get(peer) or self._peer(peer)
+        entry = "null" if outcome.entry is None else f'"{outcome.entry}"'
+        address = "null" if client is None else f'"{client[2]}"'
+        request_id, host, method, path = details
+        request_id_text = _quoted(request_id)
+        target = host, method, path
+        asked = self._targets.get(target) or self._target(target)
+        unknown = _quoted(named) if named and named != outcome.application.encode() else "null"
+        return (
+            f'{{"time":"{self._time}","front":"{front}","peer":{seen}{before}{entry}{between}{address}{behind}'
+            f',"request_id":{request_id_text}{asked}{unknown}}}\n'
+        )
 
-    def _moment(self, now: float) -> bytes:
-        millisecond = int(now * 1000)
-        if millisecond != self._millisecond:
-            moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-            self._millisecond, self._time = millisecond, moment.replace("+00:00", "Z").encode("ascii")
-        return self._time
+    def _set_time(self, now: float) -> None:
+        moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+        self._millisecond, self._time = int(now * 1000), moment.replace("+00:00", "Z")
 
-    def _peer(self, peer: str | None) -> bytes:
-        text = self._peers.get(peer)
-        if text is None:
-            if len(self._peers) >= _MAX_PEERS:
-                self._peers.clear()
-            text = self._peers[peer] = orjson.dumps("unix:" if peer is None else shorten(peer))
+    def _peer(self, peer: str | None) -> str:
+        if len(self._peers) >= _MAX_PEERS:
+            self._peers.clear()
+        text = self._peers[peer] = _json("unix:" if peer is None else shorten(peer))
+        return text
+
+    def _target(self, target: tuple[bytes, bytes, bytes]) -> str:
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        host, method, path = map(_quoted, target)
+        text = self._targets[target] = f',"host":{host},"method":{method},"path":{path},"unknown_application":'
         return text
 
 
-def _cut(outcome: Outcome) -> tuple[bytes, bytes, bytes]:
+def _cut(outcome: Outcome) -> tuple[str, str, str]:
     """Return the line's text before the entry, between entry and client, and behind the client."""
     decision = outcome.as_dict(None)
     names = list(decision)
     entry, client = names.index("entry"), names.index("client")
     before, between, behind = names[:entry], names[entry + 1 : client], names[client + 1 :]
 
-    def fields(wanted: list[str]) -> bytes:
-        return orjson.dumps({name: decision[name] for name in wanted})[1:-1]
+    def fields(wanted: list[str]) -> str:
+        return _json({name: decision[name] for name in wanted})[1:-1]
 
-    middle = fields(between) + b"," if between else b""
-    return (b"," + fields(before) + b',"entry":', b"," + middle + b'"client":', b"," + fields(behind))
+    middle = fields(between) + "," if between else ""
+    return ("," + fields(before) + ',"entry":', "," + middle + '"client":', "," + fields(behind))
 
 
-def _request(details: Details, outcome: Outcome) -> bytes:
-    """Return what the line says of the request, and the line's end."""
-    request_id, host, method, path, application = map(printable, details)
-    unknown = application if application != outcome.application else None
-    fields = {"request_id": request_id, "host": host, "method": method, "path": path, "unknown_application": unknown}
-    return b"," + orjson.dumps(fields)[1:] + b"\n"
+def _quoted(data: bytes) -> str:
+    """Return bytes of a client as JSON; `null` for none."""
+    if not data:
+        return "null"
+    if not data.translate(None, _PLAIN):
+        return f'"{data.decode()}"'
+    return _json(printable(data))
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def printable(data: bytes) -> str | None:

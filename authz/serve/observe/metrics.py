@@ -10,11 +10,12 @@ from authz.serve.observe.hits import Hits, busiest
 
 if TYPE_CHECKING:
     from collections import defaultdict
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from authz.engine.decision.outcome import Outcome
 
 
+Effect = Literal["decided", "warned"]
 Values = dict[tuple[tuple[str, str], ...], float]  # by labels
 
 
@@ -41,6 +42,7 @@ COUNTERS: Final = {
     "authz_worker_restarts_total": "Workers that ended and were replaced",
     "authz_config_reloads_total": "Times that the configuration was read again",
 }
+EFFECTS: Final[tuple[Effect, ...]] = ("decided", "warned")  # of an entry on a request
 MAX_UNKNOWN: Final = 100  # names of unknown applications that are counted by name
 
 
@@ -48,9 +50,9 @@ class Metrics:
     """All counters of the sidecar. `gauges` is asked at every scrape."""
 
     def __init__(self) -> None:
-        self._decisions: dict[DecisionLabels, Hits] = {}  # by the entries that decided
+        self._decisions: dict[tuple[DecisionLabels, str], Hits] = {}  # and by the layer; of the entries that decided
+        self._warnings: dict[str, Hits] = {}  # by the layer; of the entries that warned
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
-        self.warning_hits = Hits()  # of the entries that warned
         self.http_connections = 0
         self.gauges: Callable[[], list[Family]] = list
 
@@ -59,7 +61,11 @@ class Metrics:
         labels = DecisionLabels(
             front, outcome.application, outcome.decision, outcome.reason, outcome.list, str(outcome.enforced).lower()
         )
-        return self._decisions.setdefault(labels, Hits()).counts
+        return self._decisions.setdefault((labels, outcome.layer or ""), Hits()).counts
+
+    def count_warning(self, layer: str, entry: str) -> None:
+        """Count a request of which an entry warned."""
+        self._warnings.setdefault(layer, Hits()).counts[entry] += 1
 
     def count(self, name: str, **labels: str) -> None:
         """Add one to a counter of `COUNTERS`. Give the same labels in the same order each time."""
@@ -99,17 +105,22 @@ class Metrics:
         """HTTP requests that got an error instead of a decision, by status."""
         return {labels[0][1]: count for labels, count in self._counts["authz_http_faults_total"].items()}
 
-    def entry_hits(self, number: int) -> dict[str, int]:
-        """Return the entries that decided most requests, and how many each; "" for all others."""
-        return busiest(self._decisions.values(), number)
+    def entry_hits(self, effect: Effect, number: int) -> dict[tuple[str, str], int]:
+        """Return the entries that decided or warned of most requests, and how many each.
 
-    def warned_hits(self, number: int) -> dict[str, int]:
-        """Return the entries that warned of most requests, and how many each; "" for all others."""
-        return busiest([self.warning_hits], number)
+        By layer and id; both are "" for all others together.
+        """
+        return busiest(self._hits(effect), number)
+
+    def _hits(self, effect: Effect) -> Iterable[tuple[str, Hits]]:
+        """Return the hits of entries, with their layers."""
+        if effect == "warned":
+            return self._warnings.items()
+        return [(layer, hits) for (_, layer), hits in self._decisions.items()]
 
     def prune(self) -> None:
         """Forget the hits of entries that are seldom hit, where there are too many. Called every second."""
-        for hits in (*self._decisions.values(), self.warning_hits):
+        for hits in (*self._decisions.values(), *self._warnings.values()):
             hits.prune()
 
     def text(self) -> bytes:
@@ -119,16 +130,17 @@ class Metrics:
     def families(self) -> Iterator[Family]:
         """Yield the metrics."""
         yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
-        decisions: Values = {
-            tuple(labels._asdict().items()): hits.total for labels, hits in sorted(self._decisions.items())
-        }
+        decisions: Values = {}
+        for (labels, _), decided in sorted(self._decisions.items()):
+            key = tuple(labels._asdict().items())
+            decisions[key] = decisions.get(key, 0) + decided.total
         yield Family.of("authz_decisions_total", "counter", "Requests answered", decisions)
         for name, text in COUNTERS.items():
             yield Family.of(name, "counter", text, dict(sorted(self._counts[name].items())))
         hits: Values = {
-            (("entry", entry), ("effect", effect)): count
-            for effect, counted in (("decided", self._decisions.values()), ("warned", [self.warning_hits]))
-            for entry, count in busiest(counted).items()
+            (("layer", layer), ("entry", entry), ("effect", effect)): count
+            for effect in EFFECTS
+            for (layer, entry), count in busiest(self._hits(effect)).items()
         }
         yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})

@@ -5,12 +5,12 @@ A sink is asked once what share it wants of decisions of a kind; a request that 
 
 from __future__ import annotations
 
-import functools
 import random
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from authz.serve.observe.details import NO_DETAILS, Details, check_details, head_details, with_traceparent
+from authz.engine.model import ANY_APPLICATION
+from authz.serve.observe.details import NO_DETAILS, CheckDetails, Details, HeadDetails, Traced
 
 if TYPE_CHECKING:
     from collections import defaultdict
@@ -19,18 +19,29 @@ if TYPE_CHECKING:
     from authz.addresses import Address
     from authz.engine.decision.outcome import Outcome
     from authz.serve.config import ApplicationConfig
+    from authz.serve.observe.details import ReadsDetails
     from authz.serve.observe.metrics import Metrics
+
+    Share = tuple[float, Callable[["Decision"], None]]  # of the decisions of a kind, and who takes them
+
+
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 class Decision(NamedTuple):
-    """A decision as sinks get it. now: seconds since 1970; peer: as the proxy reported it, None: a unix socket."""
+    """A decision as sinks get it.
+
+    now: seconds since 1970. peer: as the proxy reported it, None: a unix socket. named: the application as the proxy
+    named it; b"" where the outcome says which it is.
+    """
 
     now: float
     front: str
     peer: str | None
     outcome: Outcome
     client: Address | None
-    details: Details
+    details: Details = NO_DETAILS
+    named: bytes = b""
 
 
 class Sink(Protocol):
@@ -53,20 +64,18 @@ class Recorder:
         front: Its name, for the log.
         metrics: Where it counts.
         sinks: Who is asked for the share that it takes.
-        details: Gives the details of what the front passes as `source`.
+        reads: Gives the details of what the front passes as `source`.
 
     Attributes:
         details_wanted: Whether it may ever ask for details.
     """
 
-    def __init__(
-        self, front: str, metrics: Metrics, sinks: Sequence[Sink], details: Callable[[Any], Details] | None = None
-    ) -> None:
+    def __init__(self, front: str, metrics: Metrics, sinks: Sequence[Sink], reads: ReadsDetails | None = None) -> None:
         self._front = front
         self._metrics = metrics
         self._sinks = tuple(sinks)
-        self.details_wanted = bool(sinks and details)
-        self._details = details
+        self.details_wanted = bool(sinks and reads)
+        self._reads = reads
         self._keep: Callable[[Decision], object] | None = None
         self._measured: Callable[[float], object] | None = None
 
@@ -83,12 +92,12 @@ class Recorder:
             source: The request in the front's form; None where it could not be read.
         """
         try:
-            counts, more = outcome.memo[self]
+            counts, shares = outcome.memo[self]
         except KeyError:
-            counts, more = outcome.memo[self] = self._tally(outcome)
+            counts, shares = outcome.memo[self] = self._tally(outcome)
         counts[outcome.entry] += 1
-        if more:
-            self._more(more, outcome, client, peer, now, source)
+        if shares:
+            self._hand_on(shares, outcome, client, peer, now, source)
 
     def watch(self, keep: Callable[[Decision], object] | None) -> None:
         """Hand every decision to `keep`, too, until this is called with None. While it is None, that costs nothing."""
@@ -116,19 +125,21 @@ class Recorder:
             measured(time.time() - now)
             self._look_at()
         if self._keep is not None:
-            details = NO_DETAILS if source is None or self._details is None else self._details(source)
-            self._keep(Decision(now, self._front, peer, outcome, client, details))
+            details, named = NO_DETAILS, b""
+            if source is not None and self._reads is not None:
+                details, named = self._reads.details(source), self._reads.named(source)
+            self._keep(Decision(now, self._front, peer, outcome, client, details, named))
 
-    def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[tuple[float, Sink], ...]]:
+    def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[Share, ...]]:
         """Return the counts of decisions of this kind by entry, and what else there is to do with each."""
-        shares = tuple((share, sink) for sink in self._sinks if (share := sink.share(outcome)) > 0)
+        shares = tuple((share, sink.write) for sink in self._sinks if (share := sink.share(outcome)) > 0)
         if outcome.warnings or outcome.warned:
-            shares = (*shares, (1.0, _Warned(self._metrics)))
+            shares = (*shares, (1.0, _Warned(self._metrics).write))
         return self._metrics.decision_counts(self._front, outcome), shares
 
-    def _more(
+    def _hand_on(
         self,
-        shares: tuple[tuple[float, Sink], ...],
+        shares: tuple[Share, ...],
         outcome: Outcome,
         client: Address | None,
         peer: str | None,
@@ -136,13 +147,17 @@ class Recorder:
         source: object,
     ) -> None:
         decision = None
-        for share, sink in shares:
+        for share, write in shares:
             if share < 1 and random.random() >= share:  # noqa: S311  # a sample, no secret
                 continue
             if decision is None:
-                details = NO_DETAILS if source is None or self._details is None else self._details(source)
-                decision = Decision(now, self._front, peer, outcome, client, details)
-            sink.write(decision)
+                details, named, reads = NO_DETAILS, b"", self._reads
+                if source is not None and reads is not None:
+                    details = reads.details(source)
+                    if outcome.application == ANY_APPLICATION:
+                        named = reads.named(source)
+                decision = _make(Decision, (now, self._front, peer, outcome, client, details, named))
+            write(decision)
 
 
 class _Warned:
@@ -160,8 +175,8 @@ class _Warned:
         outcome = decision.outcome
         if outcome.warned:
             self._metrics.count("authz_warned_total", application=outcome.application)
-        for entry in outcome.warnings:
-            self._metrics.warning_hits.counts[entry] += 1
+        for layer, entry in zip(outcome.warning_layers, outcome.warnings, strict=True):
+            self._metrics.count_warning(layer, entry)
 
 
 def make_recorder(
@@ -169,7 +184,5 @@ def make_recorder(
 ) -> Recorder:
     """Return the recorder of the front `grpc` or `http`. traced: details have the `traceparent`, too."""
     header = config.header.encode() if config.http == "header" else b""
-    details: Callable[[Any], Details] = functools.partial(head_details, application_header=header)
-    if front == "grpc":
-        details = functools.partial(check_details, context_key=config.context_key)
-    return Recorder(front, metrics, sinks, with_traceparent(details, front) if traced else details)
+    reads: ReadsDetails = CheckDetails(config.context_key) if front == "grpc" else HeadDetails(header)
+    return Recorder(front, metrics, sinks, Traced(reads) if traced else reads)

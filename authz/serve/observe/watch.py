@@ -61,13 +61,13 @@ class Watch:
 
 
 def _as_dict(decision: Decision) -> dict[str, Any]:
-    now, front, peer, outcome, client, details = decision
+    now, front, peer, outcome, client, details, named = decision
     texts = {name: value.decode("ascii", "backslashreplace") for name, value in details._asdict().items()}
     return {
         "time": format_moment(now),
         "front": front,
         "peer": "unix:" if peer is None else shorten(peer),
-        "named": texts.pop("application"),
+        "named": named.decode("ascii", "backslashreplace"),
         **texts,
         **outcome.as_dict(client),
     }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.serve.observe.hits import OTHERS, Hits
+from authz.serve.observe.hits import Hits, busiest
 from authz.serve.observe.metrics import Family, Metrics, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from authz.serve.observe.metrics import Effect
 
 # What is not summed. A layer and a configuration are the same everywhere: what the keeper counts of them counts.
 _LEAST: Final = frozenset({
@@ -55,25 +57,15 @@ class SummedMetrics(Metrics):
         """Yield the metrics of all."""
         yield from _summed([as_plain(super().families()), self._dead, *self._reports.values()])
 
-    def entry_hits(self, number: int) -> dict[str, int]:
-        """Return the entries that decided most requests, and how many each; "" for all others."""
-        return self._hits("decided", number)
-
-    def warned_hits(self, number: int) -> dict[str, int]:
-        """Return the entries that warned of most requests."""
-        return self._hits("warned", number)
-
-    def _hits(self, effect: str, number: int) -> dict[str, int]:
-        hits = Hits()
+    def entry_hits(self, effect: Effect, number: int) -> dict[tuple[str, str], int]:
+        """Return the entries that decided or warned of most requests in all processes, as `Metrics.entry_hits` does."""
+        by_layer: dict[str, Hits] = {}
         for family in self.families():
             for sample in family.samples if family.name == _HITS else ():
-                if sample.labels["effect"] == effect:
-                    hits.counts[sample.labels["entry"]] += int(sample.value)
-        others = hits.counts.pop(OTHERS, 0)
-        top = dict(sorted(hits.counts.items(), key=lambda item: -item[1])[:number])
-        others += sum(hits.counts.values()) - sum(top.values())
-        found = {str(name): count for name, count in top.items()}
-        return found | ({OTHERS: others} if others else {})
+                labels = sample.labels
+                if labels["effect"] == effect:
+                    by_layer.setdefault(labels["layer"], Hits()).counts[labels["entry"]] += int(sample.value)
+        return busiest(by_layer.items(), number)
 
 
 def _summed(reports: list[Plain]) -> list[Family]:

@@ -97,7 +97,7 @@ def decision() -> Decision:
     from authz.serve.observe.details import Details
 
     outcome = make_outcome(Application("shop"), Verdict("deny", "denylisted"), None)
-    details = Details(b"r1", b"shop.example.com", b"GET", b"/x\xff?y", b"shop")
+    details = Details(b"r1", b"shop.example.com", b"GET", b"/x\xff?y")
     return Decision(1_790_000_000.0, "grpc", "10.0.0.1", outcome, parse_address(DENIED), details)
 
 

@@ -51,10 +51,10 @@ def test_what_is_let_through_with_a_warning_is_logged_and_counted_by_default(
             assert f'authz_warned_total{{application="{application}"}} 1.0' in text
             hits = (await one.snapshot())["hits"]
             if entry is not None:
-                assert f'authz_entry_hits_total{{entry="{entry}",effect="warned"}} 1.0' in text
-                assert hits == {"decided": {}, "warned": {entry: 1}}
+                assert f'authz_entry_hits_total{{layer="policy",entry="{entry}",effect="warned"}} 1.0' in text
+                assert hits == {"decided": [], "warned": [{"layer": "policy", "entry": entry, "hits": 1}]}
             else:
-                assert hits == {"decided": {"bad": 1}, "warned": {}}
+                assert hits == {"decided": [{"layer": "policy", "entry": "bad", "hits": 1}], "warned": []}
 
     run(live())
     (line,) = lines_of(publisher.folder)

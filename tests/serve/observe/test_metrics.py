@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DOCUMENTED: Final = {
     "authz_info": {"version"},
     "authz_decisions": {"front", "application", "decision", "reason", "list", "enforced"},
-    "authz_entry_hits": {"entry", "effect"},
+    "authz_entry_hits": {"layer", "entry", "effect"},
     "authz_warned": {"application"},
     "authz_unknown_applications": {"application"},
     "authz_stale": {"layer"},
@@ -104,7 +104,7 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         assert [value("authz_decisions_total", **labels) for labels in (allowed, denied, unresolved)] == [2, 1, 1]
         assert value("authz_snapshot_loads_total", layer="policy", result="ok") == 1
         assert value("authz_snapshot_loads_total", layer="policy", result="rolled_back") == 1
-        assert value("authz_entry_hits_total", entry="bad", effect="decided") == 1
+        assert value("authz_entry_hits_total", layer="policy", entry="bad", effect="decided") == 1
         assert value("authz_http_faults_total", status="404") == 1
         assert value("authz_ready") == 1
         assert value("authz_snapshot_serial", layer="policy") == 3
