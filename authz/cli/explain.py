@@ -144,15 +144,15 @@ def _ask(config: Path, asked: _Question) -> dict[str, Any]:
 
     from authz.serve.config import load_config
 
-    listen = load_config(config, os.environ).admin.listen
+    admin = load_config(config, os.environ).admin
     query = [("address", asked.client.text), *(("header", f"{name}: {value}") for name, value in asked.headers)]
     query += [("metadata", text) for text in asked.metadata]
     rest = ("peer", asked.peer), ("application", asked.application), ("at", asked.at)
     query += [(name, value) for name, value in rest if value]
-    status, body = get_admin(listen, f"/explain?{urlencode(query)}")
+    status, body = get_admin(admin, f"/explain?{urlencode(query)}")
     content: dict[str, Any] = orjson.loads(body)
     if status != 200:
-        raise InputError(f"{listen}: {content.get('error', status)}")
+        raise InputError(f"{admin.listen}: {content.get('error', status)}")
     return content
 
 

@@ -75,6 +75,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     unix_mode: Rights = 0o660
     max_header: PositiveCount = 65536  # bytes of request line and headers; more: 431
     idle_timeout: Duration = 75.0  # a connection without a request is closed; longer than the proxy's keep-alive
+    cache: Duration = 0.0  # seconds for which nginx may keep an answer, where it is told to; 0: not at all
     header_timeout: Duration = 10.0  # from the first byte of a request to the end of its headers; longer: 408
     max_connections: PositiveCount = 4096  # more are closed at once
 
@@ -84,6 +85,7 @@ class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9193)
     unix_mode: Rights = 0o660
+    token_file: str | None = None  # holds a token that whoever asks must show, but for /livez and /readyz
     hosts: tuple[HostName, ...] = ()  # names by which it may be asked, beside its addresses and localhost
 
 
@@ -307,7 +309,11 @@ def _absolute(config: Config, folder: Path) -> Config:
         ),
         grpc=replace(config.grpc, listen=listen(config.grpc.listen), tls=tls(config.grpc.tls)),
         http=replace(config.http, listen=listen(config.http.listen), tls=tls(config.http.tls)),
-        admin=replace(config.admin, listen=listen(config.admin.listen)),
+        admin=replace(
+            config.admin,
+            listen=listen(config.admin.listen),
+            token_file=config.admin.token_file and at(config.admin.token_file),
+        ),
         events=replace(
             config.events,
             token_file=config.events.token_file and at(config.events.token_file),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Keys of authz.yaml that stay as they are, by section; () for the whole section.
 FIXED: Final[dict[str, tuple[str, ...]]] = {
     "grpc": (),
-    "http": ("listen", "unix_mode", "tls"),
+    "http": ("listen", "unix_mode", "tls", "cache"),
     "admin": (),
     "client_address": ("header",),
     "application": ("context_key", "http", "header"),

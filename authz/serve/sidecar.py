@@ -25,10 +25,12 @@ from authz.errors import AuthzError, StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
+from authz.serve.admin.token import read_token
 from authz.serve.background import in_thread
 from authz.serve.budget import HeldBytes, Turns
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.grpc.engine import make_engine
+from authz.serve.http1.expiring import ExpiringFront
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
@@ -181,7 +183,11 @@ class Sidecar:
         return [*self._status.gauges(), *self._traces.families(), *self._latency.families(), *process]
 
     async def _start_admin(self) -> None:
-        self._admin = admin = Admin(self.config, self._status, self.decider, self.metrics, watch=self._watch)
+        file = self.config.admin.token_file
+        token = await in_thread(read_token, file) if file and self._endpoints.wanted("admin") else ""
+        self._admin = admin = Admin(
+            self.config, self._status, self.decider, self.metrics, watch=self._watch, token=token
+        )
         if self._endpoints.wanted("admin"):
             connections = HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns)
             listener = await self._endpoints.listen("admin", connections)
@@ -190,7 +196,7 @@ class Sidecar:
 
     async def _start_http(self) -> None:
         recorder = self._recorder("http")
-        front = HttpFront(self.config, self.decider, recorder, self.metrics)
+        front = self._http_front(recorder)
         front.pages = self._admin.probe
         connections = self._http = HttpConnections(
             front.handle,
@@ -211,6 +217,13 @@ class Sidecar:
                 connections.drain()
 
             self._fronts["http"] = drain, lambda: listener.end(connections.stop, connections.drain)
+
+    def _http_front(self, recorder: Recorder) -> HttpFront:
+        if not self.config.http.cache:
+            return HttpFront(self.config, self.decider, recorder, self.metrics)
+        front = ExpiringFront(self.config, self.decider, recorder, self.metrics)
+        front.cache = self.config.http.cache
+        return front
 
     async def _start_grpc(self) -> None:
         if not self._endpoints.wanted("grpc"):

@@ -5,12 +5,13 @@ What Envoy and nginx have in common is in test_client_address, test_interruption
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import has_ipv6
+from support.processes import has_ipv6, wait_for
 from support.proxies.client import ask
 from support.proxies.stack import BAD, BALANCER, OFFICE, SCRAPER, UNKNOWN, NginxStack
 from support.proxies.upstream import Relay
@@ -297,3 +298,27 @@ def test_the_signal_of_a_waf_reaches_the_sidecar_and_what_is_secret_does_not_sto
                 assert (reply.status, reply.headers.get("x-authz-reason")) == expected
             client.close()
             assert relay.accepted == 1
+
+
+# Kept answers
+
+
+@pytest.mark.parametrize("over", ["tcp", "header"])
+def test_kept_answers_spare_questions_and_hold_for_the_client_they_were_given_to(tmp_path: Path, over: str) -> None:
+    changed = [("unix_mode: 666", "unix_mode: 666, cache: 2s")]
+    with NginxStack(tmp_path, over, changed) as stack, contextlib.ExitStack() as running:
+        stack.publisher.publish(POLICY)
+        sidecar = running.enter_context(stack.start_sidecar())
+        for _ in range(100):
+            assert stack.ask("/shop/", OFFICE).status == 200
+            assert stack.ask("/shop/", BAD).status == 403
+            assert stack.ask("/api/", OFFICE).status == 200
+            assert stack.ask("/api/", UNKNOWN).status == 403
+            assert stack.ask("/shop/", UNKNOWN, xff=OFFICE).status == 200
+        text = ask(sidecar.ports["admin"], "/metrics").body.decode()
+        asked = sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("authz_decisions_"))
+        assert asked < 250
+        assert stack.ask("/shop/", OFFICE).status == 200
+        assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
+        stack.publisher.publish(POLICY + "  - {id: ban, list: deny, networks: [198.51.100.77]}\n")
+        wait_for(lambda: stack.ask("/shop/", UNKNOWN).status == 403, "the ban, once what is kept is over")

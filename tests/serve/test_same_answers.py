@@ -240,7 +240,7 @@ def http_bytes(case: Case, asked: Asked, *, by_header: bool) -> bytes:
 async def by_http(fronts: Fronts, case: Case, requests: list[Asked]) -> list[Decided]:
     """Ask on one connection for each peer, by the real parser."""
     kept = Kept()
-    fronts.http._recorder = kept  # type: ignore[assignment]  # all that is asked of it is to record
+    fronts.http._recorder = kept  # all that is asked of it is to record
     connections = HttpConnections(fronts.http.handle, fronts.http.wanted, HttpLimits())
     by_header = fronts.config.application.http == "header"
     open_ones: dict[str | None, tuple[Any, PeerTransport]] = {}

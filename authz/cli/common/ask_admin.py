@@ -7,19 +7,25 @@ import socket
 from typing import TYPE_CHECKING
 
 from authz.errors import InputError
+from authz.serve.admin.token import read_token
 
 if TYPE_CHECKING:
-    from authz.serve.config_values import Listen
+    from authz.serve.config import AdminConfig
 
 
-def get_admin(listen: Listen, target: str) -> tuple[int, bytes]:
-    """Return the status and body of a page. Raises InputError where nobody answers."""
+def get_admin(admin: AdminConfig, target: str) -> tuple[int, bytes]:
+    """Return the status and body of a page, asked with the token where one is configured.
+
+    Raises InputError where nobody answers, and StartError where the token cannot be read.
+    """
+    listen = admin.listen
+    headers = {} if admin.token_file is None else {"Authorization": f"Bearer {read_token(admin.token_file)}"}
     connection = http.client.HTTPConnection(listen.host or "localhost", listen.port, timeout=10)
     try:
         if listen.path is not None:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.connect(str(listen.path))
-        connection.request("GET", target)
+        connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:

@@ -13,6 +13,7 @@ from authz.cli.proxy_config.target import quoted, target
 from authz.cli.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import REMOVED
+from authz.times import format_duration
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
@@ -40,6 +41,8 @@ def render_nginx(config: Config, sites: Sites) -> str:
             "where": shorten(listen),
             "notes": comment([*about_sites(sites), *about_http("nginx", config, listen)]),
             "server": quoted(f"unix:{listen.path}") if listen.path else str(listen),
+            "cache": format_duration(config.http.cache) if config.http.cache else "",
+            "cache_key": quoted(_cache_key(config)),
             "scheme": "http" if tls is None else "https",
             "tls": tls is not None,
             "certificate": quoted(tls.certificate) if tls else "",
@@ -86,6 +89,18 @@ def _page(deny: DenyAnswer) -> dict[str, Value]:
         "body": '"' + body.replace("\\", "\\\\").replace('"', '\\"') + '"' if fits else "$authz_nothing",
         "too_long": bool(body) and not fits,
     }
+
+
+def _cache_key(config: Config) -> str:
+    """Return what tells questions apart whose answers may differ: application, host, who the client is, the signal."""
+    header, signal = config.client_address.header, config.attack_signal.header
+    client = "$proxy_add_x_forwarded_for" if header == "x-forwarded-for" else "$remote_addr"
+    if header == "forwarded":
+        client = "$authz_forwarded"
+    parts = ["$authz_named" if config.application.http == "header" else "$uri", "$host", "$remote_addr", client]
+    if signal:
+        parts += [f"$http_{name.replace('-', '_')}" for name in (signal, "x-forwarded-for", header)]
+    return " ".join(dict.fromkeys(parts))
 
 
 def _host_name(certificate: str) -> str:

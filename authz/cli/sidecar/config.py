@@ -122,6 +122,9 @@ def print_config(
         Path | None, typer.Option(help="A snapshot instead. Default: the one of the configuration, if it is there.")
     ] = None,
     part: Annotated[str, typer.Option(help="Which file, for a proxy that needs several.")] = "main",
+    cache: Annotated[
+        str, typer.Option(help="nginx: keep answers for so long, such as 1s; http.cache must be the same.")
+    ] = "",
 ) -> None:
     """Print a configuration of the proxy that asks this sidecar, ready to be adapted."""
     from authz.cli.proxy_config import parts_of, render
@@ -135,9 +138,29 @@ def print_config(
             f"--part: found '{part}', expected one of {', '.join(parts_of(proxy.value))} for {proxy.value}"
         )
     sidecar = load_config(config, os.environ)
+    if cache:
+        sidecar = _with_cache(sidecar, proxy, cache)
     typer.echo(render(proxy.value, sidecar, _applications(sidecar, policy, snapshot), part), nl=False)
     if proxy is Proxy.ENVOY:
         _warn_of_old_envoy()
+
+
+def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
+    """Return the configuration with `http.cache`. Raises InputError where the proxy keeps no answers."""
+    from msgspec.structs import replace
+
+    from authz.errors import BadValue, InputError
+    from authz.times import DURATION_EXPECTED, parse_duration
+
+    if proxy is not Proxy.NGINX:
+        raise InputError(f"--cache: found with {proxy.value}, expected nginx: no other proxy is told how long")
+    try:
+        seconds = parse_duration(cache)
+    except BadValue as error:
+        raise InputError(f"--cache: found '{cache[:40]}', expected {DURATION_EXPECTED}") from error
+    if sidecar.http.cache != seconds:
+        typer.echo(f"authz: note: set http.cache: {cache} in authz.yaml, or nginx keeps no answer", err=True)
+    return replace(sidecar, http=replace(sidecar.http, cache=seconds))
 
 
 def _applications(config: Config, policy: Path | None, snapshot: Path | None) -> tuple[Application, ...] | None:

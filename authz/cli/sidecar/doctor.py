@@ -94,7 +94,7 @@ def _seen(config: Config, mark: str, count: int) -> dict[str, dict[str, Any]]:
 def _decisions(config: Config) -> list[dict[str, Any]]:
     from authz.errors import InputError
 
-    status, body = get_admin(config.admin.listen, "/decisions")
+    status, body = get_admin(config.admin, "/decisions")
     if status != 200:
         raise InputError(f"admin.listen: {config.admin.listen}: found {status} for /decisions, expected 200")
     decisions: list[dict[str, Any]] = orjson.loads(body)["decisions"]

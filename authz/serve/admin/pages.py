@@ -17,6 +17,7 @@ from authz.addresses import parse_address, try_parse_address
 from authz.engine.decision.explain import explain
 from authz.engine.request.request import WrittenReader, parse_metadata
 from authz.errors import AuthzError, InputError, shorten
+from authz.serve.admin.token import AUTHORIZATION, refusal
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer
 from authz.times import parse_moment
 
@@ -47,13 +48,15 @@ class Admin:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
         watch: Watch | None = None,
+        token: str = "",
     ) -> None:
         self._config = config
         self._status = status
         self._decider = decider
         self._metrics = metrics
         self._clock = clock
-        self.wanted = frozenset({_HOST})
+        self._token = token
+        self.wanted = frozenset({_HOST, AUTHORIZATION})
         self._hosts = frozenset({"localhost", *config.admin.hosts})
         self._pages: dict[bytes, Callable[[], Answer]] = {
             b"/livez": lambda: plain_answer(200, b"ok\n"),
@@ -70,6 +73,9 @@ class Admin:
         if path not in _PROBES and not self._is_for_us(head):
             message = "421: this listener has another name: ask by its address, or name the host in admin.hosts\n"
             return plain_answer(421, message.encode())
+        refused = None if path in _PROBES else refusal(head, self._token)
+        if refused is not None:
+            return refused
         page = (lambda: self._explain(query)) if path == b"/explain" else self._pages.get(path)
         if page is None:
             pages = b"/livez, /readyz, /metrics, /snapshot, /decisions or /explain?address=ADDRESS"

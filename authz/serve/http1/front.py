@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.engine.request.request import RequestReader
 from authz.errors import shorten
@@ -46,7 +46,7 @@ class HttpFront:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._decider = decider
-        self._recorder = recorder
+        self._recorder: Recorder | Any = recorder
         self._metrics = metrics
         self._clock = clock
         routes = Routes(by_header=config.application.http == "header")

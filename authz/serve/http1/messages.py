@@ -25,7 +25,8 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-_PHRASES: Final = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+_PHRASES: Final = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+                   405: "Method Not Allowed",
                    408: "Request Timeout", 421: "Misdirected Request",
                    429: "Too Many Requests", 431: "Request Header Fields Too Large",
                    500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip

@@ -1,0 +1,56 @@
+"""Answers that a proxy may keep: how long each holds, said in the way of nginx.
+
+`X-Accel-Expires: @T` lets nginx keep an answer for as long as its clock shows at most the second T. So T is the last
+whole second that ends before the answer does: after `http.cache` seconds, or when a time window opens or closes or a
+layer lapses, whichever is first. An answer is kept for less than `http.cache`, and never beyond the edge of a window.
+What cannot be decided is not kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from authz.serve.http1.front import HttpFront
+from authz.serve.http1.messages import Answer
+
+if TYPE_CHECKING:
+    from authz.addresses import Address
+    from authz.engine.decision.outcome import Outcome
+    from authz.serve.http1.messages import RequestHead
+    from authz.serve.observe.recorder import Recorder
+
+
+class ExpiringFront(HttpFront):
+    """The HTTP front, with an end for each answer. cache: seconds that an answer may be kept."""
+
+    cache = 0.0
+
+    def handle(self, head: RequestHead) -> Answer:
+        """Return the answer to one request."""
+        if not isinstance(self._recorder, _Noted):
+            self._recorder = _Noted(self._recorder)
+        answered = super().handle(head)
+        noted, self._recorder.last = self._recorder.last, None
+        if noted is None:
+            return answered
+        outcome, now = noted
+        last = math.floor(min(now + self.cache, outcome.until)) - 1
+        if outcome.cannot_decide or last < math.floor(now):
+            return answered
+        return Answer(answered.head + b"X-Accel-Expires: @%d\r\n" % last, answered.body)
+
+
+class _Noted:
+    """A recorder that remembers what it recorded last."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.last: tuple[Outcome, float] | None = None
+
+    def record(
+        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
+    ) -> None:
+        """Record a decision."""
+        self.last = outcome, now
+        self._recorder.record(outcome, client, peer, now, source)
