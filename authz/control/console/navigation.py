@@ -1,4 +1,4 @@
-"""The links beside every page. What a caller may not see is not there; what waits has a count."""
+"""The links beside every page. What a caller may not see is not there."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 
 class Page(NamedTuple):
-    """A page: where, its name, what one must be allowed."""
+    """A page: where, its name, what one must be allowed. main: only the main tenant has it."""
 
     path: str
     label: str
     right: Right = "read"
+    main: bool = False
 
 
 class Link(NamedTuple):
@@ -23,33 +24,64 @@ class Link(NamedTuple):
     href: str
     label: str
     current: bool
-    waiting: int = 0
 
 
 PAGES: Final[dict[str, tuple[Page, ...]]] = {
-    "Now": (Page("/", "Overview"),),
+    "Now": (
+        Page("/", "Overview"),
+        Page("/attention", "Attention"),
+        Page("/approvals", "Approvals"),
+    ),
     "Lists": (
         Page("/lists", "All lists"),
         Page("/lists?list=deny", "Deny"),
         Page("/lists?list=allow", "Allow"),
         Page("/lists?list=gray", "Gray"),
+        Page("/lists?only=exceptions", "Exceptions"),
     ),
     "Look into": (
         Page("/explain", "Explain"),
+        Page("/events", "Events"),
         Page("/history", "History"),
+        Page("/difference", "Difference"),
+        Page("/locked-out", "Who is locked out?"),
+        Page("/map", "Map", main=True),
+    ),
+    "Automatic": (
+        Page("/triggers", "Triggers"),
+        Page("/feeds", "Feeds", main=True),
+        Page("/notifications", "Notifications", main=True),
+    ),
+    "Setup": (
+        Page("/applications", "Applications"),
+        Page("/publications", "Publications, sidecars"),
+        Page("/people", "Tokens, tenants", "admin"),
     ),
 }
 
 
 def navigation(asked: Asked) -> list[tuple[str, list[Link]]]:
     """Return the links by group."""
-    path, chosen = asked.request.url.path, asked.request.query_params.get("list", "")
-    here = f"{path}?list={chosen}" if path == "/lists" and chosen else path
+    here = _here(asked)
     return [
         (group, links)
         for group, pages in PAGES.items()
-        if (links := [_link(page, here) for page in pages if asked.caller.may(page.right)])
+        if (links := [_link(page, here) for page in pages if _may_see(asked, page)])
     ]
+
+
+def _may_see(asked: Asked, page: Page) -> bool:
+    return asked.caller.may(page.right) and not (page.main and asked.caller.sees is not None)
+
+
+def _here(asked: Asked) -> str:
+    path, given = asked.request.url.path, asked.request.query_params
+    if path == "/lists":
+        for name in ("only", "list"):
+            if given.get(name):
+                return f"{path}?{name}={given[name]}"
+        return path
+    return next((p for p in ("/approvals", "/applications") if path.startswith(p)), path)
 
 
 def _link(page: Page, here: str) -> Link:

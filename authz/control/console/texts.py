@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_SHOWN: Final = 300  # characters of a text in a table
 # Controls (but for tab and line feed), marks that turn the direction of writing, and what takes no room at all.
 _HIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 KINDS: Final = {
     "networks": "network", "hosts": "host", "countries": "country", "regions": "region", "continents": "continent",
     "asns": "AS", "sources": "source",
@@ -61,6 +62,16 @@ def stamp(microseconds: int) -> str:
     return micro_moment(microseconds)
 
 
+def rfc(text: str | None, absent: str = "never") -> Markup | str:
+    """Return a time that the API gives as text in the same way as `moment`."""
+    return absent if text is None else moment(int(datetime.fromisoformat(text).timestamp() * MICROSECONDS))
+
+
+def dated(text: str) -> Markup | str:
+    """Return a text; where it is a time of ours, as `moment` shows one."""
+    return rfc(text) if _TIME.fullmatch(text) else text
+
+
 def seconds(value: float | None, absent: str = "never") -> Markup | str:
     """Return a time of effect in the same way."""
     return absent if value is None else moment(int(value) * MICROSECONDS, absent)
@@ -77,16 +88,16 @@ def number(value: float) -> str:
 
 
 def short_number(value: float) -> str:
-    """Return 1234567 as 1.2 M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{value:g}"
+    """Return 1234567 as 1.2 M; what has up to four digits stays whole."""
+    for least, unit_size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if value >= least:
+            return f"{value / unit_size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{value:,.0f}"
 
 
 def size(value: float) -> str:
     """Return bytes as 1.2 MB."""
-    return f"{value:g} B" if value < 1000 else f"{short_number(value)}B"
+    return f"{value:g} B" if value < 1000 else f"{value / 1000:,.1f} kB" if value < 1e6 else f"{value / 1e6:,.1f} MB"
 
 
 def subjects(written: Written) -> list[tuple[str, str]]:
@@ -112,6 +123,6 @@ def plural(count: int, one: str, many: str = "") -> str:
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "exact": exact, "clamp": clamp, "moment": moment, "seconds": seconds, "number": number, "size": size,
     "short_number": short_number, "subjects": subjects, "field_time": field_time, "field_lines": field_lines,
-    "initials": initials, "stamp": stamp, "duration": format_duration,
+    "initials": initials, "stamp": stamp, "rfc": rfc, "dated": dated, "duration": format_duration,
 }  # fmt: skip
 GLOBALS: Final[dict[str, Any]] = {"plural": plural, "changed": changed, "reasons": REASONS}

@@ -33,7 +33,7 @@ _DECODE = msgspec.json.Decoder(Entry).decode
 class Search(NamedTuple):
     """What is looked for beside a `Filter`. text: in the reason, the author or whom it names, whatever the case.
 
-    ends_from, ends_before: seconds; entries without an end have FOREVER.
+    excepting: those with exceptions only. ends_from, ends_before: seconds; entries without an end have FOREVER.
     """
 
     text: str = ""
@@ -41,14 +41,17 @@ class Search(NamedTuple):
     source: str = ""
     ends_from: int | None = None
     ends_before: int | None = None
+    excepting: bool = False
 
     @property
     def by_row(self) -> bool:
         """Whether rows have to be read to tell."""
-        return bool(self.text or self.author or self.source)
+        return bool(self.text or self.author or self.source or self.excepting)
 
     def fits(self, entry: Entry) -> bool:
         """Return whether an entry is one of those."""
+        if self.excepting and not entry.except_:
+            return False
         if self.author and self.author != entry.author:
             return False
         if self.source and self.source not in {entry.owner, entry.origin}:

@@ -126,7 +126,7 @@ def test_many_are_deleted_at_once_and_brought_back_at_once(browser: Browser, edg
         page.get_by_text("Nothing fits").wait_for()
         edge.waits("192.0.2.10", 200)
         page.get_by_role("button", name="Undo").click()
-        page.wait_for_function("document.querySelectorAll('tbody tr').length === 4")
+        page.locator("tbody tr").nth(3).wait_for()
         edge.waits("192.0.2.13", 403)
         assert faults == []
 

@@ -31,18 +31,20 @@ if TYPE_CHECKING:
 from authz.addresses import parse_network
 
 PAGE: Final = 50
+EXCEPTIONS: Final = "exceptions"
 LISTS: Final[tuple[ListName, ...]] = ("deny", "allow", "gray")
 ENDS: Final = {"": "any time", "hour": "within an hour", "day": "within a day", "week": "within a week",
                "never": "never", "ended": "have ended"}  # fmt: skip
 _WITHIN: Final = {"hour": 3600, "day": 86400, "week": 7 * 86400}
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(tuple[Any, str])
-_NAMES: Final = ("list", "q", "application", "author", "source", "ends", "sort", "at")
+_NAMES: Final = ("list", "only", "q", "application", "author", "source", "ends", "sort", "at")
 
 
 class Query(NamedTuple):
     """What the address of the page asks for. Each name is one of its query."""
 
     list: str = ""
+    only: str = ""
     q: str = ""
     application: str = ""
     author: str = ""
@@ -59,6 +61,7 @@ class Query(NamedTuple):
         known_sort = found.sort.removeprefix("-") in SORTS
         return found._replace(
             list=found.list if found.list in LISTS else "",
+            only=found.only if found.only == EXCEPTIONS else "",
             ends=found.ends if found.ends in ENDS else "",
             sort=found.sort if known_sort else "-changed",
         )
@@ -140,7 +143,8 @@ def wanted_by(query: Query, tenant: str | None, at: int | None, now: int) -> tup
         tenant=tenant, list=query.list or None, application=query.application or None, network=network, at=at,
         unexpired_at=None if query.ends == "ended" else now,
     )  # fmt: skip
-    return wanted, Search(text, query.author, query.source, *_window(query.ends, now))
+    begin, end = _window(query.ends, now)
+    return wanted, Search(text, query.author, query.source, begin, end, excepting=query.only == EXCEPTIONS)
 
 
 def _window(ends: str, now: int) -> tuple[int | None, int | None]:

@@ -1,20 +1,87 @@
-"""How things stand: the first page."""
+"""How things stand: decisions of the last day, who is denied most, the lists, sidecars, and what needs attention."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from litestar import Response, Router, get
 
-from authz.control.console.render import see_other
-from authz.control.console.session import Asker
+from authz.control.api.common.asking import in_thread
+from authz.control.console.overview.attention import Item, attention_of
+from authz.control.console.render import page
+from authz.control.console.session import Asked, Asker
+from authz.control.model import MICROSECONDS, Change
+from authz.control.store.entry_pages import count_lists
+from authz.control.store.event_search import WantedEvents, count_by_time
+from authz.control.store.event_top import Busiest, find_busiest
+from authz.control.store.event_writing import DAY
+from authz.control.store.history import Wanted, find_changes
+
+STEP: Final = 30  # minutes of a point of the chart
+RECENT: Final = 6  # changes
+
+
+class Standing(NamedTuple):
+    """What the page shows. chart: times (seconds), allowed, denied; of the last day."""
+
+    lists: dict[str, int]
+    chart: tuple[list[int], list[int], list[int]]
+    changes: list[Change]
+    attention: list[Item]
+
+    @property
+    def allowed(self) -> int:
+        """How many requests were allowed."""
+        return sum(self.chart[1])
+
+    @property
+    def denied(self) -> int:
+        """How many were denied."""
+        return sum(self.chart[2])
 
 
 @get("/")
 async def show_overview(asked: Asker) -> Response[str]:
     """Show how things stand."""
     asked.caller.need("read")
-    return see_other("/lists")
+    standing = await in_thread(_read, asked)
+    points = msgspec.json.encode(standing.chart).decode()
+    return page(asked, "overview/overview.html", standing=standing, points=points)
 
 
-router: Any = Router("/", route_handlers=[show_overview])
+def _read(asked: Asked) -> Standing:
+    plane, sees, now = asked.plane, asked.caller.sees, asked.plane.store.now()
+    with plane.store.reading() as tx:
+        lists = count_lists(tx, sees, now // MICROSECONDS)
+        counts = count_by_time(tx, now - DAY, now, STEP, patterns=asked.patterns)
+        changes = find_changes(tx, Wanted(tenant=sees), limit=RECENT)
+    return Standing(lists, chart_of(counts, now), changes, attention_of(asked))
+
+
+def chart_of(counts: list[tuple[int, str, int]], now: int) -> tuple[list[int], list[int], list[int]]:
+    """Return counts as columns, with zeros where nothing was. now: microseconds."""
+    width = STEP * 60
+    last = now // MICROSECONDS // width * width
+    times = list(range(last - DAY // MICROSECONDS + width, last + width, width))
+    found = {(time, decision): many for time, decision, many in counts}
+    allowed = [found.get((time, "allow"), 0) + found.get((time, ""), 0) for time in times]
+    return times, allowed, [found.get((time, "deny"), 0) for time in times]
+
+
+@get("/busiest")
+async def show_busiest(asked: Asker) -> Response[str]:
+    """Show who is denied most, and by what."""
+    asked.caller.need("read")
+    now = asked.plane.store.now()
+    wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
+    busiest: Busiest = await in_thread(_busiest, asked, wanted)
+    return page(asked, "overview/busiest.html", busiest=busiest)
+
+
+def _busiest(asked: Asked, wanted: WantedEvents) -> Busiest:
+    with asked.plane.store.reading() as tx:
+        return find_busiest(tx, wanted)
+
+
+router: Any = Router("/", route_handlers=[show_overview, show_busiest])

@@ -97,7 +97,44 @@
     }
   });
 
-  function show(root) { showTimes(root); showFields(root); }
+  // Charts: requests by time. The numbers are in the page's table, too.
+  function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+  function drawChart(holder) {
+    const [times, allowed, denied] = JSON.parse(holder.dataset.chart);
+    const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+    const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
+    const line = (label, name) => ({ label, stroke: colour(name), fill: colour(name) + "22", width: 1.75, points: { show: false }, value: (_, v) => (v === null ? "" : v.toLocaleString()) });
+    const options = {
+      width: holder.clientWidth, height: 210, cursor: { y: false, points: { size: 6 } },
+      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.08, 5)] } },
+      axes: [{ ...axis, values: (_, all) => all.map((v) => hour.format(new Date(v * 1000))) }, { ...axis, size: 52, values: (_, all) => all.map((v) => (v >= 1000 ? `${v / 1000} k` : String(v))) }],
+      series: [{ value: (_, v) => (v === null ? "" : day.format(new Date(v * 1000))) }, line("allowed", "--accent"), line("denied", "--deny")],
+    };
+    holder.replaceChildren();
+    const chart = new uPlot(options, [times, allowed, denied], holder);
+    new ResizeObserver(() => chart.setSize({ width: holder.clientWidth, height: 210 })).observe(holder);
+  }
+  function showCharts(root) {
+    for (const holder of root.querySelectorAll("[data-chart]:not([data-drawn])")) {
+      holder.dataset.drawn = "yes";
+      drawChart(holder);
+    }
+  }
+
+  // The map: what is there, when one points at it
+  let pointing = 0;
+  function point(event) {
+    const cell = event.target.closest("[data-network]");
+    const there = document.getElementById("there");
+    if (!cell || !there || there.dataset.shown === cell.dataset.network) return;
+    there.dataset.shown = cell.dataset.network;
+    clearTimeout(pointing);
+    pointing = setTimeout(() => htmx.ajax("GET", `/map/at?network=${encodeURIComponent(cell.dataset.network)}`, { target: "#there", swap: "innerHTML" }), 120);
+  }
+  document.addEventListener("pointerover", point);
+  document.addEventListener("focusin", point);
+
+  function show(root) { showTimes(root); showFields(root); showCharts(root); }
   show(document);
   document.addEventListener("htmx:after:swap", () => show(document));
 })();

@@ -1,0 +1,77 @@
+"""What waits for a second person: with what it would do, to approve or reject."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.params import FromPath
+
+from authz.control.api.access import approvals as api
+from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation
+from authz.control.console.asking_api import done_by
+from authz.control.console.render import page, see_other
+from authz.control.console.session import Asked, Asker
+from authz.control.problems import Problem
+
+STATES = ("waiting", "approved", "rejected")
+
+
+@get("/approvals")
+async def show_approvals(asked: Asker) -> Response[str]:
+    """Show what waits, or waited."""
+    chosen = asked.request.query_params.get("state", "waiting")
+    state = chosen if chosen in STATES else "waiting"
+    found = await done_by(api.get_approvals, asked, state_=state)
+    return page(asked, "overview/approvals.html", approvals=found, state=state, states=STATES, told=told)
+
+
+@get("/approvals/{approval_id:str}")
+async def show_one(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
+    """Show one change that waits, or waited."""
+    found = await done_by(api.show_approval, asked, approval_id=approval_id)
+    return page(asked, "overview/approval.html", approval=found, fields=told(found.request), problem=None,
+                what=kind_of(found.request))  # fmt: skip
+
+
+@post("/approvals/{approval_id:str}", status_code=200)
+async def decide(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
+    """Approve or reject it."""
+    form = await asked.form()
+    handler: Any = api.approve if form.get("do") == "approve" else api.reject
+    try:
+        await done_by(handler, asked, approval_id=approval_id)
+    except Problem as error:
+        return await _refused(asked, approval_id, error)
+    return see_other(f"/approvals/{approval_id}")
+
+
+async def _refused(asked: Asked, approval_id: str, problem: Problem) -> Response[str]:
+    found = await done_by(api.show_approval, asked, approval_id=approval_id)
+    return page(asked, "overview/approval.html", status=problem.status, approval=found, problem=problem,
+                fields=told(found.request), what=kind_of(found.request))  # fmt: skip
+
+
+def kind_of(request: dict[str, Any]) -> str:
+    """Return what a change does, as a word."""
+    return {"AddBan": "Ban", "AddEntry": "Add", "ChangeEntry": "Change", "DeleteEntry": "Delete", "EndBan": "Unban"}[
+        request["type"]
+    ]
+
+
+def told(request: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a change says, field by field."""
+    operation = msgspec.convert(request, Operation)
+    if isinstance(operation, AddBan | AddEntry | ChangeEntry):
+        content = msgspec.to_builtins(operation.data)
+        fields = [(name, _text(value)) for name, value in content.items() if value not in (None, "", [], (), False)]
+        return [("entry", operation.id), *fields] if isinstance(operation, ChangeEntry) else fields
+    return [("entry", operation.id), ("reason", operation.reason)]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+router: Any = Router("/", route_handlers=[show_approvals, show_one, decide])

@@ -1,0 +1,97 @@
+"""What a person should look at: sidecars behind, files refused, what waits for approval, triggers that stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from litestar import Response, Router, get
+
+from authz.control.access.approvals import WAITING, list_approvals
+from authz.control.api.common.asking import in_thread
+from authz.control.console.render import html, page
+from authz.control.console.session import Asked, Asker
+from authz.control.model import MICROSECONDS
+from authz.control.publish.sidecars import CONNECTED
+from authz.control.store.publications import Sidecar, list_sidecars
+from authz.control.store.triggers import stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE: Final = 15 * MICROSECONDS  # a sidecar may be behind for so long: a file takes its way
+MISSED: Final = 86400 * MICROSECONDS  # a sidecar that was not seen for longer is forgotten
+
+
+class Item(NamedTuple):
+    """One thing to look at. href: where to act."""
+
+    weight: Literal["bad", "warn"]
+    title: str
+    detail: str
+    href: str
+
+
+def attention_of(asked: Asked) -> list[Item]:
+    """Return what needs attention, the worst first. Reads the store."""
+    found = [*_publishing(asked), *_sidecars(asked), *_breakers(asked), *_approvals(asked)]
+    return sorted(found, key=lambda item: item.weight != "bad")
+
+
+def _publishing(asked: Asked) -> Iterator[Item]:
+    for layer, problem in asked.plane.publisher.problems.items():
+        yield Item("bad", f"The layer {layer} is not published", f"{problem.code}: {problem.message}", "/publications")
+
+
+def _sidecars(asked: Asked) -> Iterator[Item]:
+    plane, now = asked.plane, asked.plane.store.now()
+    with plane.store.reading() as tx:
+        known = list_sidecars(tx, now - MISSED)
+    for one in known:
+        if now - one.seen > CONNECTED * MICROSECONDS:
+            yield Item("bad", f"The sidecar {one.name} is away", f"It does not ask for {one.layer} any more; it "
+                       "decides by what it has.", "/publications")  # fmt: skip
+        elif one.refusal:
+            yield Item("bad", f"The sidecar {one.name} refuses {one.layer}", one.refusal, "/publications")
+        elif _is_behind(asked, one, now):
+            yield Item("warn", f"The sidecar {one.name} is behind", f"It serves {one.layer} {one.serial}.",
+                       "/publications")  # fmt: skip
+
+
+def _is_behind(asked: Asked, one: Sidecar, now: int) -> bool:
+    offer = asked.plane.offers.get(one.layer)
+    newer = offer is not None and one.serial < offer.publication.serial
+    return newer and offer is not None and now - offer.publication.created > PATIENCE
+
+
+def _breakers(asked: Asked) -> Iterator[Item]:
+    with asked.plane.store.reading() as tx:
+        names = sorted(stopped(tx))
+    for name in names:
+        yield Item("bad", f"The trigger {name} has stopped", "It listed more than its breaker lets it. Look at what it "
+                   "listed, then let it go on.", "/triggers")  # fmt: skip
+
+
+def _approvals(asked: Asked) -> Iterator[Item]:
+    with asked.plane.store.reading() as tx:
+        waiting = list_approvals(tx, asked.caller.sees, WAITING)
+    if waiting:
+        names = ", ".join(sorted({one.actor for one in waiting})[:3])
+        yield Item("warn", f"{len(waiting)} waiting for approval", f"asked for by {names}", "/approvals")
+
+
+@get("/attention")
+async def show_attention(asked: Asker) -> Response[str]:
+    """Show what needs attention."""
+    asked.caller.need("read")
+    return page(asked, "overview/attention.html", items=await in_thread(attention_of, asked))
+
+
+@get("/attention/count")
+async def count_attention(asked: Asker) -> Response[str]:
+    """Give how many things need attention, for the menu; nothing where none does."""
+    asked.caller.need("read")
+    count = len(await in_thread(attention_of, asked))
+    return html(f'<span class="count">{count}</span>' if count else "")
+
+
+router: Any = Router("/", route_handlers=[show_attention, count_attention])

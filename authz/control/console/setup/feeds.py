@@ -1,0 +1,106 @@
+"""Feeds and databases of the policy: how old they are, what is in them; and the settings themselves, as YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import yaml
+from litestar import Response, Router, get, post
+
+from authz.control.api import applications as api
+from authz.control.api.common.asking import in_thread
+from authz.control.console.asking_api import done_by
+from authz.control.console.render import page, see_other
+from authz.control.console.session import Asked, Asker
+from authz.control.model import MICROSECONDS
+from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.publisher.feeds.fetch.fetch import WantedFeed, load_state
+from authz.publisher.policy.schema import WrittenFeed
+
+EXAMPLE = """\
+feeds:
+  - {source: tor, path: feeds/tor-exit-nodes.lst}
+geo: {country: geo/country.mmdb, asn: geo/asn.csv}
+protected: [192.0.2.0/24]
+"""
+
+
+class FeedState(NamedTuple):
+    """A feed, or a database. changed: of the file (microseconds); None: there is none. entries: as fetched last."""
+
+    kind: str
+    path: str
+    url: str
+    changed: int | None
+    size: int
+    entries: int | None
+    problem: str
+
+
+@get("/feeds")
+async def show_feeds(asked: Asker) -> Response[str]:
+    """Show feeds, databases and the settings."""
+    settings = await done_by(api.get_policy, asked)
+    return await _page(asked, settings, _as_yaml(settings), None)
+
+
+@post("/feeds", status_code=200)
+async def save(asked: Asker) -> Response[str]:
+    """Replace the settings."""
+    form = await asked.form()
+    text = str(form.get("settings", ""))
+    try:
+        await done_by(api.set_policy, asked, data=_from_yaml(text), reason=str(form.get("reason", "")))
+    except Problem as error:
+        return await _page(asked, await done_by(api.get_policy, asked), text, error)
+    return see_other("/feeds")
+
+
+async def _page(asked: Asked, settings: dict[str, Any], text: str, problem: Problem | None) -> Response[str]:
+    states = await in_thread(_states, asked, settings)
+    return page(asked, "setup/feeds.html", status=problem.status if problem else 200, states=states, text=text,
+                problem=problem, example=EXAMPLE)  # fmt: skip
+
+
+def _states(asked: Asked, settings: dict[str, Any]) -> list[FeedState]:
+    folder = Path(asked.plane.config.folder)
+    found = []
+    for content in settings.get("feeds", ()):
+        feed = msgspec.convert(content, WrittenFeed)
+        fetched = load_state(WantedFeed(feed.url, folder / feed.path)) if feed.url else None
+        found.append(_state(feed.source, feed.path, folder, feed.url, None if fetched is None else fetched.entries))
+    for kind, paths in settings.get("geo", {}).items():
+        known = [paths] if isinstance(paths, str) else paths or ()
+        found += [_state(f"database: {kind}", path, folder, "", None) for path in known]
+    return found
+
+
+def _state(kind: str, path: str, folder: Path, url: str, entries: int | None) -> FeedState:
+    try:
+        status = (folder / path).stat()
+    except OSError as error:
+        return FeedState(kind, path, url, None, 0, None, error.strerror or "cannot be read")
+    return FeedState(kind, path, url, int(status.st_mtime * MICROSECONDS), status.st_size, entries, "")
+
+
+def _as_yaml(settings: dict[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100) if settings else ""
+
+
+def _from_yaml(text: str) -> dict[str, Any]:
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them make gigabytes
+            raise Invalid([FieldMistake("/settings", "found an alias (*name), expected its value")])
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Invalid([FieldMistake("/settings", " ".join(str(error).split()))]) from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise Invalid([FieldMistake("/settings", "expected keys: feeds, geo, limits, protected")])
+    return found
+
+
+router: Any = Router("/", route_handlers=[show_feeds, save])

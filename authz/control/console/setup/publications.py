@@ -1,0 +1,25 @@
+"""What is published, and which sidecars have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, Router, get
+
+from authz.control.api import layers as api
+from authz.control.console.asking_api import done_by
+from authz.control.console.render import page
+from authz.control.console.session import Asker
+
+SHOWN = 40
+
+
+@get("/publications")
+async def show_publications(asked: Asker) -> Response[str]:
+    """Show signed files and sidecars."""
+    found = await done_by(api.get_publications, asked, limit=SHOWN)
+    offers = {one.name: asked.plane.offers.get(one.name) for one in asked.plane.config.layers}
+    return page(asked, "setup/publications.html", found=found, offers=offers)
+
+
+router: Any = Router("/", route_handlers=[show_publications])

@@ -1,0 +1,120 @@
+"""The map: IPv4 as a picture of what is decided for whom; nearer by a click, and what is there by pointing."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from litestar import Response, Router, get
+from litestar.params import FromPath
+
+from authz.addresses import Network, parse_network
+from authz.analysis.map.drawing import label_places
+from authz.analysis.map.hilbert import fold
+from authz.control.api.common.asking import in_thread, parsed_network
+from authz.control.console.lists.reading import known_of
+from authz.control.console.render import HEADERS, page
+from authz.control.console.session import Asked, Asker
+from authz.control.console.space.tiles import Maps, legend, listed_in, tile
+from authz.control.model import MICROSECONDS, Entry
+from authz.control.problems import Missing
+from authz.control.store.entries import Filter, find_entries
+
+SHOWN: Final = 12  # entries of a network
+_MAPS: Final = Maps()
+
+
+class Cell(NamedTuple):
+    """A square of the picture: a /8, or nearer a /16. listed: how many /24 of it a list names, or parts of them."""
+
+    network: str
+    number: int
+    row: int
+    column: int
+    listed: int
+
+
+@get("/map")
+async def show_map(asked: Asker) -> Response[str]:
+    """Show the map of a layer, or of one /8 of it."""
+    layer, application, of = _wanted(asked)
+    known = await in_thread(known_of, asked)
+    drawn = await in_thread(_drawn, asked, layer, application)
+    listed = [[0] * 16] * 16 if drawn is None else listed_in(drawn[0], of)
+    cells = [
+        Cell(f"{number}.0.0.0/8" if of is None else f"{of}.{number}.0.0/16", number, row, column, listed[row][column])
+        for number, (row, column) in enumerate(_places(of))
+    ]
+    return page(
+        asked, "space/map.html", layer=layer, application=application, of=of, cells=cells, known=known,
+        layers=[one.name for one in asked.plane.config.layers], rows=[] if drawn is None else legend(drawn[0]),
+        serial=None if drawn is None else drawn[1],
+    )  # fmt: skip
+
+
+def _places(of: int | None) -> list[tuple[int, int]]:
+    """Return row and column of each square. A /8 lies in its square as the curve has it there: turned, or mirrored."""
+    return label_places() if of is None else inner_places(of)
+
+
+def inner_places(of: int) -> list[tuple[int, int]]:
+    """Return row and column of each /16 of a /8."""
+    whole = fold(np.arange(1 << 16))
+    row, column = label_places()[of]
+    square = whole[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] - (of << 8)
+    rows, columns = np.unravel_index(np.argsort(square, axis=None), (16, 16))
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+@get("/map/picture/{layer:str}")
+async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
+    """Give the picture."""
+    _, application, of = _wanted(asked)
+    if layer not in {one.name for one in asked.plane.config.layers}:
+        raise Missing("there is no such layer")
+    drawn = await in_thread(_drawn, asked, layer, application)
+    if drawn is None:
+        raise Missing("nothing of this layer is published yet")
+    content = await in_thread(tile, drawn[0], of)
+    headers = HEADERS | {"Cache-Control": "private, max-age=3600"}
+    return Response(content, media_type="image/png", headers=headers)
+
+
+@get("/map/at")
+async def show_there(asked: Asker) -> Response[str]:
+    """Show what is there: the entries that cover a network, or lie in it."""
+    asked.caller.need("read")
+    network = parsed_network(asked.request.query_params.get("network"), "network") or parse_network("0.0.0.0/0")
+    entries = await in_thread(_entries, asked, network)
+    return page(asked, "space/there.html", network=str(network), entries=entries[:SHOWN], more=len(entries) > SHOWN,
+                seconds=asked.plane.store.now() / MICROSECONDS)  # fmt: skip
+
+
+def _entries(asked: Asked, network: Network) -> list[Entry]:
+    now = asked.plane.store.now() // MICROSECONDS
+    with asked.plane.store.reading() as tx:
+        return find_entries(tx, Filter(tenant=asked.caller.sees, network=network, unexpired_at=now), limit=SHOWN + 1)
+
+
+def _wanted(asked: Asked) -> tuple[str, str, int | None]:
+    asked.caller.need("read")
+    if asked.caller.sees is not None:
+        raise Missing("the map shows all tenants' entries: only the main tenant sees it")
+    given = asked.request.query_params
+    layers = [one.name for one in asked.plane.config.layers]
+    layer = given.get("layer", "")
+    of = given.get("of", "")
+    number = int(of) if of.isascii() and of.isdigit() and len(of) < 4 and int(of) < 256 else None
+    return layer if layer in layers else layers[0], given.get("application", "").strip() or "*", number
+
+
+def _drawn(asked: Asked, layer: str, application: str) -> tuple[Any, int] | None:
+    plane, now = asked.plane, asked.plane.store.now()
+    with plane.store.reading() as tx:
+        opened = plane.opened.at(tx, layer, now)
+    if opened is None:
+        return None
+    return _MAPS.get(opened, application, now / MICROSECONDS), opened.serial
+
+
+router: Any = Router("/", route_handlers=[show_map, get_picture, show_there])

@@ -1,0 +1,69 @@
+"""Pictures of IPv4, drawn once for each published file and application: the whole, and each /8 nearer."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from authz.analysis.decisions import Deciding
+from authz.analysis.map.drawing import label_places
+from authz.analysis.map.picture import ALLOWED, Row, decision_map
+from authz.analysis.map.png import encode_png
+
+if TYPE_CHECKING:
+    from authz.analysis.map.picture import Map
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+
+ORDER: Final = 12  # a pixel is a /24
+SQUARES: Final = 16  # /8 in a row
+MAX_KEPT: Final = 3  # maps: 16 MB each
+
+
+class Maps:
+    """The maps asked for last. Drawing one takes a second, and a thread of its own."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Map] = {}
+        self._lock = threading.Lock()
+
+    def get(self, opened: OpenedSnapshot, application: str, now: float) -> Map:
+        """Return the map of a file for an application; `*` for every one that is not named."""
+        key = (opened.digest, application)
+        with self._lock:
+            if key not in self._kept:
+                while len(self._kept) >= MAX_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                settings = opened.application(application, "") or opened.general
+                self._kept[key] = decision_map(Deciding(opened, now=now), settings, order=ORDER)
+            return self._kept[key]
+
+
+def tile(picture: Map, of: int | None) -> bytes:
+    """Return a PNG: of the whole, a pixel a /20; of a /8 (its number), a pixel a /24."""
+    colours = [row.colour for row in picture.legend]
+    side = len(picture.pixels) // SQUARES
+    if of is None:
+        # Of each 4 x 4 pixels the one that is most worth seeing: classes are numbered from the dullest.
+        blocks = picture.pixels.reshape(len(picture.pixels) // 4, 4, len(picture.pixels) // 4, 4)
+        return encode_png(np.ascontiguousarray(blocks.max(axis=(1, 3))), colours, title=picture.title)
+    row, column = label_places()[of]
+    square = picture.pixels[row * side : (row + 1) * side, column * side : (column + 1) * side]
+    return encode_png(np.ascontiguousarray(square), colours, title=f"{of}.0.0.0/8")
+
+
+def listed_in(picture: Map, of: int | None) -> list[list[int]]:
+    """Return by row and column how many pixels of each square are not simply allowed."""
+    pixels, side = picture.pixels, len(picture.pixels) // SQUARES
+    if of is not None:
+        row, column = label_places()[of]
+        pixels = pixels[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        side //= SQUARES
+    counts: list[list[int]] = (pixels != ALLOWED).reshape(SQUARES, side, SQUARES, side).sum(axis=(1, 3)).tolist()
+    return counts
+
+
+def legend(picture: Map) -> list[Row]:
+    """Return the rows of the legend that occur."""
+    return [row for row in picture.legend if row.amount]

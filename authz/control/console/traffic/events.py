@@ -1,0 +1,83 @@
+"""Events: what clients did, of an address, an application, an entry, a time; and as they come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Response, Router, get
+
+from authz.control.api.common.asking import in_thread, parsed_moment, parsed_network, read_cursor, write_cursor
+from authz.control.console.forms import utc
+from authz.control.console.render import page
+from authz.control.console.session import Asked, Asker
+from authz.control.problems import FieldMistake, Invalid
+from authz.control.store.event_search import Place, WantedEvents, client_of, find_events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAGE: Final = 50
+_CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
+
+
+class Query(NamedTuple):
+    """What the address of the page asks for. live: newest first, again every two seconds."""
+
+    address: str = ""
+    application: str = ""
+    entry: str = ""
+    decision: str = ""
+    status: str = ""
+    since: str = ""
+    until: str = ""
+    live: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Query:
+        """Return what is asked for."""
+        found = cls(**{name: given[name].strip() for name in cls._fields if given.get(name, "").strip()})
+        decision = found.decision if found.decision in {"allow", "deny"} else ""
+        return found._replace(since=utc(found.since), until=utc(found.until), decision=decision)
+
+    def page(self, **other: str) -> str:
+        """Return the page's address, with other values."""
+        values = {name: value for name, value in (self._asdict() | other).items() if value}
+        return "/events" + (f"?{urlencode(values)}" if values else "")
+
+    def wanted(self, patterns: tuple[str, ...] | None) -> WantedEvents:
+        """Return what is wanted of the store. Raises Invalid."""
+        if self.status and not (self.status.isascii() and self.status.isdigit() and len(self.status) <= 3):
+            raise Invalid([FieldMistake("?status", "expected a status such as 403")])
+        return WantedEvents(
+            parsed_network(self.address or None), self.application or None, self.entry or None, self.decision or None,
+            int(self.status) if self.status else None, parsed_moment(self.since or None, "since"),
+            parsed_moment(self.until or None, "until"), patterns,
+        )  # fmt: skip
+
+
+@get("/events")
+async def show_events(asked: Asker) -> Response[str]:
+    """Show events, newest first."""
+    asked.caller.need("read")
+    given = asked.request.query_params
+    query, mistakes, found = Query.of(given), {}, []
+    try:
+        wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
+        found = await in_thread(_find, asked, wanted, before)
+    except Invalid as error:
+        mistakes = {one.pointer.lstrip("?"): one.detail for one in error.mistakes}
+    last = found[PAGE - 1][1] if len(found) > PAGE else None
+    following = None if last is None else write_cursor((last.time, last.id))
+    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, events=found[:PAGE],
+                following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
+
+
+def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> list[tuple[str, Any]]:
+    with asked.plane.store.reading() as tx:
+        rows = find_events(tx, wanted, before=before, limit=PAGE + 1)
+    return [(client_of(bytes(row.client)), row) for row in rows]
+
+
+router: Any = Router("/", route_handlers=[show_events])

@@ -1,0 +1,165 @@
+"""Every page, in a real browser: it opens without a fault, axe-core finds nothing serious, and it fits a phone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.browser import PHONE, WIDE, viewer
+from support.console_data import fill
+from support.control import Running
+from support.processes import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+PAGES = (
+    "/", "/attention", "/approvals", "/lists", "/lists?list=deny", "/lists?only=exceptions",
+    "/lists?q=nothing%20like%20it",
+       "/lists?q=10.0.0.2/10", "/add", "/add?list=allow", "/explain", "/explain?address=203.0.113.9&application=shop",
+    "/events", "/events?live=yes", "/events?entry=none", "/history", "/difference", "/locked-out",
+    "/locked-out?networks=203.0.113.0/24", "/map", "/map?layer=bans&of=203", "/triggers", "/triggers/new", "/feeds",
+    "/notifications", "/applications", "/applications/shop", "/applications/*", "/publications", "/people",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    running = Running(tmp_path_factory.mktemp("pages") / "control")
+    try:
+        fill(running, bans=70, events=500)
+        wait_for(lambda: running.client.get("/readyz").status_code == 200, "it is published")
+        yield running
+    finally:
+        running.end()
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds that is serious or critical."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    found: list[dict[str, Any]] = axe.Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {node['html'][:160]}"
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"][:3]
+    ]
+
+
+def entry_pages(running: Running) -> list[str]:
+    """Return the pages of one entry."""
+    entry = running.ok("GET", "/v1/entries?list=deny&limit=1")["items"][0]["id"]
+    return [f"/entries/{entry}", f"/entries/{entry}/edit", f"/entries/{entry}/period"]
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_no_page_has_a_fault_or_anything_serious_for_axe(browser: Browser, running: Running, look: str) -> None:
+    found: dict[str, list[str]] = {}
+    with viewer(browser, running.url, running.token, color_scheme=look) as (page, faults):
+        for path in (*PAGES, *entry_pages(running)):
+            faults.clear()
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            problems = serious(page) + [one for one in faults if "status of 422" not in one]
+            if problems:
+                found[path] = problems
+    assert found == {}
+
+
+def test_no_page_is_wider_than_a_phone(browser: Browser, running: Running) -> None:
+    wide = {}
+    with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
+        for path in (*PAGES, *entry_pages(running)):
+            page.goto(path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > PHONE[0]:
+                wide[path] = width
+    assert wide == {}
+
+
+def test_every_page_of_the_menu_is_one_that_is_looked_at(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, _):
+        page.goto("/")
+        links = page.locator("nav.side .links a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+        assert len(links) > 15
+        known = {path.partition("?")[0] for path in PAGES}
+        assert {link for link in links if link.partition("?")[0] not in known} == set()
+        titles = set()
+        for link in links:
+            page.goto(link)
+            titles.add(page.title())
+            assert page.locator("nav.side [aria-current=page]").count() == 1, link
+        assert len(titles) == len(links)
+
+
+def test_everything_can_be_reached_by_tab_and_is_seen_to_have_the_focus(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token, size=WIDE) as (page, _):
+        page.goto("/lists")
+        seen = []
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            seen.append(page.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", seen[-1]
+        assert "skip" in seen[0]
+        assert len(set(seen)) > 25
+
+
+def test_the_menu_has_only_what_a_role_may_see(browser: Browser, running: Running) -> None:
+    made = running.ok("POST", "/v1/tokens", {"name": "anna", "role": "viewer"})
+    with viewer(browser, running.url, made["secret"]) as (page, _):
+        page.goto("/lists")
+        assert page.get_by_role("link", name="Tokens, tenants").count() == 0
+        assert page.get_by_role("link", name="Add object").count() == 0
+        assert page.get_by_role("button", name="Delete").count() == 0
+        page.goto("/people")
+        assert page.get_by_text("You may not do that").count() == 1
+
+
+def test_a_trigger_is_tried_on_yesterday_before_it_is_added(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, faults):
+        page.goto("/triggers/new")
+        page.get_by_label("Name", exact=True).fill("login-guessing")
+        page.get_by_label("What it counts").select_option("rate")
+        page.get_by_label("How many").fill("2")
+        page.get_by_label("Within").fill("12h")
+        page.get_by_role("button", name="Try on yesterday").click()
+        page.get_by_text("Would have listed").wait_for()
+        assert int(page.locator(".side-card .big").nth(1).inner_text()) > 0
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.wait_for_url("**/triggers")
+        row = page.get_by_role("row").filter(has_text="login-guessing")
+        assert row.get_by_text("dry run").count() == 1
+        row.get_by_role("button", name="Delete").click()
+        page.get_by_text("No trigger yet").wait_for()
+        assert faults == []
+
+
+def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, _):
+        page.goto("/applications/blog")
+        page.get_by_text("Enforce", exact=True).click()
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/applications")
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name="blog", exact=True))
+        assert row.get_by_text("enforces").count() == 1
+
+
+def test_pointing_at_the_map_tells_what_is_there(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, faults):
+        page.goto("/map?layer=policy")
+        page.locator('[data-network="198.0.0.0/8"] rect').hover()
+        page.locator("#there").get_by_text("198.51.100.0/24").wait_for()
+        page.locator('[data-network="198.0.0.0/8"] rect').click()
+        page.wait_for_url("**of=198**")
+        assert page.locator("a.has[data-network='198.51.0.0/16']").count() == 1
+        assert faults == []
+
+
+def test_live_events_come_by_themselves(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, _):
+        page.goto("/events?live=yes")
+        event = '{"client": "192.0.2.251", "application": "shop", "path": "/just-now", "status": 200}'
+        running.client.post("/v1/events", content=event, headers={"Content-Type": "application/x-ndjson"})
+        page.get_by_text("/just-now").wait_for()

@@ -1,0 +1,260 @@
+"""What a hostile site, tenant or client can do to somebody who uses the console: nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support.browser import viewer
+from support.control import Control, control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+    from playwright.sync_api import Browser
+    from support.control import Running
+
+COOKIE = "authz_session"
+HTML = {"content-type": "application/x-www-form-urlencoded"}
+
+
+class Console:
+    """A browser without JavaScript: cookies and forms."""
+
+    def __init__(self, plane: Control, token: str | None = None) -> None:
+        self.client = plane.client
+        self.client.cookies.clear()
+        answer = self.post("/sign-in", {"token": token or plane.token, "to": "/lists"})
+        assert answer.status_code == 303, answer.text
+        self.secret = answer.cookies[COOKIE]
+        self.become()
+
+    def become(self) -> None:
+        """Use this session from now on."""
+        self.client.cookies.clear()
+        self.client.cookies.set(COOKIE, self.secret)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self.client.get(path, headers=headers, follow_redirects=False)
+
+    def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | HTML
+        return self.client.post(path, data=fields, headers=sent, follow_redirects=False)
+
+    @property
+    def csrf(self) -> str:
+        found = re.search(r'name="csrf" value="([^"]+)"', self.get("/add").text)
+        assert found is not None
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    with control(tmp_path_factory.mktemp("security") / "control") as running:
+        yield running
+
+
+@pytest.fixture
+def console(shared_plane: Control) -> Console:
+    return Console(shared_plane)
+
+
+BAN = {"networks": "203.0.113.9", "list": "deny", "period": "1h", "action": "block"}
+
+
+def entries(plane: Control) -> list[str]:
+    return [entry["networks"][0] for entry in plane.ok("GET", "/v1/entries")["items"]]
+
+
+def test_csrf_a_form_without_the_token_changes_nothing(console: Console, shared_plane: Control) -> None:
+    for fields in (BAN, BAN | {"csrf": ""}, BAN | {"csrf": "x" * 43}):
+        answer = console.post("/add", fields)
+        assert (answer.status_code, "csrf" in answer.text) == (403, True)
+    assert entries(shared_plane) == []
+
+
+def test_csrf_a_form_that_another_site_sends_changes_nothing(console: Console, shared_plane: Control) -> None:
+    fields = BAN | {"csrf": console.csrf}
+    for headers in ({"Sec_Fetch_Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        answer = console.post("/add", fields, **headers)
+        assert answer.status_code == 403
+    assert entries(shared_plane) == []
+
+
+def test_csrf_every_form_that_changes_something_needs_the_token(console: Console) -> None:
+    routes = [route for route in console.client.app.routes if "POST" in route.methods]
+    paths = {route.path for route in routes if not route.path.startswith("/v1/")} - {"/sign-in"}
+    assert len(paths) > 15
+    for path in paths:
+        answer = console.post(re.sub(r"\{[^}]*\}", "x", path), {})
+        assert (path, answer.status_code) == (path, 403)
+
+
+def test_csrf_the_token_of_one_session_is_worth_nothing_in_another(shared_plane: Control) -> None:
+    first = Console(shared_plane)
+    token = first.csrf
+    second = Console(shared_plane)
+    assert second.post("/add", BAN | {"csrf": token}).status_code == 403
+
+
+def test_login_csrf_another_site_cannot_sign_a_viewer_on(shared_plane: Control) -> None:
+    console = Console(shared_plane)
+    fields = {"token": shared_plane.token, "to": "/"}
+    assert console.post("/sign-in", fields, Sec_Fetch_Site="cross-site").status_code == 403
+    assert console.post("/sign-in", fields, Origin="https://evil.example").status_code == 403
+
+
+def test_clickjacking_no_page_lets_itself_be_framed(console: Console) -> None:
+    for path in ("/", "/lists", "/sign-in", "/nothing-there", "/entries/none"):
+        answer = console.get(path)
+        if answer.headers["content-type"].startswith("text/html"):
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["x-frame-options"] == "DENY"
+
+
+def test_the_policy_of_a_page_permits_no_script_or_style_in_it_and_no_third_party(console: Console) -> None:
+    policy = console.get("/lists").headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "default-src 'none'" in policy
+    for path in ("/lists", "/add", "/", "/map", "/triggers/new"):
+        text = console.get(path).text
+        assert re.findall(r"<script(?![^>]*\ssrc=)", text) == []
+        assert re.findall(r"<style|\sstyle=|\son\w+=|javascript:", text) == []
+        assert re.findall(r"""(?:src|href|action)=["']?(?:https?:)?//""", text) == []
+
+
+def test_session_fixation_signing_on_always_begins_a_new_session(shared_plane: Control) -> None:
+    planted = "planted-by-somebody-else"
+    shared_plane.client.cookies.clear()
+    shared_plane.client.cookies.set(COOKIE, planted)
+    answer = shared_plane.client.post("/sign-in", data={"token": shared_plane.token}, follow_redirects=False)
+    assert answer.cookies[COOKIE] != planted
+    shared_plane.client.cookies.clear()
+    shared_plane.client.cookies.set(COOKIE, planted)
+    assert shared_plane.client.get("/lists", follow_redirects=False).headers["location"].startswith("/sign-in")
+
+
+def test_session_fixation_the_session_before_ends_with_the_next(shared_plane: Control) -> None:
+    first = Console(shared_plane)
+    first.become()
+    shared_plane.client.post("/sign-in", data={"token": shared_plane.token}, follow_redirects=False)
+    first.become()
+    assert first.get("/lists").status_code == 303
+
+
+def test_the_cookie_is_read_by_no_script_and_goes_to_no_other_site(shared_plane: Control) -> None:
+    shared_plane.client.cookies.clear()
+    answer = shared_plane.client.post("/sign-in", data={"token": shared_plane.token}, follow_redirects=False)
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+
+
+def test_after_signing_out_the_cookie_is_worth_nothing(shared_plane: Control) -> None:
+    console = Console(shared_plane)
+    assert console.post("/sign-out", {"csrf": console.csrf}).status_code == 303
+    console.become()
+    assert console.get("/lists").headers["location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)",
+                                "\\\\evil.example", "/%0d%0aSet-Cookie:x=1\r\n", "http:/evil.example"])  # fmt: skip
+def test_nobody_is_sent_to_another_site_after_signing_on(shared_plane: Control, to: str) -> None:
+    shared_plane.client.cookies.clear()
+    fields = {"token": shared_plane.token, "to": to}
+    answer = shared_plane.client.post("/sign-in", data=fields, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+def test_no_secret_is_in_an_address_or_a_page(console: Console, shared_plane: Control) -> None:
+    for path in ("/lists", "/people", "/add"):
+        text = console.get(path).text
+        assert shared_plane.token not in text
+        assert console.secret not in text
+    refused = console.get("/sign-in?token=" + shared_plane.token)
+    assert shared_plane.token not in refused.text
+    assert refused.headers["referrer-policy"] == "same-origin"
+    assert console.get("/lists").headers["cache-control"] == "no-store"
+
+
+def test_cross_tenant_addresses_of_pages_show_nothing_of_another_tenant(shared_plane: Control) -> None:
+    theirs = shared_plane.token_of("editor", "team-b", ("b-*",))
+    made = shared_plane.ok("POST", "/v1/entries", {
+        "networks": ["192.0.2.99"], "applications": ["b-shop"], "reason": "secret of b", "period": "1d",
+    }, token=theirs)  # fmt: skip
+    console = Console(shared_plane, shared_plane.token_of("admin", "team-a", ("a-*",)))
+    token = console.csrf
+    entry, serial = made["id"], made["serial"]
+    for path in (f"/entries/{entry}", f"/entries/{entry}/edit", f"/entries/{entry}/period"):
+        assert (path, console.get(path).status_code) == (path, 404)
+    for path in ("/lists", "/lists?q=192.0.2.99", "/lists?at=2100-01-01T00:00:00Z", "/history", f"/history?id={entry}",
+                 "/history?address=192.0.2.99", "/history.csv", "/explain?address=192.0.2.99&application=b-shop",
+                 f"/lists?done={made['layer']}.{serial}-{serial}", "/difference", "/map/at?network=192.0.2.0/24",
+                 "/locked-out?networks=192.0.2.99", f"/find?q={entry}", "/people",
+                 "/approvals", "/attention", "/events"):  # fmt: skip
+        answer = console.get(path)
+        assert "secret of b" not in answer.text, path
+        assert entry not in answer.text.replace(f"id={entry}", "").replace(f'value="{entry}"', ""), path
+    seen = {"csrf": token, "seen": "1"}
+    for path, fields in (
+        (f"/entries/{entry}/delete", seen), (f"/entries/{entry}/period", seen | {"period": "7d"}),
+        ("/lists/delete", {"csrf": token, "only": f"{entry}.1"}),
+        ("/lists/change", {"csrf": token, "pick": f"{entry}.1", "do": "delete"}),
+        ("/undo", {"csrf": token, "done": f"{made['layer']}.{serial}-{serial}"}),
+    ):  # fmt: skip
+        console.post(path, fields)
+    assert shared_plane.ok("GET", f"/v1/entries/{entry}")["version"] == 1
+
+
+HOSTILE = {
+    "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
+    "attribute": '" autofocus onfocus="document.title=\'owned\'" x="',
+    "template": "{{ 7*7 }}{% raw %}",
+    "turned": "bad\u202egnp.exe\u2066\u200b\u0000"[:-1],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_content_shows_as_text(browser: Browser, shared: Running, kind: str) -> None:
+    reason = HOSTILE[kind]
+    address = f"198.51.100.{1 + [*HOSTILE].index(kind)}"
+    entry = shared.ok("POST", "/v1/bans", {"address": address, "reason": reason})["id"]
+    event = {"client": address, "application": reason[:60], "path": "/" + reason, "host": reason, "method": "GET",
+             "attacks": [reason], "entry": entry, "decision": "deny"}  # fmt: skip
+    shared.ok("POST", "/v1/events", event)
+    with viewer(browser, shared.url, shared.token) as (page, faults):
+        for path in (f"/lists?q={address}", f"/entries/{entry}", f"/entries/{entry}/edit", f"/history?id={entry}",
+                     f"/explain?address={address}", f"/events?address={address}"):  # fmt: skip
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            assert "owned" not in page.title()
+            text = page.locator("main").inner_text()
+            assert not re.search("[\u200b-\u200f\u202a-\u202e\u2066-\u2069]", text)
+        page.goto(f"/lists?q={address}")
+        shown = page.locator("tbody tr").first.inner_text()
+        expected = reason.replace("\u202e", "\\u202e").replace("\u2066", "\\u2066").replace("\u200b", "\\u200b")
+        assert expected[:60] in shown
+        page.goto(f"/entries/{entry}/edit")
+        assert page.get_by_label("Reason").input_value() == reason
+        assert faults == []
+
+
+def test_hostile_content_of_64_kb_neither_breaks_nor_bloats_a_page(console: Console) -> None:
+    huge = "A" * 60_000 + "<b>"
+    for path in (f"/lists?q={huge}", f"/explain?address={huge}", f"/events?address={huge}", f"/history?actor={huge}",
+                 f"/entries/{huge}", f"/find?q={huge}", f"/lists?done={huge}", f"/lists?after={huge}"):  # fmt: skip
+        answer = console.get(path.replace("<b>", "%3Cb%3E"))
+        assert answer.status_code in {200, 303, 400, 404, 422}, (path[:30], answer.status_code)
+        assert "<b>" not in answer.text
+    answer = console.post("/add", BAN | {"csrf": console.csrf, "reason": huge, "networks": huge})
+    assert answer.status_code == 422
+    assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x"])
+def test_a_reason_is_no_formula_in_the_exported_table(console: Console, shared_plane: Control, formula: str) -> None:
+    shared_plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{ord(formula[0])}", "reason": formula})
+    assert f",{formula}" not in console.get("/history.csv").text
