@@ -163,3 +163,11 @@ def test_live_events_come_by_themselves(browser: Browser, running: Running) -> N
         event = '{"client": "192.0.2.251", "application": "shop", "path": "/just-now", "status": 200}'
         running.client.post("/v1/events", content=event, headers={"Content-Type": "application/x-ndjson"})
         page.get_by_text("/just-now").wait_for()
+
+
+def test_the_map_of_bans_shows_banned_addresses(browser: Browser, running: Running) -> None:
+    with viewer(browser, running.url, running.token) as (page, faults):
+        page.goto("/map?layer=bans&of=203")
+        assert page.locator("a.has").evaluate_all("all => all.map(a => a.dataset.network)") == ["203.0.0.0/16"]
+        assert "single addresses banned" in page.get_by_label("Legend").inner_text()
+        assert faults == []

@@ -9,12 +9,16 @@ import numpy as np
 
 from authz.analysis.decisions import Deciding
 from authz.analysis.map.drawing import label_places
-from authz.analysis.map.picture import ALLOWED, Row, decision_map
+from authz.analysis.map.hilbert import fold
+from authz.analysis.map.picture import ALLOWED, FEW_DENIED, GRAY, Row, decision_map
 from authz.analysis.map.png import encode_png
+from authz.engine.entries.manifest import entry_of
+from authz.snapshot.singles import NEVER
 
 if TYPE_CHECKING:
     from authz.analysis.map.picture import Map
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
+    from authz.engine.model import Entry
 
 ORDER: Final = 12  # a pixel is a /24
 SQUARES: Final = 16  # /8 in a row
@@ -36,8 +40,36 @@ class Maps:
                 while len(self._kept) >= MAX_KEPT:
                     self._kept.pop(next(iter(self._kept)))
                 settings = opened.application(application, "") or opened.general
-                self._kept[key] = decision_map(Deciding(opened, now=now), settings, order=ORDER)
+                picture = decision_map(Deciding(opened, now=now), settings, order=ORDER)
+                self._kept[key] = with_bans(picture, opened, settings.name, now)
             return self._kept[key]
+
+
+def with_bans(picture: Map, opened: OpenedSnapshot, application: str, now: float) -> Map:
+    """Return a map with the bans of single addresses, which are kept apart from the index (docs/decisions/0029)."""
+    singles = opened.singles
+    if singles is None or not len(singles):
+        return picture
+    addresses, ends, templates = (np.asarray(column) for column in singles.columns4)
+    entries = [entry_of(template, named=False) for template in singles.templates]
+    classes = np.array([_class_of(entry, application) for entry in entries], np.uint8)[templates]
+    classes[(ends != NEVER) & (ends <= now)] = ALLOWED
+    marks = np.zeros(1 << 2 * ORDER, np.uint8)
+    np.maximum.at(marks, addresses >> (32 - 2 * ORDER), classes)
+    pixels = np.where(picture.pixels == ALLOWED, fold(marks), picture.pixels)
+    rows = list(picture.legend)
+    for number, label in ((FEW_DENIED, "banned"), (GRAY, "on the gray list")):
+        count = int((classes == number).sum())
+        if count:
+            amount = f"{rows[number].amount}; " if rows[number].amount else ""
+            rows[number] = rows[number]._replace(amount=f"{amount}single addresses {label}: {count:,}")
+    return picture._replace(pixels=pixels, legend=tuple(rows))
+
+
+def _class_of(entry: Entry, application: str) -> int:
+    if entry.action != "block" or not entry.concerns(application):
+        return ALLOWED
+    return FEW_DENIED if entry.list == "deny" else GRAY if entry.list == "gray" else ALLOWED
 
 
 def tile(picture: Map, of: int | None) -> bytes:
