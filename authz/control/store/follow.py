@@ -33,6 +33,7 @@ _END_NETWORKS = (
     .where(entry_networks.c.id == bindparam("of"), entry_networks.c.version == bindparam("was"))
     .values(recorded_to=bindparam("at"))
 )
+MAX_SORTED = 80  # characters of a text that people sort by
 _ADD_LENGTH = text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING")
 
 
@@ -68,6 +69,14 @@ def likeness(entry: Written, tenant: str) -> bytes:
     return hashlib.sha256(msgspec.json.encode(content)).digest()
 
 
+def sorting(entry: Written) -> dict[str, str]:
+    """Return the columns that people sort by: networks by their address, before what is named otherwise."""
+    keys = keys_of(entry.networks[:1])
+    others = [f"~{name} {value}" for name in SUBJECTS if name != "networks" for value in getattr(entry, name)]
+    subject = keys[0].hex() if keys else min(others, default="")
+    return {"author": entry.author[:MAX_SORTED], "reason": entry.reason[:MAX_SORTED], "subject": subject[:MAX_SORTED]}
+
+
 def _entry_row(entry: Entry, time: int) -> dict[str, Any]:
     return {
         "id": entry.id,
@@ -80,6 +89,7 @@ def _entry_row(entry: Entry, time: int) -> dict[str, Any]:
         "expires": FOREVER if entry.expires is None else entry.expires,
         "likeness": likeness(entry, entry.tenant),
         "content": msgspec.json.encode(entry, order="deterministic").decode(),
+        **sorting(entry),
     }
 
 
