@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: help demo test kube-test coverage lint types style check proto bench bench-full attacks constraints system clean
+.PHONY: pictures help demo test kube-test coverage lint types style check proto bench bench-full attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -70,6 +70,9 @@ bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 
 bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
+
+pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
+	PYTHONPATH=tests $(BIN)/python -m support.console_pictures
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)

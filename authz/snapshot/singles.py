@@ -119,8 +119,8 @@ class Singles:
     @property
     def columns4(self) -> tuple[Array, Array, Array]:
         """The IPv4 rows as columns: addresses (rising), ends (NEVER: none), numbers of templates."""
-        count = len(self._v4)
-        return self._v4, self._expires[:count], self._template[:count]
+        count = len(self.v4)
+        return self.v4, self._expires[:count], self._template[:count]
 
     def rows_at(self, row: int) -> range:
         """Return the rows that have the same address as this one, which is the first that has it."""

@@ -21,9 +21,9 @@ YEAR: Final = 365 * 86400  # seconds
 
 
 @get("/sign-in")
-async def sign_in_page(to: FromQuery[str] = START) -> Response[str]:
+async def sign_in_page(request: AnyRequest, to: FromQuery[str] = START) -> Response[str]:
     """Show the form that takes a token."""
-    return plain("sign_in.html", to=own_path(to), mistake="")
+    return plain("sign_in.html", to=own_path(to), mistake="", provider=plane_of(request).oidc is not None)
 
 
 @post("/sign-in", status_code=200)
@@ -38,7 +38,7 @@ async def sign_in(request: AnyRequest) -> Response[str]:
             client_address(request), str(request.scope.get("authz_request_id", "")), before=session_secret(request),
         )  # fmt: skip
     except (Unauthorized, Forbidden) as error:
-        return plain("sign_in.html", status=error.status, to=to, mistake=_told(error))
+        return plain("sign_in.html", status=error.status, to=to, mistake=_told(error), provider=plane.oidc is not None)
     answer = see_other(to)
     answer.cookies.append(session_cookie(plane.config, made.secret))
     return answer

@@ -19,6 +19,7 @@ from authz.control.console.lists.reading import Known, entry_of, known_of
 from authz.control.console.render import page
 from authz.control.console.session import Asked, Asker
 from authz.control.lists.entries import layers_of
+from authz.control.lists.periods import FOREVER
 from authz.control.lists.preview import Preview, preview
 from authz.control.model import SUBJECTS, Entry, Written
 from authz.control.problems import Forbidden, Problem
@@ -46,6 +47,8 @@ async def add_page(asked: Asker, address: FromQuery[str] = "", reason: FromQuery
     """Show the form of a new entry. What the address of the page says is filled in."""
     asked.caller.need("ban")
     given = {"networks": address, "reason": reason, "list": asked.request.query_params.get("list", "deny")}
+    if given["list"] == "allow":
+        given["period"] = FOREVER  # who is let in for an hour only would be missed: whoever wants that says so
     return await _form(asked, FormState({**EMPTY.values, **given}, {}))
 
 

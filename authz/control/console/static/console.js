@@ -57,6 +57,17 @@
     count(form);
   });
 
+  // Who is allowed is meant to stay, unless somebody has said how long
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("#adding");
+    if (!form) return;
+    if (event.target.name === "period") form.dataset.chosen = "yes";
+    if (event.target.name === "list" && !form.dataset.chosen && !form.querySelector("[name=of]")) {
+      const wanted = form.querySelector(event.target.value === "allow" ? "#period-forever" : "#period-1h");
+      if (wanted) wanted.checked = true;
+    }
+  });
+
   // The keyboard
   const ways = { o: "/", l: "/lists", h: "/history", e: "/events", x: "/explain", t: "/triggers", p: "/publications", a: "/attention" };
   let before = "";

@@ -9,8 +9,8 @@ from alembic import op
 from authz.control.model import Entry
 from authz.control.store.follow import sorting
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 _COLUMNS = ("author", "reason", "subject")
 _INDEXES = (

@@ -1,0 +1,73 @@
+"""The pictures of the guide to the console, made from real pages: `make pictures`.
+
+A control plane of its own is filled with addresses of documentation, a browser opens the pages, and what it shows is
+written beside the guide.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.browser import PHONE, chromium, viewer
+from support.console_data import fill
+from support.control import Running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+FOLDER = Path(__file__).parents[2] / "docs/guides/pictures"
+SIZE = (1280, 800)
+PAGES = {
+    "overview": ("/", "light"),
+    "overview-dark": ("/", "dark"),
+    "lists": ("/lists", "light"),
+    "history": ("/history", "light"),
+    "explain": ("/explain?address=203.0.113.70&application=shop", "light"),
+    "map": ("/map?layer=policy", "light"),
+}
+
+
+def take(browser: Browser, running: Running) -> None:
+    """Write all pictures."""
+    for name, (path, look) in PAGES.items():
+        with viewer(browser, running.url, running.token, size=SIZE, color_scheme=look) as (page, _):
+            page.goto(path)
+            shoot(page, name)
+    with viewer(browser, running.url, running.token, size=SIZE) as (page, _):
+        page.goto("/add")
+        page.get_by_label("Addresses, networks, ranges").fill("203.0.113.0/27")
+        page.get_by_label("Reason").fill("credential stuffing")
+        page.get_by_text("Requests of the last day").wait_for()
+        page.evaluate("scrollTo(0, 0)")
+        shoot(page, "add")
+    with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
+        page.goto("/")
+        shoot(page, "phone")
+
+
+def shoot(page: Page, name: str) -> None:
+    """Write what the page shows."""
+    page.wait_for_load_state("networkidle")
+    assert page.get_by_text("That did not work").count() == 0
+    page.screenshot(path=FOLDER / f"console-{name}.png")
+
+
+def main() -> None:
+    """Make the pictures."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        running = Running(Path(folder) / "control")
+        try:
+            fill(running)
+            with chromium() as browser:
+                take(browser, running)
+        finally:
+            running.end()
+    print(f"pictures: {FOLDER}", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
