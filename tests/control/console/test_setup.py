@@ -1,0 +1,157 @@
+"""Pages of what is set up and what waits: tokens, approvals, settings, channels; in process, without a browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support.console import Console
+from support.control import Control, control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXTRA = """\
+four_eyes: {addresses: 256, allow: true}
+protected: [192.0.2.0/28]
+"""
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    with control(tmp_path_factory.mktemp("setup") / "control", extra=EXTRA) as running:
+        yield running
+
+
+def add(console: Console, **fields: str) -> str:
+    """Send the form that adds; return where it leads."""
+    values = {"list": "deny", "period": "1h", "action": "block", "csrf": console.csrf} | fields
+    answer = console.post("/add", values)
+    return str(answer.headers.get("location", answer.text))
+
+
+def test_what_needs_a_second_person_waits_with_its_preview_until_somebody_else_agrees(eyes: Control) -> None:
+    first = Console(eyes)
+    eyes.ok("POST", "/v1/events", {"client": "198.51.100.7", "application": "shop"})
+    path = add(first, networks="198.51.96.0/20", reason="a wide one")
+    assert path.startswith("/approvals/a-")
+    page = first.get(path).text
+    assert "waits for a second person" in page
+    assert "What it would have touched yesterday" in page
+    assert 'value="approve"' not in page
+    refused = first.post(path, {"csrf": first.csrf, "do": "approve"})
+    assert "a second person must approve" in refused.text
+    second = Console(eyes, eyes.token_of("approver"))
+    assert "198.51.96.0/20" in second.get("/approvals").text
+    assert "1 waiting for approval" in second.get("/attention").text
+    assert second.get("/attention/count").text == '<span class="count">1</span>'
+    assert second.post(path, {"csrf": re.search(r'name="csrf" value="([^"]+)"', second.get(path).text)[1],  # type: ignore[index]
+                              "do": "approve"}).headers["location"] == path  # fmt: skip
+    assert eyes.ok("GET", "/v1/entries?address=198.51.96.1")["items"][0]["reason"] == "a wide one"
+    assert "approved" in second.get(path).text
+
+
+def test_a_change_that_waits_can_be_taken_back_by_who_asked(eyes: Control) -> None:
+    console = Console(eyes)
+    path = add(console, networks="203.0.113.1", list="allow")
+    assert "Take it back" in console.get(path).text
+    console.post(path, {"csrf": console.csrf, "do": "reject"})
+    assert "rejected" in console.get(path).text
+
+
+def test_a_lock_out_is_refused_beside_the_form_and_forced_only_where_it_may_be(eyes: Control) -> None:
+    console = Console(eyes)
+    page = add(console, networks="192.0.2.1")
+    assert "the protected network 192.0.2.0/28" in page
+    assert 'name="force"' not in page  # every sidecar would refuse the file
+    other = add(console, networks="192.0.2.1", **{"except": "192.0.2.200"})
+    assert 'name="force"' in other
+
+
+def test_the_secret_of_a_new_token_is_on_one_page_only(eyes: Control) -> None:
+    console = Console(eyes)
+    fields = {"csrf": console.csrf, "name": "anna", "role": "operator", "tenant": "main", "period": "30d"}
+    made = console.post("/people/tokens", fields).text
+    secret = re.search(r"authz_[\w-]{40,}", made)
+    assert secret is not None
+    assert secret[0] not in console.get("/people").text
+    anna = Console(eyes, secret[0])
+    assert "/lists?done=bans." in add(anna, networks="203.0.113.77")
+    assert "may ban one address" in add(anna, networks="203.0.113.78 203.0.113.79")
+    console.become()
+    token = re.search(r'name="id" value="(t-[0-9a-f]+)">Revoke<span class="off"> anna', console.get("/people").text)
+    assert token is not None
+    console.post("/people/tokens/revoke", {"csrf": console.csrf, "id": token[1]})
+    anna.become()
+    assert anna.get("/lists").headers["location"].startswith("/sign-in")
+
+
+def test_a_token_that_cannot_be_made_is_told_with_what_was_written(eyes: Control) -> None:
+    console = Console(eyes)
+    fields = {"csrf": console.csrf, "name": "bert", "role": "viewer", "networks": "10.0.0.1/8"}
+    answer = console.post("/people/tokens", fields)
+    assert answer.status_code == 422
+    assert 'value="bert"' in answer.text
+
+
+def test_settings_are_yaml_whose_mistakes_are_told_by_key(eyes: Control) -> None:
+    console = Console(eyes)
+    good = "protected: [198.18.0.0/24]\nlimits: {widest_ipv4: 10}\n"
+    assert console.post("/feeds", {"csrf": console.csrf, "settings": good}).status_code == 303
+    assert eyes.ok("GET", "/v1/policy")["protected"] == ["198.18.0.0/24"]
+    assert "198.18.0.0/24" in console.get("/feeds").text
+    for text, told in (
+        ("geo: {city: x}", "city"), ("nonsense: 1", "nonsense"), ("a: [", "settings"), ("[1]", "expected keys"),
+        ("a: &x [1]\nb: *x\n", "alias"),
+    ):  # fmt: skip
+        answer = console.post("/feeds", {"csrf": console.csrf, "settings": text})
+        assert (answer.status_code, told in answer.text) == (422, True), text
+    assert eyes.ok("GET", "/v1/policy")["limits"] == {"widest_ipv4": 10}
+
+
+def test_an_application_keeps_what_its_form_does_not_say(eyes: Control) -> None:
+    console = Console(eyes)
+    fields = {
+        "csrf": console.csrf,
+        "do": "save",
+        "mode": "safe_blocking",
+        "dry_run": "yes",
+        "hosts": "shop.example.com",
+    }
+    assert console.post("/applications/shop", fields).status_code == 303
+    found = {one["name"]: one["settings"] for one in eyes.ok("GET", "/v1/applications")}
+    assert found["shop"] == {"mode": "safe_blocking", "dry_run": True, "hosts": ["shop.example.com"]}
+    wrong = console.post("/applications/shop", fields | {"deny_status": "999"})
+    assert wrong.status_code == 422
+    assert "dry run" in console.get("/applications").text
+
+
+def test_two_people_who_change_one_entry_do_not_overwrite_each_other(eyes: Control) -> None:
+    made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.5"})
+    console = Console(eyes)
+    page = console.get(f"/entries/{made['id']}/edit").text
+    assert 'name="seen" value="1"' in page
+    eyes.ok("PATCH", f"/v1/entries/{made['id']}", {"reason": "meanwhile"}, If_Match=f'"{made["id"]}.1"')
+    answer = console.post(f"/entries/{made['id']}/edit", {
+        "csrf": console.csrf, "seen": "1", "networks": "203.0.113.5", "list": "deny", "action": "block", "period": "7d",
+    })  # fmt: skip
+    assert answer.status_code == 412
+    assert "Somebody changed it since you opened this form" in answer.text
+
+
+def test_what_changed_between_two_times_is_told_once_however_often_it_changed(eyes: Control) -> None:
+    since = eyes.plane.store.now() // 1_000_000
+    made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.90", "reason": "first"})
+    eyes.ok("PATCH", f"/v1/entries/{made['id']}", {"period": "7d"}, If_Match=f'"{made["id"]}.1"')
+    gone = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.91"})
+    eyes.ok("DELETE", f"/v1/bans/{gone['id']}")
+    from authz.times import format_moment
+
+    page = Console(eyes).get(f"/difference?since={format_moment(since)}").text
+    assert page.count("203.0.113.90</bdi>") == 1
+    assert "203.0.113.91" not in page
+
+
+def test_nobody_is_told_of_anything_yet_and_the_page_says_how(eyes: Control) -> None:
+    assert "control.yaml" in Console(eyes).get("/notifications").text
