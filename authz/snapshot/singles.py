@@ -117,10 +117,10 @@ class Singles:
         return len(self._ids)
 
     @property
-    def columns4(self) -> tuple[Array, Array, Array]:
-        """The IPv4 rows as columns: addresses (rising), ends (NEVER: none), numbers of templates."""
+    def columns4(self) -> tuple[Array, Array, Array, Array]:
+        """The IPv4 rows as columns: addresses (rising), ends (NEVER: none), numbers of templates, numbers of ids."""
         count = len(self.v4)
-        return self.v4, self._expires[:count], self._template[:count]
+        return self.v4, self._expires[:count], self._template[:count], self._ids[:count]
 
     def rows_at(self, row: int) -> range:
         """Return the rows that have the same address as this one, which is the first that has it."""

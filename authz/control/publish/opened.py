@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from authz.control.store.parts import part_content
 from authz.control.store.publications import content_of, publication_at
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import inspect_snapshot
@@ -39,6 +40,13 @@ class OpenedFiles:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[key] = _opened(content)
             return self._kept[key]
+
+    def parts_at(self, tx: Connection, layer: str, at: int) -> list[OpenedSnapshot]:
+        """Return the parts that the file of a time requires, those that are still kept. They are opened anew."""
+        publication = publication_at(tx, layer, at)
+        serials = [] if publication is None else publication.part_serials()
+        contents = (part_content(tx, layer, serial) for serial in serials)
+        return [_opened(content) for content in contents if content is not None]
 
 
 def _opened(content: bytes) -> OpenedSnapshot:

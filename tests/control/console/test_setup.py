@@ -11,6 +11,7 @@ from support.control import Control, control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 EXTRA = """\
 four_eyes: {addresses: 256, allow: true}
@@ -155,3 +156,24 @@ def test_what_changed_between_two_times_is_told_once_however_often_it_changed(ey
 
 def test_nobody_is_told_of_anything_yet_and_the_page_says_how(eyes: Control) -> None:
     assert "control.yaml" in Console(eyes).get("/notifications").text
+
+
+def test_the_map_of_bans_has_those_in_the_parts_but_not_what_was_taken_back(tmp_path: Path) -> None:
+    from authz.control.console.space.tiles import Maps, legend
+
+    with control(tmp_path / "control") as running:
+        plane = running.plane
+        kept = running.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.5"})
+        gone = running.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.6"})
+        with plane.store.reading() as tx:
+            part = plane.opened.at(tx, "bans", plane.store.now())
+            assert plane.opened.parts_at(tx, "bans", plane.store.now()) == []
+        assert part is not None
+        running.ok("DELETE", f"/v1/bans/{gone['id']}?wait=published")
+        assert kept["layer"] == "bans"
+        with plane.store.reading() as tx:
+            head = plane.opened.at(tx, "bans", plane.store.now())
+        assert head is not None
+        head.singles, head.tombstones = None, frozenset({int(gone["id"].removeprefix("b-"), 16)})
+        rows = legend(Maps().get(head, lambda: [part], "*", plane.store.clock()))
+        assert [row.amount for row in rows if "single addresses banned" in row.amount] == ["single addresses banned: 1"]

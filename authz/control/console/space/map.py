@@ -19,6 +19,7 @@ from authz.control.console.space.tiles import Maps, legend, listed_in, tile
 from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import Missing
 from authz.control.store.entries import Filter, find_entries
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 SHOWN: Final = 12  # entries of a network
 _MAPS: Final = Maps()
@@ -112,9 +113,13 @@ def _drawn(asked: Asked, layer: str, application: str) -> tuple[Any, int] | None
     plane, now = asked.plane, asked.plane.store.now()
     with plane.store.reading() as tx:
         opened = plane.opened.at(tx, layer, now)
-    if opened is None:
-        return None
-    return _MAPS.get(opened, application, now / MICROSECONDS), opened.serial
+        if opened is None:
+            return None
+
+        def parts() -> list[OpenedSnapshot]:
+            return plane.opened.parts_at(tx, layer, now)
+
+        return _MAPS.get(opened, parts, application, now / MICROSECONDS), opened.serial
 
 
 router: Any = Router("/", route_handlers=[show_map, get_picture, show_there])

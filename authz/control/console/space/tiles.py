@@ -16,7 +16,10 @@ from authz.engine.entries.manifest import entry_of
 from authz.snapshot.singles import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.analysis.map.picture import Map
+    from authz.analysis.space import Array
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry
 
@@ -32,8 +35,10 @@ class Maps:
         self._kept: dict[tuple[str, str], Map] = {}
         self._lock = threading.Lock()
 
-    def get(self, opened: OpenedSnapshot, application: str, now: float) -> Map:
-        """Return the map of a file for an application; `*` for every one that is not named."""
+    def get(
+        self, opened: OpenedSnapshot, parts: Callable[[], list[OpenedSnapshot]], application: str, now: float
+    ) -> Map:
+        """Return the map of a file and its parts for an application; `*` for every one that is not named."""
         key = (opened.digest, application)
         with self._lock:
             if key not in self._kept:
@@ -41,19 +46,30 @@ class Maps:
                     self._kept.pop(next(iter(self._kept)))
                 settings = opened.application(application, "") or opened.general
                 picture = decision_map(Deciding(opened, now=now), settings, order=ORDER)
-                self._kept[key] = with_bans(picture, opened, settings.name, now)
+                over = np.fromiter(opened.tombstones, np.uint64, len(opened.tombstones))
+                picture = with_bans(picture, opened, settings.name, now)
+                for part in parts():
+                    picture = with_bans(picture, part, settings.name, now, over)
+                self._kept[key] = picture
             return self._kept[key]
 
 
-def with_bans(picture: Map, opened: OpenedSnapshot, application: str, now: float) -> Map:
-    """Return a map with the bans of single addresses, which are kept apart from the index (docs/decisions/0029)."""
+def with_bans(
+    picture: Map, opened: OpenedSnapshot, application: str, now: float, over: Array | None = None
+) -> Map:  # fmt: skip
+    """Return a map with the bans of single addresses, which are kept apart from the index (docs/decisions/0029).
+
+    over: numbers of bans that have been taken back since.
+    """
     singles = opened.singles
     if singles is None or not len(singles):
         return picture
-    addresses, ends, templates = (np.asarray(column) for column in singles.columns4)
+    addresses, ends, templates, numbers = (np.asarray(column) for column in singles.columns4)
     entries = [entry_of(template, named=False) for template in singles.templates]
     classes = np.array([_class_of(entry, application) for entry in entries], np.uint8)[templates]
     classes[(ends != NEVER) & (ends <= now)] = ALLOWED
+    if over is not None:
+        classes[np.isin(numbers, over)] = ALLOWED
     marks = np.zeros(1 << 2 * ORDER, np.uint8)
     np.maximum.at(marks, addresses >> (32 - 2 * ORDER), classes)
     pixels = np.where(picture.pixels == ALLOWED, fold(marks), picture.pixels)
