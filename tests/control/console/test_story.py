@@ -199,10 +199,11 @@ def test_the_keyboard_finds_opens_and_adds(browser: Browser, edge: Edge) -> None
 def test_an_allow_entry_has_no_end_unless_somebody_says_one(browser: Browser, edge: Edge) -> None:
     with viewer(browser, edge.running.url, edge.running.token) as (page, _):
         page.goto("/add")
-        page.get_by_text("Allow", exact=True).click()
+        form = page.locator("#adding")
+        form.get_by_text("Allow", exact=True).click()
         assert page.get_by_label("Forever").is_checked()
-        page.get_by_text("Deny", exact=True).click()
+        form.get_by_text("Deny", exact=True).click()
         assert page.get_by_label("1 hour").is_checked()
-        page.get_by_text("7 days", exact=True).click()
-        page.get_by_text("Allow", exact=True).click()
+        form.get_by_text("7 days", exact=True).click()
+        form.get_by_text("Allow", exact=True).click()
         assert page.get_by_label("7 days").is_checked()
