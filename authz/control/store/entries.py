@@ -115,15 +115,16 @@ def covering_ids(tx: Connection, network: Network) -> Select[tuple[str]]:
     return select(entry_networks.c.id).where(_touches(tx, network))
 
 
-def _holds(at: int | None) -> ColumnElement[bool]:
+def _holds(at: int | None, *, by_index: bool = True) -> ColumnElement[bool]:
+    """Say that a version holds. by_index: False: whatever else is asked for is found first, by its keys."""
     if at is None:
-        return entries.c.recorded_to == FOREVER
+        return (entries.c.recorded_to if by_index else entries.c.recorded_to + 0) == FOREVER
     return and_(entries.c.recorded_from <= at, entries.c.recorded_to > at)
 
 
 def filtered(tx: Connection, wanted: Filter) -> Select[tuple[str]]:
     """Return the query for the content of entries, by all of a filter that columns tell."""
-    query = select(entries.c.content).where(_holds(wanted.at))
+    query = select(entries.c.content).where(_holds(wanted.at, by_index=wanted.network is None))
     for column in ("tenant", "layer", "list"):
         value = getattr(wanted, column)
         if value is not None:

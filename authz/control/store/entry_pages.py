@@ -105,9 +105,17 @@ def ordered(
 ) -> Select[tuple[str, Any, str]]:  # fmt: skip
     """Return the query for the rows of a page and what may have to be read for it."""
     column = _COLUMNS[sort]
-    query = filtered(tx, wanted).add_columns(column.label("place"), entries.c.id.label("of")).where(*_ends(search))
+    query = (
+        filtered(tx, wanted._replace(unexpired_at=None))
+        .add_columns(column.label("place"), entries.c.id.label("of"))
+        .where(*_ends(search))
+    )
+    if wanted.unexpired_at is not None:
+        query = query.where(_unindexed(entries.c.expires) > wanted.unexpired_at)
     if after is not None:
         query = query.where(_behind(column, after, descending=descending))
+    if wanted.network is not None:  # found by its keys; the few that there are, are sorted
+        column = func.coalesce(column, column)
     order = (column.desc(), entries.c.id.desc()) if descending else (column, entries.c.id)
     return query.order_by(*order).limit(MAX_LOOKED + 1)
 
@@ -146,6 +154,11 @@ def _ends(search: Search) -> list[ColumnElement[bool]]:
     if search.ends_before is not None:
         found.append(entries.c.expires < search.ends_before)
     return found
+
+
+def _unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column that no index is looked into for: SQLite would rather sort a million rows than filter fifty."""
+    return column + 0
 
 
 def _behind(column: ColumnElement[Any], after: Place, *, descending: bool) -> ColumnElement[bool]:

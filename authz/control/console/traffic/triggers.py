@@ -9,8 +9,8 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from msgspec import UNSET
 
-from authz.control.api import triggers as api
 from authz.control.api.common.asking import in_thread
+from authz.control.api.detect import triggers as api
 from authz.control.console.asking_api import done_by
 from authz.control.console.forms import words
 from authz.control.console.render import page, see_other
