@@ -66,6 +66,7 @@ entries = Table(
     Index(None, "recorded_to", "recorded_from", "id"),
     Index(None, "recorded_to", "list", "recorded_from", "id"),
     Index(None, "recorded_to", "list", "id"),
+    Index(None, "recorded_to", "list", "expires"),
     Index(None, "recorded_to", "expires", "id"),
     Index(None, "recorded_to", "subject", "id"),
     Index(None, "recorded_to", "reason", "id"),

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from support.control import Control, control
 
 from authz.control.store import entry_pages
@@ -98,3 +99,19 @@ def test_the_order_of_a_column_comes_from_an_index_not_from_sorting(filled: Cont
                 ).all()
                 queries.append((sort, [row[3] for row in plan if "TEMP B-TREE" in row[3]]))
     assert [found for found in queries if found[1]] == []
+
+
+def test_counting_a_list_reads_no_rows_but_an_index(filled: Control) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        seen.append((statement, parameters))
+
+    with filled.plane.store.reading() as tx:
+        event.listen(tx.engine, "before_cursor_execute", note)
+        entry_pages.count_lists(tx, None, 1)
+        event.remove(tx.engine, "before_cursor_execute", note)
+        plans = [row[3] for one in seen for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + one[0], one[1])]
+    searches = [plan for plan in plans if "entries" in plan]
+    assert len(searches) == 3
+    assert [plan for plan in searches if "COVERING INDEX" not in plan] == []

@@ -59,12 +59,14 @@ class Query(NamedTuple):
         found = cls(**{name: given[name].strip() for name in _NAMES if given.get(name, "").strip()})
         found = found._replace(at=utc(found.at))
         known_sort = found.sort.removeprefix("-") in SORTS
-        return found._replace(
+        found = found._replace(
             list=found.list if found.list in LISTS else "",
             only=found.only if found.only == EXCEPTIONS else "",
             ends=found.ends if found.ends in ENDS else "",
             sort=found.sort if known_sort else "-changed",
         )
+        # What ends soon is shown in the order of its ends, unless another is asked for.
+        return found._replace(sort="ends") if found.ends and found.sort == "-changed" else found
 
     def address(self, **other: str) -> str:
         """Return the page's address, with other values."""

@@ -15,7 +15,7 @@ down_revision = "0008"
 _COLUMNS = ("author", "reason", "subject")
 _INDEXES = (
     ("recorded_from", "id"), ("recorded_to", "recorded_from", "id"), ("recorded_to", "list", "recorded_from", "id"),
-    ("recorded_to", "list", "id"), ("recorded_to", "expires", "id"), ("recorded_to", "subject", "id"), ("recorded_to", "reason", "id"),
+    ("recorded_to", "list", "id"), ("recorded_to", "list", "expires"), ("recorded_to", "expires", "id"), ("recorded_to", "subject", "id"), ("recorded_to", "reason", "id"),
     ("recorded_to", "author", "id"),
 )  # fmt: skip
 _BATCH = 5000
