@@ -72,7 +72,7 @@ bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
 
 pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
-	PYTHONPATH=tests $(BIN)/python -m support.console_pictures
+	PYTHONPATH=tests $(BIN)/python -m support.console.pictures
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)

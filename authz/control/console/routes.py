@@ -10,14 +10,14 @@ from litestar.di import Provide
 
 from authz.control.api.common.problems import as_problem
 from authz.control.console import signing
+from authz.control.console.common.session import provide_asked
 from authz.control.console.history import changes, difference, explaining
 from authz.control.console.lists import adding, entry, listing
+from authz.control.console.look.render import plain, see_other
+from authz.control.console.look.static_files import get_static
 from authz.control.console.overview import approvals, attention, overview
-from authz.control.console.render import plain, see_other
-from authz.control.console.session import provide_asked
 from authz.control.console.setup import applications, channels, feeds, people, publications
 from authz.control.console.space import lockout, map  # noqa: A004  # the page is called so
-from authz.control.console.static_files import get_static
 from authz.control.console.traffic import events, triggers
 from authz.control.problems import Unauthorized
 

@@ -12,8 +12,8 @@ from litestar.params import FromQuery
 from authz.control.access.sessions import sign_on_with_token, sign_out
 from authz.control.api.common.asking import AnyRequest, client_address, in_thread, plane_of
 from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
-from authz.control.console.render import THEME_COOKIE, THEMES, plain, see_other
-from authz.control.console.session import Asker
+from authz.control.console.common.session import Asker
+from authz.control.console.look.render import THEME_COOKIE, THEMES, plain, see_other
 from authz.control.problems import Forbidden, Problem, Unauthorized
 
 START: Final = "/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browser import chromium
+from support.console.browser import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browser import PHONE, WIDE, viewer
-from support.console_data import fill
+from support.console.browser import PHONE, WIDE, viewer
+from support.console.data import fill
 from support.control import Running
 from support.processes import wait_for
 

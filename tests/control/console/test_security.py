@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browser import viewer
-from support.console import COOKIE, Console
+from support.console.browser import viewer
+from support.console.forms import COOKIE, Console
 from support.control import Control, control
 
 if TYPE_CHECKING:

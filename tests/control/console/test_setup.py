@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.console import Console
+from support.console.forms import Console
 from support.control import Control, control
 
 if TYPE_CHECKING:

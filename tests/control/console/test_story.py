@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.browser import viewer
+from support.console.browser import viewer
 from support.control import Running
 from support.processes import Sidecar, free_port, wait_for
 from support.proxies.client import ask

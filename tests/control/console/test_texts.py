@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from authz.control.console import forms, texts
-from authz.control.console.differences import fields_between
-from authz.control.console.forms import EMPTY, entry_input, mistakes_of
+from authz.control.console.common import forms
+from authz.control.console.common.forms import EMPTY, entry_input, mistakes_of
+from authz.control.console.look import texts
+from authz.control.console.look.differences import fields_between
 from authz.control.model import Written
 from authz.control.problems import FieldMistake, Invalid
 

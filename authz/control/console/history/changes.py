@@ -18,9 +18,9 @@ from authz.control.api.common.asking import (
     write_cursor,
 )
 from authz.control.api.common.bodies import history_item
-from authz.control.console.forms import utc
-from authz.control.console.render import HEADERS, page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.forms import utc
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import HEADERS, page
 from authz.control.model import Change
 from authz.control.problems import Invalid
 from authz.control.store.history import Place, Wanted, find_changes

@@ -8,10 +8,10 @@ import msgspec
 from litestar import Response, Router, get
 
 from authz.control.api.common.asking import in_thread, parsed_moment
-from authz.control.console.differences import changed, fields_between
-from authz.control.console.forms import utc
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.forms import utc
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.differences import changed, fields_between
+from authz.control.console.look.render import page
 from authz.control.model import Change, Entry
 from authz.control.problems import Invalid
 from authz.control.store.event_writing import DAY

@@ -9,10 +9,10 @@ from litestar import Response, Router, get
 
 from authz.addresses import Address, parse_address, try_parse_address
 from authz.control.api.common.asking import in_thread, parsed_moment
-from authz.control.console.forms import utc
+from authz.control.console.common.forms import utc
+from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of, seconds_of
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import POLICY_LAYER
 from authz.control.problems import Invalid

@@ -13,11 +13,11 @@ from authz.control.api.common.asking import in_thread
 from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
 from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, written_of
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
-from authz.control.console.changing import afterwards, carry_out, need_for
-from authz.control.console.forms import EMPTY, PRESETS, FormState, entry_input, form_of, mistakes_of, values_of
+from authz.control.console.common.changing import afterwards, carry_out, need_for
+from authz.control.console.common.forms import EMPTY, PRESETS, FormState, entry_input, form_of, mistakes_of, values_of
+from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import Known, entry_of, known_of
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.look.render import page
 from authz.control.lists.entries import layers_of
 from authz.control.lists.periods import FOREVER
 from authz.control.lists.preview import Preview, preview

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from authz.control.api.common.asking import in_thread, parsed_moment
 from authz.control.api.common.operations import ChangeEntry
-from authz.control.console.changing import (
+from authz.control.console.common.changing import (
     Notice,
     afterwards,
     carry_out,
@@ -21,10 +21,10 @@ from authz.control.console.changing import (
     take_back,
     written,
 )
-from authz.control.console.forms import EMPTY, PRESETS, FormState, mistakes_of, period_patch, values_of
+from authz.control.console.common.forms import EMPTY, PRESETS, FormState, mistakes_of, period_patch, values_of
+from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import entry_of, seconds_of
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.look.render import page
 from authz.control.console.signing import own_path
 from authz.control.model import Change, Entry
 from authz.control.problems import Missing, Problem

@@ -11,10 +11,10 @@ from litestar import Response, Router, get, post
 from authz.control.api.common.asking import in_thread, parsed_moment, read_cursor, write_cursor
 from authz.control.api.common.bodies import EntryPatch
 from authz.control.api.common.operations import ChangeEntry, Operation
-from authz.control.console.changing import Notice, afterwards, carry_out, deletion, notice_of
-from authz.control.console.forms import utc
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.changing import Notice, afterwards, carry_out, deletion, notice_of
+from authz.control.console.common.forms import utc
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.console.signing import own_path
 from authz.control.lists.check import network_mistakes
 from authz.control.model import APPLICATION, FOREVER, MICROSECONDS

@@ -12,7 +12,7 @@ from authz.control.store.documents import find_documents, get_document
 from authz.control.store.entries import get_entry
 
 if TYPE_CHECKING:
-    from authz.control.console.session import Asked
+    from authz.control.console.common.session import Asked
 
 
 class Known(NamedTuple):

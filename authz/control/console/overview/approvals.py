@@ -10,9 +10,9 @@ from litestar.params import FromPath
 
 from authz.control.api.access import approvals as api
 from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation
-from authz.control.console.asking_api import done_by
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.problems import Problem
 
 STATES = ("waiting", "approved", "rejected")

@@ -8,8 +8,8 @@ from litestar import Response, Router, get
 
 from authz.control.access.approvals import WAITING, list_approvals
 from authz.control.api.common.asking import in_thread
-from authz.control.console.render import html, page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import html, page
 from authz.control.model import MICROSECONDS
 from authz.control.publish.sidecars import CONNECTED
 from authz.control.store.publications import Sidecar, list_sidecars

@@ -8,9 +8,9 @@ import msgspec
 from litestar import Response, Router, get
 
 from authz.control.api.common.asking import in_thread
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
 from authz.control.model import MICROSECONDS, Change
 from authz.control.store.entry_pages import count_lists
 from authz.control.store.event_search import WantedEvents, count_by_time

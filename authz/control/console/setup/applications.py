@@ -10,10 +10,10 @@ from litestar.params import FromPath
 
 from authz.control.api import applications as api
 from authz.control.api.common.asking import in_thread
-from authz.control.console.asking_api import done_by
-from authz.control.console.forms import words
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.forms import words
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import application_settings
 from authz.control.model import APPLICATION, POLICY_LAYER
 from authz.control.problems import Invalid, Problem

@@ -11,9 +11,9 @@ from litestar import Response, Router, get, post
 
 from authz.control.api import applications as api
 from authz.control.api.common.asking import in_thread
-from authz.control.console.asking_api import done_by
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.model import MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem
 from authz.publisher.feeds.fetch.fetch import WantedFeed, load_state

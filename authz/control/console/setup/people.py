@@ -10,10 +10,10 @@ from authz.control.access.roles import RIGHTS, ROLES
 from authz.control.api.access import sessions as api_sessions
 from authz.control.api.access import tokens as api
 from authz.control.api.common.bodies import TokenBody, TokenInput
-from authz.control.console.asking_api import done_by
-from authz.control.console.forms import lines, words
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.forms import lines, words
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.problems import FieldMistake, Invalid, Problem
 
 PERIODS = {"30d": "30 days", "90d": "90 days", "365d": "a year", "forever": "for ever"}

@@ -7,9 +7,9 @@ from typing import Any
 from litestar import Response, Router, get
 
 from authz.control.api import layers as api
-from authz.control.console.asking_api import done_by
-from authz.control.console.render import page
-from authz.control.console.session import Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.session import Asker
+from authz.control.console.look.render import page
 
 SHOWN = 40
 

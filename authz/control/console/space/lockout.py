@@ -9,9 +9,9 @@ from litestar import Response, Router, get
 from authz.addresses import Network, parse_networks
 from authz.analysis.lockout import Denial, would_deny
 from authz.control.api.common.asking import in_thread
-from authz.control.console.forms import lines
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.forms import lines
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page
 from authz.control.lists.check import network_mistakes
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Entry
 from authz.control.store.entries import Filter, find_entries

@@ -12,9 +12,9 @@ from authz.addresses import Network, parse_network
 from authz.analysis.map.drawing import label_places
 from authz.analysis.map.hilbert import fold
 from authz.control.api.common.asking import in_thread, parsed_network
+from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of
-from authz.control.console.render import HEADERS, page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.look.render import HEADERS, page
 from authz.control.console.space.tiles import Maps, legend, listed_in, tile
 from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import Missing

@@ -9,9 +9,9 @@ import msgspec
 from litestar import Response, Router, get
 
 from authz.control.api.common.asking import in_thread, parsed_moment, parsed_network, read_cursor, write_cursor
-from authz.control.console.forms import utc
-from authz.control.console.render import page
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.forms import utc
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page
 from authz.control.problems import FieldMistake, Invalid
 from authz.control.store.event_search import Place, WantedEvents, client_of, find_events
 

@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from authz.control.api.common.asking import in_thread
 from authz.control.api.detect import triggers as api
-from authz.control.console.asking_api import done_by
-from authz.control.console.forms import words
-from authz.control.console.render import page, see_other
-from authz.control.console.session import Asked, Asker
+from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.forms import words
+from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.render import page, see_other
 from authz.control.detect.triggers import state
 from authz.control.problems import Invalid, Problem
 

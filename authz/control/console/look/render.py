@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
 
-from authz.control.console import texts
-from authz.control.console.navigation import navigation
-from authz.control.console.static_files import versioned
+from authz.control.console.look import texts
+from authz.control.console.look.navigation import navigation
+from authz.control.console.look.static_files import versioned
 
 if TYPE_CHECKING:
-    from authz.control.console.session import Asked
+    from authz.control.console.common.session import Asked
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THEME_COOKIE: Final = "authz_theme"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from authz.control.access.roles import Right
-    from authz.control.console.session import Asked
+    from authz.control.console.common.session import Asked
 
 
 class Page(NamedTuple):

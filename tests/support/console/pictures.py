@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.browser import PHONE, chromium, viewer
-from support.console_data import fill
+from support.console.browser import PHONE, chromium, viewer
+from support.console.data import fill
 from support.control import Running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-FOLDER = Path(__file__).parents[2] / "docs/guides/pictures"
+FOLDER = Path(__file__).parents[3] / "docs/guides/pictures"
 SIZE = (1280, 800)
 PAGES = {
     "overview": ("/", "light"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup, escape
 
 from authz.control.api.common.bodies import micro_moment
-from authz.control.console.differences import REASONS, changed
+from authz.control.console.look.differences import REASONS, changed
 from authz.control.model import FOREVER, MICROSECONDS, SUBJECTS
 from authz.times import format_duration
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Response
 
 if TYPE_CHECKING:
-    from authz.control.console.session import Asked
+    from authz.control.console.common.session import Asked
 
 
 async def done_by(handler: Any, asked: Asked, **arguments: Any) -> Any:

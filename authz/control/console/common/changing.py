@@ -13,7 +13,7 @@ import msgspec
 
 from authz.control.access.approvals import ask_approval
 from authz.control.api.common.operations import AddBan, DeleteEntry, EndBan, Operation, forced, layers_of, perform
-from authz.control.console.render import see_other
+from authz.control.console.look.render import see_other
 from authz.control.lists.undo import undo
 from authz.control.model import Change
 from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.access.callers import Caller
-    from authz.control.console.session import Asked
+    from authz.control.console.common.session import Asked
     from authz.control.lists.batch import Batch
     from authz.control.plane import ControlPlane
 
