@@ -20,6 +20,8 @@ MAX_EVENT: Final = 65536  # bytes of an event as JSON; a longer one is refused u
 MAX_PATH: Final = 2048  # characters of a path with its query that are kept
 MAX_TOKEN: Final = 256  # characters of every other text
 MAX_ATTACKS: Final = 16
+WAF_SIGNAL: Final = "signal"  # the type of an attack of which only the signal is known
+SIGNALLED: Final = frozenset({"attack", "graylisted_attack"})  # reasons of decisions by the signal
 
 
 class Event(NamedTuple):
@@ -71,6 +73,7 @@ class WrittenEvent(msgspec.Struct, frozen=True):
     payload: str | None = None
     decision: str | None = None
     entry: str | None = None
+    reason: str | None = None
     request_id: str | None = None
     warnings: list[str] = []
 
@@ -114,7 +117,7 @@ def make_event(written: WrittenEvent, received: float) -> Event:
         host=_token(written.host),
         path=(written.path or "")[:MAX_PATH],
         status=status,
-        attacks=tuple(text[:MAX_TOKEN] for text in written.attacks[:MAX_ATTACKS]),
+        attacks=_attacks(written),
         payload=_token(written.payload),
         decision=_token(written.decision),
         entry=_token(written.entry),
@@ -140,6 +143,13 @@ def _time(written: float | str | None, received: float) -> float:
     if not 0 <= written < 1e11:  # also refuses NaN; the year 5138
         raise BadLine(f"time: found {shorten(written)}, expected seconds since 1970")
     return written
+
+
+def _attacks(written: WrittenEvent) -> tuple[str, ...]:
+    """Return what a WAF saw; where only a sidecar says that there was a signal of one, WAF_SIGNAL."""
+    if written.attacks:
+        return tuple(text[:MAX_TOKEN] for text in written.attacks[:MAX_ATTACKS])
+    return (WAF_SIGNAL,) if written.reason in SIGNALLED else ()
 
 
 def _token(text: str | None) -> str:

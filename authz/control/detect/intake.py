@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _RETRY: Final = 1.0  # seconds until the store is asked again, where it is away
 _LOOK: Final = 0.5  # seconds from one look whether we end, or triggers have changed, to the next
+REFUSED: Final = "refused"  # why a listing was not made: a limit of the layer, or a like entry; the log says which
 ENDING: Final = "ending"  # why a listing was not made: we end, and the store is away
 _LOG = logging.getLogger("authz.control.detect")
 
@@ -202,11 +203,13 @@ class Intake:
     def _write(self, listings: list[Listing]) -> None:
         def written() -> None:
             while listings:
-                name = listings[0].trigger.name
+                trigger = listings[0].trigger
                 if write_listing(self._plane, listings[0]):
-                    self.listed[name] += 1
+                    self.listed[trigger.name] += 1
+                elif trigger.dry_run or trigger.then.list == "notify":
+                    self.tried[trigger.name] += 1
                 else:
-                    self.tried[name] += 1
+                    self.detector.suppressed[trigger.name, REFUSED] += 1
                 del listings[0]
 
         self._patiently(written, None)

@@ -38,6 +38,7 @@ _NAMES: Final = {
     "path": ("path", "request_uri", "uri"),
     "decision": ("decision", "authz_decision"),
     "entry": ("entry", "authz_entry"),
+    "reason": ("reason", "authz_reason"),
     "payload": ("payload",),
     "request_id": ("request_id", "http_x_request_id"),
 }

@@ -80,6 +80,12 @@ def test_a_password_guesser_is_listed_in_the_right_application_for_the_period(au
     assert (change.actor, change.actor_kind, change.method, change.action) == ("login", "trigger", "automatic", "add")
 
 
+def test_who_attacks_an_application_that_the_policy_does_not_name_is_listed_in_all(automatic: Automatic) -> None:
+    automatic.send(6, "/api", application="*")
+    [entry] = automatic.entries()
+    assert entry["applications"] == []
+
+
 def test_who_stays_below_the_limit_is_not_listed(automatic: Automatic) -> None:
     automatic.send(5)
     assert automatic.entries() == []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_AHEAD: Final = 5.0  # seconds that an event's clock may be ahead of ours; more counts as now
 MAX_KINDS: Final = 4096  # combinations of application, method, status, … of which is known who counts them
+NOBODYS: Final = frozenset({"", "*"})  # applications of nobody knows whom, or whom the policy does not name
 BREAKER: Final = "breaker"  # the reason of a listing that was stopped by the trigger's breaker
 _AGAIN: Final = 60.0  # seconds for which a client of a system that goes on is not listed again
 _MAX_LISTED: Final = 50_000
@@ -179,7 +180,9 @@ class Detector:
                 one.breaker.close()
 
     def _concerned(self, event: Event) -> tuple[CountingTrigger, ...]:
-        kind: tuple[object, ...] = (event.application, event.method, event.status, event.decision, event.attacks)
+        kind: tuple[object, ...] = (
+            event.application, event.method, event.status, event.decision, event.attacks, event.entry == "",
+        )  # fmt: skip
         if self._by_host:
             kind = (*kind, event.host)
         concerned = self._by_kind.get(kind)
@@ -200,7 +203,7 @@ class Detector:
             time=now,
             subject=subject,
             period=grown_period(then, before),
-            applications=() if then.applications == "all" or not event.application else (event.application,),
+            applications=() if then.applications == "all" or event.application in NOBODYS else (event.application,),
             counted=count,
             offence=before + 1,
             asn=counting.asn_of(event),

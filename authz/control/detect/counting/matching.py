@@ -34,11 +34,16 @@ def make_kind_filter(where: Where) -> Callable[[Event], bool]:
             and (not where.method or event.method in where.method)
             and (not where.host or event.host in where.host)
             and (not where.status or any(first <= event.status <= last for first, last in where.status))
-            and (event.decision == where.decision if where.decision else event.decision != "deny")
+            and (event.decision == where.decision if where.decision else not _on_a_list(event))
             and (not attacks or (bool(event.attacks) if any_attack else not attacks.isdisjoint(event.attacks)))
         )
 
     return counts
+
+
+def _on_a_list(event: Event) -> bool:
+    """Return whether authz denied a request for who sent it. One that it denied for a WAF's signal counts."""
+    return event.decision == "deny" and (bool(event.entry) or not event.attacks)
 
 
 def make_client_filter(where: Where, places: Places) -> Callable[[Event], bool] | None:

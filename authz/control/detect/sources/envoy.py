@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from authz.addresses import try_parse_address
-from authz.control.detect.event import MAX_PATH, MAX_TOKEN, Event
+from authz.control.detect.event import MAX_PATH, MAX_TOKEN, SIGNALLED, WAF_SIGNAL, Event
 from authz.serve.observe.log_lines import printable
 from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage, StreamAccessLogsResponse
 
@@ -85,6 +85,7 @@ def event_of(entry: HTTPAccessLogEntry) -> Event | None:
         path=(printable(request.original_path or request.path) or "")[:MAX_PATH],
         status=entry.response.response_code.value % 1000,
         decision=decided.get("decision", "")[:MAX_TOKEN],
+        attacks=(WAF_SIGNAL,) if decided.get("reason") in SIGNALLED else (),
         entry=decided.get("entry", "")[:MAX_TOKEN],
         request_id=(printable(request.request_id) or "")[:MAX_TOKEN],
     )
