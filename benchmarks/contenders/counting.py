@@ -1,6 +1,6 @@
 """Counting events for triggers: events a second on one core, and memory with very many clients.
 
-    python -m benchmarks.parts.detect [--events 300000] [--clients 1000000] [--json FILE]
+    python -m benchmarks.contenders.counting [--events 300000] [--clients 1000000] [--json FILE]
 
 Twenty triggers of all kinds over five applications. Each event comes as a line of JSON, as for `POST /v1/events`, is
 decoded, known again where it repeats, and counted; listings are made and not written. The store and the network are not
