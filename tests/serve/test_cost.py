@@ -340,7 +340,7 @@ def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
     asked = "\r\n".join(
         ["GET /v1/auth/shop HTTP/1.1", f"X-Forwarded-For: {ALLOWED}", "Host: x", *lines, "", ""]
     ).encode()
-    within(cost_of(lambda: connection.data_received(asked)), Cost(56, 716))
+    within(cost_of(lambda: connection.data_received(asked)), Cost(57, 725))
     assert len(transport.writes) == 4
     assert transport.writes[-1].startswith(b"HTTP/1.1 200 ")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
+_PIPELINED: Final = 16  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
 _CLOSE: Final = b"Connection: close\r\n\r\n"
@@ -47,6 +48,7 @@ class HttpConnection(asyncio.Protocol):
         self._at = 0  # how much of it is parsed
         self._queued = False  # it is our turn later
         self._unread = False  # the peer does not read its answers
+        self._pipelines = False  # the peer sends many requests at once, as no proxy does
         self._stopped = False  # nothing is read from the peer
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
@@ -85,12 +87,12 @@ class HttpConnection(asyncio.Protocol):
         """Parse what came, and write the answers: a piece now, the rest in later turns."""
         if self._ending:
             return
-        if len(data) <= _PIECE and not self._unparsed:
+        if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
             self._feed(data)
             return
         self._unparsed = self._unparsed[self._at :] + data
         self._at = 0
-        if not self._queued and not self._unread and self.work():
+        if not self._queued and not self._unread and (self._pipelines or self.work()):
             self._stop_reading()
             self._queued = True
             self._all.turns.add(self)
@@ -138,6 +140,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _write(self) -> None:
         if self._answers:
+            if len(self._answers) > _PIPELINED:
+                self._pipelines = True
             self._transport.write(b"".join(self._answers))
             self._answers.clear()
         if self._ending:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from authz.errors import ConnectionFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.rate import FrameRate
+from authz.serve.http2.rate import MAX_AT_ONCE, FrameRate
 from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
 from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
@@ -124,7 +124,9 @@ class Http2Connection(asyncio.Protocol):
         """Take what came, and send the answers."""
         if self._ending:
             return
-        if self._later or (len(data) > _SMALL and self._listener.turns.busy):
+        rate = self._rate
+        waits = rate.idle > MAX_AT_ONCE + rate.answered  # many such connections would add up, whatever each costs
+        if waits or self._later or (len(data) > _SMALL and self._listener.turns.busy):
             self._arrived = self._arrived if self._later else time.monotonic()
             self._later += data
             self._transport.pause_reading()

@@ -121,6 +121,28 @@ def test_pipelining_on_one_connection_does_not_keep_the_loop_from_others() -> No
     asyncio.run(run())
 
 
+def test_many_connections_that_pipeline_do_not_add_up() -> None:
+    """Each read of up to 4 kB was parsed at once, whatever the number of connections that sent one."""
+    request = b"GET /v1/auth HTTP/1.1\r\n\r\n"
+
+    async def run() -> None:
+        answer = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+        connections = HttpConnections(lambda _: answer, (), HttpLimits())
+        hostile, polite = (connections(), Counting()), (connections(), Counting())
+        for connection, transport in (hostile, polite):
+            connection.connection_made(transport)
+        hostile[0].data_received(request * 100)
+        seen = hostile[1].answers
+        for connection, _ in (hostile, polite):
+            connection.data_received(request)
+        assert (hostile[1].answers - seen, polite[1].answers) == (0, 1)
+        await asyncio.sleep(0)
+        assert hostile[1].answers - seen == 1
+        assert hostile[1].reading
+
+    asyncio.run(run())
+
+
 # The admin listener.
 
 HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 200), ("[::1]:9193", 200),

@@ -195,6 +195,22 @@ def test_a_large_read_is_taken_in_turns(methods: Methods, monkeypatch: pytest.Mo
     assert busy.wire.is_reading()
 
 
+def test_many_connections_of_frames_without_calls_do_not_add_up(methods: Methods) -> None:
+    """Each small read was taken at once: a client beside two hundred such connections waited for 180 ms."""
+    hostile, polite = Peer(methods.connections), Peer(methods.connections)
+    works(polite)
+    hostile.send(frame(PING, 0, 0, bytes(8)) * 200)
+    before = methods.calls
+    for peer in (hostile, polite):
+        call = frame(HEADERS, WHOLE, peer.next, BLOCK) + frame(DATA, END, peer.next, message(b"x"))
+        peer.connection.data_received(call)
+    assert methods.calls == before + 1
+    assert not hostile.wire.is_reading()
+    hostile.run_turns()
+    assert methods.calls == before + 2
+    assert hostile.wire.is_reading()
+
+
 # One large `tracestate`.
 
 
