@@ -1,5 +1,6 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures help demo test kube-test coverage lint types style check proto bench bench-full attacks constraints system clean
+.PHONY: pictures help demo test kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
+    attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -57,6 +58,13 @@ style: $(STAMP) ## mend what ruff can mend
 
 types: $(STAMP) ## types (mypy --strict)
 	$(BIN)/mypy
+
+docs: $(STAMP) ## the site of the documentation, strictly: site/index.html
+	$(BIN)/python tools/docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+docs-generated: $(STAMP) ## the pages of the documentation that are made from the code: commands and HTTP API
+	$(BIN)/python tools/docs/generate.py
 
 # Generated code is checked in; tests/docs/test_generated.py compares it.
 proto: $(STAMP) ## generate authz/wire from proto/

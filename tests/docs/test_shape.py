@@ -31,7 +31,7 @@ CROWDED = {
 def sources() -> dict[str, str]:
     """Return the text of every module of the repository but generated ones, by its path."""
     found = {}
-    for folder in ("authz", "benchmarks", "examples", "tests"):
+    for folder in ("authz", "benchmarks", "examples", "tests", "tools"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not path.name.endswith("_pb2.py"):
                 found[path.relative_to(ROOT).as_posix()] = path.read_text()

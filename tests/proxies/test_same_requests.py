@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from support.processes import Sidecar, free_port, wait_for
-from support.proxies.caddy import start_caddy
 from support.proxies.client import Client, Reply, ask
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.haproxy import start_haproxy
-from support.proxies.nginx import Nginx
-from support.proxies.process import ProxyPorts
-from support.proxies.traefik import start_traefik
+from support.proxies.every import start_proxy
 from support.proxies.upstream import Upstream
 from support.publisher import Publisher
 
@@ -157,20 +152,9 @@ class Stack:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.upstream)
             stack.enter_context(Sidecar(folder, config))
-            self.ports = self._start(stack, folder, proxy, printed)
+            self.ports = stack.enter_context(start_proxy(folder, proxy, printed, self.upstream))
             wait_for(lambda: self.ask(Case(OFFICE, "/shop", "shop", OFFICE)).status == 200, "the first answer")
             self._running = stack.pop_all()
-
-    def _start(self, stack: contextlib.ExitStack, folder: Path, proxy: str, printed: dict[str, str]) -> ProxyPorts:
-        if proxy == "envoy":
-            envoy = stack.enter_context(Envoy(folder, adapt_envoy(printed["main"], self.upstream)))
-            return ProxyPorts(envoy.ports["edge"], envoy.ports["proxied"])
-        if proxy == "nginx":
-            return ProxyPorts(*stack.enter_context(Nginx(folder, printed["main"], self.upstream)).ports)
-        start = {"haproxy": start_haproxy, "caddy": start_caddy, "traefik": start_traefik}[proxy]
-        ports = ProxyPorts(free_port(), free_port())
-        stack.enter_context(start(folder, printed, self.upstream.port, ports))
-        return ports
 
     def ask(self, case: Case, *more: tuple[str, str]) -> Reply:
         """Send a request of the cases."""

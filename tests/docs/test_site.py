@@ -1,0 +1,91 @@
+"""The site of the documentation: built strictly, complete, and without a request to anybody else."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support.browser import PATIENCE, chromium
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+# What a browser fetches by itself. Links that a person follows may lead anywhere.
+FETCHED = re.compile(r"""<(?:script|img|iframe|source)[^>]*\bsrc=["']?([^"'\s>]+)|<link[^>]*\bhref=["']?([^"'\s>]+)""")
+IN_STYLES = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder
+
+
+def pages_of(nav: object) -> list[str]:
+    """Return the pages of the navigation."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [page for part in parts for page in pages_of(part)]  # type: ignore[attr-defined]
+
+
+def test_every_page_but_the_decisions_is_in_the_navigation() -> None:
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md") if path.parent.name != "decisions"}
+    assert pages - set(pages_of(CONFIG["nav"])) == set()
+
+
+def test_every_page_of_the_navigation_is_built(site: Path) -> None:
+    built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    expected = {re.sub(r"README\.md$", "index.md", page).replace(".md", ".html") for page in pages_of(CONFIG["nav"])}
+    assert expected - built == set()
+
+
+def test_nothing_is_fetched_from_anybody_else(site: Path) -> None:
+    fetched = {
+        found
+        for page in site.rglob("*.html")
+        for groups in FETCHED.findall(page.read_text())
+        for found in groups
+        if found
+    }
+    styles = {found for style in site.rglob("*.css") for found in IN_STYLES.findall(style.read_text())}
+    assert len(fetched) > 10
+    assert {url for url in fetched | styles if re.match(r"(https?:)?//", url)} == set()
+
+
+def test_the_search_works_without_a_server(site: Path) -> None:
+    """The plugin `offline` gives the index as a script: a page that was opened from a folder may not fetch one."""
+    index = (site / "search" / "search_index.js").read_text()
+    assert index.startswith("var __index = ")
+    for page in ("start/envoy.html", "reference/cli.html", "guides/who-is-the-client.html"):
+        assert f'"{page}' in index
+
+
+def test_the_generated_pages_are_what_the_code_says() -> None:
+    command = [sys.executable, "tools/docs/generate.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_search_finds_a_page_that_was_opened_from_the_disk(site: Path) -> None:
+    asked: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.locator("[data-md-component=search-query]").first.focus()
+        page.keyboard.type("brute_force")
+        result = page.locator(".md-search-result__link").first
+        result.wait_for()
+        assert "triggers.html" in (result.get_attribute("href") or "")
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "about"}
