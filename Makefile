@@ -66,6 +66,10 @@ docs: $(STAMP) ## the site of the documentation, strictly: site/index.html
 docs-generated: $(STAMP) ## the pages of the documentation that are made from the code: commands and HTTP API
 	$(BIN)/python tools/docs/generate.py
 
+dist: $(STAMP) ## a release of the last commit: sdist, wheel and their digests in dist/
+	rm -rf dist
+	$(BIN)/python tools/release/make_release.py dist
+
 # Generated code is checked in; tests/docs/test_generated.py compares it.
 proto: $(STAMP) ## generate authz/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \

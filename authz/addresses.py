@@ -7,7 +7,8 @@ Every address that comes in passes here once, at the edge, and is from then on a
     parse_address("2001:DB8:0::1").text  -> "2001:db8::1" (RFC 5952)
 
 Strict: no leading zeros (192.0.2.010 is 192.0.2.8 to some programs and .10 to others), no short or decimal forms,
-no zone ids, no white space, nothing but ASCII. 6to4, NAT64 and IPv4-compatible (::192.0.2.7) addresses stay IPv6.
+no zones (fe80::1%eth0), no white space, nothing but ASCII. 6to4, NAT64 and IPv4-compatible (::192.0.2.7) addresses
+stay IPv6.
 """
 
 from __future__ import annotations
@@ -88,8 +89,18 @@ def parse_address(text: str) -> Address:
     """
     address = try_parse_address(text)
     if address is None:
-        raise AddressError(text, _without_zeros(text) or ADDRESS_EXPECTED)
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or ADDRESS_EXPECTED)
     return address
+
+
+def _without_zone(text: str) -> str:
+    """Return what to expect of an IPv6 address with a zone (RFC 4007, section 11: `fe80::1%eth0`); else "".
+
+    A zone names an interface of one machine, so it means nothing to another. No address has one, wherever it stands.
+    """
+    base, percent, _ = text.partition("%")
+    address = try_parse_address(base) if percent else None
+    return f"no zone, such as {base}" if address and address.version == 6 else ""
 
 
 def _without_zeros(text: str) -> str:
@@ -135,7 +146,7 @@ def parse_network(text: str, *, lenient: bool = False) -> Network:
     base, slash, suffix = text.partition("/")
     address = try_parse_address(base)
     if address is None:
-        raise AddressError(text, _without_zeros(text) or NETWORK_EXPECTED)
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED)
     if not slash:
         return Network(address.version, address.value, BITS[address.version])
     length = _prefix_length(text, base, suffix, address.version)
@@ -165,7 +176,7 @@ def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:
         return [parse_network(text, lenient=lenient)]
     low, high = try_parse_address(first.strip(" \t")), try_parse_address(last.strip(" \t"))
     if low is None or high is None:
-        raise AddressError(text, _without_zeros(text) or NETWORK_EXPECTED)
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED)
     if low.version != high.version:
         raise AddressError(text, "a range of one version, not IPv4 and IPv6")
     if low.value > high.value:
