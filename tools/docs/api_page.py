@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import MagicMock
 
 from authz.control.api.app import create_app
 
@@ -25,7 +25,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 def description() -> dict[str, Any]:
     """Return the OpenAPI description, without a store: nothing is started."""
-    return create_app(cast("ControlPlane", SimpleNamespace())).openapi_schema.to_schema()
+    return create_app(cast("ControlPlane", MagicMock())).openapi_schema.to_schema()
 
 
 def api_page() -> str:
