@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.browser import PATIENCE, chromium
+from support.console.browser import PATIENCE, chromium
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
