@@ -236,23 +236,46 @@ def served(folder: Path) -> str:
         return process.output
 
 
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_a_damaged_state_is_rebuilt_from_the_last_good_copy_with_a_loud_line(
-    publisher: Publisher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    publisher: Publisher, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was a crash loop until somebody came."""
+    """It was a crash loop until somebody came; then an older file could be played back though there was a copy."""
     publisher.publish(serial=5)
     assert restarted(publisher, tmp_path).load() == "ok"
-    (tmp_path / "state" / "authz.json").write_text("{}")
+    (tmp_path / "state" / "authz.json").write_bytes(content)
     publisher.publish(serial=4)
     again = restarted(publisher, tmp_path)
     with caplog.at_level(logging.ERROR, "authz"):
         asyncio.run(again.layer.start())
+    assert again.layer.refusal is not None
+    assert again.layer.refusal.code == "rolled_back"
     assert again.decider.ruleset is not None
-    assert load_states(again.state).get("policy") == State(
-        again.decider.ruleset.serial, again.decider.ruleset.policy.digest
-    )
+    assert again.decider.ruleset.serial == 5
+    assert load_states(again.state)["policy"] == State(5, again.decider.ruleset.policy.digest)
     assert "state/authz.json: found no state of authz: " in caplog.messages[0]
-    assert "an older file of it could be played back" in caplog.messages[0]
+    assert "going on with what the last good copies say (policy: serial 5)" in caplog.messages[0]
+    assert len([message for message in caplog.messages if "found no state" in message]) == 1
+
+
+@pytest.mark.parametrize("spoil", ["absent", "changed"])
+def test_a_damaged_state_without_a_copy_that_is_whole_begins_anew(
+    publisher: Publisher, tmp_path: Path, spoil: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher.publish(serial=5)
+    assert restarted(publisher, tmp_path).load() == "ok"
+    (tmp_path / "state" / "authz.json").write_text("{}")
+    copy = tmp_path / "state" / "last-good" / "policy.snapshot"
+    content = copy.read_bytes()
+    copy.unlink()
+    if spoil == "changed":
+        copy.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    publisher.publish(serial=4)
+    again = restarted(publisher, tmp_path)
+    with caplog.at_level(logging.ERROR, "authz"):
+        assert again.load() == "ok"
+    assert load_states(again.state)["policy"].serial == 4
+    assert "the last good copies say (none). Of a layer without one an older file could be played" in caplog.messages[0]
 
 
 def test_two_processes_share_a_state_that_is_never_lowered(publisher: Publisher, tmp_path: Path) -> None:

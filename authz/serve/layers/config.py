@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MIN_POLL: Final = 0.01  # seconds; below, looking would be all that we do
 STORES: Final = ("s3", "gs", "az")
+LAST_GOOD: Final = "last-good"  # folder beside the state file
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -142,4 +143,4 @@ def _transport(number: int, layer: LayerConfig) -> Iterator[tuple[int, str, str]
 
 def last_good_path(state: Path, layer: str) -> Path:
     """Return where the last good copy of a layer is kept. state: the state file."""
-    return state.parent / "last-good" / f"{layer}.snapshot"
+    return state.parent / LAST_GOOD / f"{layer}.snapshot"

@@ -3,7 +3,7 @@
     lock · read the state again · serial above the highest? · keep the file · raise the serial · unlock
 
 The file is kept before the serial is raised: after a crash in between, the copy is above the serial, which is good.
-A damaged state file is rebuilt from the copies, which are verified like any other file, with a loud line.
+A damaged state file is rebuilt from the serials of the copies, with a loud line.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
 from authz.errors import DamagedState, InputError, Refusal, SnapshotRefused
-from authz.serve.layers.config import last_good_path
-from authz.snapshot.read import part_path
+from authz.serve.layers.config import LAST_GOOD, last_good_path
+from authz.snapshot.read import inspect_snapshot, part_path
 from authz.snapshot.rollback_guard import (
     STATE_HINT,
     State,
@@ -53,16 +53,29 @@ class Memory:
         try:
             states = load_states(self.path)
         except DamagedState as error:
+            states = self._of_copies()
             if not self._told:
-                _LOG.error("%s; going on with what the last good copies say. Until each layer has loaded one, an older "
-                           "file of it could be played back", error.message)  # fmt: skip
+                known = ", ".join(f"{layer}: serial {state.serial}" for layer, state in states.items()) or "none"
+                _LOG.error("%s; going on with what the last good copies say (%s). Of a layer without one an older file "
+                           "could be played back", error.message, known)  # fmt: skip
             self._told = True
-            states = {}
         for layer, state in states.items():
             known = self._known.get(layer)
             if known is None or state.serial > known.serial:
                 self._known[layer] = state
         return dict(self._known)
+
+    def _of_copies(self) -> dict[str, State]:
+        """Return the serials of the last good copies that are whole.
+
+        Nobody's signature is looked at: who can write a copy here can write the state file, too.
+        """
+        found: dict[str, State] = {}
+        for path in sorted((self.path.parent / LAST_GOOD).glob("*.snapshot")):
+            with contextlib.suppress(SnapshotRefused):
+                snapshot = inspect_snapshot(path)
+                found[path.stem] = State(snapshot.serial, snapshot.digest)
+        return found
 
     def copy(self, layer: str) -> Path:
         """Return where the last good copy of a layer stands, if there is one."""
