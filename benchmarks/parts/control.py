@@ -5,7 +5,7 @@ the largest table as their policy fetch the layer of bans from it (long poll), a
 address is banned by the API, and asked for through all three until each denies it; then the ban is ended, and the
 address asked for until each lets it in. That is done at rest, and while other bans pour in at a fixed rate.
 
-Then the store is asked: add an entry, which entries cover an address now and as of an hour ago, what was done with it.
+Then the store is asked: add an entry, which entries cover an address now and as of an earlier time, what was done with it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from authz.control.store.changes import append, lock_head
 from authz.control.store.database import open_store
 from authz.serve.config_values import Listen
 from authz.snapshot.singles import ban_id
+from authz.times import format_moment
 from benchmarks.data import SlowTable, address, load_table, misses
 from benchmarks.load.probe import Probe
 from benchmarks.policies import Publisher, deny_table
@@ -97,6 +98,7 @@ class _Bench:
         self._note(f"filling the store with {self._scale.stored:,} bans")
         begin = time.perf_counter()
         self._fill()
+        self._filled = int(time.time()) + 1
         self._add("changes a second of the generator", "1/s", [self._scale.stored / (time.perf_counter() - begin)])
         file = self._folder / "control" / "control.sqlite"
         if file.exists():
@@ -211,11 +213,11 @@ class _Bench:
 
     def _questions(self, victims: Iterator[str]) -> None:
         known = [format_address(4, _FIRST + _STEP * (2 * number + 1)) for number in range(self._scale.questions)]
-        hour = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 30))
+        then = format_moment(self._filled)
         asked: dict[str, Callable[[str], tuple[str, str, Any]]] = {
             "add": lambda _: ("POST", "/v1/bans", {"address": next(victims), "period": "2h", "reason": "guessing"}),
             "entries by address": lambda client: ("GET", f"/v1/entries?address={client}", None),
-            "entries by address as of": lambda client: ("GET", f"/v1/entries?address={client}&at={hour}", None),
+            "entries by address as of": lambda client: ("GET", f"/v1/entries?address={client}&at={then}", None),
             "history by address": lambda client: ("GET", f"/v1/history?address={client}", None),
         }
         for name, question in asked.items():
