@@ -27,10 +27,11 @@ _STORES = frozenset({"s3", "gs", "az"})
 
 
 class There(NamedTuple):
-    """What is at a URL. serial: of the snapshot. tag: its ETag."""
+    """What is at a URL. serial: of the snapshot. tag: its ETag. version: what a store has besides, if anything."""
 
     serial: int
     tag: str
+    version: str | None = None
 
 
 class Place(Protocol):
@@ -139,14 +140,16 @@ class _Store:
                     return b""
                 return bytes(self._obstore.get_range(self._store, self._key, start=start, end=position))
 
-            return There(_serial_of(self._url, read), meta.get("e_tag") or "")
+            return There(_serial_of(self._url, read), meta.get("e_tag") or "", meta.get("version"))
         except FileNotFoundError:
             return None
         except self._errors.BaseError as error:
             raise InputError(f"{_shown(self._url)}: cannot be read: {shorten(error)}") from error
 
     def put(self, data: bytes, before: There | None) -> None:
-        mode: Any = {"e_tag": before.tag} if before else "create"
+        # Google compares the version (its generation), the others the entity tag.
+        version = {"version": before.version} if before and before.version else {}
+        mode: Any = {"e_tag": before.tag, **version} if before else "create"
         try:
             self._obstore.put(self._store, self._key, data, mode=mode, use_multipart=False)
         except (self._errors.AlreadyExistsError, self._errors.PreconditionError) as error:

@@ -5,7 +5,8 @@ the largest table as their policy fetch the layer of bans from it (long poll), a
 address is banned by the API, and asked for through all three until each denies it; then the ban is ended, and the
 address asked for until each lets it in. That is done at rest, and while other bans pour in at a fixed rate.
 
-Then the store is asked: add an entry, which entries cover an address now and as of an earlier time, what was done with it.
+Then the store is asked: add an entry, which entries cover an address now and as of an earlier time, what was done with
+it.
 """
 
 from __future__ import annotations
