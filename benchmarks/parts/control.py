@@ -65,7 +65,9 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     from support.servers import postgresql  # noqa: PLC0415  # needs the extra control
 
     table = load_table(scale.sizes[-1])
-    victims = [address(4, value).text for value in misses(table, SlowTable(table), 4, 4 * scale.enforced + 8)]
+    slow = SlowTable(table)
+    victims = [address(4, value).text for value in misses(table, slow, 4, 4 * scale.enforced + 8)]
+    settled = [number for number in range(scale.stored) if slow.longest(4, _FIRST + _STEP * number) is None]
     missing = postgresql.missing()
     for name in ("SQLite", "PostgreSQL"):
         if name == "PostgreSQL" and missing:
@@ -76,7 +78,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
             url = "sqlite:///control.sqlite"
             if name == "PostgreSQL":
                 url = postgresql.new_database(stack.enter_context(postgresql.server()), "bench")
-            _Bench(folder, name, url, part, scale, note).run(victims, deny_table(table), stack)
+            _Bench(folder, name, url, part, scale, note).run(victims, settled, deny_table(table), stack)
     part.notes.append(
         f"{scale.stored:,} bans are live before; {len(table.networks):,} networks in the policy; control plane, "
         "sidecars, proxies and who asks share the cores of the machine"
@@ -94,8 +96,8 @@ class _Bench:
         self._api = _Api(self._made.url, self._made.token)
         self._url = url
 
-    def run(self, victims: Sequence[str], policy: Any, stack: ExitStack) -> None:
-        """Fill the store, start everything, measure."""
+    def run(self, victims: Sequence[str], settled: Sequence[int], policy: Any, stack: ExitStack) -> None:
+        """Fill the store, start everything, measure. settled: numbers of bans whose addresses the policy lets in."""
         self._note(f"filling the store with {self._scale.stored:,} bans")
         begin = time.perf_counter()
         self._fill()
@@ -119,13 +121,13 @@ class _Bench:
             listen = Listen(host="127.0.0.1", port=sidecar.ports["grpc"])
             envoy = stack.enter_context(Envoy(self._folder, f"envoy-{number}", asking(listen)))
             probes.append(stack.enter_context(Probe(f"sidecar {number + 1}", f"http://127.0.0.1:{envoy.port}/")))
-        self._wait_until_all_have_all(probes)
+        self._wait_until_all_have(settled[-1], probes)
         left = iter(victims)
         for when, pour in (("at rest", 0), (f"{POUR} bans a second", POUR)):
             self._note(f"bans, {when}")
             with _Pour(self._api, pour) if pour else nullcontext():
                 self._enforce(when, probes, left)
-        self._settled(probes)
+        self._settled(probes, settled)
         self._note("questions")
         self._questions(left)
         control.check()
@@ -152,8 +154,8 @@ class _Bench:
                 append(tx, lock_head(tx, "bans"), _ACTOR, drafts, now)
         store.close()
 
-    def _wait_until_all_have_all(self, probes: Sequence[Probe]) -> None:
-        last = format_address(4, _FIRST + _STEP * (self._scale.stored - 1))
+    def _wait_until_all_have(self, number: int, probes: Sequence[Probe]) -> None:
+        last = format_address(4, _FIRST + _STEP * number)
         end = time.monotonic() + _PATIENCE
         begin = time.perf_counter()
         while any(probe.ask(last) != http.client.FORBIDDEN for probe in probes):
@@ -200,13 +202,13 @@ class _Bench:
                 raise RuntimeError(f"{what} {client}: not seen within {_PATIENCE:g} s")
             time.sleep(_PAUSE)
 
-    def _settled(self, probes: Sequence[Probe]) -> None:
+    def _settled(self, probes: Sequence[Probe], settled: Sequence[int]) -> None:
         """End bans that were live before all: they have settled."""
         times: dict[tuple[str, str], list[float]] = {}
-        for number in range(min(self._scale.enforced, self._scale.stored // 2)):
-            client = format_address(4, _FIRST + _STEP * 2 * number)
+        for number in [number for number in settled if number % 2 == 0][: self._scale.enforced]:
+            client = format_address(4, _FIRST + _STEP * number)
             begin = time.perf_counter()
-            self._api.ask("DELETE", f"/v1/bans/{ban_id(1 << 40 | 2 * number)}")
+            self._api.ask("DELETE", f"/v1/bans/{ban_id(1 << 40 | number)}")
             self._until(probes, client, http.client.OK, begin, times, "unban")
         of_all = [max(several) for several in zip(*times.values(), strict=True)]
         self._add("to the first changed answer", "ms", of_all, change="unban of a settled one", when="at rest",
