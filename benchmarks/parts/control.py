@@ -48,8 +48,7 @@ SIDECARS: Final = 3
 POUR: Final = 100  # bans a second that pour in
 PERIOD: Final = 7200  # seconds of a ban
 _BATCH: Final = 5_000  # changes in one transaction of the generator
-_FIRST: Final = 0x0B000000  # of the bans that are live already: every 97th address from 11.0.0.0 on
-_STEP: Final = 97
+_FIRST, _END = 0x0B000000, 0xC6000000  # the addresses that are banned already are spread over these
 _POURED: Final = 0xC6120000  # 198.18.0.0, of those that pour in
 _PAUSE: Final = 0.002  # seconds between two rounds of questions
 _PATIENCE: Final = 120.0
@@ -67,7 +66,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     table = load_table(scale.sizes[-1])
     slow = SlowTable(table)
     victims = [address(4, value).text for value in misses(table, slow, 4, 4 * scale.enforced + 8)]
-    settled = [number for number in range(scale.stored) if slow.longest(4, _FIRST + _STEP * number) is None]
+    settled = [number for number in range(scale.stored) if slow.longest(4, _banned(scale, number)) is None]
     missing = postgresql.missing()
     for name in ("SQLite", "PostgreSQL"):
         if name == "PostgreSQL" and missing:
@@ -146,7 +145,7 @@ class _Bench:
                 drafts = [
                     draft(None, Entry(
                         id=ban_id(1 << 40 | number), version=1, tenant="main", layer="bans", created=now,
-                        networks=(f"{format_address(4, _FIRST + _STEP * number)}/32",), expires=expires,
+                        networks=(f"{format_address(4, _banned(self._scale, number))}/32",), expires=expires,
                         reason="scraping", author="generator",
                     ))
                     for number in range(start, min(start + _BATCH, self._scale.stored))
@@ -155,7 +154,7 @@ class _Bench:
         store.close()
 
     def _wait_until_all_have(self, number: int, probes: Sequence[Probe]) -> None:
-        last = format_address(4, _FIRST + _STEP * number)
+        last = format_address(4, _banned(self._scale, number))
         end = time.monotonic() + _PATIENCE
         begin = time.perf_counter()
         while any(probe.ask(last) != http.client.FORBIDDEN for probe in probes):
@@ -206,7 +205,7 @@ class _Bench:
         """End bans that were live before all: they have settled."""
         times: dict[tuple[str, str], list[float]] = {}
         for number in [number for number in settled if number % 2 == 0][: self._scale.enforced]:
-            client = format_address(4, _FIRST + _STEP * number)
+            client = format_address(4, _banned(self._scale, number))
             begin = time.perf_counter()
             self._api.ask("DELETE", f"/v1/bans/{ban_id(1 << 40 | number)}")
             self._until(probes, client, http.client.OK, begin, times, "unban")
@@ -215,7 +214,7 @@ class _Bench:
                   sidecar="the last of all")  # fmt: skip
 
     def _questions(self, victims: Iterator[str]) -> None:
-        known = [format_address(4, _FIRST + _STEP * (2 * number + 1)) for number in range(self._scale.questions)]
+        known = [format_address(4, _banned(self._scale, 2 * number + 1)) for number in range(self._scale.questions)]
         then = format_moment(self._filled)
         asked: dict[str, Callable[[str], tuple[str, str, Any]]] = {
             "add": lambda _: ("POST", "/v1/bans", {"address": next(victims), "period": "2h", "reason": "guessing"}),
@@ -234,6 +233,11 @@ class _Bench:
                     wrong.append(f"{name}: {client}: found {len(answer['items'])} items, expected 1")
             self._add("question to the API", "ms", times, question=name)
             self._part.checks.append(Check(f"{self._store}: {name}", len(times), wrong))
+
+
+def _banned(scale: Scale, number: int) -> int:
+    """Return the address of a ban that is live already, as a number."""
+    return _FIRST + (_END - _FIRST) // scale.stored * number
 
 
 class _Api:

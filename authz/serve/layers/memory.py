@@ -55,9 +55,9 @@ class Memory:
         except DamagedState as error:
             states = self._of_copies()
             if not self._told:
-                known = ", ".join(f"{layer}: serial {state.serial}" for layer, state in states.items()) or "none"
+                told = ", ".join(f"{layer}: serial {state.serial}" for layer, state in states.items()) or "none"
                 _LOG.error("%s; going on with what the last good copies say (%s). Of a layer without one an older file "
-                           "could be played back", error.message, known)  # fmt: skip
+                           "could be played back", error.message, told)  # fmt: skip
             self._told = True
         for layer, state in states.items():
             known = self._known.get(layer)
