@@ -187,7 +187,8 @@ def test_an_object_store_is_pushed_to_under_the_same_rules(
 def test_what_a_store_calls_its_version_goes_with_the_tag(version: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Google compares the version alone: without it a second push was an error there."""
     obstore = pytest.importorskip("obstore", reason="needs the extra stores")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "test")
     place = pushing.place_of("s3://lists/key")
     modes = []
     monkeypatch.setattr(obstore, "put", lambda *_, mode, **__: modes.append(mode))
