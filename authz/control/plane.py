@@ -29,10 +29,10 @@ from authz.control.publish.one_layer import SYSTEM, signed_anew
 from authz.control.publish.opened import OpenedFiles
 from authz.control.publish.publisher import Publisher
 from authz.control.publish.sidecars import Sidecars
-from authz.control.store.changes import add_layer, append, lock_head
+from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
 from authz.control.store.database import open_store
-from authz.control.store.documents import get_document
-from authz.control.store.idempotency import Answer, keep_answer, known_answer
+from authz.control.store.entries.documents import get_document
+from authz.control.store.ledger.changes import add_layer, append, lock_head
 from authz.control.store.signals import Signals
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from support.processes import free_port
 from authz.addresses import format_address
 from authz.control.maintenance.init import make_folder
 from authz.control.model import MICROSECONDS, Actor, Entry, draft
-from authz.control.store.changes import append, lock_head
 from authz.control.store.database import open_store
+from authz.control.store.ledger.changes import append, lock_head
 from authz.serve.config_values import Listen
 from authz.snapshot.singles import ban_id
 from authz.times import format_moment

@@ -18,7 +18,7 @@ from support.servers import postgresql
 from authz.control.maintenance.check import check_store
 from authz.control.publish.publisher import LOOK
 from authz.control.store.database import open_store
-from authz.control.store.publications import list_publications
+from authz.control.store.published.publications import list_publications
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

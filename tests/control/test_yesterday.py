@@ -10,9 +10,9 @@ from support.control import Clock, control
 
 from authz.addresses import parse_address, parse_networks
 from authz.control.detect.event import Event
-from authz.control.store.event_impact import client_ranges, count_touched
-from authz.control.store.event_search import WantedEvents
-from authz.control.store.event_writing import write_events
+from authz.control.store.events.impact import client_ranges, count_touched
+from authz.control.store.events.search import WantedEvents
+from authz.control.store.events.writing import write_events
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,11 +21,6 @@ MEDIAN_FUNCTION = 5  # lines of a function's body, its docstring aside
 # "About twelve" for what a reader searches; tests have a folder for each of the product's and some of their own.
 MAX_SIBLINGS = {"authz": 15, "benchmarks": 15, "docs": 12, "tests": 17}
 
-# Folders that are still crowded. This list only gets shorter.
-CROWDED = {
-    "authz/control/store",
-}
-
 
 @functools.cache
 def sources() -> dict[str, str]:
@@ -102,8 +97,7 @@ def test_no_folder_has_more_than_about_twelve_siblings() -> None:
         for folder, children in folders()
         if len(children) > MAX_SIBLINGS[folder.partition("/")[0]]
     }
-    assert {folder: children for folder, children in crowded.items() if folder not in CROWDED} == {}
-    assert CROWDED - crowded.keys() == set(), "no longer crowded: take it off the list"
+    assert crowded == {}
 
 
 def test_no_module_is_longer_than_it_may_be() -> None:

@@ -16,7 +16,7 @@ from authz.control.console.routes import console_routes
 from authz.control.maintenance.init import make_folder
 from authz.control.plane import ControlPlane
 from authz.control.publish.signer import SignerState
-from authz.control.store.access import add_token, put_tenant
+from authz.control.store.access.tokens import add_token, put_tenant
 from authz.control.store.database import open_store
 from authz.serve.config_values import Listen
 from support.processes import Process, free_port

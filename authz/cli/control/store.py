@@ -54,7 +54,7 @@ def import_(
     """Bring a policy into the store; what an import of this name brought before and is gone now is deleted."""
     from authz.control.maintenance.transfer import import_policy, read_policy_file
     from authz.control.model import MAIN_TENANT
-    from authz.control.store.access import get_tenant
+    from authz.control.store.access.tokens import get_tenant
     from authz.errors import InputError
 
     content = read_policy_file(policy)

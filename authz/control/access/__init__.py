@@ -7,5 +7,5 @@
     config     `sign_on` of control.yaml
     rate       requests a second of each token
 
-Tokens and tenants themselves are kept by `store.access`.
+Tokens and tenants themselves are kept by `store.access.tokens`.
 """

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from authz.control.access.callers import MAX_SECRET, Caller, authenticate, check_token
 from authz.control.model import MICROSECONDS, Actor
 from authz.control.problems import Forbidden, Missing, Unauthorized
-from authz.control.store import sessions as kept
-from authz.control.store.access import Tenant, Token, get_tenant, get_token, note
-from authz.control.store.sessions import Session
+from authz.control.store.access import sessions as kept
+from authz.control.store.access.sessions import Session
+from authz.control.store.access.tokens import Tenant, Token, get_tenant, get_token, note
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -15,7 +15,7 @@ from authz.control.api.common.problems import documented
 from authz.control.lists.documents import delete_application, put_application, put_settings
 from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.problems import Forbidden, Missing
-from authz.control.store.documents import find_documents, get_document
+from authz.control.store.entries.documents import find_documents, get_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable

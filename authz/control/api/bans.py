@@ -25,7 +25,7 @@ from authz.control.api.common.operations import AddBan, EndBan
 from authz.control.api.common.problems import documented
 from authz.control.api.entries import entries_page
 from authz.control.model import MICROSECONDS
-from authz.control.store.entries import Filter
+from authz.control.store.entries.find import Filter
 
 
 @post("", summary="Ban an address or a network", status_code=201, responses=documented(202, 409, 422))

@@ -21,8 +21,8 @@ from authz.addresses import BITS, parse_networks
 from authz.control.api.common.asking import AnyRequest, caller_of, in_thread, parsed_network, plane_of
 from authz.control.api.common.problems import documented
 from authz.control.model import MICROSECONDS
-from authz.control.store.changes import read_changes, read_heads
-from authz.control.store.entries import Filter, each_entry
+from authz.control.store.entries.find import Filter, each_entry
+from authz.control.store.ledger.changes import read_changes, read_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

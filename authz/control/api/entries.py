@@ -46,7 +46,7 @@ from authz.control.lists import entries as lists
 from authz.control.maintenance.jobs import Row, ask_job
 from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
-from authz.control.store.entries import Filter, find_entries, get_entry
+from authz.control.store.entries.find import Filter, find_entries, get_entry
 from authz.engine.model import ListName
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from authz.control.lists.preview import preview
 from authz.control.lists.undo import roll_back, undo
 from authz.control.model import SUBJECTS, Written
 from authz.control.problems import FieldMistake, Invalid, Missing
-from authz.control.store.history import get_change
+from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch

@@ -11,8 +11,8 @@ from authz.control.api.common.asking import AnyRequest, in_thread, plane_of
 from authz.control.detect.metrics import detection_metrics
 from authz.control.notify.state import notification_metrics
 from authz.control.problems import Problem
-from authz.control.store.changes import read_heads
-from authz.control.store.publications import newest_publication
+from authz.control.store.ledger.changes import read_heads
+from authz.control.store.published.publications import newest_publication
 
 if TYPE_CHECKING:
     from authz.control.plane import ControlPlane

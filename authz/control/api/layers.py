@@ -21,7 +21,7 @@ from authz.control.api.common.asking import (
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.problems import documented
 from authz.control.problems import Missing
-from authz.control.store.publications import list_publications
+from authz.control.store.published.publications import list_publications
 
 if TYPE_CHECKING:
     from collections.abc import Collection

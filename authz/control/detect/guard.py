@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model import MICROSECONDS
-from authz.control.store.entries import Filter, added_since, find_entries
-from authz.control.store.holds import current_holds
+from authz.control.store.detection.holds import current_holds
+from authz.control.store.entries.find import Filter, added_since, find_entries
 
 if TYPE_CHECKING:
     from authz.addresses import Network

@@ -18,7 +18,7 @@ from authz.control.detect.triggers.book import at_work, known_triggers
 from authz.control.detect.work import LocalWork
 from authz.control.notify.first_hits import FirstHits
 from authz.control.problems import NotReady
-from authz.control.store.triggers import stopped
+from authz.control.store.detection.triggers import stopped
 from authz.errors import AuthzError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.control.model import MICROSECONDS
 from authz.control.problems import NotReady
-from authz.control.store.event_writing import drop_old_events, write_events
+from authz.control.store.events.writing import drop_old_events, write_events
 
 if TYPE_CHECKING:
     from authz.control.detect.event import Event

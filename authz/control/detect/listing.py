@@ -14,9 +14,9 @@ from authz.control.model import MAIN_TENANT, Actor
 from authz.control.notify.message import Notice, notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.problems import NotReady, Problem
-from authz.control.store.access import get_tenant, list_tenants
-from authz.control.store.listings import add_listing
-from authz.control.store.triggers import stop_trigger
+from authz.control.store.access.tokens import get_tenant, list_tenants
+from authz.control.store.detection.listings import add_listing
+from authz.control.store.detection.triggers import stop_trigger
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from authz.control.detect.counting.detector import Listing
     from authz.control.plane import ControlPlane
-    from authz.control.store.access import Tenant
+    from authz.control.store.access.tokens import Tenant
 
 _LOG = logging.getLogger("authz.control.detect")
 

@@ -17,11 +17,11 @@ import msgspec
 
 from authz.control.model import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
 from authz.control.problems import Conflict, Missing
-from authz.control.store.changes import append, lock_head
-from authz.control.store.documents import get_document
-from authz.control.store.entries import get_entry, latest_version, like_entry
-from authz.control.store.follow import likeness
-from authz.control.store.publications import newest_publication
+from authz.control.store.entries.documents import get_document
+from authz.control.store.entries.find import get_entry, latest_version, like_entry
+from authz.control.store.ledger.changes import append, lock_head
+from authz.control.store.ledger.follow import likeness
+from authz.control.store.published.publications import newest_publication
 from authz.errors import shorten
 from authz.snapshot.singles import ban_id
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from authz.control.lists.rules import Rules
     from authz.control.model import Actor, Change, Entry, Owner, Written
-    from authz.control.store.access import Tenant
-    from authz.control.store.publications import Publication
+    from authz.control.store.access.tokens import Tenant
+    from authz.control.store.published.publications import Publication
 
 
 class Batch:

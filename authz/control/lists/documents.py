@@ -9,8 +9,8 @@ import msgspec
 
 from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS, ChangeAction, Draft
 from authz.control.problems import Conflict, FieldMistake, Invalid, Missing
-from authz.control.store.documents import get_document
-from authz.control.store.entries import Filter, each_entry
+from authz.control.store.entries.documents import get_document
+from authz.control.store.entries.find import Filter, each_entry
 from authz.engine.model import ANY_APPLICATION, TOKEN
 from authz.errors import InvalidDocument, shorten
 from authz.publisher.policy.schema import PolicyDocument

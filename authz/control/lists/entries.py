@@ -12,7 +12,7 @@ from authz.control.lists.holds import hold_after_deletion
 from authz.control.lists.limits import breaches, foreign_applications
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.problems import Conflict, Forbidden, Invalid, NeedsApproval
-from authz.control.store.entries import latest_version
+from authz.control.store.entries.find import latest_version
 from authz.times import format_moment
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import msgspec
 
 from authz.addresses import NetworkSet, network_of, parse_networks
 from authz.control.model import APPLICATION, MICROSECONDS
-from authz.control.store.documents import find_documents
-from authz.control.store.entries import Filter, find_entries
-from authz.control.store.history import Wanted, find_changes
+from authz.control.store.entries.documents import find_documents
+from authz.control.store.entries.find import Filter, find_entries
+from authz.control.store.ledger.history import Wanted, find_changes
 from authz.engine.decision.verdict import Verdict, decide, only_warns
 from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer, Match
 from authz.engine.model import Entry as EngineEntry

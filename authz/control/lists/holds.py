@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from authz.addresses import parse_network
 from authz.control.holds import FOREVER, Hold
 from authz.control.model import MICROSECONDS
-from authz.control.store.entries import first_version
-from authz.control.store.holds import add_hold
+from authz.control.store.detection.holds import add_hold
+from authz.control.store.entries.find import first_version
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch

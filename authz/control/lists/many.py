@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.lists.entries import add, change, delete
 from authz.control.problems import Conflict, FieldMistake, Invalid, Problem
-from authz.control.store.entries import Filter, each_entry
-from authz.control.store.follow import likeness
+from authz.control.store.entries.find import Filter, each_entry
+from authz.control.store.ledger.follow import likeness
 from authz.errors import AddressError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from authz.control.lists.entries import add, layer_for
 from authz.control.lists.guard import addresses_of
 from authz.control.model import MAIN_TENANT, SUBJECTS
 from authz.control.problems import NeedsApproval, Problem
-from authz.control.store.entries import Filter, find_entries
-from authz.control.store.event_impact import Impact, client_ranges, count_touched
-from authz.control.store.event_search import WantedEvents
-from authz.control.store.event_writing import DAY
+from authz.control.store.entries.find import Filter, find_entries
+from authz.control.store.events.impact import Impact, client_ranges, count_touched
+from authz.control.store.events.search import WantedEvents
+from authz.control.store.events.writing import DAY
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

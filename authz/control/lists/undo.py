@@ -9,8 +9,8 @@ import msgspec
 from authz.control.lists.entries import change, check_permitted, delete
 from authz.control.model import MAIN_TENANT, Entry
 from authz.control.problems import Conflict, Missing, Problem
-from authz.control.store.entries import Filter, each_entry, get_entry, latest_version
-from authz.control.store.history import get_change
+from authz.control.store.entries.find import Filter, each_entry, get_entry, latest_version
+from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch

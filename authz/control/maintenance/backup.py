@@ -15,7 +15,7 @@ from sqlalchemy import LargeBinary, insert, select, update
 
 from authz.control.model import MICROSECONDS
 from authz.control.publish.one_layer import SYSTEM, signed_anew
-from authz.control.store.changes import append, lock_head, read_heads
+from authz.control.store.ledger.changes import append, lock_head, read_heads
 from authz.control.store.tables import heads, metadata
 from authz.durable import replace_file
 from authz.errors import InputError

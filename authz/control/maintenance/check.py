@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import create_engine, select
 
-from authz.control.store.chain import FIRST_HASH, chained
-from authz.control.store.changes import COLUMNS, changes_of, read_heads
 from authz.control.store.checkpoints import SignedCheckpoint, contradiction, list_checkpoints, verified
-from authz.control.store.follow import follow
-from authz.control.store.publications import newest_publication
+from authz.control.store.ledger.chain import FIRST_HASH, chained
+from authz.control.store.ledger.changes import COLUMNS, changes_of, read_heads
+from authz.control.store.ledger.follow import follow
+from authz.control.store.published.publications import newest_publication
 from authz.control.store.tables import changes, documents, entries, entry_networks, metadata
 from authz.errors import InputError
 from authz.snapshot.keys import load_public_key
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from authz.control.config import ControlConfig
     from authz.control.model import Change
-    from authz.control.store.changes import Head
+    from authz.control.store.ledger.changes import Head
 
 _FOLLOWS = (entries, entry_networks, documents)
 

@@ -17,7 +17,7 @@ from authz.control.model import Method
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.problems import Missing, Problem, Unauthorized
-from authz.control.store.access import Token, get_tenant, get_token
+from authz.control.store.access.tokens import Token, get_tenant, get_token
 from authz.control.store.jobs import Job, add_job, get_job, job_content, next_job, save_job
 
 if TYPE_CHECKING:

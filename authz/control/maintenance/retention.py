@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from authz.control.model import FOREVER
-from authz.control.store.idempotency import forget_answers
-from authz.control.store.listings import drop_old_listings
-from authz.control.store.publications import forget_sidecars, published_serials
+from authz.control.store.access.idempotency import forget_answers
+from authz.control.store.detection.listings import drop_old_listings
+from authz.control.store.published.publications import forget_sidecars, published_serials
 from authz.control.store.tables import audit, changes, documents, entries, entry_networks, heads, publications, triggers
 
 if TYPE_CHECKING:

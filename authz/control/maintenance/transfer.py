@@ -16,8 +16,8 @@ from authz.control.lists.documents import put_application, put_settings
 from authz.control.lists.entries import add, change, delete
 from authz.control.model import POLICY_LAYER, Entry, Written
 from authz.control.publish.policy_document import SETTINGS_KEYS, policy_document
-from authz.control.store.documents import find_documents
-from authz.control.store.entries import Filter, each_entry
+from authz.control.store.entries.documents import find_documents
+from authz.control.store.entries.find import Filter, each_entry
 from authz.publisher.policy.read import derived_id
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenFeed
 from authz.strict_yaml import read_file
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from authz.control.config import ControlConfig
     from authz.control.model import Actor
-    from authz.control.store.access import Tenant
+    from authz.control.store.access.tokens import Tenant
 
 _COPIED = ("hosts", "countries", "regions", "continents", "asns", "sources", "action", "starts", "expires", "reason",
            "author")  # fmt: skip

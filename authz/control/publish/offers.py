@@ -12,8 +12,8 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.control.problems import NotReady
-from authz.control.store.parts import part_content
-from authz.control.store.publications import content_of, newest_publication, published_serials
+from authz.control.store.published.parts import part_content
+from authz.control.store.published.publications import content_of, newest_publication, published_serials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.store.database import Store
-    from authz.control.store.publications import Publication
+    from authz.control.store.published.publications import Publication
     from authz.control.store.signals import Signals
 
 

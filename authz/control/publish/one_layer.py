@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
 from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed
-from authz.control.store.changes import append, lock_head, read_changes, read_heads
 from authz.control.store.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
-from authz.control.store.documents import find_documents
-from authz.control.store.entries import contents_of_layer
-from authz.control.store.parts import Part, add_part, known_parts, part_content, require_only
-from authz.control.store.publications import Publication, add_publication, newest_publication
+from authz.control.store.entries.documents import find_documents
+from authz.control.store.entries.find import contents_of_layer
+from authz.control.store.ledger.changes import append, lock_head, read_changes, read_heads
+from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
+from authz.control.store.published.publications import Publication, add_publication, newest_publication
 from authz.publisher.bans.tiers import Files, write_files
 from authz.snapshot.read import Requirement
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.publish.client import AsksSigner
-    from authz.control.store.changes import Head
     from authz.control.store.database import Store
+    from authz.control.store.ledger.changes import Head
     from authz.control.store.signals import Signals
 
 CHECKPOINT_EVERY: Final = 3600.0  # seconds

@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from authz.control.store.parts import part_content
-from authz.control.store.publications import content_of, publication_at
+from authz.control.store.published.parts import part_content
+from authz.control.store.published.publications import content_of, publication_at
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.snapshot.read import inspect_snapshot
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from authz.control.publish.lease import Lease
     from authz.control.publish.order import Refused
     from authz.control.store.database import Store
-    from authz.control.store.publications import Publication
+    from authz.control.store.published.publications import Publication
     from authz.control.store.signals import Signals
 
 LOOK: Final = 1.0  # seconds between looks, should no signal come

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from authz.control.model import MICROSECONDS
-from authz.control.store.publications import Sidecar, list_sidecars, put_sidecar, serial_of_digest
+from authz.control.store.published.publications import Sidecar, list_sidecars, put_sidecar, serial_of_digest
 
 if TYPE_CHECKING:
     from authz.control.store.database import Store

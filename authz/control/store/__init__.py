@@ -2,16 +2,16 @@
 
     tables        what is kept, and the indexes
     database      opening, transactions, migrations (migrations/)
-    changes       the one way to write: head row, chain of hashes, entries that follow
-    entries       asking for entries: by id, by filter, by address, as of any time
-    history       asking for changes
     network_keys  networks as fixed-width keys
-    documents     settings of the policy, with their history
-    access        tokens, tenants
-    publications  signed files, and which sidecar has which
-    idempotency   answers of requests that may be repeated
+    checkpoints   signed checkpoints of the chain
+    jobs          work for very many rows, done piece by piece
     signals       telling other processes that something was written
-    check         the chain and the entries, compared with the changes
+    ledger/       changes: the one way to write, their chain of hashes, what follows from them
+    entries/      what is on the lists, now or as of any time; documents of the policy
+    events/       what sidecars and proxies told
+    access/       tokens, sessions, answers that may be repeated
+    published/    signed files, their parts, and what goes into them
+    detection/    triggers, listings, holds
 
-One transaction a request. `changes` is only ever appended to; `entries` follows from it and can be rebuilt.
+One transaction a request. The ledger is only ever appended to; entries follow from it and can be rebuilt.
 """

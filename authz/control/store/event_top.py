@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import func, select
 
 from authz.addresses import Network, format_address
-from authz.control.store.event_search import WantedEvents, client_of, conditions_of
+from authz.control.store.events.search import WantedEvents, client_of, conditions_of
 from authz.control.store.tables import events
 
 if TYPE_CHECKING:

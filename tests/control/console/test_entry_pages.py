@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import event
 from support.control import Control, control
 
-from authz.control.store import entry_pages
-from authz.control.store.entries import Filter
-from authz.control.store.entry_pages import SORTS, Search, count_page, find_page
+from authz.control.store.entries import pages as entry_pages
+from authz.control.store.entries.find import Filter
+from authz.control.store.entries.pages import SORTS, Search, count_page, find_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import pytest
 from authz.addresses import network_of, parse_address, parse_network
 from authz.control.detect.event import Event
 from authz.control.store.database import create_store, migrate
-from authz.control.store.event_search import (
+from authz.control.store.events.search import (
     WantedEvents,
     client_of,
     count_by_time,
@@ -18,7 +18,7 @@ from authz.control.store.event_search import (
     find_events,
     top_clients,
 )
-from authz.control.store.event_writing import DAY, client_key, drop_old_events, write_events
+from authz.control.store.events.writing import DAY, client_key, drop_old_events, write_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

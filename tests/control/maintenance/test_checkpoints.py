@@ -11,8 +11,8 @@ from support.control import Clock, Control, control
 from support.processes import wait_for
 
 from authz.control.maintenance.check import check_store, compare_checkpoints
-from authz.control.store.chain import chained
-from authz.control.store.changes import changes_of, read_heads
+from authz.control.store.ledger.chain import chained
+from authz.control.store.ledger.changes import changes_of, read_heads
 from authz.control.store.tables import changes, checkpoints, heads
 from authz.errors import InputError
 

@@ -17,7 +17,7 @@ from authz.control.maintenance.check import check_store
 from authz.control.maintenance.retention import forget_before
 from authz.control.maintenance.transfer import Imported, export_policy, import_policy, read_policy_file
 from authz.control.model import MAIN_TENANT, Actor
-from authz.control.store.access import get_tenant
+from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import create_store, migrate
 from authz.control.store.tables import changes, entries, metadata
 from authz.errors import InputError

@@ -13,9 +13,9 @@ from authz.control.maintenance.check import rebuild_engine
 from authz.control.model import Entry
 from authz.control.publish.build import build_policy
 from authz.control.publish.held import ban_of
-from authz.control.store.changes import changes_of
-from authz.control.store.follow import follow
-from authz.control.store.publications import content_of, list_publications
+from authz.control.store.ledger.changes import changes_of
+from authz.control.store.ledger.follow import follow
+from authz.control.store.published.publications import content_of, list_publications
 from authz.control.store.tables import changes, documents, entries
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from support.control import Control
 
-    from authz.control.store.publications import Publication
+    from authz.control.store.published.publications import Publication
     from authz.publisher.bans import Ban
 
 FOREVER = (1 << 63) - 1

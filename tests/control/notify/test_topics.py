@@ -11,7 +11,7 @@ from support.control import Clock, Control, control, opened
 from support.processes import wait_for
 
 from authz.control.publish.order import Refused
-from authz.control.store.publications import Sidecar, put_sidecar
+from authz.control.store.published.publications import Sidecar, put_sidecar
 from authz.errors import AuthzError
 
 if TYPE_CHECKING:

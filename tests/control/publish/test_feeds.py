@@ -10,8 +10,8 @@ from support.control import Clock, Control, control
 from support.processes import wait_for
 from support.web_server import WebServer
 
-from authz.control.store.changes import read_heads
-from authz.control.store.inputs import list_inputs
+from authz.control.store.ledger.changes import read_heads
+from authz.control.store.published.inputs import list_inputs
 from authz.publisher.feeds import hosts
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from authz.control.lists.bans import ban
 from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Entry, draft
 from authz.control.publish.order import NeedsAll, Order, Refused, Signed
 from authz.control.publish.signer import SignerState
-from authz.control.store.changes import append, lock_head
-from authz.control.store.parts import known_parts, require_only
-from authz.control.store.publications import newest_publication
+from authz.control.store.ledger.changes import append, lock_head
+from authz.control.store.published.parts import known_parts, require_only
+from authz.control.store.published.publications import newest_publication
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.keys import load_public_key

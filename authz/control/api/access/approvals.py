@@ -26,7 +26,7 @@ from authz.control.api.common.problems import documented
 from authz.control.api.common.touched import YesterdayBody, named_by, yesterday_of
 from authz.control.model import Actor
 from authz.control.problems import Missing
-from authz.control.store import access as store_access
+from authz.control.store.access import tokens as store_access
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch

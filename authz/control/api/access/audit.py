@@ -21,7 +21,7 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.store.access import list_notes
+from authz.control.store.access.tokens import list_notes
 
 _CURSOR = msgspec.json.Decoder(int)
 

@@ -16,7 +16,7 @@ from authz.control.api.common.cookies import own_cookie, own_path, session_cooki
 from authz.control.api.common.problems import documented
 from authz.control.model import MICROSECONDS
 from authz.control.problems import Forbidden, Missing
-from authz.control.store.access import get_tenant
+from authz.control.store.access.tokens import get_tenant
 
 if TYPE_CHECKING:
     from authz.control.access.oidc import Relying

@@ -17,7 +17,7 @@ from authz.control.api.common.bodies import Input, micro_moment
 from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
 from authz.control.api.common.problems import documented
 from authz.control.problems import Unauthorized
-from authz.control.store.sessions import Session, list_sessions
+from authz.control.store.access.sessions import Session, list_sessions
 
 
 class SignOnInput(Input, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from authz.control.lists.check import network_mistakes
 from authz.control.lists.periods import end_of
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
-from authz.control.store import access as store_access
+from authz.control.store.access import tokens as store_access
 from authz.engine.model import TOKEN
 from authz.times import format_moment
 

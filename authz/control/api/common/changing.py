@@ -13,7 +13,7 @@ from authz.control.api.common.asking import idempotent_of, in_thread, plane_of
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import Operation, forced, layers_of, perform
 from authz.control.problems import NeedsApproval
-from authz.control.store.idempotency import Answer
+from authz.control.store.access.idempotency import Answer
 
 if TYPE_CHECKING:
     from authz.control.access.callers import Caller

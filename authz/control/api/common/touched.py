@@ -11,7 +11,7 @@ from authz.control.api.common.bodies import EntryPatch, micro_moment
 from authz.control.api.common.operations import AddBan, AddEntry, Operation
 from authz.control.lists.preview import against_yesterday
 from authz.control.model import SUBJECTS, Written
-from authz.control.store.entries import get_entry
+from authz.control.store.entries.find import get_entry
 from authz.errors import AddressError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from authz.control.access.callers import Caller
     from authz.control.plane import ControlPlane
-    from authz.control.store.event_impact import Touched
+    from authz.control.store.events.impact import Touched
 
 _NAMED = (*SUBJECTS, "except_", "list", "applications", "action")
 

@@ -27,7 +27,7 @@ from authz.control.api.common.problems import documented
 from authz.control.detect.event import Event, read_event
 from authz.control.model import MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem, TooMany
-from authz.control.store.event_search import (
+from authz.control.store.events.search import (
     Place,
     WantedEvents,
     client_of,
@@ -35,7 +35,7 @@ from authz.control.store.event_search import (
     find_events,
     top_clients,
 )
-from authz.control.store.event_writing import DAY
+from authz.control.store.events.writing import DAY
 from authz.errors import BadLine
 from authz.times import format_moment
 

@@ -20,9 +20,9 @@ from authz.control.detect.triggers.state import TriggerState, TriggerVersion
 from authz.control.lists.periods import moment
 from authz.control.model import MICROSECONDS
 from authz.control.problems import Forbidden, Missing
-from authz.control.store.access import note
-from authz.control.store.event_writing import DAY
-from authz.control.store.holds import end_hold, list_holds
+from authz.control.store.access.tokens import note
+from authz.control.store.detection.holds import end_hold, list_holds
+from authz.control.store.events.writing import DAY
 from authz.errors import shorten
 from authz.times import format_moment
 

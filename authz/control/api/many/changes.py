@@ -27,7 +27,7 @@ from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
 from authz.control.problems import FieldMistake, Invalid, NeedsApproval
-from authz.control.store.entries import Filter
+from authz.control.store.entries.find import Filter
 from authz.engine.model import TOKEN, ListName
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from authz.control.console.look.render import see_other
 from authz.control.lists.undo import undo
 from authz.control.model import Change
 from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval
-from authz.control.store.history import get_change
+from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import HEADERS, page
 from authz.control.model import Change
 from authz.control.problems import Invalid
-from authz.control.store.history import Place, Wanted, find_changes
+from authz.control.store.ledger.history import Place, Wanted, find_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from authz.control.console.look.differences import changed, fields_between
 from authz.control.console.look.render import page
 from authz.control.model import Change, Entry
 from authz.control.problems import Invalid
-from authz.control.store.event_writing import DAY
-from authz.control.store.history import Wanted, find_changes
+from authz.control.store.events.writing import DAY
+from authz.control.store.ledger.history import Wanted, find_changes
 
 MAX_CHANGES: Final = 5000  # that are looked at
 

@@ -16,7 +16,7 @@ from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import POLICY_LAYER
 from authz.control.problems import Invalid
-from authz.control.store.entries import get_entry
+from authz.control.store.entries.find import get_entry
 from authz.errors import AddressError
 
 

@@ -28,9 +28,9 @@ from authz.control.console.look.render import page
 from authz.control.console.signing import own_path
 from authz.control.model import Change, Entry
 from authz.control.problems import Missing, Problem
-from authz.control.store.entries import get_entry
-from authz.control.store.event_search import WantedEvents, client_of, find_events
-from authz.control.store.history import Wanted, find_changes
+from authz.control.store.entries.find import get_entry
+from authz.control.store.events.search import WantedEvents, client_of, find_events
+from authz.control.store.ledger.history import Wanted, find_changes
 
 SHOWN = 20  # changes and events
 

@@ -19,9 +19,9 @@ from authz.control.console.signing import own_path
 from authz.control.lists.check import network_mistakes
 from authz.control.model import APPLICATION, FOREVER, MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem
-from authz.control.store.documents import find_documents
-from authz.control.store.entries import Filter
-from authz.control.store.entry_pages import SORTS, Page, Place, Search, count_page, find_page
+from authz.control.store.entries.documents import find_documents
+from authz.control.store.entries.find import Filter
+from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ import msgspec
 
 from authz.control.model import APPLICATION, MICROSECONDS, SETTINGS, Entry
 from authz.control.problems import Missing
-from authz.control.store.documents import find_documents, get_document
-from authz.control.store.entries import get_entry
+from authz.control.store.entries.documents import find_documents, get_document
+from authz.control.store.entries.find import get_entry
 
 if TYPE_CHECKING:
     from authz.control.console.common.session import Asked

@@ -12,8 +12,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import html, page
 from authz.control.model import MICROSECONDS
 from authz.control.publish.sidecars import CONNECTED
-from authz.control.store.publications import Sidecar, list_sidecars
-from authz.control.store.triggers import stopped
+from authz.control.store.detection.triggers import stopped
+from authz.control.store.published.publications import Sidecar, list_sidecars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import application_settings
 from authz.control.model import APPLICATION, POLICY_LAYER
 from authz.control.problems import Invalid, Problem
-from authz.control.store.documents import find_documents
+from authz.control.store.entries.documents import find_documents
 from authz.engine.model import ANY_APPLICATION, Application
 
 MODES: Final = {

@@ -14,7 +14,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page
 from authz.control.lists.check import network_mistakes
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Entry
-from authz.control.store.entries import Filter, find_entries
+from authz.control.store.entries.find import Filter, find_entries
 
 MAX_NETWORKS: Final = 100
 SHOWN: Final = 10  # entries of a network

@@ -18,7 +18,7 @@ from authz.control.console.look.render import HEADERS, page
 from authz.control.console.space.tiles import Maps, legend, listed_in, tile
 from authz.control.model import MICROSECONDS, Entry
 from authz.control.problems import Missing
-from authz.control.store.entries import Filter, find_entries
+from authz.control.store.entries.find import Filter, find_entries
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 SHOWN: Final = 12  # entries of a network

@@ -13,7 +13,7 @@ from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page
 from authz.control.problems import FieldMistake, Invalid
-from authz.control.store.event_search import Place, WantedEvents, client_of, find_events
+from authz.control.store.events.search import Place, WantedEvents, client_of, find_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

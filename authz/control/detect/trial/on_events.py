@@ -10,7 +10,7 @@ from authz.control.detect.event import Event
 from authz.control.detect.trial.on_log import Trial, try_on_events
 from authz.control.detect.triggers.book import parse_trigger
 from authz.control.model import MICROSECONDS
-from authz.control.store.event_search import WantedEvents, client_of, find_events
+from authz.control.store.events.search import WantedEvents, client_of, find_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import msgspec
 
 from authz.control.detect.triggers.file import MAX_TRIGGERS, Trigger, TriggersFile, complete, problems
 from authz.control.problems import Conflict, FieldMistake, Invalid, Missing, Required, Stale
-from authz.control.store.access import note
-from authz.control.store.triggers import end_trigger, put_trigger, stored_trigger, stored_triggers
+from authz.control.store.access.tokens import note
+from authz.control.store.detection.triggers import end_trigger, put_trigger, stored_trigger, stored_triggers
 from authz.errors import InvalidDocument, shorten
 from authz.strict_yaml import read
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.model import Actor
-    from authz.control.store.triggers import StoredTrigger
+    from authz.control.store.detection.triggers import StoredTrigger
 
 Source = Literal["file", "api"]
 

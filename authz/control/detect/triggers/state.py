@@ -9,15 +9,15 @@ import msgspec
 from authz.control.detect.triggers.book import KnownTrigger, delete_trigger, known_triggers, write_trigger
 from authz.control.model import MICROSECONDS
 from authz.control.problems import Missing
-from authz.control.store.access import note
-from authz.control.store.triggers import resume_trigger, stopped, versions_of
+from authz.control.store.access.tokens import note
+from authz.control.store.detection.triggers import resume_trigger, stopped, versions_of
 from authz.errors import shorten
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
     from authz.control.model import Actor
     from authz.control.plane import ControlPlane
-    from authz.control.store.triggers import StoredTrigger
+    from authz.control.store.detection.triggers import StoredTrigger
 
 
 class TriggerState(msgspec.Struct, frozen=True):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from authz.control.model import POLICY_LAYER, SETTINGS
-from authz.control.store.documents import get_document
-from authz.control.store.entries import Filter, each_entry
-from authz.control.store.inputs import Input, get_content, list_inputs, put_content, put_input
+from authz.control.store.entries.documents import get_document
+from authz.control.store.entries.find import Filter, each_entry
+from authz.control.store.published.inputs import Input, get_content, list_inputs, put_content, put_input
 from authz.durable import replace_file
 from authz.errors import InputError
 from authz.publisher.feeds.fetch.download import public

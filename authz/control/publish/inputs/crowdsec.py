@@ -23,8 +23,8 @@ from authz.control.lists.batch import Batch
 from authz.control.lists.entries import add, change_period, delete, layers_of
 from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Written
 from authz.control.problems import Missing, NotReady, Problem
-from authz.control.store.access import get_tenant
-from authz.control.store.entries import Filter, each_entry
+from authz.control.store.access.tokens import get_tenant
+from authz.control.store.entries.find import Filter, each_entry
 from authz.errors import AddressError, InputError, shorten
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from authz.control.model import Entry
-from authz.control.store.follow import sorting
+from authz.control.store.ledger.follow import sorting
 
 revision = "0009"
 down_revision = "0008"

@@ -18,8 +18,8 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from authz.control.model import MICROSECONDS, Change
-from authz.control.store.chain import FIRST_HASH, chained
-from authz.control.store.follow import follow
+from authz.control.store.ledger.chain import FIRST_HASH, chained
+from authz.control.store.ledger.follow import follow
 from authz.control.store.tables import changes, heads
 
 if TYPE_CHECKING:

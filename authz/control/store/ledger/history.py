@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select, tuple_
 
-from authz.control.store.changes import COLUMNS, changes_of
-from authz.control.store.entries import covering_ids
+from authz.control.store.entries.find import covering_ids
+from authz.control.store.ledger.changes import COLUMNS, changes_of
 from authz.control.store.tables import changes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import delete, insert, select, update
 
-from authz.control.store.access import hash_of
+from authz.control.store.access.tokens import hash_of
 from authz.control.store.tables import sessions
 
 if TYPE_CHECKING:

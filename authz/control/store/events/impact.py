@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import case, func, or_, select
 
 from authz.addresses import NetworkSet
-from authz.control.store.event_search import WantedEvents, conditions_of
+from authz.control.store.events.search import WantedEvents, conditions_of
 from authz.control.store.tables import events
 
 if TYPE_CHECKING:

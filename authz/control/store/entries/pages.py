@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select, tuple_
 
 from authz.control.model import SUBJECTS, Entry
-from authz.control.store.entries import Filter, filtered
+from authz.control.store.entries.find import Filter, filtered
 from authz.control.store.tables import entries
 
 if TYPE_CHECKING:
