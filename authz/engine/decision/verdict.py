@@ -3,10 +3,7 @@
 1. Entries out of their window, or not of this application, are dropped.
 2. `action: warn` entries are reported as warnings and dropped. So are deny entries in the modes `off` and `monitoring`
    when `denylist_in_monitoring` is false; so are gray entries, unreported, in every mode but `safe_blocking`.
-3. Of what is left, `precedence` takes one entry:
-       allow_first    allow, deny, gray         the first list that has one; in it the longest prefix
-       deny_first     deny, allow, gray         the same
-       most_specific  the longest prefix        at equal length allow, deny, gray
+3. Of what is left, the application's precedence takes one entry: see precedence.py.
 4. The mode says what it means:
 
        mode               allow list   deny list   gray list                           no list
@@ -22,6 +19,8 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from authz.engine.decision.precedence import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,12 +40,6 @@ DECIDED: Final = frozenset(
 )  # the reasons of `decide`; every other one means that no entry was looked at
 
 MAX_WARNINGS: Final = 16  # entries that a verdict names in `warnings`: answers and logs repeat them
-
-_ORDER: Final[dict[str, dict[str, int]]] = {
-    "allow_first": {"allow": 0, "deny": 1, "gray": 2},
-    "deny_first": {"deny": 0, "allow": 1, "gray": 2},
-    "most_specific": {"allow": 0, "deny": 1, "gray": 2},
-}
 
 
 class Verdict(NamedTuple):
@@ -95,7 +88,7 @@ def decide(application: Application, matches: Iterable[Match], *, attack: bool, 
             warned.append(match)
         elif entry.list != "gray" or application.mode == "safe_blocking":
             deciding.append(match)
-    first = _first(application, deciding)
+    first = first_of(application, deciding)
     if first is None:
         decision, reason = _meaning(application, None, attack=attack)
         return Verdict(decision, reason, "none", None, None, tuple(warned), since, until)
@@ -117,15 +110,6 @@ def _window(entry: Entry, now: float) -> tuple[float, float]:
     bounds = [bound for bound in (entry.starts, entry.expires) if bound is not None]
     since = max((bound for bound in bounds if bound <= now), default=-math.inf)
     return since, min((bound for bound in bounds if bound > now), default=math.inf)
-
-
-def _first(application: Application, matches: list[Match]) -> Match | None:
-    if len(matches) < 2:
-        return matches[0] if matches else None
-    order = _ORDER[application.precedence]
-    if application.precedence == "most_specific":
-        return min(matches, key=lambda m: (-m.length, order[m.entry.list]), default=None)
-    return min(matches, key=lambda m: (order[m.entry.list], -m.length), default=None)
 
 
 def _meaning(application: Application, on: ListName | None, *, attack: bool) -> tuple[Literal["allow", "deny"], str]:

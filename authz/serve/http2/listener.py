@@ -10,7 +10,7 @@ from authz.serve.budget import HeldBytes, Turns
 from authz.serve.http2.connection import Http2Connection
 
 if TYPE_CHECKING:
-    from authz.serve.http2.calls import Service
+    from authz.serve.http2.methods import Service
 
 SWEEP: Final = 10.0  # seconds between two looks at all connections
 MAX_CONNECTIONS: Final = 1024

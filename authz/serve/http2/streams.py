@@ -15,19 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import CallFailed, MessageTooLarge, StreamFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.calls import (
-    DEADLINE_EXCEEDED,
-    INTERNAL,
-    PREFIX,
-    RESOURCE_EXHAUSTED,
-    Start,
-    Watcher,
-    failure,
-    failure_trailers,
-    first_message,
-    message_of,
-    too_large,
-)
+from authz.serve.http2.failures import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, failure, failure_trailers
+from authz.serve.http2.messages import PREFIX, first_message, message_of, too_large
+from authz.serve.http2.methods import Start, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
