@@ -27,8 +27,8 @@ from authz.control.api.common.problems import documented
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.problems import FieldMistake, Invalid
-from authz.control.store.checkpoints import SignedCheckpoint, list_checkpoints
 from authz.control.store.detection.listings import evidence_of
+from authz.control.store.ledger.checkpoints import SignedCheckpoint, list_checkpoints
 from authz.control.store.ledger.history import Place, Wanted, find_changes
 from authz.control.store.published.publications import publication_at
 from authz.errors import AddressError

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import create_engine, select
 
-from authz.control.store.checkpoints import SignedCheckpoint, contradiction, list_checkpoints, verified
 from authz.control.store.ledger.chain import FIRST_HASH, chained
 from authz.control.store.ledger.changes import COLUMNS, changes_of, read_heads
+from authz.control.store.ledger.checkpoints import SignedCheckpoint, contradiction, list_checkpoints, verified
 from authz.control.store.ledger.follow import follow
 from authz.control.store.published.publications import newest_publication
 from authz.control.store.tables import changes, documents, entries, entry_networks, metadata

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
 from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed
-from authz.control.store.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import contents_of_layer
 from authz.control.store.ledger.changes import append, lock_head, read_changes, read_heads
+from authz.control.store.ledger.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
 from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
 from authz.control.store.published.publications import Publication, add_publication, newest_publication
 from authz.publisher.bans.tiers import Files, write_files

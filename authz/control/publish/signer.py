@@ -39,8 +39,8 @@ from authz.control.publish.order import (
     receive_order,
     send,
 )
-from authz.control.store.checkpoints import CHECKPOINT_TYPE, Checkpoint
 from authz.control.store.ledger.chain import chained
+from authz.control.store.ledger.checkpoints import CHECKPOINT_TYPE, Checkpoint
 from authz.durable import replace_file
 from authz.errors import AuthzError
 from authz.snapshot.envelope import Envelope, canonical

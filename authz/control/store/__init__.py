@@ -3,7 +3,6 @@
     tables        what is kept, and the indexes
     database      opening, transactions, migrations (migrations/)
     network_keys  networks as fixed-width keys
-    checkpoints   signed checkpoints of the chain
     jobs          work for very many rows, done piece by piece
     signals       telling other processes that something was written
     ledger/       changes: the one way to write, their chain of hashes, what follows from them
