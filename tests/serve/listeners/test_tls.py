@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import contextlib
+import ctypes
 import functools
 import os
 import signal
@@ -25,6 +27,7 @@ from authz.errors import BadValue
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.listeners.tls import certificates as certificates_module
 from authz.serve.listeners.tls.config import ClientName, Tls, _client_name
+from authz.serve.listeners.tls.connection import whole_records
 from authz.serve.listeners.tls.context import may_connect
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 
@@ -279,6 +282,44 @@ def test_a_thousand_tiny_records_are_read_in_turns_and_all_answered(sides: Calla
             secure.send(bytes([byte]))
         client = HttpClient(secure)
         assert [client.read().status for _ in range(40)] == [200] * 40
+
+
+def change_keys(secure: ssl.SSLSocket, times: int) -> int:
+    """Announce new keys (RFC 8446, section 4.6.3), and want the same of the peer. Returns how often it could be sent.
+
+    The module ssl cannot: OpenSSL does, of which `_ssl` holds a pointer behind its head and one other pointer.
+    """
+    library = ctypes.CDLL(_ssl.__file__)
+    inner = secure._sslobj  # type: ignore[attr-defined]
+    pointer = ctypes.c_void_p(ctypes.c_void_p.from_address(id(inner) + object.__basicsize__ + 8).value)
+    for number in range(times):
+        library.SSL_key_update(pointer, 1)
+        if library.SSL_do_handshake(pointer) != 1:
+            return number
+    return times
+
+
+@pytest.mark.skipif(not hasattr(_ssl, "__file__"), reason="this Python has OpenSSL within itself")
+def test_a_flood_of_new_keys_ends_the_connection(sides: Callable[..., Sides]) -> None:
+    """256 kB of them took the event loop for 0.7 seconds, and so again."""
+    made = sides()
+    with made.connect() as secure:
+        assert change_keys(secure, 20) == 20  # as after much data
+        client = HttpClient(secure)
+        assert client.ask("/v1/auth", f"X-Forwarded-For: {ALLOWED}").status == 200
+    with contextlib.suppress(OSError), made.connect() as secure:
+        secure.settimeout(None)
+        assert change_keys(secure, 20_000) < 20_000
+    assert made.status() == 200
+
+
+def test_openssl_gets_whole_records_and_not_many_at_a_time() -> None:
+    record = b"\x17\x03\x03\x00\x02ab"
+    assert whole_records(b"") == (0, 0)
+    assert whole_records(record[:4]) == whole_records(record[:-1]) == (0, 0)
+    assert whole_records(record * 3 + record[:6]) == (21, 3)
+    assert whole_records(record * 1000) == (64 * 7, 64)
+    assert whole_records(record + b"GET / HTTP/1.1") == (21, 2)  # for it to refuse
 
 
 def test_answers_larger_than_a_record_arrive_whole(sides: Callable[..., Sides]) -> None:

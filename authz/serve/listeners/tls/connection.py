@@ -3,9 +3,10 @@
     socket -> data_received -> OpenSSL -> inner.data_received
     socket <- transport.write <- OpenSSL <- TlsTransport.write
 
-The inner protocol sees the connection once the handshake is good and the client is one that may connect. What a peer
-sends is decrypted piece by piece, so that a read full of tiny records keeps nobody else waiting; while the inner
-protocol does not read, nothing is decrypted, and what is left counts as held for the peer.
+The inner protocol sees the connection once the handshake is good and the client is one that may connect. OpenSSL gets
+some records at a time, so that a read full of tiny ones keeps nobody else waiting, and records that carry nothing (a
+change of keys takes ten times as long as data) are counted. While the inner protocol does not read, nothing is
+decrypted, and what is left counts as held for the peer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from authz.serve.listeners.tls.certificates import Certificates
 
 _RECORD: Final = 16384  # bytes of plain text in a record, at most (RFC 8446, section 5.1)
-_RECORDS: Final = 64  # that are decrypted before others have their turn
+_RECORDS: Final = 64  # that OpenSSL gets before others have their turn
+_HEAD: Final = 5  # bytes of a record before what is encrypted
+_TYPES: Final = range(20, 24)  # of records
+_MAJOR: Final = 3  # of all versions of TLS
+_LONGEST: Final = _RECORD + 2048  # bytes behind it (RFC 5246, section 6.2.3); in TLS 1.3 fewer
+_MAX_IDLE: Final = 100  # records without data that a peer may send, and so many more than those with data
 _LOG = logging.getLogger("authz.tls")
 
 
@@ -44,6 +50,8 @@ class TlsConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
         self._inner: asyncio.Protocol | None = None  # once the handshake is done
+        self._left = b""  # what OpenSSL has not got yet
+        self._idle = 0  # records without data, less those with
         self._paused = False  # the inner protocol does not read
         self._reading = False  # what is left is decrypted in a later turn
         self._ended = False  # we have said the last word, or the peer has
@@ -63,11 +71,9 @@ class TlsConnection(asyncio.Protocol):
         """Decrypt what came."""
         if self._ended:
             return
-        self._incoming.write(data)
-        if self._inner is None and not self._shake_hands():
-            return
+        self._left = self._left + data if self._left else data
         if not (self._paused or self._reading):
-            self._read()
+            self._take()
 
     def eof_received(self) -> bool:
         """Close: who sends no more gets no more."""
@@ -134,12 +140,23 @@ class TlsConnection(asyncio.Protocol):
 
     # Reading.
 
-    def _read(self) -> None:
-        """Decrypt some records, and hand them on together."""
+    def _take(self) -> None:
+        """Give OpenSSL some records; go on with the handshake, or read."""
+        end, number = whole_records(self._left)
+        if number:
+            self._incoming.write(self._left[:end])
+            self._left = self._left[end:]
+            if self._inner is None and not self._shake_hands():
+                self._put_off()
+            else:
+                self._read(number)
+
+    def _read(self, number: int) -> None:
+        """Decrypt so many records, and hand on together what is in them."""
         records: list[bytes] = []
         last, incoming, sslobject, inner = False, self._incoming, self._object, self._inner
         try:
-            while len(records) < _RECORDS:
+            while True:
                 record = sslobject.read(_RECORD)
                 last = not record
                 if last:
@@ -156,17 +173,21 @@ class TlsConnection(asyncio.Protocol):
             inner.data_received(records[0] if len(records) == 1 else b"".join(records))
         if self._outgoing.pending:  # an alert, or an answer to a new key
             self._flush()
-        if last:
+        self._idle = max(0, self._idle + number - 2 * len(records))
+        if self._idle > _MAX_IDLE and not self._ended:
+            _LOG.debug("%s: a peer sends records that carry nothing", self._certificates.name)
+            self.abort()
+        elif last:
             self._end()
         else:
             self._put_off()  # what is left, where something is
 
     def _put_off(self) -> None:
-        """Decrypt what is left in a later turn, and take no more bytes before that."""
-        if self._ended or not (self._incoming.pending or self._object.pending()):
+        """Take what is left in a later turn, and no more bytes before that."""
+        if self._ended or not whole_records(self._left)[1]:
             return
         self._transport.pause_reading()
-        self._certificates.held.hold(self, self._incoming.pending)
+        self._certificates.held.hold(self, len(self._left))
         if not self._reading and not self._paused:
             self._reading = True
             asyncio.get_running_loop().call_soon(self._go_on)
@@ -174,7 +195,7 @@ class TlsConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         self._reading = False
         if self._may_read:
-            self._read()
+            self._take()
         if self._may_read and not self._transport.is_closing():
             self._certificates.held.release(self)
             self._transport.resume_reading()
@@ -228,6 +249,23 @@ class TlsConnection(asyncio.Protocol):
             self._inner.eof_received()
         self.finish()
         self._transport.close()
+
+
+def whole_records(data: bytes) -> tuple[int, int]:
+    """Return where the last of the first records ends, and how many they are: at most `_RECORDS`, and whole ones.
+
+    What is no record counts as one, for OpenSSL to refuse.
+    """
+    size, end, number = len(data), 0, 0
+    while number < _RECORDS and end + _HEAD <= size:
+        length = data[end + 3] << 8 | data[end + 4]
+        if length > _LONGEST or data[end] not in _TYPES or data[end + 1] != _MAJOR:
+            return size, number + 1
+        if end + _HEAD + length > size:
+            break
+        end += _HEAD + length
+        number += 1
+    return end, number
 
 
 class TlsTransport(asyncio.Transport):
