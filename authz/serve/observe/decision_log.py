@@ -12,7 +12,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from authz.addresses import MAX_TEXT
 from authz.errors import StartError
 from authz.serve.observe.log_file import LogFile
 from authz.serve.observe.log_lines import LogLines
@@ -92,9 +91,6 @@ class DecisionLog:
         if len(self._waiting) >= self._config.queue:
             self.dropped += 1
             return
-        peer = decision[2]
-        if peer is not None and len(peer) > MAX_TEXT:
-            decision = decision._replace(peer=f"{peer[:MAX_TEXT]}...")  # it is no address, and may be a megabyte
         self._waiting.append(decision)
         if self._asleep:
             self._asleep = False

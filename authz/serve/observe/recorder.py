@@ -9,6 +9,7 @@ import random
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from authz.addresses import MAX_TEXT
 from authz.engine.model import ANY_APPLICATION
 from authz.serve.observe.details import NO_DETAILS, CheckDetails, Details, HeadDetails, Traced
 
@@ -128,6 +129,7 @@ class Recorder:
             details, named = NO_DETAILS, b""
             if source is not None and self._reads is not None:
                 details, named = self._reads.details(source), self._reads.named(source)
+            peer = None if peer is None else _short(peer)
             self._keep(Decision(now, self._front, peer, outcome, client, details, named))
 
     def _tally(self, outcome: Outcome) -> tuple[defaultdict[str | None, int], tuple[Share, ...]]:
@@ -147,6 +149,8 @@ class Recorder:
         source: object,
     ) -> None:
         decision = None
+        if peer is not None and len(peer) > MAX_TEXT:
+            peer = _short(peer)
         for share, write in shares:
             if share < 1 and random.random() >= share:  # noqa: S311  # a sample, no secret
                 continue
@@ -158,6 +162,11 @@ class Recorder:
                         named = reads.named(source)
                 decision = _make(Decision, (now, self._front, peer, outcome, client, details, named))
             write(decision)
+
+
+def _short(peer: str) -> str:
+    """Return a peer as sinks may keep it: one that is no address may be as long as a request."""
+    return peer if len(peer) <= MAX_TEXT else f"{peer[:MAX_TEXT]}..."
 
 
 class _Warned:

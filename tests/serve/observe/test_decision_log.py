@@ -34,8 +34,8 @@ from authz.addresses import parse_address
 from authz.errors import StartError
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.decision_log import DecisionLog
-from authz.serve.observe.details import NO_DETAILS
-from authz.serve.observe.recorder import Decision, Recorder
+from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,11 +132,12 @@ def test_the_decision_log_keeps_no_peer_that_is_longer_than_an_address(publisher
     """A megabyte each, in the queue and in what is remembered: 1.45 MB of gzip took the process to a gigabyte."""
     fronts = Fronts(publisher, logging_to(queue=1000))
     log = DecisionLog(fronts.config.decision_log)
+    recorder = Recorder("grpc", Metrics(), [log])
     outcome, megabyte = fronts.decider.malformed(), "x" * (1 << 20)
     tracemalloc.start()
     try:
         for number in range(50):
-            log.write(Decision(1.0, "grpc", f"{number}{megabyte}", outcome, None, NO_DETAILS))
+            recorder.record(outcome, None, f"{number}{megabyte}", 1.0)
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
         log.open()
         log.start()

@@ -13,11 +13,17 @@ import grpc
 import pytest
 from support.processes import CONFIG, Sidecar, wait_for
 from support.proxies.envoy_api import check_request
-from support.sidecar.fronts import HttpClient
+from support.sidecar.fronts import Fronts, HttpClient
 
+from authz.addresses import parse_address
 from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from authz.serve.config import ApplicationConfig, EventsConfig, TracesConfig, load_config
 from authz.serve.grpc.check import CHECK_METHOD
+from authz.serve.observe.events import EventSender
+from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.recorder import Decision, make_recorder
+from authz.serve.observe.traces import TraceSender
+from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +139,18 @@ def test_envoy_s_printed_configuration_passes_the_header_on_where_traces_are_sen
         (tmp_path / "authz.yaml").write_text(base + traces)
         printed = render("envoy", load_config(tmp_path / "authz.yaml", {}))
         assert ("{exact: traceparent}" in printed) is passed
+
+
+def test_spans_events_and_decisions_shown_keep_no_peer_that_is_longer_than_an_address(publisher: Publisher) -> None:
+    """Only the decision log cut it: 128 kB for each of 20,000 events, 2,000 spans and 512 decisions that are shown."""
+    outcome = Fronts(publisher).decider.malformed()
+    spans = TraceSender(TracesConfig(url="http://127.0.0.1:9/v1/traces", share=1.0))
+    events = EventSender(EventsConfig(url="http://127.0.0.1:9/v1/events"))
+    shown: list[Decision] = []
+    source = CheckRequest.FromString(check_request("192.0.2.1", {"traceparent": SAMPLED})).attributes
+    recorder = make_recorder("grpc", ApplicationConfig(), Metrics(), [spans, events], traced=True)
+    recorder.watch(shown.append)
+    http = source.request.http
+    recorder.record(outcome, parse_address("192.0.2.1"), "x" * 131072, 1.0, (source, http, http.headers))
+    kept = spans._waiting[0].decision, events._waiting[0], shown[0]
+    assert {len(one.peer or "") for one in kept} == {len("...") + 45}
