@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRONTS: Final = ("grpc", "http")
+_AWAY: Final = 1 << 30  # connections that a worker seems to have which has ended, so that it gets none
 _REFRESH: Final = 0.02  # seconds between two looks at what has ended
 _LOG = logging.getLogger("authz")
 
@@ -65,9 +66,9 @@ class Table:
         return load
 
     def forget(self, worker: int) -> None:
-        """Begin anew for a worker that has died: what it had is gone, what waits for it is the next one's."""
+        """Have nobody hand anything to a worker that has died, before its successor has begun."""
         for front in range(len(FRONTS)):
-            self.set_open(front, worker, 0)
+            self.set_open(front, worker, _AWAY)
 
 
 class Spread:

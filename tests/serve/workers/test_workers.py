@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import json
@@ -11,6 +12,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +20,8 @@ from support.processes import PATIENCE, Process, Sidecar, free_port, wait_for
 from support.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
+
+from authz.serve.workers.spread import FRONTS, Spread, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,3 +259,21 @@ def test_what_ends_the_start_of_a_child_is_said_as_with_one_process(publisher: P
         with Process(command, cwd=publisher.folder) as process:
             assert process.wait() == 2
             assert "Address already in use" in process.output
+
+
+def test_nobody_hands_connections_to_a_worker_that_has_died() -> None:
+    """It seemed to have none, so that it got all: they waited for its successor, or for ever where that fails, too."""
+    table = Table(2)
+    doors = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    spread = Spread(table, 0, [door for door, _ in doors], doors[0][1])
+    spread.wrap("http", asyncio.Protocol, lambda: 5)
+    with socket.socket() as connection:
+        transport = SimpleNamespace(get_extra_info=lambda _name: connection)
+        assert spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
+        table.forget(1)
+        assert not spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
+        table.set_open(FRONTS.index("http"), 1, 0)  # its successor has begun
+        assert spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
+    for door in doors:
+        for end in door:
+            end.close()
