@@ -30,8 +30,9 @@ class ExpiringFront(HttpFront):
         """Return the answer to one request."""
         if not isinstance(self._recorder, _Noted):
             self._recorder = _Noted(self._recorder)
+        self._recorder.take()  # what was recorded of a request that was refused before: this one may be for a page
         answered = super().handle(head)
-        noted, self._recorder.last = self._recorder.last, None
+        noted = self._recorder.take()
         if noted is None:
             return answered
         outcome, now = noted
@@ -54,3 +55,8 @@ class _Noted:
         """Record a decision."""
         self.last = outcome, now
         self._recorder.record(outcome, client, peer, now, source)
+
+    def take(self) -> tuple[Outcome, float] | None:
+        """Return what was recorded since the last time."""
+        last, self.last = self.last, None
+        return last

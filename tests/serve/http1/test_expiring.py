@@ -61,3 +61,12 @@ def test_what_cannot_be_decided_is_not_kept(publisher: Publisher) -> None:
     assert kept_until(front) is None
     assert kept_until(front, b"/livez") is None
     assert kept_until(front, b"/nowhere") is None
+
+
+def test_a_page_after_a_refused_request_is_not_kept(publisher: Publisher) -> None:
+    """It had the end of the refusal: nginx kept the 404 of a mistake in its configuration."""
+    fronts, front = expiring(publisher, 60)
+    kept_until(front)
+    fronts.now = NOW + 1
+    front.refuse("127.0.0.1")
+    assert kept_until(front, b"/nowhere") is None
