@@ -119,6 +119,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify = Notify()  # who is told of what
     hosts: Duration = 300.0  # how often host names of entries are asked for again
     crowdsec: tuple[CrowdSec, ...] = ()  # LAPIs whose decisions are taken over
+    policy_files: tuple[str, ...] = ("feeds", "geo")  # folders with files that a policy by API may name
     triggers: str | None = None  # triggers.yaml: whom to list automatically
     refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
     rate: PositiveCount = 200  # requests a second of one token

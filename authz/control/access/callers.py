@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import NetworkSet, parse_networks, try_parse_address
@@ -40,6 +41,10 @@ class Caller(NamedTuple):
     def sees(self) -> str | None:
         """The tenant whose rows it sees; None: all."""
         return None if self.tenant.name == MAIN_TENANT else self.tenant.name
+
+    def owns(self, application: str) -> bool:
+        """Return whether an application is the caller's; all are the main tenant's."""
+        return self.sees is None or any(fnmatchcase(application, pattern) for pattern in self.tenant.applications)
 
     def actor(self) -> Actor:
         """Return the caller as who acts."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, parsed_moment, plane_of
 from authz.control.api.common.changing import answered
 from authz.control.api.common.problems import documented
-from authz.control.lists.documents import delete_application, put_application, put_settings
+from authz.control.lists.documents import Folders, delete_application, put_application, put_settings
 from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.problems import Forbidden, Missing
 from authz.control.store.entries.documents import find_documents, get_document
@@ -52,7 +53,7 @@ async def get_applications(
             return find_documents(tx, APPLICATION, at=recorded)
 
     found = await in_thread(find)
-    return [ApplicationBody(name, msgspec.json.decode(text)) for name, text in found.items() if _is_own(caller, name)]
+    return [ApplicationBody(name, msgspec.json.decode(text)) for name, text in found.items() if caller.owns(name)]
 
 
 @put("/v1/applications/{name:str}", summary="Set an application", responses=documented(422))
@@ -96,9 +97,12 @@ async def set_policy(
     request: AnyRequest, caller: Asker, data: JSONBody[dict[str, Any]], reason: FromQuery[str] = "",
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
-    """Replace `feeds`, `geo`, `limits` and `protected`."""
+    """Replace `feeds`, `geo`, `limits` and `protected`. Files are in the folders that control.yaml has for them."""
     _check_owner(caller, "*")
-    return await _write(request, caller, lambda batch: put_settings(batch, data, reason), wait, timeout)
+    config = plane_of(request).config
+    folders = Folders(Path(config.folder), config.policy_files)
+    use = partial(put_settings, settings=data, reason=reason, folders=folders)
+    return await _write(request, caller, use, wait, timeout)
 
 
 async def _write(
@@ -118,12 +122,8 @@ async def _write(
 
 def _check_owner(caller: Caller, name: str) -> None:
     caller.need("admin")
-    if not _is_own(caller, name):
+    if not caller.owns(name):
         raise Forbidden(f"'{name[:64]}' is no application of '{caller.tenant.name}'", code="foreign_application")
-
-
-def _is_own(caller: Caller, name: str) -> bool:
-    return caller.sees is None or any(fnmatchcase(name, pattern) for pattern in caller.tenant.applications)
 
 
 router: Any = Router(

@@ -8,7 +8,7 @@ from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model import MICROSECONDS
 from authz.control.store.detection.holds import current_holds
-from authz.control.store.entries.find import Filter, added_since, find_entries
+from authz.control.store.entries.find import Filter, added_since, each_entry, find_entries
 
 if TYPE_CHECKING:
     from authz.addresses import Network
@@ -21,7 +21,7 @@ PROTECTED: Final = "protected"
 ALLOWLISTED: Final = "allowlisted"
 HELD: Final = "held"
 LISTED: Final = "listed"
-_MAX_LOOKED_AT: Final = 1000  # entries over and inside the subject of one listing
+_MAX_LOOKED_AT: Final = 1000  # like entries over and inside the subject of one listing: another is refused later
 
 
 class StoreGuard:
@@ -38,13 +38,13 @@ class StoreGuard:
                 return PROTECTED
             if held(current_holds(tx, listing.time), listing.trigger, subject, listing.time):
                 return HELD
-            around = find_entries(tx, Filter(network=subject, unexpired_at=int(listing.time)), limit=_MAX_LOOKED_AT)
-        concerned = [entry for entry in around if _concerns(entry, listing)]
-        if any(entry.list == "allow" for entry in concerned):
-            return ALLOWLISTED
-        wanted = listing.trigger.then.list
-        if any(entry.list == wanted and entry.owner == "trigger" and entry.active(listing.time) and
-               entry.networks == (listing.network,) for entry in concerned):  # fmt: skip
+            allowing = Filter(list="allow", network=subject, unexpired_at=int(listing.time))
+            if any(_concerns(entry, listing) for entry in each_entry(tx, allowing)):  # however many there are
+                return ALLOWLISTED
+            like = allowing._replace(list=listing.trigger.then.list, owner="trigger")
+            around = find_entries(tx, like, limit=_MAX_LOOKED_AT)
+        if any(entry.active(listing.time) and entry.networks == (listing.network,) and _concerns(entry, listing)
+               for entry in around):  # fmt: skip
             return LISTED
         return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +18,8 @@ from authz.publisher.policy.schema import PolicyDocument
 from authz.strict_yaml import read
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from authz.control.lists.batch import Batch
 
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -43,17 +46,60 @@ def delete_application(batch: Batch, name: str, reason: str = "") -> None:
     batch.put_document(POLICY_LAYER, Draft("delete", APPLICATION + name, before, "", reason))
 
 
-def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "") -> None:
-    """Set feeds, geo databases, limits and protected networks. Raises Invalid."""
+class Folders(NamedTuple):
+    """Where files of a policy may be. base: what paths are relative to. allowed: folders, relative to it or whole."""
+
+    base: Path
+    allowed: tuple[str, ...]
+
+    def have(self, path: str) -> bool:
+        """Return whether a path leads into one of the folders, links followed."""
+        try:
+            found = (self.base / path).resolve()
+        except (OSError, ValueError):
+            return False
+        roots = [(self.base / folder).resolve() for folder in self.allowed]
+        return any(found != root and found.is_relative_to(root) for root in roots)
+
+
+def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, folders: Folders | None = None) -> None:
+    """Set feeds, geo databases, limits and protected networks. Raises Invalid.
+
+    folders: where files may be that these settings name and those before did not; None: anywhere on this machine, but
+    what is fetched is written below the folder.
+    """
     check_policy({"version": 1, **settings}, "")
-    outside = [
-        FieldMistake(f"/feeds/{number}/path", f"found '{shorten(feed['path'])}', expected a path below the folder")
-        for number, feed in enumerate(settings.get("feeds", ()))
-        if feed.get("path") and (feed.get("url") or feed.get("preset")) and not _is_below(feed["path"])
+    mistakes = [
+        FieldMistake(f"/feeds/{number}/{name}", "missing, expected it, or a preset")
+        for number, feed in enumerate(settings.get("feeds") or ())
+        for name in ("source", "path")
+        if not feed.get(name) and not feed.get("preset")
     ]
-    if outside:  # what is fetched is written there
-        raise Invalid(outside)
+    named = _files(settings)
+    if folders is None:
+        expected = "a path below the folder"
+        bad = [pointer for pointer, (kind, path) in named.items() if kind == "fetched" and not _is_below(path)]
+    else:
+        before = set(_files(msgspec.json.decode(get_document(batch.tx, SETTINGS) or b"{}")).values())
+        expected = f"a file in {', '.join(folders.allowed)} (policy_files of control.yaml)"
+        bad = [pointer for pointer, file in named.items() if file not in before and not folders.have(file[1])]
+    mistakes += [FieldMistake(one, f"found '{shorten(named[one][1])}', expected {expected}") for one in bad]
+    if mistakes:
+        raise Invalid(mistakes)
     _put(batch, SETTINGS, settings, reason)
+
+
+def _files(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the files that settings name, by their pointers. A kind: `fetched` is written, the others are read."""
+    found = {}
+    for number, feed in enumerate(settings.get("feeds") or ()):
+        if feed.get("path"):
+            kind = "fetched" if feed.get("url") or feed.get("preset") else "feed"
+            found[f"/feeds/{number}/path"] = (kind, str(feed["path"]))
+    for kind, paths in (settings.get("geo") or {}).items():
+        for number, path in enumerate(paths if isinstance(paths, list) else [paths]):
+            found[f"/geo/{kind}/{number}" if isinstance(paths, list) else f"/geo/{kind}"] = (kind, str(path))
+    return found
 
 
 def _is_below(path: str) -> bool:

@@ -176,6 +176,16 @@ def test_cross_tenant_addresses_of_pages_show_nothing_of_another_tenant(shared_p
     assert shared_plane.ok("GET", f"/v1/entries/{entry}")["version"] == 1
 
 
+def test_cross_tenant_applications_are_not_shown_to_another_tenant(shared_plane: Control) -> None:
+    shared_plane.ok("PUT", "/v1/applications/b-till", {"hosts": ["till.b.example"], "deny": {"body": "secret of b"}})
+    console = Console(shared_plane, shared_plane.token_of("admin", "team-a", ("a-*",)))
+    assert console.get("/applications/b-till").status_code == 404
+    answer = console.post("/applications/b-till", {"csrf": console.csrf, "mode": "off"})
+    assert (answer.status_code, "till.b.example" in answer.text) == (404, False)
+    for path in ("/lists", "/add", "/explain", "/applications"):
+        assert "b-till" not in console.get(path).text, path
+
+
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "attribute": '" autofocus onfocus="document.title=\'owned\'" x="',

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.control import Clock, Control, control, opened
 
+from authz.control.detect import guard
 from authz.control.store.ledger.history import Wanted, find_changes
 from authz.times import parse_moment
 
@@ -105,6 +106,37 @@ def test_a_deletion_by_a_person_keeps_triggers_off_for_half_of_the_period(automa
     automatic.clock.now += 20
     automatic.send(6)
     assert len(automatic.entries()) == 1
+
+
+@pytest.mark.parametrize("application", ["shop", "", "*"])
+def test_events_of_a_tenant_list_nobody_in_the_applications_of_another(automatic: Automatic, application: str) -> None:
+    theirs = automatic.plane.token_of("source", "team-b", ("b-*",))
+    event = {"client": "203.0.113.9", "path": "/flood", "application": application, "status": 401}
+    lines = "\n".join(json.dumps(event | {"time": automatic.clock.now - number}) for number in range(9))
+    headers = {"Authorization": f"Bearer {theirs}"}
+    answer = automatic.plane.client.post("/v1/events", content=lines, headers=headers)
+    automatic.settle()
+    assert (answer.status_code, "expected one of 'team-b'" in answer.text) == (422, True)
+    assert automatic.entries() == []
+    assert automatic.plane.ok("GET", "/v1/events")["items"] == []
+    lines = lines.replace(f'"application": "{application}"', '"application": "b-shop"')
+    assert automatic.plane.client.post("/v1/events", content=lines, headers=headers).json()["taken"] == 9
+
+
+def test_an_allowlisted_address_is_found_among_very_many_others(
+    automatic: Automatic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_MAX_LOOKED_AT", 3)
+    rows = [{"networks": [f"203.0.113.{number}"], "period": "1h"} for number in range(10, 40)]
+    automatic.plane.ok("POST", "/v1/entries/bulk", rows)
+    automatic.plane.ok("POST", "/v1/entries", {"networks": ["203.0.113.200"], "list": "allow", "expires": "forever"})
+    content = {"name": "wide", "kind": "rate", "where": {"path": "/wide"}, "count": {
+        "over": 3, "within": "30s", "by": "network",
+    }}  # fmt: skip
+    automatic.plane.ok("POST", "/v1/triggers", content)
+    automatic.send(6, "/wide")
+    assert automatic.trigger("wide")["suppressed"] == {"allowlisted": 1}
+    assert automatic.trigger("wide")["listed"] == 0
 
 
 def test_api_abuse_lists_again_at_once(automatic: Automatic) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support.control import Clock, Control, control
 from support.processes import wait_for
@@ -127,6 +128,51 @@ def test_a_fetched_feed_is_written_below_the_folder_only(plane: Control, path: s
     feed = {"source": "malicious", "path": path, "url": "http://127.0.0.1:9/x.txt"}
     answer = plane.ask("PUT", "/v1/policy", {"feeds": [feed]})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/feeds/0/path")
+
+
+@pytest.mark.parametrize("settings", [
+    {"feeds": [{"source": "secret", "path": "/etc/passwd"}]},
+    {"feeds": [{"source": "secret", "path": "keys/control.pem"}]},
+    {"feeds": [{"source": "secret", "path": "feeds/../control.yaml"}]},
+    {"feeds": [{"source": "secret", "path": "feeds/link"}]},
+    {"feeds": [{"source": "secret", "path": "feeds"}]},
+    {"geo": {"country": "/etc/passwd"}},
+    {"geo": {"asn": ["geo/asn.csv", "../x.csv"]}},
+])  # fmt: skip
+def test_a_policy_by_api_names_no_other_file_of_the_machine(plane: Control, settings: dict[str, Any]) -> None:
+    (plane.folder / "feeds").mkdir(exist_ok=True)
+    (plane.folder / "feeds" / "link").symlink_to("/etc/passwd")
+    answer = plane.ask("PUT", "/v1/policy", settings)
+    assert (answer.status_code, "policy_files" in answer.text) == (422, True)
+    assert plane.ok("GET", "/v1/policy") == {}
+
+
+@pytest.mark.parametrize("path", ["control.yaml", "state/signer.policy.json", "state/hosts.json", "control.sqlite"])
+def test_a_fetched_feed_takes_the_place_of_no_file_of_the_control_plane(
+    plane: Control, web: WebServer, path: str
+) -> None:
+    answer = plane.ask("PUT", "/v1/policy", {"feeds": [{"source": "malicious", "path": path, "url": web.url}]})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/feeds/0/path")
+
+
+def test_what_an_import_named_may_stay_but_is_not_fetched_to(tmp_path: Path) -> None:
+    with control(tmp_path / "c", extra="policy_files: [feeds, lists]\n") as plane:
+        settings = {"feeds": [{"source": "own", "path": "lists/own.txt"}]}
+        plane.ok("PUT", "/v1/policy", settings)
+        plane.plane.config = msgspec.structs.replace(plane.plane.config, policy_files=("feeds",))
+        plane.ok("PUT", "/v1/policy", settings | {"protected": ["192.0.2.0/24"]})
+        settings["feeds"][0]["url"] = "http://127.0.0.1:9/own.txt"
+        assert plane.ask("PUT", "/v1/policy", settings).status_code == 422
+
+
+@pytest.mark.parametrize(("feed", "missing"), [
+    ({"source": "malicious", "url": "http://127.0.0.1:9/x.txt"}, "path"), ({"path": "feeds/x.txt"}, "source"),
+])  # fmt: skip
+def test_a_feed_without_a_path_is_refused_and_does_not_stop_the_publishing(
+    plane: Control, feed: dict[str, str], missing: str
+) -> None:
+    answer = plane.ask("PUT", "/v1/policy", {"feeds": [feed]})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/feeds/0/{missing}")
 
 
 class Names:

@@ -36,7 +36,7 @@ from authz.control.store.events.search import (
     top_clients,
 )
 from authz.control.store.events.writing import DAY
-from authz.errors import BadLine
+from authz.errors import BadLine, shorten
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -72,12 +72,15 @@ class TakenBody(msgspec.Struct, frozen=True):
 
 @post("", summary="Send events", status_code=202, responses=documented(413, 415, 422, 429))
 async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encoding = None) -> Response[TakenBody]:
-    """Take events, a JSON object a line. Lines that cannot be read are named in the answer; the others count."""
+    """Take events, a JSON object a line. Lines that cannot be read are named in the answer; the others count.
+
+    A tenant sends events of its own applications; others are refused.
+    """
     caller.need("events")
     plane = plane_of(request)
     content = _unpacked(await request.body(), content_encoding)
     received = plane.store.clock()
-    events, refused = _read(content, received)
+    events, refused = _read(caller, content, received)
     if refused and not events:
         raise Invalid([FieldMistake(f"/{one.line}", one.detail) for one in refused])
     if not plane.intake.put(events, received):
@@ -85,7 +88,7 @@ async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encod
     return Response(TakenBody(len(events), refused[:100]), status_code=202)
 
 
-def _read(content: bytes, received: float) -> tuple[list[Event], list[RefusedLine]]:
+def _read(caller: Caller, content: bytes, received: float) -> tuple[list[Event], list[RefusedLine]]:
     lines = content.splitlines()
     if len(lines) > MAX_EVENTS:
         problem = Problem(f"found {len(lines)} events, expected at most {MAX_EVENTS}", code="too_large")
@@ -96,9 +99,15 @@ def _read(content: bytes, received: float) -> tuple[list[Event], list[RefusedLin
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                events.append(read_event(line, received))
+                event = read_event(line, received)
             except BadLine as error:
                 refused.append(RefusedLine(number, str(error)))
+                continue
+            if caller.owns(event.application):
+                events.append(event)
+            else:  # triggers would list clients for another tenant, or for all
+                found = f"found the application '{shorten(event.application)}', expected one of '{caller.tenant.name}'"
+                refused.append(RefusedLine(number, found))
     return events, refused
 
 

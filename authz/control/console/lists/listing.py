@@ -14,12 +14,12 @@ from authz.control.api.common.operations import ChangeEntry, Operation
 from authz.control.console.common.changing import Notice, afterwards, carry_out, deletion, notice_of
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.lists.reading import applications_of
 from authz.control.console.look.render import page, see_other
 from authz.control.console.signing import own_path
 from authz.control.lists.check import network_mistakes
-from authz.control.model import APPLICATION, FOREVER, MICROSECONDS
+from authz.control.model import FOREVER, MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem
-from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter
 from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page
 
@@ -128,8 +128,7 @@ def _find(asked: Asked, query: Query, after: Place | None, done: str) -> Listed:
         found = find_page(tx, wanted, search, sort=query.sort.removeprefix("-"),
                           descending=query.sort.startswith("-"), after=after, limit=PAGE)  # fmt: skip
         count = count_page(tx, wanted, search)
-        applications = [name for name in find_documents(tx, APPLICATION) if name != "*"]
-        return Listed(found, count, applications, notice_of(tx, asked.caller, done) if done else None)
+        return Listed(found, count, applications_of(asked, tx), notice_of(tx, asked.caller, done) if done else None)
 
 
 def wanted_by(query: Query, tenant: str | None, at: int | None, now: int) -> tuple[Filter, Search]:

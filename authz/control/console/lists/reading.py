@@ -10,8 +10,11 @@ from authz.control.model import APPLICATION, MICROSECONDS, SETTINGS, Entry
 from authz.control.problems import Missing
 from authz.control.store.entries.documents import find_documents, get_document
 from authz.control.store.entries.find import get_entry
+from authz.engine.model import ANY_APPLICATION
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from authz.control.console.common.session import Asked
 
 
@@ -26,11 +29,16 @@ class Known(NamedTuple):
 def known_of(asked: Asked) -> Known:
     """Return what the policy knows by name."""
     with asked.plane.store.reading() as tx:
-        applications = [name for name in find_documents(tx, APPLICATION) if name != "*"]
+        applications = applications_of(asked, tx)
         settings = msgspec.json.decode(get_document(tx, SETTINGS) or b"{}")
     sources = sorted({feed["source"] for feed in settings.get("feeds", ())})
     databases = [name for name, path in settings.get("geo", {}).items() if path]
     return Known(applications, sources, databases)
+
+
+def applications_of(asked: Asked, tx: Connection) -> list[str]:
+    """Return the names of the applications that the caller may see."""
+    return [name for name in find_documents(tx, APPLICATION) if name != ANY_APPLICATION and asked.caller.owns(name)]
 
 
 def entry_of(asked: Asked, entry_id: str, at: int | None = None) -> Entry:

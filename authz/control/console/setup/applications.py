@@ -16,7 +16,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import application_settings
 from authz.control.model import APPLICATION, POLICY_LAYER
-from authz.control.problems import Invalid, Problem
+from authz.control.problems import Invalid, Missing, Problem
 from authz.control.store.entries.documents import find_documents
 from authz.engine.model import ANY_APPLICATION, Application
 
@@ -50,6 +50,8 @@ def _effective(asked: Asked, names: list[str]) -> dict[str, Application]:
 async def show_one(asked: Asker, name: FromPath[str]) -> Response[str]:
     """Show the form of an application; one that is not there yet begins empty."""
     asked.caller.need("read")
+    if not asked.caller.owns(name):
+        raise Missing(f"there is no application '{name[:64]}'")
     return await _form(asked, name, None)
 
 
@@ -64,6 +66,8 @@ async def open_form(asked: Asker) -> Response[str]:
 @post("/applications/{name:str}", status_code=200)
 async def save(asked: Asker, name: FromPath[str]) -> Response[str]:
     """Give an application its settings, or take it away."""
+    if not asked.caller.owns(name):  # a refusal would show the form with what the other tenant has
+        raise Missing(f"there is no application '{name[:64]}'")
     form = await asked.form()
     reason = str(form.get("reason", ""))
     try:
