@@ -60,15 +60,15 @@ types: $(STAMP) ## types (mypy --strict)
 	$(BIN)/mypy
 
 docs: $(STAMP) ## the site of the documentation, strictly: site/index.html
-	$(BIN)/python tools/docs/generate.py --check
+	$(BIN)/python docs/site/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 docs-generated: $(STAMP) ## the pages of the documentation that are made from the code: commands and HTTP API
-	$(BIN)/python tools/docs/generate.py
+	$(BIN)/python docs/site/generate.py
 
 dist: $(STAMP) ## a release of the last commit: sdist, wheel and their digests in dist/
 	rm -rf dist
-	$(BIN)/python tools/release/make_release.py dist
+	$(BIN)/python deploy/release/make_release.py dist
 
 # Generated code is checked in; tests/docs/test_generated.py compares it.
 proto: $(STAMP) ## generate authz/wire from proto/

@@ -19,7 +19,7 @@ from support.publisher import POLICY
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations" / "releases.md").read_text()
-sys.path.insert(0, str(ROOT / "tools" / "release"))
+sys.path.insert(0, str(ROOT / "deploy" / "release"))
 from make_release import Refused, version_of  # noqa: E402  # it lies beside the project, not in it
 
 
@@ -57,7 +57,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _built(out: Path) -> Path:
-    command: list[str | Path] = [sys.executable, ROOT / "tools" / "release" / "make_release.py", out]
+    command: list[str | Path] = [sys.executable, ROOT / "deploy" / "release" / "make_release.py", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     (out / "version").write_text(done.stdout.strip())

@@ -26,7 +26,7 @@ MAX_SIBLINGS = {"authz": 15, "benchmarks": 15, "docs": 15, "tests": 17}
 def sources() -> dict[str, str]:
     """Return the text of every module of the repository but generated ones, by its path."""
     found = {}
-    for folder in ("authz", "benchmarks", "examples", "tests", "tools"):
+    for folder in ("authz", "benchmarks", "deploy", "docs", "examples", "tests"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not path.name.endswith("_pb2.py"):
                 found[path.relative_to(ROOT).as_posix()] = path.read_text()

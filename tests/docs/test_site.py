@@ -71,7 +71,7 @@ def test_the_search_works_without_a_server(site: Path) -> None:
 
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
-    command = [sys.executable, "tools/docs/generate.py", "--check"]
+    command = [sys.executable, "docs/site/generate.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -1,4 +1,4 @@
-"""Build a release from a commit: `python tools/release/make_release.py OUT [COMMIT]`.
+"""Build a release from a commit: `python deploy/release/make_release.py OUT [COMMIT]`.
 
 OUT gets the sdist, the wheel and SHA256SUMS. The version is that of the tag, `v1.2.3`. A commit without a tag is a
 development version of the next release, `1.3.0.dev7+gabc1234`: seven commits behind the last tag. Only what is

@@ -1,4 +1,4 @@
-"""Generate the pages that are made from the code: `python tools/docs/generate.py [--check]`."""
+"""Generate the pages that are made from the code: `python docs/site/generate.py [--check]`."""
 
 from __future__ import annotations
 
