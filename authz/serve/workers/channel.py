@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -71,14 +72,17 @@ class Channel:
         return True
 
     def receive(self) -> Iterator[Message]:
-        """Yield the messages that have come. Raises EOFError where the other side has gone."""
+        """Yield the messages that have come.
+
+        Raises EOFError where the other side has gone, OSError where there was no descriptor left for a message.
+        """
         while True:
             try:
-                data, control, _, _ = self._end.recvmsg(_INLINE + 64, socket.CMSG_SPACE(_MAX_DESCRIPTORS * _SIZE))
+                data, control, flags, _ = self._end.recvmsg(_INLINE + 64, socket.CMSG_SPACE(_MAX_DESCRIPTORS * _SIZE))
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                data, control = b"", []
+                data, control, flags = b"", [], 0
             if not data:
                 raise EOFError
             descriptors = array.array("i")
@@ -86,6 +90,9 @@ class Channel:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     descriptors.frombytes(passed[: len(passed) - len(passed) % _SIZE])
             found = descriptors.tolist()
+            if flags & socket.MSG_CTRUNC:
+                Message("", None, found).close()
+                raise OSError(errno.EMFILE, "a message came without all of its descriptors")
             if data[0]:
                 with os.fdopen(found.pop(0), "rb") as file:
                     data = b"\0" + os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)

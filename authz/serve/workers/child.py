@@ -44,8 +44,14 @@ class Child(Sidecar):
                 self.take(message)
         except EOFError:
             asyncio.get_running_loop().remove_reader(self._channel.fileno())
-            _LOG.error("the supervisor has gone: ending")
-            os.kill(os.getpid(), signal.SIGTERM)
+            self.give_place("the supervisor has gone")
+        except OSError as error:
+            self.give_place(str(error))
+
+    def give_place(self, why: str) -> None:
+        """End, so that another is started: it is told again all that there is."""
+        _LOG.error("%s: ending", why)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def take(self, message: Message) -> None:
         """Take a message, and close its descriptors."""

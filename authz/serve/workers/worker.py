@@ -128,7 +128,11 @@ class Worker(Child):
 
     async def _open(self, message: Message) -> None:
         async with self._order:
-            opened = await in_thread(open_layer, message, self._given)
+            try:
+                opened = await in_thread(open_layer, message, self._given)
+            except Exception as error:  # noqa: BLE001  # without it we would decide by an old list, and say nothing
+                self.give_place(f"a layer cannot be taken: {type(error).__name__}: {error}")
+                return
             name, last_good = message.content["name"], message.content["last_good"]
             self._by_layer[name] = opened, last_good
             now = [one for one, _ in self._by_layer.values() if one is not None]

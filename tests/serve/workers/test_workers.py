@@ -21,7 +21,10 @@ from support.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
+from authz.serve.workers.channel import Channel, Message
+from authz.serve.workers.share import LAYER
 from authz.serve.workers.spread import FRONTS, Spread, Table
+from authz.serve.workers.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,3 +280,27 @@ def test_nobody_hands_connections_to_a_worker_that_has_died() -> None:
     for door in doors:
         for end in door:
             end.close()
+
+
+def test_a_worker_that_cannot_take_a_layer_gives_its_place_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went on with the old list, was ready, and nobody was told."""
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number) if pid == os.getpid() else None)
+    worker = object.__new__(Worker)
+    worker._order, worker._given, worker._by_layer = asyncio.Lock(), {}, {}
+    file = {"digest": "a", "size": 1, "signed_by": []}
+    message = Message(LAYER, {"name": "policy", "last_good": False, "files": [file]})  # without its memory
+    asyncio.run(worker._open(message))
+    assert killed == [signal.SIGTERM]
+
+
+def test_a_message_without_all_of_its_descriptors_is_a_fault() -> None:
+    """Where a worker had none left it was taken for a whole one."""
+    one, other = Channel.pair()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    one.send(Message(LAYER, {}, [one.fileno()] * 252))  # more than are taken
+    with pytest.raises(OSError, match="without all of its descriptors"):
+        list(other.receive())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    one.close()
+    other.close()
