@@ -142,27 +142,22 @@ class Spread:
             except OSError:
                 return
             front, giver = data
-            self._table.count_taken(front, self._worker, giver)
-            for descriptor in descriptors:
-                self._take(front, descriptor)
+            if front in self._fronts and descriptors:
+                task = asyncio.get_running_loop().create_task(self._connect(front, giver, descriptors[0]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                self._table.count_taken(front, self._worker, giver)
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
-    def _take(self, front: int, descriptor: int) -> None:
-        if front not in self._fronts:
-            os.close(descriptor)
-            return
+    async def _connect(self, front: int, giver: int, descriptor: int) -> None:
         connection = socket.socket(fileno=descriptor)
         connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(_connect(loop, self._fronts[front][0], connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-async def _connect(
-    loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.BaseProtocol], connection: socket.socket
-) -> None:
-    with suppress(OSError):
-        await loop.connect_accepted_socket(factory, connection)
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._fronts[front][0], connection)
+        self._note(front)  # before it counts as taken, or we would seem to have one less for a while
+        self._table.count_taken(front, self._worker, giver)
 
 
 class _Arrived(asyncio.Protocol):

@@ -304,3 +304,33 @@ def test_a_message_without_all_of_its_descriptors_is_a_fault() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     one.close()
     other.close()
+
+
+def test_a_connection_handed_over_counts_without_a_gap() -> None:
+    """For 20 ms after it was taken nobody counted it, so three of four connections went to one of two workers."""
+    front, table, made = FRONTS.index("http"), Table(2), list[asyncio.BaseProtocol]()
+    doors = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    for door in doors:
+        door[1].setblocking(False)
+
+    def factory() -> asyncio.BaseProtocol:
+        made.append(asyncio.Protocol())
+        return made[-1]
+
+    async def live() -> None:
+        taker = Spread(table, 1, [door for door, _ in doors], doors[1][1])
+        taker.wrap("http", factory, lambda: len(made))
+        giver = Spread(table, 0, [door for door, _ in doors], doors[0][1])
+        giver.wrap("http", asyncio.Protocol, lambda: 5)
+        one, other = socket.socketpair()
+        with one, other:
+            assert giver.hand_over(front, SimpleNamespace(get_extra_info=lambda _name: one))  # type: ignore[arg-type]
+            taker._receive()
+            assert table.load(front, 1) == 1
+            while taker._tasks:
+                await asyncio.sleep(0)
+                assert table.load(front, 1) == 1
+
+    asyncio.run(live())
+    for end in (end for door in doors for end in door):
+        end.close()
