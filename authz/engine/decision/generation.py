@@ -89,7 +89,9 @@ class Generation:
         stale = frozenset(lapse.layer for lapse in self._ignorable() if lapse.since <= now)
         later = self._later.get(stale)
         if later is None:
-            later = self._later[stale] = Generation(self.ruleset.without(stale), self._settings)
+            others = tuple(layer for layer in self._settings.layers if layer.name not in stale)
+            settings = self._settings._replace(layers=others)  # there those that are ignored are not missing
+            later = self._later[stale] = Generation(self.ruleset.without(stale), settings)
             later.recent = self.recent  # what is remembered here ends when a layer is ignored
         if scope is self.unknown:
             return later, later.unknown

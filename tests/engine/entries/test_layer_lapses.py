@@ -219,3 +219,12 @@ def test_an_unknown_application_stays_unknown_without_an_ignored_layer() -> None
     decide = decider(policy(), STALE_BANS, unknown="default", layers=ignored)
     for name, unknown in (("shopp", True), ("*", False), ("shop", False)):
         assert [check(decide, "192.0.2.2", name, NOW + after).unknown for after in (0, 100)] == [unknown] * 2
+
+
+def test_a_decision_without_a_stale_layer_holds_although_a_missing_one_would_deny() -> None:
+    """It had ended before it began: nothing was remembered, and each request was decided anew."""
+    bans = BANS._replace(when_missing="deny", when_stale="ignore", max_age=100)
+    decide = decider(policy(), STALE_BANS, layers=(bans,))
+    outcome = check(decide, "192.0.2.1", now=NOW + 100)
+    assert (outcome.reason, outcome.until) == ("default_allow", math.inf)
+    assert check(decide, "192.0.2.1", now=NOW + 101) is outcome
