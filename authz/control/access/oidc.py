@@ -53,7 +53,7 @@ ALGORITHMS: Final = (
     "Ed25519",
 )
 _FRESH: Final = 3600.0  # seconds that the provider's description and keys are kept
-AGAIN: Final = 30.0  # seconds until an unknown key has them fetched again
+AGAIN: Final = 30.0  # seconds until an unknown key, or a failure, has them fetched again
 _TIMEOUT: Final = httpx.Timeout(10.0)
 MAX_ANSWER: Final = 1 << 20  # bytes
 
@@ -79,6 +79,7 @@ class Relying:
         self._lock = threading.Lock()
         self._known: tuple[Provider, KeySet] | None = None
         self._asked = 0.0
+        self._failed = -AGAIN
 
     def begin(self, to: str, now: int) -> tuple[str, Flow]:
         """Return where to send the browser, and what it takes along. Raises NotReady where the provider is away."""
@@ -176,7 +177,13 @@ class Relying:
     def _provider(self, *, again: bool = False) -> tuple[Provider, KeySet]:
         with self._lock:
             if self._known is None or again or time.monotonic() - self._asked > _FRESH:
-                self._known = self._asked_for()
+                if time.monotonic() - self._failed < AGAIN:
+                    raise NotReady("the identity provider could not be asked a moment ago", code="provider_away")
+                try:
+                    self._known = self._asked_for()
+                except NotReady:
+                    self._failed = time.monotonic()
+                    raise
                 self._asked = time.monotonic()
             return self._known
 

@@ -14,7 +14,8 @@ from support.servers.oidc_provider import Provider
 
 from authz.control.access.claims import person_of
 from authz.control.access.config import ClaimRule, Oidc
-from authz.control.problems import Forbidden
+from authz.control.access.oidc import Relying
+from authz.control.problems import Forbidden, NotReady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,3 +234,19 @@ def test_the_first_rule_that_fits_gives_role_and_tenant(
             person_of(named, RULES)
     else:
         assert person_of(named, RULES)[:3] == ("anna", *reversed(expected))
+
+
+def test_a_provider_that_is_away_is_not_asked_by_every_visitor() -> None:
+    asked: list[str] = []
+
+    def away(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        raise httpx.ConnectTimeout("away")
+
+    config = Oidc(issuer="https://id.example", client_id="authz", roles=())
+    relying = Relying(config, "https://control.example/back", httpx.MockTransport(away))
+    for _ in range(20):
+        with pytest.raises(NotReady) as caught:
+            relying.begin("/", 0)
+        assert caught.value.code == "provider_away"
+    assert len(asked) == 1

@@ -206,3 +206,15 @@ def test_a_trigger_that_only_tells_lists_nobody(scene: Scene) -> None:
     scene.send(6)
     assert not scene.is_listed()
     assert (scene.state()["tried"], scene.state()["listed"]) == (1, 0)
+
+
+def test_a_trigger_by_api_lists_no_wider_networks_than_one_person_may(tmp_path: Path) -> None:
+    with control(tmp_path / "control", extra="four_eyes: {addresses: 16}\n") as plane:
+        wide = {"name": "wide", "kind": "rate", "count": {"over": 1, "within": "1m", "by": "network", "v4": "/16"}}
+        answer = plane.ask("POST", "/v1/triggers", wide, token=plane.token_of("editor"))
+        assert (answer.status_code, answer.json()["code"]) == (409, "four_eyes")
+        plane.ok("POST", "/v1/triggers", wide | {"dry_run": True})
+        made = plane.ask("GET", "/v1/triggers/wide")
+        etag = made.headers["etag"]
+        assert plane.ask("PUT", "/v1/triggers/wide", wide, If_Match=etag).json()["code"] == "four_eyes"
+        plane.ok("POST", "/v1/triggers", LOGIN)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+import anyio.to_thread
 import msgspec
 from litestar import Response, Router, get
 from litestar.params import FromQuery
 
 from authz.control.access.flow import LIFE, Flow
 from authz.control.access.sessions import sign_on
-from authz.control.api.common.asking import AnyRequest, client_address, in_thread, plane_of
+from authz.control.api.common.asking import AnyRequest, client_address, plane_of
 from authz.control.api.common.cookies import own_cookie, own_path, session_cookie, session_secret, shown_cookie
 from authz.control.api.common.problems import documented
 from authz.control.model import MICROSECONDS
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from authz.control.plane import ControlPlane
 
 COOKIE: Final = "authz_oidc"
+_THREADS: Final = anyio.CapacityLimiter(4)  # anybody may begin, and a slow provider must not take those of others
 
 
 @get("/v1/session/oidc", summary="Sign on by the identity provider", status_code=303, responses=documented(404),
@@ -30,7 +34,8 @@ COOKIE: Final = "authz_oidc"
 async def begin_oidc(request: AnyRequest, to: FromQuery[str] = "/") -> Response[None]:
     """Send a browser to the identity provider. to: the page of ours that it comes back to in the end."""
     plane = plane_of(request)
-    url, flow = await in_thread(_relying(plane).begin, own_path(to), plane.store.now() // MICROSECONDS)
+    begin = functools.partial(_relying(plane).begin, own_path(to), plane.store.now() // MICROSECONDS)
+    url, flow = await anyio.to_thread.run_sync(begin, limiter=_THREADS)
     packed = base64.urlsafe_b64encode(msgspec.msgpack.encode(flow)).decode()
     cookie = own_cookie(plane.config, COOKIE, packed, LIFE)
     return Response(None, status_code=303, headers={"Location": url, "Cache-Control": "no-store"}, cookies=[cookie])
@@ -56,7 +61,7 @@ async def end_oidc(request: AnyRequest) -> Response[None]:
         )  # fmt: skip
         return made.secret
 
-    secret = await in_thread(finish)
+    secret = await anyio.to_thread.run_sync(finish, limiter=_THREADS)
     cookies = [session_cookie(plane.config, secret), own_cookie(plane.config, COOKIE, "", 0)]
     headers = {"Location": flow.to if flow is not None else "/", "Cache-Control": "no-store"}
     return Response(None, status_code=303, headers=headers, cookies=cookies)

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.detect.triggers.book import KnownTrigger, delete_trigger, known_triggers, write_trigger
+from authz.control.detect.triggers.book import (
+    KnownTrigger,
+    delete_trigger,
+    known_triggers,
+    parse_trigger,
+    write_trigger,
+)
 from authz.control.model import MICROSECONDS
-from authz.control.problems import Missing
+from authz.control.problems import Conflict, Missing
 from authz.control.store.access.tokens import note
 from authz.control.store.detection.triggers import resume_trigger, stopped, versions_of
 from authz.errors import shorten
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
+    from authz.control.detect.triggers.file import Trigger
     from authz.control.model import Actor
     from authz.control.plane import ControlPlane
     from authz.control.store.detection.triggers import StoredTrigger
@@ -86,14 +93,24 @@ def list_versions(plane: ControlPlane, name: str) -> list[TriggerVersion]:
 def write(
     plane: ControlPlane, actor: Actor, content: dict[str, Any], *, name: str | None = None, version: int | None = None
 ) -> TriggerState:
-    """Add a trigger, or replace one; it works at once. Raises what `book.write_trigger` does."""
+    """Add a trigger, or replace one; it works at once. Raises what `book.write_trigger` does, or `four_eyes`."""
     now = plane.store.now()
     with plane.store.writing() as tx:
+        _check_four_eyes(parse_trigger(content, plane.intake.file), plane.config.four_eyes.addresses)
         known = write_trigger(tx, plane.intake.file, actor, content, now, name=name, version=version)
         halted = stopped(tx)
         plane.signals.announce(tx, "changed")
     plane.signals.wake("changed")
     return _state(plane, known, halted.get(known.trigger.name))
+
+
+def _check_four_eyes(trigger: Trigger, most: int | None) -> None:
+    """Raise Conflict where each listing of a trigger would deny more addresses than one person may at once."""
+    v4, v6 = trigger.count.lengths()
+    count = max(1 << 32 - v4, 1 << max(0, 64 - v6))
+    if most is not None and count > most and trigger.then.list == "deny" and not trigger.dry_run:
+        detail = f"each listing would deny {count} addresses, more than {most} (four_eyes.addresses)"
+        raise Conflict(detail, code="four_eyes", hint="count narrower networks, or write it into triggers.yaml")
 
 
 def delete(plane: ControlPlane, actor: Actor, name: str, version: int | None) -> None:
