@@ -139,15 +139,15 @@ async def add_entries(
     if not 1 <= len(data) <= MAX_JOB:
         raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_JOB}")])
     plane = plane_of(request)
+    key = await idempotent_of(request, idempotency_key)
     if len(data) > MAX_BULK:
         rows: list[Row] = [msgspec.to_builtins(row) for row in data]
-        return accepted(await in_thread(ask_job, plane, caller, rows))
+        return accepted(await in_thread(ask_job, plane, caller, rows, key))
 
     def use(batch: Batch) -> tuple[int, BulkBody]:
         rows = [_bulk_row(batch, row) for row in data]
         return 200, BulkBody(rows, batch.serials())
 
-    key = await idempotent_of(request, idempotency_key)
     layers = lists.layers_of(plane.config.rules())
     answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key)
     return await answered(plane, answer, wait, timeout)
@@ -155,7 +155,11 @@ async def add_entries(
 
 def add_row(batch: Batch, row: Row) -> Entry:
     """Add an entry of a row of a job. Raises Problem."""
-    return lists.add(batch, written_of(msgspec.convert(row, EntryInput), batch))
+    try:
+        data = msgspec.convert(row, EntryInput)
+    except msgspec.ValidationError as error:  # a version before has kept it
+        raise Invalid([FieldMistake("", str(error))]) from error
+    return lists.add(batch, written_of(data, batch))
 
 
 def _bulk_row(batch: Batch, row: EntryInput) -> RowResult:

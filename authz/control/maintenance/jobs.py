@@ -17,15 +17,17 @@ from authz.control.model import Method
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.problems import Missing, Problem, Unauthorized
+from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
 from authz.control.store.access.tokens import Token, get_tenant, get_token
 from authz.control.store.jobs import Job, add_job, get_job, job_content, next_job, save_job
+from authz.control.store.ledger.changes import lock_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection
 
-    from authz.control.plane import ControlPlane
+    from authz.control.plane import ControlPlane, Idempotent
 
 CHUNK: Final = 500  # rows in one transaction: other writers wait for a third of a second
 MAX_REFUSED: Final = 1000  # refused rows that a job tells; more are counted
@@ -52,14 +54,22 @@ class RefusedRow(msgspec.Struct, frozen=True):
     detail: str
 
 
-def ask_job(plane: ControlPlane, caller: Caller, rows: list[Row]) -> Job:
-    """Keep rows that are to become entries, as a job."""
+def ask_job(plane: ControlPlane, caller: Caller, rows: list[Row], idempotent: Idempotent | None = None) -> Job:
+    """Keep rows that are to become entries, as a job; a repeated request gets that of before. Raises OtherRequest."""
     asked = Asked(caller.token, caller.address, caller.request_id, caller.method, caller.session)
     job = Job(
         "j-" + secrets.token_hex(6), plane.store.now(), 0, caller.tenant.name, msgspec.json.encode(asked).decode(),
         "waiting", len(rows), 0, 0, "[]", "",
     )  # fmt: skip
     with plane.store.writing() as tx:
+        if idempotent is not None:
+            lock_head(tx, plane.config.layers[0].name)  # one after the other
+            known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, job.created)
+            before = None if known is None else get_job(tx, msgspec.json.decode(known.body))
+            if before is not None:
+                return before
+            answer = Answer(202, msgspec.json.encode(job.id).decode())
+            keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, job.created)
         add_job(tx, job, msgspec.json.encode(rows))
     return job
 

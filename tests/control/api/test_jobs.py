@@ -8,6 +8,7 @@ import pytest
 from support.control import Control, control, opened
 from support.processes import wait_for
 
+from authz.control.access.callers import authenticate
 from authz.control.api import entries
 from authz.control.maintenance import jobs
 from authz.control.maintenance.jobs import JobRounds
@@ -95,3 +96,22 @@ def test_a_tenant_sees_no_job_of_another_and_lists_for_its_own_applications(plan
 
 def test_who_may_not_edit_makes_no_job(plane: Control) -> None:
     assert plane.ask("POST", "/v1/entries/bulk", rows(30), token=plane.token_of("viewer")).status_code == 403
+
+
+def test_a_job_that_is_asked_for_twice_by_one_key_is_one_job(plane: Control) -> None:
+    first = plane.ask("POST", "/v1/entries/bulk", rows(45), Idempotency_Key="k1").json()
+    assert plane.ask("POST", "/v1/entries/bulk", rows(45), Idempotency_Key="k1").json()["id"] == first["id"]
+    assert (
+        plane.ask("POST", "/v1/entries/bulk", rows(44), Idempotency_Key="k1").json()["code"] == "idempotency_key_reused"
+    )
+    assert len(plane.ok("GET", "/v1/jobs")) == 1
+
+
+def test_a_row_that_no_version_of_now_can_read_stops_no_job(tmp_path: Path) -> None:
+    with control(tmp_path / "c") as plane:
+        rounds = stopped(plane)
+        caller = authenticate(plane.plane.store, plane.token, None, "")
+        jobs.ask_job(plane.plane, caller, [{"networks": 7}, *rows(1)])
+        assert rounds.round() == 1
+        (job,) = plane.ok("GET", "/v1/jobs")
+        assert (job["added"], job["refused"][0]["code"]) == (1, "invalid")

@@ -186,6 +186,10 @@ def test_cross_tenant_applications_are_not_shown_to_another_tenant(shared_plane:
         assert "b-till" not in console.get(path).text, path
 
 
+def test_undo_of_a_layer_that_is_not_there_is_told_and_no_fault(console: Console) -> None:
+    assert console.post("/undo", {"csrf": console.csrf, "done": "none.1-2"}).status_code == 404
+
+
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "attribute": '" autofocus onfocus="document.title=\'owned\'" x="',
