@@ -22,6 +22,8 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
+from authz.serve.listeners.descriptors import Descriptors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -87,6 +89,7 @@ class Spread:
         self._own = own
         self._fronts: dict[int, tuple[Callable[[], asyncio.BaseProtocol], Callable[[], int]]] = {}
         self._tasks: set[asyncio.Task[object]] = set()
+        self._descriptors = Descriptors()
         self.draining = False
 
     def start(self) -> None:
@@ -142,7 +145,7 @@ class Spread:
             except OSError:
                 return
             front, giver = data
-            if front in self._fronts and descriptors:
+            if front in self._fronts and descriptors and not self._descriptors.scarce():
                 task = asyncio.get_running_loop().create_task(self._connect(front, giver, descriptors[0]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

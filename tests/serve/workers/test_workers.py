@@ -21,6 +21,7 @@ from support.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
+from authz.serve.listeners.descriptors import Descriptors
 from authz.serve.workers.channel import Channel, Message
 from authz.serve.workers.share import LAYER
 from authz.serve.workers.spread import FRONTS, Spread, Table
@@ -333,4 +334,22 @@ def test_a_connection_handed_over_counts_without_a_gap() -> None:
 
     asyncio.run(live())
     for end in (end for door in doors for end in door):
+        end.close()
+
+
+def test_a_connection_handed_over_takes_no_descriptor_of_the_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those that a worker accepted itself were refused: a new list needs twenty descriptors."""
+    monkeypatch.setattr(Descriptors, "scarce", lambda _: True)
+    front, table = FRONTS.index("http"), Table(2)
+    door, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    own.setblocking(False)
+    spread = Spread(table, 1, [], own)
+    spread.wrap("http", asyncio.Protocol, lambda: 0)
+    one, other = socket.socketpair()
+    socket.send_fds(door, [bytes([front, 0])], [one.fileno()])
+    one.close()
+    spread._receive()
+    assert other.recv(1) == b""
+    assert not spread._tasks
+    for end in (door, own, other):
         end.close()
