@@ -57,9 +57,9 @@ def remove_leftovers(path: Path) -> list[Path]:
 
     """
     name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.new")  # as mkstemp makes it
-    leftovers = [one for one in path.parent.iterdir() if name.fullmatch(one.name)]
-    for one in leftovers:
-        one.unlink(missing_ok=True)
+    leftovers = [leftover for leftover in path.parent.iterdir() if name.fullmatch(leftover.name)]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
     return leftovers
 
 

@@ -26,9 +26,9 @@ from typing import NamedTuple
 MAX_FOUND = 80  # characters of somebody's input that an error repeats
 
 
-def shorten(found: object) -> str:
+def shorten(value: object) -> str:
     """Return `found` as text for an error: printable ASCII, at most `MAX_FOUND` characters."""
-    text = str(found)
+    text = str(value)
     cut = text[:MAX_FOUND].encode("ascii", "backslashreplace").decode()
     cut = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in cut)
     return cut if len(text) <= MAX_FOUND else f"{cut}... ({len(text)} characters)"

@@ -188,12 +188,12 @@ def _override(node: Any, name: str, value: str) -> None:
     for parent in parents:
         if not isinstance(node, yaml.MappingNode):
             return
-        found = next((child for key, child in node.value if key.value == parent), None)
-        if found is None or _empty(found):
+        section = next((child for key, child in node.value if key.value == parent), None)
+        if section is None or _empty(section):
             node.value[:] = [(key, child) for key, child in node.value if key.value != parent]
-            found = yaml.MappingNode("", [], node.start_mark)
-            node.value.append((yaml.ScalarNode("", parent, node.start_mark), found))
-        node = found
+            section = yaml.MappingNode("", [], node.start_mark)
+            node.value.append((yaml.ScalarNode("", parent, node.start_mark), section))
+        node = section
     if isinstance(node, yaml.MappingNode):
         node.value[:] = [(key, child) for key, child in node.value if key.value != last]
         replacement = yaml.compose(value, Loader=_LOADER) or yaml.ScalarNode("", "")
@@ -298,8 +298,8 @@ class _Reader:
         except AddressError as error:
             return self._mistake(node, key, error.message, error.hint)
         except BadValue as error:
-            found = f"found '{shorten(text)}'" if text else "found nothing"
-            return self._mistake(node, key, f"{found}, expected {_expected(wanted)}", error.hint)
+            what = f"found '{shorten(text)}'" if text else "found nothing"
+            return self._mistake(node, key, f"{what}, expected {_expected(wanted)}", error.hint)
 
     def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
         self.note(_line(node), key, message, hint)

@@ -78,11 +78,11 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     try:
         short = _BEGIN + data[end:]
-        found = msgspec.json.decode(short, type=_Json)
+        written = msgspec.json.decode(short, type=_Json)
         signatures = {
-            signature.keyid: binascii.a2b_base64(signature.sig, strict_mode=True) for signature in found.signatures
+            signature.keyid: binascii.a2b_base64(signature.sig, strict_mode=True) for signature in written.signatures
         }
-        envelope = Envelope(b"", found.payloadType, signatures)
+        envelope = Envelope(b"", written.payloadType, signatures)
         same = canonical(envelope) == short  # not where a key id is there twice
         envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))
     except (ValueError, RecursionError) as error:
@@ -140,10 +140,10 @@ def _refused(
     if not envelope.signatures:
         return SnapshotRefused(Refusal.UNSIGNED, found="no signature", expected="one by a trusted key")
     if not known:
-        found = ", ".join(shorten(keyid)[:16] for keyid in envelope.signatures)
+        signers = ", ".join(shorten(keyid)[:16] for keyid in envelope.signatures)
         return SnapshotRefused(
             Refusal.UNKNOWN_KEY,
-            f"signed by {found}, expected {', '.join(keyid[:16] for keyid in trusted)}",
+            f"signed by {signers}, expected {', '.join(keyid[:16] for keyid in trusted)}",
             hint="add its publisher's .pub file to snapshot.trusted_keys, if you trust it",
         )
     if not good:

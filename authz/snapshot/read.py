@@ -170,8 +170,8 @@ def shared_snapshot(envelope: bytes, sections: memoryview, size: int, signed_by:
     """
     payload = parse_envelope(memoryview(envelope)).payload
     manifest = _manifest(payload)
-    found = {s.name: sections[s.offset : s.offset + s.length] for s in manifest.sections}
-    return Snapshot(manifest, found, hashlib.sha256(payload).hexdigest(), size, signed_by)
+    contents = {s.name: sections[s.offset : s.offset + s.length] for s in manifest.sections}
+    return Snapshot(manifest, contents, hashlib.sha256(payload).hexdigest(), size, signed_by)
 
 
 def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:

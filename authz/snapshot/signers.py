@@ -102,7 +102,9 @@ def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
     """Return the envelope of a serialized manifest, in its canonical form, signed by each signer."""
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
     signatures = [signer.sign(envelope.pae()) for signer in signers]
-    return canonical(envelope._replace(signatures={one.keyid: bytes.fromhex(one.signature) for one in signatures}))
+    return canonical(
+        envelope._replace(signatures={signature.keyid: bytes.fromhex(signature.signature) for signature in signatures})
+    )
 
 
 def generate_keys(folder: Path, name: str) -> tuple[Path, Path]:

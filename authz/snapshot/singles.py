@@ -57,11 +57,11 @@ def tombstones(sections: Mapping[str, memoryview]) -> frozenset[int]:
     if TOMBSTONES not in sections:
         return frozenset()
     numbers = array_of(sections, TOMBSTONES, "u64")
-    found: set[int] = set()
+    singles: set[int] = set()
     for start in range(0, len(numbers), _CHUNK):
-        found.update(numbers[start : start + _CHUNK])
+        singles.update(numbers[start : start + _CHUNK])
         next_turn()
-    return frozenset(found)
+    return frozenset(singles)
 
 
 class Row(NamedTuple):

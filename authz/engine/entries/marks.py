@@ -54,8 +54,8 @@ def _mark_networks(marks: bytearray, starts: Sequence[int], sets: Sequence[int])
             left -= len(numbers)
             if left < 0:
                 return False
-            for one in numbers:
-                marks[one >> 3] |= 1 << (one & 7)
+            for block in numbers:
+                marks[block >> 3] |= 1 << (block & 7)
     return True
 
 

@@ -74,8 +74,8 @@ class Ruleset:
 
     def _tombstones(self, file: OpenedSnapshot) -> frozenset[int]:
         before = self.files[: self.files.index(file)]
-        found = [other.tombstones for other in before if other.layer == file.layer and other.tombstones]
-        return found[0] if len(found) == 1 else frozenset().union(*found)
+        tombstones = [other.tombstones for other in before if other.layer == file.layer and other.tombstones]
+        return tombstones[0] if len(tombstones) == 1 else frozenset().union(*tombstones)
 
     @property
     def serial(self) -> int:

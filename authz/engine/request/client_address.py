@@ -288,15 +288,15 @@ def _for_parameter(element: str) -> str | None:
     """Return the value of the one `for=` in an element of `Forwarded` (RFC 7239, 4), without its quotes."""
     if len(element) > MAX_ELEMENT_LENGTH or "\\" in element or element.count('"') % 2:
         return None
-    found = None
+    node = None
     for pair in _PAIR.findall(element):
         name, _, value = pair.strip(_OWS).partition("=")
         if name.lower() != "for":
             continue
-        if found is not None:
+        if node is not None:
             return None
-        found = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-    return found
+        node = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return node
 
 
 def _resolved(client: Address, steps: list[Step] | None, element: str, verdict: str) -> Resolution:
