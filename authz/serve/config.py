@@ -284,11 +284,11 @@ def _absolute(config: Config, folder: Path) -> Config:
 
     replace = msgspec.structs.replace
 
-    def layer(number: int, one: LayerConfig) -> LayerConfig:
-        files = {key: at(name) for key in _LAYER_FILES if (name := getattr(one, key)) is not None}
-        missing = one.when_missing or ("ignore" if number else "deny")
-        keys = tuple(at(key) for key in one.trusted_keys)
-        return replace(one, trusted_keys=keys, when_missing=missing, **files)
+    def layer(number: int, written: LayerConfig) -> LayerConfig:
+        files = {key: at(name) for key in _LAYER_FILES if (name := getattr(written, key)) is not None}
+        missing = written.when_missing or ("ignore" if number else "deny")
+        keys = tuple(at(key) for key in written.trusted_keys)
+        return replace(written, trusted_keys=keys, when_missing=missing, **files)
 
     snapshot = config.snapshot
 
@@ -298,7 +298,7 @@ def _absolute(config: Config, folder: Path) -> Config:
     log = config.decision_log
     return replace(
         config,
-        layers=tuple(layer(number, one) for number, one in enumerate(config.layers)),
+        layers=tuple(layer(number, written) for number, written in enumerate(config.layers)),
         state=at(config.state),
         snapshot=snapshot
         and replace(

@@ -128,7 +128,7 @@ class Sidecar:
         await in_thread(self._log.open)
         self._log.start()
         self._ends.append(("decision_log", self._log.stop))
-        for sender in (one for one in (self._events, self._traces) if one.on):
+        for sender in (candidate for candidate in (self._events, self._traces) if candidate.on):
             await in_thread(sender.open)
             sender.start()
             self._ends.append((sender.WHAT, functools.partial(in_thread, sender.stop)))

@@ -109,19 +109,19 @@ class Admin:
             for name in asked.keys() - {"header", "metadata"}:
                 if len(asked[name]) > 1:
                     raise InputError(f"found '{name}' {len(asked[name])} times, expected once")
-            one = {name: values[-1] for name, values in asked.items()}
+            fields = {name: values[-1] for name, values in asked.items()}
             headers = [
                 (name.strip(), value.strip()) for name, _, value in (h.partition(":") for h in asked.get("header", ()))
             ]
-            given = parse_address(one["address"])
+            given = parse_address(fields["address"])
             metadata = parse_metadata(asked.get("metadata", ()))
-            now = parse_moment(one["at"]) if "at" in one else self._clock()
+            now = parse_moment(fields["at"]) if "at" in fields else self._clock()
         except AuthzError as error:
             return _json(400, {"error": error.message})
         except (ValueError, KeyError):
             return _json(400, {"error": "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"})
         reader = WrittenReader(self._decider.settings)
-        request = reader.read_from_client(given, one.get("peer"), headers, one.get("application"), metadata)
+        request = reader.read_from_client(given, fields.get("peer"), headers, fields.get("application"), metadata)
         return _json(200, explain(self._decider, request, now))
 
     def _readyz(self) -> Answer:

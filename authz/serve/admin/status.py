@@ -135,7 +135,7 @@ class Status:
             }
             families.append(Family.of(name, "gauge", text, values))
         stale: Values = {(("layer", layer.config.name),): layer.stale(self._clock()) for layer in self._layers}
-        expires: Values = {(("listener", one.name),): one.expires for one in self.certificates}
+        expires: Values = {(("listener", certificate.name),): certificate.expires for certificate in self.certificates}
         name, text = "authz_tls_certificate_expires_seconds", "When the certificate in use expires, since 1970"
         families.append(Family.of(name, "gauge", text, expires))
         return [*families, Family.of("authz_snapshot_stale", "gauge", "1 where it is older than it may be", stale)]

@@ -153,8 +153,8 @@ def head_of(fields: Iterable[tuple[bytes, bytes]], *, too_large: bool = False) -
 
 def _timeout(value: bytes | None) -> float | None:
     """Return the seconds of a grpc-timeout; None where it is absent or is not one."""
-    found = None if value is None else _TIMEOUT.fullmatch(value)
-    return None if found is None else int(found[1]) * _SECONDS[found[2]]
+    match = None if value is None else _TIMEOUT.fullmatch(value)
+    return None if match is None else int(match[1]) * _SECONDS[match[2]]
 
 
 def _is_name(name: bytes) -> bool:

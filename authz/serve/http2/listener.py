@@ -69,7 +69,7 @@ class Http2Listener:
         peers: dict[str, int] = {}
         for connection in self.open:
             peers[connection.peer] = peers.get(connection.peer, 0) + 1
-        return max(idle, key=lambda one: (not one.calls, peers[one.peer], -one.since))
+        return max(idle, key=lambda candidate: (not candidate.calls, peers[candidate.peer], -candidate.since))
 
     def start(self) -> None:
         """Begin to look for what takes too long."""

@@ -87,10 +87,10 @@ class FileSource(Source):
 
     def _follow(self, folders: FolderWatch) -> tuple[bool, bool]:
         """Watch the folder of the file, and the one where it really stands."""
-        found = {self._path.parent}
+        watched = {self._path.parent}
         with contextlib.suppress(OSError, RuntimeError):  # before Python 3.13 a circle of links is a RuntimeError
-            found.add(self._path.resolve().parent)
-        return folders.follow(found)
+            watched.add(self._path.resolve().parent)
+        return folders.follow(watched)
 
     def close(self) -> None:
         """Stop watching."""

@@ -126,9 +126,11 @@ class Layers:
     def _permit(self, may: MayConfig, opened: OpenedSnapshot) -> None:
         """Refuse what the keys of a layer behind the policy may not say. Called in a thread."""
         policy = self.policy.opened
-        found = first_violation((opened, *opened.parts), may.limits(), policy.protected if policy else (), time.time())
-        if found is not None:
-            raise found.refusal()
+        violation = first_violation(
+            (opened, *opened.parts), may.limits(), policy.protected if policy else (), time.time()
+        )
+        if violation is not None:
+            raise violation.refusal()
 
     def _new(self, config: LayerConfig, rules: Rules, before: Layer | None) -> Layer:
         layer = Layer(

@@ -70,12 +70,12 @@ class Memory:
 
         Nobody's signature is looked at: who can write a copy here can write the state file, too.
         """
-        found: dict[str, State] = {}
+        states: dict[str, State] = {}
         for path in sorted((self.path.parent / LAST_GOOD).glob("*.snapshot")):
             with contextlib.suppress(SnapshotRefused):
                 snapshot = inspect_snapshot(path)
-                found[path.stem] = State(snapshot.serial, snapshot.digest)
-        return found
+                states[path.stem] = State(snapshot.serial, snapshot.digest)
+        return states
 
     def copy(self, layer: str) -> Path:
         """Return where the last good copy of a layer stands, if there is one."""

@@ -51,13 +51,13 @@ class FolderWatch:
         """
         if self._libc is None or self._descriptor < 0:
             return False, False
-        found = {self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK) for folder in folders}
-        watched = found - {-1}  # one that is watched already has the number that it had
+        descriptors = {self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK) for folder in folders}
+        watched = descriptors - {-1}  # one that is watched already has the number that it had
         for gone in self._watched - watched:
             self._libc.inotify_rm_watch(self._descriptor, gone)
         new = bool(watched - self._watched)
         self._watched = watched
-        return watched == found, new
+        return watched == descriptors, new
 
     def close(self) -> None:
         """End. A second call is harmless."""

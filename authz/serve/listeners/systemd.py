@@ -59,27 +59,27 @@ class Passed:
     def take(self, name: str, where: Listen) -> socket.socket | None:
         """Return the socket with the name of a listener (`grpc`, `http`, `admin`), or with its address; or None."""
         for by_name in (True, False):
-            for one in self._sockets:
-                if one[0] == name if by_name else _at(one[1]) == str(where):
-                    self._sockets.remove(one)
-                    return one[1]
+            for given in self._sockets:
+                if given[0] == name if by_name else _at(given[1]) == str(where):
+                    self._sockets.remove(given)
+                    return given[1]
         return None
 
     def check_all_taken(self) -> None:
         """Raise StartError where a socket is of no listener: its clients would wait for ever."""
         if self._sockets:
-            name, one = self._sockets[0]
+            name, unused = self._sockets[0]
             raise StartError(
-                f"LISTEN_FDS: found a socket '{name}' at {_at(one)} that no listener has",
+                f"LISTEN_FDS: found a socket '{name}' at {_at(unused)} that no listener has",
                 hint="name it grpc, http or admin (FileDescriptorName=), or listen at the same address",
             )
 
 
-def _at(one: socket.socket) -> str:
-    name = one.getsockname()
-    if one.family == socket.AF_UNIX:
+def _at(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
         return f"unix://{name}"
-    return f"[{name[0]}]:{name[1]}" if one.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return f"[{name[0]}]:{name[1]}" if listening.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
 def notify(environment: Mapping[str, str], *lines: str) -> None:
@@ -87,9 +87,9 @@ def notify(environment: Mapping[str, str], *lines: str) -> None:
     path = environment.get("NOTIFY_SOCKET", "")
     if path[:1] not in {"/", "@"}:
         return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
-        one.setblocking(False)
-        one.sendto("\n".join(lines).encode(), "\0" + path[1:] if path[0] == "@" else path)
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.setblocking(False)
+        sender.sendto("\n".join(lines).encode(), "\0" + path[1:] if path[0] == "@" else path)
 
 
 def watchdog(environment: Mapping[str, str]) -> float | None:

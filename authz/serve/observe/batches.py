@@ -101,12 +101,12 @@ class BatchSender(ABC):
         """How many wait to be sent."""
         return len(self._waiting)
 
-    def put(self, one: object) -> None:
+    def put(self, item: object) -> None:
         """Queue what `body` will make bytes of, or drop and count it where there is no room."""
         if len(self._waiting) >= self._config.queue:
             self.dropped += 1
             return
-        self._waiting.append(one)
+        self._waiting.append(item)
 
     @abstractmethod
     def body(self, batch: Sequence[Any]) -> bytes:

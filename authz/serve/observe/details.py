@@ -140,6 +140,6 @@ class Traced:
 
     def details(self, source: Any) -> Details:
         """Return the details of a request."""
-        found = TracedDetails(*self._reads.details(source))
-        found.traceparent = self.traceparent(source)[: _TRACEPARENT_SIZE + 1]
-        return found
+        details = TracedDetails(*self._reads.details(source))
+        details.traceparent = self.traceparent(source)[: _TRACEPARENT_SIZE + 1]
+        return details

@@ -50,8 +50,8 @@ def busiest(hits: Iterable[tuple[str, Hits]], number: int = MAX_NAMES) -> dict[t
     """
     together: defaultdict[tuple[str, str], int] = defaultdict(int)
     others = 0
-    for layer, one in hits:
-        for name, count in one.counts.items():
+    for layer, layer_hits in hits:
+        for name, count in layer_hits.counts.items():
             if name == OTHERS:
                 others += count
             elif name is not None:

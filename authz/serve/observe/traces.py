@@ -59,10 +59,10 @@ class TraceSender(BatchSender):
     def write(self, decision: Decision) -> None:
         """Queue the span of a check, where its trace is sampled."""
         details = decision.details
-        found = _FORM.fullmatch(details.traceparent if isinstance(details, TracedDetails) else b"")
-        if found is None or not int(found["flags"], 16) & _SAMPLED or {found["trace"], found["parent"]} & _NONE:
+        match = _FORM.fullmatch(details.traceparent if isinstance(details, TracedDetails) else b"")
+        if match is None or not int(match["flags"], 16) & _SAMPLED or {match["trace"], match["parent"]} & _NONE:
             return
-        self.put(Span(found["trace"], found["parent"], decision, time.time()))
+        self.put(Span(match["trace"], match["parent"], decision, time.time()))
 
     def families(self) -> list[Family]:
         """Return the metrics."""

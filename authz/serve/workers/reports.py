@@ -82,6 +82,8 @@ def _summed(reports: list[Plain]) -> list[Family]:
                 least = name in _LEAST and key in known
                 known[key] = min(known[key], value) if least else known.get(key, 0.0) + value
     return [
-        Family(name, kind, text, [Sample(one, dict(labels), value) for (one, labels), value in values[name].items()])
+        Family(
+            name, kind, text, [Sample(sample, dict(labels), value) for (sample, labels), value in values[name].items()]
+        )
         for name, (kind, text) in texts.items()
     ]

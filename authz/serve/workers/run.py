@@ -95,8 +95,8 @@ class _Family:
 
     def release(self) -> None:
         """Close our copies of what is listened on, so that it ends with the children's."""
-        for one in {*self._admin, *(one for all_of in self._fronts.values() for one in all_of)}:
-            one.close()
+        for listener in {*self._admin, *(listener for all_of in self._fronts.values() for listener in all_of)}:
+            listener.close()
 
     def remove_paths(self) -> None:
         """Remove the unix sockets that are ours, and not a successor's by now."""
@@ -139,5 +139,5 @@ class _Family:
     def _close_but(self, own: int | None) -> None:
         """Close the sockets of others. own: number of the worker that we are, from 0."""
         keep = {bound[own] for bound in self._fronts.values() if bound} if own is not None else set(self._admin)
-        for one in {*self._admin, *(one for bound in self._fronts.values() for one in bound)} - keep:
-            one.close()
+        for listener in {*self._admin, *(listener for bound in self._fronts.values() for listener in bound)} - keep:
+            listener.close()

@@ -92,7 +92,7 @@ class Supervisor:
         wake, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(wanted, lambda one, _: self._signals.append(one))
+            signal.signal(wanted, lambda caught, _: self._signals.append(caught))
         gc.collect()
         gc.freeze()  # what is here stays, and stays shared with the children
         try:
@@ -139,8 +139,8 @@ class Supervisor:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(one, signal.SIG_DFL)
+            for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(handled, signal.SIG_DFL)
             ours.close()
             os.close(self._wake)
             for child in self._children.values():

@@ -135,8 +135,8 @@ class Worker(Child):
                 return
             name, last_good = message.content["name"], message.content["last_good"]
             self._by_layer[name] = opened, last_good
-            now = [one for one, _ in self._by_layer.values() if one is not None]
-            self._given = {file.digest: file for one in now for file in (one, *one.parts)}
+            now = [file for file, _ in self._by_layer.values() if file is not None]
+            self._given = {file.digest: file for head in now for file in (head, *head.parts)}
             self.layers.take(name, opened, last_good=last_good)
 
     def _use_all(self) -> None:

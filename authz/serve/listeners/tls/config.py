@@ -32,7 +32,7 @@ class ClientName(NamedTuple):
     def covers(self, other: ClientName) -> bool:
         """Return whether this name, as configured, stands for the other, as in a certificate."""
         return (self.kind, len(self.parts)) == (other.kind, len(other.parts)) and all(
-            one == found or (one == "*" and found != "") for one, found in zip(self.parts, other.parts, strict=True)
+            part == label or (part == "*" and label != "") for part, label in zip(self.parts, other.parts, strict=True)
         )
 
     def __str__(self) -> str:

@@ -63,8 +63,8 @@ def expiry(tls: Tls) -> float:
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[ClientName]:
     """Return the DNS and URI names of a certificate, as `SSLObject.getpeercert` gives it. Its CN counts for nothing."""
-    found = (certificate or {}).get("subjectAltName", ())
-    return [ClientName.of(kind, name) for kind, name in found if kind in {"DNS", "URI"}]
+    names = (certificate or {}).get("subjectAltName", ())
+    return [ClientName.of(kind, name) for kind, name in names if kind in {"DNS", "URI"}]
 
 
 def may_connect(tls: Tls, certificate: Mapping[str, Any] | None) -> bool:
