@@ -26,7 +26,7 @@ class Tally(NamedTuple):
     @classmethod
     def of(cls, ranges: Iterable[Ranges]) -> Tally:
         """Count the addresses of the ranges, at most one of each version."""
-        by_version = {one.version: one for one in ranges}
+        by_version = {part.version: part for part in ranges}
         four, six = by_version.get(4), by_version.get(6)
         return cls(four.addresses() if four else 0, six.addresses() if six else 0, six.networks64() if six else 0)
 

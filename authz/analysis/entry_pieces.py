@@ -41,8 +41,8 @@ class EntryPieces:
     def ranges(self, sets: Iterable[int]) -> list[Ranges]:
         """Return the addresses that have one of these match sets, by version; without a version that has none."""
         numbers = list(sets)
-        found = [(cut, self._by_set[version].of(numbers)) for version, cut in self._cuts.items()]
-        return [cut.ranges(np.sort(pieces)) for cut, pieces in found if len(pieces)]
+        by_cut = [(cut, self._by_set[version].of(numbers)) for version, cut in self._cuts.items()]
+        return [cut.ranges(np.sort(pieces)) for cut, pieces in by_cut if len(pieces)]
 
     def summary(self, sets: Iterable[int]) -> tuple[Tally, Network]:
         """Return how many addresses have one of these match sets, and the largest network of them, IPv4 first."""

@@ -62,7 +62,7 @@ def _by_address(opened: OpenedSnapshot, address: Address) -> tuple[Hit, ...]:
 
 
 def _by_networks(opened: OpenedSnapshot, networks: list[Network]) -> tuple[Hit, ...]:
-    found: dict[int, set[Network]] = {}
+    matched: dict[int, set[Network]] = {}
     for network in networks:
         cut, sets = cut_of(opened.index, network.version)
         first, end = cut.within(network)
@@ -73,8 +73,8 @@ def _by_networks(opened: OpenedSnapshot, networks: list[Network]) -> tuple[Hit, 
         for start, behind, number in zip(starts, ends, sets[first:end].tolist(), strict=True):
             for entry, length in opened.index.members(number):
                 some = _networks(network.version, max(network.value, start), behind - 1, length)
-                found.setdefault(entry, set()).update(some)
-    return tuple(Hit(number, opened.entries[number], tuple(sorted(some))) for number, some in sorted(found.items()))
+                matched.setdefault(entry, set()).update(some)
+    return tuple(Hit(number, opened.entries[number], tuple(sorted(some))) for number, some in sorted(matched.items()))
 
 
 def _networks(version: int, first: int, last: int, length: int) -> Iterator[Network]:

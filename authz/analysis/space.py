@@ -106,18 +106,18 @@ class Ranges:
         Equal ones by address. Only the `MAX_RANGES` widest ranges are looked into: where there are more, and all are
         badly aligned, a network that is left out may have twice the addresses of one that is not.
         """
-        found: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address
+        heap: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address
         for place in self._widest_first(MAX_RANGES if count else 0):
             first, last = self.bounds(place)
             fits = (last - first + 1).bit_length() - 1  # no network from here on has more host bits
-            if len(found) >= count and found[0][0] > fits:
+            if len(heap) >= count and heap[0][0] > fits:
                 break
             for network in range_to_networks(self.version, first, last):
                 item = (BITS[self.version] - network.length, -network.value, network, place)
-                heapq.heappush(found, item)
-                if len(found) > count:
-                    heapq.heappop(found)
-        return [(network, place) for _, _, network, place in sorted(found, reverse=True)]
+                heapq.heappush(heap, item)
+                if len(heap) > count:
+                    heapq.heappop(heap)
+        return [(network, place) for _, _, network, place in sorted(heap, reverse=True)]
 
     def _widest_first(self, limit: int) -> Iterator[int]:
         low = self.last_low - self.first_low

@@ -77,9 +77,9 @@ def roll_back(
 def _part(path: Path, part: Requirement, keys: Sequence[PublicKey]) -> tuple[bytes, list[bytes]]:
     """Return what was signed in an archived part, and its sections. Raises InputError where it is not what it was."""
     try:
-        found, content = read_with_bytes(path, keys, now=0, part=part)
+        snapshot, content = read_with_bytes(path, keys, now=0, part=part)
     except SnapshotRefused as error:
         raise InputError(f"{path}: {error.code}: {error.message}") from error
     return parse_envelope(content[1]).payload, [
-        bytes(found.sections[section.name]) for section in found.manifest.sections
+        bytes(snapshot.sections[section.name]) for section in snapshot.manifest.sections
     ]

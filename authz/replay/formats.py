@@ -153,7 +153,7 @@ def _nginx(line: bytes) -> LoggedRequest:
 
 def unescape_nginx(text: str) -> str:
     r"""Return what nginx escaped in its log as `\x22`."""
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _envoy(line: bytes) -> LoggedRequest:

@@ -116,7 +116,7 @@ def difference_map(before: Deciding, after: Deciding, name: str, *, order: int =
     ORDERS.
     """
     laid = Overlay.of(before.loaded, after.loaded, 4)
-    was, is_now = (one.of(one.loaded.application(name, "") or one.loaded.general) for one in (before, after))
+    was, is_now = (side.of(side.loaded.application(name, "") or side.loaded.general) for side in (before, after))
     denied, denies = was.denied[laid.before], is_now.denied[laid.after]
     table = np.array([[STILL_ALLOWED, NEWLY_DENIED], [NEWLY_ALLOWED, STILL_DENIED]], np.uint8)
     grid = _Grid(laid.cut, table[denied.astype(np.uint8), denies.astype(np.uint8)], order)

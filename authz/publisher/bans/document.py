@@ -150,8 +150,8 @@ def read_bans_file(path: Path) -> BansDocument:
 
 def _our_rows(text: str) -> tuple[WrittenBan, ...] | None:
     """Return the bans where each is a line of JSON, as we write it, without a mistake; None: YAML's to read."""
-    head, found, rows = text.partition(_ROWS)
-    if not found or "\nbans:" in head:
+    head, separator, rows = text.partition(_ROWS)
+    if not separator or "\nbans:" in head:
         return None
     try:
         bans = tuple([_row(line) for line in rows.removesuffix("\n").split("\n")])
@@ -230,7 +230,7 @@ def write_bans_file(path: Path, document: BansDocument) -> None:
 
 def _as_json(values: dict[str, Any]) -> str:
     r"""Return JSON that YAML reads too: it does not know the two halves in which JSON escapes U+1F600 and the like."""
-    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(values, ensure_ascii=False))
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(values, ensure_ascii=False))
 
 
 def _plain(ban: WrittenBan) -> dict[str, Any]:

@@ -94,8 +94,10 @@ def _pieces(version: int, networks: Sequence[Network], sets: dict[MatchSet, int]
             cuts |= {value, value + (1 << bits - length)}
     before = -1
     for start in sorted(cuts - {1 << bits}):
-        found = ((owners[length].get(start >> bits - length, ()), length) for length in sorted(owners, reverse=True))
-        members = tuple((number, length) for numbers, length in found for number in numbers)
+        by_length = (
+            (owners[length].get(start >> bits - length, ()), length) for length in sorted(owners, reverse=True)
+        )
+        members = tuple((number, length) for numbers, length in by_length for number in numbers)
         now = sets.setdefault(members, len(sets))
         if now != before:
             yield start, now

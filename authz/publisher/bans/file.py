@@ -64,7 +64,7 @@ def change_bans(
     with building(path):
         document = read_bans_file(path)
         signer = load(_beside(path, document.key))
-        bans = change(document, [ban for ban in (one.ban() for one in document.bans) if ban.live(now)])
+        bans = change(document, [ban for ban in (row.ban() for row in document.bans) if ban.live(now)])
         snapshot = path.parent / document.snapshot
         serial = max(now, document.serial + 1, _serial_of(snapshot) + 1)
         origin = Origin(by=by, source=str(path))

@@ -135,7 +135,7 @@ class BanTable(NamedTuple):
 
     def bans(self) -> Iterator[Ban]:
         """Yield every ban as a record, some 3 microseconds each."""
-        templates = [entry_of(snapshot_pb2.Entry.FromString(one), named=False) for one in self.templates]
+        templates = [entry_of(snapshot_pb2.Entry.FromString(template), named=False) for template in self.templates]
         for version, columns in self.rows.items():
             for high, low, expires, added, template, number in zip(*(c.tolist() for c in columns), strict=True):
                 value = (high << 64 | low) >> 128 - _BITS[version]

@@ -113,7 +113,7 @@ class Tiers:
 
     def load_table(self, table: BanTable, *, created: int) -> None:
         """Take up a table of bans as part 2, beside what is there."""
-        self._settle(1, [table, *(one.live(created, self._tombstones) for one in self._tables())], created)
+        self._settle(1, [table, *(earlier.live(created, self._tombstones) for earlier in self._tables())], created)
 
     def count(self, now: int) -> int:
         """Return how many bans hold. now: seconds since 1970. Looks at the ends of parts only: some 1 ns a ban."""
@@ -186,8 +186,8 @@ def write_files(path: Path, files: Files) -> None:
 
 def _remove_old(path: Path, required: set[Path]) -> None:
     name = re.compile(rf"{re.escape(path.name)}\.[0-9]+")
-    for found in path.parent.iterdir():
-        if name.fullmatch(found.name) and found not in required:
+    for file in path.parent.iterdir():
+        if name.fullmatch(file.name) and file not in required:
             with contextlib.suppress(FileNotFoundError):
-                if found.stat().st_mtime < time.time() - GRACE:
-                    found.unlink()
+                if file.stat().st_mtime < time.time() - GRACE:
+                    file.unlink()

@@ -127,20 +127,20 @@ class Collector:
             raise InputError(f"line {first.line}: {first.why}; no line of the file is an entry of the format {format_}")
         taken = np.zeros(len(self._lines), np.bool_)
         kept = {version: self._kept(version) for version in (4, 6)}
-        for one in kept.values():
-            taken[one.taken] = True
-        bogons = sorted(bogon for one in kept.values() for bogon in one.bogons)
+        for cleaned in kept.values():
+            taken[cleaned.taken] = True
+        bogons = sorted(bogon for cleaned in kept.values() for bogon in cleaned.bogons)
         lines = np.array(self._lines, np.uint32)
         return Feed(
-            networks={version: one.prefixes for version, one in kept.items()},
+            networks={version: cleaned.prefixes for version, cleaned in kept.items()},
             taken=int(np.count_nonzero(taken)),
             skipped=tuple(sorted(self._skipped)),
             format=format_,
             filtered=self._filtered,
-            repeats=sum(one.repeats for one in kept.values()),
-            nested=sum(one.nested for one in kept.values()),
+            repeats=sum(cleaned.repeats for cleaned in kept.values()),
+            nested=sum(cleaned.nested for cleaned in kept.values()),
             bogons=tuple(bogons),
-            lines={version: lines[one.entries] for version, one in kept.items()},
+            lines={version: lines[cleaned.entries] for version, cleaned in kept.items()},
         )
 
     def _parse_waiting(self) -> None:
@@ -174,9 +174,9 @@ class Collector:
         prefixes, entries = self._rows[version].columns()
         bogons: list[Bogon] = []
         if self._options.bogons == "drop":
-            found = find_bogons(version, prefixes)
-            bogons = self._bogons(version, _at(prefixes, found), entries[found])
-            prefixes, entries = _at(prefixes, ~found), entries[~found]
+            bogus = find_bogons(version, prefixes)
+            bogons = self._bogons(version, _at(prefixes, bogus), entries[bogus])
+            prefixes, entries = _at(prefixes, ~bogus), entries[~bogus]
         # Lines that are read at once come before those that are not: of equal networks the first line counts.
         in_order = np.argsort(np.array(self._lines, np.uint32)[entries], kind="stable")
         prefixes, entries = _at(prefixes, in_order), entries[in_order]

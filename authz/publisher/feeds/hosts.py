@@ -54,7 +54,7 @@ class HostOptions(NamedTuple):
 
 def ask_system(name: str) -> list[str]:
     """Return the addresses that the system's resolver has for a name. Raises OSError."""
-    return sorted({str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
+    return sorted({str(answer[4][0]) for answer in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)})
 
 
 def resolve_hosts(
@@ -114,17 +114,17 @@ def _ask_some(names: list[str], timeout: float, ask: Callable[[str], list[str]])
     try:
         tries = {pool.submit(ask, name): name for name in names}
         wait(tries, timeout)
-        return {name: _outcome(one) for one, name in tries.items()}
+        return {name: _outcome(future) for future, name in tries.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _outcome(one: Future[list[str]]) -> tuple[list[str], str]:
-    if not one.done():
+def _outcome(future: Future[list[str]]) -> tuple[list[str], str]:
+    if not future.done():
         return [], "no answer in time"
-    error = one.exception()
+    error = future.exception()
     if error is None:
-        return one.result(), ""
+        return future.result(), ""
     if isinstance(error, OSError):
         return [], (error.strerror or str(error)).lower()
     if isinstance(error, UnicodeError):

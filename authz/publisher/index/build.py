@@ -159,16 +159,16 @@ def _paint(version: int, rows: _Rows, sets: _Interner, progress: Progress) -> tu
     states = np.zeros(len(high), np.int64)
     count = len(rows.entry)
     edges = [*np.flatnonzero(np.diff(rows.prefixes.length.astype(np.int64), prepend=-1)), count]
-    for one, other in itertools.pairwise(edges):
-        level = slice(int(one), int(other))
+    for begin, end in itertools.pairwise(edges):
+        level = slice(int(begin), int(end))
         firsts = np.flatnonzero(np.diff(begins[level], prepend=-1))  # the first row of each network of this length
         first_pieces, end_pieces = begins[level][firsts], ends[level][firsts]
         painted = states[first_pieces]
         for which, row in _by_turns(firsts, len(begins[level])):
             entries, holes = rows.entry[level][row], rows.hole[level][row]
-            painted[which] = sets.extended(painted[which], entries, holes, int(rows.prefixes.length[one]))
+            painted[which] = sets.extended(painted[which], entries, holes, int(rows.prefixes.length[begin]))
         _fill(states, first_pieces, end_pieces, painted)
-        progress(f"index IPv{version}", int(other), count)
+        progress(f"index IPv{version}", int(end), count)
     return high, low, states
 
 

@@ -33,7 +33,7 @@ def feeds_to_fetch(policy: Path, *, fresh: bool = True) -> list[WantedFeed]:
         interval = feed.interval or 0.0 if fresh else 0.0
         # The whole file is compared, not the part of it that one feed takes by `where`.
         options = feed.options._replace(where={}, min_count=0)
-        one = WantedFeed(feed.url, policy.parent / feed.path, options, feed.max_shrink, interval, link)
-        if wanted.setdefault(feed.path, one).url != one.url:
+        wanted_feed = WantedFeed(feed.url, policy.parent / feed.path, options, feed.max_shrink, interval, link)
+        if wanted.setdefault(feed.path, wanted_feed).url != wanted_feed.url:
             raise InputError(f"{policy}: feeds: found two addresses for the path '{feed.path}', expected one")
     return list(wanted.values())

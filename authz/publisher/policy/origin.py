@@ -44,14 +44,14 @@ class SourceFeeds:
     def __init__(self, policy: Path, sources: Collection[str]) -> None:
         written = read_file(PolicyDocument, policy).checked().feeds if sources else ()
         self._feeds = [
-            (one, read_feed(policy.parent / one.path, one.options)) for one in written if one.source in sources
+            (feed, read_feed(policy.parent / feed.path, feed.options)) for feed in written if feed.source in sources
         ]
         self._lines: list[dict[Network, int]] = []  # of each feed, made when they are asked for
 
     def covering(self, address: Address) -> list[Origin]:
         """Return the lines that cover an address; at most one of each feed."""
-        found = ((written, find(feed, address)) for written, feed in self._feeds)
-        return [Origin(written.source, written.path, *place) for written, place in found if place is not None]
+        places = ((written, find(feed, address)) for written, feed in self._feeds)
+        return [Origin(written.source, written.path, *place) for written, place in places if place is not None]
 
     def lines_of(self, network: Network) -> list[Origin]:
         """Return the lines that gave this very network; at most one of each feed."""

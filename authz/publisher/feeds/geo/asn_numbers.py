@@ -57,13 +57,13 @@ def read_asn_list(path: Path) -> frozenset[int]:
     numbers = set()
     for line, text in content_lines(read_unpacked(path, MAX_TEXT)):
         if text.startswith("{"):
-            found = _json_number(text, f"{path}:{line}")
+            number = _json_number(text, f"{path}:{line}")
         else:
-            found = parse_asn(text.partition("#")[0].strip())
-            if found is None:
+            number = parse_asn(text.partition("#")[0].strip())
+            if number is None:
                 raise InputError(f"{path}:{line}: found '{shorten(text)}', expected {EXPECTED}")
-        if found is not None:
-            numbers.add(found)
+        if number is not None:
+            numbers.add(number)
     if not numbers:
         raise InputError(f"{path}: found no AS number, expected one a line, such as AS64496")
     return frozenset(numbers)

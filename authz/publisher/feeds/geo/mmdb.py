@@ -195,23 +195,23 @@ class Section:
         if kind != _POINTER:
             return self._search(place, keys)
         # What many records point at (a country, from each of its networks) is searched once.
-        found = self._pointed.get((target, keys))
-        if found is None:
-            found = self._pointed[target, keys] = self._search(target, keys)
-        return found
+        places = self._pointed.get((target, keys))
+        if places is None:
+            places = self._pointed[target, keys] = self._search(target, keys)
+        return places
 
     def _search(self, place: int, keys: tuple[str, ...]) -> dict[str, int]:
         kind, size, place = self._control(place)
         if kind != _MAP:
             return {}
         wanted = {key.encode(): key for key in keys}
-        found = {}
+        places = {}
         for _ in range(size):
             key, place = self._key(place)
             if key in wanted:
-                found[wanted[key]] = place
+                places[wanted[key]] = place
             place = self._behind(place)
-        return found
+        return places
 
     def items(self, place: int | None) -> list[int]:
         """Return the places of the items of an array; none where the value is no array."""

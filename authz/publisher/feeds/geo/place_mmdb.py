@@ -43,12 +43,12 @@ def read_geo_mmdb(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable
         for code in _codes(database, place):
             having.setdefault(code, []).append(number)
     anything = _mask(itertools.chain.from_iterable(having.values()), len(places))
-    found = {}
+    by_code = {}
     for code in having.keys() & wanted:
         mask = _mask(having[code], len(places))
-        found[code] = {v: Prefixes(*(c[mask[numbers[v]]] for c in leaves[v].prefixes)) for v in leaves}
+        by_code[code] = {v: Prefixes(*(c[mask[numbers[v]]] for c in leaves[v].prefixes)) for v in leaves}
     entries = {version: int(anything[numbers[version]].sum()) for version in leaves}
-    return GeoTable(f"mmdb {database.kind}", entries, frozenset(having), found)
+    return GeoTable(f"mmdb {database.kind}", entries, frozenset(having), by_code)
 
 
 def _mask(numbers: Iterable[int], count: int) -> Array:
@@ -61,11 +61,11 @@ def _codes(database: Mmdb, place: int) -> Iterator[Code]:
     """Yield all codes of one record."""
     records = database.records
     fields = records.fields(place, _FIELDS)
-    found = records.fields(fields.get("country"), ("iso_code",)).get("iso_code", fields.get("country_code"))
-    if found is None:
+    written = records.fields(fields.get("country"), ("iso_code",)).get("iso_code", fields.get("country_code"))
+    if written is None:
         country = None
     else:  # what is there but no text is a country that cannot be read, not one that nobody knows
-        text = records.text(found)
+        text = records.text(written)
         country = country_code("(no text)" if text is None else text, database.name)
     if country is not None:
         yield country

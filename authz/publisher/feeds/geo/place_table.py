@@ -69,4 +69,4 @@ def country_code(text: str, place: str) -> Code | None:
 def merged(many: Iterable[Networks]) -> Networks:
     """Return the networks of all, with both versions, one of which may be empty."""
     kept = list(many)
-    return {version: Prefixes.concatenate([one[version] for one in kept if version in one]) for version in (4, 6)}
+    return {version: Prefixes.concatenate([table[version] for table in kept if version in table]) for version in (4, 6)}

@@ -38,17 +38,17 @@ def read_geo_csv(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     codes = [country_code(label, f"{name}:{line}") for label, line in rows]
     named = np.array([code is not None for code in codes], np.bool_)
     asked = {number: code for number, code in enumerate(codes) if code is not None and code in wanted}
-    found: dict[Code, list[Networks]] = {}
+    by_code: dict[Code, list[Networks]] = {}
     for version, numbers in table.numbers.items():
         chosen = np.isin(numbers, list(asked))
         networks, origins = table.ranges[version].select(chosen).networks()
         for number, part in grouped(networks, numbers[chosen][origins]).items():
-            found.setdefault(asked[number], []).append({version: part})
+            by_code.setdefault(asked[number], []).append({version: part})
     return GeoTable(
         "csv",
         {version: int(named[numbers].sum()) for version, numbers in table.numbers.items()},
         frozenset(code for code in codes if code is not None),
-        {code: merged(parts) for code, parts in found.items()},
+        {code: merged(parts) for code, parts in by_code.items()},
     )
 
 
@@ -87,7 +87,7 @@ def read_geo_tar(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     of it is damaged.
     """
     known: set[Code] = set()
-    found: dict[Code, list[Networks]] = {}
+    by_code: dict[Code, list[Networks]] = {}
     entries: Counter[int] = Counter({4: 0, 6: 0})
     for member, content in _country_files(data, name):
         code: Code = ("country", PurePosixPath(member).stem.upper())
@@ -96,13 +96,13 @@ def read_geo_tar(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
         known.add(code)
         entries.update({version: len(part) for version, part in networks.items()})
         if code in wanted:
-            found.setdefault(code, []).append(networks)
+            by_code.setdefault(code, []).append(networks)
     if not known:
         raise InputError(
             f"{name}: found no file such as ipv4/kp.cidr in the archive",
             hint="an archive with an .mmdb file in it has to be unpacked first",
         )
-    return GeoTable("tar", dict(entries), frozenset(known), {code: merged(parts) for code, parts in found.items()})
+    return GeoTable("tar", dict(entries), frozenset(known), {code: merged(parts) for code, parts in by_code.items()})
 
 
 def _country_files(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:

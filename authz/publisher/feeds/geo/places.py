@@ -78,10 +78,10 @@ def read_geo(paths: Sequence[Path], wanted: GeoWanted) -> GeoResult:
     """
     codes = _codes(wanted)
     tables = [(path, _read(path, codes)) for path in paths]
-    found = {code: merged(table.found[code] for _, table in tables if code in table.found) for code in codes}
-    _check_found(found, tables)
+    by_code = {code: merged(table.found[code] for _, table in tables if code in table.found) for code in codes}
+    _check_found(by_code, tables)
     countries, regions, continents = (
-        {text: networks for (of, text), networks in found.items() if of == kind} for kind in _PLURALS
+        {text: networks for (of, text), networks in by_code.items() if of == kind} for kind in _PLURALS
     )
     return GeoResult(countries, regions, continents, tuple(_database(path, table) for path, table in tables))
 
@@ -117,10 +117,10 @@ def _reader(path: Path, data: bytes) -> Callable[[bytes, str, frozenset[Code]], 
     return read_geo_json if data.lstrip()[:1] in {b"{", b"["} else read_geo_csv
 
 
-def _check_found(found: dict[Code, Networks], tables: list[tuple[Path, GeoTable]]) -> None:
+def _check_found(by_code: dict[Code, Networks], tables: list[tuple[Path, GeoTable]]) -> None:
     problems, hints = [], []
     for kind, plural in _PLURALS.items():
-        missing = [code[1] for code, networks in found.items() if code[0] == kind and not _some(networks)]
+        missing = [code[1] for code, networks in by_code.items() if code[0] == kind and not _some(networks)]
         if not missing:
             continue
         names = ", ".join(sorted(missing))
