@@ -64,12 +64,12 @@ def presets(json: Json = False) -> None:
     if json:
         print_json({name: preset._asdict() for name, preset in PRESETS.items()})
         return
-    for name, one in PRESETS.items():
-        filters = f", min_count {one.min_count}" if one.min_count else ""
-        block(f"{name}: gives {one.source}", [
-            one.url,
-            f"format {one.format}{filters}, at most every {one.interval // 3600} hours",
-            one.licence,
+    for name, preset in PRESETS.items():
+        filters = f", min_count {preset.min_count}" if preset.min_count else ""
+        block(f"{name}: gives {preset.source}", [
+            preset.url,
+            f"format {preset.format}{filters}, at most every {preset.interval // 3600} hours",
+            preset.licence,
         ])  # fmt: skip
 
 

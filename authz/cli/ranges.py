@@ -22,10 +22,12 @@ def ranges(
     """Print the fewest networks that cover each range, one a line."""
     from authz.addresses import parse_networks
 
-    found = {subject: [str(network) for network in parse_networks(subject, lenient=lenient)] for subject in subjects}
+    by_subject = {
+        subject: [str(network) for network in parse_networks(subject, lenient=lenient)] for subject in subjects
+    }
     if json:
-        print_json(found)
+        print_json(by_subject)
         return
-    for networks in found.values():
+    for networks in by_subject.values():
         for network in networks:
             typer.echo(network)

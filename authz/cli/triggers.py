@@ -28,8 +28,8 @@ def check(triggers: TriggersFile) -> None:
     """Say whether a file of triggers can be used."""
     from authz.control.detect.triggers.file import read_triggers
 
-    found = read_triggers(triggers).triggers
-    out.print(f"{triggers}: {len(found)} {'trigger' if len(found) == 1 else 'triggers'}, no mistake")
+    written = read_triggers(triggers).triggers
+    out.print(f"{triggers}: {len(written)} {'trigger' if len(written) == 1 else 'triggers'}, no mistake")
 
 
 @app.command(
@@ -52,11 +52,11 @@ def try_on_log(
 
     if log_format not in FORMATS:
         raise InputError(f"--format: found '{log_format[:64]}', expected one of {', '.join(FORMATS)}")
-    found = read_triggers(triggers)
+    written = read_triggers(triggers)
     networks = [network for text in protect or () for network in parse_networks(text)]
     try:
         with nullcontext(sys.stdin.buffer) if str(log) == "-" else log.open("rb") as lines:
-            trial = try_triggers(found, lines, log_format, networks)
+            trial = try_triggers(written, lines, log_format, networks)
     except OSError as error:
         raise InputError(f"{log}: cannot be read: {error.strerror}") from error
     except BadLine as error:

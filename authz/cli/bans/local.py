@@ -59,7 +59,7 @@ def ban(
         if before is not None:
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
-        return [*(one for one in bans if one != before), made]
+        return [*(ban for ban in bans if ban != before), made]
 
     changed = _change(layer, change, key, now)
     result = {**_shown(made), "changed": bool(known), "serial": changed.serial, "snapshot": str(changed.snapshot)}
@@ -76,15 +76,15 @@ def unban(which: str, *, application: str | None, layer: Path, key: str | None, 
 
     def change(_: BansDocument, bans: list[Ban]) -> list[Ban]:
         ended.extend(_named(bans, which, application))
-        return [one for one in bans if one not in ended]
+        return [ban for ban in bans if ban not in ended]
 
     changed = _change(layer, change, key, int(time.time()))
     if json:
-        ids = [_shown(one) for one in ended]
+        ids = [_shown(ban) for ban in ended]
         print_json({"ended": ids, "serial": changed.serial, "snapshot": str(changed.snapshot)})
         return
-    for one in ended:
-        say(visible(f"ended the ban {one.id} of {_text(one.network)}"))
+    for ban in ended:
+        say(visible(f"ended the ban {ban.id} of {_text(ban.network)}"))
 
 
 def bans(layer: Path, *, json: bool) -> None:
@@ -92,15 +92,17 @@ def bans(layer: Path, *, json: bool) -> None:
     from authz.publisher.bans.document import read_bans_file
 
     now = time.time()
-    found = sorted((ban for ban in (one.ban() for one in read_bans_file(layer).bans) if ban.live(now)), key=_by_network)
+    listed = sorted(
+        (ban for ban in (row.ban() for row in read_bans_file(layer).bans) if ban.live(now)), key=_by_network
+    )
     if json:
-        print_json({"file": str(layer), "bans": [_shown(one) for one in found]})
+        print_json({"file": str(layer), "bans": [_shown(ban) for ban in listed]})
         return
-    say(f"{layer}: {len(found)} bans" if found else f"{layer}: no bans")
-    for one in found:
-        shown = _shown(one)
+    say(f"{layer}: {len(listed)} bans" if listed else f"{layer}: no bans")
+    for ban in listed:
+        shown = _shown(ban)
         say("")
-        table(shown["network"], [("id", one.id), *_rows(shown)])
+        table(shown["network"], [("id", ban.id), *_rows(shown)])
 
 
 def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> None:
@@ -149,19 +151,19 @@ def application_name(text: str, option: str = "--application") -> str:
 def _named(bans: list[Ban], which: str, application: str | None) -> list[Ban]:
     """Return the bans that are meant. Raises InputError where there is none, and says which wider one there is."""
     concerned = [ban for ban in bans if application is None or application in ban.applications]
-    found = [ban for ban in concerned if ban.id == which]
-    if not found:
+    matching = [ban for ban in concerned if ban.id == which]
+    if not matching:
         network = _network(which)
-        found = [ban for ban in concerned if ban.network == network]
+        matching = [ban for ban in concerned if ban.network == network]
         wider = [ban for ban in concerned if ban.network.length < network.length and _covers(ban.network, network)]
-        if not found and wider:
+        if not matching and wider:
             raise InputError(
                 f"{_text(network)} is not banned by itself, but by {_text(wider[0].network)}",
                 hint=f"`authz unban {wider[0].id}` ends that; to spare one address, allow it in the policy",
             )
-    if not found:
+    if not matching:
         raise InputError(f"found no ban of '{which[:64]}', expected one", hint="`authz bans` lists them")
-    return found
+    return matching
 
 
 def _covers(wide: Network, narrow: Network) -> bool:

@@ -85,7 +85,7 @@ def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
     keys = [load_public_key(Path(key)) for key in layer.trusted_keys]
     try:
         head, parts = read_whole(path, keys, layer.threshold, now=now)
-        return [OpenedSnapshot(one) for one in (head, *parts)]
+        return [OpenedSnapshot(snapshot) for snapshot in (head, *parts)]
     except SnapshotRefused as error:
         raise error.copy(path) from error
 

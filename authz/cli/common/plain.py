@@ -39,47 +39,47 @@ def serve_options(arguments: Sequence[str]) -> dict[str, str] | None:
 
     None: anything else, a mistake and `--help` included, which are typer's to answer.
     """
-    found = _read(arguments[1:], _SERVE) if arguments[:1] == ["serve"] else None
-    return found if found and "config" in found else None
+    options = _read(arguments[1:], _SERVE) if arguments[:1] == ["serve"] else None
+    return options if options and "config" in options else None
 
 
 def ban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
     """Return what `authz.cli.bans.local.ban` takes, for a plain `ban ADDRESS` on a file; None: anything else."""
-    found = _read(arguments[1:], _BAN) if arguments[:1] == ["ban"] else None
-    if not found or "network" not in found or any(map(os.environ.get, _OFF)):
+    options = _read(arguments[1:], _BAN) if arguments[:1] == ["ban"] else None
+    if not options or "network" not in options or any(map(os.environ.get, _OFF)):
         return None
-    return {"period": "1h", "applications": [], "on": "deny", "reason": "", **_of_file(found)}
+    return {"period": "1h", "applications": [], "on": "deny", "reason": "", **_of_file(options)}
 
 
 def unban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
     """Return what `authz.cli.bans.local.unban` takes, for a plain `unban ADDRESS` on a file; None: anything else."""
-    found = _read(arguments[1:], _UNBAN) if arguments[:1] == ["unban"] else None
-    if not found or "which" not in found or any(map(os.environ.get, _OFF)):
+    options = _read(arguments[1:], _UNBAN) if arguments[:1] == ["unban"] else None
+    if not options or "which" not in options or any(map(os.environ.get, _OFF)):
         return None
-    return {"application": None, **_of_file(found)}
+    return {"application": None, **_of_file(options)}
 
 
-def _of_file(found: dict[str, Any]) -> dict[str, Any]:
-    layer = found.get("layer") or os.environ.get("AUTHZ_BANS") or "bans.yaml"
-    return {"key": None, "json": False, **found, "layer": Path(layer)}
+def _of_file(options: dict[str, Any]) -> dict[str, Any]:
+    layer = options.get("layer") or os.environ.get("AUTHZ_BANS") or "bans.yaml"
+    return {"key": None, "json": False, **options, "layer": Path(layer)}
 
 
 def _read(arguments: Sequence[str], shape: Shape) -> dict[str, Any] | None:
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     rest = iter(arguments)
     for argument in rest:
         if not argument.startswith("-"):
-            if not shape.argument or shape.argument in found or not argument:
+            if not shape.argument or shape.argument in options or not argument:
                 return None
-            found[shape.argument] = argument
+            options[shape.argument] = argument
             continue
         option, equals, value = argument.partition("=")
         if option in shape.flags and not equals:
-            found[shape.flags[option]] = True
+            options[shape.flags[option]] = True
             continue
         value = value if equals else next(rest, "")
         if option not in shape.options or not value or value.startswith("-"):
             return None
         name = shape.options[option]
-        found[name] = [*found.get(name, []), value] if name in shape.lists else value
-    return found
+        options[name] = [*options.get(name, []), value] if name in shape.lists else value
+    return options

@@ -33,10 +33,10 @@ def list_tokens(context: typer.Context, json: Json = False) -> None:
     """List tokens, without their secrets."""
     if context.invoked_subcommand is not None:
         return
-    found = ask("GET", "/v1/tokens")
-    rows = [(one["id"], one["name"], one["role"], one["tenant"], ", ".join(one["networks"]) or "anywhere",
-             "revoked" if one["revoked"] else one["expires"] or "forever") for one in found]  # fmt: skip
-    _shown({"tokens": found}, ("id", "name", "role", "tenant", "from", "until"), rows, "no tokens", json=json)
+    tokens = ask("GET", "/v1/tokens")
+    rows = [(token["id"], token["name"], token["role"], token["tenant"], ", ".join(token["networks"]) or "anywhere",
+             "revoked" if token["revoked"] else token["expires"] or "forever") for token in tokens]  # fmt: skip
+    _shown({"tokens": tokens}, ("id", "name", "role", "tenant", "from", "until"), rows, "no tokens", json=json)
 
 
 @tokens.command("add", epilog="Example: authz control tokens add ci --role operator --for 90d --network 192.0.2.0/24")
@@ -71,9 +71,9 @@ def list_approvals(context: typer.Context, json: Json = False) -> None:
     """List what waits for a second person."""
     if context.invoked_subcommand is not None:
         return
-    found = ask("GET", "/v1/approvals", state="waiting")
-    rows = [(one["id"], one["created"], one["actor"], one["why"]) for one in found]
-    _shown({"approvals": found}, ("id", "since", "by", "why"), rows, "nothing waits", json=json)
+    approvals = ask("GET", "/v1/approvals", state="waiting")
+    rows = [(approval["id"], approval["created"], approval["actor"], approval["why"]) for approval in approvals]
+    _shown({"approvals": approvals}, ("id", "since", "by", "why"), rows, "nothing waits", json=json)
 
 
 @approvals.command("show", epilog="Example: authz control approvals show a-12ab34cd56ef")
@@ -98,24 +98,26 @@ def reject(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json
 
 def publications(json: Json = False) -> None:
     """Show what is published, which sidecars have it, and why newer changes are not."""
-    found = ask("GET", "/v1/publications", limit=20)
+    published = ask("GET", "/v1/publications", limit=20)
     if json:
-        print_json(found)
+        print_json(published)
         return
-    rows = [(p["layer"], p["serial"], p["created"], p["entries"], p["size"]) for p in found["items"]]
+    rows = [(p["layer"], p["serial"], p["created"], p["entries"], p["size"]) for p in published["items"]]
     print_rows(("layer", "serial", "published", "entries", "bytes"), rows, "nothing is published")
     said = [(s["name"], s["layer"], s["serial"], s["refusal"] or ("behind" if s["behind"] else "up to date"))
-            for s in found["sidecars"]]  # fmt: skip
+            for s in published["sidecars"]]  # fmt: skip
     print_rows(("sidecar", "layer", "serial", "is"), said, "no sidecar has asked lately")
-    for layer, problem in found["problems"].items():
+    for layer, problem in published["problems"].items():
         print_entry(f"{layer} is not signed", [("why", problem)])
 
 
 def feeds(json: Json = False) -> None:
     """Show the feeds that the control plane fetches, how old they are, and what was wrong."""
-    found = ask("GET", "/v1/feeds")
-    rows = [(one["path"], one["source"], one["entries"], one["changed"] or "never", one["problem"]) for one in found]
-    _shown({"feeds": found}, ("path", "gives", "entries", "of", "problem"), rows, "no feeds", json=json)
+    feeds = ask("GET", "/v1/feeds")
+    rows = [
+        (feed["path"], feed["source"], feed["entries"], feed["changed"] or "never", feed["problem"]) for feed in feeds
+    ]
+    _shown({"feeds": feeds}, ("path", "gives", "entries", "of", "problem"), rows, "no feeds", json=json)
 
 
 def api(

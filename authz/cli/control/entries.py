@@ -48,11 +48,11 @@ def entries(
     if context.invoked_subcommand is not None:
         return
     wanted = {"address": address, "at": at, "list": on, "application": application, "origin": origin}
-    found = all_pages("/v1/entries", limit, **wanted)
+    entries = all_pages("/v1/entries", limit, **wanted)
     if json:
-        print_json({"entries": found})
+        print_json({"entries": entries})
     else:
-        print_entries(found, "no entries")
+        print_entries(entries, "no entries")
 
 
 @app.command(epilog="Example: authz entries show b-272c00006b0a4dd0")
@@ -61,8 +61,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one entry, with everything that it says."""
-    found = ask("GET", f"/v1/entries/{segment(entry_id)}")
-    print_json(found) if json else print_entry(entry_id, describe(found))
+    entry = ask("GET", f"/v1/entries/{segment(entry_id)}")
+    print_json(entry) if json else print_entry(entry_id, describe(entry))
 
 
 @app.command(epilog="Example: authz entries add --list allow --host vpn.example.com --for forever --reason office")

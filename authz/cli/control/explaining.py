@@ -9,16 +9,16 @@ from authz.cli.control.shown import print_entry, print_rows
 
 def explain(address: str, *, application: str | None, at: str | None, json: bool) -> None:
     """Ask the control plane why an address is allowed or denied."""
-    found = ask("GET", "/v1/explain", address=address, application=application, at=at)
+    answer = ask("GET", "/v1/explain", address=address, application=application, at=at)
     if json:
-        print_json(found)
+        print_json(answer)
         return
     rows = []
-    for one in found["covering"]:
-        change = one.get("change") or {}
-        rows.append((one["id"], one["list"], one["network"], one["verdict"], change.get("actor", ""),
+    for match in answer["covering"]:
+        change = match.get("change") or {}
+        rows.append((match["id"], match["list"], match["network"], match["verdict"], change.get("actor", ""),
                      change.get("time", ""), change.get("reason", "")))  # fmt: skip
     print_rows(("entry", "list", "network", "is", "by", "since", "why"), rows, "nothing covers it")
-    said = [("address", found["address"]), ("application", found["application"]), ("at", found["at"]),
-            ("reason", found["reason"]), ("entry", found["entry"] or "none")]  # fmt: skip
-    print_entry(found["decision"], said)
+    said = [("address", answer["address"]), ("application", answer["application"]), ("at", answer["at"]),
+            ("reason", answer["reason"]), ("entry", answer["entry"] or "none")]  # fmt: skip
+    print_entry(answer["decision"], said)

@@ -39,7 +39,7 @@ def import_(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
-    found = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
-    typer.echo(found.policy(), nl=False)
-    for line, note in found.notes:
+    imported = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
+    typer.echo(imported.policy(), nl=False)
+    for line, note in imported.notes:
         typer.echo(f"{file}:{line}: {note}" if line else f"{file}: {note}", err=True)

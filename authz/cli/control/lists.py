@@ -35,17 +35,17 @@ def history(
 ) -> None:
     """Show who changed what, when, how and why; newest first."""
     if at is not None:
-        found = all_pages("/v1/entries", limit, address=address, at=at)
+        entries = all_pages("/v1/entries", limit, address=address, at=at)
         if json:
-            print_json({"entries": found})
+            print_json({"entries": entries})
         else:
-            print_entries(found, "no entries")
+            print_entries(entries, "no entries")
         return
-    found = all_pages("/v1/history", limit, address=address, **{"from": begin, "to": to})
+    changes = all_pages("/v1/history", limit, address=address, **{"from": begin, "to": to})
     if json:
-        print_json({"changes": found})
+        print_json({"changes": changes})
     else:
-        print_history(found)
+        print_history(changes)
 
 
 def undo(

@@ -76,7 +76,7 @@ def describe(entry: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def _subjects(entry: dict[str, Any]) -> str:
-    named = [str(one) for name in SUBJECTS for one in entry.get(name, ())]
+    named = [str(value) for name in SUBJECTS for value in entry.get(name, ())]
     shown = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
     excepted = ", ".join(entry.get("except", ()))
     return f"{shown} but {excepted}" if excepted else shown

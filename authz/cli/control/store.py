@@ -132,16 +132,16 @@ def check(
 
     loaded, store = _open(config)
     with store.reading() as tx:
-        found = check_store(tx)
+        checked = check_store(tx)
         if checkpoints is not None:
-            found.problems.extend(compare_checkpoints(tx, loaded, checkpoints))
+            checked.problems.extend(compare_checkpoints(tx, loaded, checkpoints))
     store.close()
     if json:
-        print_json({"changes": found.changes, "problems": found.problems})
+        print_json({"changes": checked.changes, "problems": checked.problems})
     else:
-        table("history is whole" if not found.problems else "history is broken",
-              [("changes", found.changes), *(("problem", problem) for problem in found.problems)])  # fmt: skip
-    if found.problems:
+        table("history is whole" if not checked.problems else "history is broken",
+              [("changes", checked.changes), *(("problem", problem) for problem in checked.problems)])  # fmt: skip
+    if checked.problems:
         raise typer.Exit(1)
 
 

@@ -73,7 +73,7 @@ def _server(site: Site) -> dict[str, Value]:
 
 def _default_server(sites: Sites) -> dict[str, Value]:
     """Return the server of every other host, with the applications that have a path."""
-    paths: list[dict[str, Value]] = [{"application": one.name, "pattern": quoted(one.path)} for one in sites.by_path]
+    paths: list[dict[str, Value]] = [{"application": site.name, "pattern": quoted(site.path)} for site in sites.by_path]
     default = " default_server"
     return {"default": default, "names": "_", "health": True, "paths": paths, "host": "others", "application": ""}
 

@@ -46,4 +46,4 @@ def believed(config: Config) -> list[str]:
     """
     if config.client_address.trusted_hops:
         return ["0.0.0.0/0", "::/0"]
-    return [str(network) for one in config.client_address.trusted_proxies for network in one]
+    return [str(network) for networks in config.client_address.trusted_proxies for network in networks]

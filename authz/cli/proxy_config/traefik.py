@@ -56,7 +56,7 @@ def render_traefik(config: Config, sites: Sites) -> str:
 def render_traefik_static(config: Config, sites: Sites) -> str:  # noqa: ARG001  # as all renderers
     """Return the static part. Raises InputError as `render_traefik` does."""
     _listen(config)
-    return fill(load("traefik-static.yaml"), {"trusted": ", ".join(in_yaml(one) for one in believed(config))})
+    return fill(load("traefik-static.yaml"), {"trusted": ", ".join(in_yaml(network) for network in believed(config))})
 
 
 def _listen(config: Config) -> Listen:

@@ -63,8 +63,8 @@ def check_config(
         findings += check.check_keys(layer, where, keys)
         path = checked.policy_file if number == 0 else Path(layer.path) if layer.path else None
         if path is not None:
-            found, in_file = check.check_file(layer, where, path, keys)
-            findings += found
+            of_file, in_file = check.check_file(layer, where, path, keys)
+            findings += of_file
             applications = applications or in_file
     findings += check.check_applications(checked, applications)
     good = not any(finding.level == "wrong" for finding in findings)

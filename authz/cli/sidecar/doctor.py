@@ -83,12 +83,12 @@ def _send(config: Config, proxy: str, applications: tuple[Application, ...] | No
 
 def _seen(config: Config, mark: str, count: int) -> dict[str, dict[str, Any]]:
     """Return the decisions about our requests by path, once all are there or it is late."""
-    found: dict[str, dict[str, Any]] = {}
+    by_path: dict[str, dict[str, Any]] = {}
     end = time.monotonic() + _LATE
-    while len(found) < count and time.monotonic() < end:
-        found |= {decision["path"]: decision for decision in _decisions(config) if mark in decision["path"]}
+    while len(by_path) < count and time.monotonic() < end:
+        by_path |= {decision["path"]: decision for decision in _decisions(config) if mark in decision["path"]}
         time.sleep(0.05)
-    return found
+    return by_path
 
 
 def _decisions(config: Config) -> list[dict[str, Any]]:

@@ -69,18 +69,18 @@ def diff(
     now = time.time() if at is None else parse_time(at, "--at")
     was, is_now = _load(before, trusted_key), _load(after, trusted_key)
     with err.status("comparing"):
-        found = compare(was, is_now, now=now, attack=attack, application=application, top=top)
-    counts = found.counts()
+        difference = compare(was, is_now, now=now, attack=attack, application=application, top=top)
+    counts = difference.counts()
     holds = condition is not None and condition.holds(counts)
     if json:
         snapshots = {"before": _about(before, was), "after": _about(after, is_now), "time": format_moment(now)}
         told = None if condition is None else {"text": str(condition), "holds": holds}
-        print_json({**snapshots, "attack": attack, **diff_as_json(found), "condition": told})
+        print_json({**snapshots, "attack": attack, **diff_as_json(difference), "condition": told})
     else:
         _show_about(before, was)
         _show_about(after, is_now)
         out.print(f"decisions at {format_moment(now)}{', with an attack signal' if attack else ''}")
-        for line in diff_as_text(found):
+        for line in diff_as_text(difference):
             out.print(visible(line))
         if condition is not None:
             out.print(f"the condition {'holds' if holds else 'does not hold'}: {condition}")
@@ -114,9 +114,12 @@ def lint(
     loaded = _load(file, trusted_key)
     with err.status("looking"):
         findings = lint_snapshot(loaded, now=now, trusted_proxies=proxies, protected=own)
-    counts = {s: sum(one.severity == s for one in findings) for s in ("error", "warning", "notice")}
+    counts = {s: sum(finding.severity == s for finding in findings) for s in ("error", "warning", "notice")}
     if json:
-        content = [{"severity": one.severity, **one._asdict(), "example": one.example or None} for one in findings]
+        content = [
+            {"severity": finding.severity, **finding._asdict(), "example": finding.example or None}
+            for finding in findings
+        ]
         print_json({**_about(file, loaded), "time": format_moment(now), "counts": counts, "findings": content})
     else:
         _show_findings(findings)
@@ -187,7 +190,7 @@ def _load(file: Path, keys: list[Path] | None) -> OpenedSnapshot:
 
 
 def _application(loaded: OpenedSnapshot, name: str, other: OpenedSnapshot | None = None) -> Application:
-    known = {a.name: a for one in (other, loaded) if one is not None for a in one.applications}
+    known = {a.name: a for version in (other, loaded) if version is not None for a in version.applications}
     if name not in known:
         names = ", ".join(map(shorten, known))
         raise InputError(f"--application: found '{shorten(name)}', expected one of {names}")
@@ -198,7 +201,7 @@ def _trusted_proxies(config: Path) -> list[Network]:
     from authz.serve.config import load_config
 
     trusted = load_config(config, os.environ).client_address.trusted_proxies
-    return [network for one in trusted for network in one]
+    return [network for networks in trusted for network in networks]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -70,7 +70,7 @@ def build(
     from authz.snapshot.signers import load_signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
-    signers = [load_signer(one, public_key) for one in key]
+    signers = [load_signer(reference, public_key) for reference in key]
     now, by = int(time.time()), builder_name()
     expires = None if valid_for is None else now + int(_duration(valid_for))
     hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)

@@ -83,13 +83,13 @@ def search(
     from authz.analysis.search import search as search_entries
 
     opened = _open(file)
-    found = search_entries(opened, text)
+    results = search_entries(opened, text)
     hits = [
         {**entry_as_json(hit.entry), "networks": _with_origins(hit.networks, hit.entry.subjects, policy)}
-        for hit in found.hits
+        for hit in results.hits
     ]
     if json:
-        print_json({**_about(file, opened), "searched": text, "kind": found.kind, "entries": hits})
+        print_json({**_about(file, opened), "searched": text, "kind": results.kind, "entries": hits})
     else:
         for hit in hits:
             title, *lines = entry_lines(hit)
@@ -97,7 +97,7 @@ def search(
             _show_networks("networks", hit["networks"])
         what = {"address": f"cover {text}", "network": f"have an address of {text}", "text": f"say '{shorten(text)}'"}
         out.print(visible(f"{count(len(hits), 'entry', 'entries')} of {len(opened.entries):,}: those that "
-                          f"{what[found.kind]}"))  # fmt: skip
+                          f"{what[results.kind]}"))  # fmt: skip
     if not hits:
         raise typer.Exit(1)
 
@@ -143,8 +143,8 @@ def _show_networks(title: str, networks: list[dict[str, Any]]) -> None:
     if not networks:
         return
     out.print(f"  {title} ({len(networks):,})")
-    for one in networks[:MAX_NETWORKS]:
-        lines = ", ".join(f"{origin['feed']}:{origin['line']}" for origin in one.get("origins", ()))
-        out.print(visible(f"    {one['network']}{f'  {lines}' if lines else ''}"))
+    for row in networks[:MAX_NETWORKS]:
+        lines = ", ".join(f"{origin['feed']}:{origin['line']}" for origin in row.get("origins", ()))
+        out.print(visible(f"    {row['network']}{f'  {lines}' if lines else ''}"))
     if len(networks) > MAX_NETWORKS:
         out.print(f"    ... and {len(networks) - MAX_NETWORKS:,} more; --json has all")

@@ -84,7 +84,7 @@ def _shown(build: Archived) -> dict[str, Any]:
         "by": manifest.origin.by,
         "source": manifest.origin.source,
         "rollback_of": manifest.origin.rollback_of or None,
-        "forced": [f"{one.by}: {one.refusal}" for one in manifest.forced],
+        "forced": [f"{override.by}: {override.refusal}" for override in manifest.forced],
         "bytes": build.size,
         "file": str(build.path),
     }
@@ -114,13 +114,13 @@ def rollback(
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.signers import load_signer
 
-    signers = [load_signer(one, public_key) for one in key]
+    signers = [load_signer(reference, public_key) for reference in key]
     keys = [load_public_key(path) for path in trusted_key] if trusted_key else _public(signers, public_key)
     kept = Archive(archive or output.parent / ARCHIVE, layer)
     now = int(time.time())
     with building(output):
-        found = kept.find(serial)
-        made = roll_back(found, output, last_build(output), signers, keys, now=now, by=builder_name())
+        older = kept.find(serial)
+        made = roll_back(older, output, last_build(output), signers, keys, now=now, by=builder_name())
         kept.keep(output, now=now)
     if json:
         print_json({"file": str(output), "serial": made.serial, "rollback_of": serial})

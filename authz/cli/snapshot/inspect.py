@@ -87,32 +87,32 @@ def inspect(file: File, json: Json = False) -> None:
         _show(content)
 
 
-def _content(file: Path, found: Snapshot) -> dict[str, Any]:
+def _content(file: Path, snapshot: Snapshot) -> dict[str, Any]:
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
-    opened = OpenedSnapshot(found)
-    manifest = found.manifest
+    opened = OpenedSnapshot(snapshot)
+    manifest = snapshot.manifest
     return {
         "file": str(file),
         "layer": manifest.layer,
         "serial": opened.serial,
         "created": format_moment(opened.created),
         "expires": format_moment(manifest.expires if manifest.HasField("expires") else None),
-        "digest": found.digest,
-        "bytes": found.size,
+        "digest": snapshot.digest,
+        "bytes": snapshot.size,
         "built_by": manifest.origin.by,
         "built_from": manifest.origin.source,
         "applications": len(opened.applications),
         "entries": len(opened.entries),
         "pieces": sum(opened.index.pieces.values()),
         "match_sets": opened.index.set_count,
-        "single_addresses": len(found.singles() or ()),
-        "tombstones": len(found.tombstones()),
-        "requires": [require._asdict() for require in found.requires],
+        "single_addresses": len(snapshot.singles() or ()),
+        "tombstones": len(snapshot.tombstones()),
+        "requires": [require._asdict() for require in snapshot.requires],
         "part": manifest.part,
         "rollback_of": manifest.origin.rollback_of or None,
         "protected": list(manifest.protected),
-        "forced": [f"{one.by}: {one.refusal}" for one in manifest.forced],
+        "forced": [f"{override.by}: {override.refusal}" for override in manifest.forced],
         "applications_by_name": [
             {**a._asdict(), "hosts": list(a.hosts), "deny": a.deny._asdict()} for a in opened.applications
         ],
@@ -137,10 +137,10 @@ def _show(content: dict[str, Any]) -> None:
     rows = [(name.replace("_", " "), content[name]) for name in names if content[name] != ""]
     rows += [("protected", ", ".join(content["protected"]))] if content["protected"] else []
     rows += [(name.replace("_", " "), content[name]) for name in ("single_addresses", "tombstones") if content[name]]
-    rows += [("requires", f"part {one['serial']}") for one in content["requires"]]
+    rows += [("requires", f"part {required['serial']}") for required in content["requires"]]
     rows += [("part", "of a layer; good only where its head requires it")] if content["part"] else []
     rows += [("rollback of", content["rollback_of"])] if content["rollback_of"] else []
-    rows += [("forced", one) for one in content["forced"]]
+    rows += [("forced", override) for override in content["forced"]]
     block(content["file"], [f"{name:<16} {value}" for name, value in rows])
     for title, of in (("applications_by_name", _application), ("entries_by_id", entry_lines), ("feeds", _feed)):
         parts = content[title]
@@ -156,21 +156,21 @@ def _show(content: dict[str, Any]) -> None:
         out.print(f"  {section['name']:<16} {section['type']:<4} {count(section['length'], 'byte')}")
 
 
-def _application(one: dict[str, Any]) -> Iterator[str]:
-    yield "* (every other)" if one["name"] == "*" else one["name"]
-    yield ", ".join(f"{name} {one[name]}" for name in ("mode", "default", "precedence", "match"))
-    if one["dry_run"]:
+def _application(application: dict[str, Any]) -> Iterator[str]:
+    yield "* (every other)" if application["name"] == "*" else application["name"]
+    yield ", ".join(f"{name} {application[name]}" for name in ("mode", "default", "precedence", "match"))
+    if application["dry_run"]:
         yield "dry run: every request is allowed"
-    if not one["denylist_in_monitoring"]:
+    if not application["denylist_in_monitoring"]:
         yield "the deny list only warns in the modes off and monitoring"
-    if one["hosts"]:
-        yield f"hosts {', '.join(one['hosts'])}"
-    deny = one["deny"]
+    if application["hosts"]:
+        yield f"hosts {', '.join(application['hosts'])}"
+    deny = application["deny"]
     body = f", {deny['content_type']}: {deny['body']}" if deny["body"] else ""
     yield f"denies with {deny['status']}{body}"
 
 
-def _feed(one: dict[str, Any]) -> Iterator[str]:
-    yield f"{one['path']}: {one['source']}, {one['format']}, {count(one['entries'], 'entry', 'entries')}"
-    if one["kept_since"] is not None:
-        yield f"BROKEN, so its last good content of {one['kept_since']} was kept: {one['problem']}"
+def _feed(feed: dict[str, Any]) -> Iterator[str]:
+    yield f"{feed['path']}: {feed['source']}, {feed['format']}, {count(feed['entries'], 'entry', 'entries')}"
+    if feed["kept_since"] is not None:
+        yield f"BROKEN, so its last good content of {feed['kept_since']} was kept: {feed['problem']}"
