@@ -134,7 +134,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     def rules(self, settings: Mapping[str, Any] | None = None) -> Rules:
         """Return what the use cases go by. settings: of the policy, where the store has them."""
         settings = settings or {}
-        own = tuple(network for one in self.protected for network in one)
+        own = tuple(network for networks in self.protected for network in networks)
         own += tuple(network for text in settings.get("protected", ()) for network in parse_networks(text))
         eyes = FourEyes(addresses=self.four_eyes.addresses, allow=self.four_eyes.allow)
         bans = next((layer.name for layer in self.layers if layer.name != POLICY_LAYER), POLICY_LAYER)
@@ -142,7 +142,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def proxies(self) -> NetworkSet:
         """Return whose X-Forwarded-For is believed."""
-        return NetworkSet(network for one in self.trusted_proxies for network in one)
+        return NetworkSet(network for networks in self.trusted_proxies for network in networks)
 
 
 def _limits(layer: LayerConfig, policy: Mapping[str, int]) -> Limits:
@@ -178,7 +178,7 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     if not config.layers:
         document.mistake("layers", "found none, expected one or more")
     _check_once(document, "layers", [layer.name for layer in config.layers], "layer")
-    _check_once(document, "crowdsec", [one.name for one in config.crowdsec], "LAPI")
+    _check_once(document, "crowdsec", [lapi.name for lapi in config.crowdsec], "LAPI")
     check_channels(document, config.notify)
     _check_oidc(document, config)
     if config.listen == Listen():
@@ -229,7 +229,7 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
             for channel in config.notify.channels
         ),
     )  # fmt: skip
-    crowdsec = tuple(msgspec.structs.replace(one, key_file=str(folder / one.key_file)) for one in config.crowdsec)
+    crowdsec = tuple(msgspec.structs.replace(lapi, key_file=str(folder / lapi.key_file)) for lapi in config.crowdsec)
     sign_on = config.sign_on
     if sign_on.oidc is not None:
         oidc = msgspec.structs.replace(sign_on.oidc, client_secret_file=at(sign_on.oidc.client_secret_file))

@@ -73,10 +73,11 @@ class ControlPlane:
         copies = Copies(store, Path(config.folder))
         self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
         self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare)
-        self.followers = [Follower(self, one) for one in config.crowdsec]
+        self.followers = [Follower(self, lapi) for lapi in config.crowdsec]
         lead = self.publisher.lead
         self.inputs = [
-            Rounds(f"crowdsec {one.config.name}", one.config.interval, lead, one.round) for one in self.followers
+            Rounds(f"crowdsec {follower.config.name}", follower.config.interval, lead, follower.round)
+            for follower in self.followers
         ]
         if any(layer.name == POLICY_LAYER for layer in config.layers):
             rounds = Rounds("feeds and host names", LOOK, lead, self.feeds.round)

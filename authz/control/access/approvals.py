@@ -71,12 +71,12 @@ def decide_approval(tx: Connection, caller: Caller, approval_id: str, state: str
     row = tx.execute(select(approvals).where(approvals.c.id == approval_id).with_for_update()).first()
     if row is None or caller.sees not in {None, row.tenant}:
         raise Missing("there is no such approval")
-    found = Approval(*row)
-    if found.state != WAITING:
-        raise Conflict(f"it was {found.state} by {found.decided_by}", code="decided")
-    if state == APPROVED and found.actor == caller.token.name:
+    approval = Approval(*row)
+    if approval.state != WAITING:
+        raise Conflict(f"it was {approval.state} by {approval.decided_by}", code="decided")
+    if state == APPROVED and approval.actor == caller.token.name:
         raise Forbidden("a second person must approve", code="four_eyes")
-    decided = found._replace(state=state, decided_by=caller.token.name, decided=now)
+    decided = approval._replace(state=state, decided_by=caller.token.name, decided=now)
     tx.execute(update(approvals).where(approvals.c.id == approval_id).values(**decided._asdict()))
     note(tx, caller.actor(), f"approval.{state}", approval_id, now)
     return decided

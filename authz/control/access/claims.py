@@ -37,11 +37,11 @@ def person_of(claims: Mapping[str, Any], config: Oidc) -> Person:
 
 def _values(claims: Mapping[str, Any], path: str) -> Iterator[str]:
     """Give the texts of a claim: itself, or its elements. A claim whose name has dots is found by its whole name."""
-    found: Any = claims.get(path)
-    if found is None:
-        found = claims
+    claim: Any = claims.get(path)
+    if claim is None:
+        claim = claims
         for step in path.split("."):
-            found = found.get(step) if isinstance(found, dict) else None
-    for value in (found if isinstance(found, list) else [found])[:MAX_VALUES]:
+            claim = claim.get(step) if isinstance(claim, dict) else None
+    for value in (claim if isinstance(claim, list) else [claim])[:MAX_VALUES]:
         if isinstance(value, str):
             yield value

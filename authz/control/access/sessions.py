@@ -113,8 +113,8 @@ def caller_of_session(
 def sign_out(store: Store, caller: Caller, session_id: str) -> None:
     """End a session: one's own, or as an administrator any of one's tenant. Raises Missing and Forbidden."""
     with store.writing() as tx:
-        found = kept.get_session(tx, session_id)
-        if found is None or caller.sees not in {None, found.tenant}:
+        session = kept.get_session(tx, session_id)
+        if session is None or caller.sees not in {None, session.tenant}:
             raise Missing("there is no such session")
         if session_id != caller.session:
             caller.need("admin")

@@ -52,8 +52,10 @@ async def get_applications(
         with plane.store.reading() as tx:
             return find_documents(tx, APPLICATION, at=recorded)
 
-    found = await in_thread(find)
-    return [ApplicationBody(name, msgspec.json.decode(text)) for name, text in found.items() if caller.owns(name)]
+    applications = await in_thread(find)
+    return [
+        ApplicationBody(name, msgspec.json.decode(text)) for name, text in applications.items() if caller.owns(name)
+    ]
 
 
 @put("/v1/applications/{name:str}", summary="Set an application", responses=documented(422))

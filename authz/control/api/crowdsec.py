@@ -120,7 +120,7 @@ def _stream(plane: ControlPlane, caller: Caller, startup: bool) -> StreamBody:
         last = None if startup else BOUNCERS.last(caller.token.id)
         if last is None:
             wanted = Filter(tenant=caller.sees, layer=bans, unexpired_at=int(now))
-            found = StreamBody(list(_decisions(each_entry(tx, wanted), now)), [])
+            stream = StreamBody(list(_decisions(each_entry(tx, wanted), now)), [])
         else:
             changes = read_changes(tx, bans, last[0], head.sequence)
             seen = [c for c in changes if caller.sees in {None, c.tenant} and c.action != "publish"]
@@ -128,9 +128,9 @@ def _stream(plane: ControlPlane, caller: Caller, startup: bool) -> StreamBody:
             gone = [e for c in seen if (e := c.entry_before()) is not None]
             expired = _expired_between(tx, caller, bans, last[1], now)
             new = [e for e in after.values() if e is not None and (e.expires is None or e.expires > now)]
-            found = StreamBody(list(_decisions(new, now)), list(_decisions([*gone, *expired], now, ended=True)))
+            stream = StreamBody(list(_decisions(new, now)), list(_decisions([*gone, *expired], now, ended=True)))
     BOUNCERS.note(caller.token.id, head.sequence, now)
-    return found
+    return stream
 
 
 def _expired_between(tx: Any, caller: Caller, bans: str, since: float, now: float) -> list[Entry]:

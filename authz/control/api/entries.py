@@ -64,10 +64,10 @@ def entries_page(plane: ControlPlane, wanted: Filter, cursor: str | None, limit:
     """Return a page of entries."""
     after = read_cursor(cursor, _CURSOR) or ""
     with plane.store.reading() as tx:
-        found = find_entries(tx, wanted, after=after, limit=limit + 1)
+        entries = find_entries(tx, wanted, after=after, limit=limit + 1)
     now = (wanted.at or plane.store.now()) / MICROSECONDS
-    following = write_cursor(found[limit - 1].id) if len(found) > limit else None
-    return EntriesBody([entry_body(entry, now) for entry in found[:limit]], following)
+    following = write_cursor(entries[limit - 1].id) if len(entries) > limit else None
+    return EntriesBody([entry_body(entry, now) for entry in entries[:limit]], following)
 
 
 @get("", summary="Entries, now or as of a time", responses=documented())

@@ -43,17 +43,17 @@ async def get_feeds(request: AnyRequest, caller: Asker) -> list[FeedBody]:
 
     def read() -> list[FeedBody]:
         with plane.store.reading() as tx:
-            known = {one.path: one for one in list_inputs(tx)}
-        found = []
+            known = {copy.path: copy for copy in list_inputs(tx)}
+        shown = []
         for feed in plane.feeds.copies.feeds():
-            one = known.get(feed.path)
-            one = one if one is not None and one.url == public(feed.url) else None
-            found.append(FeedBody(
+            copy = known.get(feed.path)
+            copy = copy if copy is not None and copy.url == public(feed.url) else None
+            shown.append(FeedBody(
                 feed.path, feed.source, public(feed.url), feed.preset, plane.feeds.copies.wanted(feed).interval,
-                one.entries if one else 0, _moment(one and one.asked), _moment(one and one.changed),
-                _moment(one and one.failed), one.problem if one else "",
+                copy.entries if copy else 0, _moment(copy and copy.asked), _moment(copy and copy.changed),
+                _moment(copy and copy.failed), copy.problem if copy else "",
             ))  # fmt: skip
-        return found
+        return shown
 
     return await in_thread(read)
 

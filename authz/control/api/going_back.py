@@ -96,10 +96,10 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
     shown: list[PreviewBody] = []
 
     def use(batch: Batch) -> tuple[int, PreviewBody]:
-        found = preview(batch, written_of(data, batch))
-        overlaps = [entry_body(entry, batch.seconds) for entry in found.overlaps]
-        problem = None if found.refusal is None else problem_body(found.refusal)
-        shown.append(PreviewBody(found.layer, found.addresses, overlaps, problem, found.approval))
+        outcome = preview(batch, written_of(data, batch))
+        overlaps = [entry_body(entry, batch.seconds) for entry in outcome.overlaps]
+        problem = None if outcome.refusal is None else problem_body(outcome.refusal)
+        shown.append(PreviewBody(outcome.layer, outcome.addresses, overlaps, problem, outcome.approval))
         batch.discard()
         return 200, shown[0]
 

@@ -64,13 +64,13 @@ def _metrics(plane: ControlPlane) -> list[str]:
     lines: list[str] = []
     _family(lines, "authz_control_layer_serial", "gauge", "Serial of the newest change.",
             [(layer, head.sequence) for layer, head in heads.items()])  # fmt: skip
-    published = {layer: one for layer, one in newest.items() if one is not None}
+    published = {layer: publication for layer, publication in newest.items() if publication is not None}
     _family(lines, "authz_control_published_serial", "gauge", "Serial of the newest file.",
-            [(layer, one.serial) for layer, one in published.items()])  # fmt: skip
+            [(layer, publication.serial) for layer, publication in published.items()])  # fmt: skip
     _family(lines, "authz_control_published_entries", "gauge", "Entries in the newest file.",
-            [(layer, one.entries) for layer, one in published.items()])  # fmt: skip
+            [(layer, publication.entries) for layer, publication in published.items()])  # fmt: skip
     _family(lines, "authz_control_published_bytes", "gauge", "Size of the newest file.",
-            [(layer, one.size) for layer, one in published.items()])  # fmt: skip
+            [(layer, publication.size) for layer, publication in published.items()])  # fmt: skip
     _family(lines, "authz_control_publish_lag_seconds", "gauge", "Age of the oldest change that is not published.",
             [(layer, (now - head.time) / 1e6 if layer not in published or published[layer].serial < head.sequence
               else 0.0) for layer, head in heads.items()])  # fmt: skip
@@ -78,9 +78,9 @@ def _metrics(plane: ControlPlane) -> list[str]:
             [(layer.name, int(layer.name in plane.publisher.problems)) for layer in plane.config.layers])  # fmt: skip
     sidecars = plane.sidecars.connected()
     behind = dict.fromkeys(heads, 0)
-    for one in sidecars:
-        if one.layer in published and one.serial < published[one.layer].serial:
-            behind[one.layer] += 1
+    for sidecar in sidecars:
+        if sidecar.layer in published and sidecar.serial < published[sidecar.layer].serial:
+            behind[sidecar.layer] += 1
     _family(lines, "authz_control_sidecars_behind", "gauge", "Connected sidecars that serve an older file.",
             list(behind.items()))  # fmt: skip
     lines += ["# TYPE authz_control_sidecars gauge", f"authz_control_sidecars {len({s.name for s in sidecars})}"]

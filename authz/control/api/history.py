@@ -61,10 +61,10 @@ async def get_history(
 
 def _page(plane: ControlPlane, wanted: Wanted, before: Place | None, limit: int) -> HistoryBody:
     with plane.store.reading() as tx:
-        found = find_changes(tx, wanted, before=before, limit=limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
+        changes = find_changes(tx, wanted, before=before, limit=limit + 1)
+    last = changes[limit - 1] if len(changes) > limit else None
     cursor = None if last is None else write_cursor((last.time, last.layer, last.sequence))
-    return HistoryBody([history_item(change) for change in found[:limit]], cursor)
+    return HistoryBody([history_item(change) for change in changes[:limit]], cursor)
 
 
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
@@ -125,30 +125,31 @@ def _explain(plane: ControlPlane, caller: Caller, text: str, application: str | 
         raise problem from error
     with plane.store.reading() as tx:
         policy = plane.opened.at(tx, POLICY_LAYER, at) if caller.sees is None else None
-        found = explain(tx, address, application, at, tenant=caller.sees, policy=policy)
-        evidence = evidence_of(tx, (one.id for one in found.covering if one.entry is not None))
+        explanation = explain(tx, address, application, at, tenant=caller.sees, policy=policy)
+        evidence = evidence_of(tx, (match.id for match in explanation.covering if match.entry is not None))
         layers = [layer.name for layer in plane.config.layers]
         published = {layer: p.serial for layer in layers if (p := publication_at(tx, layer, at)) is not None}
-    return _explain_body(found, address.text, at, published, evidence)
+    return _explain_body(explanation, address.text, at, published, evidence)
 
 
 def _explain_body(
-    found: Explanation, address: str, at: int, published: dict[str, int], evidence: dict[str, dict[str, Any]]
+    explanation: Explanation, address: str, at: int, published: dict[str, int], evidence: dict[str, dict[str, Any]]
 ) -> ExplainBody:
     now = at / MICROSECONDS
-    settings = found.application._asdict() | {"deny": found.application.deny._asdict()}
+    settings = explanation.application._asdict() | {"deny": explanation.application.deny._asdict()}
     covering = tuple(
         CoveringBody(
-            one.id, one.list, str(one.network), one.verdict, None if one.entry is None else entry_body(one.entry, now),
-            None if one.change is None else history_item(one.change), evidence.get(one.id),
+            match.id, match.list, str(match.network), match.verdict,
+            None if match.entry is None else entry_body(match.entry, now),
+            None if match.change is None else history_item(match.change), evidence.get(match.id),
         )
-        for one in found.covering
+        for match in explanation.covering
     )  # fmt: skip
-    verdict = found.verdict
+    verdict = explanation.verdict
     return ExplainBody(
-        address, found.application.name, micro_moment(at), verdict.decision, verdict.reason, verdict.list,
+        address, explanation.application.name, micro_moment(at), verdict.decision, verdict.reason, verdict.list,
         None if verdict.entry is None else verdict.entry.id, verdict.warnings, settings, covering, published,
-        found.complete,
+        explanation.complete,
     )  # fmt: skip
 
 

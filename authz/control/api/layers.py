@@ -81,10 +81,10 @@ async def get_layer(
     plane = plane_of(request)
     if not plane.config.anonymous_layers:
         (await provide_caller(request)).need("layers")
-    names = {one.name for one in plane.config.layers}
+    names = {known.name for known in plane.config.layers}
     if layer not in names:
         return await _part(plane, layer, names)
-    named = {one.strip().strip('"') for one in (if_none_match or "").split(",")} - {""}
+    named = {tag.strip().strip('"') for tag in (if_none_match or "").split(",")} - {""}
     await _note_sidecar(request, layer, next(iter(named), ""))
     asked = _WAIT.search(prefer or "")
 
@@ -143,17 +143,20 @@ async def get_publications(
 
     def read() -> list[PublicationBody]:
         with plane.store.reading() as tx:
-            found = list_publications(tx, layer, limit=limit)
-        return [PublicationBody(p.layer, p.serial, p.digest, micro_moment(p.created), p.entries, p.size) for p in found]
+            publications = list_publications(tx, layer, limit=limit)
+        return [
+            PublicationBody(p.layer, p.serial, p.digest, micro_moment(p.created), p.entries, p.size)
+            for p in publications
+        ]
 
     items = await in_thread(read)
-    newest = {one.name: plane.offers.get(one.name) for one in plane.config.layers}
+    newest = {known.name: plane.offers.get(known.name) for known in plane.config.layers}
     sidecars = []
-    for one in await in_thread(plane.sidecars.connected):
-        offer = newest.get(one.layer)
-        behind = offer is not None and one.serial < offer.publication.serial
-        sidecars.append(SidecarBody(one.name, one.layer, one.serial, behind, one.refusal, micro_moment(one.since),
-                                    micro_moment(one.seen)))  # fmt: skip
+    for sidecar in await in_thread(plane.sidecars.connected):
+        offer = newest.get(sidecar.layer)
+        behind = offer is not None and sidecar.serial < offer.publication.serial
+        sidecars.append(SidecarBody(sidecar.name, sidecar.layer, sidecar.serial, behind, sidecar.refusal,
+                                    micro_moment(sidecar.since), micro_moment(sidecar.seen)))  # fmt: skip
     problems = {name: f"{refused.code}: {refused.message}" for name, refused in plane.publisher.problems.items()}
     return PublicationsBody(items, sidecars, problems)
 

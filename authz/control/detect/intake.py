@@ -173,15 +173,15 @@ class Intake:
             for event in counted:
                 self.detector.recount(event, received)
             return
-        found: list[Listing] = []
+        all_listings: list[Listing] = []
         feed = self.detector.feed
         for event in counted:
             if listings := feed(event, received):
-                found += listings
+                all_listings += listings
         self.taken += len(counted)
         self.lag = max(0.0, self._plane.store.clock() - received)
-        if found:
-            self._write(found)
+        if all_listings:
+            self._write(all_listings)
         if opened := {*self.detector.stopped} - self._stopped:
             self._stop(opened)
         if warned := [event for event in counted if event.warnings]:
@@ -191,7 +191,7 @@ class Intake:
     def _without_repeated(self, batch: Batch) -> list[Event]:
         """Return the events that did not come before. One without a request id is never known again."""
         before, received = self._repeated.before, batch.received
-        fresh = [one for one in batch.events if not one.request_id or not before(hash(one), received)]
+        fresh = [event for event in batch.events if not event.request_id or not before(hash(event), received)]
         if not batch.counted:
             self.repeated += len(batch.events) - len(fresh)
         return fresh

@@ -42,15 +42,15 @@ def detection_metrics(plane: ControlPlane) -> list[str]:
 
 def _triggers(lines: list[str], plane: ControlPlane) -> None:
     intake = plane.intake
-    counting = {f'trigger="{one.trigger.name}"': one for one in intake.detector.counting}
+    counting = {f'trigger="{state.trigger.name}"': state for state in intake.detector.counting}
     _family(lines, "trigger_evaluations_total", "counter", "Events that were looked at for a trigger.",
-            {label: one.evaluations for label, one in counting.items()})  # fmt: skip
+            {label: state.evaluations for label, state in counting.items()})  # fmt: skip
     _family(lines, "trigger_listings_total", "counter", "Entries that a trigger made.",
-            {label: intake.listed[one.trigger.name] for label, one in counting.items()})  # fmt: skip
+            {label: intake.listed[state.trigger.name] for label, state in counting.items()})  # fmt: skip
     _family(lines, "trigger_tried_total", "counter", "What a trigger would have listed, or told of.",
-            {label: intake.tried[one.trigger.name] for label, one in counting.items()})  # fmt: skip
+            {label: intake.tried[state.trigger.name] for label, state in counting.items()})  # fmt: skip
     _family(lines, "trigger_stopped", "gauge", "Whether the trigger's breaker has stopped it.",
-            {label: int(one.breaker.open) for label, one in counting.items()})  # fmt: skip
+            {label: int(state.breaker.open) for label, state in counting.items()})  # fmt: skip
     suppressed = [*intake.detector.suppressed.items()]
     _family(lines, "trigger_suppressed_total", "counter", "Listings that were not made, by reason.",
             {f'trigger="{name}",reason="{reason}"': count for (name, reason), count in suppressed})  # fmt: skip

@@ -77,10 +77,10 @@ class Batch:
 
     def entry(self, entry_id: str) -> Entry:
         """Return an entry as it would be after this batch. Raises Missing, also for another tenant's."""
-        found = self._overlay[entry_id] if entry_id in self._overlay else get_entry(self.tx, entry_id)
-        if found is None or not self.may_see(found.tenant):
+        entry = self._overlay[entry_id] if entry_id in self._overlay else get_entry(self.tx, entry_id)
+        if entry is None or not self.may_see(entry.tenant):
             raise Missing(f"there is no entry '{shorten(entry_id)}'")
-        return found
+        return entry
 
     def may_see(self, tenant: str) -> bool:
         """Return whether the actor may know of a tenant's entries."""
@@ -88,10 +88,10 @@ class Batch:
 
     def like(self, written: Written, tenant: str) -> Entry | None:
         """Return an entry that says the same and would hold after this batch."""
-        found = likeness(written, tenant)
-        if found in self._likeness:
-            return self._overlay.get(self._likeness[found])
-        known = like_entry(self.tx, found, int(self.seconds))
+        like = likeness(written, tenant)
+        if like in self._likeness:
+            return self._overlay.get(self._likeness[like])
+        known = like_entry(self.tx, like, int(self.seconds))
         return None if known is None or known.id in self._overlay else known
 
     def put(self, before: Entry | None, after: Entry | None, reason: str = "", *, forced: bool = False) -> None:

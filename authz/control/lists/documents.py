@@ -55,11 +55,11 @@ class Folders(NamedTuple):
     def have(self, path: str) -> bool:
         """Return whether a path leads into one of the folders, links followed."""
         try:
-            found = (self.base / path).resolve()
+            resolved = (self.base / path).resolve()
         except (OSError, ValueError):
             return False
         roots = [(self.base / folder).resolve() for folder in self.allowed]
-        return any(found != root and found.is_relative_to(root) for root in roots)
+        return any(resolved != root and resolved.is_relative_to(root) for root in roots)
 
 
 def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, folders: Folders | None = None) -> None:
@@ -83,7 +83,7 @@ def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, fo
         before = set(_files(msgspec.json.decode(get_document(batch.tx, SETTINGS) or b"{}")).values())
         expected = f"a file in {', '.join(folders.allowed)} (policy_files of control.yaml)"
         bad = [pointer for pointer, file in named.items() if file not in before and not folders.have(file[1])]
-    mistakes += [FieldMistake(one, f"found '{shorten(named[one][1])}', expected {expected}") for one in bad]
+    mistakes += [FieldMistake(pointer, f"found '{shorten(named[pointer][1])}', expected {expected}") for pointer in bad]
     if mistakes:
         raise Invalid(mistakes)
     _put(batch, SETTINGS, settings, reason)
@@ -91,15 +91,15 @@ def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, fo
 
 def _files(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the files that settings name, by their pointers. A kind: `fetched` is written, the others are read."""
-    found = {}
+    files = {}
     for number, feed in enumerate(settings.get("feeds") or ()):
         if feed.get("path"):
             kind = "fetched" if feed.get("url") or feed.get("preset") else "feed"
-            found[f"/feeds/{number}/path"] = (kind, str(feed["path"]))
+            files[f"/feeds/{number}/path"] = (kind, str(feed["path"]))
     for kind, paths in (settings.get("geo") or {}).items():
         for number, path in enumerate(paths if isinstance(paths, list) else [paths]):
-            found[f"/geo/{kind}/{number}" if isinstance(paths, list) else f"/geo/{kind}"] = (kind, str(path))
-    return found
+            files[f"/geo/{kind}/{number}" if isinstance(paths, list) else f"/geo/{kind}"] = (kind, str(path))
+    return files
 
 
 def _is_below(path: str) -> bool:

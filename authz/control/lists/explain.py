@@ -58,14 +58,14 @@ def explain(
     """Explain a decision. at: microseconds. tenant: whose entries may be seen; None: all. policy: as offered then."""
     settings = application_settings(find_documents(tx, APPLICATION, at=at), application)
     network = network_of(address, 32 if address.version == 4 else 128)
-    found = find_entries(tx, Filter(tenant=tenant, network=network, at=at), limit=MAX_SHOWN)
-    matched = [(entry, _longest(entry, address)) for entry in found if not _excepted(entry, address)]
+    entries = find_entries(tx, Filter(tenant=tenant, network=network, at=at), limit=MAX_SHOWN)
+    matched = [(entry, _longest(entry, address)) for entry in entries if not _excepted(entry, address)]
     known = {entry.id for entry, _ in matched}
     matches = {entry.id: _match(_engine_entry(entry), of) for entry, of in matched}
     others = (
         [] if policy is None else [c for c in policy.covering(address) if c.entry.subjects and c.entry.id not in known]
     )
-    matches |= {one.entry.id: _match(one.entry, one.network) for one in others}
+    matches |= {other.entry.id: _match(other.entry, other.network) for other in others}
     now = at / MICROSECONDS
     verdict = decide(settings, matches.values(), attack=False, now=now)
     covering = [
@@ -74,8 +74,8 @@ def explain(
         for put in (_put_by(tx, entry, at),)
     ]
     covering += [
-        Covering(one.entry.id, one.entry.list, one.network, why(settings, one.entry, verdict, now), None, None)
-        for one in others
+        Covering(other.entry.id, other.entry.list, other.network, why(settings, other.entry, verdict, now), None, None)
+        for other in others
     ]
     return Explanation(settings, verdict, sorted(covering, key=lambda c: -c.network.length), policy is not None)
 

@@ -56,14 +56,14 @@ def check_lock_out(
     entry: Written, layer: str, protected: Iterable[Network], own_address: str | None, *, force: bool
 ) -> bool:
     """Return whether the change was forced; raises Conflict (`lock_out`) where it must not be done."""
-    found = list(locked_out(entry, layer, protected, own_address))
-    refused = [one for one in found if not (force and one.forceable)]
+    lockouts = list(locked_out(entry, layer, protected, own_address))
+    refused = [lockout for lockout in lockouts if not (force and lockout.forceable)]
     if refused:
         first = refused[0]
         hint = "give force: true, if you mean it" if first.forceable else "take it out of protected first"
         detail = f"'{first.network}' would deny {first.whom}"
         raise Conflict(detail, code="lock_out", hint=hint, extra={"network": first.network})
-    return bool(found)
+    return bool(lockouts)
 
 
 def approval_reason(entry: Written, rules: FourEyes) -> str:

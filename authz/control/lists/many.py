@@ -38,11 +38,13 @@ def delete_matching(
     Raises Conflict (`unexpected_count`, with how many were found) and what `delete` does; then nothing is deleted.
     """
     own = wanted._replace(tenant=batch.tenant.name, unexpired_at=int(batch.seconds))
-    found = list(islice(each_entry(batch.tx, own), MAX_DELETED + 1))
-    if len(found) != expect:
-        many = f"more than {MAX_DELETED}" if len(found) > MAX_DELETED else str(len(found))
-        raise Conflict(f"found {many} entries, expected {expect}", code="unexpected_count", extra={"found": len(found)})
-    return [delete(batch, entry, reason, take_over=take_over) for entry in found]
+    entries = list(islice(each_entry(batch.tx, own), MAX_DELETED + 1))
+    if len(entries) != expect:
+        many = f"more than {MAX_DELETED}" if len(entries) > MAX_DELETED else str(len(entries))
+        raise Conflict(
+            f"found {many} entries, expected {expect}", code="unexpected_count", extra={"found": len(entries)}
+        )
+    return [delete(batch, entry, reason, take_over=take_over) for entry in entries]
 
 
 def replace_source(batch: Batch, source: str, rows: Sequence[Written], reason: str = "") -> Replaced:
@@ -97,5 +99,5 @@ def _likeness_of(row: Written, tenant: str) -> bytes | None:
 
 def _mistakes(number: int, error: Problem) -> Iterable[FieldMistake]:
     if isinstance(error, Invalid):
-        return [FieldMistake(f"/{number}{one.pointer}", one.detail) for one in error.mistakes]
+        return [FieldMistake(f"/{number}{mistake.pointer}", mistake.detail) for mistake in error.mistakes]
     return [FieldMistake(f"/{number}", error.message)]

@@ -49,14 +49,14 @@ def preview(batch: Batch, written: Written) -> Preview:
     if refusal is not None and refusal.code == "invalid":
         return Preview("", 0, [], refusal, "")
     tenant = None if batch.tenant.name == MAIN_TENANT else batch.tenant.name
-    found: dict[str, Entry] = {}
+    overlapping: dict[str, Entry] = {}
     for text in written.networks:
         for network in parse_networks(text):
             wanted = Filter(tenant=tenant, network=network, unexpired_at=int(batch.seconds))
-            room = MAX_SHOWN - len(found)
-            found |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
+            room = MAX_SHOWN - len(overlapping)
+            overlapping |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
     layer = layer_for(written, batch.rules, batch.seconds)
-    return Preview(layer, addresses_of(written), list(found.values()), refusal, approval)
+    return Preview(layer, addresses_of(written), list(overlapping.values()), refusal, approval)
 
 
 class Yesterday(NamedTuple):

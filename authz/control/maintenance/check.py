@@ -52,7 +52,9 @@ def check_store(tx: Connection) -> Checked:
                 with rebuilt.begin() as state:
                     follow(state, [change])
             problems += _head_problems(tx, head, last)
-        problems += [text for one in list_checkpoints(tx, limit=100_000) if (text := contradiction(tx, one))]
+        problems += [
+            text for checkpoint in list_checkpoints(tx, limit=100_000) if (text := contradiction(tx, checkpoint))
+        ]
         if whole:
             with rebuilt.begin() as state:
                 problems += _differences(tx, state)
@@ -83,7 +85,7 @@ def _head_problems(tx: Connection, head: Head, last: Change | None) -> Iterator[
 
 def _differences(tx: Connection, state: Connection) -> Iterator[str]:
     for table in _FOLLOWS:
-        found, expected = ({tuple(row) for row in one.execute(select(table))} for one in (tx, state))
+        found, expected = ({tuple(row) for row in connection.execute(select(table))} for connection in (tx, state))
         for what, rows in (("is not what the changes say", found - expected), ("is missing", expected - found)):
             for row in sorted(rows, key=repr)[:10]:
                 yield f"table {table.name}: {row[0]!r} version {row[1]!r} {what}"
@@ -96,10 +98,12 @@ def compare_checkpoints(tx: Connection, config: ControlConfig, file: Path) -> li
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{file}: found no checkpoints: {error}") from error
     problems = []
-    for one in kept:
-        layer = next((layer for layer in config.layers if layer.name == one.layer), None)
+    for checkpoint in kept:
+        layer = next((layer for layer in config.layers if layer.name == checkpoint.layer), None)
         if layer is None:
-            raise InputError(f"{file}: found a checkpoint of the layer '{one.layer}', which control.yaml does not have")
+            raise InputError(
+                f"{file}: found a checkpoint of the layer '{checkpoint.layer}', which control.yaml does not have"
+            )
         public = layer.public_key or str(Path(layer.key).with_suffix(".pub"))
-        problems.append(contradiction(tx, verified(one.envelope, [load_public_key(Path(public))])))
+        problems.append(contradiction(tx, verified(checkpoint.envelope, [load_public_key(Path(public))])))
     return [problem for problem in problems if problem]

@@ -35,12 +35,12 @@ def _name(text: str) -> str:
 def _url_of(*schemes: str) -> Any:
     def parse(text: str) -> str:
         try:
-            found = urlsplit(text)
-            port = found.port
+            url = urlsplit(text)
+            port = url.port
         except ValueError:
             raise BadValue from None
-        there = found.path if found.scheme == "unix" else found.hostname
-        if found.scheme not in schemes or not there or port == 0:
+        there = url.path if url.scheme == "unix" else url.hostname
+        if url.scheme not in schemes or not there or port == 0:
             raise BadValue
         return text
 
@@ -127,7 +127,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
 def check_channels(document: Document[Any], notify: Notify) -> None:
     """Note the mistakes that lie between keys."""
     for number, channel in enumerate(notify.channels):
-        for key, message in _problems(channel, {one.name for one in notify.channels[:number]}):
+        for key, message in _problems(channel, {earlier.name for earlier in notify.channels[:number]}):
             document.mistake(f"notify.channels[{number}].{key}", message)
 
 

@@ -96,13 +96,13 @@ def _text(topic: str, items: Sequence[dict[str, Any]]) -> str:
     if topic == "test":
         return "a test of this channel"
     if topic in {"listed", "told"}:
-        tally = Tally(one["actor"] for one in items)
+        tally = Tally(item["actor"] for item in items)
         done = "listed by" if topic == "listed" else "noticed by"
         return "; ".join(f"{many} {_plural('address', many)} {done} {actor}" for actor, many in tally.items())
     if topic == "entry":
-        told = Tally((one["actor"], one["action"]) for one in items).items()
+        told = Tally((item["actor"], item["action"]) for item in items).items()
         return "; ".join(f"{many} {_plural('entry', many)} {_DONE[action]} by {who}" for (who, action), many in told)
-    return "; ".join(str(one["text"]) for one in items[:10]) + ("; …" if len(items) > 10 else "")
+    return "; ".join(str(item["text"]) for item in items[:10]) + ("; …" if len(items) > 10 else "")
 
 
 def _plural(word: str, many: int) -> str:

@@ -69,11 +69,11 @@ class Sender:
         with self._store.reading() as tx:
             due = due_messages(tx, now)
         failing: set[str] = set()
-        for one in due:
+        for message in due:
             if self._end.is_set():
                 return
-            if one.channel not in failing and not self._send(one):
-                failing.add(one.channel)
+            if message.channel not in failing and not self._send(message):
+                failing.add(message.channel)
 
     def _send(self, waiting: Waiting) -> bool:
         delivery, channel = waiting.message.delivery, self._channels.get(waiting.channel)

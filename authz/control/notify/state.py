@@ -46,10 +46,10 @@ def list_channels(plane: ControlPlane) -> list[ChannelState]:
         counts = count_deliveries(tx)
     return [
         ChannelState(
-            one.name, one.kind, [*one.topics], one.tenant,
-            {state: many for (name, state), many in sorted(counts.items()) if name == one.name},
+            channel.name, channel.kind, [*channel.topics], channel.tenant,
+            {state: many for (name, state), many in sorted(counts.items()) if name == channel.name},
         )
-        for one in plane.config.notify.channels
+        for channel in plane.config.notify.channels
     ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ _LOOK: Final = 5.0  # seconds between looks
 _FORGOTTEN: Final = 86400 * MICROSECONDS  # a sidecar not seen for a day was taken away
 MAX_ALARMS: Final = 1000  # of one look
 
-Found = dict[str, tuple["Topic", str]]  # by key: what is wrong
+Conditions = dict[str, tuple["Topic", str]]  # by key: what is wrong
 
 
 class Watch:
@@ -59,17 +59,17 @@ class Watch:
         if plane.publisher.leading:
             self._tell("layer:", dict(self._layers()))
 
-    def _tell(self, prefix: str, found: Found) -> None:
+    def _tell(self, prefix: str, conditions: Conditions) -> None:
         with self._plane.store.reading() as tx:
             known = find_alarms(tx, prefix)
-        begun, over = found.keys() - known.keys(), known.keys() - found.keys()
+        begun, over = conditions.keys() - known.keys(), known.keys() - conditions.keys()
         if not begun and not over:
             return
         now = self._plane.store.now()
         with self._plane.store.writing() as tx:
             notices = []
             for key in sorted(begun):
-                topic, text = found[key]
+                topic, text = conditions[key]
                 if raise_alarm(tx, key, msgspec.json.encode([topic, text]).decode(), now):
                     notices.append(_notice(topic, text, now, "begun"))
             for key in sorted(over):
@@ -90,18 +90,18 @@ class Watch:
     def _sidecars(self, tx: Connection) -> Iterator[tuple[str, tuple[Topic, str]]]:
         now, stale = self._plane.store.now(), int(self._plane.config.notify.stale * MICROSECONDS)
         newest = {layer.name: newest_publication(tx, layer.name) for layer in self._plane.config.layers}
-        for one in list_sidecars(tx, now - _FORGOTTEN):
-            name, offered = f"the sidecar {one.name}", newest.get(one.layer)
-            if one.refusal:
-                text = f"{name} refuses the layer {one.layer}: {one.refusal}"
-                yield f"sidecar:{one.name}:{one.layer}:refused:{one.refusal}", ("refused", text)
-            if now - one.seen > stale:
-                since = format_moment(one.seen // MICROSECONDS)
-                text = f"{name} was last seen at {since}, for the layer {one.layer}"
-                yield f"sidecar:{one.name}:{one.layer}:gone", ("stale", text)
-            elif offered is not None and one.serial < offered.serial and now - offered.created > stale:
-                text = f"{name} serves {one.layer} {one.serial}, {offered.serial} is offered"
-                yield f"sidecar:{one.name}:{one.layer}:behind", ("stale", text)
+        for sidecar in list_sidecars(tx, now - _FORGOTTEN):
+            name, offered = f"the sidecar {sidecar.name}", newest.get(sidecar.layer)
+            if sidecar.refusal:
+                text = f"{name} refuses the layer {sidecar.layer}: {sidecar.refusal}"
+                yield f"sidecar:{sidecar.name}:{sidecar.layer}:refused:{sidecar.refusal}", ("refused", text)
+            if now - sidecar.seen > stale:
+                since = format_moment(sidecar.seen // MICROSECONDS)
+                text = f"{name} was last seen at {since}, for the layer {sidecar.layer}"
+                yield f"sidecar:{sidecar.name}:{sidecar.layer}:gone", ("stale", text)
+            elif offered is not None and sidecar.serial < offered.serial and now - offered.created > stale:
+                text = f"{name} serves {sidecar.layer} {sidecar.serial}, {offered.serial} is offered"
+                yield f"sidecar:{sidecar.name}:{sidecar.layer}:behind", ("stale", text)
 
 
 def _notice(topic: Topic, text: str, now: int, action: str) -> Notice:

@@ -70,7 +70,7 @@ class HeldPolicy:
 
     def build(self, serial: int, now: int) -> BuiltLayer:
         """Build it as policy.yaml is built."""
-        over = [one.id for one in self._entries.values() if one.expires is not None and now >= one.expires]
+        over = [entry.id for entry in self._entries.values() if entry.expires is not None and now >= entry.expires]
         for entry_id in over:
             del self._entries[entry_id]
         entries = sorted(self._entries.values(), key=lambda entry: entry.id)

@@ -104,20 +104,20 @@ class Offers:
         with contextlib.suppress(NotReady):
             self.refresh()
 
-    async def until(self, found: Callable[[], bool], timeout: float) -> bool:  # a wait with an answer
-        """Wait until `found` says yes, looking whenever something changes. Return what it says in the end."""
+    async def until(self, reached: Callable[[], bool], timeout: float) -> bool:  # a wait with an answer
+        """Wait until `reached` says yes, looking whenever something changes. Return what it says in the end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not found() and not self._closed:
+                while not reached() and not self._closed:
                     await self._changed.wait()
-        return found()
+        return reached()
 
 
 def _parts(tx: Connection, publication: Publication, known: Mapping[int, bytes]) -> dict[int, bytes]:
     """Return the parts of a file; those that are in memory already are not read again."""
-    found = {}
+    contents = {}
     for serial in publication.part_serials():
         content = known.get(serial) or part_content(tx, publication.layer, serial)
         if content is not None:
-            found[serial] = content
-    return found
+            contents[serial] = content
+    return contents

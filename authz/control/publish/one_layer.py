@@ -99,8 +99,8 @@ class LayerPublisher:
             _LOG.warning("layer %s: no checkpoint: %s", self.layer, answer)
             return
         with self._store.writing() as tx:
-            one = Checkpoint(layer=self.layer, sequence=head.sequence, time=head.time, hash=head.hash)
-            add_checkpoint(tx, one, answer.envelope)
+            checkpoint = Checkpoint(layer=self.layer, sequence=head.sequence, time=head.time, hash=head.hash)
+            add_checkpoint(tx, checkpoint, answer.envelope)
         _LOG.info("layer %s: checkpoint at serial %d", self.layer, head.sequence)
 
     def _too_soon(self, last: SignedCheckpoint) -> bool:
@@ -157,13 +157,13 @@ class LayerPublisher:
         """Write what was signed to the store; False: a part that the file requires is not there."""
         with self._store.writing() as tx:
             known, now = known_parts(tx, self.layer), publication.created
-            if any(one.content is None and Part(one.serial, one.digest) not in known for one in answer.parts):
+            if any(part.content is None and Part(part.serial, part.digest) not in known for part in answer.parts):
                 return False
-            for one in answer.parts:
-                if one.content is not None:
-                    add_part(tx, self.layer, Part(one.serial, one.digest), one.content, now)
+            for part in answer.parts:
+                if part.content is not None:
+                    add_part(tx, self.layer, Part(part.serial, part.digest), part.content, now)
             if known or answer.parts:
-                require_only(tx, self.layer, [one.serial for one in answer.parts], now)
+                require_only(tx, self.layer, [part.serial for part in answer.parts], now)
             add_publication(tx, publication, answer.content)
             self._signals.announce(tx, "published")
         return True
@@ -197,8 +197,8 @@ class LayerPublisher:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._store.reading() as tx:
             parts = {
-                Requirement(one.serial, one.digest): one.content or self._kept_part(tx, one.serial)
-                for one in answer.parts
+                Requirement(part.serial, part.digest): part.content or self._kept_part(tx, part.serial)
+                for part in answer.parts
             }
         write_files(self._file, Files(answer.content, 0, parts))
 

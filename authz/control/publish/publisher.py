@@ -44,10 +44,10 @@ class Publisher:
         shared = Published(store, signals, config.refresh)
         self._layers = [
             LayerPublisher(
-                one.name, one.file, signer_of(one.name), shared,
-                prepare if one.name == POLICY_LAYER else lambda: None,
+                layer.name, layer.file, signer_of(layer.name), shared,
+                prepare if layer.name == POLICY_LAYER else lambda: None,
             )
-            for one in config.layers
+            for layer in config.layers
         ]  # fmt: skip
         self._lease = lease
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class Publisher:
 
     def publish_due(self) -> list[Publication]:
         """Publish every layer that has changes, or was signed long ago. Not while the threads run."""
-        return [one for layer in self._layers if (one := layer.publish_due()) is not None]
+        return [publication for layer in self._layers if (publication := layer.publish_due()) is not None]
 
     def lead(self) -> bool:
         """Return whether this control plane is the one that publishes, and fetches what the first layer needs."""

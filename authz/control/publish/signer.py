@@ -93,8 +93,8 @@ class SignerState:
         """Sign where the chain stands: only there where we have checked it ourselves, and signed last."""
         if self._signed.get(order.layer) != LastSigned(order.sequence, order.chain):
             return Refused(code="not_signed_last", message=f"found {order.sequence}, expected what was signed last")
-        one = Checkpoint(layer=order.layer, sequence=order.sequence, time=order.time, hash=order.chain)
-        unsigned = Envelope(msgspec.json.encode(one, order="deterministic"), CHECKPOINT_TYPE, {})
+        checkpoint = Checkpoint(layer=order.layer, sequence=order.sequence, time=order.time, hash=order.chain)
+        unsigned = Envelope(msgspec.json.encode(checkpoint, order="deterministic"), CHECKPOINT_TYPE, {})
         try:
             signature = self._keys[order.layer].sign(unsigned.pae())
         except AuthzError as error:

@@ -17,10 +17,10 @@ from authz.publisher.policy.read import read_policy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from authz.control.maintenance.formats.found import Found
+    from authz.control.maintenance.formats.imported import Imported
 
 
-def built(found: Found, tmp_path: Path) -> list[tuple[str, list[str]]]:
+def built(found: Imported, tmp_path: Path) -> list[tuple[str, list[str]]]:
     """Return list and networks of each entry, once the policy has been read as policy.yaml is."""
     path = tmp_path / "policy.yaml"
     path.write_text(found.policy())

@@ -49,16 +49,16 @@ class ApprovalBody(msgspec.Struct, frozen=True):
     request: dict[str, Any]
 
 
-def _approval_body(found: Approval) -> ApprovalBody:
-    content = msgspec.json.decode(found.request)
+def _approval_body(approval: Approval) -> ApprovalBody:
+    content = msgspec.json.decode(approval.request)
     return ApprovalBody(
-        found.id,
-        micro_moment(found.created),
-        found.tenant,
-        found.actor,
-        found.why,
-        found.state,
-        found.decided_by,
+        approval.id,
+        micro_moment(approval.created),
+        approval.tenant,
+        approval.actor,
+        approval.why,
+        approval.state,
+        approval.decided_by,
         content,
     )
 
@@ -73,7 +73,7 @@ async def get_approvals(
 
     def read() -> list[ApprovalBody]:
         with plane.store.reading() as tx:
-            return [_approval_body(one) for one in list_approvals(tx, caller.sees, state_)]
+            return [_approval_body(approval) for approval in list_approvals(tx, caller.sees, state_)]
 
     return await in_thread(read)
 
@@ -93,10 +93,10 @@ async def show_approval(request: AnyRequest, caller: Asker, approval_id: FromPat
 
 def _shown(plane: ControlPlane, caller: Caller, approval_id: str) -> ApprovalShown:
     with plane.store.reading() as tx:
-        found = get_approval(tx, caller.sees, approval_id)
-        named = named_by(tx, _OPERATIONS.decode(found.request)) if found.state == WAITING else None
+        approval = get_approval(tx, caller.sees, approval_id)
+        named = named_by(tx, _OPERATIONS.decode(approval.request)) if approval.state == WAITING else None
     yesterday = yesterday_of(plane, caller, named)
-    return ApprovalShown(**msgspec.structs.asdict(_approval_body(found)), yesterday=yesterday)
+    return ApprovalShown(**msgspec.structs.asdict(_approval_body(approval)), yesterday=yesterday)
 
 
 @post("/v1/approvals/{approval_id:str}/approve", summary="Approve a change", status_code=200,
@@ -121,10 +121,10 @@ def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
     operation = _OPERATIONS.decode(waiting.request)
 
     def use(batch: Batch) -> tuple[int, Any]:
-        found = decide_approval(batch.tx, caller, approval_id, APPROVED, batch.now)
+        approval = decide_approval(batch.tx, caller, approval_id, APPROVED, batch.now)
         batch.tenant = owner
-        batch.actor = Actor(found.tenant, f"{found.actor}, approved by {caller.token.name}", "token", caller.method,
-                            caller.request_id, caller.address)  # fmt: skip
+        name = f"{approval.actor}, approved by {caller.token.name}"
+        batch.actor = Actor(approval.tenant, name, "token", caller.method, caller.request_id, caller.address)
         status, body = perform(batch, operation)
         return (200 if status == 201 else status), body
 
@@ -140,10 +140,10 @@ async def reject(request: AnyRequest, caller: Asker, approval_id: FromPath[str])
 
     def write() -> ApprovalBody:
         with plane.store.writing() as tx:
-            found = decide_approval(tx, caller, approval_id, REJECTED, plane.store.now())
-            if found.actor != caller.token.name:
+            approval = decide_approval(tx, caller, approval_id, REJECTED, plane.store.now())
+            if approval.actor != caller.token.name:
                 caller.need("approve")
-        return _approval_body(found)
+        return _approval_body(approval)
 
     return await in_thread(write)
 

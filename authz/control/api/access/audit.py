@@ -57,12 +57,12 @@ async def get_audit(
 
     def read() -> AuditBody:
         with plane.store.reading() as tx:
-            found = list_notes(tx, caller.sees, since=since, actor=actor, before=before, limit=limit + 1)
+            notes = list_notes(tx, caller.sees, since=since, actor=actor, before=before, limit=limit + 1)
         items = [
             AuditItem(micro_moment(n.time), n.tenant, n.actor, n.action, n.subject, n.detail, n.request_id)
-            for n in found[:limit]
+            for n in notes[:limit]
         ]
-        return AuditBody(items, write_cursor(found[limit - 1].id) if len(found) > limit else None)
+        return AuditBody(items, write_cursor(notes[limit - 1].id) if len(notes) > limit else None)
 
     return await in_thread(read)
 

@@ -105,15 +105,15 @@ async def get_sessions(request: AnyRequest, caller: Asker) -> list[SessionItem]:
 
     def read() -> list[SessionItem]:
         with plane.store.reading() as tx:
-            return [_item(one) for one in list_sessions(tx, caller.sees, plane.store.now())]
+            return [_item(session) for session in list_sessions(tx, caller.sees, plane.store.now())]
 
     return await in_thread(read)
 
 
-def _item(one: Session) -> SessionItem:
+def _item(session: Session) -> SessionItem:
     return SessionItem(
-        one.id, one.name, one.tenant, one.role, one.token, one.address, micro_moment(one.created),
-        micro_moment(one.seen), micro_moment(one.expires),
+        session.id, session.name, session.tenant, session.role, session.token, session.address,
+        micro_moment(session.created), micro_moment(session.seen), micro_moment(session.expires),
     )  # fmt: skip
 
 

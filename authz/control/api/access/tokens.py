@@ -144,9 +144,11 @@ async def get_tenants(request: AnyRequest, caller: Asker) -> list[TenantBody]:
 
     def read() -> list[TenantBody]:
         with plane.store.reading() as tx:
-            found = store_access.list_tenants(tx)
+            tenants = store_access.list_tenants(tx)
         return [
-            TenantBody(t.name, t.applications, micro_moment(t.created)) for t in found if caller.sees in {None, t.name}
+            TenantBody(t.name, t.applications, micro_moment(t.created))
+            for t in tenants
+            if caller.sees in {None, t.name}
         ]
 
     return await in_thread(read)

@@ -67,17 +67,17 @@ async def _wait_for(
         offers = {layer: plane.offers.get(layer) for layer in serials}
         return all(o is not None and o.publication.serial >= serials[layer] for layer, o in offers.items())
 
-    found: dict[str, Any] = {"published": await plane.offers.until(published, timeout)}
+    outcome: dict[str, Any] = {"published": await plane.offers.until(published, timeout)}
     if wait == "enforced":
         behind, count = await in_thread(_behind, plane, serials)
         while behind and time.monotonic() < end:
             await plane.offers.until(lambda: False, min(0.1, max(end - time.monotonic(), 0)))
             behind, count = await in_thread(_behind, plane, serials)
-        found |= {"enforced": found["published"] and not behind, "behind": behind, "sidecars": count}
-    return found
+        outcome |= {"enforced": outcome["published"] and not behind, "behind": behind, "sidecars": count}
+    return outcome
 
 
 def _behind(plane: ControlPlane, serials: dict[str, int]) -> tuple[list[str], int]:
     known = plane.sidecars.connected()
-    late = {one.name for one in known if one.layer in serials and one.serial < serials[one.layer]}
-    return sorted(late), len({one.name for one in known})
+    late = {sidecar.name for sidecar in known if sidecar.layer in serials and sidecar.serial < serials[sidecar.layer]}
+    return sorted(late), len({sidecar.name for sidecar in known})

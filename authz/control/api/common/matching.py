@@ -25,7 +25,7 @@ def check_match(entry: Entry, if_match: str | None, shown: Any, *, required: boo
             hint = f"send If-Match: {now}, if that is the version you saw"
             raise Required("found no If-Match, expected the ETag of the entry", hint=hint)
         return
-    named = {one.strip() for one in if_match.split(",")}
+    named = {tag.strip() for tag in if_match.split(",")}
     if "*" not in named and now not in named:
         current = msgspec.to_builtins(shown)
         raise Stale(f"the entry is at version {entry.version} now", extra={"etag": now, "current": current})

@@ -107,18 +107,18 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 def _validation(error: ValidationException) -> Problem:
     extra = error.extra if isinstance(error.extra, list) else []
-    mistakes = [_mistake(one) for one in extra if isinstance(one, dict)]
+    mistakes = [_mistake(item) for item in extra if isinstance(item, dict)]
     if not mistakes:
         return Problem(shorten(error.detail), code="malformed")
     problem = Invalid(mistakes)
-    if all("body" not in str(one.get("source", "")) for one in extra if isinstance(one, dict)):
+    if all("body" not in str(item.get("source", "")) for item in extra if isinstance(item, dict)):
         problem.status = 400
         problem.code = "bad_parameter"
     return problem
 
 
-def _mistake(one: dict[str, Any]) -> FieldMistake:
-    pointer, detail = _pointer(str(one.get("key", "")), str(one.get("source", ""))), str(one.get("message", ""))
+def _mistake(item: dict[str, Any]) -> FieldMistake:
+    pointer, detail = _pointer(str(item.get("key", "")), str(item.get("source", ""))), str(item.get("message", ""))
     unknown = _UNKNOWN.fullmatch(detail)
     if unknown is not None:
         name = unknown[1].replace("~", "~0").replace("/", "~1")

@@ -55,18 +55,18 @@ def yesterday_of(plane: ControlPlane, caller: Caller, written: Written | None) -
     patterns = None if caller.sees is None else caller.tenant.applications
     try:
         with plane.store.reading() as tx:
-            found = against_yesterday(tx, written, plane.store.now(), patterns)
+            counted = against_yesterday(tx, written, plane.store.now(), patterns)
     except AddressError:  # the answer names the mistake elsewhere
         return None
-    total = found.impact.total
+    total = counted.impact.total
     return YesterdayBody(
-        micro_moment(found.since), total.events, total.denied, total.clients, found.impact.complete,
-        [_touched(one) for one in found.impact.applications], list(found.uncounted),
+        micro_moment(counted.since), total.events, total.denied, total.clients, counted.impact.complete,
+        [_touched(touched) for touched in counted.impact.applications], list(counted.uncounted),
     )  # fmt: skip
 
 
-def _touched(one: Touched) -> TouchedBody:
-    return TouchedBody(one.application, one.events, one.denied, one.clients)
+def _touched(touched: Touched) -> TouchedBody:
+    return TouchedBody(touched.application, touched.events, touched.denied, touched.clients)
 
 
 def named_by(tx: Connection, operation: Operation) -> Written | None:

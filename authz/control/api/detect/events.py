@@ -82,7 +82,7 @@ async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encod
     received = plane.store.clock()
     events, refused = _read(caller, content, received)
     if refused and not events:
-        raise Invalid([FieldMistake(f"/{one.line}", one.detail) for one in refused])
+        raise Invalid([FieldMistake(f"/{refusal.line}", refusal.detail) for refusal in refused])
     if not plane.intake.put(events, received):
         raise TooMany("too many events wait to be counted, expected fewer at a time", code="intake_full")
     return Response(TakenBody(len(events), refused[:100]), status_code=202)
@@ -106,8 +106,8 @@ def _read(caller: Caller, content: bytes, received: float) -> tuple[list[Event],
             if caller.owns(event.application):
                 events.append(event)
             else:  # triggers would list clients for another tenant, or for all
-                found = f"found the application '{shorten(event.application)}', expected one of '{caller.tenant.name}'"
-                refused.append(RefusedLine(number, found))
+                why = f"found the application '{shorten(event.application)}', expected one of '{caller.tenant.name}'"
+                refused.append(RefusedLine(number, why))
     return events, refused
 
 
@@ -187,10 +187,10 @@ async def list_events(
 
 def _page(plane: ControlPlane, wanted: WantedEvents, before: Place | None, limit: int) -> EventsBody:
     with plane.store.reading() as tx:
-        found = find_events(tx, wanted, before=before, limit=limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
+        rows = find_events(tx, wanted, before=before, limit=limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor((last.time, last.id))
-    return EventsBody([_body(row) for row in found[:limit]], cursor)
+    return EventsBody([_body(row) for row in rows[:limit]], cursor)
 
 
 def _body(row: Any) -> EventBody:

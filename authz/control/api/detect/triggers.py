@@ -145,9 +145,9 @@ def _need_main(caller: Caller) -> None:
         raise Forbidden("triggers are the main tenant's", code="tenant")
 
 
-def _tagged(found: TriggerState, status: int = 200) -> Response[TriggerState]:
-    headers = {} if found.version is None else {"ETag": etag(found.name, found.version)}
-    return Response(found, status_code=status, headers=headers)
+def _tagged(state: TriggerState, status: int = 200) -> Response[TriggerState]:
+    headers = {} if state.version is None else {"ETag": etag(state.name, state.version)}
+    return Response(state, status_code=status, headers=headers)
 
 
 def _version_of(name: str, if_match: str | None) -> int | None:

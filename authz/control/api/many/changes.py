@@ -112,7 +112,7 @@ async def replace_entries(
         rows = [written_of(row, batch) for row in data]
         done = _without_approval(lambda: replace_source(batch, source, rows, reason))
         added, changed, deleted, kept = ([entry.id for entry in some] for some in done[:4])
-        skipped = [SkippedRow(*one) for one in done.skipped]
+        skipped = [SkippedRow(*row) for row in done.skipped]
         return 200, ReplacedBody(added, changed, deleted, kept, skipped, batch.serials())
 
     key = await idempotent_of(request, idempotency_key)

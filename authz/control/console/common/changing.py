@@ -98,16 +98,16 @@ def take_back(plane: ControlPlane, caller: Caller, done: str) -> str:
     again: list[Made] = []
 
     def use(batch: Batch) -> tuple[int, msgspec.Struct]:
-        before = {one.layer: batch.serial(one.layer) for one in made}
-        for one in reversed(made):
-            for sequence in range(one.last, one.first - 1, -1):
-                change = get_change(batch.tx, one.layer, sequence)
+        before = {span.layer: batch.serial(span.layer) for span in made}
+        for span in reversed(made):
+            for sequence in range(span.last, span.first - 1, -1):
+                change = get_change(batch.tx, span.layer, sequence)
                 if change is not None and _can_be_undone(change):
-                    undo(batch, one.layer, sequence)
+                    undo(batch, span.layer, sequence)
         again.extend(Made(layer, before[layer] + 1, serial) for layer, serial in batch.serials().items())
         return 200, _NOTHING
 
-    plane.mutate(caller, use, layers={one.layer for one in made})
+    plane.mutate(caller, use, layers={span.layer for span in made})
     return written(again)
 
 
@@ -120,18 +120,18 @@ _NOTHING: Final = _Nothing()
 
 def written(made: Sequence[Made]) -> str:
     """Return changes as an address carries them."""
-    return ",".join(f"{one.layer}.{one.first}-{one.last}" for one in made)
+    return ",".join(f"{span.layer}.{span.first}-{span.last}" for span in made)
 
 
 def read(done: str) -> list[Made]:
     """Return the changes of an address. Raises Invalid."""
-    found = []
+    spans = []
     for part in done.split(",")[:8]:
         match = _PART.fullmatch(part)
         if match is None or not 0 <= int(match[3]) - int(match[2]) < MAX_DONE:
             raise Invalid([FieldMistake("?done", "found no changes, expected such as bans.17-19")])
-        found.append(Made(match[1], int(match[2]), int(match[3])))
-    return found
+        spans.append(Made(match[1], int(match[2]), int(match[3])))
+    return spans
 
 
 def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Notice | None:
@@ -140,30 +140,32 @@ def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Noti
         made = read(done)
     except Invalid:
         return None
-    found = [
+    changes = [
         change
-        for one in made
-        for sequence in range(one.first, one.last + 1)
-        if (change := get_change(tx, one.layer, sequence)) and caller.sees in {None, change.tenant}
+        for span in made
+        for sequence in range(span.first, span.last + 1)
+        if (change := get_change(tx, span.layer, sequence)) and caller.sees in {None, change.tenant}
     ]
-    told = [change for change in found if ":" not in change.subject] or found
+    told = [change for change in changes if ":" not in change.subject] or changes
     if not told:
         return None
-    can = caller.may("edit") and any(map(_can_be_undone, found))
+    can = caller.may("edit") and any(map(_can_be_undone, changes))
     return Notice(done, told[:shown], max(len(told) - shown, 0), done if can else "")
 
 
 def spread_of(plane: ControlPlane, done: str) -> Spread:
     """Return how far changes have come: signed, and with which sidecars. Raises Missing."""
-    made = {one.layer: one.last for one in read(done)}
+    made = {span.layer: span.last for span in read(done)}
     if not made.keys() <= {layer.name for layer in plane.config.layers}:
         raise Missing("there is no such layer")
     offers = {layer: plane.offers.get(layer) for layer in made}
     published = all(o is not None and o.publication.serial >= made[layer] for layer, o in offers.items())
     connected = plane.sidecars.connected()
-    behind = {one.name for one in connected if one.layer in made and one.serial < made[one.layer]}
+    behind = {sidecar.name for sidecar in connected if sidecar.layer in made and sidecar.serial < made[sidecar.layer]}
     problems = [plane.publisher.problems[layer].message for layer in made if layer in plane.publisher.problems]
-    return Spread(published, len({one.name for one in connected}), sorted(behind), problems[0] if problems else "")
+    return Spread(
+        published, len({sidecar.name for sidecar in connected}), sorted(behind), problems[0] if problems else ""
+    )
 
 
 def afterwards(path: str, done: str, approval: str = "") -> Response[str]:

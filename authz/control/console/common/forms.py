@@ -47,10 +47,10 @@ class FormState(NamedTuple):
     def general(self) -> list[str]:
         """What is wrong, and with no field of the form."""
         known = {*FIELDS, "force"}
-        found = [text for name, texts in self.mistakes.items() if name not in known for text in texts]
+        others = [text for name, texts in self.mistakes.items() if name not in known for text in texts]
         if self.problem is not None and not isinstance(self.problem, Invalid):
-            found.insert(0, self.problem.message)
-        return found
+            others.insert(0, self.problem.message)
+        return others
 
 
 EMPTY: Final = FormState({"list": "deny", "action": "block", "period": "1h"}, {})
@@ -112,10 +112,10 @@ def period_patch(values: Mapping[str, str], *, take_over: bool) -> EntryPatch:
 
 def mistakes_of(problem: Problem, values: Mapping[str, str]) -> FormState:
     """Return a form with what is wrong with it beside the fields."""
-    found: dict[str, list[str]] = {}
+    by_field: dict[str, list[str]] = {}
     for pointer, detail in problem.mistakes if isinstance(problem, Invalid) else []:
-        found.setdefault(_field(pointer, values), []).append(detail)
-    return FormState(values, found, problem)
+        by_field.setdefault(_field(pointer, values), []).append(detail)
+    return FormState(values, by_field, problem)
 
 
 def form_of(entry: Entry) -> FormState:
@@ -143,13 +143,13 @@ def _range(values: Mapping[str, str]) -> list[str]:
 
 
 def _asns(given: list[str]) -> list[int]:
-    found = []
+    numbers = []
     for number, text in enumerate(given):
         digits = text.upper().removeprefix("AS")
         if not digits.isascii() or not digits.isdigit() or len(digits) > 10:
             raise Invalid([FieldMistake(f"/asns/{number}", f"found '{text[:50]}', expected a number such as AS64496")])
-        found.append(int(digits))
-    return found
+        numbers.append(int(digits))
+    return numbers
 
 
 def utc(text: str) -> str:

@@ -47,8 +47,8 @@ class Query(NamedTuple):
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Query:
         """Return what is asked for."""
-        found = cls(**{name: given[name].strip() for name in cls._fields if given.get(name, "").strip()})
-        return found._replace(since=utc(found.since), until=utc(found.until))
+        query = cls(**{name: given[name].strip() for name in cls._fields if given.get(name, "").strip()})
+        return query._replace(since=utc(query.since), until=utc(query.until))
 
     def address_of(self, path: str = "/history", **more: str) -> str:
         """Return the address of this query."""
@@ -68,15 +68,15 @@ class Query(NamedTuple):
 async def show_history(asked: Asker) -> Response[str]:
     """Show changes, newest first."""
     given = asked.request.query_params
-    query, mistakes, found = Query.of(given), {}, []
+    query, mistakes, changes = Query.of(given), {}, []
     try:
         wanted, before = query.wanted(asked.caller.sees), read_cursor(given.get("after"), _CURSOR)
-        found = await in_thread(_find, asked, wanted, before, PAGE + 1)
+        changes = await in_thread(_find, asked, wanted, before, PAGE + 1)
     except Invalid as error:
-        mistakes = {one.pointer.lstrip("?"): one.detail for one in error.mistakes}
-    last = found[PAGE - 1] if len(found) > PAGE else None
+        mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
+    last = changes[PAGE - 1] if len(changes) > PAGE else None
     following = None if last is None else write_cursor((last.time, last.layer, last.sequence))
-    return page(asked, "history/changes.html", status=422 if mistakes else 200, query=query, changes=found[:PAGE],
+    return page(asked, "history/changes.html", status=422 if mistakes else 200, query=query, changes=changes[:PAGE],
                 following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
 
 
@@ -89,8 +89,8 @@ def _find(asked: Asked, wanted: Wanted, before: Place | None, limit: int) -> lis
 async def export_history(asked: Asker) -> Response[bytes]:
     """Give the same as CSV, newest first."""
     query = Query.of(asked.request.query_params)
-    found = await in_thread(_find, asked, query.wanted(asked.caller.sees), None, MAX_EXPORTED)
-    content = await in_thread(as_csv, found)
+    changes = await in_thread(_find, asked, query.wanted(asked.caller.sees), None, MAX_EXPORTED)
+    content = await in_thread(as_csv, changes)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="history.csv"'}
     return Response(content.encode(), media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -29,9 +29,9 @@ class Differs(NamedTuple):
     @property
     def known(self) -> Entry:
         """The entry as it is, or was."""
-        found = self.after or self.before
-        assert found is not None  # noqa: S101  # one of them is there, else nothing is different
-        return found
+        entry = self.after or self.before
+        assert entry is not None  # noqa: S101  # one of them is there, else nothing is different
+        return entry
 
     @property
     def fields(self) -> list[tuple[str, str, str]]:
@@ -56,15 +56,15 @@ async def show_difference(asked: Asker) -> Response[str]:
     given = asked.request.query_params
     values = {name: utc(given.get(name, "").strip()) for name in ("since", "until")}
     mistakes: dict[str, str] = {}
-    found = None
+    compared = None
     try:
         end = parsed_moment(values["until"] or None, "until") or asked.plane.store.now()
         begin = parsed_moment(values["since"] or None, "since") or end - DAY
-        found = await in_thread(difference, asked, begin, end)
+        compared = await in_thread(difference, asked, begin, end)
     except Invalid as error:
-        mistakes = {one.pointer.lstrip("?"): one.detail for one in error.mistakes}
+        mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
         begin = end = 0
-    return page(asked, "history/difference.html", status=422 if mistakes else 200, values=values, found=found,
+    return page(asked, "history/difference.html", status=422 if mistakes else 200, values=values, found=compared,
                 mistakes=mistakes, begin=begin, end=end)  # fmt: skip
 
 
@@ -79,10 +79,10 @@ def difference(asked: Asked, begin: int, end: int) -> Difference:
     pairs = [Differs(c[0].entry_before(), c[-1].entry_after()) for name, c in of.items() if ":" not in name]
     documents = [(c[-1], changed(_from_to(c[0], c[-1]))) for name, c in of.items() if ":" in name]
     return Difference(
-        [one for one in pairs if one.before is None and one.after is not None],
-        [one for one in pairs if one.before is not None and one.after is None],
-        [one for one in pairs if one.fields],
-        [one for one in documents if one[1]],
+        [pair for pair in pairs if pair.before is None and pair.after is not None],
+        [pair for pair in pairs if pair.before is not None and pair.after is None],
+        [pair for pair in pairs if pair.fields],
+        [document for document in documents if document[1]],
         complete,
     )
 

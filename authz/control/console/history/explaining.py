@@ -26,20 +26,20 @@ async def show_explanation(asked: Asker) -> Response[str]:
     given = asked.request.query_params
     values = {name: given.get(name, "").strip() for name in ("address", "application", "at")}
     values["at"] = utc(values["at"])
-    found, mistakes = None, {}
+    explanation, mistakes = None, {}
     if values["address"]:
         try:
             address = parse_address(values["address"])
             at = parsed_moment(values["at"] or None, "at")
-            found = await in_thread(_explain, asked, address, values["application"] or None, at)
+            explanation = await in_thread(_explain, asked, address, values["application"] or None, at)
         except AddressError as error:
             mistakes = {"address": error.message}
         except Invalid as error:
             mistakes = {"at": error.mistakes[0].detail}
     known = await in_thread(known_of, asked)
     at = None if mistakes else parsed_moment(values["at"] or None, "at")
-    return page(asked, "history/explaining.html", status=422 if mistakes else 200, values=values, found=found, at=at,
-                mistakes=mistakes, known=known, seconds=seconds_of(asked, at))  # fmt: skip
+    return page(asked, "history/explaining.html", status=422 if mistakes else 200, values=values, found=explanation,
+                at=at, mistakes=mistakes, known=known, seconds=seconds_of(asked, at))  # fmt: skip
 
 
 def _explain(asked: Asked, address: Address, application: str | None, at: int | None) -> Explanation:
@@ -62,8 +62,8 @@ async def find(asked: Asker) -> Response[str]:
 
 def _is_entry(asked: Asked, text: str) -> bool:
     with asked.plane.store.reading() as tx:
-        found = get_entry(tx, text)
-    return found is not None and asked.caller.sees in {None, found.tenant}
+        entry = get_entry(tx, text)
+    return entry is not None and asked.caller.sees in {None, entry.tenant}
 
 
 router: Any = Router("/", route_handlers=[show_explanation, find])

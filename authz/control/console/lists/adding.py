@@ -129,10 +129,10 @@ def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:
     shown: list[Preview] = []
 
     def use(batch: Batch) -> tuple[int, msgspec.Struct]:
-        found = preview(batch, written_of(data, batch))
-        others = [entry for entry in found.overlaps if entry.id != changed]
-        itself = changed and found.refusal is not None and found.refusal.extra.get("id") == changed
-        shown.append(found._replace(overlaps=others, refusal=None if itself else found.refusal))
+        outcome = preview(batch, written_of(data, batch))
+        others = [entry for entry in outcome.overlaps if entry.id != changed]
+        itself = changed and outcome.refusal is not None and outcome.refusal.extra.get("id") == changed
+        shown.append(outcome._replace(overlaps=others, refusal=None if itself else outcome.refusal))
         batch.discard()
         return 200, _Nothing()
 

@@ -56,17 +56,17 @@ class Query(NamedTuple):
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Query:
         """Return what is asked for; what is not known is left out."""
-        found = cls(**{name: given[name].strip() for name in _NAMES if given.get(name, "").strip()})
-        found = found._replace(at=utc(found.at))
-        known_sort = found.sort.removeprefix("-") in SORTS
-        found = found._replace(
-            list=found.list if found.list in LISTS else "",
-            only=found.only if found.only == EXCEPTIONS else "",
-            ends=found.ends if found.ends in ENDS else "",
-            sort=found.sort if known_sort else "-changed",
+        query = cls(**{name: given[name].strip() for name in _NAMES if given.get(name, "").strip()})
+        query = query._replace(at=utc(query.at))
+        known_sort = query.sort.removeprefix("-") in SORTS
+        query = query._replace(
+            list=query.list if query.list in LISTS else "",
+            only=query.only if query.only == EXCEPTIONS else "",
+            ends=query.ends if query.ends in ENDS else "",
+            sort=query.sort if known_sort else "-changed",
         )
         # What ends soon is shown in the order of its ends, unless another is asked for.
-        return found._replace(sort="ends") if found.ends and found.sort == "-changed" else found
+        return query._replace(sort="ends") if query.ends and query.sort == "-changed" else query
 
     def address(self, **other: str) -> str:
         """Return the page's address, with other values."""
@@ -125,10 +125,10 @@ def _find(asked: Asked, query: Query, after: Place | None, done: str) -> Listed:
     now = (at or asked.plane.store.now()) // MICROSECONDS
     wanted, search = wanted_by(query, asked.caller.sees, at, now)
     with asked.plane.store.reading() as tx:
-        found = find_page(tx, wanted, search, sort=query.sort.removeprefix("-"),
+        entries = find_page(tx, wanted, search, sort=query.sort.removeprefix("-"),
                           descending=query.sort.startswith("-"), after=after, limit=PAGE)  # fmt: skip
         count = count_page(tx, wanted, search)
-        return Listed(found, count, applications_of(asked, tx), notice_of(tx, asked.caller, done) if done else None)
+        return Listed(entries, count, applications_of(asked, tx), notice_of(tx, asked.caller, done) if done else None)
 
 
 def wanted_by(query: Query, tenant: str | None, at: int | None, now: int) -> tuple[Filter, Search]:
@@ -165,12 +165,14 @@ def _is_network(text: str) -> bool:
 async def change_many(asked: Asker) -> Response[str]:
     """Delete entries, or let them end at another time: all that are picked, or none."""
     form = await asked.form()
-    picked = [str(one) for one in form.getall("pick", [])]
+    picked = [str(entry_id) for entry_id in form.getall("pick", [])]
     back = own_path(str(form.get("back", "/lists")))
     if not picked:
         return see_other(back)
     try:
-        operations = [_operation(asked, one, str(form.get("do", "")), str(form.get("reason", ""))) for one in picked]
+        operations = [
+            _operation(asked, entry_id, str(form.get("do", "")), str(form.get("reason", ""))) for entry_id in picked
+        ]
         done, approval = await in_thread(carry_out, asked.plane, asked.caller, operations)
     except Problem as error:
         return page(asked, "problem.html", status=error.status, problem=error, back=back)

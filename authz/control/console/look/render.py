@@ -41,13 +41,13 @@ HEADERS: Final = {
 @functools.cache
 def environment() -> Environment:
     """Return the templates. Whatever they show is escaped, and what would hide or turn text is shown as its code."""
-    found = Environment(
+    jinja = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, auto_reload=False, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=texts.visible,
     )  # fmt: skip
-    found.filters |= texts.FILTERS
-    found.globals |= {"static": versioned, "navigation": navigation, **texts.GLOBALS}
-    return found
+    jinja.filters |= texts.FILTERS
+    jinja.globals |= {"static": versioned, "navigation": navigation, **texts.GLOBALS}
+    return jinja
 
 
 def page(asked: Asked, template: str, *, status: int = 200, **values: Any) -> Response[str]:

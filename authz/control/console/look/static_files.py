@@ -33,13 +33,13 @@ class StaticFile(NamedTuple):
 @functools.cache
 def static_files() -> dict[str, StaticFile]:
     """Return all files by their name below /static."""
-    found = {}
+    files = {}
     for path in sorted(FOLDER.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
             version = hashlib.sha256(content).hexdigest()[:12]
-            found[path.relative_to(FOLDER).as_posix()] = StaticFile(content, _TYPES[path.suffix], version)
-    return found
+            files[path.relative_to(FOLDER).as_posix()] = StaticFile(content, _TYPES[path.suffix], version)
+    return files
 
 
 def versioned(name: str) -> str:
@@ -50,8 +50,8 @@ def versioned(name: str) -> str:
 @get("/static/{name:path}", include_in_schema=False, cache=False)
 async def get_static(name: FromPath[str]) -> Response[bytes]:
     """Give a file. It holds nothing of anybody's: no session is needed."""
-    found = static_files().get(str(name).lstrip("/"))
-    if found is None:
+    file = static_files().get(str(name).lstrip("/"))
+    if file is None:
         raise Missing("there is no such file")
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return Response(found.content, media_type=found.media_type, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)

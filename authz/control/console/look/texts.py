@@ -33,7 +33,7 @@ def visible(value: Any) -> Any:
     """Return a value as a page shows it: what hides or turns text by its code. Markup of ours stays as it is."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", value) if _HIDDEN.search(value) else value
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", value) if _HIDDEN.search(value) else value
 
 
 def exact(value: object) -> Markup:
@@ -115,9 +115,9 @@ def initials(name: str) -> str:
     return next((c.upper() for c in name if unicodedata.category(c).startswith(("L", "N"))), "?")
 
 
-def plural(count: int, one: str, many: str = "") -> str:
+def plural(count: int, singular: str, many: str = "") -> str:
     """Return `1 entry`, `2,000 entries`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {singular if count == 1 else many or singular + 's'}"
 
 
 FILTERS: Final[dict[str, Callable[..., Any]]] = {

@@ -23,16 +23,16 @@ async def show_approvals(asked: Asker) -> Response[str]:
     """Show what waits, or waited."""
     chosen = asked.request.query_params.get("state", "waiting")
     state = chosen if chosen in STATES else "waiting"
-    found = await done_by(api.get_approvals, asked, state_=state)
-    return page(asked, "overview/approvals.html", approvals=found, state=state, states=STATES, told=told)
+    approvals = await done_by(api.get_approvals, asked, state_=state)
+    return page(asked, "overview/approvals.html", approvals=approvals, state=state, states=STATES, told=told)
 
 
 @get("/approvals/{approval_id:str}")
 async def show_one(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
     """Show one change that waits, or waited."""
-    found = await done_by(api.show_approval, asked, approval_id=approval_id)
-    return page(asked, "overview/approval.html", approval=found, fields=told(found.request), problem=None,
-                what=kind_of(found.request))  # fmt: skip
+    approval = await done_by(api.show_approval, asked, approval_id=approval_id)
+    return page(asked, "overview/approval.html", approval=approval, fields=told(approval.request), problem=None,
+                what=kind_of(approval.request))  # fmt: skip
 
 
 @post("/approvals/{approval_id:str}", status_code=200)
@@ -48,9 +48,9 @@ async def decide(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
 
 
 async def _refused(asked: Asked, approval_id: str, problem: Problem) -> Response[str]:
-    found = await done_by(api.show_approval, asked, approval_id=approval_id)
-    return page(asked, "overview/approval.html", status=problem.status, approval=found, problem=problem,
-                fields=told(found.request), what=kind_of(found.request))  # fmt: skip
+    approval = await done_by(api.show_approval, asked, approval_id=approval_id)
+    return page(asked, "overview/approval.html", status=problem.status, approval=approval, problem=problem,
+                fields=told(approval.request), what=kind_of(approval.request))  # fmt: skip
 
 
 def kind_of(request: dict[str, Any]) -> str:

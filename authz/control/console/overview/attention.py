@@ -33,8 +33,8 @@ class Item(NamedTuple):
 
 def attention_of(asked: Asked) -> list[Item]:
     """Return what needs attention, the worst first. Reads the store."""
-    found = [*_publishing(asked), *_sidecars(asked), *_breakers(asked), *_approvals(asked)]
-    return sorted(found, key=lambda item: item.weight != "bad")
+    items = [*_publishing(asked), *_sidecars(asked), *_breakers(asked), *_approvals(asked)]
+    return sorted(items, key=lambda item: item.weight != "bad")
 
 
 def _publishing(asked: Asked) -> Iterator[Item]:
@@ -46,20 +46,20 @@ def _sidecars(asked: Asked) -> Iterator[Item]:
     plane, now = asked.plane, asked.plane.store.now()
     with plane.store.reading() as tx:
         known = list_sidecars(tx, now - MISSED)
-    for one in known:
-        if now - one.seen > CONNECTED * MICROSECONDS:
-            yield Item("bad", f"The sidecar {one.name} is away", f"It does not ask for {one.layer} any more; it "
-                       "decides by what it has.", "/publications")  # fmt: skip
-        elif one.refusal:
-            yield Item("bad", f"The sidecar {one.name} refuses {one.layer}", one.refusal, "/publications")
-        elif _is_behind(asked, one, now):
-            yield Item("warn", f"The sidecar {one.name} is behind", f"It serves {one.layer} {one.serial}.",
+    for sidecar in known:
+        if now - sidecar.seen > CONNECTED * MICROSECONDS:
+            yield Item("bad", f"The sidecar {sidecar.name} is away", f"It does not ask for {sidecar.layer} any more; "
+                       "it decides by what it has.", "/publications")  # fmt: skip
+        elif sidecar.refusal:
+            yield Item("bad", f"The sidecar {sidecar.name} refuses {sidecar.layer}", sidecar.refusal, "/publications")
+        elif _is_behind(asked, sidecar, now):
+            yield Item("warn", f"The sidecar {sidecar.name} is behind", f"It serves {sidecar.layer} {sidecar.serial}.",
                        "/publications")  # fmt: skip
 
 
-def _is_behind(asked: Asked, one: Sidecar, now: int) -> bool:
-    offer = asked.plane.offers.get(one.layer)
-    newer = offer is not None and one.serial < offer.publication.serial
+def _is_behind(asked: Asked, sidecar: Sidecar, now: int) -> bool:
+    offer = asked.plane.offers.get(sidecar.layer)
+    newer = offer is not None and sidecar.serial < offer.publication.serial
     return newer and offer is not None and now - offer.publication.created > PATIENCE
 
 
@@ -75,7 +75,7 @@ def _approvals(asked: Asked) -> Iterator[Item]:
     with asked.plane.store.reading() as tx:
         waiting = list_approvals(tx, asked.caller.sees, WAITING)
     if waiting:
-        names = ", ".join(sorted({one.actor for one in waiting})[:3])
+        names = ", ".join(sorted({approval.actor for approval in waiting})[:3])
         yield Item("warn", f"{len(waiting)} waiting for approval", f"asked for by {names}", "/approvals")
 
 

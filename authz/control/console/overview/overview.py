@@ -64,9 +64,9 @@ def chart_of(counts: list[tuple[int, str, int]], now: int) -> tuple[list[int], l
     width = STEP * 60
     last = now // MICROSECONDS // width * width
     times = list(range(last - DAY // MICROSECONDS + width, last + width, width))
-    found = {(time, decision): many for time, decision, many in counts}
-    allowed = [found.get((time, "allow"), 0) + found.get((time, ""), 0) for time in times]
-    return times, allowed, [found.get((time, "deny"), 0) for time in times]
+    counted = {(time, decision): many for time, decision, many in counts}
+    allowed = [counted.get((time, "allow"), 0) + counted.get((time, ""), 0) for time in times]
+    return times, allowed, [counted.get((time, "deny"), 0) for time in times]
 
 
 @get("/busiest")

@@ -35,9 +35,9 @@ MATCHES: Final = ("client", "path")
 async def show_applications(asked: Asker) -> Response[str]:
     """Show all applications with the settings that hold for each."""
     asked.caller.need("read")
-    found = await done_by(api.get_applications, asked)
-    effective = await in_thread(_effective, asked, [one.name for one in found])
-    return page(asked, "setup/applications.html", applications=found, effective=effective, modes=MODES)
+    applications = await done_by(api.get_applications, asked)
+    effective = await in_thread(_effective, asked, [application.name for application in applications])
+    return page(asked, "setup/applications.html", applications=applications, effective=effective, modes=MODES)
 
 
 def _effective(asked: Asked, names: list[str]) -> dict[str, Application]:
@@ -83,18 +83,18 @@ async def save(asked: Asker, name: FromPath[str]) -> Response[str]:
 
 def settings_of(form: dict[str, str]) -> dict[str, Any]:
     """Return the settings that a form gives; what is left to `*` is left out."""
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         name: form[name] for name in ("mode", "default", "precedence", "match") if form.get(name)
     }  # fmt: skip
     for name in ("dry_run", "denylist_in_monitoring"):
         if form.get(name) in {"yes", "no"}:
-            found[name] = form[name] == "yes"
+            settings[name] = form[name] == "yes"
     if form.get("hosts", "").strip():
-        found["hosts"] = words(form["hosts"])
+        settings["hosts"] = words(form["hosts"])
     deny = {name: form[f"deny_{name}"] for name in ("status", "body", "content_type") if form.get(f"deny_{name}")}
     if deny:
-        found["deny"] = deny | ({"status": int(deny["status"])} if deny.get("status", "").isdigit() else {})
-    return found
+        settings["deny"] = deny | ({"status": int(deny["status"])} if deny.get("status", "").isdigit() else {})
+    return settings
 
 
 async def _form(asked: Asked, name: str, problem: Problem | None) -> Response[str]:

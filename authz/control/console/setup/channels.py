@@ -55,9 +55,9 @@ async def _page(asked: Asked, told: str, mistake: str) -> Response[str]:
 
 def _channels(asked: Asked) -> list[ChannelShown]:
     return [
-        ChannelShown(one.name, next((kind for kind in KINDS if getattr(one, kind, None)), "channel"), one.topics,
-                     one.gather)
-        for one in asked.plane.config.notify.channels
+        ChannelShown(channel.name, next((kind for kind in KINDS if getattr(channel, kind, None)), "channel"),
+                     channel.topics, channel.gather)
+        for channel in asked.plane.config.notify.channels
     ]  # fmt: skip
 
 

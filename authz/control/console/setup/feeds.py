@@ -66,15 +66,15 @@ async def _page(asked: Asked, settings: dict[str, Any], text: str, problem: Prob
 
 def _states(asked: Asked, settings: dict[str, Any]) -> list[FeedState]:
     folder = Path(asked.plane.config.folder)
-    found = []
+    states = []
     for content in settings.get("feeds", ()):
         feed = msgspec.convert(content, WrittenFeed)
         fetched = load_state(WantedFeed(feed.url, folder / feed.path)) if feed.url else None
-        found.append(_state(feed.source, feed.path, folder, feed.url, None if fetched is None else fetched.entries))
+        states.append(_state(feed.source, feed.path, folder, feed.url, None if fetched is None else fetched.entries))
     for kind, paths in settings.get("geo", {}).items():
         known = [paths] if isinstance(paths, str) else paths or ()
-        found += [_state(f"database: {kind}", path, folder, "", None) for path in known]
-    return found
+        states += [_state(f"database: {kind}", path, folder, "", None) for path in known]
+    return states
 
 
 def _state(kind: str, path: str, folder: Path, url: str, entries: int | None) -> FeedState:
@@ -93,14 +93,14 @@ def _from_yaml(text: str) -> dict[str, Any]:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them make gigabytes
             raise Invalid([FieldMistake("/settings", "found an alias (*name), expected its value")])
-        found = yaml.safe_load(text)
+        document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise Invalid([FieldMistake("/settings", " ".join(str(error).split()))]) from error
-    if found is None:
+    if document is None:
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise Invalid([FieldMistake("/settings", "expected keys: feeds, geo, limits, protected")])
-    return found
+    return document
 
 
 router: Any = Router("/", route_handlers=[show_feeds, save])

@@ -17,9 +17,9 @@ SHOWN = 40
 @get("/publications")
 async def show_publications(asked: Asker) -> Response[str]:
     """Show signed files and sidecars."""
-    found = await done_by(api.get_publications, asked, limit=SHOWN)
-    offers = {one.name: asked.plane.offers.get(one.name) for one in asked.plane.config.layers}
-    return page(asked, "setup/publications.html", found=found, offers=offers)
+    published = await done_by(api.get_publications, asked, limit=SHOWN)
+    offers = {layer.name: asked.plane.offers.get(layer.name) for layer in asked.plane.config.layers}
+    return page(asked, "setup/publications.html", found=published, offers=offers)
 
 
 router: Any = Router("/", route_handlers=[show_publications])

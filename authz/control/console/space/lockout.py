@@ -39,13 +39,13 @@ async def show_locked_out(asked: Asker) -> Response[str]:
     """Show what denies some networks; without any, the protected ones."""
     asked.caller.need("read")
     text = asked.request.query_params.get("networks", "").strip()
-    mistakes = [one.detail for one in network_mistakes(tuple(lines(text)), "/networks")]
-    networks = [] if mistakes else [network for one in lines(text) for network in parse_networks(one)]
+    mistakes = [mistake.detail for mistake in network_mistakes(tuple(lines(text)), "/networks")]
+    networks = [] if mistakes else [network for line in lines(text) for network in parse_networks(line)]
     protected = await in_thread(_protected, asked)
     asked_for = networks or ([] if mistakes else protected)
-    found = await in_thread(standing_of, asked, asked_for[:MAX_NETWORKS])
+    standings = await in_thread(standing_of, asked, asked_for[:MAX_NETWORKS])
     return page(asked, "space/lockout.html", status=422 if mistakes else 200, text=text, mistakes=mistakes,
-                found=found, of_protected=not networks and not mistakes, more=max(len(asked_for) - MAX_NETWORKS, 0),
+                found=standings, of_protected=not networks and not mistakes, more=max(len(asked_for) - MAX_NETWORKS, 0),
                 seconds=asked.plane.store.now() / MICROSECONDS)  # fmt: skip
 
 
@@ -57,16 +57,16 @@ def _protected(asked: Asked) -> list[Network]:
 def standing_of(asked: Asked, networks: list[Network]) -> list[Standing]:
     """Return what denies each network."""
     plane, now = asked.plane, asked.plane.store.now()
-    found = []
+    standings = []
     with plane.store.reading() as tx:
         policy = plane.opened.at(tx, POLICY_LAYER, now) if asked.caller.sees is None else None
         denials = would_deny(policy, networks, now / MICROSECONDS) if policy is not None and networks else []
         for network in networks:
             denying = _entries(asked, tx, network, "deny")
             known = {entry.id for entry in denying}
-            others = [one for one in denials if one.network == network and one.entry not in known]
-            found.append(Standing(network, denying, _entries(asked, tx, network, "allow"), others))
-    return found
+            others = [denial for denial in denials if denial.network == network and denial.entry not in known]
+            standings.append(Standing(network, denying, _entries(asked, tx, network, "allow"), others))
+    return standings
 
 
 def _entries(asked: Asked, tx: Any, network: Network, list_: str) -> list[Entry]:

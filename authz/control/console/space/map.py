@@ -48,7 +48,7 @@ async def show_map(asked: Asker) -> Response[str]:
     ]
     return page(
         asked, "space/map.html", layer=layer, application=application, of=of, cells=cells, known=known,
-        layers=[one.name for one in asked.plane.config.layers], rows=[] if drawn is None else legend(drawn[0]),
+        layers=[layer.name for layer in asked.plane.config.layers], rows=[] if drawn is None else legend(drawn[0]),
         serial=None if drawn is None else drawn[1],
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ def inner_places(of: int) -> list[tuple[int, int]]:
 async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     """Give the picture."""
     _, application, of = _wanted(asked)
-    if layer not in {one.name for one in asked.plane.config.layers}:
+    if layer not in {known.name for known in asked.plane.config.layers}:
         raise Missing("there is no such layer")
     drawn = await in_thread(_drawn, asked, layer, application)
     if drawn is None:
@@ -102,7 +102,7 @@ def _wanted(asked: Asked) -> tuple[str, str, int | None]:
     if asked.caller.sees is not None:
         raise Missing("the map shows all tenants' entries: only the main tenant sees it")
     given = asked.request.query_params
-    layers = [one.name for one in asked.plane.config.layers]
+    layers = [known.name for known in asked.plane.config.layers]
     layer = given.get("layer", "")
     of = given.get("of", "")
     number = int(of) if of.isascii() and of.isdigit() and len(of) < 4 and int(of) < 256 else None

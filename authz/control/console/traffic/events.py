@@ -37,9 +37,9 @@ class Query(NamedTuple):
     @classmethod
     def of(cls, given: Mapping[str, str]) -> Query:
         """Return what is asked for."""
-        found = cls(**{name: given[name].strip() for name in cls._fields if given.get(name, "").strip()})
-        decision = found.decision if found.decision in {"allow", "deny"} else ""
-        return found._replace(since=utc(found.since), until=utc(found.until), decision=decision)
+        query = cls(**{name: given[name].strip() for name in cls._fields if given.get(name, "").strip()})
+        decision = query.decision if query.decision in {"allow", "deny"} else ""
+        return query._replace(since=utc(query.since), until=utc(query.until), decision=decision)
 
     def page(self, **other: str) -> str:
         """Return the page's address, with other values."""
@@ -62,15 +62,15 @@ async def show_events(asked: Asker) -> Response[str]:
     """Show events, newest first."""
     asked.caller.need("read")
     given = asked.request.query_params
-    query, mistakes, found = Query.of(given), {}, []
+    query, mistakes, events = Query.of(given), {}, []
     try:
         wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
-        found = await in_thread(_find, asked, wanted, before)
+        events = await in_thread(_find, asked, wanted, before)
     except Invalid as error:
-        mistakes = {one.pointer.lstrip("?"): one.detail for one in error.mistakes}
-    last = found[PAGE - 1][1] if len(found) > PAGE else None
+        mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
+    last = events[PAGE - 1][1] if len(events) > PAGE else None
     following = None if last is None else write_cursor((last.time, last.id))
-    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, events=found[:PAGE],
+    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, events=events[:PAGE],
                 following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
 
 

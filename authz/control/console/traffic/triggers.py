@@ -38,9 +38,9 @@ _EMPTY: Final = {"kind": "brute_force", "over": "30", "within": "30s", "by": "ad
 @get("/triggers")
 async def show_triggers(asked: Asker) -> Response[str]:
     """Show triggers and holds."""
-    found = await done_by(api.list_triggers, asked)
+    triggers = await done_by(api.list_triggers, asked)
     holds = await done_by(api.get_holds, asked)
-    return page(asked, "traffic/triggers.html", found=found, holds=holds.items, kinds=KINDS)
+    return page(asked, "traffic/triggers.html", found=triggers, holds=holds.items, kinds=KINDS)
 
 
 @get("/triggers/new")
@@ -133,8 +133,8 @@ def _form(
     asked: Asked, values: Mapping[str, str], known: state.TriggerState | None, *, problem: Problem | None = None,
     trial: dict[str, Any] | None = None,
 ) -> Response[str]:  # fmt: skip
-    mistakes = [(one.pointer.strip("/").replace("/", "."), one.detail) for one in problem.mistakes] if isinstance(
-        problem, Invalid) else []  # fmt: skip
+    told = problem.mistakes if isinstance(problem, Invalid) else ()
+    mistakes = [(mistake.pointer.strip("/").replace("/", "."), mistake.detail) for mistake in told]
     return page(
         asked, "traffic/trigger.html", status=problem.status if problem else 200, values=values, known=known,
         kinds=KINDS, periods=PERIODS, problem=problem, mistakes=mistakes, trial=trial,

@@ -99,7 +99,7 @@ class Detector:
         """Go on with other triggers. What was counted for those that stay as they are is kept."""
         wanted = [*triggers]
         most = max(MIN_CLIENTS, MAX_CLIENTS // max(len(wanted), 2))
-        known = {one.trigger.name: one for one in self._counting}
+        known = {counting.trigger.name: counting for counting in self._counting}
         self._counting = [
             known[trigger.name]
             if trigger.name in known and known[trigger.name].trigger == trigger
@@ -113,14 +113,14 @@ class Detector:
         """Count an event; return the listings that follow from it. now: seconds since 1970."""
         if event.time > now + MAX_AHEAD:
             event = event._replace(time=now)
-        found = []
+        listings = []
         for counting in self._concerned(event):
             count = counting.count(event)
             if count:
                 listing = self._list(counting, event, count, now)
                 if listing is not None:
-                    found.append(listing)
-        return found
+                    listings.append(listing)
+        return listings
 
     def recount(self, event: Event, now: float) -> None:
         """Count an event that another process counted before, and whose listings it has made."""
@@ -132,13 +132,13 @@ class Detector:
 
     def begin_anew(self) -> None:
         """Forget what was counted of every client."""
-        for one in self._counting:
-            one.forget_all()
+        for counting in self._counting:
+            counting.forget_all()
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
         """All that are counted for."""
-        return tuple(one.trigger for one in self._counting)
+        return tuple(counting.trigger for counting in self._counting)
 
     @property
     def counting(self) -> tuple[CountingTrigger, ...]:
@@ -148,36 +148,36 @@ class Detector:
     @property
     def evaluations(self) -> int:
         """How often an event was looked at for a trigger that it could concern."""
-        return sum(one.evaluations for one in self._counting)
+        return sum(counting.evaluations for counting in self._counting)
 
     @property
     def clients(self) -> int:
         """How many clients are counted now, by all triggers."""
-        return sum(len(one.counters) for one in self._counting)
+        return sum(len(counting.counters) for counting in self._counting)
 
     @property
     def evicted(self) -> int:
         """How many clients were forgotten before their time, for lack of room."""
-        return sum(one.counters.evicted for one in self._counting)
+        return sum(counting.counters.evicted for counting in self._counting)
 
     @property
     def stopped(self) -> list[str]:
         """The names of the triggers that their breakers have stopped."""
-        return [one.trigger.name for one in self._counting if one.breaker.open]
+        return [counting.trigger.name for counting in self._counting if counting.breaker.open]
 
     def stop(self, names: Collection[str]) -> None:
         """Have exactly these triggers stopped, as the store knows it."""
-        for one in self._counting:
-            if one.trigger.name not in names and one.breaker.open:
-                one.breaker.close()
-            elif one.trigger.name in names:
-                one.breaker.open = True
+        for counting in self._counting:
+            if counting.trigger.name not in names and counting.breaker.open:
+                counting.breaker.close()
+            elif counting.trigger.name in names:
+                counting.breaker.open = True
 
     def resume(self, name: str) -> None:
         """Let a trigger list again that its breaker has stopped."""
-        for one in self._counting:
-            if one.trigger.name == name:
-                one.breaker.close()
+        for counting in self._counting:
+            if counting.trigger.name == name:
+                counting.breaker.close()
 
     def _concerned(self, event: Event) -> tuple[CountingTrigger, ...]:
         kind: tuple[object, ...] = (
@@ -189,7 +189,9 @@ class Detector:
         if concerned is None:
             if len(self._by_kind) >= MAX_KINDS:  # outsiders choose methods and attacks
                 self._by_kind.clear()
-            concerned = self._by_kind[kind] = tuple(one for one in self._counting if one.may_count(event))
+            concerned = self._by_kind[kind] = tuple(
+                counting for counting in self._counting if counting.may_count(event)
+            )
         return concerned
 
     def _list(self, counting: CountingTrigger, event: Event, count: int, now: float) -> Listing | None:

@@ -76,11 +76,11 @@ def make_path_filter(where: Where) -> Callable[[str], Match] | None:
         except KeyError:
             pass
         decoded = decoded_path(path)
-        found = next((match for pattern in patterns if (match := pattern.fullmatch(decoded))), None)
+        first = next((match for pattern in patterns if (match := pattern.fullmatch(decoded))), None)
         if len(known) >= MAX_PATHS:
             known.clear()
-        known[path] = found
-        return found
+        known[path] = first
+        return first
 
     return match
 

@@ -84,7 +84,7 @@ class SlicedWindow:
         counts = self._counts
         if number > self._newest:
             self._newest = number
-            for old in [one for one in counts if one < number - SLICES]:
+            for old in [past for past in counts if past < number - SLICES]:
                 self._sum -= counts.pop(old)
         if number >= self._newest - SLICES:
             counts[number] = counts.get(number, 0) + 1

@@ -17,11 +17,11 @@ _SCHEMES = {"valkey", "valkeys", "redis", "rediss", "unix"}
 
 def _url(text: str) -> str:
     try:
-        found = urlsplit(text)
-        port = found.port
+        url = urlsplit(text)
+        port = url.port
     except ValueError:
         raise BadValue from None
-    if found.scheme not in _SCHEMES or not (found.hostname or found.path) or port == 0 or found.password:
+    if url.scheme not in _SCHEMES or not (url.hostname or url.path) or port == 0 or url.password:
         raise BadValue
     return text
 

@@ -203,12 +203,12 @@ class SharedWork:
         if not streams:
             self._end.wait(min(timeout, 0.1))
             return False
-        found = self._client.xreadgroup(GROUP, self.name, streams, count=_COUNT, block=max(1, int(timeout * 1000)))
-        for stream, rows in found or ():
+        batches = self._client.xreadgroup(GROUP, self.name, streams, count=_COUNT, block=max(1, int(timeout * 1000)))
+        for stream, rows in batches or ():
             partition = int(stream.rpartition(b":")[2])
             for entry, fields in rows:
                 self._ready.extend(self._batch(partition, entry, fields))
-        return bool(found)
+        return bool(batches)
 
     def _batch(
         self, partition: int, entry: bytes, fields: dict[bytes, bytes] | None, *, counted: bool = False
@@ -239,7 +239,7 @@ class SharedWork:
                 groups = self._client.xinfo_groups(self._stream(partition))
             except ResponseError:  # there is no such stream yet
                 continue
-            self._lag[partition] = sum((one["lag"] or 0) + one["pending"] for one in groups)
+            self._lag[partition] = sum((group["lag"] or 0) + group["pending"] for group in groups)
 
     def _trim(self) -> None:
         now = self._now()
@@ -256,7 +256,7 @@ class SharedWork:
 
     def _delivered(self, stream: str) -> str:
         groups = self._client.xinfo_groups(stream)
-        last = next(one["last-delivered-id"] for one in groups if one["name"] == GROUP.encode())
+        last = next(group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode())
         return str(last.decode())
 
     def _make_group(self, stream: str) -> None:

@@ -47,7 +47,7 @@ def known_triggers(tx: Connection, file: TriggersFile) -> list[KnownTrigger]:
 
 def at_work(known: list[KnownTrigger]) -> tuple[Trigger, ...]:
     """Return what is counted for: all but the shadowed."""
-    return tuple(one.trigger for one in known if not one.shadowed)
+    return tuple(stored.trigger for stored in known if not stored.shadowed)
 
 
 def parse_trigger(content: dict[str, Any], file: TriggersFile) -> Trigger:
@@ -63,7 +63,7 @@ def parse_trigger(content: dict[str, Any], file: TriggersFile) -> Trigger:
                 document.mistake(key, message)
         return complete(document.checked())
     except InvalidDocument as error:
-        mistakes = [FieldMistake(_pointer(one.key), one.message) for one in error.mistakes]
+        mistakes = [FieldMistake(_pointer(mistake.key), mistake.message) for mistake in error.mistakes]
         raise Invalid(mistakes) from error
 
 

@@ -70,7 +70,7 @@ def list_states(plane: ControlPlane) -> list[TriggerState]:
     """Return all triggers with their states."""
     with plane.store.reading() as tx:
         known, halted = known_triggers(tx, plane.intake.file), stopped(tx)
-    return [_state(plane, one, halted.get(one.trigger.name)) for one in known]
+    return [_state(plane, stored, halted.get(stored.trigger.name)) for stored in known]
 
 
 def get_state(plane: ControlPlane, name: str) -> TriggerState:
@@ -87,7 +87,7 @@ def list_versions(plane: ControlPlane, name: str) -> list[TriggerVersion]:
         versions = versions_of(tx, name)
     if not versions:
         raise Missing(f"there is no trigger '{shorten(name)}'")
-    return [_version(one) for one in versions]
+    return [_version(version) for version in versions]
 
 
 def write(
@@ -136,7 +136,7 @@ def resume(plane: ControlPlane, actor: Actor, name: str) -> TriggerState:
 def _state(plane: ControlPlane, known: KnownTrigger, halted: int | None) -> TriggerState:
     trigger, intake, stored = known.trigger, plane.intake, known.stored
     name, then = trigger.name, trigger.then
-    working = next((one for one in intake.detector.counting if one.trigger == trigger), None)
+    working = next((counting for counting in intake.detector.counting if counting.trigger == trigger), None)
     return TriggerState(
         name=name,
         kind=trigger.kind,

@@ -5,5 +5,5 @@
     envoy     Envoy's RBAC filter
     gravitee  Gravitee's ip-filtering policy
     plain     CSV, and what fail2ban prints
-A reader takes text and gives `Found`; nothing is guessed: what has no counterpart is a note, not an entry.
+A reader takes text and gives `Imported`; nothing is guessed: what has no counterpart is a note, not an entry.
 """

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from authz.control.maintenance.formats.found import Found
+from authz.control.maintenance.formats.imported import Imported
 from authz.errors import InputError
 
 
-def read_gravitee(text: str, application: str | None = None) -> Found:
+def read_gravitee(text: str, application: str | None = None) -> Imported:
     """Read the policy, alone or anywhere in an API's definition. Raises InputError where it is not there."""
     try:
         content = orjson.loads(text)
@@ -19,23 +19,23 @@ def read_gravitee(text: str, application: str | None = None) -> Found:
     policies = list(_policies(content))
     if not policies:
         raise InputError("found no whitelistIps or blacklistIps, expected Gravitee's ip-filtering policy")
-    found = Found(application)
+    imported = Imported(application)
     for policy in policies:
         allowed, denied = policy.get("whitelistIps") or [], policy.get("blacklistIps") or []
-        hosts = [str(one) for one in (*allowed, *denied) if not str(one)[:1].isdigit() and ":" not in str(one)]
+        hosts = [str(item) for item in (*allowed, *denied) if not str(item)[:1].isdigit() and ":" not in str(item)]
         if allowed:
-            found.settings["default"] = "deny"
-            found.add("allow", [str(one) for one in allowed if one not in hosts], 0, reason="Gravitee whitelist")
+            imported.settings["default"] = "deny"
+            imported.add("allow", [str(item) for item in allowed if item not in hosts], 0, reason="Gravitee whitelist")
         if denied:
-            found.add("deny", [str(one) for one in denied if one not in hosts], 0, reason="Gravitee blacklist")
+            imported.add("deny", [str(item) for item in denied if item not in hosts], 0, reason="Gravitee blacklist")
         if hosts:
-            found.note(0, f"left out: host names {', '.join(hosts)}: write them as `hosts` of an entry")
+            imported.note(0, f"left out: host names {', '.join(hosts)}: write them as `hosts` of an entry")
         if policy.get("matchAllFromXForwardedFor"):
-            found.settings["match"] = "path"
-            found.note(0, "matchAllFromXForwardedFor: `match: path` holds the deny list against the whole chain")
-    if found.settings.get("default") == "deny" and any(e["list"] == "deny" for e in found.entries):
-        found.settings["precedence"] = "deny_first"
-    return found
+            imported.settings["match"] = "path"
+            imported.note(0, "matchAllFromXForwardedFor: `match: path` holds the deny list against the whole chain")
+    if imported.settings.get("default") == "deny" and any(e["list"] == "deny" for e in imported.entries):
+        imported.settings["precedence"] = "deny_first"
+    return imported
 
 
 def _policies(content: Any) -> Any:

@@ -10,7 +10,7 @@ from authz.addresses import parse_networks
 from authz.errors import AddressError
 
 
-class Found:
+class Imported:
     """Entries and settings for policy.yaml. notes: differences in meaning, one a line; line 0: of the whole file."""
 
     def __init__(self, application: str | None = None) -> None:

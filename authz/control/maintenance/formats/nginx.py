@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from authz.control.maintenance.formats.found import Found
+from authz.control.maintenance.formats.imported import Imported
 
 _RULE: Final = re.compile(r"^\s*(allow|deny)\s+(\S+?)\s*;")
 _GEO: Final = re.compile(r"^\s*geo\s+(?:\$\w+\s+)?\$(\w+)\s*\{")
@@ -17,9 +17,9 @@ _VALUE: Final = re.compile(r"^\s*(\S+)\s+(\S+?)\s*;")
 _OFF: Final = frozenset({"0", "off", "no", '""', "''", "allow"})
 
 
-def read_nginx(text: str, application: str | None = None) -> Found:
+def read_nginx(text: str, application: str | None = None) -> Imported:
     """Read the rules of a configuration file."""
-    found = Found(application)
+    imported = Imported(application)
     rules: list[tuple[str, str, int]] = []
     inside = ""
     for number, raw in enumerate(text.splitlines(), 1):
@@ -29,40 +29,42 @@ def read_nginx(text: str, application: str | None = None) -> Found:
         elif inside and "}" in line:
             inside = ""
         elif inside and (match := _VALUE.match(line)):
-            _geo_line(found, inside, match[1], match[2], number)
+            _geo_line(imported, inside, match[1], match[2], number)
         elif match := _RULE.match(line):
             rules.append((match[1], match[2], number))
-    _access_rules(found, rules)
-    return found
+    _access_rules(imported, rules)
+    return imported
 
 
-def _geo_line(found: Found, variable: str, network: str, value: str, line: int) -> None:
+def _geo_line(imported: Imported, variable: str, network: str, value: str, line: int) -> None:
     if network in {"default", "ranges", "proxy", "proxy_recursive", "delete", "include"}:
         if network != "default":
-            found.note(line, f"left out: '{network}' of geo ${variable}")
+            imported.note(line, f"left out: '{network}' of geo ${variable}")
         elif value not in _OFF:
-            found.note(line, f"geo ${variable} has the default '{value}': set `default: deny`, if that means denied")
+            imported.note(line, f"geo ${variable} has the default '{value}': set `default: deny`, if that means denied")
         return
     if value in _OFF:
-        found.add("allow", [network], line, reason=f"geo ${variable} {value}")
-        found.note(line, f"{network} is not blocked in geo ${variable}; as an allow entry it also beats other denials")
+        imported.add("allow", [network], line, reason=f"geo ${variable} {value}")
+        imported.note(
+            line, f"{network} is not blocked in geo ${variable}; as an allow entry it also beats other denials"
+        )
     else:
-        found.add("deny", [network], line, reason=f"geo ${variable} {value}")
+        imported.add("deny", [network], line, reason=f"geo ${variable} {value}")
 
 
-def _access_rules(found: Found, rules: list[tuple[str, str, int]]) -> None:
+def _access_rules(imported: Imported, rules: list[tuple[str, str, int]]) -> None:
     for position, (action, network, line) in enumerate(rules):
         if network == "all":
-            found.settings["default"] = action
+            imported.settings["default"] = action
             if position + 1 < len(rules):
-                found.note(line, f"'{action} all' stands before other rules, which nginx never reaches: left out")
+                imported.note(line, f"'{action} all' stands before other rules, which nginx never reaches: left out")
                 break
         elif network == "unix:":
-            found.note(line, "left out: unix: has no address; see client_address.trust_unix")
+            imported.note(line, "left out: unix: has no address; see client_address.trust_unix")
         else:
-            found.add(action, [network], line)
+            imported.add(action, [network], line)
     if {action for action, network, _ in rules if network != "all"} == {"allow", "deny"}:
-        found.settings["precedence"] = "most_specific"
-        found.note(
+        imported.settings["precedence"] = "most_specific"
+        imported.note(
             0, "nginx takes the first rule that matches; authz (most_specific) the longest prefix: check overlaps"
         )

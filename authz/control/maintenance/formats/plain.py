@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from authz.control.maintenance.formats.found import Found
+from authz.control.maintenance.formats.imported import Imported
 from authz.errors import BadValue, InputError
 from authz.times import format_moment, parse_moment
 
@@ -23,7 +23,7 @@ _BANNED: Final = re.compile(
 _FOREVER: Final = 9999  # the year that fail2ban prints for a ban without an end
 
 
-def read_csv(text: str, application: str | None = None, list_: str = "deny") -> Found:
+def read_csv(text: str, application: str | None = None, list_: str = "deny") -> Imported:
     """Read rows; without the column `list` all are on `list_`. Raises InputError where there is no column `network`."""
     rows = csv.DictReader(io.StringIO(text))
     names = [name.strip().lower() for name in rows.fieldnames or ()]
@@ -31,43 +31,43 @@ def read_csv(text: str, application: str | None = None, list_: str = "deny") -> 
         raise InputError(
             f"found the columns {', '.join(names) or '(none)'}, expected network and any of {', '.join(COLUMNS[1:])}"
         )
-    found = Found(application)
+    imported = Imported(application)
     for name in names:
         if name not in COLUMNS:
-            found.note(1, f"left out: the column '{name}'")
+            imported.note(1, f"left out: the column '{name}'")
     rows.fieldnames = names
     for row in rows:
         line = rows.line_num
         more = {name: (row.get(name) or "").strip() for name in ("reason", "author", "expires")}
         if more["expires"] and not _is_moment(more["expires"]):
-            found.note(line, f"left out: the end '{more['expires'][:64]}' is no time such as 2026-12-01T00:00:00Z")
+            imported.note(line, f"left out: the end '{more['expires'][:64]}' is no time such as 2026-12-01T00:00:00Z")
             continue
         where = (row.get("list") or "").strip() or list_
         if where not in {"allow", "deny", "gray"}:
-            found.note(line, f"left out: found the list '{where[:64]}', expected allow, deny or gray")
+            imported.note(line, f"left out: found the list '{where[:64]}', expected allow, deny or gray")
             continue
         applications = (row.get("applications") or "").split()
-        found.add(where, [(row.get("network") or "").strip()], line, **more, applications=applications)
-    return found
+        imported.add(where, [(row.get("network") or "").strip()], line, **more, applications=applications)
+    return imported
 
 
-def read_fail2ban(text: str, application: str | None = None) -> Found:
+def read_fail2ban(text: str, application: str | None = None) -> Imported:
     """Read bans with their ends, or plain addresses, a line each."""
-    found = Found(application)
+    imported = Imported(application)
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         match = _BANNED.match(line)
         if match is None:
-            found.add("deny", [line.strip()], number, reason="fail2ban")
-            found.note(number, "has no end: it is banned until somebody ends it")
+            imported.add("deny", [line.strip()], number, reason="fail2ban")
+            imported.note(number, "has no end: it is banned until somebody ends it")
             continue
         end = datetime.strptime(match[3], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
         expires = "" if int(match[2]) < 0 or end.year >= _FOREVER else format_moment(end.timestamp())
-        found.add("deny", [match[1]], number, expires=expires, reason="fail2ban")
-    if any("expires" in entry for entry in found.entries):
-        found.note(0, "fail2ban prints local times; they were read as UTC")
-    return found
+        imported.add("deny", [match[1]], number, expires=expires, reason="fail2ban")
+    if any("expires" in entry for entry in imported.entries):
+        imported.note(0, "fail2ban prints local times; they were read as UTC")
+    return imported
 
 
 def _is_moment(text: str) -> bool:

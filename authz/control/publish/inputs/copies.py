@@ -61,16 +61,16 @@ class Copies:
     def pull(self) -> None:
         """Write what the store has and this disk does not, or has from before. Raises InputError and OSError."""
         with self._store.reading() as tx:
-            kept = {one.path: one for one in list_inputs(tx)}
+            kept = {copy.path: copy for copy in list_inputs(tx)}
         for feed in self.feeds():
-            one = kept.get(feed.path)
+            copy = kept.get(feed.path)
             wanted = self.wanted(feed)
             here = load_state(wanted)
-            if one is None or not one.size or one.url != public(feed.url):
+            if copy is None or not copy.size or copy.url != public(feed.url):
                 continue
-            if here is None or here.changed < one.changed:
-                self._write(one)
-                state = FetchState(one.url, one.entries, one.asked, one.changed, one.etag, one.last_modified)
+            if here is None or here.changed < copy.changed:
+                self._write(copy)
+                state = FetchState(copy.url, copy.entries, copy.asked, copy.changed, copy.etag, copy.last_modified)
                 save_state(wanted.path, state)
         hosts = kept.get(HOSTS)
         if hosts is not None and hosts.changed > self._hosts_changed():
@@ -81,17 +81,17 @@ class Copies:
         state = load_state(feed)
         path = str(feed.path.relative_to(self.folder))
         with self._store.writing() as tx:
-            known = next((one for one in list_inputs(tx) if one.path == path), None)
+            known = next((copy for copy in list_inputs(tx) if copy.path == path), None)
             same = known is not None and known.url == public(feed.url)
-            one = known if same and known is not None else Input(path, public(feed.url))
+            copy = known if same and known is not None else Input(path, public(feed.url))
             if state is not None:
-                one = one._replace(
+                copy = copy._replace(
                     entries=state.entries, asked=state.asked, changed=state.changed, etag=state.etag,
                     last_modified=state.last_modified,
                 )  # fmt: skip
-            one = one._replace(problem=fetched.problem, failed=now if fetched.problem else 0)
+            copy = copy._replace(problem=fetched.problem, failed=now if fetched.problem else 0)
             content = feed.path.read_bytes() if state is not None and (not same or fetched.outcome == "new") else None
-            put_input(tx, one if content is None else one._replace(size=len(content)))
+            put_input(tx, copy if content is None else copy._replace(size=len(content)))
             if content is not None:
                 put_content(tx, path, content)
 
@@ -104,9 +104,9 @@ class Copies:
     def resolve(self, names: Collection[str], now: int) -> list[str]:
         """Ask for names; return those that mean other addresses than before. What has no answer keeps its last one."""
         path = self.folder / HOSTS
-        before = {name: set(one.addresses) for name, one in load_cache(path).items()}
-        found = resolve_hosts(names, _PATIENCE._replace(cache=path), clock=lambda: now)
-        after = {name: {address.text for address in one.addresses} for name, one in found.items()}
+        before = {name: set(host.addresses) for name, host in load_cache(path).items()}
+        resolved = resolve_hosts(names, _PATIENCE._replace(cache=path), clock=lambda: now)
+        after = {name: {address.text for address in host.addresses} for name, host in resolved.items()}
         changed = sorted(name for name, addresses in after.items() if addresses != before.get(name, set()))
         if changed:
             content = path.read_bytes()
@@ -120,11 +120,11 @@ class Copies:
         return set(names) - load_cache(self.folder / HOSTS).keys()
 
     def _hosts_changed(self) -> int:
-        return max((one.at for one in load_cache(self.folder / HOSTS).values()), default=-1)
+        return max((host.at for host in load_cache(self.folder / HOSTS).values()), default=-1)
 
-    def _write(self, one: Input) -> None:
+    def _write(self, copy: Input) -> None:
         with self._store.reading() as tx:
-            content = get_content(tx, one.path)
-        path = self.folder / one.path
+            content = get_content(tx, copy.path)
+        path = self.folder / copy.path
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda file: file.write(content))

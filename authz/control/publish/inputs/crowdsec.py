@@ -135,8 +135,8 @@ class Follower:
 
     def _take_news(self, stream: Stream, now: int) -> set[Key]:
         touched = set()
-        for one in stream.deleted or ():
-            gone = self._decisions.pop(one.id, None)
+        for decision in stream.deleted or ():
+            gone = self._decisions.pop(decision.id, None)
             if gone is not None:
                 touched.add(gone.key)
         for number, held in self._held(stream.new or (), now):
@@ -146,12 +146,12 @@ class Follower:
 
     def _held(self, decisions: Iterable[Decision], now: int) -> Iterable[tuple[int, Held]]:
         skipped = 0
-        for one in decisions:
-            key, left = _key(one), _seconds(one.duration)
+        for decision in decisions:
+            key, left = _key(decision), _seconds(decision.duration)
             if key is None or left is None or left <= 0:
                 skipped += 1
                 continue
-            yield one.id, Held(key, now + int(left), one.scenario)
+            yield decision.id, Held(key, now + int(left), decision.scenario)
         if skipped:
             _LOG.info("%s: passed over %d decisions that name no address or have ended", self._origin, skipped)
 
@@ -218,23 +218,23 @@ class Follower:
         """Return our entry of a key that holds; somebody may have deleted it, or taken it over."""
         entry_id = self._entries.get(key)
         try:
-            found = None if entry_id is None else batch.entry(entry_id)
+            entry = None if entry_id is None else batch.entry(entry_id)
         except Missing:
             return None
-        return found if found is not None and found.owner == "feed" and found.active(batch.seconds) else None
+        return entry if entry is not None and entry.owner == "feed" and entry.active(batch.seconds) else None
 
 
 def _key_of(entry: Entry) -> Key:
     return Key(entry.networks[0], entry.list)
 
 
-def _key(one: Decision) -> Key | None:
+def _key(decision: Decision) -> Key | None:
     """Return whom a decision names; None: no address or network, or a type that we have no list for."""
-    on = _LISTS.get(one.type.lower())
-    if on is None or one.scope.lower() not in {"ip", "range"}:
+    on = _LISTS.get(decision.type.lower())
+    if on is None or decision.scope.lower() not in {"ip", "range"}:
         return None
     try:
-        networks = parse_networks(one.value)
+        networks = parse_networks(decision.value)
     except AddressError:
         return None
     if len(networks) != 1:

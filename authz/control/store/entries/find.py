@@ -85,12 +85,12 @@ def like_entry(tx: Connection, likeness: bytes, now: int) -> Entry | None:
 def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int = 100) -> list[Entry]:
     """Return entries by their id, those behind `after`, at most `limit`."""
     query = filtered(tx, wanted).where(entries.c.id > after).order_by(entries.c.id)
-    found: list[Entry] = []
+    matching: list[Entry] = []
     for entry in _matching(tx, query, wanted):
-        found.append(entry)
-        if len(found) == limit:
+        matching.append(entry)
+        if len(matching) == limit:
             break
-    return found
+    return matching
 
 
 def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:

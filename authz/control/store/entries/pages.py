@@ -67,7 +67,7 @@ class Search(NamedTuple):
         if self.source and self.source not in {entry.owner, entry.origin}:
             return False
         text = self.text.casefold()
-        return not text or any(text in one.casefold() for one in _texts(entry))
+        return not text or any(text in field.casefold() for field in _texts(entry))
 
 
 class Page(NamedTuple):
@@ -84,20 +84,20 @@ def find_page(
 ) -> Page:  # fmt: skip
     """Return a page of entries. sort: one of SORTS; equal ones by their id."""
     query = ordered(wanted, search, tx, sort=sort, descending=descending, after=after)
-    found: list[Entry] = []
+    matching: list[Entry] = []
     last: Place | None = None
     looked = 0
     with tx.execute(query.execution_options(yield_per=200)) as rows:
         for row in rows:
-            if looked == MAX_LOOKED or len(found) == limit:
-                return Page(found, last, looked)
+            if looked == MAX_LOOKED or len(matching) == limit:
+                return Page(matching, last, looked)
             looked += 1
             last = (row.place, row.of)
             if search.may_fit(row.content):
                 entry = _DECODE(row.content)
                 if _concerns(entry, wanted) and search.fits(entry):
-                    found.append(entry)
-    return Page(found, None, looked)
+                    matching.append(entry)
+    return Page(matching, None, looked)
 
 
 def ordered(
@@ -149,12 +149,12 @@ def _concerns(entry: Entry, wanted: Filter) -> bool:
 
 
 def _ends(search: Search) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     if search.ends_from is not None:
-        found.append(entries.c.expires >= search.ends_from)
+        conditions.append(entries.c.expires >= search.ends_from)
     if search.ends_before is not None:
-        found.append(entries.c.expires < search.ends_before)
-    return found
+        conditions.append(entries.c.expires < search.ends_before)
+    return conditions
 
 
 def _unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -45,11 +45,11 @@ class Impact(NamedTuple):
 def client_ranges(networks: Iterable[Network], exceptions: Iterable[Network]) -> list[_Range]:
     """Return the addresses of networks without those of the exceptions, as ranges of clients that do not overlap."""
     covered, excepted = NetworkSet(networks), NetworkSet(exceptions)
-    found: list[_Range] = []
+    bounds: list[_Range] = []
     for version, mapped in ((4, _MAPPED), (6, 0)):
         for first, end in _difference(covered.bounds[version], excepted.bounds[version]):
-            found.append(((first | mapped).to_bytes(16, "big"), (end - 1 | mapped).to_bytes(16, "big")))
-    return found
+            bounds.append(((first | mapped).to_bytes(16, "big"), (end - 1 | mapped).to_bytes(16, "big")))
+    return bounds
 
 
 def _difference(bounds: Sequence[int], without: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -73,16 +73,16 @@ def count_touched(
             known = by_application.setdefault(name, [0, 0, 0])
             known[:] = known[0] + many, known[1] + int(denied), known[2] + named
             events_found += many
-    found = [Touched(name, *counts) for name, counts in by_application.items()]
-    found.sort(key=lambda one: (-one.events, one.application))
-    total = Touched("", events_found, sum(one.denied for one in found), clients)
-    return Impact(total, found, complete=events_found < most)
+    touched = [Touched(name, *counts) for name, counts in by_application.items()]
+    touched.sort(key=lambda item: (-item.events, item.application))
+    total = Touched("", events_found, sum(item.denied for item in touched), clients)
+    return Impact(total, touched, complete=events_found < most)
 
 
 def _some(
     tx: Connection, ranges: Sequence[_Range], applications: Sequence[str], wanted: WantedEvents, limit: int
 ) -> Any:
-    where = [*conditions_of(tx, wanted), or_(*(events.c.client.between(*one) for one in ranges))]
+    where = [*conditions_of(tx, wanted), or_(*(events.c.client.between(*bounds) for bounds in ranges))]
     if applications:
         where.append(events.c.application.in_(applications))
     return select(events.c.application, events.c.client, events.c.decision).where(*where).limit(limit).subquery()

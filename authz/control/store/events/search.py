@@ -91,27 +91,29 @@ def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[t
 
 def conditions_of(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
     """Return what makes an event wanted, for a query."""
-    found: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = []
     if wanted.network is not None:
         first, last = (key[:16] for key in keys_inside(wanted.network))
-        found.append(events.c.client == first if first == last else events.c.client.between(first, last))
+        conditions.append(events.c.client == first if first == last else events.c.client.between(first, last))
     for name in ("application", "entry", "decision", "status"):
         value = getattr(wanted, name)
         if value is not None:
-            found.append(events.c[name] == value)
+            conditions.append(events.c[name] == value)
     if wanted.begin is not None:
-        found.append(events.c.time >= wanted.begin)
+        conditions.append(events.c.time >= wanted.begin)
     if wanted.end is not None:
-        found.append(events.c.time < wanted.end)
+        conditions.append(events.c.time < wanted.end)
     if wanted.patterns is not None:
-        found.append(_named(tx, events.c.application, wanted.patterns))
-    return found
+        conditions.append(_named(tx, events.c.application, wanted.patterns))
+    return conditions
 
 
 def _named(tx: Connection, column: ColumnElement[str], patterns: tuple[str, ...]) -> ColumnElement[bool]:
     """Say that an application is named by one of the patterns; `*` stands for any text, `?` for one character."""
     if tx.dialect.name == "sqlite":  # whose LIKE takes no notice of case
-        return or_(false(), *(column.op("GLOB", is_comparison=True)(one.replace("[", "[[]")) for one in patterns))
+        return or_(
+            false(), *(column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]")) for pattern in patterns)
+        )
     likes = (
         pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%").replace("?", "_")
         for pattern in patterns

@@ -57,9 +57,9 @@ class _Written(msgspec.Struct, rename="camel"):
     signatures: list[_Signature]
 
 
-def add_checkpoint(tx: Connection, one: Checkpoint, envelope: str) -> None:
+def add_checkpoint(tx: Connection, checkpoint: Checkpoint, envelope: str) -> None:
     """Keep a checkpoint."""
-    tx.execute(insert(checkpoints).values(**msgspec.structs.asdict(one), envelope=envelope))
+    tx.execute(insert(checkpoints).values(**msgspec.structs.asdict(checkpoint), envelope=envelope))
 
 
 def list_checkpoints(tx: Connection, layer: str | None = None, limit: int = 1000) -> list[SignedCheckpoint]:
@@ -74,7 +74,9 @@ def verified(envelope: str, keys: Sequence[PublicKey]) -> Checkpoint:
     try:
         written = msgspec.json.decode(envelope, type=_Written)
         payload = base64.b64decode(written.payload, validate=True)
-        signatures = {one.keyid: base64.b64decode(one.sig, validate=True) for one in written.signatures}
+        signatures = {
+            signature.keyid: base64.b64decode(signature.sig, validate=True) for signature in written.signatures
+        }
         if written.payload_type != CHECKPOINT_TYPE:
             raise InputError(f"found the type '{written.payload_type[:64]}', expected {CHECKPOINT_TYPE}")
         verify_envelope(Envelope(payload, written.payload_type, signatures), keys, 1)
@@ -85,13 +87,18 @@ def verified(envelope: str, keys: Sequence[PublicKey]) -> Checkpoint:
         raise InputError(f"the checkpoint is not signed by the layer's key: {error.message}") from error
 
 
-def contradiction(tx: Connection, one: Checkpoint | SignedCheckpoint) -> str:
+def contradiction(tx: Connection, checkpoint: Checkpoint | SignedCheckpoint) -> str:
     """Return how a checkpoint and history differ; empty: they agree, or history of then was let go of."""
-    of_layer = changes.c.layer == one.layer
-    found = tx.execute(select(changes.c.hash).where(of_layer, changes.c.sequence == one.sequence)).scalar_one_or_none()
-    if found == one.hash:
+    of_layer = changes.c.layer == checkpoint.layer
+    stored = tx.execute(
+        select(changes.c.hash).where(of_layer, changes.c.sequence == checkpoint.sequence)
+    ).scalar_one_or_none()
+    if stored == checkpoint.hash:
         return ""
-    if found is not None:
-        return f"layer {one.layer}: change {one.sequence} is not the one of the checkpoint: history was rewritten"
-    older = tx.execute(select(changes.c.sequence).where(of_layer, changes.c.sequence < one.sequence).limit(1)).first()
-    return "" if older is None else f"layer {one.layer}: change {one.sequence} of a checkpoint is missing"
+    if stored is not None:
+        name = f"layer {checkpoint.layer}: change {checkpoint.sequence}"
+        return f"{name} is not the one of the checkpoint: history was rewritten"
+    older = tx.execute(
+        select(changes.c.sequence).where(of_layer, changes.c.sequence < checkpoint.sequence).limit(1)
+    ).first()
+    return "" if older is None else f"layer {checkpoint.layer}: change {checkpoint.sequence} of a checkpoint is missing"

@@ -31,10 +31,10 @@ class Input(NamedTuple):
     size: int = 0
 
 
-def put_input(tx: Connection, one: Input) -> None:
+def put_input(tx: Connection, copy: Input) -> None:
     """Keep what is known of a copy."""
-    if not tx.execute(update(inputs).where(inputs.c.path == one.path).values(**one._asdict())).rowcount:
-        tx.execute(insert(inputs).values(**one._asdict()))
+    if not tx.execute(update(inputs).where(inputs.c.path == copy.path).values(**copy._asdict())).rowcount:
+        tx.execute(insert(inputs).values(**copy._asdict()))
 
 
 def put_content(tx: Connection, path: str, content: bytes) -> None:

@@ -69,13 +69,13 @@ def newest_publication(tx: Connection, layer: str) -> Publication | None:
 
 def published_serials(tx: Connection) -> dict[str, int]:
     """Return the newest published serial of each layer."""
-    found = {}
+    serials = {}
     for layer in tx.execute(select(heads.c.layer)).scalars():  # grouping would read all publications there ever were
         newest = select(func.max(publications.c.serial)).where(publications.c.layer == layer)
         serial = tx.execute(newest).scalar_one()
         if serial is not None:
-            found[layer] = serial
-    return found
+            serials[layer] = serial
+    return serials
 
 
 def list_publications(
