@@ -89,15 +89,15 @@ class Channel:
             for level, kind, passed in control:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     descriptors.frombytes(passed[: len(passed) - len(passed) % _SIZE])
-            found = descriptors.tolist()
+            numbers = descriptors.tolist()
             if flags & socket.MSG_CTRUNC:
-                Message("", None, found).close()
+                Message("", None, numbers).close()
                 raise OSError(errno.EMFILE, "a message came without all of its descriptors")
             if data[0]:
-                with os.fdopen(found.pop(0), "rb") as file:
+                with os.fdopen(numbers.pop(0), "rb") as file:
                     data = b"\0" + os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
             kind, content = orjson.loads(data[1:])
-            yield Message(kind, content, found)
+            yield Message(kind, content, numbers)
 
     def close(self) -> None:
         """Close this end. A second call is harmless."""

@@ -93,7 +93,7 @@ def need_for(caller: Caller, operation: Operation) -> None:
 def take_back(plane: ControlPlane, caller: Caller, done: str) -> str:
     """Undo changes, the newest first; return what that did."""
     made = read(done)
-    if not {one.layer for one in made} <= {layer.name for layer in plane.config.layers}:
+    if not {span.layer for span in made} <= {layer.name for layer in plane.config.layers}:
         raise Missing("there is no such layer")
     again: list[Made] = []
 

@@ -1,0 +1,50 @@
+"""Names of local variables: a reader learns from each what it holds."""
+
+from __future__ import annotations
+
+import symtable
+from typing import TYPE_CHECKING
+
+import pytest
+from support.imports import modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Names that tell nothing, and beside what each does: `one` and `other` are a pair; errors say `found`, `expected`.
+EMPTY = {"one": "other", "found": "expected"}
+
+
+def empty_names(table: symtable.SymbolTable) -> Iterator[tuple[str, int]]:
+    """Yield each empty name of a local variable, with the line where its function or comprehension begins."""
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_local()}
+    if table.get_type() == "function":
+        yield from (
+            (name, table.get_lineno()) for name, beside in EMPTY.items() if name in names and beside not in names
+        )
+    for inner in table.get_children():
+        yield from empty_names(inner)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(found):\n    return found", [("found", 1)]),
+        ("def f(found, expected):\n    return found, expected", []),
+        ("def f(rows):\n    return [one for one in rows]", [("one", 2)]),
+        ("f = lambda one, other: one < other", []),
+        ("class Violation:\n    found: str", []),
+        ("def f(rows, found=''):\n    one, other = rows\n    return lambda: one", [("found", 1)]),
+    ],
+)
+def test_an_empty_name_is_seen(source: str, expected: list[tuple[str, int]]) -> None:
+    assert list(empty_names(symtable.symtable(source, "f.py", "exec"))) == expected
+
+
+def test_a_local_variable_is_called_what_it_is() -> None:
+    empty = {
+        (name, variable, line)
+        for name, path in modules().items()
+        for variable, line in empty_names(symtable.symtable(path.read_text(), str(path), "exec"))
+    }
+    assert empty == set()
