@@ -275,7 +275,7 @@ GENERAL = "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"
         (b"address=\xff", GENERAL),
         (b"address=192.0.2.1" + b"&header=a:b" * 64, GENERAL),
         (b"address=192.0.2.0/24", "found '192.0.2.0/24', expected an IPv4 or IPv6 address"),
-        (b"address=fe80::1%25eth0", "found 'fe80::1%eth0', expected an IPv4 or IPv6 address"),
+        (b"address=fe80::1%25eth0", "found 'fe80::1%eth0', expected no zone, such as fe80::1"),
         (b"address=%00", "found '\\x00', expected an IPv4 or IPv6 address"),
         (b"address=%ED%A0%80", "found '\\ufffd\\ufffd\\ufffd', expected an IPv4 or IPv6 address"),
     ],

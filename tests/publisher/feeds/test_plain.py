@@ -96,7 +96,7 @@ def test_a_byte_order_mark_does_not_cost_the_first_line(tmp_path: Path) -> None:
         ("192.0.2.7:80", f"found '192.0.2.7:80', expected {EXPECTED}"),
         ("http://192.0.2.7", f"found 'http://192.0.2.7', expected {EXPECTED}"),
         ("192.0.2.7,proxy", f"found '192.0.2.7,proxy', expected {EXPECTED}"),
-        ("fe80::1%eth0", f"found 'fe80::1%eth0', expected {EXPECTED}"),
+        ("fe80::1%eth0", "found 'fe80::1%eth0', expected no zone, such as fe80::1"),
         ("192.0.2.0/33", "found '192.0.2.0/33', expected a prefix length from 0 to 32"),
         ("192.0.2.7/24",
          "found '192.0.2.7/24', expected a network without host bits (did you mean '192.0.2.0/24'?)"),
