@@ -25,6 +25,7 @@ triggers:
   - {name: flood, kind: rate, where: {path: /flood}, count: {over: 5, within: 30s}, then: {applications: all}}
   - {name: bots, kind: api_abuse, where: {path: /api}, count: {over: 5, within: 30s}}
   - {name: trial, kind: rate, where: {path: /trial}, count: {over: 5, within: 30s}, dry_run: true}
+  - {name: payloads, kind: payloads, where: {path: /search}, count: {over: 3, within: 1h}}
 """
 
 
@@ -195,6 +196,20 @@ def test_a_trial_lists_nobody_and_all_applications_means_all(automatic: Automati
     assert automatic.entries() == []
     automatic.send(6, "/flood")
     assert [entry["applications"] for entry in automatic.entries()] == [[]]
+
+
+def test_denials_for_the_signal_of_a_waf_count_and_denials_by_a_list_do_not(automatic: Automatic) -> None:
+    def deny(reason: str, **more: str) -> None:
+        for number in range(4):
+            automatic.send(1, f"/search?q={number}", status=403, decision="deny", reason=reason, **more)
+
+    deny("denied", entry="e1")
+    deny("attack", entry="e1")
+    deny("not_listed")
+    assert automatic.entries() == []
+    deny("attack")
+    [entry] = automatic.entries()
+    assert entry["reason"].startswith("payloads: 4 ")
 
 
 def test_the_same_event_twice_counts_once(automatic: Automatic) -> None:
