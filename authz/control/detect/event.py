@@ -142,7 +142,7 @@ def _time(written: float | str | None, received: float) -> float:
             raise BadLine(f"time: {error.message}") from error
     if not 0 <= written < 1e11:  # also refuses NaN; the year 5138
         raise BadLine(f"time: found {shorten(written)}, expected seconds since 1970")
-    return written
+    return float(written)  # JSON has whole seconds as int, which counters would not know as a time
 
 
 def _attacks(written: WrittenEvent) -> tuple[str, ...]:

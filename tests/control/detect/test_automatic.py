@@ -212,6 +212,12 @@ def test_denials_for_the_signal_of_a_waf_count_and_denials_by_a_list_do_not(auto
     assert entry["reason"].startswith("payloads: 4 ")
 
 
+def test_events_of_whole_seconds_count(automatic: Automatic) -> None:
+    """As nginx logs them: they ended the counting of their batch."""
+    automatic.send(6, time=int(automatic.clock.now))
+    assert len(automatic.entries()) == 1
+
+
 def test_the_same_event_twice_counts_once(automatic: Automatic) -> None:
     for _ in range(4):
         automatic.send(3, request_id="r1")
