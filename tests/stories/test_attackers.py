@@ -1,4 +1,8 @@
-"""Attackers before a real Envoy: its gRPC access log lists them, and Envoy denies them."""
+"""Attackers before a real Envoy and a real nginx: the access logs list them, and the proxies deny them.
+
+Envoy tells the control plane by its gRPC access log service, one nginx by syslog, another by a JSON log file. All
+of them ask one sidecar. Each story is told through each of the three, with clients of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import pytest
 from support.control import ControlProcess, init
 from support.processes import Process, free_port, wait_for
 from support.proxies.envoy import Envoy, adapt_envoy, envoy_path
+from support.proxies.nginx import Nginx, nginx_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +37,8 @@ CONTROL = """\
 triggers: triggers.yaml
 sources:
   envoy: {{listen: "127.0.0.1:{envoy}"}}
+  syslog: {{listen: "127.0.0.1:{syslog}"}}
+  files: [{{path: ../nginx-file/access.log}}]
 """
 SIDECAR = """\
 grpc: {{listen: "127.0.0.1:{grpc}"}}
@@ -76,7 +83,7 @@ class App(http.server.BaseHTTPRequestHandler):
 
 
 class Upstream:
-    """The port of the application, as the proxy's configuration wants it."""
+    """The port of the application, as the proxies' configurations want it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -93,7 +100,7 @@ def running_app() -> Iterator[Upstream]:
 
 
 class Plane:
-    """A control plane and a sidecar of two applications, `shop` and `api`, and what the proxy is started with."""
+    """A control plane and a sidecar of two applications, `shop` and `api`, and what proxies are started with."""
 
     def __init__(self, folder: Path, api: httpx.Client, upstream: Upstream, ports: dict[str, int]) -> None:
         self.folder = folder
@@ -160,11 +167,13 @@ class Edge:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    envoy_path()
+    envoy_path(), nginx_path()
     folder = tmp_path_factory.mktemp("attackers")
-    control = folder / "control"
+    control, log_file = folder / "control", folder / "nginx-file" / "access.log"
+    log_file.parent.mkdir()
+    log_file.touch()
     url, token = init(control)
-    ports = {name: free_port() for name in ("envoy", "grpc", "http")}
+    ports = {name: free_port() for name in ("envoy", "syslog", "grpc", "http")}
     (control / "triggers.yaml").write_text(TRIGGERS)
     with (control / "control.yaml").open("a") as file:
         file.write(CONTROL.format_map(ports))
@@ -184,10 +193,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         yield plane
 
 
-@pytest.fixture(scope="module")
-def edge(plane: Plane) -> Iterator[Edge]:
-    with start_envoy(plane) as proxy:
-        edge = Edge(plane, proxy.ports["edge"], "203.0.113")
+@pytest.fixture(scope="module", params=["envoy", "nginx by syslog", "nginx by a file"])
+def edge(plane: Plane, request: pytest.FixtureRequest) -> Iterator[Edge]:
+    start: dict[str, Callable[[Plane], Envoy | Nginx]] = {
+        "envoy": start_envoy, "nginx by syslog": start_nginx_syslog, "nginx by a file": start_nginx_file,
+    }  # fmt: skip
+    network = {"envoy": "203.0.113", "nginx by syslog": "198.51.100", "nginx by a file": "192.0.2"}[request.param]
+    with start[request.param](plane) as proxy:
+        edge = Edge(plane, proxy.ports["edge"] if isinstance(proxy, Envoy) else proxy.ports.edge, network)
         probe = edge.address(1)
         edge.wait(lambda: edge.status(probe, "/api/") == 200, "the proxy has the sidecar and the application")
         edge.wait(lambda: {"api"} & {event["application"] for event in edge.kept(probe)}, "what it logs arrives")
@@ -209,6 +222,20 @@ def start_envoy(plane: Plane) -> Envoy:
         },
     })  # fmt: skip
     return Envoy(folder, config)
+
+
+def start_nginx_syslog(plane: Plane) -> Nginx:
+    folder = plane.folder / "nginx-syslog"
+    folder.mkdir()
+    line = "access_log /var/log/nginx/access.log authz;"
+    more = f"access_log syslog:server=127.0.0.1:{plane.ports['syslog']} authz;"
+    printed = plane.printed("nginx").replace(line, f"{line}\n    {more}")
+    assert more in printed
+    return Nginx(folder, printed, plane.upstream)  # type: ignore[arg-type]  # only the port is needed
+
+
+def start_nginx_file(plane: Plane) -> Nginx:
+    return Nginx(plane.folder / "nginx-file", plane.printed("nginx"), plane.upstream)  # type: ignore[arg-type]
 
 
 def test_a_password_guesser_is_denied_in_that_application_and_a_deletion_keeps_it_off(edge: Edge) -> None:
