@@ -191,6 +191,15 @@ def test_a_lost_snapshot_does_not_let_the_serial_fall(authz: Commands) -> None:
     assert authz("ban", "192.0.2.2", "--json").json()["serial"] > serial
 
 
+def test_a_bans_file_from_a_backup_does_not_let_the_serial_fall(authz: Commands) -> None:
+    """Sidecars would refuse what it signs as older than what they have."""
+    path, now = authz.folder / "bans.yaml", int(time.time())
+    older = path.read_text()
+    later = change_bans(path, lambda _, bans: bans, load_signer, now=now + 1000, by="test")
+    path.write_text(older)
+    assert change_bans(path, lambda _, bans: bans, load_signer, now=now, by="test").serial == later.serial + 1
+
+
 def test_bans_at_the_same_time_are_all_kept(authz: Commands) -> None:
     """Two writers that read before either wrote would lose one of two bans."""
 

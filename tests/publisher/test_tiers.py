@@ -190,3 +190,19 @@ def test_a_crash_between_parts_and_head_leaves_the_old_layer_whole(
     head = read_snapshot(path, [keys.key()], now=NOW)
     for required in head.requires:
         read_snapshot(part_path(path, required), [keys.key()], now=NOW, part=required)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_settled_ban_that_is_made_anew_holds_while_others_move_to_part_1(keys: Publisher) -> None:
+    """Its id has a tombstone as long as part 2 has it as it was; in part 1 that would cancel it too."""
+    layer = tiers_of(keys)
+    layer.load(numbered(0, 10), created=NOW)
+    layer.publish(created=NOW)
+    layer.add(Ban(ban_id(3), Network(4, 3, 32), expires=NOW + 3600))
+    for ban in numbered(10, 3):
+        layer.add(ban)
+    files = layer.publish(created=NOW)
+    assert len(files.parts) == 2
+    found = live(keys, files, NOW)
+    assert found.keys() == {ban_id(n) for n in range(13)}
+    assert found[ban_id(3)] == (Network(4, 3, 32), NOW + 3600)

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.engine.entries.marks import marks_of
@@ -15,7 +16,7 @@ from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.read import part_path, read_with_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -46,6 +47,13 @@ class Rules(NamedTuple):
     permit: Callable[[OpenedSnapshot], object] = lambda _: None
 
 
+class _Loaded(NamedTuple):
+    """The parts of what was accepted last, and what is marked of them alone; one value, for threads replace it."""
+
+    parts: Mapping[Requirement, OpenedSnapshot] = MappingProxyType({})
+    marks: bytearray | None = None
+
+
 class Acceptor:
     """Accepts files of one layer. Its methods block: a big file takes a while to read and to hash.
 
@@ -59,8 +67,7 @@ class Acceptor:
         self.rules = rules
         self._share = share
         self._memory = memory
-        self._parts: dict[Requirement, OpenedSnapshot] = {}  # of what was accepted last
-        self._marks: bytearray | None = None  # of the parts alone
+        self._loaded = _Loaded()
 
     def accept(self, path: Path, fetch_part: FetchPart) -> OpenedSnapshot:
         """Return the snapshot at `path`, ready for look-ups, once it is kept and its serial remembered.
@@ -82,36 +89,31 @@ class Acceptor:
 
     def forget_parts(self) -> None:
         """Have parts verified again: other keys are trusted than before."""
-        self._parts = {}
+        self._loaded = _Loaded()
 
     def _accept(self, path: Path, now: float, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
-        layer, keys, threshold, max_size, permit = self.rules
+        before, (layer, keys, threshold, max_size, permit) = self._loaded, self.rules
         with _CONSIDERATE:
             snapshot, content = read_with_bytes(path, keys, threshold, now=now, most=max_size, layer=layer,
                                                   share=self._share)  # fmt: skip
             opened = OpenedSnapshot(snapshot)
-            parts = {part: self._part(part, fetch_part, keep=keep) for part in snapshot.requires}
+            parts = {
+                part: before.parts.get(part) or self._part(part, fetch_part, keep=keep) for part in snapshot.requires
+            }
             opened.parts = tuple(parts.values())
             permit(opened)
-            marks = self._marks_of(parts)
+            # Those of the parts are made once for many heads; None: of no use here.
+            marks = before.marks if parts == before.parts else marks_of(parts.values()) if parts else None
             opened.marks = None if marks is None else marks_of([opened], marks)
             self._memory.remember(layer, snapshot, content if keep else None)
-            self._parts, self._marks = parts, marks
+            if self._loaded is before:  # else other keys are trusted since we began
+                self._loaded = _Loaded(parts, marks)
             if keep:
                 self._memory.drop_parts(layer, parts)
             return opened
 
-    def _marks_of(self, parts: dict[Requirement, OpenedSnapshot]) -> bytearray | None:
-        """Return the marks of the parts alone, which are made once for many heads; None: of no use here."""
-        if parts == self._parts:
-            return self._marks
-        return marks_of(parts.values()) if parts else None
-
     def _part(self, part: Requirement, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
-        """Return a part: what is in memory, or what the source has."""
-        known = self._parts.get(part)
-        if known is not None:
-            return known
+        """Return a part that the source has."""
         layer, keys, threshold, max_size, _ = self.rules
         try:
             with fetch_part(part) as path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from support.sidecar.running import (
 from authz.errors import SnapshotRefused
 from authz.serve.layers import file as file_module
 from authz.serve.layers.accept import Acceptor
+from authz.serve.layers.file import FileSource
 from authz.serve.layers.watch import FolderWatch
 
 if TYPE_CHECKING:
@@ -187,3 +189,22 @@ def test_sighup_loads_the_same_file_again(publisher: Publisher) -> None:
             line = f'authz_snapshot_loads_total{{layer="policy",result="ok"}} {count}.0'
             wait_for(lambda: line in get(sidecar.ports["admin"], "/metrics").body.decode(), line)  # noqa: B023
         assert get(sidecar.ports["http"], "/v1/auth", ALLOWED).status == 200
+
+
+def test_a_file_of_the_same_size_written_in_place_is_another_one(tmp_path: Path) -> None:
+    """Device, inode, size and mtime are as they were: only ctime tells, which nobody can set."""
+    path = tmp_path / "lists.snapshot"
+    path.write_bytes(b"one")
+    before = path.stat()
+    source = FileSource(path, poll=1)
+    fetched = []
+    for content in (None, None, b"two", None):
+        if content is not None:
+            while path.stat().st_ctime_ns == before.st_ctime_ns:  # a clock of some milliseconds
+                path.write_bytes(content)
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with source.fetch() as found:
+            fetched.append(found)
+    after = path.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
+    assert fetched == [path, None, path, None]

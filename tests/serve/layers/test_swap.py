@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.engine.small_layers import layer, policy
 from support.sidecar.running import until
 
 from authz.engine.decision.decider import Decider
@@ -108,5 +109,30 @@ def test_the_memory_of_a_file_that_decides_no_more_is_given_back_in_pieces(
         await until(lambda: maps() < maps_before and descriptors() < open_before)
         assert len(turns) > size // 2 // 4096
         assert freed_by == ["authz-free"]
+
+    asyncio.run(live())
+
+
+def test_only_files_that_decide_no_more_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up in a file whose pages were given back waits for each of them again."""
+    freed = list[OpenedSnapshot]()
+    monkeypatch.setattr(swap_module, "_free", freed.extend)
+    policies, heads, part = [policy(), policy()], [layer("bans"), layer("bans")], layer("bans")
+    for head in heads:
+        head.parts = (part,)
+
+    async def live() -> None:
+        swap = Swap(Decider(Settings()))
+        swap.keep(["policy", "bans"])
+        swap.swap("policy", policies[0])
+        swap.swap("bans", heads[0])
+        swap.swap("policy", policies[1])
+        await until(lambda: freed == policies[:1])
+        swap.swap("bans", heads[1])
+        await until(lambda: len(freed) > 1)
+        assert freed == [policies[0], heads[0]]
+        swap.drop("bans")
+        await until(lambda: len(freed) > 2)
+        assert freed == [policies[0], heads[0], heads[1], part]
 
     asyncio.run(live())
