@@ -26,12 +26,13 @@ from authz.control.api.common.bodies import EntryBody, HistoryBody, HistoryItem,
 from authz.control.api.common.problems import documented
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import MICROSECONDS, POLICY_LAYER
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.problems import FieldMistake, Invalid, Missing
 from authz.control.store.detection.listings import evidence_of
 from authz.control.store.ledger.checkpoints import SignedCheckpoint, list_checkpoints
 from authz.control.store.ledger.history import Place, Wanted, find_changes
 from authz.control.store.published.publications import publication_at
-from authz.errors import AddressError
+from authz.engine.model import ANY_APPLICATION
+from authz.errors import AddressError, shorten
 
 if TYPE_CHECKING:
     from authz.control.access.callers import Caller
@@ -102,7 +103,7 @@ class ExplainBody(msgspec.Struct, frozen=True):
     complete: bool
 
 
-@get("/v1/explain", summary="Why an address is allowed or denied", responses=documented(), tags=["history"])
+@get("/v1/explain", summary="Why an address is allowed or denied", responses=documented(404), tags=["history"])
 async def get_explanation(
     request: AnyRequest,
     caller: Asker,
@@ -123,6 +124,8 @@ def _explain(plane: ControlPlane, caller: Caller, text: str, application: str | 
         problem = Invalid([FieldMistake("?address", error.message)])
         problem.status = 400
         raise problem from error
+    if application not in {None, ANY_APPLICATION} and not caller.owns(application):
+        raise Missing(f"there is no application '{shorten(application)}'")
     with plane.store.reading() as tx:
         policy = plane.opened.at(tx, POLICY_LAYER, at) if caller.sees is None else None
         explanation = explain(tx, address, application, at, tenant=caller.sees, policy=policy)

@@ -85,13 +85,21 @@ class Sender:
                 self._answered.add(delivery)
         except (NotTaken, OSError, InputError) as error:
             _LOG.warning("%s: %s not sent (try %d): %s", waiting.channel, delivery, waiting.tries + 1, error)
-            with self._store.writing() as tx:
-                put_off(tx, waiting, str(error), self._store.now())
-            return False
+            return self._put_off(waiting, str(error))
+        except Problem:
+            raise
+        except Exception as error:  # noqa: BLE001  # of a library: one message must not keep all others back
+            _LOG.exception("%s: %s not sent (try %d)", waiting.channel, delivery, waiting.tries + 1)
+            return self._put_off(waiting, f"a fault of ours: {type(error).__name__}")
         with self._store.writing() as tx:  # should the store be away, it is noted in the next round, and not sent again
             taken(tx, waiting, self._store.now())
         self._answered.discard(delivery)
         return True
+
+    def _put_off(self, waiting: Waiting, error: str) -> bool:
+        with self._store.writing() as tx:
+            put_off(tx, waiting, error, self._store.now())
+        return False
 
     def _run(self) -> None:
         while not self._end.wait(_LOOK):

@@ -186,6 +186,15 @@ def test_cross_tenant_applications_are_not_shown_to_another_tenant(shared_plane:
         assert "b-till" not in console.get(path).text, path
 
 
+def test_cross_tenant_settings_are_not_explained_to_another_tenant(shared_plane: Control) -> None:
+    shared_plane.ok("PUT", "/v1/applications/b-till", {"deny": {"body": "secret of b"}})
+    theirs = shared_plane.token_of("admin", "team-a", ("a-*",))
+    asked = "address=192.0.2.99&application=b-till"
+    assert shared_plane.ask("GET", f"/v1/explain?{asked}", token=theirs).status_code == 404
+    assert shared_plane.ask("GET", "/v1/explain?address=192.0.2.99&application=a-1", token=theirs).status_code == 200
+    assert Console(shared_plane, theirs).get(f"/explain?{asked}").status_code == 404
+
+
 def test_undo_of_a_layer_that_is_not_there_is_told_and_no_fault(console: Console) -> None:
     assert console.post("/undo", {"csrf": console.csrf, "done": "none.1-2"}).status_code == 404
 

@@ -246,3 +246,14 @@ def test_a_channel_that_cannot_be_is_named(tmp_path: Path, channel: str, expecte
         control(tmp_path / "c", extra=f"notify:\n  channels:\n    - {channel}\n"),
     ):
         pass
+
+
+def test_a_message_that_makes_a_library_fail_keeps_no_other_channel_back(tmp_path: Path, receiver: Receiver) -> None:
+    more = "}\n    - {name: aaa, splunk: 'http://127.0.0.1:9/x', secret_file: bad.key"
+    for ops in told(tmp_path, receiver, more):
+        (tmp_path / "control" / "bad.key").write_bytes(b"\xff\xfe\x00")  # no header can carry it
+        ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
+        assert [one["topic"] for one in ops.messages()] == ["entry"]
+        items = ops.plane.ok("GET", "/v1/notifications?channel=aaa")["items"]
+        assert [(one["state"], one["tries"]) for one in items] == [("waiting", 1)]
+        assert "fault of ours" in items[0]["error"]

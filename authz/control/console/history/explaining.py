@@ -15,9 +15,10 @@ from authz.control.console.lists.reading import known_of, seconds_of
 from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import Explanation, explain
 from authz.control.model import POLICY_LAYER
-from authz.control.problems import Invalid
+from authz.control.problems import Invalid, Missing
 from authz.control.store.entries.find import get_entry
-from authz.errors import AddressError
+from authz.engine.model import ANY_APPLICATION
+from authz.errors import AddressError, shorten
 
 
 @get("/explain")
@@ -43,6 +44,8 @@ async def show_explanation(asked: Asker) -> Response[str]:
 
 
 def _explain(asked: Asked, address: Address, application: str | None, at: int | None) -> Explanation:
+    if application not in {None, ANY_APPLICATION} and not asked.caller.owns(application):
+        raise Missing(f"there is no application '{shorten(application)}'")
     plane, when = asked.plane, at or asked.plane.store.now()
     with plane.store.reading() as tx:
         policy = plane.opened.at(tx, POLICY_LAYER, when) if asked.caller.sees is None else None
