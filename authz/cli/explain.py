@@ -47,28 +47,30 @@ def explain(
         str | None, typer.Option(help="The address that connects to the proxy, or unix:. Default: ADDRESS.")
     ] = None,
     header: Annotated[
-        list[str] | None, typer.Option(help="'Name: value', may be repeated. Default with --peer: ADDRESS, forwarded.")
+        list[str] | None,
+        typer.Option(help="A header, 'Name: value'; may be repeated. Default with --peer: ADDRESS as forwarded."),
     ] = None,
     metadata: Annotated[
         list[str] | None,
         typer.Option(metavar="NAMESPACE:KEY=VALUE", help="A value of Envoy's metadata; may be repeated."),
     ] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="Decide as at this time. Default: now.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="The time of the decision. Default: now.")] = None,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", metavar="TIME", help="Decide by what served then, at that time.")
+        str | None, typer.Option("--as-of", metavar="TIME", help="Decide with the build that was used at this time.")
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where builds are kept. Default: archive, beside the snapshot.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of kept builds. Default: archive, beside the snapshot."),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="The policy: shows the feed and the line that a network came from.")
+        Path | None, typer.Option(help="The policy; with it, the feed and line of each network are shown.")
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the running sidecar instead of reading a file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show who the client is, each entry that covers the address, and the decision.
+    """Show the client, each entry that covers the address, and the decision.
 
-    Without --config, where AUTHZ_CONTROL_URL is set, the control plane is asked: it knows who made each entry and why.
+    Without --config, if AUTHZ_CONTROL_URL is set, the control plane answers, with author and reason of each entry.
     """
     from authz.addresses import parse_address
 

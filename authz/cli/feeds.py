@@ -27,13 +27,13 @@ def feeds() -> None:
 @app.command(epilog="Example: authz feeds fetch policy.yaml && authz snapshot build policy.yaml ...")
 def fetch(
     policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The policy file.")],
-    force: Annotated[bool, typer.Option("--force", help="Ask for feeds that are fresh, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch even feeds whose copies are still fresh.")] = False,
     json: Json = False,
 ) -> None:
     """Fetch every feed of a policy that has a `url` or a `preset`, each into its `path`.
 
-    What is broken or has lost too much replaces nothing: the last good copy stays. Exit status 0, or 1 when something
-    was wrong with a feed.
+    A feed that is broken or has shrunk too much does not replace its last good copy. Exit status 0, or 1 if a feed
+    failed.
     """
     from authz.publisher.feeds.fetch.download import make_client
     from authz.publisher.feeds.fetch.fetch import fetch_feeds
@@ -58,7 +58,7 @@ def fetch(
 
 @app.command(epilog="Example: authz feeds presets --json")
 def presets(json: Json = False) -> None:
-    """Show the well-known feeds that a policy may name by `preset`: what each gives, from where, on which terms."""
+    """Show the feeds that a policy can name by `preset`: content, source and terms of each."""
     from authz.publisher.feeds.fetch.presets import PRESETS
 
     if json:

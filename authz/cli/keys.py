@@ -9,21 +9,21 @@ import typer
 
 from authz.cli.common.output import print_json, table
 
-app = typer.Typer(name="keys", help="Make the keys that snapshots are signed with.", no_args_is_help=True)
+app = typer.Typer(name="keys", help="Generate the keys that sign snapshots.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Make the keys that snapshots are signed with."""
+    """Generate the keys that sign snapshots."""
 
 
 @app.command(epilog="Example: authz keys generate keys --name 2026")
 def generate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the two files; made where it is missing.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the two files; created if missing.")],
     name: Annotated[str, typer.Option(help="Name of the files.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a new ed25519 pair: DIR/NAME.key (private, mode 0600) and DIR/NAME.pub."""
+    """Write a new ed25519 key pair: DIR/NAME.key (private, mode 0600) and DIR/NAME.pub."""
     from authz.engine.model import TOKEN
     from authz.errors import InputError
     from authz.snapshot.keys import load_public_key

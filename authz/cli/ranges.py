@@ -16,10 +16,10 @@ def register(app: typer.Typer) -> None:
 
 def ranges(
     subjects: Annotated[list[str], typer.Argument(metavar="RANGE...", help="Addresses, networks or ranges.")],
-    lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
+    lenient: Annotated[bool, typer.Option(help="Accept host bits: 10.0.0.2/10 means 10.0.0.0/10.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the fewest networks that cover each range, one a line."""
+    """Print the fewest networks that cover each range, one per line."""
     from authz.addresses import parse_networks
 
     by_subject = {

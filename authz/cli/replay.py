@@ -49,24 +49,28 @@ def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines or an access log; - for standard input.")],
     config: ConfigFile,
     snapshot: SnapshotFile = None,
-    against: Annotated[Path | None, typer.Option(help="Another snapshot: what would it have changed?")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another snapshot to compare with: show what it would have changed.")
+    ] = None,
     log_format: Annotated[Format, typer.Option("--format", help="The format of FILE.")] = Format.AUTO,
-    application: Annotated[str | None, typer.Option(help="The application of requests that name none.")] = None,
+    application: Annotated[str | None, typer.Option(help="The application for requests without one.")] = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Decide all requests as at this time. Default: the time of each, or now."),
     ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Print counts instead of decisions.")] = False,
-    changed: Annotated[bool, typer.Option("--changed", help="With --against: print only what changes.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="With --against: print only changed decisions.")] = False,
     top: Annotated[int, typer.Option(help="How many clients, networks and entries --summary lists.", min=1)] = 10,
-    skip: Annotated[bool, typer.Option("--skip", help="Pass over lines that cannot be read, and count them.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes. Default: as many as cores.", min=1, max=64)] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Skip lines that cannot be parsed, and count them.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes. Default: one per core.", min=1, max=64)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Decide the requests of FILE and print one JSON object a line, in order.
+    """Decide the requests of FILE and print one JSON object per line, in order.
 
     A JSON line is {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop",
-    "time": "2026-12-01T00:00:00Z"}; only peer is needed; "unix:" is a unix socket. Access logs of nginx (combined or
+    "time": "2026-12-01T00:00:00Z"}; only peer is required; "unix:" is a unix socket. Access logs of nginx (combined or
     JSON) and Envoy (default text or JSON) are recognised.
     """
     from authz.replay.run import replay as decide_all

@@ -16,16 +16,14 @@ if TYPE_CHECKING:
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.trial.on_log import Trial
 
-app = typer.Typer(
-    name="triggers", help="Automatic listing: check triggers, and try them on a log.", no_args_is_help=True
-)
+app = typer.Typer(name="triggers", help="Check triggers, and try them on a log.", no_args_is_help=True)
 
 TriggersFile = Annotated[Path, typer.Argument(metavar="TRIGGERS", help="triggers.yaml")]
 
 
 @app.command(epilog="Example: authz triggers check triggers.yaml")
 def check(triggers: TriggersFile) -> None:
-    """Say whether a file of triggers can be used."""
+    """Check a triggers file."""
     from authz.control.detect.triggers.file import read_triggers
 
     written = read_triggers(triggers).triggers
@@ -37,12 +35,12 @@ def check(triggers: TriggersFile) -> None:
 )
 def try_on_log(
     triggers: TriggersFile,
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="Of nginx, Envoy or authz; - for standard input.")],
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log of nginx, Envoy or authz; - for standard input.")],
     log_format: Annotated[str, typer.Option("--format", help="auto, event, nginx, nginx-json or envoy-json.")] = "auto",
     protect: Annotated[list[str] | None, typer.Option(help="A network that is never listed; may be repeated.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print whom these triggers would have listed, when and why. Nothing is listed."""
+    """Print whom these triggers would have listed, when and why. Nobody is listed."""
     import sys
 
     from authz.addresses import parse_networks

@@ -11,19 +11,20 @@ from authz.cli.bans import local
 from authz.cli.control import bans as remote_bans
 from authz.cli.control import client as remote
 
-app = typer.Typer(name="bans", help="List the bans of a layer, or make its file.")
+app = typer.Typer(name="bans", help="List the bans of a layer, or create its file.")
 
 Layer = Annotated[
-    Path, typer.Option("--layer", metavar="FILE", envvar="AUTHZ_BANS", help="The bans file; authz bans init makes one.")
+    Path,
+    typer.Option("--layer", metavar="FILE", envvar="AUTHZ_BANS", help="The bans file; `authz bans init` creates one."),
 ]
-Key = Annotated[str | None, typer.Option(help="Private key file or URI. Default: the one that the bans file names.")]
+Key = Annotated[str | None, typer.Option(help="Private key file or URI. Default: the key named in the bans file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Applications = Annotated[
     list[str] | None, typer.Option("--application", help="Only for this application; may be repeated. Default: all.")
 ]
 Wait = Annotated[
     str | None,
-    typer.Option(metavar="published|enforced", help="With a control plane: return when it is there."),
+    typer.Option(metavar="published|enforced", help="With a control plane: wait until the change is there."),
 ]
 BANS_FILE = Path("bans.yaml")
 
@@ -36,20 +37,20 @@ def register(root: typer.Typer) -> None:
 
 
 def ban(
-    network: Annotated[str, typer.Argument(metavar="ADDRESS|NETWORK", help="Whom to ban.")],
+    network: Annotated[str, typer.Argument(metavar="ADDRESS|NETWORK", help="The address or network to ban.")],
     period: Annotated[str, typer.Option("--for", metavar="PERIOD", help="Such as 5m, 2h, 7d, or forever.")] = "1h",
     application: Applications = None,
-    on: Annotated[str, typer.Option("--list", metavar="deny|gray", help="The list to put it on.")] = "deny",
-    reason: Annotated[str, typer.Option(help="Why; shown by explain and in logs.")] = "",
+    on: Annotated[str, typer.Option("--list", metavar="deny|gray", help="The list for the entry.")] = "deny",
+    reason: Annotated[str, typer.Option(help="The reason; shown by explain and in logs.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
-    force: Annotated[bool, typer.Option("--force", help="With a control plane: even your own address.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With a control plane: ban even your own address.")] = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Ban an address or a network for a time. Banned already: the time is changed.
+    """Ban an address or a network for a period. For an existing ban, change the end.
 
-    Where AUTHZ_CONTROL_URL is set, the control plane is asked; otherwise the bans file and its key on this machine.
+    If AUTHZ_CONTROL_URL is set, the control plane makes the ban; otherwise the local bans file and its key are used.
     """
     if remote.is_configured():
         remote_bans.ban(
@@ -63,11 +64,13 @@ def ban(
 
 
 def unban(
-    which: Annotated[str, typer.Argument(metavar="ADDRESS|NETWORK|ID", help="What was banned, or the id of the ban.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ADDRESS|NETWORK|ID", help="The banned address or network, or the id of the ban.")
+    ],
     application: Annotated[
         str | None, typer.Option("--application", help="Only the bans that name this application.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in the history of a control plane.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history of a control plane.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
     wait: Wait = None,
@@ -82,7 +85,7 @@ def unban(
 
 @app.callback(invoke_without_command=True)
 def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -> None:
-    """List the bans that are live."""
+    """List the active bans."""
     if context.invoked_subcommand is not None:
         return
     if remote.is_configured():
@@ -93,7 +96,7 @@ def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -
 
 @app.command(epilog="Example: authz bans init bans.yaml --key keys/bans.key --snapshot bans.snapshot")
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bans file to make.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bans file to create.")],
     key: Annotated[str, typer.Option(help="Private key file, relative to FILE, or URI.")],
     snapshot: Annotated[
         str, typer.Option(help="The signed file, relative to FILE; the sidecar reads it.")
@@ -101,5 +104,5 @@ def init(
     name: Annotated[str, typer.Option(help="Name of the layer, as in authz.yaml.")] = "bans",
     longest: Annotated[str, typer.Option(metavar="PERIOD", help="The longest ban, such as 7d, or forever.")] = "7d",
 ) -> None:
-    """Make a bans file and sign its snapshot, without bans yet."""
+    """Create an empty bans file, and sign its snapshot."""
     local.init(file, key=key, snapshot=snapshot, name=name, longest=longest)

@@ -15,8 +15,8 @@ from authz.cli.control.shown import describe, print_entry, print_rows, reached
 from authz.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-tokens = typer.Typer(name="tokens", help="Who may ask the control plane: list, add and revoke tokens.")
-approvals = typer.Typer(name="approvals", help="What waits for a second person: list, show, approve and reject.")
+tokens = typer.Typer(name="tokens", help="List, add and revoke tokens of the control plane.")
+approvals = typer.Typer(name="approvals", help="List, show, approve and reject changes that wait for a second person.")
 
 
 def register(app: typer.Typer) -> None:
@@ -41,14 +41,16 @@ def list_tokens(context: typer.Context, json: Json = False) -> None:
 
 @tokens.command("add", epilog="Example: authz control tokens add ci --role operator --for 90d --network 192.0.2.0/24")
 def add_token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who has it; shown in history.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The holder of the token; shown in history.")],
     role: Annotated[str, typer.Option(help="viewer, operator, editor, approver, admin, sidecar or source.")],
     tenant: Annotated[str | None, typer.Option(help="Default: your own.")] = None,
-    network: Annotated[list[str] | None, typer.Option(help="Only from here; may be repeated.")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Accept the token only from this network; may be repeated.")
+    ] = None,
     period: Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Default: forever.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a token. Its secret is shown only now."""
+    """Create a token. Its secret is shown only once."""
     body = {"name": name, "role": role, "tenant": tenant, "networks": network, "period": period}
     made = ask("POST", "/v1/tokens", {key: value for key, value in body.items() if value is not None})
     if json:
@@ -61,14 +63,14 @@ def add_token(
 def revoke_token(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a token.")], json: Json = False
 ) -> None:
-    """End a token at once, and the sessions that were begun with it."""
+    """Revoke a token, and end the sessions that were started with it, at once."""
     done = ask("DELETE", f"/v1/tokens/{segment(token_id)}")
     print_json(done) if json else print_entry("revoked", [("id", done["id"]), ("name", done["name"])])
 
 
 @approvals.callback(invoke_without_command=True)
 def list_approvals(context: typer.Context, json: Json = False) -> None:
-    """List what waits for a second person."""
+    """List changes that wait for a second person."""
     if context.invoked_subcommand is not None:
         return
     approvals = ask("GET", "/v1/approvals", state="waiting")
@@ -78,20 +80,20 @@ def list_approvals(context: typer.Context, json: Json = False) -> None:
 
 @approvals.command("show", epilog="Example: authz control approvals show a-12ab34cd56ef")
 def show_approval(approval_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show a change that waits, and what it would have touched of yesterday's events, as JSON."""
+    """Show a waiting change, and which of yesterday's events it would have affected, as JSON."""
     print_json(ask("GET", f"/v1/approvals/{segment(approval_id)}"))
 
 
 @approvals.command("approve", epilog="Example: authz control approvals approve a-12ab34cd56ef")
 def approve(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
-    """Let it be done."""
+    """Approve a waiting change."""
     done = ask("POST", f"/v1/approvals/{segment(approval_id)}/approve")
     print_json(done) if json else print_entry("approved", [*describe(done), *reached(done)])
 
 
 @approvals.command("reject", epilog="Example: authz control approvals reject a-12ab34cd56ef")
 def reject(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
-    """Let it not be done."""
+    """Reject a waiting change."""
     done = ask("POST", f"/v1/approvals/{segment(approval_id)}/reject")
     print_json(done) if json else print_entry("rejected", [("id", approval_id)])
 
@@ -122,11 +124,11 @@ def feeds(json: Json = False) -> None:
 
 def api(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, PUT, PATCH or DELETE.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Such as /v1/applications; with its query.")],
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to send; - reads input.")] = None,
-    if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="The version that is meant; * for any.")] = None,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The path with its query, such as /v1/applications.")],
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to send; - for standard input.")] = None,
+    if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="The version to change; * for any.")] = None,
 ) -> None:
-    """Ask the API for anything, and print its answer."""
+    """Send any request to the API, and print the answer."""
     if not path.startswith("/"):
         raise InputError(f"found the path '{path[:64]}', expected one such as /v1/applications")
     body = None

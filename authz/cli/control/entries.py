@@ -14,37 +14,43 @@ from authz.cli.control.client import ask, segment
 from authz.cli.control.shown import describe, print_entries, print_entry, reached
 from authz.errors import InputError
 
-app = typer.Typer(name="entries", help="What is on the lists of a control plane; add, change and delete entries.")
+app = typer.Typer(name="entries", help="Show, add, change and delete entries of a control plane.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Return when it is there.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in history.")]
+Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Wait until the change is there.")]
+Reason = Annotated[str, typer.Option(help="The reason; kept in history.")]
 Many = list[str] | None
-Networks = Annotated[Many, typer.Option("--network", help="An address, network or range; may be repeated, as others.")]
-Excepted = Annotated[Many, typer.Option("--except", help="But not this address or network.")]
+Networks = Annotated[
+    Many, typer.Option("--network", help="An address, network or range; may be repeated, like the other subjects.")
+]
+Excepted = Annotated[Many, typer.Option("--except", help="Except this address or network.")]
 Hosts = Annotated[Many, typer.Option("--host", help="A host name.")]
 Countries = Annotated[Many, typer.Option("--country", help="Two letters, such as KP.")]
 Asns = Annotated[list[int] | None, typer.Option("--asn", help="The number of an autonomous system.")]
 Sources = Annotated[Many, typer.Option("--source", help="A source type, such as tor.")]
 Applications = Annotated[Many, typer.Option("--application", help="Only for this application. Default: all.")]
-Force = Annotated[bool, typer.Option("--force", help="Even where it denies your own address.")]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="Even where it belongs to an import or a feed.")]
+Force = Annotated[bool, typer.Option("--force", help="Apply it even if it denies your own address.")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="Change it even if it belongs to an import or a feed.")]
 Period = Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Such as 5m, 2h, 7d, or forever.")]
-Expires = Annotated[str | None, typer.Option(metavar="TIME", help="Until this time, instead.")]
+Expires = Annotated[str | None, typer.Option(metavar="TIME", help="End at this time, instead of --for.")]
 
 
 @app.callback(invoke_without_command=True, epilog="Example: authz entries --address 203.0.113.9")
 def entries(
     context: typer.Context,
-    address: Annotated[str | None, typer.Option(help="What covers this address or network, or lies in it.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Only entries that cover this address or network, or lie in it.")
+    ] = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="As of this time. Default: now.")] = None,
-    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="On this list.")] = None,
-    application: Annotated[str | None, typer.Option(help="Of this application.")] = None,
-    origin: Annotated[str | None, typer.Option(help="That this import, trigger or feed brought.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 200,
+    on: Annotated[
+        str | None, typer.Option("--list", metavar="allow|deny|gray", help="Only entries on this list.")
+    ] = None,
+    application: Annotated[str | None, typer.Option(help="Only entries for this application.")] = None,
+    origin: Annotated[str | None, typer.Option(help="Only entries from this import, trigger or feed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries to show.")] = 200,
     json: Json = False,
 ) -> None:
-    """Show what is on the lists of the control plane, now or as of a time."""
+    """Show the entries of the control plane, now or as of a time."""
     if context.invoked_subcommand is not None:
         return
     wanted = {"address": address, "at": at, "list": on, "application": application, "origin": origin}
@@ -60,14 +66,14 @@ def show(
     entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
     json: Json = False,
 ) -> None:
-    """Show one entry, with everything that it says."""
+    """Show one entry in full."""
     entry = ask("GET", f"/v1/entries/{segment(entry_id)}")
     print_json(entry) if json else print_entry(entry_id, describe(entry))
 
 
 @app.command(epilog="Example: authz entries add --list allow --host vpn.example.com --for forever --reason office")
 def add(
-    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list to put it on.")] = "deny",
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entry.")] = "deny",
     network: Networks = None,
     excepted: Excepted = None,
     host: Hosts = None,
@@ -78,13 +84,13 @@ def add(
     period: Period = None,
     expires: Expires = None,
     starts: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on. Default: now.")] = None,
-    warn: Annotated[bool, typer.Option("--warn", help="Report, and do not deny.")] = False,
+    warn: Annotated[bool, typer.Option("--warn", help="Only report; do not deny.")] = False,
     reason: Reason = "",
     force: Force = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Add an entry; without a period it ends in an hour."""
+    """Add an entry. Without a period it lasts one hour."""
     body = {
         "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
         "sources": source, "applications": application, "period": period, "expires": expires, "starts": starts,
@@ -96,7 +102,7 @@ def add(
 @app.command(epilog="Example: authz entries change b-272c00006b0a4dd0 --for 7d --reason 'comes back each night'")
 def change(
     entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
-    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="Another list.")] = None,
+    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="The new list.")] = None,
     network: Networks = None,
     excepted: Excepted = None,
     host: Hosts = None,
@@ -106,14 +112,14 @@ def change(
     application: Applications = None,
     period: Period = None,
     expires: Expires = None,
-    action: Annotated[str | None, typer.Option(metavar="block|warn", help="What it does.")] = None,
+    action: Annotated[str | None, typer.Option(metavar="block|warn", help="The new action.")] = None,
     reason: Reason = "",
     force: Force = False,
     take_over: TakeOver = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Change what is given; the rest stays. Refused where somebody else changed it in between."""
+    """Change the given fields of an entry. Refused if somebody else changed the entry in between."""
     body = {
         "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
         "sources": source, "applications": application, "period": period, "expires": expires, "action": action,
@@ -127,20 +133,24 @@ def change(
 
 @app.command(epilog="Example: authz entries delete --origin old-list --expect 312 --reason 'the list is gone'")
 def delete(
-    entry_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One entry; or give a filter.")] = None,
-    address: Annotated[str | None, typer.Option(help="All that cover this address or network, or lie in it.")] = None,
-    on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="All on this list.")] = None,
-    application: Annotated[str | None, typer.Option(help="All for this application.")] = None,
-    origin: Annotated[str | None, typer.Option(help="All that this import, trigger or feed brought.")] = None,
+    entry_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The id of an entry; or use a filter.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="All entries that cover this address or network, or lie in it.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option("--list", metavar="allow|deny|gray", help="All entries on this list.")
+    ] = None,
+    application: Annotated[str | None, typer.Option(help="All entries for this application.")] = None,
+    origin: Annotated[str | None, typer.Option(help="All entries from this import, trigger or feed.")] = None,
     expect: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Delete only if the filter finds N entries.")
+        int | None, typer.Option(min=1, metavar="N", help="Delete only if the filter matches exactly N entries.")
     ] = None,
     reason: Reason = "",
     take_over: TakeOver = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Delete an entry, or all that a filter finds, if they are as many as you expect."""
+    """Delete an entry, or all entries that match a filter, if their number is the expected one."""
     rest: dict[str, Any] = {"reason": reason or None, "take_over": "true" if take_over else None, "wait": wait}
     wanted: dict[str, Any] = {"address": address, "list": on, "application": application, "origin": origin}
     filtered = any(value is not None for value in wanted.values())
@@ -163,8 +173,10 @@ def delete(
 @app.command(epilog="Example: authz entries replace partner bad-addresses.txt --for 7d --application shop")
 def replace(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the list; its entries have this origin.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An address, network or range a line; - reads input.")],
-    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list to put them on.")] = "deny",
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="One address, network or range per line; - for standard input.")
+    ],
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entries.")] = "deny",
     application: Applications = None,
     period: Period = None,
     expires: Expires = None,
@@ -172,7 +184,7 @@ def replace(
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Let the entries of a source be what a file says, in one change: what it no longer says is deleted."""
+    """Replace the entries of a source by a file, in one change. Entries that are not in the file are deleted."""
     rest = _given({"list": on, "applications": application, "period": period, "expires": expires, "reason": reason})
     rows = [{"networks": [line], **rest} for line in _lines(file)]
     done = ask("PUT", f"/v1/sources/{segment(source)}/entries", rows, reason=reason or None, wait=wait)

@@ -17,13 +17,15 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     form: Annotated[str, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What to read.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to read.")],
     application: Annotated[
-        str | None, typer.Option(help="The entries are of this application. Default: of all.")
+        str | None, typer.Option(help="The application of the entries. Default: all applications.")
     ] = None,
-    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="Of CSV rows without a list.")] = "deny",
+    on: Annotated[
+        str, typer.Option("--list", metavar="allow|deny|gray", help="The list for CSV rows without one.")
+    ] = "deny",
 ) -> None:
-    """Print the lists of another program as policy.yaml; on standard error, what means something else here."""
+    """Print the lists of another program as policy.yaml, and differences in meaning to standard error."""
     from authz.control.maintenance.formats.envoy import read_envoy_rbac
     from authz.control.maintenance.formats.gravitee import read_gravitee
     from authz.control.maintenance.formats.nginx import read_nginx

@@ -13,8 +13,8 @@ from authz.cli.control.client import ask
 from authz.cli.control.shown import print_entries, print_entry, print_history, reached
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Most = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
-Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Return when it is there.")]
+Most = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of changes to show.")]
+Wait = Annotated[str | None, typer.Option(metavar="published|enforced", help="Wait until the change is there.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,14 +26,18 @@ def register(app: typer.Typer) -> None:
 
 
 def history(
-    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="Changes that concern it.")] = None,
+    address: Annotated[
+        str | None, typer.Argument(metavar="[ADDRESS]", help="Only changes that concern this address.")
+    ] = None,
     begin: Annotated[str | None, typer.Option("--from", metavar="TIME", help="At or after this time.")] = None,
     to: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="What was on the lists at this time, instead.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Show the entries at this time instead of changes.")
+    ] = None,
     limit: Most = 100,
     json: Json = False,
 ) -> None:
-    """Show who changed what, when, how and why; newest first."""
+    """Show who changed what, when, how and why, newest first."""
     if at is not None:
         entries = all_pages("/v1/entries", limit, address=address, at=at)
         if json:
@@ -49,13 +53,15 @@ def history(
 
 
 def undo(
-    serial: Annotated[int, typer.Argument(metavar="SERIAL", help="Of the change, as history shows it (--json).")],
+    serial: Annotated[
+        int, typer.Argument(metavar="SERIAL", help="The serial of the change, as `history --json` shows it.")
+    ],
     layer: Annotated[str, typer.Option(help="The layer of the change.")] = "bans",
-    reason: Annotated[str, typer.Option(help="Why; kept in history.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; kept in history.")] = "",
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Take one change back, unless somebody has changed the entry since."""
+    """Undo one change, unless the entry has been changed since."""
     done = ask("POST", "/v1/undo", {"layer": layer, "serial": serial, "reason": reason}, wait=wait)
     if json:
         print_json(done)
@@ -64,14 +70,14 @@ def undo(
 
 
 def rollback(
-    to: Annotated[str, typer.Argument(metavar="TIME|SERIAL", help="The state to go back to.")],
+    to: Annotated[str, typer.Argument(metavar="TIME|SERIAL", help="The state to restore.")],
     layer: Annotated[str | None, typer.Option(help="Only this layer. Default: all, or bans for a serial.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept in history.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; kept in history.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Make the lists what they were, under new serials. History keeps everything."""
+    """Restore an earlier state of the lists, under new serials. History keeps everything."""
     target: str | int = int(to) if to.isdigit() else to
     body = {"to": target, "layer": layer, "reason": reason, "dry_run": dry_run}
     done = ask("POST", "/v1/rollback", body, wait=wait)

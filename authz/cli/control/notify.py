@@ -20,7 +20,7 @@ def try_channel(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A name of `notify.channels`.")],
     config: Annotated[Path, typer.Option("--config", help="control.yaml")],
 ) -> None:
-    """Send a message to a channel now, and say whether it was taken."""
+    """Send a message to a channel now, and report whether it was accepted."""
     import os
 
     from authz.control.config import load_control_config

@@ -19,14 +19,14 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration 
 
 @app.command(epilog="Example: authz control init control && authz control serve --config control/control.yaml")
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
-    listen: Annotated[str, typer.Option(help="Where the control plane will listen.")] = "127.0.0.1:9194",
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to create.")],
+    listen: Annotated[str, typer.Option(help="The address on which the control plane will listen.")] = "127.0.0.1:9194",
     store_url: Annotated[
         str, typer.Option("--store", help="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE.")
     ] = ("sqlite:///control.sqlite"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a folder with everything: control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
+    """Create a folder with control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
     from authz.control.maintenance.init import make_folder
     from authz.errors import BadValue, InputError, shorten
     from authz.serve.config_values import LISTEN_EXPECTED, ListenOn
@@ -55,12 +55,12 @@ def init(
 def prepare(
     config: ConfigOption,
     token_file: Annotated[
-        Path, typer.Option(metavar="FILE", help="Where an administrator's token is put if the store is new.")
+        Path, typer.Option(metavar="FILE", help="File for an administrator's token, written if the store is new.")
     ],
 ) -> None:
-    """Make the store of a control.yaml where it is empty, or bring an older one up to date; then serve.
+    """Create the store of a control.yaml if it is empty, or migrate an older one; then serve.
 
-    For a start without a person, as in Kubernetes. Stop all control planes of the store before.
+    For unattended starts, as in Kubernetes. First stop all control planes of the store.
     """
     import os
 
@@ -92,7 +92,7 @@ def serve(
 
 @app.command(epilog="Example: authz control sign --config control/control.yaml")
 def sign(config: ConfigOption) -> None:
-    """Run the signer as a service of its own, on the unix socket of `signer`."""
+    """Run the signer as a separate service, on the unix socket of `signer`."""
     from authz.control.publish import signer
 
     signer.listen(config)

@@ -46,12 +46,12 @@ def _actor() -> Actor:
 
 
 def import_(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy to bring in.")],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy to import.")],
     config: ConfigOption,
-    name: Annotated[str | None, typer.Option(help="Name of the import. Default: of the file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the import. Default: the name of the file.")] = None,
     json: Json = False,
 ) -> None:
-    """Bring a policy into the store; what an import of this name brought before and is gone now is deleted."""
+    """Import a policy into the store. Entries of an earlier import of this name that are gone now are deleted."""
     from authz.control.maintenance.transfer import import_policy, read_policy_file
     from authz.control.model import MAIN_TENANT
     from authz.control.store.access.tokens import get_tenant
@@ -74,9 +74,9 @@ def import_(
 
 def export(
     config: ConfigOption,
-    bans: Annotated[bool, typer.Option("--bans", help="With the entries of the other layers, too.")] = False,
+    bans: Annotated[bool, typer.Option("--bans", help="Also export the entries of the other layers.")] = False,
 ) -> None:
-    """Print what is in the store as policy.yaml."""
+    """Print the content of the store as policy.yaml."""
     from authz.control.maintenance.transfer import export_policy
 
     _, store = _open(config)
@@ -91,7 +91,7 @@ def backup(
     config: ConfigOption,
     json: Json = False,
 ) -> None:
-    """Write the whole store to a file, while the control plane runs or not."""
+    """Write the whole store to a file. The control plane may run meanwhile."""
     from authz.control.maintenance.backup import back_up
 
     _, store = _open(config)
@@ -106,7 +106,7 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")], config: ConfigOption, json: Json = False
 ) -> None:
-    """Fill the store that the configuration names, which must be new, from a backup; of either database into either."""
+    """Restore a backup into the configured store, which must be new. Both databases can restore backups of either."""
     from authz.control.config import load_control_config
     from authz.control.maintenance.backup import restore as restore_store
     from authz.control.store.database import create_store
@@ -123,11 +123,12 @@ def restore(
 def check(
     config: ConfigOption,
     checkpoints: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What GET /v1/checkpoints said before: compare history with it.")
+        Path | None,
+        typer.Option(metavar="FILE", help="An earlier answer of GET /v1/checkpoints, to compare history with."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the chain of history, and that the entries follow from it. Status 1: they do not."""
+    """Check the chain of history, and the entries against it. Exit status 1 if they do not match."""
     from authz.control.maintenance.check import check_store, compare_checkpoints
 
     loaded, store = _open(config)
@@ -149,7 +150,7 @@ def migrate(
     config: ConfigOption,
     to: Annotated[str, typer.Option(metavar="REVISION", help="head, base, or a revision.")] = "head",
 ) -> None:
-    """Bring the tables to this version, or to an older one before a downgrade."""
+    """Migrate the tables to this version, or to an older one before a downgrade."""
     from authz.control.config import load_control_config
     from authz.control.store.database import migrate as migrate_store
 
@@ -164,7 +165,7 @@ def forget(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Delete history that is older than a time; what still holds is kept."""
+    """Delete history that is older than a period. Active entries are kept."""
     from authz.control.maintenance.retention import forget_before
     from authz.times import parse_duration
 

@@ -45,9 +45,9 @@ def check_config(
     config: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration of the sidecar.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a configuration, and what it names: keys, snapshots, ports, folders. All mistakes are printed at once.
+    """Check a configuration with its keys, snapshots, ports and folders. Print all errors at once.
 
-    Exit status 1 where the sidecar could not serve by it.
+    Exit status 1 if the sidecar could not serve with it.
     """
     from authz.cli.sidecar import config_check as check
     from authz.serve.config import load_config
@@ -113,20 +113,21 @@ def _show(
 
 
 def print_config(
-    proxy: Annotated[Proxy, typer.Argument(help="Which proxy.")],
+    proxy: Annotated[Proxy, typer.Argument(help="The proxy.")],
     config: Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")],
     policy: Annotated[
         Path | None, typer.Option(help="The policy: its applications, hosts and deny answers are printed.")
     ] = None,
     snapshot: Annotated[
-        Path | None, typer.Option(help="A snapshot instead. Default: the one of the configuration, if it is there.")
+        Path | None,
+        typer.Option(help="A snapshot, instead of a policy. Default: that of the configuration, if it exists."),
     ] = None,
-    part: Annotated[str, typer.Option(help="Which file, for a proxy that needs several.")] = "main",
+    part: Annotated[str, typer.Option(help="The file to print, for a proxy that needs several.")] = "main",
     cache: Annotated[
-        str, typer.Option(help="nginx: keep answers for so long, such as 1s; http.cache must be the same.")
+        str, typer.Option(help="nginx: cache answers for this period, such as 1s; http.cache must be equal.")
     ] = "",
 ) -> None:
-    """Print a configuration of the proxy that asks this sidecar, ready to be adapted."""
+    """Print a configuration for the proxy that uses this sidecar, ready to be adapted."""
     from authz.cli.proxy_config import parts_of, render
     from authz.errors import InputError
     from authz.serve.config import load_config

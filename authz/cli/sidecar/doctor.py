@@ -33,12 +33,12 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     config: Annotated[Path, typer.Option("--config", help="The configuration of the running sidecar.")],
-    proxy: Annotated[str, typer.Option(metavar="URL", help="The proxy, as clients ask it: http://HOST:PORT")],
+    proxy: Annotated[str, typer.Option(metavar="URL", help="The proxy's URL for clients: http://HOST:PORT")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Send requests through the proxy and say what the sidecar saw: client, application, reason.
+    """Send requests through the proxy and show what the sidecar saw: client, application, reason.
 
-    Exit status 1 where something is wrong.
+    Exit status 1 if something is wrong.
     """
     from authz.analysis.doctor import judge
     from authz.cli.sidecar.config import snapshot_applications

@@ -19,7 +19,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM. SIGHUP loads the snapshot again.
 
-    Every key of the configuration can be given by the environment: AUTHZ_GRPC__LISTEN=0.0.0.0:9191.
+    Environment variables override keys of the configuration: AUTHZ_GRPC__LISTEN=0.0.0.0:9191.
     """
     from authz.serve import process
 

@@ -13,12 +13,12 @@ import typer
 
 from authz.cli.snapshot import analysis, build, entries, history, inspect
 
-app = typer.Typer(name="snapshot", help="Build snapshot files, check them, look into them.", no_args_is_help=True)
+app = typer.Typer(name="snapshot", help="Build, check and inspect snapshot files.", no_args_is_help=True)
 
 
 @app.callback()
 def snapshot() -> None:
-    """Build snapshot files, check them, look into them."""
+    """Build, check and inspect snapshot files."""
 
 
 for part in (build, inspect, entries, analysis, history):

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it is decided. Default: now.")]
-Attack = Annotated[bool, typer.Option("--attack", help="As if every request carried an attack signal.")]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="The time of the decisions. Default: now.")]
+Attack = Annotated[bool, typer.Option("--attack", help="Assume that every request carries an attack signal.")]
 TrustedKeys = Annotated[
     list[Path] | None,
-    typer.Option("--trusted-key", metavar="PUB", help="Refuse what none of these has signed. Default: take any file."),
+    typer.Option(
+        "--trusted-key",
+        metavar="PUB",
+        help="Refuse files without a signature by one of these. Default: accept any file.",
+    ),
 ]
 
 MAX_ROWS = 20  # of each code, for a person; --json has all
@@ -42,21 +46,21 @@ def register(app: typer.Typer) -> None:
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="OLD", help="The snapshot that is served.")],
-    after: Annotated[Path, typer.Argument(metavar="NEW", help="The snapshot that would be.")],
-    application: Annotated[str | None, typer.Option(metavar="NAME", help="Only this one's decisions.")] = None,
+    before: Annotated[Path, typer.Argument(metavar="OLD", help="The current snapshot.")],
+    after: Annotated[Path, typer.Argument(metavar="NEW", help="The new snapshot.")],
+    application: Annotated[str | None, typer.Option(metavar="NAME", help="Only decisions of this application.")] = None,
     at: At = None,
     attack: Attack = False,
     fail_if: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Exit status 1 when it holds: 'newly_denied > 1000000'.")
+        str | None, typer.Option(metavar="CONDITION", help="Exit status 1 if it is true: 'newly_denied > 1000000'.")
     ] = None,
-    top: Annotated[int, typer.Option(help="Of the networks of each kind, show so many of the largest.", min=0)] = 20,
+    top: Annotated[int, typer.Option(help="How many of the largest networks to show, of each kind.", min=0)] = 20,
     trusted_key: TrustedKeys = None,
     json: Json = False,
 ) -> None:
-    """Show what another snapshot changes: entries, applications, and whose decision.
+    """Show what another snapshot changes: entries, applications and decisions.
 
-    Exit status 0, or 1 when the condition of --fail-if holds.
+    Exit status 0, or 1 if the condition of --fail-if is true.
     """
     from authz.analysis.conditions import parse_condition
     from authz.analysis.diff import COUNTS, compare
@@ -94,16 +98,16 @@ def lint(
         Path | None, typer.Option("--config", help="The configuration of the sidecar, for its trusted_proxies.")
     ] = None,
     protected: Annotated[
-        list[str] | None, typer.Option(metavar="NETWORK", help="Nothing may deny it; may be repeated.")
+        list[str] | None, typer.Option(metavar="NETWORK", help="A network that nothing may deny; may be repeated.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit status 1 for any finding, not for errors only.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit status 1 for any finding, not only for errors.")] = False,
     at: At = None,
     trusted_key: TrustedKeys = None,
     json: Json = False,
 ) -> None:
-    """Look for what is probably a mistake: entries that do nothing, contradictions, self-lockouts.
+    """Find probable mistakes: entries without effect, contradictions, self-lockouts.
 
-    Exit status 0, or 1 when there is an error.
+    Exit status 0, or 1 if there is an error.
     """
     from authz.addresses import parse_networks
     from authz.analysis.lint import lint as lint_snapshot
@@ -132,21 +136,21 @@ def lint(
 def draw(
     file: File,
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture: a name that ends in .png or .svg.")],
-    application: Annotated[str, typer.Option(metavar="NAME", help="Whose decisions.")] = "*",
+    application: Annotated[str, typer.Option(metavar="NAME", help="The application whose decisions are drawn.")] = "*",
     against: Annotated[
-        Path | None, typer.Option(metavar="OLD", help="Draw what FILE changes, against this snapshot.")
+        Path | None, typer.Option(metavar="OLD", help="Draw the difference from this snapshot to FILE.")
     ] = None,
     at: At = None,
     attack: Attack = False,
     order: Annotated[
-        int, typer.Option(help="12: a pixel is a /24. One less: a quarter of the pixels, each four times as wide.")
+        int, typer.Option(help="At 12, a pixel is a /24. Each step less has a quarter of the pixels.")
     ] = 12,
     trusted_key: TrustedKeys = None,
     json: Json = False,
 ) -> None:
-    """Draw IPv4 as a picture, coloured by what is decided, or by what changes.
+    """Draw IPv4 as a picture, coloured by decision, or by change.
 
-    The picture follows a Hilbert curve: a network is a square, or two side by side. Its map is 2^order pixels wide.
+    The picture follows a Hilbert curve: a network is one square, or two side by side. Its map is 2^order pixels wide.
     """
     from authz.analysis.decisions import Deciding
     from authz.analysis.map.drawing import draw_png

@@ -27,23 +27,26 @@ def build(
     key: Annotated[
         list[str], typer.Option(help="Private key file, or URI such as awskms:...; may be repeated to sign twice.")
     ],
-    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="The public key, if --key is a URI.")] = None,
     serial: Annotated[
-        int | None, typer.Option(help="Default: seconds since 1970, or one more than OUTPUT has.", min=1, max=2**63 - 1)
+        int | None,
+        typer.Option(help="Default: seconds since 1970, or the serial of OUTPUT plus one.", min=1, max=2**63 - 1),
     ] = None,
     valid_for: Annotated[
         str | None, typer.Option(metavar="TIME", help="Sidecars refuse the snapshot after this time, such as 7d.")
     ] = None,
-    lenient: Annotated[bool, typer.Option(help="Take 10.0.0.2/10 for 10.0.0.0/10.")] = False,
+    lenient: Annotated[bool, typer.Option(help="Accept host bits: 10.0.0.2/10 means 10.0.0.0/10.")] = False,
     allow_unresolved: Annotated[
-        bool, typer.Option("--allow-unresolved", help="Warn of host names without an address instead of failing.")
+        bool, typer.Option("--allow-unresolved", help="Warn about host names without an address instead of failing.")
     ] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Resolve no host names: take the last answers.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not resolve host names: use the last answers.")
+    ] = False,
     host_cache: Annotated[
-        Path | None, typer.Option(help="Keeps the last answers for host names. Default: OUTPUT.hosts.json.")
+        Path | None, typer.Option(help="File with the last answers for host names. Default: OUTPUT.hosts.json.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Write the snapshot even if a check refuses it; it records who did.")
+        bool, typer.Option("--force", help="Write the snapshot even if a check refuses it, and record who forced it.")
     ] = False,
     archive: Annotated[
         Path | None,
@@ -54,9 +57,9 @@ def build(
     no_archive: Annotated[bool, typer.Option("--no-archive", help="Keep no copy.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compile a policy, sign it, write it.
+    """Compile a policy, sign it, and write the snapshot.
 
-    A policy with mistakes prints them all, with file, line and key, and writes nothing.
+    If the policy has errors, print all of them with file, line and key, and write nothing.
     """
     from authz.engine.entries.opened_snapshot import POLICY_LAYER
     from authz.publisher.build import publish

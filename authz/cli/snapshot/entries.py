@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")]
 PolicyFile = Annotated[
-    Path | None, typer.Option("--policy", help="The policy: names the feed and the line that each network came from.")
+    Path | None, typer.Option("--policy", help="The policy; with it, the feed and line of each network are shown.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -71,14 +71,14 @@ def show(
 def search(
     file: File,
     text: Annotated[
-        str, typer.Argument(metavar="ADDRESS|NETWORK|TEXT", help="An address, a network, a range, or part of a text.")
+        str, typer.Argument(metavar="ADDRESS|NETWORK|TEXT", help="An address, a network, a range, or a text.")
     ],
     policy: PolicyFile = None,
     json: Json = False,
 ) -> None:
-    """Find entries: those that cover an address or meet a network, or that have a text in id, reason, author or names.
+    """Find entries that cover an address, overlap a network, or have a text in id, reason, author or names.
 
-    Exit status 0, or 1 when there is none.
+    Exit status 0, or 1 if there is none.
     """
     from authz.analysis.search import search as search_entries
 

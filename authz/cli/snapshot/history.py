@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from authz.snapshot.keys import PublicKey
     from authz.snapshot.signers import Signer
 
-ArchiveFolder = Annotated[Path, typer.Option("--archive", metavar="DIR", help="Where builds are kept.")]
+ArchiveFolder = Annotated[Path, typer.Option("--archive", metavar="DIR", help="The folder of kept builds.")]
 ARCHIVE = Path("archive")
 Layer = Annotated[str, typer.Option(help="Name of the layer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
 
 def push(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The snapshot file.")],
-    url: Annotated[str, typer.Argument(metavar="URL", help="https, s3, gs or az: where sidecars fetch it.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where sidecars fetch it: an https, s3, gs or az URL.")],
     json: Json = False,
 ) -> None:
-    """Put a snapshot where sidecars fetch it: only if nobody else changes it meanwhile, never over a newer serial."""
+    """Upload a snapshot for sidecars to fetch: never over a newer serial or a concurrent change."""
     from authz.errors import SnapshotRefused
     from authz.publisher import push as pushing
     from authz.snapshot.read import inspect_snapshot
@@ -94,18 +94,18 @@ def rollback(
     serial: Annotated[int, typer.Argument(metavar="SERIAL", help="The build to go back to.", min=1)],
     output: Annotated[Path, typer.Option("-o", "--output", help="The snapshot file; replaced in one step.")],
     key: Annotated[list[str], typer.Option(help="Private key file or URI; may be repeated to sign twice.")],
-    public_key: Annotated[Path | None, typer.Option(help="Public half of a key that is given by URI.")] = None,
+    public_key: Annotated[Path | None, typer.Option(help="The public key, if --key is a URI.")] = None,
     trusted_key: Annotated[
         list[Path] | None,
-        typer.Option(help="Public key that may have signed the build. Default: those that sign now."),
+        typer.Option(help="Public key that may have signed the old build. Default: the keys that sign now."),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where builds are kept. Default: archive, beside OUTPUT.")
+        Path | None, typer.Option(metavar="DIR", help="The folder of kept builds. Default: archive, beside OUTPUT.")
     ] = None,
     layer: Layer = "policy",
     json: Json = False,
 ) -> None:
-    """Publish an older build again: the same content, signed anew under a higher serial. Needs no feeds and no DNS."""
+    """Publish an older build again: same content, signed under a higher serial. Needs no feeds and no DNS."""
     from authz.publisher.builder import builder_name
     from authz.publisher.output_lock import building
     from authz.publisher.previous import last_build
