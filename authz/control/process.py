@@ -72,7 +72,7 @@ def _uvicorn_config(config: ControlConfig, plane: ControlPlane, log_level: str) 
     if listen.path is not None:
         where = {"uds": str(listen.path)}
     return uvicorn.Config(
-        create_app(plane, console_routes()), **where, **tls,  # type: ignore[arg-type]
+        create_app(plane, console_routes()), **where, **tls,  # type: ignore[arg-type]  # of mixed types
         log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
         proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
     )  # fmt: skip

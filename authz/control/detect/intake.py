@@ -122,7 +122,7 @@ class Intake:
                 if self._ended.is_set():
                     return
                 continue
-            self._attempt(lambda batch=batch: self._take(batch))  # type: ignore[misc]
+            self._attempt(lambda batch=batch: self._take(batch))  # type: ignore[misc]  # a default's type
             self._work.done(batch)
 
     def _attempt(self, step: Callable[[], None]) -> None:
@@ -216,7 +216,7 @@ class Intake:
 
     def _stop(self, names: set[str]) -> None:
         for name in sorted(names):
-            self._patiently(lambda name=name: write_stop(self._plane, name), None)  # type: ignore[misc]
+            self._patiently(lambda name=name: write_stop(self._plane, name), None)  # type: ignore[misc]  # a default's type
             self._stopped.add(name)
 
     def _patiently(self, ask: Callable[[], T], at_end: T) -> T:

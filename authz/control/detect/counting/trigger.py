@@ -75,12 +75,12 @@ class CountingTrigger:
         if key is None:
             return 0
         if self._told_apart is None:
-            count = self.counters.add(key, event.time)  # type: ignore[call-arg]
+            count = self.counters.add(key, event.time)  # type: ignore[call-arg]  # counts events
         else:
             value = self._told_apart(event, match)
             if value is None:
                 return 0
-            count = self.counters.add(key, event.time, digest(value))  # type: ignore[call-arg]
+            count = self.counters.add(key, event.time, digest(value))  # type: ignore[call-arg]  # counts values
         if count > self._sampled_from:
             self._keep_sample(key, event)
         return count if count > self._over else 0
