@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures help demo test kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
+.PHONY: pictures help demo test chaos kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
     attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,6 +34,10 @@ demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your
 
 test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
 	$(PYTEST) $(ARGS)
+
+# Long forms of tests are marked `long`, which `make test` leaves out.
+chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
+	$(PYTEST) -m long $(ARGS)
 
 # KUBEBOX: a program that is etcd, kube-apiserver and kubectl by its first argument. `make test` has these tests too.
 kube-test: $(STAMP) ## apply every overlay of deploy/kubernetes to a real API server (KUBEBOX=FILE)
