@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -144,7 +144,7 @@ def _ask(config: Path, asked: _Question) -> dict[str, Any]:
     import os
     from urllib.parse import urlencode
 
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     admin = load_config(config, os.environ).admin
     query = [("address", asked.client.text), *(("header", f"{name}: {value}") for name, value in asked.headers)]

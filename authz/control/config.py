@@ -15,15 +15,15 @@ from authz.addresses import NetworkSet, parse_networks
 from authz.control.access.config import PEOPLE, SignOn
 from authz.control.detect.shared.config import Streams
 from authz.control.detect.sources.config import Sources
-from authz.control.lists.guard import FourEyes
-from authz.control.lists.limits import Limits
-from authz.control.lists.rules import Known, Rules
+from authz.control.lists.rules.guard import FourEyes
+from authz.control.lists.rules.limits import Limits
+from authz.control.lists.rules.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
 from authz.engine.model import TOKEN, ListName
 from authz.errors import BadValue
 from authz.scalars import Duration, PositiveCount
-from authz.serve.config_values import Listen, ListenOn, Trusted
+from authz.serve.config.values import Listen, ListenOn, Trusted
 from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import parse_duration
 

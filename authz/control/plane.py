@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from authz.control.access.callers import Caller
     from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
-    from authz.control.lists.rules import Rules
+    from authz.control.lists.rules.rules import Rules
     from authz.control.store.database import Store
 
 

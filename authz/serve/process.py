@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from authz.errors import InputError
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 from authz.serve.listeners.descriptors import raise_limit
 from authz.serve.listeners.systemd import Passed, notify, watchdog
 from authz.serve.sidecar import Sidecar

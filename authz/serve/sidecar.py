@@ -27,7 +27,7 @@ from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
 from authz.serve.admin.token import read_token
 from authz.serve.background import in_thread
-from authz.serve.budget import HeldBytes, Turns
+from authz.serve.config.reload import merge
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.grpc.engine import make_engine
 from authz.serve.http1.expiring import ExpiringFront
@@ -35,6 +35,7 @@ from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
+from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.endpoints import Endpoints
 from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
@@ -47,12 +48,11 @@ from authz.serve.observe.process_metrics import families as process_families
 from authz.serve.observe.recorder import Recorder, make_recorder
 from authz.serve.observe.traces import TraceSender
 from authz.serve.observe.watch import Watch
-from authz.serve.reload import merge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.layers.layers import Plan
     from authz.snapshot.rollback_guard import State
 

@@ -26,8 +26,8 @@ from authz.addresses import format_address
 from authz.control.detect.counting.detector import Detector
 from authz.control.detect.counting.repeated import Repeated
 from authz.control.detect.event import read_event
+from authz.control.detect.listing.offences import MemoryOffences
 from authz.control.detect.logs import parser
-from authz.control.detect.offences import MemoryOffences
 from authz.control.detect.triggers.file import read_triggers
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import grpc
 
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 from benchmarks.contenders.go_servers import GoServer, opa, opa_buckets, opa_linear, program

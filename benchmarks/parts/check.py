@@ -17,7 +17,7 @@ from authz.engine.decision.decider import Decider
 from authz.engine.decision.generation import MAX_RECENT
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
-from authz.serve.config import ApplicationConfig, ClientAddressConfig, Config, SnapshotConfig
+from authz.serve.config.config import ApplicationConfig, ClientAddressConfig, Config, SnapshotConfig
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder

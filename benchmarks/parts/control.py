@@ -29,7 +29,7 @@ from authz.control.maintenance.init import make_folder
 from authz.control.model import MICROSECONDS, Actor, Entry, draft
 from authz.control.store.database import open_store
 from authz.control.store.ledger.changes import append, lock_head
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.snapshot.singles import ban_id
 from authz.times import format_moment
 from benchmarks.data import SlowTable, address, load_table, misses

@@ -26,13 +26,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from support.certificates import Authority
+from support.servers.certificates import Authority
 
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban, new_ban_id
 from authz.publisher.bans.document import create_bans_file
 from authz.publisher.bans.file import change_bans
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.snapshot.signers import load_signer
 from benchmarks.data import SlowTable, address, load_table, misses
 from benchmarks.load.paced import missing_paced

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from benchmarks.data import SlowTable, address, hits, load_table, misses
 from benchmarks.load.paced import flat_out, missing_paced, paced
 from benchmarks.load.tools import HTTP_CONNECTIONS, missing, wrk

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from authz.cli.proxy_config import render
-from authz.serve.config import Config, GrpcConfig, SnapshotConfig
+from authz.serve.config.config import Config, GrpcConfig, SnapshotConfig
 from benchmarks.processes import Child
 from benchmarks.proxies.envoy_binary import binary
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from authz.addresses import Network
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 HOST: Final = "shop.example.com"
 _API: Final = "type.googleapis.com/envoy."

@@ -9,7 +9,7 @@ from support.commands import Commands
 from support.publishing.analysed_policies import CREATED, NEW, OLD
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.fixture

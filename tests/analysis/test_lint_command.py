@@ -9,7 +9,7 @@ from support.publishing.analysed_policies import AT, CONFIG, CREATED, FAULTY, FI
 
 if TYPE_CHECKING:
     from support.commands import Commands
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.fixture

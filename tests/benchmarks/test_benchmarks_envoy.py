@@ -67,7 +67,7 @@ def test_tries_are_as_many_as_their_limit_demands(monkeypatch: pytest.MonkeyPatc
 
 
 def test_envoy_asks_every_server_as_the_printed_configuration_does() -> None:
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
     from benchmarks.proxies.envoy import asking
 
     decision = asking(Listen(host="127.0.0.1", port=9191))

@@ -72,7 +72,7 @@ def test_without_nginx_the_part_is_skipped_with_the_reason(monkeypatch: pytest.M
 
 
 def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
     from benchmarks.proxies.nginx import asking, asking_itself, asking_nobody
 
     asks = asking(Listen(host="127.0.0.1", port=9192))

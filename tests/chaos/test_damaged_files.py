@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.snapshot.forge import flip
 from support.snapshot.refusal import code_of, documented_codes
 

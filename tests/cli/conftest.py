@@ -11,7 +11,7 @@ from support.processes import CONFIG
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 MADE = 1_790_000_000  # seconds since 1970: when the snapshot of these tests was made
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.commands import Commands
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 OR_PERIOD = ", or a period from now such as 2h or -30m"
 EXPLAIN = ("explain", "203.0.113.7", "--config", "authz.yaml")

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from support.processes import Sidecar, free_port, wait_for
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 from support.sidecar.running import ALLOWED, DENIED, get
 
 if TYPE_CHECKING:

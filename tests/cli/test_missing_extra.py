@@ -12,7 +12,7 @@ from support.processes import CONFIG, Process
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 # Python as it is where nothing but the dependencies of the sidecar is installed.
 WITHOUT = """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commands import Commands
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.errors import InputError
 from authz.publisher import push as pushing

@@ -13,7 +13,7 @@ from support.refusals import WRONG_TIME, refused, write_requests
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 KNOWN = 'expected {"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "application": "shop"}'
 REPLAY = ("replay", "requests.jsonl", "--config", "authz.yaml")

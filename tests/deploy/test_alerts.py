@@ -20,7 +20,7 @@ from support.proxies.kubernetes.kustomize import KUBERNETES, ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 MONITORING = KUBERNETES / "components" / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())

@@ -10,7 +10,7 @@ import yaml
 from support.proxies.deployed import CONFIGURATIONS, DEPLOY
 
 from authz.control.maintenance.init import sidecar_config
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from pathlib import Path

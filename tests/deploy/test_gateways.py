@@ -14,7 +14,7 @@ import yaml
 from support.processes import Process, ports_of
 from support.proxies.envoy_api import check_request, read_answer
 from support.proxies.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.serve.grpc.check import CHECK_METHOD
 

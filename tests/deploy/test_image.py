@@ -20,7 +20,7 @@ import yaml
 from support.processes import free_port, wait_for
 from support.proxies.client import ask
 from support.proxies.deployed import DEPLOY, ROOT
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

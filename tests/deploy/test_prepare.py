@@ -79,7 +79,7 @@ def test_a_token_that_could_not_be_kept_is_not_made(folder: Path, monkeypatch: p
 
 def test_init_does_not_take_a_store_that_is_filled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from authz.control.maintenance.init import make_folder
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
     Commands(folder, monkeypatch)(*PREPARE)
     with pytest.raises(InputError, match="is filled already"):

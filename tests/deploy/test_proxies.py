@@ -11,13 +11,13 @@ import pytest
 from support.processes import Process, free_port, wait_for
 from support.proxies.client import ask
 from support.proxies.deployed import CONFIGURATIONS, PRINTED, PROXIES, ROOT
-from support.proxies.envoy import Envoy, adapt_envoy, validate_envoy
-from support.proxies.nginx import Nginx, adapt_nginx, validate_nginx
+from support.proxies.programs.envoy import Envoy, adapt_envoy, validate_envoy
+from support.proxies.programs.nginx import Nginx, adapt_nginx, validate_nginx
 from support.proxies.upstream import Upstream
-from support.publisher import POLICY, Publisher
+from support.publishing.publisher import POLICY, Publisher
 
 from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import Process, free_port
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations" / "releases.md").read_text()

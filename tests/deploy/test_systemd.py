@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.proxies.deployed import CONFIGURATIONS, DEPLOY
 
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import read_policy
 from authz.publisher.policy.schema import PolicyDocument, WrittenFeed
 from authz.publisher.policy.subjects import SubjectOptions
-from authz.serve import config as configuration
+from authz.serve.config import config as configuration
 from authz.serve.layers.config import LayerConfig
 from authz.snapshot.read import inspect_snapshot
 from authz.times import parse_duration
@@ -29,7 +29,7 @@ from authz.times import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])

@@ -17,7 +17,7 @@ from support.processes import Process, free_port, wait_for
 from support.proxies.client import ask
 from support.proxies.every import PROXIES, start_proxy
 from support.proxies.upstream import Upstream
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.engine.decision import outcome, verdict
 from authz.engine.request import client_address

@@ -18,7 +18,7 @@ from support.processes import CONFIG, Process, Sidecar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 # What only the publisher, or who looks at many decisions at leisure, has loaded.
 PUBLISHER = (

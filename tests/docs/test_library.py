@@ -20,7 +20,7 @@ from authz.errors import Refusal, SnapshotRefused
 from authz.serve.grpc.check import CHECK_METHOD
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "library.md").read_text()
 POLICY = """\

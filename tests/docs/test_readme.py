@@ -16,8 +16,8 @@ import pytest
 import yaml
 from support.processes import Process, free_port, wait_for
 from support.proxies.client import ask
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.nginx import Nginx
+from support.proxies.programs.envoy import Envoy, adapt_envoy
+from support.proxies.programs.nginx import Nginx
 from support.proxies.upstream import Upstream
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from authz.snapshot.signers import generate_keys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 OLD, NEW = b"old" * 1000, b"new" * 2000
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from support.proxies.envoy_api import read_answer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.shared import SHARED, shared
 from support.sidecar.fronts import Fronts
 

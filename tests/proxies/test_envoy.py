@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.processes import LOOPBACK, has_ipv6, wait_for
 from support.proxies.client import Traffic, ask
-from support.proxies.envoy import check_of, endpoint_of
+from support.proxies.programs.envoy import check_of, endpoint_of
 from support.proxies.stack import BAD, BALANCER, OFFICE, POLICY, SCRAPER, UNKNOWN, EnvoyStack
 
 if TYPE_CHECKING:

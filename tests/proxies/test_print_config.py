@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from support.proxies.configurations import AWKWARD, CONFIGURATIONS, POLICY, SNAPSHOT
-from support.proxies.envoy import check_of as filter_of
-from support.proxies.envoy import endpoint_of, validate_envoy
-from support.proxies.nginx import adapt_nginx, validate_nginx
+from support.proxies.programs.envoy import check_of as filter_of
+from support.proxies.programs.envoy import endpoint_of, validate_envoy
+from support.proxies.programs.nginx import adapt_nginx, validate_nginx
 
 from authz.cli import proxy_config
 from authz.cli.proxy_config import render
 from authz.cli.proxy_config.template import fill
 from authz.errors import InputError
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support.proxies.caddy import beside_python
 from support.proxies.configurations import CONFIGURATIONS, POLICY, SNAPSHOT
-from support.proxies.haproxy import haproxy_path
+from support.proxies.programs.caddy import beside_python
+from support.proxies.programs.haproxy import haproxy_path
 
 from authz.cli.proxy_config import parts_of, render
 from authz.errors import InputError
 from authz.publisher.policy.read import read_applications
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ from support.processes import Sidecar, free_port, wait_for
 from support.proxies.client import Client, Reply, ask
 from support.proxies.every import start_proxy
 from support.proxies.upstream import Upstream
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.cli.proxy_config import parts_of, render
 from authz.publisher.policy.read import read_applications
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

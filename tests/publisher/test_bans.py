@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.publishing.worlds import NOW as WORLD_NOW
 from support.publishing.worlds import ZONES, Subject, entries, load, moments
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from support.commands import Commands
 from support.processes import CONFIG, Sidecar
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.shared import shared
 
 if TYPE_CHECKING:

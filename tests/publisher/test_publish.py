@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Commands, Ran
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz import durable
 from authz.engine.model import Entry

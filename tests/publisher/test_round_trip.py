@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.engine.decision.decider import Decider
 from authz.engine.decision.explain import explain

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.addresses import Network, parse_network
 from authz.publisher.bans import Ban, tiers

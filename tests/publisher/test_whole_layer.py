@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.addresses import Network, parse_address, parse_network
 from authz.errors import SnapshotRefused

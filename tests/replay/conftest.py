@@ -9,7 +9,7 @@ from support.commands import Commands
 from support.proxies.access_logs import Replay
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.fixture

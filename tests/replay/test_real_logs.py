@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from support.processes import Sidecar, free_port, wait_for
 from support.proxies.access_logs import CONFIG, Replay
 from support.proxies.client import ask
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.nginx import Nginx
+from support.proxies.programs.envoy import Envoy, adapt_envoy
+from support.proxies.programs.nginx import Nginx
 from support.proxies.upstream import Upstream
 
 from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

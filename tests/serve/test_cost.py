@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import pytest
 from hpack import Encoder
 from support.proxies.envoy_api import check_request
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.publishing.worlds import deny, load
 from support.sidecar.fronts import Fronts
 
@@ -26,7 +26,7 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
 from authz.publisher.bans.record import Ban
-from authz.serve.config import DecisionLogConfig
+from authz.serve.config.config import DecisionLogConfig
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import connection as http2_connection

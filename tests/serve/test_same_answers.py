@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 from support.proxies.envoy_api import check_request, read_answer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, Fronts, HttpAnswer, HttpServer
 
 from authz.serve.http1.listener import HttpConnections, HttpLimits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.snapshot.forge import Forge
 from support.snapshot.shelf import SERIAL
 

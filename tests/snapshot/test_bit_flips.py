@@ -21,7 +21,7 @@ from authz.snapshot.sections import ENTRY_TYPES, INDEX_TYPES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 # Each bit of each part.
 

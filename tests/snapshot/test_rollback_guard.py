@@ -21,7 +21,7 @@ from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_states,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
     from authz.engine.entries.ruleset import Ruleset
 

@@ -20,7 +20,7 @@ from authz.snapshot.sealed_memory import opened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memfd_create is Linux's")
 LIMIT = 1 << 20

@@ -28,7 +28,7 @@ from authz.snapshot.read import read_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
     from support.snapshot.forge import Forge
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from authz.errors import SnapshotRefused
 from authz.snapshot.read import Requirement, check_snapshot, read_snapshot
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 # Signatures and thresholds.

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import POLICY, Publisher
+from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.loading import Loading
 from support.snapshot.forge import Forge, canonical, up
 from support.snapshot.refusal import code_of

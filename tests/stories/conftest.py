@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commands import Commands
 from support.processes import CONFIG
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from support.control import ControlProcess, init
 from support.processes import Process, free_port, wait_for
-from support.proxies.envoy import Envoy, adapt_envoy, envoy_path
-from support.proxies.nginx import Nginx, nginx_path
+from support.proxies.programs.envoy import Envoy, adapt_envoy, envoy_path
+from support.proxies.programs.nginx import Nginx, nginx_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.processes import wait_for
 from support.proxies.client import Traffic
-from support.proxies.envoy import Envoy, check_of
+from support.proxies.programs.envoy import Envoy, check_of
 from support.proxies.stack import BAD, OFFICE, SCRAPER, EnvoyStack
 
 if TYPE_CHECKING:

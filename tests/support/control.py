@@ -18,7 +18,7 @@ from authz.control.plane import ControlPlane
 from authz.control.publish.signer import SignerState
 from authz.control.store.access.tokens import add_token, put_tenant
 from authz.control.store.database import open_store
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from support.processes import Process, free_port
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from authz.errors import InputError
 from authz.serve.admin.token import read_token
 
 if TYPE_CHECKING:
-    from authz.serve.config import AdminConfig
+    from authz.serve.config.config import AdminConfig
 
 
 def get_admin(admin: AdminConfig, target: str) -> tuple[int, bytes]:

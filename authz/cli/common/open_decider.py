@@ -14,7 +14,7 @@ from authz.errors import BadValue, InputError, SnapshotRefused
 if TYPE_CHECKING:
     from authz.engine.decision.decider import Decider
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.layers.config import LayerConfig
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration of the sidecar.")]
@@ -47,7 +47,7 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
     """
     from authz.engine.decision.decider import Decider
     from authz.engine.entries.ruleset import Ruleset
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     config = load_config(config_file, os.environ)
     decider = Decider(config.decision_settings())

@@ -29,7 +29,7 @@ def init(
     """Create a folder with control.yaml, store, keys, authz.yaml for a sidecar, and a token."""
     from authz.control.maintenance.init import make_folder
     from authz.errors import BadValue, InputError, shorten
-    from authz.serve.config_values import LISTEN_EXPECTED, ListenOn
+    from authz.serve.config.values import LISTEN_EXPECTED, ListenOn
 
     try:
         where = get_args(ListenOn)[1].parse(listen)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from authz.cli.proxy_config.sites import Sites
     from authz.engine.model import Application
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 _PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
     "envoy": {"main": render_envoy},

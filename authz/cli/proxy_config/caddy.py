@@ -14,7 +14,7 @@ from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_H
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 # All that an answer of the sidecar's HTTP front has of ours, but for the reason.
 _HIDDEN: Final = sorted(

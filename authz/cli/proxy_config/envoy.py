@@ -13,7 +13,7 @@ from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_H
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 # `error_response`, without which "cannot decide" is read as a denial, is from 1.37.
 OLDEST_ENVOY: Final = (1, 37)

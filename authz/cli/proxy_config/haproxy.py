@@ -12,7 +12,7 @@ from authz.errors import shorten
 
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Sites
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 _CHAINS: Final = ("x-forwarded-for", "forwarded")
 

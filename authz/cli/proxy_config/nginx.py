@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
     from authz.cli.proxy_config.template import Value
     from authz.engine.model import DenyAnswer
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 _CHAINS: Final = ("x-forwarded-for", "forwarded")
 _MAX_BODY: Final = 3500  # bytes; nginx reads words of a configuration that are shorter than 4 KiB

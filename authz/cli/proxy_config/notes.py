@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from authz.cli.proxy_config.sites import Sites
-    from authz.serve.config import Config
-    from authz.serve.config_values import Listen
+    from authz.serve.config.config import Config
+    from authz.serve.config.values import Listen
 
 _HOPS = (
     "NOTE: client_address.trusted_hops counts from what this {proxy} writes into X-Forwarded-For: 1 is who connects "

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from authz.errors import InputError
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 
 if TYPE_CHECKING:
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask who listens everywhere
 

@@ -15,8 +15,8 @@ from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_H
 if TYPE_CHECKING:
     from authz.cli.proxy_config.sites import Site, Sites
     from authz.cli.proxy_config.template import Value
-    from authz.serve.config import Config
-    from authz.serve.config_values import Listen
+    from authz.serve.config.config import Config
+    from authz.serve.config.values import Listen
 
 
 # What the application is told.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from authz.cli.sidecar.config_check import Finding
     from authz.engine.model import Application
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.snapshot.keys import PublicKey
 
 
@@ -50,7 +50,7 @@ def check_config(
     Exit status 1 if the sidecar could not serve with it.
     """
     from authz.cli.sidecar import config_check as check
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     checked = load_config(config, os.environ)
     findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_folders(checked)]
@@ -130,7 +130,7 @@ def print_config(
     """Print a configuration for the proxy that uses this sidecar, ready to be adapted."""
     from authz.cli.proxy_config import parts_of, render
     from authz.errors import InputError
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     if policy is not None and snapshot is not None:
         raise InputError("--policy: found beside --snapshot, expected one of the two")

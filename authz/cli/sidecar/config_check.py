@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from authz.engine.model import Application
-    from authz.serve.config import Config
-    from authz.serve.config_values import Listen
+    from authz.serve.config.config import Config
+    from authz.serve.config.values import Listen
     from authz.serve.layers.config import LayerConfig
     from authz.snapshot.keys import PublicKey
 

@@ -19,7 +19,7 @@ from authz.cli.common.output import out, print_json, visible
 if TYPE_CHECKING:
     from authz.analysis.doctor import Finding, Probe
     from authz.engine.model import Application
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 _TIMEOUT = 5.0  # seconds for the proxy to answer
 _LATE = 2.0  # seconds for a decision to show
@@ -42,7 +42,7 @@ def doctor(
     """
     from authz.analysis.doctor import judge
     from authz.cli.sidecar.config import snapshot_applications
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     checked = load_config(config, os.environ)
     probes = _send(checked, proxy, snapshot_applications(checked, None))

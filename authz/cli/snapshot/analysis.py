@@ -202,7 +202,7 @@ def _application(loaded: OpenedSnapshot, name: str, other: OpenedSnapshot | None
 
 
 def _trusted_proxies(config: Path) -> list[Network]:
-    from authz.serve.config import load_config
+    from authz.serve.config.config import load_config
 
     trusted = load_config(config, os.environ).client_address.trusted_proxies
     return [network for networks in trusted for network in networks]

@@ -4,7 +4,8 @@
     common/        what the resources share
     access/        tokens and tenants, sessions, approvals
     detect/        events, triggers, notifications
-    bans entries many history going_back applications layers
+    lists/         entries, bans, many of them at once
+    history going_back applications feeds layers
     crowdsec       a bouncer API like CrowdSec's
     health         /livez, /readyz, /metrics
 What a handler may refuse is named by `common.problems.documented`.

@@ -12,24 +12,15 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from authz.control.api import (
-    applications,
-    bans,
-    crowdsec,
-    entries,
-    feeds,
-    going_back,
-    health,
-    history,
-    layers,
-)
+from authz.control.api import applications, crowdsec, feeds, going_back, health, history, layers
 from authz.control.api.access import approvals, audit, oidc, sessions, tokens
 from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
 from authz.control.api.detect import events, notifications, triggers
-from authz.control.api.many import changes, jobs
+from authz.control.api.lists import bans, entries
+from authz.control.api.lists.many import changes, jobs
 from authz.control.maintenance.jobs import JobRounds
 from authz.control.publish.inputs.rounds import Rounds
 

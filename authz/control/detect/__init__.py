@@ -4,10 +4,10 @@ event      one request, in the one form that every source is turned into
 logs       access logs as events
 sources    where events come from besides `POST /v1/events`
 work       events on their way to the counting: in this process, or shared by several
-intake     the thread that counts and lists; `listing` writes, `keeping` keeps events for search
+intake     the thread that counts and lists; `keeping` keeps events for search
 triggers   what is counted, and what follows
 counting   windows, different values, counters for each client; events in, listings out
-guard      who is never listed, and who is not now; `offences`: who was before
+listing    who is not listed, who was before, and the entry that is written
 trial      what triggers would have done
 metrics    how far behind the counting is, and what came of it
 """

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import read_places
 from authz.control.detect.counting.repeated import Repeated
-from authz.control.detect.guard import StoreGuard, StoreOffences
 from authz.control.detect.keeping import EventKeeper
-from authz.control.detect.listing import write_listing, write_stop
+from authz.control.detect.listing.guard import StoreGuard, StoreOffences
+from authz.control.detect.listing.write import write_listing, write_stop
 from authz.control.detect.shared.partitions import Partitioning
 from authz.control.detect.triggers.book import at_work, known_triggers
 from authz.control.detect.work import LocalWork

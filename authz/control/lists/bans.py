@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.control.lists.check import parsed_network
 from authz.control.lists.entries import add, delete
-from authz.control.lists.periods import DEFAULT_PERIOD, end_of
+from authz.control.lists.rules.check import parsed_network
+from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of
 from authz.control.model import Written
 from authz.control.problems import Missing
 

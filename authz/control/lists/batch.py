@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.lists.rules import Rules
+    from authz.control.lists.rules.rules import Rules
     from authz.control.model import Actor, Change, Entry, Owner, Written
     from authz.control.store.access.tokens import Tenant
     from authz.control.store.published.publications import Publication

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.lists.check import check_written
-from authz.control.lists.guard import approval_reason, check_lock_out
 from authz.control.lists.holds import hold_after_deletion
-from authz.control.lists.limits import breaches, foreign_applications
+from authz.control.lists.rules.check import check_written
+from authz.control.lists.rules.guard import approval_reason, check_lock_out
+from authz.control.lists.rules.limits import breaches, foreign_applications
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.problems import Conflict, Forbidden, Invalid, NeedsApproval
 from authz.control.store.entries.find import latest_version
@@ -17,7 +17,7 @@ from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
-    from authz.control.lists.rules import Rules
+    from authz.control.lists.rules.rules import Rules
 
 
 def add(

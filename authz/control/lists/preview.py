@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import parse_networks
 from authz.control.lists.entries import add, layer_for
-from authz.control.lists.guard import addresses_of
+from authz.control.lists.rules.guard import addresses_of
 from authz.control.model import MAIN_TENANT, SUBJECTS
 from authz.control.problems import NeedsApproval, Problem
 from authz.control.store.entries.find import Filter, find_entries

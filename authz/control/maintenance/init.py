@@ -16,7 +16,7 @@ from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 BANS_LAYER = "bans"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
-from authz.control.store.alarms import count_alarms, raise_alarm
 from authz.control.store.entries.find import get_entry
+from authz.control.store.notifications.alarms import count_alarms, raise_alarm
 from authz.times import format_moment
 
 if TYPE_CHECKING:

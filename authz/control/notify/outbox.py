@@ -19,7 +19,14 @@ from sqlalchemy import delete, func, insert, select, update
 from authz.control.model import MICROSECONDS
 from authz.control.notify.message import MAX_ITEMS, Message, make_message
 from authz.control.notify.quiet import is_quiet
-from authz.control.store.deliveries import DROPPED, SENT, add_delivery, decide, failed_once_more, made_since
+from authz.control.store.notifications.deliveries import (
+    DROPPED,
+    SENT,
+    add_delivery,
+    decide,
+    failed_once_more,
+    made_since,
+)
 from authz.control.store.tables import outbox
 
 if TYPE_CHECKING:

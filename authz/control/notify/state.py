@@ -8,7 +8,7 @@ import msgspec
 
 from authz.control.model import MICROSECONDS
 from authz.control.notify.outbox import count_waiting
-from authz.control.store.deliveries import count_deliveries, list_deliveries
+from authz.control.store.notifications.deliveries import count_deliveries, list_deliveries
 from authz.times import format_moment
 
 if TYPE_CHECKING:

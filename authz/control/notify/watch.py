@@ -17,7 +17,7 @@ import msgspec
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
-from authz.control.store.alarms import end_alarm, find_alarms, raise_alarm
+from authz.control.store.notifications.alarms import end_alarm, find_alarms, raise_alarm
 from authz.control.store.published.publications import list_sidecars, newest_publication
 from authz.times import format_moment
 

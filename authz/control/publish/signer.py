@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from authz.control.config import ControlConfig, load_control_config
-from authz.control.lists.limits import breaches
+from authz.control.lists.rules.limits import breaches
 from authz.control.model import POLICY_LAYER, decode_entry
 from authz.control.problems import NotPermitted
 from authz.control.publish.held import Held, HeldBans, HeldPolicy

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from authz.engine.decision.decider import Decider
     from authz.serve.admin.status import Status
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.observe.metrics import Metrics
     from authz.serve.observe.watch import Watch
 

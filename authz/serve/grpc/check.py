@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from authz.engine.decision.decider import Decider
     from authz.engine.decision.outcome import Outcome
     from authz.engine.request.request import Request
-    from authz.serve.config import ApplicationConfig, GrpcConfig
+    from authz.serve.config.config import ApplicationConfig, GrpcConfig
     from authz.serve.observe.details import CheckSource
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
 

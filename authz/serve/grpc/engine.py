@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from authz.serve.admin.health import Health
-    from authz.serve.budget import HeldBytes, Turns
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.grpc.check import GrpcCheck
     from authz.serve.grpc.native import Listening
+    from authz.serve.listeners.budget import HeldBytes, Turns
 
 
 class GrpcEngine(Protocol):

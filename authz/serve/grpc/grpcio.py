@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from authz.serve.admin.health import Health
-    from authz.serve.config import GrpcConfig
+    from authz.serve.config.config import GrpcConfig
     from authz.serve.grpc.check import GrpcCheck
     from authz.serve.listeners.tls.config import Tls
 

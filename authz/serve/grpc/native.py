@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from authz.serve.admin.health import Health
-    from authz.serve.budget import HeldBytes, Turns
-    from authz.serve.config import GrpcConfig
+    from authz.serve.config.config import GrpcConfig
     from authz.serve.grpc.check import GrpcCheck
     from authz.serve.listeners.accept import Listener
+    from authz.serve.listeners.budget import HeldBytes, Turns
 
     Listening = Callable[[Http2Listener], Awaitable[Listener]]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import grpc
 
 from authz.serve.admin.health import AUTHORIZATION
-from authz.serve.config import ApplicationConfig, GrpcConfig
+from authz.serve.config.config import ApplicationConfig, GrpcConfig
 from authz.serve.grpc.check import CHECK_METHOD, GrpcCheck
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 

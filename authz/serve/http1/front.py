@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.engine.decision.decider import Decider
     from authz.engine.request.request import Request
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.metrics import Metrics
     from authz.serve.observe.recorder import Recorder

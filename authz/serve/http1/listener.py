@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.serve.budget import HeldBytes, Turns
 from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
+from authz.serve.listeners.budget import HeldBytes, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

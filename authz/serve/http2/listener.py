@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from authz.serve.budget import HeldBytes, Turns
 from authz.serve.http2.connection import Http2Connection
+from authz.serve.listeners.budget import HeldBytes, Turns
 
 if TYPE_CHECKING:
     from authz.serve.http2.methods import Service

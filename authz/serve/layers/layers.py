@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.engine.decision.decider import Decider
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.layers.config import LayerConfig
     from authz.serve.layers.memory import Memory
     from authz.serve.layers.source import Source

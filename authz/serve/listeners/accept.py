@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 GOODBYE = 0.2  # seconds in which peers hear that this is the end, while their connections are still accepted
 

@@ -27,7 +27,7 @@ from authz.errors import StartError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 BACKLOG: Final = 1024  # connections that wait to be accepted
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # <asm-generic/socket.h>

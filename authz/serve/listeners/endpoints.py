@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Collection, Sequence
 
-    from authz.serve.budget import HeldBytes
-    from authz.serve.config import Config
-    from authz.serve.config_values import Listen
+    from authz.serve.config.config import Config
+    from authz.serve.config.values import Listen
     from authz.serve.listeners.accept import Listener
+    from authz.serve.listeners.budget import HeldBytes
     from authz.serve.listeners.tls.certificates import Certificates
     from authz.serve.observe.metrics import Metrics
 

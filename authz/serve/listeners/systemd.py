@@ -18,7 +18,7 @@ from authz.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 _FIRST: Final = 3  # descriptor; SD_LISTEN_FDS_START
 

@@ -18,7 +18,7 @@ from authz.serve.observe.log_lines import LogLines
 
 if TYPE_CHECKING:
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.config import DecisionLogConfig
+    from authz.serve.config.config import DecisionLogConfig
     from authz.serve.observe.recorder import Decision
 
 _LOG = logging.getLogger("authz.decision_log")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.config import EventsConfig
+    from authz.serve.config.config import EventsConfig
     from authz.serve.observe.recorder import Decision
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.config import ApplicationConfig
+    from authz.serve.config.config import ApplicationConfig
     from authz.serve.observe.details import ReadsDetails
     from authz.serve.observe.metrics import Metrics
 

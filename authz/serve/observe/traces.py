@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.config import TracesConfig
+    from authz.serve.config.config import TracesConfig
     from authz.serve.observe.recorder import Decision
 
 _FORM: Final = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")

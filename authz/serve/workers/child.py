@@ -13,7 +13,7 @@ from authz.serve.sidecar import Sidecar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.workers.channel import Channel, Message
 
 RETRY = 0.05  # seconds until a message that was not taken is sent again

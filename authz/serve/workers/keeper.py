@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from authz.serve.admin.health import Health
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.serve.layers.layers import Layers
 from authz.serve.workers.channel import Message
 from authz.serve.workers.child import RETRY, Child
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.layers.layers import Plan
     from authz.serve.workers.channel import Channel
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from authz.serve.config import Config
-    from authz.serve.config_values import Listen
+    from authz.serve.config.config import Config
+    from authz.serve.config.values import Listen
     from authz.serve.listeners.systemd import Passed
     from authz.serve.workers.channel import Channel
 

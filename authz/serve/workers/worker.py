@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from authz.serve.background import in_thread
-from authz.serve.budget import MAX_HELD, HeldBytes
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.serve.layers.layers import Layers
+from authz.serve.listeners.budget import MAX_HELD, HeldBytes
 from authz.serve.workers.channel import Message
 from authz.serve.workers.child import Child
 from authz.serve.workers.reports import as_plain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.layers.layers import Plan
     from authz.serve.workers.channel import Channel
     from authz.serve.workers.spread import Spread

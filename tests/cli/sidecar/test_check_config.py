@@ -13,7 +13,7 @@ from support.processes import free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 POLICY = """\
 version: 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.commands import Commands
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.mark.usefixtures("shop")

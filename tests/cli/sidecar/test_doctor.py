@@ -13,16 +13,16 @@ import pytest
 import yaml
 from support.processes import Sidecar, free_port, wait_for
 from support.proxies.client import ask
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.nginx import Nginx
+from support.proxies.programs.envoy import Envoy, adapt_envoy
+from support.proxies.programs.nginx import Nginx
 from support.proxies.upstream import Upstream
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.addresses import NetworkSet, parse_network
 from authz.analysis.doctor import FORGED, Probe, judge
 from authz.cli.proxy_config import render
 from authz.publisher.policy.read import read_applications
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

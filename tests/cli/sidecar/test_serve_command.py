@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 from support.refusals import refused
 
 if TYPE_CHECKING:

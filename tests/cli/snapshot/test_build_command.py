@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.commands import Commands
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
 

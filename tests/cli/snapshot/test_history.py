@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.commands import Commands
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 
 from authz.errors import InputError
 from authz.publisher.build import build_snapshot

@@ -14,7 +14,7 @@ from support.snapshot.forge import Forge
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 VERIFY = ("snapshot", "verify", "lists.snapshot", "--trusted-key", "keys/a.pub")
 

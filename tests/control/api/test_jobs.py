@@ -9,7 +9,7 @@ from support.control import Control, control, opened
 from support.processes import wait_for
 
 from authz.control.access.callers import authenticate
-from authz.control.api import entries
+from authz.control.api.lists import entries
 from authz.control.maintenance import jobs
 from authz.control.maintenance.jobs import JobRounds
 from authz.control.store.jobs import next_job

@@ -10,11 +10,11 @@ from support.console.browser import viewer
 from support.control import Running
 from support.processes import Sidecar, free_port, wait_for
 from support.proxies.client import ask
-from support.proxies.envoy import Envoy, adapt_envoy, envoy_path
+from support.proxies.programs.envoy import Envoy, adapt_envoy, envoy_path
 from support.proxies.upstream import Upstream
 
 from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

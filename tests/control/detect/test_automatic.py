@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.control import Clock, Control, control, opened
 
-from authz.control.detect import guard
+from authz.control.detect.listing import guard
 from authz.control.store.ledger.history import Wanted, find_changes
 from authz.times import parse_moment
 

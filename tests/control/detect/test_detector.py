@@ -9,7 +9,7 @@ import pytest
 from authz.addresses import parse_address, parse_network
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.event import Event
-from authz.control.detect.offences import MemoryOffences, grown_period
+from authz.control.detect.listing.offences import MemoryOffences, grown_period
 from authz.control.detect.triggers.file import Reaction, read_triggers
 from authz.control.holds import held, make_hold
 

@@ -10,7 +10,7 @@ from authz.addresses import parse_address
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import read_places
 from authz.control.detect.event import Event
-from authz.control.detect.offences import MemoryOffences
+from authz.control.detect.listing.offences import MemoryOffences
 from authz.control.detect.triggers.file import read_triggers
 from authz.errors import InputError, InvalidDocument
 

@@ -17,7 +17,7 @@ from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder
 from authz.control.detect.sources.file import FollowedFile
 from authz.control.detect.sources.syslog import Syslog, line_of
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from support.control import Clock, Control, control
 from support.processes import wait_for
-from support.web_server import WebServer
+from support.servers.web_server import WebServer
 
 from authz.control.store.ledger.changes import read_heads
 from authz.control.store.published.inputs import list_inputs

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.commands import Commands
 from support.processes import Sidecar, free_port
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
 
 from authz.serve.admin.pages import Admin

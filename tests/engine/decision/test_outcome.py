@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import Fronts
 
 from authz.engine.decision.outcome import make_outcome

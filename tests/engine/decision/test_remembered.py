@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
 
 from authz.engine.decision import generation

@@ -12,7 +12,7 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 HOSTS = ["shop.example.com", "SHOP.example.com", "shop.example.com.", "shop.example.com:8443", "shop.example.com:"]
 

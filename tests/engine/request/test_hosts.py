@@ -11,7 +11,7 @@ from authz.engine.request.hosts import host_name
 from authz.engine.request.request import Request
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 POLICY = """\
 version: 1

@@ -13,7 +13,7 @@ from support.sidecar.running import (
 )
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def test_the_admin_pages(publisher: Publisher) -> None:

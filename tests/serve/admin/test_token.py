@@ -16,7 +16,7 @@ from authz.errors import StartError
 from authz.serve.admin.token import read_token
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 TOKEN = "a-token-of-32-characters-at-least"
 

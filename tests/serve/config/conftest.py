@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authz.serve.config import Config, load_config
+from authz.serve.config.config import Config, load_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

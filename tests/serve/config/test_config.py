@@ -9,8 +9,8 @@ import pytest
 from support.sidecar.config_text import LEAST
 
 from authz.addresses import parse_networks
-from authz.serve.config import Config, load_config
-from authz.serve.config_values import Listen
+from authz.serve.config.config import Config, load_config
+from authz.serve.config.values import Listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ import pytest
 
 from authz.engine.entries.permissions import May
 from authz.errors import InvalidDocument
-from authz.serve.config import load_config
-from authz.serve.reload import merge
+from authz.serve.config.config import load_config
+from authz.serve.config.reload import merge
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 POLICY = "  - {name: policy, path: lists.snapshot, trusted_keys: [a.pub]}\n"
 

@@ -9,7 +9,7 @@ from support.sidecar.config_text import LEAST
 
 from authz.addresses import NETWORK_EXPECTED
 from authz.errors import InputError, InvalidDocument
-from authz.serve.config import Config, load_config
+from authz.serve.config.config import Config, load_config
 from authz.times import parse_duration
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import Fronts
 from support.sidecar.grpc_engine import VARIANTS, Engine
 from support.sidecar.grpc_questions import POLICY

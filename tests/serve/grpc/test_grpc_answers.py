@@ -20,7 +20,7 @@ from authz.serve.grpc import responses as grpc_answers
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 # The three kinds of answers.

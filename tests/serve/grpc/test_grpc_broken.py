@@ -13,7 +13,7 @@ from support.sidecar.grpc_questions import ask
 from authz.engine.decision.outcome import INTERNAL_ERROR, Outcome
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 MAX_MESSAGE = 131072  # grpc.max_message
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import BASE, TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask, metadata
 

@@ -12,7 +12,7 @@ from support.sidecar.grpc_questions import POLICY, ask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 # What a client sends under our names.

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import Sidecar, wait_for
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.grpc_engine import SERVING, VARIANTS, WAIT, Engine, ask, code_of, raw
 
 from authz.serve.admin.health import AUTHORIZATION, SERVICES

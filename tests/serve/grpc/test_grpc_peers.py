@@ -9,7 +9,7 @@ from support.sidecar.fronts import TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 # Peers.
 

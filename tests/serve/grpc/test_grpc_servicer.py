@@ -20,7 +20,7 @@ from authz.serve.grpc.servicer import AuthorizationServicer, add_AuthorizationSe
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
     from authz.addresses import Address
     from authz.engine.decision.outcome import Outcome

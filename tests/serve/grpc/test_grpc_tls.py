@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from support.processes import Process
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.grpc_engine import WAIT, Certificates, Engine, ask, code_of, raw
 
 from authz.errors import StartError

@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
 
 from authz.serve.http1.expiring import ExpiringFront
 from authz.serve.http1.messages import RequestHead
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 WINDOW = "2027-01-15T08:10:00Z"  # ten minutes after NOW
 UNTIL = NOW + 600

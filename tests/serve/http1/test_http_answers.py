@@ -11,7 +11,7 @@ from support.sidecar.fronts import NOW, Fronts, HttpServer
 from support.sidecar.http_questions import ALLOWED, ANY, CONFIG, DENIED, serving
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
     from authz.serve.http1.messages import Answer, RequestHead
 

@@ -25,7 +25,7 @@ from authz.serve.observe.events import EventSender
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 CONFIG: Final = "client_address: {trusted_proxies: [127.0.0.1]}\n"
 PAGE: Final = f"""\

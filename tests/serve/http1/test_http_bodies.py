@@ -8,7 +8,7 @@ import pytest
 from support.sidecar.http_questions import ALLOWED, DENIED, HIDDEN, numbered, serving
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
     from support.sidecar.fronts import HttpServer
 
 

@@ -18,7 +18,7 @@ from authz.serve.http1.listener import HttpLimits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def connected(server: HttpServer) -> Any:

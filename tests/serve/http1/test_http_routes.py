@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import Fronts, HttpServer
 from support.sidecar.http_questions import ADMIN, ALLOWED, ANY, CONFIG, DENIED, POLICY, SHOP, serving
 

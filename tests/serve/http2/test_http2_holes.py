@@ -41,12 +41,12 @@ from support.sidecar.http2_methods import (
     works,
 )
 
-from authz.serve.budget import HeldBytes
 from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2 import fields as http2_fields
 from authz.serve.http2 import streams as http2_streams
 from authz.serve.http2.listener import Http2Listener
 from authz.serve.http2.sending import MAX_BLOCKED, ROOM
+from authz.serve.listeners.budget import HeldBytes
 
 # Answers have no byte limit.
 

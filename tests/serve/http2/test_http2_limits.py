@@ -42,8 +42,8 @@ from support.sidecar.http2_methods import (
     works,
 )
 
-from authz.serve.budget import HeldBytes
 from authz.serve.http2 import connection as http2_connection
+from authz.serve.listeners.budget import HeldBytes
 
 # What we take.
 

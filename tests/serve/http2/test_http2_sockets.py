@@ -24,8 +24,8 @@ from support.sidecar.http2 import (
 from support.sidecar.http2 import settings as settings_frame
 from support.sidecar.http2_methods import BLOCK, Methods, ways
 
-from authz.serve.budget import Turns
 from authz.serve.http2.connection import Http2Connection
+from authz.serve.listeners.budget import Turns
 
 # Over real sockets.
 

@@ -14,7 +14,7 @@ from support.processes import Sidecar
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 SOURCE = Path(__file__).with_name("hanging.c")
 

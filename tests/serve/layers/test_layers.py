@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 from support.sidecar.running import ALLOWED, DENIED, run, running, until
 
 from authz.addresses import parse_network
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 NEUTRAL: Final = "198.51.100.1"  # on no list of POLICY
 MAY: Final = "may: {longest: 2h, applications: [shop], entries: 1000}"

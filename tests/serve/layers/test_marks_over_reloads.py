@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engine.small_layers import ban, check, decider, layer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.publishing.worlds import covers
 
 from authz.addresses import Network, parse_address, parse_network

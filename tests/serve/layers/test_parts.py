@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.addresses import Network
 from authz.engine.decision.decider import Decider

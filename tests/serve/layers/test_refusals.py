@@ -24,7 +24,7 @@ from authz.snapshot.rollback_guard import State, load_states
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
     from authz.engine.entries.ruleset import Ruleset
 

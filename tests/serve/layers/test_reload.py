@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from support.processes import Sidecar, wait_for
-from support.publisher import POLICY, Publisher
+from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.loading import Loading
 from support.sidecar.running import (
     ALLOWED,

@@ -9,7 +9,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.loading import Loading
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot

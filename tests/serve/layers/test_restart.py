@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from support.processes import free_port
+from support.servers.web_server import WebServer
 from support.sidecar.running import run, running
-from support.web_server import WebServer
 
 from authz.serve.layers import layer as layer_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
 

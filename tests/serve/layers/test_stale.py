@@ -23,10 +23,10 @@ from authz.serve.grpc.check import GrpcCheck
 from authz.serve.http1.front import HttpFront
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
     from authz.engine.decision.decider import Decider
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
     from authz.serve.observe.recorder import Recorder
 
 

@@ -12,7 +12,7 @@ from authz.serve.layers.config import LayerConfig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 pytest.importorskip("obstore", reason="needs the extra stores")
 moto_server = pytest.importorskip("moto.server", reason="needs moto, which plays S3")

@@ -24,7 +24,7 @@ from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
     import pytest
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 MANY = 3000
 POLICY = "version: 1\nentries:\n" + "".join(

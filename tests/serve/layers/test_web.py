@@ -7,9 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from support.certificates import Authority
+from support.servers.certificates import Authority
+from support.servers.web_server import WebServer
 from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
-from support.web_server import WebServer
 
 from authz.errors import SnapshotRefused
 from authz.serve.layers.config import LayerConfig
@@ -19,7 +19,7 @@ from authz.serve.layers.web import WebSource
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from support.sidecar.running import DENIED, NEW_POLICY, config, get, write
 from authz.serve.listeners.descriptors import RESERVE, Descriptors
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit and /proc are Linux's")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from support.certificates import Authority
 from support.processes import Sidecar, wait_for
 from support.proxies.envoy_api import check_request
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
+from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, get
 
@@ -232,7 +232,7 @@ def test_files_that_cannot_be_used_change_nothing_and_are_said_once(sides: Calla
 
 
 def test_a_changed_file_is_noticed_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from authz.serve.budget import HeldBytes
+    from authz.serve.listeners.budget import HeldBytes
     from authz.serve.observe.metrics import Metrics
 
     monkeypatch.setattr(certificates_module, "LOOK", 0.01)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from support.processes import Sidecar, wait_for
 from support.proxies.envoy_api import check_request
-from support.publisher import POLICY, Publisher
+from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.fronts import Fronts
 from support.sidecar.running import (
     ALLOWED,

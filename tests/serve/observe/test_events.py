@@ -13,7 +13,7 @@ import pytest
 from support.processes import CONFIG, Sidecar, wait_for
 
 from authz.errors import StartError
-from authz.serve.config import EventsConfig
+from authz.serve.config.config import EventsConfig
 from authz.serve.observe.batches import MAX_BATCH
 from authz.serve.observe.events import EventSender
 from authz.serve.observe.recorder import Decision
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 DENIED = "203.0.113.9"
 

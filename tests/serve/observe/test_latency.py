@@ -15,7 +15,7 @@ from authz.serve.observe.metrics import Family, Metrics
 from authz.serve.observe.recorder import Decision, Recorder
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def decide(fronts: Fronts, recorder: Recorder, began: float | None = None) -> None:

@@ -15,7 +15,7 @@ from authz.serve.observe.log_file import LogFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def test_a_line_that_a_full_disk_cut_never_joins_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.recorder import make_recorder
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 # What is logged and counted beside denials.

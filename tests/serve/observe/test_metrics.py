@@ -21,7 +21,7 @@ from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 DOCUMENTED: Final = {

@@ -17,7 +17,7 @@ from support.sidecar.fronts import Fronts, HttpClient
 
 from authz.addresses import parse_address
 from authz.cli.proxy_config import render
-from authz.serve.config import ApplicationConfig, EventsConfig, TracesConfig, load_config
+from authz.serve.config.config import ApplicationConfig, EventsConfig, TracesConfig, load_config
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.observe.events import EventSender
 from authz.serve.observe.metrics import Metrics
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{PARENT}-01"

@@ -15,7 +15,7 @@ from authz.serve.observe.watch import Watch
 
 if TYPE_CHECKING:
     import pytest
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def test_decisions_are_kept_from_one_look_to_the_next_and_no_longer(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import PATIENCE, Process, Sidecar, free_port, wait_for
-from support.publisher import POLICY, Publisher
+from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 

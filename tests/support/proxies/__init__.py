@@ -1,1 +1,1 @@
-"""Real proxies for tests: clients before them, the application behind them, and one module for each proxy."""
+"""Real proxies for tests: `programs/` has one module for each; clients before them, the application behind them."""

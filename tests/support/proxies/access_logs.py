@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from support.commands import Commands, Ran
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 POLICY = """\
 version: 1

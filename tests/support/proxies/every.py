@@ -6,12 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from support.processes import free_port
-from support.proxies.caddy import start_caddy
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.haproxy import start_haproxy
-from support.proxies.nginx import Nginx
-from support.proxies.process import ProxyPorts
-from support.proxies.traefik import start_traefik
+from support.proxies.programs.caddy import start_caddy
+from support.proxies.programs.envoy import Envoy, adapt_envoy
+from support.proxies.programs.haproxy import start_haproxy
+from support.proxies.programs.nginx import Nginx
+from support.proxies.programs.process import ProxyPorts
+from support.proxies.programs.traefik import start_traefik
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,20 +8,20 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from authz.cli.proxy_config import render
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 from support.processes import Sidecar, free_port
 from support.proxies.certificates import make_certificate
 from support.proxies.client import Client, Reply, ask
-from support.proxies.envoy import Envoy, adapt_envoy
-from support.proxies.nginx import Nginx
+from support.proxies.programs.envoy import Envoy, adapt_envoy
+from support.proxies.programs.nginx import Nginx
 from support.proxies.upstream import Upstream
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 POLICY = """\
 version: 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.commands import Commands, Ran
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.addresses import parse_address
 from authz.engine.entries.opened_snapshot import OpenedSnapshot

@@ -1,1 +1,1 @@
-"""Servers that tests start or are: a receiver of messages, Valkey."""
+"""Servers that tests start or are: web servers, a receiver of messages, PostgreSQL, Valkey, a sign-on."""

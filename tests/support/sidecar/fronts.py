@@ -9,16 +9,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 
 from authz.engine.decision.decider import Decider
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
-from authz.serve.budget import HeldBytes
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.listeners.budget import HeldBytes
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import make_recorder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 NOW: Final = 1_800_000_000  # 2027-01-15T08:00:00Z
 BASE: Final = """\

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2
 from support.processes import Sidecar
 from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 
 from authz.serve.grpc.check import CHECK_METHOD
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hpack import Decoder, Encoder
 
-from authz.serve.budget import Turns
+from authz.serve.listeners.budget import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from authz.serve.http1.listener import HttpLimits
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 # An address of 203.0.113.0/24 is denied everywhere, by a status that says which application it was.
 POLICY: Final = """\

@@ -11,11 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from support.publisher import POLICY
+from support.publishing.publisher import POLICY
 from support.sidecar.fronts import HttpAnswer, HttpClient
 
 from authz.serve import sidecar as sidecar_module
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -10,7 +10,7 @@ from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.read import check_snapshot
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 def code_of(data: bytes, publisher: Publisher, *, keys: tuple[str, ...] = ("a",), threshold: int = 1) -> str:

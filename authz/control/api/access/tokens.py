@@ -12,8 +12,8 @@ from msgspec import UNSET, Meta
 from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.lists.check import network_mistakes
-from authz.control.lists.periods import end_of
+from authz.control.lists.rules.check import network_mistakes
+from authz.control.lists.rules.periods import end_of
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
 from authz.control.store.access import tokens as store_access

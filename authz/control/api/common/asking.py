@@ -17,7 +17,7 @@ from authz.addresses import Network, parse_network, try_parse_address
 from authz.control.access.callers import Caller, authenticate
 from authz.control.access.sessions import caller_of_session, check_csrf
 from authz.control.api.common.cookies import session_secret
-from authz.control.lists.periods import moment
+from authz.control.lists.rules.periods import moment
 from authz.control.model import MICROSECONDS
 from authz.control.plane import ControlPlane, Idempotent, fingerprint
 from authz.control.problems import FieldMistake, Invalid, Problem

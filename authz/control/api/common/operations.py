@@ -11,13 +11,13 @@ from authz.control.api.common.bodies import BanInput, EntryBody, EntryInput, Ent
 from authz.control.api.common.matching import check_match
 from authz.control.lists import entries as lists
 from authz.control.lists.bans import ban, unban
-from authz.control.lists.periods import DEFAULT_PERIOD, end_of, moment
+from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of, moment
 from authz.control.model import SUBJECTS, WRITTEN, Entry, Written
 from authz.control.problems import Forbidden
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
-    from authz.control.lists.rules import Rules
+    from authz.control.lists.rules.rules import Rules
 
 
 class AddBan(msgspec.Struct, frozen=True, tag=True):

@@ -17,7 +17,7 @@ from authz.control.api.common.problems import documented
 from authz.control.detect.trial.on_events import try_on_yesterday
 from authz.control.detect.triggers import state
 from authz.control.detect.triggers.state import TriggerState, TriggerVersion
-from authz.control.lists.periods import moment
+from authz.control.lists.rules.periods import moment
 from authz.control.model import MICROSECONDS
 from authz.control.problems import Forbidden, Missing
 from authz.control.store.access.tokens import note

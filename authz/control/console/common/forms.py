@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from authz.control.api.common.bodies import EntryInput, EntryPatch
-from authz.control.lists.periods import FOREVER
+from authz.control.lists.rules.periods import FOREVER
 from authz.control.model import SUBJECTS, Entry
 from authz.control.problems import FieldMistake, Invalid, Problem
 from authz.times import format_moment

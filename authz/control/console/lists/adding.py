@@ -19,8 +19,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import Known, entry_of, known_of
 from authz.control.console.look.render import page
 from authz.control.lists.entries import layers_of
-from authz.control.lists.periods import FOREVER
 from authz.control.lists.preview import Preview, preview
+from authz.control.lists.rules.periods import FOREVER
 from authz.control.model import SUBJECTS, Entry, Written
 from authz.control.problems import Forbidden, Problem
 from authz.errors import AddressError

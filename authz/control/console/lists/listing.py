@@ -17,7 +17,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import applications_of
 from authz.control.console.look.render import page, see_other
 from authz.control.console.signing import own_path
-from authz.control.lists.check import network_mistakes
+from authz.control.lists.rules.check import network_mistakes
 from authz.control.model import FOREVER, MICROSECONDS
 from authz.control.problems import FieldMistake, Invalid, Problem
 from authz.control.store.entries.find import Filter

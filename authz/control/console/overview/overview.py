@@ -13,8 +13,8 @@ from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
 from authz.control.model import MICROSECONDS, Change
 from authz.control.store.entries.pages import count_lists
-from authz.control.store.event_top import Busiest, find_busiest
 from authz.control.store.events.search import WantedEvents, count_by_time
+from authz.control.store.events.top import Busiest, find_busiest
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 

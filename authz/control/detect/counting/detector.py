@@ -17,14 +17,14 @@ from authz.addresses import BITS
 from authz.control.detect.counting.counters import MAX_CLIENTS, MIN_CLIENTS
 from authz.control.detect.counting.places import Places
 from authz.control.detect.counting.trigger import CountingTrigger
-from authz.control.detect.offences import grown_period
+from authz.control.detect.listing.offences import grown_period
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from authz.addresses import Network
     from authz.control.detect.event import Event
-    from authz.control.detect.offences import Offences
+    from authz.control.detect.listing.offences import Offences
     from authz.control.detect.triggers.file import Trigger
 
 MAX_AHEAD: Final = 5.0  # seconds that an event's clock may be ahead of ours; more counts as now

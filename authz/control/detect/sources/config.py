@@ -11,7 +11,7 @@ import msgspec
 
 from authz.control.detect.logs import FORMATS
 from authz.errors import BadValue
-from authz.serve.config_values import Listen, ListenOn
+from authz.serve.config.values import Listen, ListenOn
 from authz.strict_yaml import Scalar
 
 

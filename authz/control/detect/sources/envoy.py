@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from threading import Event as Ending
 
     from authz.control.detect.sources.feeder import Feeder
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 METADATA: Final = "envoy.filters.http.ext_authz"
 MAX_MESSAGE: Final = 4 << 20  # bytes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from authz.control.detect.sources.feeder import Feeder
 from authz.control.detect.sources.file import FollowedFile
 from authz.control.detect.sources.syslog import Syslog
-from authz.serve.config_values import Listen
+from authz.serve.config.values import Listen
 
 if TYPE_CHECKING:
     from authz.control.detect.intake import Intake

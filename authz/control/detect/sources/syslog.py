@@ -16,7 +16,7 @@ from authz.control.detect.event import MAX_EVENT
 
 if TYPE_CHECKING:
     from authz.control.detect.sources.feeder import Feeder
-    from authz.serve.config_values import Listen
+    from authz.serve.config.values import Listen
 
 _HEAD: Final = re.compile(rb"<\d{1,3}>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ )?)?[^\s:]{1,64}: ?")
 _FULL: Final = 0.05  # seconds until a full intake is asked again

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import Places, read_places
 from authz.control.detect.event import as_json
+from authz.control.detect.listing.offences import MemoryOffences
 from authz.control.detect.logs import parser, recognise
-from authz.control.detect.offences import MemoryOffences
 from authz.errors import BadLine, shorten
 from authz.times import format_moment
 

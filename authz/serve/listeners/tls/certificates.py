@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from authz.serve.budget import HeldBytes
+    from authz.serve.listeners.budget import HeldBytes
     from authz.serve.listeners.tls.config import Tls
     from authz.serve.observe.metrics import Metrics
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.serve.config import Config, load_config
+from authz.serve.config.config import Config, load_config
 from support.proxies.kubernetes.kustomize import containers_of, pod_spec
 
 if TYPE_CHECKING:

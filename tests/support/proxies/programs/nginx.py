@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-
 from support.processes import LOOPBACK, Process, free_port, has_ipv6, wait_for
 
 if TYPE_CHECKING:

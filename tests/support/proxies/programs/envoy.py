@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-
 from support.processes import LOOPBACK, Process, has_ipv6, wait_for
 from support.proxies.client import Reply, ask
 

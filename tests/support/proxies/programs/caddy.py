@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from support.processes import LOOPBACK
-from support.proxies.process import ProxyProcess, adapted
+from support.proxies.programs.process import ProxyProcess, adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.proxies.process import ProxyPorts
+    from support.proxies.programs.process import ProxyPorts
 
 _WRAPPERS = "listener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\tallow 127.0.0.1/32\n\t\t\t}\n\t\t}\n"
 

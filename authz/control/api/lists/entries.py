@@ -40,8 +40,8 @@ from authz.control.api.common.changing import answered, change
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, written_of
 from authz.control.api.common.problems import documented, problem_body
-from authz.control.api.many.changes import delete_entries
-from authz.control.api.many.jobs import JobBody, accepted
+from authz.control.api.lists.many.changes import delete_entries
+from authz.control.api.lists.many.jobs import JobBody, accepted
 from authz.control.lists import entries as lists
 from authz.control.maintenance.jobs import Row, ask_job
 from authz.control.model import MICROSECONDS, Entry

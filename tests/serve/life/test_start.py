@@ -28,7 +28,7 @@ from authz.serve.listeners.bind import clear_unix_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.mark.parametrize("poll", ["1h", "50ms"])

@@ -25,7 +25,7 @@ from support.sidecar.running import (
 from authz.serve.listeners import accept
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

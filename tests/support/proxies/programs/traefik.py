@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import yaml
-
 from support.processes import LOOPBACK
-from support.proxies.caddy import beside_python
-from support.proxies.process import ProxyProcess, adapted
+from support.proxies.programs.caddy import beside_python
+from support.proxies.programs.process import ProxyProcess, adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from support.proxies.process import ProxyPorts
+    from support.proxies.programs.process import ProxyPorts
 
 
 def start_traefik(folder: Path, printed: Mapping[str, str], upstream_port: int, ports: ProxyPorts) -> ProxyProcess:

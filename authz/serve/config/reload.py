@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from authz.serve.config import Config
+    from authz.serve.config.config import Config
 
 # Keys of authz.yaml that stay as they are, by section; () for the whole section.
 FIXED: Final[dict[str, tuple[str, ...]]] = {

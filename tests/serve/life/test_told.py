@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.proxies.envoy_api import check_request, read_answer
-from support.publisher import Publisher
+from support.publishing.publisher import Publisher
 from support.sidecar.fronts import TRUSTING, Fronts
 
 from authz.serve.http1.answers import answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from authz.serve.budget import HeldBytes, Turns
+from authz.serve.listeners.budget import HeldBytes, Turns
 
 
 class Peer:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from support.processes import LOOPBACK
-from support.proxies.process import ProxyProcess, adapted
+from support.proxies.programs.process import ProxyProcess, adapted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.proxies.process import ProxyPorts
+    from support.proxies.programs.process import ProxyPorts
 
 
 def haproxy_path() -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from authz.control.lists.guard import FourEyes
-from authz.control.lists.limits import Limits
+from authz.control.lists.rules.guard import FourEyes
+from authz.control.lists.rules.limits import Limits
 from authz.control.problems import FieldMistake
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
 from authz.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
-from authz.serve.config_values import (
+from authz.serve.config.values import (
     EventsUrl,
     HeaderName,
     HostName,

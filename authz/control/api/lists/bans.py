@@ -23,7 +23,7 @@ from authz.control.api.common.bodies import BanInput, EntriesBody, EntryBody
 from authz.control.api.common.changing import change
 from authz.control.api.common.operations import AddBan, EndBan
 from authz.control.api.common.problems import documented
-from authz.control.api.entries import entries_page
+from authz.control.api.lists.entries import entries_page
 from authz.control.model import MICROSECONDS
 from authz.control.store.entries.find import Filter
 

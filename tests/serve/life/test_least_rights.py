@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.certificates import Authority
 from support.processes import Process, ports_of, wait_for
+from support.servers.certificates import Authority
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
 if TYPE_CHECKING:
-    from support.publisher import Publisher
+    from support.publishing.publisher import Publisher
 
-PROFILE = Path(__file__).parents[2] / "deploy" / "seccomp" / "authz.json"
+PROFILE = Path(__file__).parents[3] / "deploy" / "seccomp" / "authz.json"
 # Loads the profile by libseccomp, and goes on as the sidecar.
 CONFINED = """\
 import ctypes, json, os, sys

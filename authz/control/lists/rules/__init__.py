@@ -1,0 +1,8 @@
+"""What the use cases of lists go by.
+
+check    whether what an entry says is well-formed
+periods  "2h", "forever" and times, as an entry's window
+limits   what a layer may say
+guard    the lock-out guard, and what needs a second person
+rules    limits, protected networks and four eyes together, as the use cases are given them
+"""

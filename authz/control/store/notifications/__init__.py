@@ -1,0 +1,1 @@
+"""What notifications keep: `deliveries` waiting and taken, and `alarms` that were told of."""
