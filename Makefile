@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures help demo test chaos kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
+.PHONY: pictures help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
     attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,7 +27,7 @@ $(STAMP): constraints.txt pyproject.toml
 
 system: ## the Debian packages that tests start: installed when root, named otherwise
 	@sh tests/support/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server \
-	    chromium:chromium prometheus:promtool
+	    chromium:chromium prometheus:promtool strace:strace faketime:faketime
 
 demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
@@ -38,6 +38,11 @@ test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: 
 # Long forms of tests are marked `long`, which `make test` leaves out.
 chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
 	$(PYTEST) -m long $(ARGS)
+
+fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --seconds 600'; without ARGS: the names)
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes -r tests/support/fuzz/requirements.txt
+	cd tests && ../$(BIN)/python -m support.fuzz.run $(or $(ARGS),--help)
 
 # KUBEBOX: a program that is etcd, kube-apiserver and kubectl by its first argument. `make test` has these tests too.
 kube-test: $(STAMP) ## apply every overlay of deploy/kubernetes to a real API server (KUBEBOX=FILE)
@@ -106,6 +111,7 @@ constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything ane
 	$(BIN)/$(PIN) -c constraints.txt --extra stores -o deploy/requirements-stores.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control --extra kms \
 	    -o deploy/requirements-control-kms.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra fuzz -o tests/support/fuzz/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
 

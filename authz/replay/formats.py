@@ -25,7 +25,7 @@ import orjson
 
 from authz.engine.model import ANY_APPLICATION
 from authz.engine.request.request import NO_METADATA, parse_peer
-from authz.errors import BadLine, BadValue
+from authz.errors import BadLine, BadValue, shorten
 from authz.times import parse_moment
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _jsonl(line: bytes) -> LoggedRequest:
     try:
         read = msgspec.json.decode(line, type=Line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadLine(str(error)) from error
+        raise BadLine(shorten(error)) from error
     time = None if read.time is None else _moment(read.time)
     return LoggedRequest(parse_peer(read.peer), read.headers, read.application, time, read.metadata)
 
@@ -145,7 +145,8 @@ def _nginx(line: bytes) -> LoggedRequest:
         raise BadLine("is not a line of nginx's combined format")
     time = _nginx_time(match["time"])
     if time is None:
-        raise BadLine(f"found the time '{match['time'][:64]}', expected one such as 01/Dec/2026:00:00:00 +0000")
+        found = shorten(match["time"])
+        raise BadLine(f"found the time '{found}', expected one such as 01/Dec/2026:00:00:00 +0000")
     forwarded = match["forwarded"]
     headers = (("x-forwarded-for", unescape_nginx(forwarded)),) if forwarded and forwarded != "-" else ()
     return LoggedRequest(parse_peer(match["address"]), headers, None, time)
@@ -180,7 +181,7 @@ def _object(line: bytes) -> dict[str, Any]:
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise BadLine(str(error)) from error
+        raise BadLine(shorten(error)) from error
     return cast("dict[str, Any]", fields)
 
 
@@ -189,7 +190,7 @@ def _named(line: bytes) -> LoggedRequest:
     fields = _object(line)
     misspelt = _misspelt(frozenset(fields))
     if misspelt:
-        raise BadLine(f"found the key '{misspelt[0]}', expected '{misspelt[1]}'")
+        raise BadLine(f"found the key '{shorten(misspelt[0])}', expected '{misspelt[1]}'")
     forwarded = _first(fields, *_FORWARDED)
     host = _first(fields, *_HOST)
     named = _first(fields, *_APPLICATION)

@@ -70,6 +70,20 @@ def test_a_malformed_line_of_nginx_is_told(line: str, why: str) -> None:
     assert str(caught.value) == why
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nginx", b'192.0.2.7 - - [\x1b[2J] "GET / HTTP/1.1" 200 1'),
+        ("jsonl", b'{"peer": "192.0.2.7", "\\u001b[2J": 1}'),
+        ("nginx-json", b'{"remote_addr\\u001b": "192.0.2.7"}'),
+    ],
+)
+def test_an_error_does_not_repeat_control_characters_of_a_log(name: str, line: bytes) -> None:
+    with pytest.raises(BadLine) as caught:
+        parser(name)(line)
+    assert caught.value.message.isprintable()
+
+
 def test_the_client_of_a_line_of_nginx_is_found_as_the_sidecar_finds_it(replay: Replay) -> None:
     assert replay.decided([
         combined("203.0.113.9"),

@@ -135,14 +135,17 @@ def as_json(event: Event) -> Mapping[str, Any]:
 def _time(written: float | str | None, received: float) -> float:
     if written is None:
         return received
+    seconds: float
     if isinstance(written, str):
         try:
-            return float(parse_moment(written))
+            seconds = parse_moment(written)
         except BadValue as error:
             raise BadLine(f"time: {error.message}") from error
-    if not 0 <= written < 1e11:  # also refuses NaN; the year 5138
+    else:
+        seconds = written
+    if not 0 <= seconds < 1e11:  # also refuses NaN; the year 5138
         raise BadLine(f"time: found {shorten(written)}, expected seconds since 1970")
-    return float(written)  # JSON has whole seconds as int, which counters would not know as a time
+    return float(seconds)  # JSON has whole seconds as int, which counters would not know as a time
 
 
 def _attacks(written: WrittenEvent) -> tuple[str, ...]:

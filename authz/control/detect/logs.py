@@ -85,7 +85,7 @@ def _json(line: bytes, received: float) -> Event:
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise BadLine(str(error)) from error
+        raise BadLine(shorten(error)) from error
     if not isinstance(fields, dict):
         raise BadLine("is no JSON object")
     status = _first(fields, _STATUSES)

@@ -43,6 +43,10 @@ def test_long_texts_are_cut() -> None:
         (b'{"client": "192.0.2.999"}', "client: found '192.0.2.999', expected an IPv4 or IPv6 address"),
         (b'{"client": "192.0.2.1", "time": "yesterday"}', "time: found 'yesterday'"),
         (b'{"client": "192.0.2.1", "time": -1}', "time: found -1.0, expected seconds since 1970"),
+        (
+            b'{"client": "192.0.2.1", "time": "1013-12-05T00:00:00Z"}',
+            "time: found 1013-12-05T00:00:00Z, expected seconds",
+        ),
         (b'{"client": "192.0.2.1", "status": 4040}', "status: found 4040, expected a number from 100 to 599"),
         (b'{"client": "\xff"}', "invalid start byte"),
         (b" " * (MAX_EVENT + 1), f"found {MAX_EVENT + 1} bytes, expected at most {MAX_EVENT}"),
