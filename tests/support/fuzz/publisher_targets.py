@@ -21,9 +21,9 @@ from authz.publisher.policy.subjects import SubjectOptions
 from authz.replay import formats
 from authz.wire.envoy.v3.access_log_pb2 import StreamAccessLogsMessage
 from support.proxies.envoy_logs import DECIDED, log_entry, log_message
-from support.publishing.publisher import POLICY
 from support.publishing.feed_samples import SAMPLES
 from support.publishing.mmdb import encode, raw_mmdb, write_mmdb
+from support.publishing.publisher import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
