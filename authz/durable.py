@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import BinaryIO
 
 
@@ -33,7 +32,8 @@ def replace_file(
             nothing is left beside it.
 
     """
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
@@ -41,10 +41,10 @@ def replace_file(
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         check()
-        Path(beside).replace(path)
+        beside.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(beside).unlink()
+            beside.unlink()
         raise
     sync_folder(path.parent)
 
@@ -56,7 +56,7 @@ def remove_leftovers(path: Path) -> list[Path]:
         OSError: The folder cannot be read, or the file cannot be removed.
 
     """
-    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.new")  # as mkstemp makes it
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.new")
     leftovers = [leftover for leftover in path.parent.iterdir() if name.fullmatch(leftover.name)]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)

@@ -19,8 +19,9 @@ from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
+from authz.snapshot.heading import part_path
 from authz.snapshot.lazy_entries import pack_entries
-from authz.snapshot.read import Snapshot, inspect_snapshot, part_path, read_snapshot
+from authz.snapshot.read import Snapshot, inspect_snapshot, read_snapshot
 from authz.snapshot.sections import INDEX_TYPES
 from authz.wire.snapshot.v1 import snapshot_pb2
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
-from authz.snapshot.read import inspect_manifest, part_path, requirements_of
+from authz.snapshot.heading import part_path, read_heading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,13 +54,13 @@ class Archive:
         Raises InputError where the archive cannot be written, or the file is not a snapshot.
         """
         try:
-            manifest = inspect_manifest(file)
-            place = self.folder / f"{manifest.serial}{_SUFFIX}"
+            heading = read_heading(file)
+            place = self.folder / f"{heading.serial}{_SUFFIX}"
             self.folder.mkdir(parents=True, exist_ok=True)
-            for part in requirements_of(manifest):
+            for part in heading.requires:
                 _keep_part(part_path(file, part), part_path(place, part))
             with file.open("rb") as source:
-                replace_file(place, lambda copy: shutil.copyfileobj(source, copy, 1 << 20))
+                replace_file(place, lambda copy: copy.writelines(_blocks(source)))
             self._drop(now)
         except SnapshotRefused as error:
             raise InputError(f"{file}: cannot be archived: {error.message}") from error
@@ -79,7 +78,7 @@ class Archive:
             self._remove(path)
         for path in reversed(paths[1 : self._max_files]):
             with contextlib.suppress(FileNotFoundError, SnapshotRefused):  # somebody else dropped it; not ours
-                if inspect_manifest(path).created >= now - self._max_age:
+                if read_heading(path).created >= now - self._max_age:
                     return
                 self._remove(path)
 
@@ -97,6 +96,8 @@ class Archive:
 
     def builds(self) -> Iterator[Archived]:
         """Yield the builds, the newest first. A file that cannot be read is passed over."""
+        from authz.snapshot.read import inspect_manifest  # noqa: PLC0415  # loads protobuf, which takes its time
+
         for path in self._paths():
             with contextlib.suppress(SnapshotRefused, FileNotFoundError):
                 yield Archived(path, inspect_manifest(path), path.stat().st_size)
@@ -135,4 +136,8 @@ def _keep_part(part: Path, place: Path) -> None:
         raise
     except OSError:  # on another file system, or one without such names
         with part.open("rb") as source:
-            replace_file(place, lambda copy: shutil.copyfileobj(source, copy, 1 << 20))
+            replace_file(place, lambda copy: copy.writelines(_blocks(source)))
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(1 << 20), b"")

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import binascii
+import hashlib
 import json
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import next_turn
@@ -43,15 +42,46 @@ class Envelope(NamedTuple):
         return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
 
 
-class _Signature(msgspec.Struct, forbid_unknown_fields=True):
+class Signature(NamedTuple):
+    """A signature in hexadecimal, and the id of the key that made it."""
+
     keyid: str
-    sig: str
+    signature: str
 
 
-class _Json(msgspec.Struct, forbid_unknown_fields=True):
-    payload: str
-    payloadType: str  # noqa: N815  # the name in the file
-    signatures: list[_Signature]
+class SignatureLike(Protocol):
+    """What a signer returns: a `Signature`, or securesystemslib's."""
+
+    @property
+    def keyid(self) -> str:
+        """The id of the key."""
+
+    @property
+    def signature(self) -> str:
+        """In hexadecimal."""
+
+
+class Signer(Protocol):
+    """Signs bytes: a key in a file, or one of securesystemslib's signers."""
+
+    def sign(self, payload: bytes) -> SignatureLike:
+        """Return the signature of some bytes."""
+
+
+def key_id(keytype: str, public: str, scheme: str) -> str:
+    """Return the id of a public key: 64 hexadecimal digits. See `authz.snapshot.keys`."""
+    # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
+    text = f'{{"keytype":"{keytype}","keyval":{{"public":"{public}"}},"scheme":"{scheme}"}}'
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
+    """Return the envelope of a serialized manifest, in its canonical form, signed by each signer."""
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    signatures = [signer.sign(envelope.pae()) for signer in signers]
+    return canonical(
+        envelope._replace(signatures={signature.keyid: bytes.fromhex(signature.signature) for signature in signatures})
+    )
 
 
 def canonical(envelope: Envelope) -> bytes:
@@ -78,14 +108,15 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     try:
         short = _BEGIN + data[end:]
-        written = msgspec.json.decode(short, type=_Json)
+        written = json.loads(short)
         signatures = {
-            signature.keyid: binascii.a2b_base64(signature.sig, strict_mode=True) for signature in written.signatures
+            _text(signature["keyid"]): binascii.a2b_base64(signature["sig"], strict_mode=True)
+            for signature in written["signatures"]
         }
-        envelope = Envelope(b"", written.payloadType, signatures)
-        same = canonical(envelope) == short  # not where a key id is there twice
+        envelope = Envelope(b"", _text(written["payloadType"]), signatures)
+        same = canonical(envelope) == short  # not where there is anything else, or a key id twice
         envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is no DSSE: {type(error).__name__}") from error
     if not same:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
@@ -97,6 +128,12 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
             Refusal.BAD_ENVELOPE, found=f"{len(signatures)} signatures", expected=f"at most {MAX_SIGNATURES}"
         )
     return envelope
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value
 
 
 def _decoded(text: memoryview) -> bytes:

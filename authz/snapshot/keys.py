@@ -8,7 +8,6 @@ is the one that securesystemslib gives it, the SHA-256 of its canonical JSON:
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from authz.errors import BadValue, InputError
+from authz.snapshot.envelope import key_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +60,7 @@ class PublicKey:
             self.keytype = "ecdsa"
             self.scheme, digest = _CURVES[key.curve.name]
             self.how = (ec.ECDSA(digest),)
-        # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
-        text = f'{{"keytype":"{self.keytype}","keyval":{{"public":"{public}"}},"scheme":"{self.scheme}"}}'
-        self.keyid = hashlib.sha256(text.encode()).hexdigest()
+        self.keyid = key_id(self.keytype, public, self.scheme)
 
     def verifies(self, signature: bytes, data: bytes) -> bool:
         """Return whether this key made the signature of `data`."""

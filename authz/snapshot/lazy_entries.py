@@ -9,13 +9,12 @@ interpreter, and every request, for as long. So they stand in two sections:
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from google.protobuf.message import DecodeError
 
-from authz.snapshot.sections import array_of, bad_section
+from authz.snapshot.sections import array_of, bad_section, packed
 from authz.wire.snapshot.v1.snapshot_pb2 import Entry
 
 if TYPE_CHECKING:
@@ -70,10 +69,4 @@ def _check_offsets(prefix: str, offsets: memoryview[int], size: int) -> int:
 
 def pack_entries(entries: Iterable[Entry], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:
     """Return the two sections for some entries: by name, the element type and the bytes."""
-    offsets, parts, end = array("I", [0]), [], 0
-    for entry in entries:
-        part = entry.SerializeToString(deterministic=True)
-        parts.append(part)
-        end += len(part)
-        offsets.append(end)
-    return {f"{prefix}.offset": ("u32", offsets.tobytes()), f"{prefix}.data": ("u8", b"".join(parts))}
+    return packed((entry.SerializeToString(deterministic=True) for entry in entries), prefix)

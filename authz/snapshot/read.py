@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import STEP, next_turn
 from authz.snapshot.envelope import parse_envelope, verify_envelope
-from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, MAX_PARTS, MAX_SECTIONS, aligned
+from authz.snapshot.heading import Requirement, check_format, envelope_end
+from authz.snapshot.layout import HEADER, MAGIC, MAX_FILE, MAX_PARTS, MAX_SECTIONS, aligned
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sealed_memory import Descriptor, opened
 from authz.snapshot.singles import Singles, tombstones
@@ -88,13 +89,6 @@ class Snapshot(NamedTuple):
     def entries(self) -> PackedEntries:
         """Return the entries as messages. Raises SnapshotRefused(`bad_section`); reading one, DecodeError."""
         return PackedEntries(self.sections)
-
-
-class Requirement(NamedTuple):
-    """A part that a snapshot requires. digest: of its manifest, in hexadecimal."""
-
-    serial: int
-    digest: str
 
 
 class _File(NamedTuple):
@@ -176,7 +170,7 @@ def shared_snapshot(envelope: bytes, sections: memoryview, size: int, signed_by:
 
 def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int = 1, *, now: float) -> Snapshot:
     """Check a snapshot that is in memory. See `read_snapshot`."""
-    data, end = data.toreadonly(), _envelope_end(bytes(data[: HEADER.size]), len(data))
+    data, end = data.toreadonly(), envelope_end(bytes(data[: HEADER.size]), len(data))
     first = aligned(end)
     return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), keys, threshold, now)
 
@@ -192,24 +186,19 @@ def inspect_manifest(path: Path) -> Manifest:
 
 def manifest_of(read: Callable[[int], bytes]) -> Manifest:
     """Return the manifest of a file of which `read` gives the next bytes. See `inspect_manifest`."""
-    end = _envelope_end(read(HEADER.size), MAX_FILE)
+    end = envelope_end(read(HEADER.size), MAX_FILE)
     return _manifest(parse_envelope(memoryview(read(end - HEADER.size))).payload)
 
 
 def requirement_of(data: bytes) -> Requirement:
     """Return what another file says to require this one, which was just made. data: of the whole file."""
-    envelope = parse_envelope(memoryview(data)[HEADER.size : _envelope_end(data[: HEADER.size], len(data))])
+    envelope = parse_envelope(memoryview(data)[HEADER.size : envelope_end(data[: HEADER.size], len(data))])
     return Requirement(_manifest(envelope.payload).serial, hashlib.sha256(envelope.payload).hexdigest())
 
 
 def requirements_of(manifest: Manifest) -> tuple[Requirement, ...]:
     """Return the parts that a file requires, by its manifest."""
     return tuple(Requirement(part.serial, part.digest.hex()) for part in manifest.requires)
-
-
-def part_path(path: Path, part: Requirement) -> Path:
-    """Return where a part stands that the file at `path` requires: `bans.snapshot.1795830000`."""
-    return path.with_name(f"{path.name}.{part.serial}")
 
 
 def inspect_snapshot(path: Path) -> Snapshot:
@@ -224,7 +213,7 @@ def inspect_snapshot(path: Path) -> Snapshot:
 def _copied(path: Path, limit: int) -> tuple[_File, Descriptor | None]:
     """Copy a file: the sections, which are read in place, into sealed memory, whose descriptor is returned."""
     with opened(path, limit) as source:
-        end = _envelope_end(source.read(HEADER.size), source.size)
+        end = envelope_end(source.read(HEADER.size), source.size)
         envelope, padding = source.read(end - HEADER.size), source.read(aligned(end) - end)
         sections, descriptor = source.seal()
         return _File(memoryview(envelope), memoryview(padding), sections), descriptor
@@ -262,30 +251,12 @@ def _contents(file: _File, envelope: Envelope) -> Snapshot:
     return Snapshot(manifest, _sections(file, manifest), digest, file.size)
 
 
-def _envelope_end(header: bytes, size: int) -> int:
-    """Return where the envelope ends in a file of that size."""
-    if len(header) < HEADER.size:
-        raise SnapshotRefused(Refusal.TRUNCATED, found=f"{len(header)} bytes", expected=f"at least {HEADER.size}")
-    magic, length = HEADER.unpack(header)
-    if magic != MAGIC:
-        raise SnapshotRefused(Refusal.BAD_MAGIC, found=shorten(magic), expected=f"{MAGIC!r}: this is no snapshot")
-    if length > MAX_ENVELOPE:
-        raise SnapshotRefused(
-            Refusal.TOO_LARGE, found=f"an envelope of {length} bytes", expected=f"at most {MAX_ENVELOPE}"
-        )
-    if HEADER.size + length > size:
-        raise SnapshotRefused(Refusal.TRUNCATED, found=f"{size} bytes", expected=f"an envelope of {length}")
-    return HEADER.size + int(length)
-
-
 def _manifest(payload: bytes) -> Manifest:
     try:
         manifest = Manifest.FromString(payload)
     except DecodeError as error:
         raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
-    if manifest.format != FORMAT:
-        hint = "upgrade this authz, or build the snapshot with one of the same version"
-        raise SnapshotRefused(Refusal.UNKNOWN_FORMAT, found=f"format {manifest.format}", expected=FORMAT, hint=hint)
+    check_format(manifest.format)
     if len(manifest.sections) > MAX_SECTIONS:
         raise SnapshotRefused(
             Refusal.TOO_LARGE, found=f"{len(manifest.sections)} sections", expected=f"at most {MAX_SECTIONS}"

@@ -29,12 +29,13 @@ i from `sets.offset[n]` up to `sets.offset[n + 1]`. Set 0 is empty.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     Array = memoryview[int]
 
@@ -86,6 +87,15 @@ def directory_bits(directory: Array, name: str) -> int:
         expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
         raise bad_section(f"{name}: found {len(directory)} positions, expected {expected}")
     return bits
+
+
+def packed(parts: Iterable[bytes], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:
+    """Return two sections for some serialized messages: by name, the element type and the bytes."""
+    offsets, contents, end = array("I", [0]), list(parts), 0
+    for part in contents:
+        end += len(part)
+        offsets.append(end)
+    return {f"{prefix}.offset": ("u32", offsets.tobytes()), f"{prefix}.data": ("u8", b"".join(contents))}
 
 
 def bad_section(message: str) -> SnapshotRefused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -26,38 +26,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from authz.durable import sync_folder
 from authz.errors import BadValue, InputError
-from authz.snapshot.envelope import Envelope, canonical
+from authz.snapshot.envelope import Signature
 from authz.snapshot.keys import PublicKey, load_public_key, read_key_file
-from authz.snapshot.layout import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class Signature(NamedTuple):
-    """A signature in hexadecimal, and the id of the key that made it."""
-
-    keyid: str
-    signature: str
-
-
-class SignatureLike(Protocol):
-    """What a signer returns: a `Signature`, or securesystemslib's."""
-
-    @property
-    def keyid(self) -> str:
-        """The id of the key."""
-
-    @property
-    def signature(self) -> str:
-        """In hexadecimal."""
-
-
-class Signer(Protocol):
-    """Signs bytes: a key in a file, or one of securesystemslib's signers."""
-
-    def sign(self, payload: bytes) -> SignatureLike:
-        """Return the signature of some bytes."""
+    from authz.snapshot.envelope import SignatureLike, Signer
 
 
 class FileSigner:
@@ -96,15 +69,6 @@ class CheckedSigner:
                 hint="is that the public half of this key?",
             )
         return made
-
-
-def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
-    """Return the envelope of a serialized manifest, in its canonical form, signed by each signer."""
-    envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    signatures = [signer.sign(envelope.pae()) for signer in signers]
-    return canonical(
-        envelope._replace(signatures={signature.keyid: bytes.fromhex(signature.signature) for signature in signatures})
-    )
 
 
 def generate_keys(folder: Path, name: str) -> tuple[Path, Path]:

@@ -19,10 +19,10 @@ Safe while others read; never changed after it was made.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from authz.snapshot.ban_ids import NEVER, ban_id
 from authz.snapshot.cooperative import next_turn
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sections import MARKS, MARKS_SIZE, SINGLES_TYPES, TOMBSTONES, array_of, bad_section, directory_bits
@@ -35,21 +35,8 @@ if TYPE_CHECKING:
     Array = memoryview[int]
     Find = Callable[[int], int]  # from an address as a number of its version to the first row that has it; 0: none
 
-NEVER: Final = 0xFFFFFFFF  # in `expires`
-BAN_ID: Final = re.compile(r"b-([0-9a-f]{16})")
 _LOW = 0xFFFFFFFFFFFFFFFF
 _CHUNK = 1 << 13  # elements that are looked at in one turn; some 0.1 ms
-
-
-def ban_id(number: int) -> str:
-    """Return the id of a ban as text: `b-` and 16 hexadecimal digits."""
-    return f"b-{number:016x}"
-
-
-def ban_number(text: str) -> int | None:
-    """Return the number of the ban that has this id; None where it is the id of something else."""
-    match = BAN_ID.fullmatch(text)
-    return int(match[1], 16) if match else None
 
 
 def tombstones(sections: Mapping[str, memoryview]) -> frozenset[int]:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
 from authz.errors import InputError
+from authz.snapshot.envelope import sign_envelope
+from authz.snapshot.heading import SectionPlace
 from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
-from authz.snapshot.signers import sign_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 
@@ -43,20 +44,29 @@ def write_snapshot(
 
 def snapshot_bytes(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
     """Return a snapshot as the bytes of its file. See `write_snapshot`; raises InputError where it is over a cap."""
-    envelope = sign_snapshot(manifest, sections, signers)
-    return b"".join(_file_parts(manifest.layer, envelope, [data for _, data in sections.values()]))
+    return file_bytes(manifest.layer, sign_snapshot(manifest, sections, signers), sections)
+
+
+def file_bytes(name: object, envelope: bytes, sections: Mapping[str, tuple[str, bytes]]) -> bytes:
+    """Return the bytes of a file. name: of the file, for InputError, which is raised where it is over a cap."""
+    return b"".join(_file_parts(name, envelope, [data for _, data in sections.values()]))
 
 
 def sign_snapshot(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
     """Describe the sections in the manifest, laid out one after the other, and return the signed envelope."""
     del manifest.sections[:]
+    for name, offset, length, kind, digest in places_of(sections):
+        manifest.sections.add(name=name, offset=offset, length=length, type=kind, sha256=digest)
+    return sign_envelope(manifest.SerializeToString(deterministic=True), signers)
+
+
+def places_of(sections: Mapping[str, tuple[str, bytes]]) -> Iterator[SectionPlace]:
+    """Yield where each section stands, laid out one after the other."""
     offset = 0
     for name, (kind, data) in sections.items():
         offset = aligned(offset)
-        digest = hashlib.sha256(data).digest()
-        manifest.sections.add(name=name, offset=offset, length=len(data), type=kind, sha256=digest)
+        yield SectionPlace(name, offset, len(data), kind, hashlib.sha256(data).digest())
         offset += len(data)
-    return sign_envelope(manifest.SerializeToString(deterministic=True), signers)
 
 
 def write_file(

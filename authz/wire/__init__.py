@@ -1,1 +1,1 @@
-"""Generated protobuf code: Envoy's ext_authz messages and the snapshot's manifest. See `make proto`."""
+"""Messages: generated protobuf code (`make proto`), and `plain`, which writes some of them without it."""

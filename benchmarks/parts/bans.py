@@ -23,10 +23,11 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.publisher.bans import Ban
 from authz.publisher.bans.table import BanTable, Columns
 from authz.publisher.bans.tiers import MAX_RECENT, Tiers, write_files
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
-from authz.snapshot.read import part_path, read_snapshot
+from authz.snapshot.read import read_snapshot
 from authz.snapshot.signers import load_signer
-from authz.snapshot.singles import ban_id
 from benchmarks.data import load_table
 from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar, memory_of

@@ -30,7 +30,7 @@ from authz.control.model import MICROSECONDS, Actor, Entry, draft
 from authz.control.store.database import open_store
 from authz.control.store.ledger.changes import append, lock_head
 from authz.serve.config.values import Listen
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
 from authz.times import format_moment
 from benchmarks.data import SlowTable, address, load_table, misses
 from benchmarks.load.probe import Probe

@@ -14,8 +14,8 @@ from authz.addresses import parse_network
 from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.bans.build import build_part
 from authz.publisher.bans.table import BanTable
-from authz.snapshot.read import Requirement
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from authz.snapshot.read import Requirement
+    from authz.snapshot.heading import Requirement
 
 AUTHZ = (sys.executable, "-m", "authz")
 LOAD = """\

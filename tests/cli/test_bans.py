@@ -144,7 +144,7 @@ def test_a_layer_that_may_ban_for_ever_does(authz: Commands) -> None:
 
 def test_a_layer_of_some_applications_bans_only_in_these(authz: Commands) -> None:
     path = authz.folder / "bans.yaml"
-    path.write_text(path.read_text().replace("widest_ipv6: 56}", 'widest_ipv6: 56, applications: ["team-a-*"]}'))
+    path.write_text(path.read_text().replace('"widest_ipv6": 56}', '"widest_ipv6": 56, applications: ["team-a-*"]}'))
     assert "--application: found all applications, expected team-a-*" in authz("ban", "192.0.2.1").err
     assert "--application: found shop, expected team-a-*" in authz("ban", "192.0.2.1", "--application", "shop").err
     assert authz("ban", "192.0.2.1", "--application", "team-a-shop").status == 0

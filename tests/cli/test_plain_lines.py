@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +128,19 @@ def test_a_ban_is_made_and_ended_alike_either_way(plain: bool, tmp_path: Path, m
     )
     assert authz("unban", "192.0.2.1", "--application", "shop").out == f"ended the ban {made['id']} of 192.0.2.1"
     assert authz("unban", "192.0.2.1").status == 2
+
+
+SLOW_TO_LOAD = ("numpy", "google", "yaml", "msgspec", "orjson", "cryptography.hazmat.primitives.serialization",
+                "tempfile", "typer", "click", "rich", "pydantic", "asyncio", "uvloop")  # fmt: skip
+
+
+def test_a_ban_and_an_unban_load_nothing_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authz = Commands(tmp_path, monkeypatch)
+    authz("keys", "generate", "keys", "--name", "bans")
+    authz("bans", "init", "bans.yaml", "--key", "keys/bans.key")
+    for line in ("ban 192.0.2.1 --for 2h", "ban 192.0.2.0/24", "unban 192.0.2.1"):
+        command = [sys.executable, "-X", "importtime", "-m", "authz", *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        loaded = set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", done.stderr, re.MULTILINE))
+        assert "authz.publisher.bans.file" in loaded
+        assert {name for name in loaded if name in SLOW_TO_LOAD} == set()

@@ -21,8 +21,9 @@ from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.model import ANY_APPLICATION, Application
 from authz.publisher.bans import Ban, build_bans_layer, new_ban_id
 from authz.publisher.bans.table import BanTable
-from authz.snapshot.read import Requirement, Snapshot, check_snapshot
-from authz.snapshot.singles import ban_id, ban_number
+from authz.snapshot.ban_ids import ban_id, ban_number
+from authz.snapshot.heading import Requirement
+from authz.snapshot.read import Snapshot, check_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import chain
 
 from hypothesis import given
@@ -15,8 +13,9 @@ from authz.publisher.bans import Ban, few
 from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
+from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.sections import INDEX_TYPES
-from authz.snapshot.singles import Singles, ban_id
+from authz.snapshot.singles import Singles
 
 NO_HOLES = Prefixes.split(())
 VALUES = st.one_of(st.integers(0, 40), st.integers(0, (1 << 32) - 1), st.just((1 << 32) - 1))
@@ -68,12 +67,3 @@ def test_the_index_answers_as_that_of_the_publisher(networks: list[Network]) -> 
         for one in networks
     ):  # fmt: skip
         assert made.members(made.find(version, value)) == expected.members(expected.find(version, value))
-
-
-def test_a_few_bans_need_no_numpy_and_no_library_of_the_command_line() -> None:
-    code = (
-        "import sys, authz.publisher.bans.file, authz.cli.bans.local;"
-        "print([name for name in ('numpy', 'typer', 'rich', 'click', 'pydantic') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -16,8 +16,9 @@ from authz.addresses import Network, parse_network
 from authz.publisher.bans import Ban, tiers
 from authz.publisher.bans.table import BanTable
 from authz.publisher.bans.tiers import Files, Tiers, write_files
-from authz.snapshot.read import check_snapshot, part_path, read_snapshot
-from authz.snapshot.singles import ban_id, ban_number
+from authz.snapshot.ban_ids import ban_id, ban_number
+from authz.snapshot.heading import part_path
+from authz.snapshot.read import check_snapshot, read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

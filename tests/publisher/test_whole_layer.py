@@ -14,8 +14,9 @@ from authz.publisher import whole_layer
 from authz.publisher.bans import Ban, tiers
 from authz.publisher.bans.tiers import Tiers, write_files
 from authz.publisher.whole_layer import open_whole
-from authz.snapshot.read import inspect_snapshot, part_path
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import part_path
+from authz.snapshot.read import inspect_snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

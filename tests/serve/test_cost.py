@@ -36,7 +36,7 @@ from authz.serve.http2.methods import Method, Service
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import make_recorder
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from support.snapshot.shelf import SERIAL, payload_with, set_section
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
-from authz.snapshot.read import Requirement, check_snapshot, read_snapshot
+from authz.snapshot.heading import Requirement
+from authz.snapshot.read import check_snapshot, read_snapshot
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher

@@ -13,8 +13,9 @@ from authz.addresses import BITS, Network, parse_network
 from authz.errors import SnapshotRefused
 from authz.publisher.bans.record import Ban
 from authz.publisher.bans.table import BanTable
+from authz.snapshot.ban_ids import ban_id, ban_number
 from authz.snapshot.sections import SINGLES_TYPES, SIZES
-from authz.snapshot.singles import Singles, ban_id, ban_number, tombstones
+from authz.snapshot.singles import Singles, tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

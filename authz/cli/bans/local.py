@@ -1,6 +1,7 @@
 """Bans of a file on this machine: what `authz ban`, `unban` and `bans` do where there is no control plane.
 
-A plain `authz ban` holds soon after it was typed, so this loads neither typer nor rich nor numpy.
+A plain `authz ban` holds soon after it was typed, so this loads neither typer nor rich nor numpy, and no protobuf or
+YAML where none is needed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.addresses import Network
-    from authz.publisher.bans.document import BansDocument
+    from authz.publisher.bans.contents import BansDocument
     from authz.publisher.bans.file import Changed
     from authz.publisher.bans.record import Ban
+    from authz.snapshot.envelope import Signer
 
 
 def ban(
@@ -34,7 +36,7 @@ def ban(
     json: bool,
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
-    from authz.publisher.bans.document import parse_period
+    from authz.publisher.bans.contents import parse_period
     from authz.publisher.bans.file import check_limits, like
     from authz.publisher.bans.record import Ban, new_ban_id
     from authz.publisher.builder import builder_name
@@ -92,9 +94,7 @@ def bans(layer: Path, *, json: bool) -> None:
     from authz.publisher.bans.document import read_bans_file
 
     now = time.time()
-    listed = sorted(
-        (ban for ban in (row.ban() for row in read_bans_file(layer).bans) if ban.live(now)), key=_by_network
-    )
+    listed = sorted((ban for ban in read_bans_file(layer).bans if ban.live(now)), key=_by_network)
     if json:
         print_json({"file": str(layer), "bans": [_shown(ban) for ban in listed]})
         return
@@ -107,7 +107,8 @@ def bans(layer: Path, *, json: bool) -> None:
 
 def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> None:
     """Make a bans file and sign its snapshot."""
-    from authz.publisher.bans.document import Limits, create_bans_file, parse_period
+    from authz.publisher.bans.contents import Limits, parse_period
+    from authz.publisher.bans.document import create_bans_file
 
     try:
         may = Limits(longest=parse_period(longest))
@@ -125,9 +126,19 @@ def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> Non
 def _change(layer: Path, change: Any, key: str | None, now: int) -> Changed:
     from authz.publisher.bans.file import change_bans
     from authz.publisher.builder import builder_name
-    from authz.snapshot.signers import load_signer
 
-    return change_bans(layer, change, lambda named: load_signer(key or named), now=now, by=builder_name())
+    return change_bans(layer, change, lambda named: _signer(key or named), now=now, by=builder_name())
+
+
+def _signer(key: str) -> Signer:
+    from authz.publisher.bans.quick_key import ed25519_signer
+
+    signer = ed25519_signer(key)
+    if signer is None:
+        from authz.snapshot.signers import load_signer
+
+        signer = load_signer(key)
+    return signer
 
 
 def _network(text: str) -> Network:

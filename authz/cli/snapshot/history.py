@@ -14,8 +14,8 @@ from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.snapshot.archive import Archived
+    from authz.snapshot.envelope import Signer
     from authz.snapshot.keys import PublicKey
-    from authz.snapshot.signers import Signer
 
 ArchiveFolder = Annotated[Path, typer.Option("--archive", metavar="DIR", help="The folder of kept builds.")]
 ARCHIVE = Path("archive")

@@ -23,7 +23,7 @@ from authz.control.store.ledger.changes import append, lock_head
 from authz.control.store.ledger.follow import likeness
 from authz.control.store.published.publications import newest_publication
 from authz.errors import shorten
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

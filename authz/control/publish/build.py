@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from authz.control.model import Entry as StoredEntry
     from authz.control.publish.order import PartFile
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
 
 
 class BuiltLayer(NamedTuple):

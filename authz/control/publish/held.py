@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.control.model import Change, Entry
-    from authz.snapshot.read import Requirement
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
+    from authz.snapshot.heading import Requirement
 
 
 class Held(Protocol):

@@ -17,7 +17,7 @@ from authz.control.store.ledger.checkpoints import Checkpoint, SignedCheckpoint,
 from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
 from authz.control.store.published.publications import Publication, add_publication, newest_publication
 from authz.publisher.bans.tiers import Files, write_files
-from authz.snapshot.read import Requirement
+from authz.snapshot.heading import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from authz.control.model import Entry
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

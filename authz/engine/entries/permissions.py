@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from authz.addresses import BITS, NetworkSet, format_address
 from authz.engine.entries.manifest import entry_of
 from authz.errors import Refusal, SnapshotRefused
-from authz.snapshot.singles import NEVER
+from authz.snapshot.ban_ids import NEVER
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:

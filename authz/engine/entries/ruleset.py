@@ -13,7 +13,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import NetworkSet
-from authz.snapshot.singles import ban_number
+from authz.snapshot.ban_ids import ban_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence

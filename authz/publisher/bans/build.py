@@ -2,20 +2,21 @@
 
 A ban of one address is a row of the columns (see `authz.snapshot.singles`); one of a network, one that starts later and
 one with an id of another form is an ordinary entry.
+
+A ban of one person holds soon after it was typed: up to some thousand bans load neither protobuf nor numpy.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.engine.entries.manifest import add_applications, entry_message
+from authz.engine.entries.plain_messages import application_bytes, entry_bytes
 from authz.engine.model import ANY_APPLICATION, Application
 from authz.publisher.bans import few
-from authz.snapshot.layout import FORMAT
-from authz.snapshot.lazy_entries import pack_entries
-from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES
-from authz.snapshot.write import snapshot_bytes
-from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+from authz.snapshot.envelope import sign_envelope
+from authz.snapshot.heading import Heading, manifest_bytes
+from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES, packed
+from authz.snapshot.write import file_bytes, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.publisher.bans.record import Ban
     from authz.publisher.bans.table import BanTable
-    from authz.snapshot.read import Requirement
-    from authz.snapshot.signers import Signer
-    from authz.wire.snapshot.v1.snapshot_pb2 import Origin
+    from authz.snapshot.envelope import Signer
+    from authz.snapshot.heading import Requirement
 
     Sections = dict[str, tuple[str, bytes]]
 
@@ -38,7 +38,8 @@ def build_bans_layer(
     created: int,
     signers: Sequence[Signer],
     expires: int | None = None,
-    origin: Origin | None = None,
+    by: str = "",
+    source: str = "",
     requires: Iterable[Requirement] = (),
     tombstones: Iterable[int] = (),
 ) -> bytes:
@@ -51,7 +52,8 @@ def build_bans_layer(
         created: Seconds since 1970.
         signers: Each signs.
         expires: Seconds since 1970 from which on every sidecar refuses the file; None: never.
-        origin: Who builds it, and from what.
+        by: Who builds it; the user and the machine.
+        source: From what, such as the path of a document.
         requires: The parts that belong to it; see `authz.publisher.bans.tiers`.
         tombstones: Ids of bans in the parts that ended before their time.
 
@@ -63,28 +65,24 @@ def build_bans_layer(
     for ban in bans:
         if ban.live(created):
             (singles if ban.is_single(created) else others).append(ban)
-    manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, expires=expires, origin=origin)
-    for required in requires:
-        manifest.requires.add(serial=required.serial, digest=bytes.fromhex(required.digest))
-    return _signed(manifest, others, _columns(singles), sorted(tombstones), signers)
+    heading = Heading(layer, serial, created, expires, requires=tuple(requires), by=by, source=source)
+    return _signed(heading, others, _columns(singles), sorted(tombstones), signers)
 
 
 def build_part(table: BanTable, *, layer: str, serial: int, created: int, signers: Sequence[Signer]) -> bytes:
     """Return the signed file of a part: bans that a file of the layer requires. See `build_bans_layer`."""
-    manifest = Manifest(format=FORMAT, layer=layer, serial=serial, created=created, part=True)
-    return _signed(manifest, (), table.sections() if table.size else {}, (), signers)
+    heading = Heading(layer, serial, created, part=True)
+    return _signed(heading, (), table.sections() if table.size else {}, (), signers)
 
 
 def _signed(
-    manifest: Manifest, bans: Sequence[Ban], columns: Sections, tombstones: Sequence[int], signers: Sequence[Signer]
+    heading: Heading, bans: Sequence[Ban], columns: Sections, tombstones: Sequence[int], signers: Sequence[Signer]
 ) -> bytes:
-    add_applications(manifest, [Application(ANY_APPLICATION)])
-    sections = (
-        pack_entries(entry_message(ban.entry()) for ban in bans) | _index([ban.network for ban in bans]) | columns
-    )
+    sections = packed(entry_bytes(ban.entry()) for ban in bans) | _index([ban.network for ban in bans]) | columns
     if tombstones:
         sections[TOMBSTONES] = ("u64", b"".join(number.to_bytes(8, "little") for number in tombstones))
-    return snapshot_bytes(manifest, sections, signers)
+    payload = manifest_bytes(heading, [application_bytes(Application(ANY_APPLICATION))], places_of(sections))
+    return file_bytes(heading.layer, sign_envelope(payload, signers), sections)
 
 
 def _columns(singles: Sequence[Ban]) -> Sections:

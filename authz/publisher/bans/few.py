@@ -11,11 +11,17 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import BITS
-from authz.engine.entries.manifest import entry_message
+from authz.engine.entries.plain_messages import entry_bytes
 from authz.publisher.bans.record import template_key, template_of
-from authz.snapshot.lazy_entries import pack_entries
-from authz.snapshot.sections import INDEX_TYPES, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS, SINGLES_TYPES, TYPE_CODES
-from authz.snapshot.singles import NEVER, ban_number
+from authz.snapshot.ban_ids import NEVER, ban_number
+from authz.snapshot.sections import (
+    INDEX_TYPES,
+    MAX_DIRECTORY_BITS,
+    MIN_DIRECTORY_BITS,
+    SINGLES_TYPES,
+    TYPE_CODES,
+    packed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -55,7 +61,7 @@ def singles_sections(bans: Iterable[Ban]) -> Sections:
         "singles.template": template_,
         "singles.id": number,
     }
-    return _packed(columns, SINGLES_TYPES) | pack_entries(map(entry_message, map(template_of, templates)), "templates")
+    return _packed(columns, SINGLES_TYPES) | packed(map(entry_bytes, map(template_of, templates)), "templates")
 
 
 def index_sections(networks: Sequence[Network]) -> Sections:

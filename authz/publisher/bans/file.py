@@ -10,23 +10,21 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
-from authz.publisher.bans.document import BansDocument, WrittenBan, format_period, read_bans_file, write_bans_file
+from authz.publisher.bans.contents import BansDocument, format_period
+from authz.publisher.bans.document import read_bans_file, write_bans_file
 from authz.publisher.output_lock import building
 from authz.snapshot.archive import Archive
-from authz.snapshot.read import inspect_manifest
-from authz.wire.snapshot.v1.snapshot_pb2 import Origin
+from authz.snapshot.heading import read_heading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from authz.publisher.bans.record import Ban
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
 
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
@@ -64,12 +62,13 @@ def change_bans(
     with building(path):
         document = read_bans_file(path)
         signer = load(_beside(path, document.key))
-        bans = change(document, [ban for ban in (row.ban() for row in document.bans) if ban.live(now)])
+        bans = change(document, [ban for ban in document.bans if ban.live(now)])
         snapshot = path.parent / document.snapshot
         serial = max(now, document.serial + 1, _serial_of(snapshot) + 1)
-        origin = Origin(by=by, source=str(path))
-        data = build_bans_layer(bans, layer=document.layer, serial=serial, created=now, signers=[signer], origin=origin)
-        write_bans_file(path, msgspec.structs.replace(document, serial=serial, bans=tuple(map(WrittenBan.of, bans))))
+        data = build_bans_layer(
+            bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=str(path)
+        )
+        write_bans_file(path, document._replace(serial=serial, bans=tuple(bans)))
         try:
             replace_file(snapshot, lambda file: file.write(data))
         except OSError as error:
@@ -117,7 +116,7 @@ def _serial_of(snapshot: Path) -> int:
     if not snapshot.exists():
         return 0
     try:
-        return inspect_manifest(snapshot).serial
+        return read_heading(snapshot).serial
     except SnapshotRefused as error:
         raise InputError(
             f"{snapshot}: exists, and is not a snapshot whose serial can be read: {error.message}",

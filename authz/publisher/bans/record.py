@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import BITS
 from authz.engine.model import Action, Entry, ListName
-from authz.snapshot.singles import NEVER, ban_id, ban_number
+from authz.snapshot.ban_ids import NEVER, ban_id, ban_number
 
 if TYPE_CHECKING:
     from authz.addresses import Network
@@ -66,7 +66,7 @@ class Ban(NamedTuple):
 
 def new_ban_id() -> str:
     """Return an id that nobody has: 64 random bits, of which two are equal once in 6 thousand million bans."""
-    return ban_id(secrets.randbits(64))
+    return ban_id(int.from_bytes(os.urandom(8), "big"))
 
 
 def template_key(ban: Ban) -> TemplateKey:

@@ -14,9 +14,9 @@ from authz.addresses import Network
 from authz.engine.entries.manifest import entry_message, entry_of
 from authz.publisher.bans.record import Ban, template_key, template_of
 from authz.publisher.index.build import directory_of
+from authz.snapshot.ban_ids import NEVER, ban_id, ban_number
 from authz.snapshot.lazy_entries import PackedEntries, pack_entries
 from authz.snapshot.sections import MARKS, MARKS_SIZE, MIN_FOR_MARKS, SINGLES_TYPES
-from authz.snapshot.singles import NEVER, ban_id, ban_number
 from authz.wire.snapshot.v1 import snapshot_pb2
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ import numpy as np
 from authz.durable import replace_file
 from authz.publisher.bans.build import build_bans_layer, build_part
 from authz.publisher.bans.table import BanTable
-from authz.snapshot.read import Requirement, part_path, requirement_of
-from authz.snapshot.singles import ban_number
+from authz.snapshot.ban_ids import ban_number
+from authz.snapshot.heading import Requirement, part_path
+from authz.snapshot.read import requirement_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from authz.publisher.bans.record import Ban
     from authz.publisher.index.prefixes import Array
-    from authz.snapshot.signers import Signer
+    from authz.snapshot.envelope import Signer
 
 MAX_RECENT = 2_000  # addresses in the head
 MAX_FIRST = 50_000  # bans in part 1

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from authz.engine.entries.marks import marks_of
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import Refusal, SnapshotRefused
-from authz.snapshot.read import part_path, read_with_bytes
+from authz.snapshot.heading import part_path
+from authz.snapshot.read import read_with_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.serve.layers.memory import Memory
+    from authz.snapshot.heading import Requirement
     from authz.snapshot.keys import PublicKey
-    from authz.snapshot.read import Requirement
 
     FetchPart = Callable[[Requirement], AbstractContextManager[Path]]
 

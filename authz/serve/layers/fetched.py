@@ -22,7 +22,7 @@ from authz.serve.layers.source import Source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from authz.snapshot.read import Requirement
+    from authz.snapshot.heading import Requirement
 
 MAX_TIME: Final = 600.0  # seconds that a file may take
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from authz.serve.background import in_thread
 from authz.serve.layers.source import Source
 from authz.serve.layers.watch import FolderWatch
-from authz.snapshot.read import part_path
+from authz.snapshot.heading import part_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from authz.snapshot.read import Requirement
+    from authz.snapshot.heading import Requirement
 
 SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
 _UNWATCHED: Final = 1.0  # seconds between two looks where the system does not tell us: no folder yet, or no inotify

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from authz.durable import replace_file
 from authz.errors import DamagedState, InputError, Refusal, SnapshotRefused
 from authz.serve.layers.config import LAST_GOOD, last_good_path
-from authz.snapshot.read import inspect_snapshot, part_path
+from authz.snapshot.heading import part_path
+from authz.snapshot.read import inspect_snapshot
 from authz.snapshot.rollback_guard import (
     STATE_HINT,
     State,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from authz.snapshot.read import Requirement, Snapshot
+    from authz.snapshot.heading import Requirement
+    from authz.snapshot.read import Snapshot
 
 _LOG = logging.getLogger("authz.reload")
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from authz.snapshot.read import Requirement
+    from authz.snapshot.heading import Requirement
 
 
 class Source(ABC):

@@ -13,10 +13,11 @@ from authz.publisher.bans import Ban
 from authz.publisher.bans.tiers import Tiers, write_files
 from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.archive import Archive
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import part_path
 from authz.snapshot.keys import load_public_key
-from authz.snapshot.read import inspect_manifest, part_path
+from authz.snapshot.read import inspect_manifest
 from authz.snapshot.signers import load_signer
-from authz.snapshot.singles import ban_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,8 +24,8 @@ from authz.control.store.published.parts import known_parts, require_only
 from authz.control.store.published.publications import newest_publication
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
+from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.keys import load_public_key
-from authz.snapshot.singles import ban_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

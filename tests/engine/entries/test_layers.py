@@ -19,7 +19,7 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
 from authz.engine.settings import LayerSettings, Settings
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
 
 if TYPE_CHECKING:
     from support.publishing.worlds import Subject

@@ -19,8 +19,9 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.errors import SnapshotRefused
 from authz.publisher.bans import Ban, table
 from authz.publisher.bans.table import BanTable
+from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.sections import MARKS, MARKS_SIZE
-from authz.snapshot.singles import Singles, ban_id
+from authz.snapshot.singles import Singles
 
 if TYPE_CHECKING:
     from authz.engine.entries.opened_snapshot import OpenedSnapshot

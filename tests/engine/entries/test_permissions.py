@@ -17,7 +17,7 @@ from authz.engine.request.request import Request
 from authz.engine.settings import Settings
 from authz.errors import Refusal, SnapshotRefused
 from authz.publisher.bans.record import Ban
-from authz.snapshot.singles import ban_id
+from authz.snapshot.ban_ids import ban_id
 
 if TYPE_CHECKING:
     from support.publishing.worlds import Subject

@@ -25,15 +25,16 @@ from authz.publisher.bans.tiers import Tiers, write_files
 from authz.serve.layers import accept as accept_module
 from authz.serve.layers.accept import Acceptor, Rules
 from authz.serve.layers.memory import Memory
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
-from authz.snapshot.read import part_path, read_with_bytes
-from authz.snapshot.singles import ban_id
+from authz.snapshot.read import read_with_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from authz.snapshot.read import Requirement
+    from authz.snapshot.heading import Requirement
 
 NOW = 1_795_000_000
 COUNT = 16

@@ -24,9 +24,10 @@ from authz.serve.layers.layer import Layer
 from authz.serve.layers.memory import Memory
 from authz.serve.layers.swap import Swap
 from authz.serve.observe.metrics import Metrics
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
-from authz.snapshot.read import part_path, read_snapshot, read_with_bytes
-from authz.snapshot.singles import ban_id
+from authz.snapshot.read import read_snapshot, read_with_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

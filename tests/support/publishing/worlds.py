@@ -21,11 +21,11 @@ from authz.engine.model import Application, DenyAnswer, Entry, Match
 from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
+from authz.snapshot.ban_ids import ban_number
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
 from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES
-from authz.snapshot.singles import ban_number
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 if TYPE_CHECKING:

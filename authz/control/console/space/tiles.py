@@ -13,7 +13,7 @@ from authz.analysis.map.hilbert import fold
 from authz.analysis.map.picture import ALLOWED, FEW_DENIED, GRAY, Row, decision_map
 from authz.analysis.map.png import encode_png
 from authz.engine.entries.manifest import entry_of
-from authz.snapshot.singles import NEVER
+from authz.snapshot.ban_ids import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,66 @@
+"""What stands in bans.yaml: the layer and its limits, the key, the bans; and periods as they are written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from authz.engine.model import TOKEN, ListName
+from authz.errors import BadValue
+from authz.times import parse_duration
+
+if TYPE_CHECKING:
+    from authz.publisher.bans.record import Ban
+
+FOREVER: Final = "forever"
+PERIOD_EXPECTED: Final = "a period such as 5m, 2h or 7d, or forever"
+VERSION: Final = 1  # of the file
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+class Limits(NamedTuple):
+    """What the layer may do, as `may` in authz.yaml says it to the sidecars. longest: seconds, None: for ever.
+
+    applications: patterns such as `team-a-*`; where there are some, each ban names applications that one of them fits.
+    """
+
+    lists: tuple[ListName, ...] = ("deny", "gray")
+    longest: int | None = 7 * 86400
+    widest_ipv4: int = 24
+    widest_ipv6: int = 56
+    applications: tuple[str, ...] = ()
+
+
+class BansDocument(NamedTuple):
+    """The file. snapshot, key: relative to it; a key may be a URI. serial: of the last snapshot."""
+
+    snapshot: str
+    key: str
+    layer: str = "bans"
+    serial: int = 0
+    may: Limits = Limits()
+    bans: tuple[Ban, ...] = ()
+
+
+def parse_period(text: str) -> int | None:
+    """Return a period such as `2h` in seconds, None for `forever`. Raises BadValue."""
+    if text == FOREVER:
+        return None
+    try:
+        return int(parse_duration(text))
+    except BadValue:
+        raise BadValue(text, PERIOD_EXPECTED) from None
+
+
+def format_period(seconds: int | None) -> str:
+    """Return a period as it is written: `7d`, `90m`, `forever`."""
+    if seconds is None:
+        return FOREVER
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
+def parse_token(text: str) -> str:
+    """Return an id or the name of an application or a layer. Raises BadValue."""
+    if not TOKEN.fullmatch(text):
+        raise BadValue(text)
+    return text
