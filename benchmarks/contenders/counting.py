@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,21 +20,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.addresses import format_address
+from authz.addresses import Address, format_address
 from authz.control.detect.counting.detector import Detector
 from authz.control.detect.counting.repeated import Repeated
-from authz.control.detect.event import read_event
+from authz.control.detect.event import Event, read_event
 from authz.control.detect.listing.offences import MemoryOffences
 from authz.control.detect.logs import parser
 from authz.control.detect.triggers.file import read_triggers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from authz.control.detect.event import Event
 
 APPLICATIONS: Final = ("shop", "blog", "api", "admin", "forum")
 START: Final = 1_790_000_000.0
@@ -89,23 +89,32 @@ def throughput(folder: Path, count: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def memory(folder: Path, clients: int) -> dict[str, float]:
-    """Return what counting so many clients takes, each seen once, and once more for a tenth of them."""
-    work = detector(folder)
+def memory(folder: Path, clients: int, requests: int) -> dict[str, float]:
+    """Return what it takes to count so many clients, each of which sends so many requests within a minute."""
+    work, repeated = detector(folder), Repeated()
     gc.collect()
     before = _resident()
-    for number in range(clients + clients // 10):
-        work.feed(_event_of(number % clients, number), START)
+    for number in range(clients * requests):
+        event = _event_of(number % clients, number)
+        repeated.before(hash(event), START)
+        work.feed(event, START)
     return {
-        "clients": clients, "counters": work.clients, "evicted": work.evicted,
-        "megabytes": (_resident() - before) / 1e6,
+        "clients": clients, "requests_of_each": requests, "counters": work.clients, "evicted": work.evicted,
+        "estimated_megabytes": work.memory / 1e6, "megabytes": (_resident() - before) / 1e6,
     }  # fmt: skip
 
 
+def _in_fresh_process(folder: Path, clients: int, requests: int) -> dict[str, float]:
+    """Return `memory` of a process that has freed nothing that it could use again."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(memory, folder, clients, requests).result()
+
+
 def _event_of(client: int, number: int) -> Event:
-    values = {"time": START + number / 1e6, "client": format_address(4, 0x0B000000 + client)}
-    line = json.dumps(values | {"application": APPLICATIONS[client % 5], "path": "/", "method": "GET", "status": 200})
-    return read_event(line.encode(), START)
+    return Event(
+        START + number / 1e6, Address(4, 0x0B000000 + client, ""), APPLICATIONS[client % 5], "GET", "", "/", 200,
+        request_id=str(number),
+    )  # fmt: skip
 
 
 def _resident() -> int:
@@ -154,7 +163,7 @@ def main() -> None:
         found = {
             "throughput": throughput(folder, given.events),
             "same_log": same_log(folder, given.events // 10),
-            "memory": memory(folder, given.clients),
+            "memory": [_in_fresh_process(folder, given.clients, requests) for requests in (1, 2, 5)],
         }
     text = json.dumps(found, indent=2)
     if given.json:

@@ -28,6 +28,7 @@ def detection_metrics(plane: ControlPlane) -> list[str]:
         ("events_waiting", "Events that wait to be counted."): float(intake.waiting),
         ("events_lag_seconds", "From the arrival of the newest event to its count."): intake.lag,
         ("clients_counted", "Clients that are counted now, by all triggers."): float(detector.clients),
+        ("counters_bytes", "About how much memory counters take; a limit is at 400 MB."): float(detector.memory),
     }
     for (name, text), number in gauges.items():
         _family(lines, name, "gauge", text, {"": number})

@@ -155,15 +155,30 @@ def test_a_clock_that_is_ahead_does_not_move_the_window(tmp_path: Path) -> None:
 
 
 def test_random_addresses_of_a_32_cost_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from authz.control.detect.counting import detector
+    from authz.control.detect.counting import budget
 
-    monkeypatch.setattr(detector, "MAX_CLIENTS", 500)
-    monkeypatch.setattr(detector, "MIN_CLIENTS", 250)
+    monkeypatch.setattr(budget, "MAX_BYTES", 100_000)
     scene = Scene(tmp_path, LOGIN)
     for number in range(5000):
         scene.at(number / 1000, client=f"2001:db8:{number:x}::1", **GUESS)
-    assert scene.detector.clients <= 1000
+    assert scene.detector.memory <= 100_000
     assert scene.detector.evicted >= 4000
+
+
+def test_events_of_clients_near_a_limit_are_bounded_and_the_newest_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from authz.control.detect.counting import samples
+
+    monkeypatch.setattr(samples, "MAX_SAMPLED", 50)
+    scene = Scene(tmp_path, LOGIN)
+    long_path = GUESS | {"path": "/login?" + "x" * 2000}
+    for number in range(500):
+        for second in range(4):
+            scene.at(second, client=f"203.0.{number // 250}.{number % 250}", **long_path)
+    assert len(scene.detector._samples) <= 50
+    [listing] = [one for second in (4, 5) for one in scene.at(second, client="203.0.1.249", **long_path)]
+    assert [len(sample.path) for sample in listing.samples] == [512] * 3
 
 
 def test_names_of_applications_from_outside_cost_bounded_memory(tmp_path: Path) -> None:

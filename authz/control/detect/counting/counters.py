@@ -12,21 +12,30 @@ Most clients come once, so what is kept of one grows with it:
     came again       the times (the digests) in the window, up to MAX_EXACT
     more, and the limit is larger     counts in slices of the window (sketches)
 
-Where the young generation is full before its time, clients that came once go first: somebody who sends from random
-addresses of a /32 fills it with such, and pushes out nobody who comes again and again.
+All triggers share one budget of memory (see budget). Where it is used up, clients that came once go first, those of the
+old generation before those of the young: somebody who sends from random addresses of a /32 fills it with such, and
+pushes out nobody who comes again and again.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Final
+from array import array
+from typing import TYPE_CHECKING, Any, Final
 
-from authz.control.detect.counting.distinct import ExactDistinct, SketchedDistinct
-from authz.control.detect.counting.windows import MAX_EXACT, SlicedWindow, add_time
+from authz.control.detect.counting.distinct import REGISTERS, ExactDistinct, SketchedDistinct
+from authz.control.detect.counting.windows import MAX_EXACT, SlicedWindow, add_time, times_of
 
-MAX_CLIENTS: Final = 2_000_000  # of all triggers together in a generation
-MIN_CLIENTS: Final = 50_000  # of one trigger, however many triggers there are
-MAX_SKETCHED: Final = 2_000  # clients of one trigger with sketches: some 8 kB each
+if TYPE_CHECKING:
+    from authz.control.detect.counting.budget import Budget
+
+# What is kept of a client, in bytes, as CPython takes them on 64 bits.
+_ONCE: Final = 120  # a place in a dictionary, the number of the client, a time
+_ONCE_VALUE: Final = 220  # the same with a pair of time and digest
+_ARRAY: Final = 240  # of times, without the times; it has places to spare
+_SLICED: Final = 400
+_VALUES: Final = 400  # of digests and their times, without them
+_SKETCHED: Final = 600  # without its sketches
+_SKETCH: Final = REGISTERS + 180
 
 
 class Counters:
@@ -35,49 +44,103 @@ class Counters:
     Args:
         limit: More than this is too many; there is no need to tell apart what is above it.
         within: Seconds of the window, after which a client that was not seen may be forgotten.
-        most: Clients of a generation.
+        budget: What they share with others.
+
+    Attributes:
+        evicted: Clients that were forgotten before their time.
 
     """
 
-    def __init__(self, limit: int, within: float, most: int) -> None:
+    def __init__(self, limit: int, within: float, budget: Budget) -> None:
         self._limit = limit
         self._kept = min(limit, MAX_EXACT) + 1
         self._within = within
-        self._most = most
+        self._budget = budget
         self._young: dict[int, Any] = {}
         self._old: dict[int, Any] = {}
+        self._young_weight = 0
+        self._old_weight = 0
         self._turns_at = 0.0
-        self.evicted = 0  # clients that were forgotten before their time
+        self.evicted = 0
+        budget.join(self)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes they take."""
+        return self._young_weight + self._old_weight
+
     def forget(self, client: int) -> None:
         """Begin anew with a client."""
-        self._young.pop(client, None)
-        self._old.pop(client, None)
+        known = self._young.pop(client, None)
+        if known is not None:
+            self._grow(-self._weigh(known))
 
     def clear(self) -> None:
         """Begin anew with all."""
+        self._budget.take(-self.weight)
         self._young, self._old = {}, {}
+        self._young_weight = self._old_weight = 0
+
+    def make_room(self) -> None:
+        """Forget clients, at least a quarter of what they take: who came once, then who was seen long ago."""
+        enough, before = self.weight * 3 // 4, len(self)
+        self._replace_old({client: known for client, known in self._old.items() if not self._came_once(known)})
+        if self.weight > enough:
+            young = {client: known for client, known in self._young.items() if not self._came_once(known)}
+            self._replace_young(young)
+        if self.weight > enough:
+            self._replace_old({})
+        if self.weight > enough:
+            newer = [*self._young][len(self._young) // 2 :]
+            self._replace_young({client: self._young[client] for client in newer})
+        self.evicted += before - len(self)
+
+    def _replace_old(self, clients: dict[int, Any]) -> None:
+        weight = sum(map(self._weigh, clients.values()))
+        self._budget.take(weight - self._old_weight)
+        self._old, self._old_weight = clients, weight
+
+    def _replace_young(self, clients: dict[int, Any]) -> None:
+        weight = sum(map(self._weigh, clients.values()))
+        self._budget.take(weight - self._young_weight)
+        self._young, self._young_weight = clients, weight
+
+    def _take(self, client: int, time: float) -> Any:
+        """Return what is known of a client, in the young generation; None: nothing."""
+        if time >= self._turns_at:
+            self._turn(time)
+        known = self._young.get(client)
+        if known is None:
+            known = self._old.pop(client, None)
+            if known is not None:
+                weight = self._weigh(known)
+                self._old_weight -= weight
+                self._young_weight += weight
+                self._young[client] = known
+        return known
 
     def _turn(self, time: float) -> None:
         """Make the young generation old. After a pause of two windows both are gone."""
-        self._old = {} if time >= self._turns_at + self._within else self._young
-        self._young = {}
+        pause = time >= self._turns_at + self._within
         self._turns_at = time + self._within
+        self._budget.take(-self._old_weight)
+        self._old, self._old_weight = self._young, self._young_weight
+        self._young, self._young_weight = {}, 0
+        if pause:
+            self._replace_old({})
+
+    def _grow(self, weight: int) -> None:
+        self._young_weight += weight
+        self._budget.take(weight)
+
+    def _weigh(self, known: Any) -> int:
+        raise NotImplementedError
 
     def _came_once(self, known: Any) -> bool:
         raise NotImplementedError
-
-    def _make_room(self) -> None:
-        """Forget who came once; where all came again, those who came first."""
-        once = self._came_once
-        kept = {client: known for client, known in self._young.items() if not once(known)}
-        if len(kept) > self._most * 3 // 4:
-            kept = dict(list(kept.items())[len(kept) // 2 :])
-        self.evicted += len(self._young) - len(kept)
-        self._young = kept
 
 
 class RequestCounters(Counters):
@@ -85,26 +148,29 @@ class RequestCounters(Counters):
 
     def add(self, client: int, time: float) -> int:
         """Count a request at `time` (seconds); return how many are in the window, see windows.Window."""
-        if time >= self._turns_at:
-            self._turn(time)
-        known: Any = self._young.get(client)
+        known = self._take(client, time)
         if known is None:
-            known = self._old.pop(client, None)
-            if len(self._young) >= self._most:
-                self._make_room()
-            if known is None:
-                self._young[client] = time
-                return 1
+            self._young[client] = time
+            self._grow(_ONCE)
+            return 1
+        if known.__class__ is SlicedWindow:
+            return known.add(time)  # type: ignore[no-any-return]  # as its class says
         if known.__class__ is float:
-            known = [known]
-        self._young[client] = known
-        if isinstance(known, list):
-            count = add_time(known, time, self._within, self._kept)
-            if count > MAX_EXACT and self._limit > MAX_EXACT:
-                self._young[client] = SlicedWindow(self._within, known)
-            return count
-        counted: int = known.add(time)
-        return counted
+            known = self._young[client] = times_of(known)
+            self._grow(_ARRAY + 8 - _ONCE)
+        before = len(known)
+        count = add_time(known, time, self._within, self._kept)
+        if count > MAX_EXACT and self._limit > MAX_EXACT:
+            self._young[client] = SlicedWindow(self._within, known)
+            self._grow(_SLICED - _ARRAY - 8 * before)
+        elif count != before:
+            self._grow(8 * (count - before))
+        return count
+
+    def _weigh(self, known: Any) -> int:
+        if known.__class__ is float:
+            return _ONCE
+        return _ARRAY + 8 * len(known) if known.__class__ is array else _SLICED
 
     def _came_once(self, known: Any) -> bool:
         return known.__class__ is float
@@ -113,44 +179,40 @@ class RequestCounters(Counters):
 class ValueCounters(Counters):
     """How many different values of each client."""
 
-    def __init__(self, limit: int, within: float, most: int) -> None:
-        super().__init__(limit, within, most)
-        self._sketched: deque[int] = deque()  # clients, in the order in which they got sketches
-
     def add(self, client: int, time: float, value: int) -> int:
         """Count a digest at `time`; return how many different ones there are."""
-        if time >= self._turns_at:
-            self._turn(time)
-        known = self._young.get(client)
+        known = self._take(client, time)
         if known is None:
-            known = self._old.pop(client, None)
-            if len(self._young) >= self._most:
-                self._make_room()
-            if known is None:
-                self._young[client] = time, value
-                return 1
+            self._young[client] = time, value
+            self._grow(_ONCE_VALUE)
+            return 1
+        if known.__class__ is tuple and known[1] == value:
+            self._young[client] = max(time, known[0]), value
+            return 1
+        before = self._weigh(known)
         if known.__class__ is tuple:
-            if known[1] == value:
-                self._young[client] = max(time, known[0]), value
-                return 1
-            first = known
-            known = ExactDistinct(self._kept - 1, self._within)
+            first, known = known, ExactDistinct(self._kept - 1, self._within)
             known.add(*first)
-        self._young[client] = known
         count: int = known.add(time, value)
         if count > MAX_EXACT and self._limit > MAX_EXACT and known.__class__ is ExactDistinct:
-            self._sketch(client, known)
+            known = _sketch(known, self._within)
+        self._young[client] = known
+        self._grow(self._weigh(known) - before)
         return count
 
-    def _sketch(self, client: int, known: ExactDistinct) -> None:
-        sketch = SketchedDistinct(self._within)
-        for value, time in known.last_times():
-            sketch.add(time, value)
-        self._young[client] = sketch
-        self._sketched.append(client)
-        if len(self._sketched) > MAX_SKETCHED:
-            self.forget(self._sketched.popleft())
-            self.evicted += 1
+    def _weigh(self, known: Any) -> int:
+        if known.__class__ is tuple:
+            return _ONCE_VALUE
+        if known.__class__ is ExactDistinct:
+            return _VALUES + 16 * len(known)
+        return _SKETCHED + _SKETCH * len(known)
 
     def _came_once(self, known: Any) -> bool:
         return known.__class__ is tuple
+
+
+def _sketch(known: ExactDistinct, within: float) -> SketchedDistinct:
+    sketch = SketchedDistinct(within)
+    for value, time in known.last_times():
+        sketch.add(time, value)
+    return sketch

@@ -14,8 +14,9 @@ from collections import Counter as Tally
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS
-from authz.control.detect.counting.counters import MAX_CLIENTS, MIN_CLIENTS
+from authz.control.detect.counting.budget import Budget
 from authz.control.detect.counting.places import Places
+from authz.control.detect.counting.samples import Samples
 from authz.control.detect.counting.trigger import CountingTrigger
 from authz.control.detect.listing.offences import grown_period
 
@@ -76,6 +77,7 @@ class Detector:
         guard: Returns why a listing must not be, such as `protected` or `held`; None where it may.
         offences: Who was listed before.
         places: Where clients are, for triggers that ask it.
+        budget: Memory for the counters of all triggers; none: MAX_BYTES.
 
     Attributes:
         suppressed: Listings that were not made, by trigger and reason.
@@ -84,8 +86,10 @@ class Detector:
 
     def __init__(
         self, triggers: Iterable[Trigger], guard: Callable[[Listing], str | None], offences: Offences,
-        places: Places | None = None,
+        places: Places | None = None, budget: Budget | None = None,
     ) -> None:  # fmt: skip
+        self._budget = budget or Budget()
+        self._samples = Samples()
         self._guard = guard
         self._offences = offences
         self._counting: list[CountingTrigger] = []
@@ -98,12 +102,12 @@ class Detector:
     def replace(self, triggers: Iterable[Trigger], places: Places) -> None:
         """Go on with other triggers. What was counted for those that stay as they are is kept."""
         wanted = [*triggers]
-        most = max(MIN_CLIENTS, MAX_CLIENTS // max(len(wanted), 2))
-        known = {counting.trigger.name: counting for counting in self._counting}
+        known = {counting.trigger.name: counting for counting in self._counting if counting.trigger in wanted}
+        for counting in self._counting:
+            if counting.trigger.name not in known:
+                self._budget.leave(counting.counters)
         self._counting = [
-            known[trigger.name]
-            if trigger.name in known and known[trigger.name].trigger == trigger
-            else CountingTrigger(trigger, places, most)
+            known.get(trigger.name) or CountingTrigger(trigger, places, self._budget, self._samples)
             for trigger in wanted
         ]
         self._by_host = any(trigger.where.host for trigger in wanted)
@@ -133,7 +137,8 @@ class Detector:
     def begin_anew(self) -> None:
         """Forget what was counted of every client."""
         for counting in self._counting:
-            counting.forget_all()
+            counting.counters.clear()
+        self._samples.clear()
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
@@ -159,6 +164,11 @@ class Detector:
     def evicted(self) -> int:
         """How many clients were forgotten before their time, for lack of room."""
         return sum(counting.counters.evicted for counting in self._counting)
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes the counters take."""
+        return self._budget.used
 
     @property
     def stopped(self) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from array import array
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -73,31 +74,46 @@ def union(sketches: Iterable[HyperLogLog]) -> HyperLogLog:
 class ExactDistinct:
     """Different values for a small limit: the last time of each of the newest `limit` + 1 values."""
 
-    __slots__ = ("_kept", "_newest", "_times", "_within")
+    __slots__ = ("_kept", "_newest", "_times", "_values", "_within")
 
     def __init__(self, limit: int, within: float) -> None:
         self._kept = limit + 1
         self._within = within
         self._newest = -math.inf
-        self._times: dict[int, float] = {}
+        self._values = array("Q")  # beside each, at the same place, its last time
+        self._times = array("d")
 
     def add(self, time: float, value: int) -> int:
         """Count a digest at `time`; return how many different ones there are. More than limit + 1 say limit + 1."""
-        times = self._times
+        values, times = self._values, self._times
         self._newest = max(self._newest, time)
         begin = self._newest - self._within
         if time > begin:
-            times[value] = max(times.get(value, time), time)
-        if len(times) > self._kept or min(times.values(), default=begin) <= begin:
-            for old in [known for known, last in times.items() if last <= begin]:
-                del times[old]
-            while len(times) > self._kept:
-                del times[min(times, key=times.__getitem__)]
-        return len(times)
+            try:
+                place = values.index(value)
+            except ValueError:
+                values.append(value)
+                times.append(time)
+            else:
+                times[place] = max(times[place], time)
+        if times and min(times) <= begin:
+            self._forget(begin)
+        elif len(times) > self._kept:
+            place = times.index(min(times))
+            del times[place], values[place]
+        return len(self._times)
+
+    def _forget(self, begin: float) -> None:
+        kept = [(value, last) for value, last in self.last_times() if last > begin]
+        self._values = array("Q", (value for value, _ in kept))
+        self._times = array("d", (last for _, last in kept))
 
     def last_times(self) -> Iterable[tuple[int, float]]:
         """Return each digest, with the last time it came."""
-        return self._times.items()
+        return zip(self._values, self._times, strict=True)
+
+    def __len__(self) -> int:
+        return len(self._times)
 
 
 class SketchedDistinct:
@@ -119,6 +135,12 @@ class SketchedDistinct:
             self._sketches = {old: sketch for old, sketch in self._sketches.items() if old >= number - SLICES}
             self._all = union(self._sketches.values())
         if number >= self._newest - SLICES:
-            self._sketches.setdefault(number, HyperLogLog()).add(value)
+            sketch = self._sketches.get(number)
+            if sketch is None:
+                sketch = self._sketches[number] = HyperLogLog()
+            sketch.add(value)
             self._all.add(value)
         return round(self._all.estimate())
+
+    def __len__(self) -> int:
+        return len(self._sketches)

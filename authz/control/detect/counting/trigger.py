@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from authz.addresses import network_of
 from authz.control.detect.counting.counters import RequestCounters, ValueCounters
@@ -13,16 +13,15 @@ from authz.control.detect.counting.matching import (
     make_kind_filter,
     make_path_filter,
 )
+from authz.control.detect.counting.samples import MAX_SAMPLES, Samples
 from authz.control.detect.counting.windows import make_window
 
 if TYPE_CHECKING:
     from authz.addresses import Network
+    from authz.control.detect.counting.budget import Budget
     from authz.control.detect.counting.places import Places
     from authz.control.detect.event import Event
     from authz.control.detect.triggers.file import Trigger
-
-MAX_SAMPLES: Final = 3  # events that a listing shows
-_MAX_SAMPLED: Final = 10_000  # clients whose newest events are kept: those near the limit
 
 
 class CountingTrigger:
@@ -31,7 +30,8 @@ class CountingTrigger:
     Args:
         trigger: A completed one.
         places: Where clients are.
-        most: Clients that a generation of counters keeps.
+        budget: Memory that the counters share with those of other triggers.
+        samples: The newest events of clients near a limit.
 
     Attributes:
         counters: By client.
@@ -39,7 +39,7 @@ class CountingTrigger:
 
     """
 
-    def __init__(self, trigger: Trigger, places: Places, most: int) -> None:
+    def __init__(self, trigger: Trigger, places: Places, budget: Budget, samples: Samples) -> None:
         self.trigger = trigger
         self.breaker = Breaker(trigger)
         self.may_count = make_kind_filter(trigger.where)  # by what few events differ in
@@ -54,11 +54,11 @@ class CountingTrigger:
         self._asn_of = places.asn_of if count.by == "asn" else None
         self._over = count.over
         self._sampled_from = max(count.over - MAX_SAMPLES, count.over // 2, 1)
-        self._samples: dict[int, tuple[Event, ...]] = {}
+        self._samples = samples
         self.counters: RequestCounters | ValueCounters = (
-            ValueCounters(count.over, count.within, most)
+            ValueCounters(count.over, count.within, budget)
             if count.distinct
-            else RequestCounters(count.over, count.within, most)
+            else RequestCounters(count.over, count.within, budget)
         )
 
     def count(self, event: Event) -> int:
@@ -82,7 +82,7 @@ class CountingTrigger:
                 return 0
             count = self.counters.add(key, event.time, digest(value))  # type: ignore[call-arg]  # counts values
         if count > self._sampled_from:
-            self._keep_sample(key, event)
+            self._samples.keep(self.trigger.name, key, event)
         return count if count > self._over else 0
 
     def subject(self, event: Event) -> Network:
@@ -100,12 +100,7 @@ class CountingTrigger:
             return ()
         if self._asn_of is None:
             self.counters.forget(key)
-        return self._samples.pop(key, ())
-
-    def forget_all(self) -> None:
-        """Forget what was counted of every client."""
-        self.counters.clear()
-        self._samples.clear()
+        return self._samples.take(self.trigger.name, key)
 
     def _key(self, event: Event) -> int | None:
         """Return the number that a client is counted under; None: it is not counted."""
@@ -114,11 +109,6 @@ class CountingTrigger:
         _, value, _ = client = event.client
         # Networks of IPv6 are negative, so that they are none of IPv4.
         return value >> self._shift4 if client.version == 4 else ~(value >> self._shift6)
-
-    def _keep_sample(self, key: int, event: Event) -> None:
-        if len(self._samples) >= _MAX_SAMPLED:
-            self._samples.clear()
-        self._samples[key] = (*self._samples.get(key, ())[1 - MAX_SAMPLES :], event)
 
 
 class Breaker:
