@@ -41,6 +41,7 @@ class Event(NamedTuple):
         entry: The id of the entry that decided.
         request_id: Of the request; "" where there is none.
         warnings: Ids of `warn` entries that would have denied it.
+        reason: Why it was decided so, in the words of the decision log.
 
     """
 
@@ -57,6 +58,7 @@ class Event(NamedTuple):
     entry: str = ""
     request_id: str = ""
     warnings: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class WrittenEvent(msgspec.Struct, frozen=True):
@@ -123,6 +125,7 @@ def make_event(written: WrittenEvent, received: float) -> Event:
         entry=_token(written.entry),
         request_id=_token(written.request_id),
         warnings=tuple(text[:MAX_TOKEN] for text in written.warnings[:MAX_ATTACKS]) if written.warnings else (),
+        reason=_token(written.reason),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter as Tally
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import read_places
 from authz.control.detect.counting.repeated import Repeated
-from authz.control.detect.keeping import EventKeeper
+from authz.control.detect.keeping.countries import Countries
+from authz.control.detect.keeping.keeper import EventKeeper
 from authz.control.detect.listing.guard import StoreGuard, StoreOffences
 from authz.control.detect.listing.write import write_listing, write_stop
 from authz.control.detect.shared.partitions import Partitioning
@@ -63,7 +65,8 @@ class Intake:
         offences = _PatientOffences(StoreOffences(plane), self._patiently)
         places = read_places(file.databases, file.triggers)
         self.detector = Detector(file.triggers, self._refusal, offences, places)
-        self.keeper = EventKeeper(plane.store, plane.config.events)
+        countries = Countries(plane.store, Path(plane.config.folder), file.databases.country)
+        self.keeper = EventKeeper(plane.store, plane.config.events, countries)
         self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)
         self._work: Work = self._shared() if plane.config.streams.url else LocalWork()
         self._repeated = Repeated()

@@ -1,6 +1,6 @@
 """The truth of the control plane, in SQLite or PostgreSQL.
 
-    tables        what is kept, and the indexes
+    tables        what is kept, and the indexes; `event_tables`: of events
     database      opening, transactions, migrations (migrations/)
     network_keys  networks as fixed-width keys
     jobs          work for very many rows, done piece by piece

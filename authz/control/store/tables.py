@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from authz.control.store.event_tables import make_event_tables
+
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
 )
@@ -308,36 +310,7 @@ holds = Table(
     Index(None, "until"),
 )
 
-# In PostgreSQL a partition a day (see store.event_writing).
-events = Table(
-    "events",
-    metadata,
-    Column("time", BigInteger, nullable=False),  # microseconds since 1970
-    Column("id", BigInteger, nullable=False),  # random: tells events of one microsecond apart
-    Column("client", LargeBinary, nullable=False),  # 16 bytes, IPv4 as its mapped IPv6 address
-    Column("application", Text, nullable=False),
-    Column("method", Text, nullable=False),
-    Column("host", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("status", Integer, nullable=False),  # 0: not known
-    Column("decision", Text, nullable=False),
-    Column("entry", Text, nullable=False),
-    Column("attacks", Text, nullable=False),  # separated by commas
-    Column("request_id", Text, nullable=False),
-    Column("payload", Text, nullable=False, server_default=""),
-    Index(None, "client", "time"),
-    Index(None, "time", "id"),
-)
-
-event_counts = Table(
-    "event_counts",
-    metadata,
-    Column("minute", BigInteger, primary_key=True, autoincrement=False),  # since 1970
-    Column("application", Text, primary_key=True),
-    Column("decision", Text, primary_key=True),
-    Column("status", Integer, primary_key=True, autoincrement=False),  # 2 for 2xx; 0: not known
-    Column("count", BigInteger, nullable=False),
-)
+events, event_counts, event_countries = make_event_tables(metadata)
 
 triggers = Table(
     "triggers",

@@ -31,6 +31,7 @@ from authz.control.store.events.search import (
     Place,
     WantedEvents,
     client_of,
+    count_by_country,
     count_by_time,
     find_events,
     top_clients,
@@ -53,6 +54,7 @@ Status = Annotated[int | None, QueryParameter(ge=0, le=999, description="Of the 
 From = Annotated[str | None, QueryParameter(name="from", description="Events at or after this time.")]
 To = Annotated[str | None, QueryParameter(description="Events before this time.")]
 Step = Annotated[int, QueryParameter(ge=1, le=1440, description="Minutes.")]
+Country = Annotated[str | None, QueryParameter(pattern="^[A-Z]{2}$", description="Of the client (ISO 3166-1).")]
 Top = Annotated[int, QueryParameter(ge=0, le=100, description="How many of the busiest clients to name.")]
 
 
@@ -132,7 +134,7 @@ def _unpacked(body: bytes, encoding: str | None) -> bytes:
 
 
 class EventBody(msgspec.Struct, frozen=True):
-    """What a client did. status: 0 where nobody says."""
+    """What a client did. status: 0 where nobody says. country: of the client (ISO 3166-1), empty where not known."""
 
     time: str
     client: str
@@ -145,6 +147,8 @@ class EventBody(msgspec.Struct, frozen=True):
     entry: str
     attacks: list[str]
     request_id: str
+    reason: str
+    country: str
 
 
 class EventsBody(msgspec.Struct, frozen=True):
@@ -173,14 +177,15 @@ class CountsBody(msgspec.Struct, frozen=True):
 async def list_events(
     request: AnyRequest, caller: Asker, address: Covering = None, application: FromQuery[str | None] = None,
     entry: FromQuery[str | None] = None, decision: FromQuery[Decision | None] = None,
-    status: Status = None, from_: From = None, to: To = None, cursor: Cursor = None, limit: Limit = 100,
+    status: Status = None, reason: FromQuery[str | None] = None, country: Country = None, from_: From = None,
+    to: To = None, cursor: Cursor = None, limit: Limit = 100,
 ) -> EventsBody:  # fmt: skip
-    """List events, newest first: of a client or a network, an application, an entry, a time."""
+    """List events, newest first: of a client or a network, an application, an entry, a reason, a country, a time."""
     caller.need("read")
     plane = plane_of(request)
     wanted = WantedEvents(
         parsed_network(address), application, entry, decision, status, parsed_moment(from_, "from"),
-        parsed_moment(to, "to"), _visible(caller),
+        parsed_moment(to, "to"), _visible(caller), reason, country,
     )  # fmt: skip
     return await in_thread(_page, plane, wanted, read_cursor(cursor, _CURSOR), limit)
 
@@ -197,6 +202,7 @@ def _body(row: Any) -> EventBody:
     return EventBody(
         micro_moment(row.time), client_of(bytes(row.client)), row.application, row.method, row.host, row.path,
         row.status, row.decision, row.entry, row.attacks.split(",") if row.attacks else [], row.request_id,
+        row.reason, row.country,
     )  # fmt: skip
 
 
@@ -226,10 +232,45 @@ def _counts(
     return CountsBody([CountBody(format_moment(time), decision, many) for time, decision, many in counts], clients)
 
 
+class CountryBody(msgspec.Struct, frozen=True):
+    """A country (ISO 3166-1; empty: not known) with its events, and how many of them were denied."""
+
+    country: str
+    events: int
+    denied: int
+
+
+class CountriesBody(msgspec.Struct, frozen=True):
+    """Countries of clients, those with most denials first."""
+
+    items: list[CountryBody]
+
+
+@get("/countries", summary="Counts by country", responses=documented())
+async def get_countries(
+    request: AnyRequest, caller: Asker, application: FromQuery[str | None] = None, from_: From = None, to: To = None
+) -> CountriesBody:
+    """Count events and denials by the client's country, by whole hours. Without a time: the last day.
+
+    Events have a country where the policy or triggers.yaml names a database in `geo.country`.
+    """
+    caller.need("read")
+    plane = plane_of(request)
+    end = parsed_moment(to, "to") or plane.store.now()
+    begin = parsed_moment(from_, "from") or end - DAY
+    return await in_thread(_countries, plane, caller, application, begin, end)
+
+
+def _countries(plane: ControlPlane, caller: Caller, application: str | None, begin: int, end: int) -> CountriesBody:
+    with plane.store.reading() as tx:
+        found = count_by_country(tx, begin, end, application, _visible(caller))
+    return CountriesBody([CountryBody(*one) for one in found])
+
+
 def _visible(caller: Caller) -> tuple[str, ...] | None:
     """Return the patterns of the applications whose events the caller may see; None: all."""
     return None if caller.sees is None else caller.tenant.applications
 
 
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
-router: Any = Router("/v1/events", route_handlers=[add_events, list_events, get_counts], tags=["events"])
+router: Any = Router("/v1/events", route_handlers=[add_events, list_events, get_counts, get_countries], tags=["events"])

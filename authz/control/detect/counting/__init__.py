@@ -7,6 +7,7 @@ budget     the memory that all counters share
 samples    the newest events of clients near a limit
 repeated   whether the very same event came before
 matching   which requests a trigger counts, and what it tells apart in them
+address_table  a number for every address
 places     in which countries and autonomous systems clients are
 trigger    one trigger at work
 detector   all of them: events in, listings out

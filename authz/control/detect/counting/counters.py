@@ -154,7 +154,7 @@ class RequestCounters(Counters):
             self._grow(_ONCE)
             return 1
         if known.__class__ is SlicedWindow:
-            return known.add(time)  # type: ignore[no-any-return]  # as its class says
+            return known.add(time)
         if known.__class__ is float:
             known = self._young[client] = times_of(known)
             self._grow(_ARRAY + 8 - _ONCE)

@@ -1,16 +1,15 @@
 """Where a client is: its country and its autonomous system (AS), by the same databases that policies use.
 
 Only what triggers ask for is kept: the networks of the countries and systems that `where` names; and the system of
-every address where a trigger counts `by: asn`, as sorted numbers that are bisected.
+every address where a trigger counts `by: asn`.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from authz.addresses import Network, NetworkSet
+from authz.control.detect.counting.address_table import AddressTable
 from authz.publisher.feeds.geo.asn import read_asns
 from authz.publisher.feeds.geo.places import GeoWanted, read_geo
 
@@ -36,7 +35,7 @@ class Places:
         self,
         countries: Mapping[str, NetworkSet] | None = None,
         asns: Mapping[int, NetworkSet] | None = None,
-        systems: Systems | None = None,
+        systems: AddressTable | None = None,
     ) -> None:
         self._countries = countries or {}
         self._asns = asns or {}
@@ -55,38 +54,6 @@ class Places:
         return 0 if self._systems is None else self._systems.find(client)
 
 
-class Systems:
-    """The system of every address: sorted ranges of one version after the other, and whose each is."""
-
-    def __init__(self, networks: Mapping[int, Networks]) -> None:
-        self._firsts = {4: array("Q"), 6: array("Q")}
-        self._lasts = {4: array("Q"), 6: array("Q")}
-        self._numbers = {4: array("L"), 6: array("L")}
-        for version in (4, 6):
-            rows = sorted(_ranges(networks, version))
-            self._firsts[version].extend(first for first, _, _ in rows)
-            self._lasts[version].extend(last for _, last, _ in rows)
-            self._numbers[version].extend(number for _, _, number in rows)
-
-    def find(self, client: Address) -> int:
-        """Return the number of a client's system; 0 where none is known."""
-        high = client.value << 32 if client.version == 4 else client.value >> 64
-        place = bisect_right(self._firsts[client.version], high) - 1
-        if place < 0 or high > self._lasts[client.version][place]:
-            return 0
-        return self._numbers[client.version][place]
-
-
-def _ranges(networks: Mapping[int, Networks], version: int) -> Iterable[tuple[int, int, int]]:
-    """Give first and last address (the upper 64 of 128 bits, left-aligned) and system of each network."""
-    for number, by_version in networks.items():
-        part = by_version.get(version)
-        if part is None:
-            continue
-        for high, length in zip(part.high.tolist(), part.length.tolist(), strict=True):
-            yield high, high | ((1 << max(0, 64 - length)) - 1), number
-
-
 def read_places(databases: Databases, triggers: Sequence[Trigger]) -> Places:
     """Read what triggers ask for. Raises InputError where a file cannot be read, or has no such country or system."""
     codes = frozenset(code for trigger in triggers for code in trigger.where.country)
@@ -97,7 +64,7 @@ def read_places(databases: Databases, triggers: Sequence[Trigger]) -> Places:
     return Places(
         {code: _set_of(networks) for code, networks in countries.items()},
         {number: _set_of(networks) for number, networks in asns.items()},
-        Systems(read_asns(databases.asn, None).networks) if every else None,
+        AddressTable(read_asns(databases.asn, None).networks) if every else None,
     )
 
 

@@ -27,6 +27,7 @@ class _Row(NamedTuple):
     entry: str
     request_id: str
     warnings: tuple[str, ...]
+    reason: str = ""  # a process of an older version, which shares the streams for a while, writes none
 
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode

@@ -63,4 +63,5 @@ def _event_of(row: Row[Any]) -> Event:
         decision=row.decision,
         entry=row.entry,
         request_id=row.request_id,
+        reason=row.reason,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import false, func, or_, select, tuple_
+from sqlalchemy import case, false, func, or_, select, tuple_
 
 from authz.addresses import format_address
 from authz.control.model import MICROSECONDS
 from authz.control.store.network_keys import keys_inside
-from authz.control.store.tables import event_counts, events
+from authz.control.store.tables import event_countries, event_counts, events
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row
@@ -24,7 +24,7 @@ class WantedEvents(NamedTuple):
     """Which events; None: whatever.
 
     network: an address (of full length), or a network that clients are in. begin, end: microseconds, `end` not
-    included. patterns: of applications that may be seen, `shop` or `team-*`; None: all.
+    included. patterns: of applications that may be seen, `shop` or `team-*`; None: all. country: a code (ISO 3166-1).
     """
 
     network: Network | None = None
@@ -35,6 +35,8 @@ class WantedEvents(NamedTuple):
     begin: int | None = None
     end: int | None = None
     patterns: tuple[str, ...] | None = None
+    reason: str | None = None
+    country: str | None = None
 
 
 def client_of(key: bytes) -> str:
@@ -82,6 +84,34 @@ def count_by_time(
     return [(int(row[0]) * 60, row[1], int(row[2])) for row in rows]
 
 
+class CountryCount(NamedTuple):
+    """How many events came from a country, and how many of them were denied. country: empty: not known."""
+
+    country: str
+    events: int
+    denied: int
+
+
+def count_by_country(
+    tx: Connection, begin: int, end: int, application: str | None = None, patterns: tuple[str, ...] | None = None
+) -> list[CountryCount]:
+    """Return the countries of clients, those with most denials first; by whole hours.
+
+    begin, end: microseconds; the hours that they lie in are counted whole.
+    """
+    table, width = event_countries, 3600 * MICROSECONDS
+    denied = func.sum(case((table.c.decision == "deny", table.c.count), else_=0))
+    query = select(table.c.country, func.sum(table.c.count), denied).where(
+        table.c.hour >= begin // width, table.c.hour < -(-end // width)
+    )
+    if application is not None:
+        query = query.where(table.c.application == application)
+    if patterns is not None:
+        query = query.where(_named(tx, table.c.application, patterns))
+    found = [CountryCount(row[0], int(row[1]), int(row[2])) for row in tx.execute(query.group_by(table.c.country))]
+    return sorted(found, key=lambda one: (-one.denied, -one.events, one.country))
+
+
 def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[tuple[str, int]]:
     """Return the clients with the most events, and how many each has."""
     count = func.count().label("events")
@@ -95,7 +125,7 @@ def conditions_of(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bo
     if wanted.network is not None:
         first, last = (key[:16] for key in keys_inside(wanted.network))
         conditions.append(events.c.client == first if first == last else events.c.client.between(first, last))
-    for name in ("application", "entry", "decision", "status"):
+    for name in ("application", "entry", "decision", "status", "reason", "country"):
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(events.c[name] == value)

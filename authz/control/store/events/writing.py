@@ -1,4 +1,4 @@
-"""Writing events: many rows in one transaction, counts by the minute, a partition a day in PostgreSQL, retention."""
+"""Writing events: many rows in one transaction, counts by time, a partition a day in PostgreSQL, retention."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from sqlalchemy.dialects import postgresql, sqlite
 from authz.addresses import network_of
 from authz.control.model import MICROSECONDS
 from authz.control.store.network_keys import key_of
-from authz.control.store.tables import event_counts, events
+from authz.control.store.tables import event_countries, event_counts, events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
     from authz.addresses import Address
     from authz.control.detect.event import Event
 
-DAY: Final = 86400 * MICROSECONDS
+MINUTE: Final = 60 * MICROSECONDS
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
 _MAX_APPLICATION: Final = 64  # characters; what is longer is counted together
 OTHER: Final = "(other)"
+_COLUMNS: Final = tuple(column.name for column in events.columns)
 
 
 def client_key(client: Address) -> bytes:
@@ -32,47 +35,67 @@ def client_key(client: Address) -> bytes:
     return key_of(network_of(client, 32 if client.version == 4 else 128))[:16]
 
 
-def write_events(tx: Connection, taken: Iterable[Event]) -> None:
-    """Write events and their counts."""
-    rows = [_row(event) for event in taken]
+def no_country(_: Address) -> str:
+    """Say that the country of a client is not known."""
+    return ""
+
+
+def write_events(tx: Connection, taken: Iterable[Event], country_of: Callable[[Address], str] = no_country) -> None:
+    """Write events and their counts. country_of: returns the code of a client's country, or ""."""
+    rows = [_row(event, country_of(event.client)) for event in taken]
     if not rows:
         return
     if tx.dialect.name == "postgresql":
         _make_partitions(tx, {row["time"] // DAY for row in rows})
-    tx.execute(insert(events), rows)
-    tally: Tally[tuple[int, str, str, int]] = Tally()
+        _copy(tx, rows)
+    else:
+        tx.execute(insert(events), rows)
+    minutes: Tally[tuple[int | str, ...]] = Tally()
+    hours: Tally[tuple[int | str, ...]] = Tally()
     for row in rows:
         application = row["application"] if len(row["application"]) <= _MAX_APPLICATION else OTHER
-        tally[row["time"] // (60 * MICROSECONDS), application, row["decision"], row["status"] // 100] += 1
-    _add_counts(tx, tally)
+        minutes[row["time"] // MINUTE, application, row["decision"], row["status"] // 100] += 1
+        hours[row["time"] // HOUR, application, row["decision"], row["country"]] += 1
+    _add_counts(tx, event_counts, minutes)
+    _add_counts(tx, event_countries, hours)
 
 
-def _row(event: Event) -> dict[str, Any]:
+def _row(event: Event, country: str) -> dict[str, Any]:
     return {
         "time": int(event.time * MICROSECONDS),
         "id": secrets.randbits(62),
         "client": client_key(event.client),
         **{name: _storable(getattr(event, name)) for name in
-           ("application", "method", "host", "path", "decision", "entry", "request_id", "payload")},
+           ("application", "method", "host", "path", "decision", "entry", "request_id", "payload", "reason")},
         "status": event.status,
         "attacks": _storable(",".join(event.attacks)),
+        "country": country,
     }  # fmt: skip
 
 
 def _storable(value: str) -> str:
     """Return a text as both stores can keep it: no NUL, no lone surrogate."""
+    if value.isascii() and "\0" not in value:
+        return value
     return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
-def _add_counts(tx: Connection, tally: Tally[tuple[int, str, str, int]]) -> None:
-    values = [
-        {"minute": minute, "application": application, "decision": decision, "status": status, "count": count}
-        for (minute, application, decision, status), count in sorted(tally.items())  # one order: no deadlock
+def _copy(tx: Connection, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows by COPY, which PostgreSQL takes several times as fast as INSERT."""
+    cursor = tx.connection.cursor()
+    with cursor.copy(f"COPY events ({', '.join(_COLUMNS)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([row[name] for name in _COLUMNS])
+
+
+def _add_counts(tx: Connection, table: Table, tally: Tally[tuple[int | str, ...]]) -> None:
+    key = [column.name for column in table.primary_key]
+    values = [  # in one order: no deadlock
+        dict(zip(key, place, strict=True)) | {"count": count} for place, count in sorted(tally.items())
     ]
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    adding = dialect.insert(event_counts)
-    key = [event_counts.c.minute, event_counts.c.application, event_counts.c.decision, event_counts.c.status]
-    more = {"count": event_counts.c.count + adding.excluded.count}
+    adding = dialect.insert(table)
+    more = {"count": table.c.count + adding.excluded.count}
     tx.execute(adding.on_conflict_do_update(index_elements=key, set_=more), values)
 
 
@@ -94,4 +117,5 @@ def drop_old_events(tx: Connection, before: int) -> None:
             if day.isdigit() and (int(day) + 1) * DAY <= before:
                 tx.execute(text(f"DROP TABLE {name}"))
     tx.execute(delete(events).where(events.c.time < before))
-    tx.execute(delete(event_counts).where(event_counts.c.minute < before // (60 * MICROSECONDS)))
+    tx.execute(delete(event_counts).where(event_counts.c.minute < before // MINUTE))
+    tx.execute(delete(event_countries).where(event_countries.c.hour < before // HOUR))

@@ -17,6 +17,7 @@ from authz.control.store.events.writing import drop_old_events, write_events
 
 if TYPE_CHECKING:
     from authz.control.detect.event import Event
+    from authz.control.detect.keeping.countries import Countries
     from authz.control.store.database import Store
 
 MAX_WAITING: Final = 100_000  # events
@@ -32,6 +33,7 @@ class EventKeeper:
     Args:
         store: Where.
         retention: Seconds after which they are deleted.
+        countries: Of clients.
 
     Attributes:
         written: Events that are in the store.
@@ -39,9 +41,10 @@ class EventKeeper:
 
     """
 
-    def __init__(self, store: Store, retention: float) -> None:
+    def __init__(self, store: Store, retention: float, countries: Countries) -> None:
         self._store = store
         self._retention = retention
+        self._countries = countries
         self._queue: queue.SimpleQueue[list[Event] | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -95,9 +98,10 @@ class EventKeeper:
     def _write(self, batch: list[Event]) -> None:
         while True:
             try:
+                now = self._store.clock()
+                self._countries.refresh(now)
                 with self._store.writing() as tx:
-                    write_events(tx, batch)
-                    now = self._store.clock()
+                    write_events(tx, batch, self._countries.find)
                     if now - self._cleaned > _CLEANING:
                         drop_old_events(tx, int((now - self._retention) * MICROSECONDS))
                         self._cleaned = now
