@@ -152,12 +152,14 @@ def check_whole(loaded: OpenedSnapshot) -> None:
         rising = (cut.high[1:] > cut.high[:-1]) | ((cut.high[1:] == cut.high[:-1]) & (cut.low[1:] > cut.low[:-1]))
         if not rising.all():
             raise SnapshotRefused(
-                Refusal.BAD_SECTION, f"v{version}.starts", found="starts out of order", expected="them to rise"
+                Refusal.BAD_SECTION, f"v{version}.starts", found="starts out of order", expected="rising numbers"
             )
         _below(f"v{version}.sets", sets, loaded.index.set_count)
     offsets = np.asarray(loaded.index.arrays["sets.offset"])
     if (offsets[1:] < offsets[:-1]).any():
-        raise SnapshotRefused(Refusal.BAD_SECTION, "sets.offset", found="offsets out of order", expected="them to rise")
+        raise SnapshotRefused(
+            Refusal.BAD_SECTION, "sets.offset", found="offsets out of order", expected="rising numbers"
+        )
     _below("members.entry", members_of(loaded.index)[1], len(loaded.entries))
 
 

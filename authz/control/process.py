@@ -60,9 +60,9 @@ def serve(config_file: Path, log_level: str = "info") -> None:
     try:
         server.run()
     except SystemExit as error:  # uvicorn's word for a port that is taken
-        raise StartError(f"listen: {config.listen}: cannot be listened on") from error
+        raise StartError(f"listen: {config.listen}: cannot listen there") from error
     if not server.started:
-        raise StartError(f"listen: {config.listen}: cannot be listened on; the log says why")
+        raise StartError(f"listen: {config.listen}: cannot listen there; the log says why")
 
 
 def _uvicorn_config(config: ControlConfig, plane: ControlPlane, log_level: str) -> uvicorn.Config:

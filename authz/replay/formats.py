@@ -114,7 +114,7 @@ def recognise(line: bytes) -> str:
         return "envoy"
     if _NGINX.fullmatch(_text(line)):
         return "nginx"
-    raise BadLine(f"is of no format known here: {', '.join(FORMATS[1:])}")
+    raise BadLine(f"is in none of the known formats: {', '.join(FORMATS[1:])}")
 
 
 def _text(line: bytes) -> str:
@@ -123,7 +123,7 @@ def _text(line: bytes) -> str:
 
 def _jsonl(line: bytes) -> LoggedRequest:
     if not line.lstrip().startswith(b"{"):
-        raise BadLine("is no JSON object")
+        raise BadLine("is not a JSON object")
     try:
         read = msgspec.json.decode(line, type=Line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -177,7 +177,7 @@ def _appended(forwarded: str, host: str, application: str | None, time: float | 
 
 def _object(line: bytes) -> dict[str, Any]:
     if not line.lstrip().startswith(b"{"):
-        raise BadLine("is no JSON object")
+        raise BadLine("is not a JSON object")
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -288,7 +288,7 @@ class Sidecar:
         self._http_limits()
         self.health.look()
         for line in stays:
-            _LOG.warning("not changed before a restart: %s", line)
+            _LOG.warning("takes effect at a restart: %s", line)
         _LOG.info("the configuration was read again")
 
     def _http_limits(self) -> None:

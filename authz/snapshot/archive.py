@@ -67,7 +67,7 @@ class Archive:
         except OSError as error:
             raise InputError(
                 f"{self.folder}: {file.name} cannot be archived: {error.strerror}",
-                hint="it was published all the same; --no-archive keeps none",
+                hint="the snapshot was published; --no-archive keeps none",
             ) from error
         return place
 

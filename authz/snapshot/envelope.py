@@ -117,7 +117,7 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
         same = canonical(envelope) == short  # not where there is anything else, or a key id twice
         envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is no DSSE: {type(error).__name__}") from error
+        raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is not DSSE: {type(error).__name__}") from error
     if not same:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, "the envelope is not in its canonical form")
     if envelope.payload_type != PAYLOAD_TYPE:

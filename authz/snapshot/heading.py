@@ -81,7 +81,7 @@ def read_heading(path: Path) -> Heading:
     try:
         return _heading(payload)
     except (ValueError, TypeError, AttributeError) as error:  # a field of another type than ours
-        raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is not valid protobuf") from error
 
 
 def _heading(payload: bytes) -> Heading:
@@ -114,7 +114,7 @@ def envelope_end(header: bytes, size: int) -> int:
         raise SnapshotRefused(Refusal.TRUNCATED, found=f"{len(header)} bytes", expected=f"at least {HEADER.size}")
     magic, length = HEADER.unpack(header)
     if magic != MAGIC:
-        raise SnapshotRefused(Refusal.BAD_MAGIC, found=shorten(magic), expected=f"{MAGIC!r}: this is no snapshot")
+        raise SnapshotRefused(Refusal.BAD_MAGIC, found=shorten(magic), expected=f"{MAGIC!r}: this is not a snapshot")
     if length > MAX_ENVELOPE:
         raise SnapshotRefused(
             Refusal.TOO_LARGE, found=f"an envelope of {length} bytes", expected=f"at most {MAX_ENVELOPE}"

@@ -255,7 +255,7 @@ def _manifest(payload: bytes) -> Manifest:
     try:
         manifest = Manifest.FromString(payload)
     except DecodeError as error:
-        raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is no Manifest of protobuf") from error
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is not valid protobuf") from error
     check_format(manifest.format)
     if len(manifest.sections) > MAX_SECTIONS:
         raise SnapshotRefused(
@@ -291,7 +291,7 @@ def _sections(file: _File, manifest: Manifest) -> dict[str, memoryview]:
         end = start + section.length
         sections[section.name] = data[start:end]
         if _sha256(sections[section.name]).digest() != section.sha256:
-            raise SnapshotRefused(Refusal.BAD_DIGEST, f"section '{shorten(section.name)}' is not what was signed")
+            raise SnapshotRefused(Refusal.BAD_DIGEST, f"section '{shorten(section.name)}' differs from what was signed")
     if end != size:
         raise SnapshotRefused(
             Refusal.TRAILING_BYTES, found=f"{size - end} bytes behind the last section", expected="none"

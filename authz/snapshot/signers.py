@@ -65,7 +65,7 @@ class CheckedSigner:
             raise InputError(f"{self._name}: {type(error).__name__}: {error}") from error
         if not self.public.verifies(bytes.fromhex(made.signature), payload):
             raise InputError(
-                f"{self._name}: found a signature that does not fit --public-key {self.public.keyid[:16]}",
+                f"{self._name}: found a signature that does not match --public-key {self.public.keyid[:16]}",
                 hint="is that the public half of this key?",
             )
         return made

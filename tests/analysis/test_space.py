@@ -189,11 +189,11 @@ def test_a_good_index_is_whole(world: World) -> None:
 @pytest.mark.parametrize(
     ("array", "place", "value", "message"),
     [
-        ("v4.starts", 1, 0, "v4.starts: found starts out of order, expected them to rise"),
-        ("v6.starts_low", 1, 0, "v6.starts: found starts out of order, expected them to rise"),
+        ("v4.starts", 1, 0, "v4.starts: found starts out of order, expected rising numbers"),
+        ("v6.starts_low", 1, 0, "v6.starts: found starts out of order, expected rising numbers"),
         ("v4.sets", 0, 99, "v4.sets: found number 99, expected less than 3"),
         ("v6.sets", 0, 99, "v6.sets: found number 99, expected less than 3"),
-        ("sets.offset", 1, 7, "sets.offset: found offsets out of order, expected them to rise"),
+        ("sets.offset", 1, 7, "sets.offset: found offsets out of order, expected rising numbers"),
         ("members.entry", 0, 9, "members.entry: found number 9, expected less than 1"),
     ],
 )

@@ -116,8 +116,8 @@ def test_the_list_is_readable(authz: Commands) -> None:
 REFUSED = {
     ("10.0.0.0/8",): "found 10.0.0.0/8, expected at most a /24: the layer may not ban wider networks",
     ("2001:db8::/32",): "found 2001:db8::/32, expected at most a /56: the layer may not ban wider networks",
-    ("192.0.2.1", "--for", "8d"): "--for: found 8d, expected at most 7d, the longest that the layer may",
-    ("192.0.2.1", "--for", "forever"): "--for: found forever, expected at most 7d, the longest that the layer may",
+    ("192.0.2.1", "--for", "8d"): "--for: found 8d, expected at most 7d, the longest that the layer allows",
+    ("192.0.2.1", "--for", "forever"): "--for: found forever, expected at most 7d, the longest that the layer allows",
     ("192.0.2.1", "--for", "1m"): "--for: found 1m, expected at least 5m",
     ("192.0.2.1", "--for", "2 hours"): "--for: found '2 hours', expected a period such as 5m, 2h or 7d, or forever",
     ("192.0.2.1", "--list", "allow"): "--list: found 'allow', expected deny or gray",

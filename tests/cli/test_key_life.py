@@ -190,7 +190,7 @@ def test_a_signature_of_a_kms_that_does_not_fit_is_not_published(folder: Path, k
             "--public-key",
             str(public),
         )
-    assert "--key awskms:...: found a signature that does not fit --public-key" in caught.value.stderr
+    assert "--key awskms:...: found a signature that does not match --public-key" in caught.value.stderr
     assert not (folder / "lists.snapshot").exists()
 
 

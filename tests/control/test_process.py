@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_an_error_of_one_line(shared: Running) -> None:
         [sys.executable, "-m", "authz", "control", "serve", "--config", "control.yaml"], cwd=shared.folder
     ) as other:
         assert other.wait() == 2
-        assert "cannot be listened on" in other.output
+        assert "cannot listen there" in other.output
         assert "Traceback" not in other.output
 
 

@@ -274,7 +274,7 @@ def test_a_command_that_is_not_in_it_says_so_and_does_not_fail_in_our_code(built
     done = run([str(built / "opt/authz/bin/authz"), "explain", "192.0.2.1"], built)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "this image is for `authz serve --config FILE` alone" in done.stderr
+    assert "this image is only for `authz serve --config FILE`" in done.stderr
 
 
 def wheel_of(folder: Path) -> Path:

@@ -82,5 +82,5 @@ def test_init_does_not_take_a_store_that_is_filled(folder: Path, monkeypatch: py
     from authz.serve.config.values import Listen
 
     Commands(folder, monkeypatch)(*PREPARE)
-    with pytest.raises(InputError, match="is filled already"):
+    with pytest.raises(InputError, match="found a store in it, expected none"):
         make_folder(folder / "other", Listen("127.0.0.1", 9194), store=f"sqlite:///{folder}/control.sqlite")

@@ -146,7 +146,7 @@ def test_a_line_of_json_is_read(kind: str, fields: dict[str, Any], expected: Log
         ('{"remote_addr": ["192.0.2.1"]}', "names no peer: expected one of remote_addr, peer, x_forwarded_for"),
         ('{"remote_addr": "192.0.2.1", "time": "yesterday"}',
          "time: found 'yesterday', expected a time such as 2026-12-01T00:00:00Z"),
-        ("[]", "is no JSON object"),
+        ("[]", "is not a JSON object"),
     ],
     ids=ascii,
 )  # fmt: skip

@@ -45,7 +45,7 @@ def test_what_is_no_log_is_told(replay: Replay) -> None:
     assert ran.status == 2
     assert ran.err.splitlines()[0] == (
         "authz: error: access.log:1: found GET / HTTP/1.1: "
-        "is of no format known here: jsonl, nginx, nginx-json, envoy, envoy-json"
+        "is in none of the known formats: jsonl, nginx, nginx-json, envoy, envoy-json"
     )
 
 

@@ -77,7 +77,7 @@ A_LINE = '{"peer": "127.0.0.1", "headers": [["X-Forwarded-For", "192.0.2.1"]], "
 
 # The line, the options of `replay`: what it answers after `access.log:1: found LINE: `, and the hint.
 LOGS: list[tuple[str, str, str, str]] = [
-    ("hello", "", "is of no format known here: jsonl, nginx, nginx-json, envoy, envoy-json", f"expected {A_LINE}"),
+    ("hello", "", "is in none of the known formats: jsonl, nginx, nginx-json, envoy, envoy-json", f"expected {A_LINE}"),
     (
         NGINX,
         "--format envoy",
@@ -87,7 +87,7 @@ LOGS: list[tuple[str, str, str, str]] = [
     (
         NGINX,
         "--format jsonl",
-        "is no JSON object",
+        "is not a JSON object",
         "it is a line of nginx: --format nginx; all lines of FILE need the same format",
     ),
     (
@@ -123,7 +123,7 @@ COMMANDS: dict[str, list[str]] = {
         "authz: error: --part: found 'static', expected one of main for nginx"
     ],
     "print-config nginx --config authz.yaml --snapshot authz.yaml": [
-        "authz: error: authz.yaml: bad_magic: found b'snapshot', expected b'AZSNAP01': this is no snapshot"
+        "authz: error: authz.yaml: bad_magic: found b'snapshot', expected b'AZSNAP01': this is not a snapshot"
     ],
     "print-config nginx --config authz.yaml --snapshot lists.snapshot --policy policy.yaml": [
         "authz: error: --policy: found beside --snapshot, expected one of the two"
@@ -207,4 +207,4 @@ def test_check_config_says_where_nobody_can_listen(authz: Commands, tmp_path: Pa
         "warning: grpc.listen: 192.0.2.77:9191: Cannot assign requested address: the address is of no interface of this "
         "machine; 0.0.0.0 or [::] is all of them"
     ) in lines
-    assert f"wrong: admin.listen: {tmp_path}/lists.snapshot: exists and is no socket, expected nothing there" in lines
+    assert f"wrong: admin.listen: {tmp_path}/lists.snapshot: found no socket, expected one or nothing" in lines

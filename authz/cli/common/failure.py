@@ -56,7 +56,7 @@ def missing_extra(error: ModuleNotFoundError) -> InputError | None:
     package = (error.name or "").partition(".")[0]
     if package == "authz":
         return InputError(
-            f"{error.name} is not installed: this image is for `authz serve --config FILE` alone",
+            f"{error.name} is not installed: this image is only for `authz serve --config FILE`",
             hint="the image of the control plane has all commands",
             code="missing_extra",
         )

@@ -154,7 +154,7 @@ def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
     from authz.times import DURATION_EXPECTED, parse_duration
 
     if proxy is not Proxy.NGINX:
-        raise InputError(f"--cache: found with {proxy.value}, expected nginx: no other proxy is told how long")
+        raise InputError(f"--cache: found with {proxy.value}, expected it with nginx, the only proxy that caches")
     try:
         seconds = parse_duration(cache)
     except BadValue as error:

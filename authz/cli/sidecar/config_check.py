@@ -80,7 +80,7 @@ def check_listeners(config: Config) -> Iterator[Finding]:
             if not listen.path.parent.is_dir():
                 yield Finding("wrong", key, f"{listen.path.parent}: no such folder")
             elif listen.path.exists() and not listen.path.is_socket():
-                yield Finding("wrong", key, f"{listen.path}: exists and is no socket, expected nothing there")
+                yield Finding("wrong", key, f"{listen.path}: found no socket, expected one or nothing")
             if settings.unix_mode & stat.S_IWOTH:
                 yield Finding("warning", f"{front}.unix_mode", "everybody on this machine may ask")
         elif listen.host is not None:

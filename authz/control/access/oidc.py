@@ -102,7 +102,7 @@ class Relying:
 
         """
         if flow is None or not 0 <= now - flow.began <= LIFE:
-            raise _refused("found no sign-on of this browser that began lately", "begin again, with cookies allowed")
+            raise _refused("found no recent sign-on of this browser", "begin again, with cookies allowed")
         if not hmac.compare_digest(flow.state.encode(), query.get("state", "").encode("utf-8", "replace")):
             raise _refused("the state is not that of this browser's sign-on", "begin again")
         if "iss" in query and query["iss"] != self._config.issuer:  # RFC 9207
@@ -119,7 +119,7 @@ class Relying:
         except httpx.HTTPError as error:
             raise NotReady(f"the identity provider does not answer: {shorten(error)}", code="provider_away") from error
         except (JoseError, ValueError, msgspec.DecodeError) as error:
-            raise _refused(f"the identity provider's token is not good: {shorten(error)}") from error
+            raise _refused(f"the identity provider's token is not valid: {shorten(error)}") from error
         return person_of(claims, self._config)
 
     def _exchange(self, client: httpx.Client, provider: Provider, code: str, verifier: str) -> dict[str, Any]:
@@ -171,14 +171,17 @@ class Relying:
         answer = client.get(provider.userinfo_endpoint, headers=headers)
         more = answer.json() if answer.status_code == 200 else {}
         if not isinstance(more, dict) or more.get("sub") != claims["sub"]:  # Core 5.3.2: it must be the same person
-            raise _refused("the identity provider tells of another person")
+            raise _refused("the identity provider names two different people")
         return more | claims
 
     def _provider(self, *, again: bool = False) -> tuple[Provider, KeySet]:
         with self._lock:
             if self._known is None or again or time.monotonic() - self._asked > _FRESH:
                 if time.monotonic() - self._failed < AGAIN:
-                    raise NotReady("the identity provider could not be asked a moment ago", code="provider_away")
+                    raise NotReady(
+                        "the identity provider did not answer a moment ago",
+                        code="provider_away",
+                    )
                 try:
                     self._known = self._asked_for()
                 except NotReady:

@@ -125,7 +125,7 @@ async def _write(
 def _check_owner(caller: Caller, name: str) -> None:
     caller.need("admin")
     if not caller.owns(name):
-        raise Forbidden(f"'{name[:64]}' is no application of '{caller.tenant.name}'", code="foreign_application")
+        raise Forbidden(f"'{name[:64]}' is not an application of '{caller.tenant.name}'", code="foreign_application")
 
 
 router: Any = Router(

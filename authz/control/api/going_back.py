@@ -160,7 +160,7 @@ async def roll_lists_back(
                 raise Missing(f"the layer '{layer}' has no serial {data.to}")
             at = made.time
         if at > batch.now:
-            raise Invalid([FieldMistake("/to", "found a time to come, expected one that was")])
+            raise Invalid([FieldMistake("/to", "found a time in the future, expected one in the past")])
         done = roll_back(batch, at, layer=layer, reason=data.reason or f"rollback to {data.to}")
         if data.dry_run:
             batch.discard()

@@ -133,7 +133,7 @@ class Intake:
         try:
             step()
         except NotReady as error:
-            _LOG.warning("the store is away: %s", error.message)
+            _LOG.warning("the store cannot be reached: %s", error.message)
             self._told.set()
         except Exception:  # noqa: BLE001  # see above
             _LOG.exception("events could not be counted")

@@ -57,7 +57,7 @@ def recognise(line: bytes) -> str:
         return "event"
     if _NGINX.fullmatch(_text(line)):
         return "nginx"
-    raise BadLine(f"is of no format known here: {', '.join(FORMATS[1:])}")
+    raise BadLine(f"is in none of the known formats: {', '.join(FORMATS[1:])}")
 
 
 def _text(line: bytes) -> str:
@@ -87,7 +87,7 @@ def _json(line: bytes, received: float) -> Event:
     except orjson.JSONDecodeError as error:
         raise BadLine(shorten(error)) from error
     if not isinstance(fields, dict):
-        raise BadLine("is no JSON object")
+        raise BadLine("is not a JSON object")
     status = _first(fields, _STATUSES)
     if status and not re.fullmatch(r"\d{1,3}", status):
         raise BadLine(f"status: found '{shorten(status)}', expected a number from 100 to 599")

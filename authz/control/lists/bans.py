@@ -39,5 +39,5 @@ def unban(batch: Batch, entry_id: str, reason: str = "") -> Entry:
     """End a ban. Raises Missing where the entry is none."""
     entry = batch.entry(entry_id)
     if entry.layer != batch.rules.bans:
-        raise Missing(f"'{entry_id}' is no ban", hint=f"DELETE /v1/entries/{entry_id} deletes it")
+        raise Missing(f"'{entry_id}' is not a ban", hint=f"DELETE /v1/entries/{entry_id} deletes it")
     return delete(batch, entry, reason)

@@ -62,7 +62,10 @@ def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
     secret = prepare_store(load_control_config(config_file, {}))
     if secret is None:
-        raise InputError(f"--store: {store}: is filled already", hint="name a new one, or run it by its control.yaml")
+        raise InputError(
+            f"--store: {store}: found a store in it, expected none",
+            hint="name a new store, or run this one by its control.yaml",
+        )
     return Made(folder, url, secret, config_file, sidecar_file)
 
 

@@ -102,7 +102,7 @@ class Entries(Sequence[Entry]):
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     entry_of(message)  # says what is wrong
         except DecodeError as error:
-            raise SnapshotRefused(Refusal.BAD_MANIFEST, "an entry is no Entry of protobuf") from error
+            raise SnapshotRefused(Refusal.BAD_MANIFEST, "an entry is not valid protobuf") from error
 
     def __len__(self) -> int:
         return len(self._messages)

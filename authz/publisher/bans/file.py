@@ -84,7 +84,7 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
     if ban.network.length < widest:
         raise InputError(f"found {ban.network}, expected at most a /{widest}: the layer may not ban wider networks")
     if ban.list not in may.lists:
-        raise InputError(f"--list: found {ban.list}, expected {' or '.join(may.lists)}: the layer may do no other")
+        raise InputError(f"--list: found {ban.list}, expected {' or '.join(may.lists)}: the layer has no other")
     unfit = [
         name
         for name in sorted(ban.applications)
@@ -93,7 +93,7 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
     if may.applications and (unfit or not ban.applications):
         reached = unfit[0] if unfit else "all applications"
         raise InputError(
-            f"--application: found {reached}, expected {' or '.join(may.applications)}: the layer may no other"
+            f"--application: found {reached}, expected {' or '.join(may.applications)}: the layer has no other"
         )
     period = None if ban.expires is None else ban.expires - now
     if period is not None and period < MIN_PERIOD:
@@ -101,7 +101,7 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
     if may.longest is not None and (period is None or period > may.longest):
         raise InputError(
             f"--for: found {format_period(period)}, expected at most {format_period(may.longest)}, "
-            "the longest that the layer may",
+            "the longest that the layer allows",
             hint="for longer, write an entry of the policy",
         )
 

@@ -112,7 +112,7 @@ class Collector:
         """Note a line that is no entry. Raises InputError beyond `MAX_FAULTS`."""
         self._skipped.append(Skipped(line, why))
         if len(self._skipped) > MAX_FAULTS:
-            raise InputError(f"found more than {MAX_FAULTS:,} lines that are no entries; the last, {line}: {why}")
+            raise InputError(f"found more than {MAX_FAULTS:,} lines that are not entries; the last, {line}: {why}")
 
     def feed(self, format_: str) -> Feed:
         """Return what the feed gave.

@@ -51,7 +51,7 @@ class Recognised(NamedTuple):
 def recognise(content: bytes) -> Recognised:
     """Return the format of a content. Raises InputError: no format fits."""
     if b"\0" in content:  # else a tar of lists would be read, without the first line of each
-        raise InputError("not recognised: found a NUL byte, expected text", hint="a database or an archive is no feed")
+        raise InputError("not recognised: found a NUL byte, expected text", hint="databases and archives are not feeds")
     start = content.lstrip()[:1]
     if start in (b"{", b"["):
         try:

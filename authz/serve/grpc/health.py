@@ -97,4 +97,4 @@ def _service(message: bytes) -> str:
     try:
         return str(health_pb2.HealthCheckRequest.FromString(message).service)
     except DecodeError as error:
-        raise CallFailed(_INVALID_ARGUMENT, "no HealthCheckRequest") from error
+        raise CallFailed(_INVALID_ARGUMENT, "found no HealthCheckRequest, expected one") from error

@@ -45,7 +45,7 @@ def reflect(message: bytes) -> bytes:
     try:
         request = ServerReflectionRequest.FromString(message)
     except DecodeError as error:
-        raise CallFailed(_INVALID_ARGUMENT, "no ServerReflectionRequest") from error
+        raise CallFailed(_INVALID_ARGUMENT, "found no ServerReflectionRequest, expected one") from error
     response = ServerReflectionResponse(valid_host=request.host, original_request=request)
     kind = request.WhichOneof("message_request")
     files: list[bytes] | None = None

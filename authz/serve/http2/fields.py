@@ -115,7 +115,7 @@ class FieldReader:
             if not cut:
                 raise ConnectionFault(COMPRESSION_ERROR, "a broken header block") from error
         if position > size and not cut:
-            raise ConnectionFault(COMPRESSION_ERROR, "a header block that is cut")
+            raise ConnectionFault(COMPRESSION_ERROR, "an incomplete header block")
         return Fields(items, self._too_large or cut, count // _FIELDS_A_FRAME + self._coded // _CODED_A_FRAME)
 
     def _field(self, block: bytes, position: int) -> tuple[_Entry, int]:
@@ -126,7 +126,7 @@ class FieldReader:
             return self._entry(number), position
         remembered = first & _REMEMBERED
         if not remembered and first & _SIZE_UPDATE:
-            raise ConnectionFault(COMPRESSION_ERROR, "a size of the table behind a field")
+            raise ConnectionFault(COMPRESSION_ERROR, "a table size update after a field")
         number, position = _integer(block, position, 0x3F if remembered else 0x0F)
         if remembered and self.max_size:
             return self._add(block, position, number)
@@ -181,9 +181,9 @@ class FieldReader:
             updates += 1
             size, position = _integer(block, position, 0x1F)
             if size > self._offer:
-                raise ConnectionFault(COMPRESSION_ERROR, "a table that is larger than we offered")
+                raise ConnectionFault(COMPRESSION_ERROR, "a table size above the limit")
             if updates > 2:  # RFC 7541, 4.2: the smallest size and the last
-                raise ConnectionFault(COMPRESSION_ERROR, "a table of more than two sizes")
+                raise ConnectionFault(COMPRESSION_ERROR, "more than two table size updates")
             if size != self.max_size:
                 self.max_size = size
                 self.changes += 1
@@ -240,4 +240,4 @@ def _integer(block: bytes, position: int, mask: int) -> tuple[int, int]:
         number += (byte & 0x7F) << shift
         if byte < 0x80:
             return number, position
-    raise ConnectionFault(COMPRESSION_ERROR, "an integer that is too large")
+    raise ConnectionFault(COMPRESSION_ERROR, "too large an integer")

@@ -128,19 +128,19 @@ def head_of(fields: Iterable[tuple[bytes, bytes]], *, too_large: bool = False) -
     for name, value in fields:
         if name.startswith(b":"):
             if plain or name in pseudo or name not in _PSEUDO:
-                raise StreamFault(PROTOCOL_ERROR, "a pseudo-header twice, unknown, or behind others")
+                raise StreamFault(PROTOCOL_ERROR, "a repeated, unknown or misplaced pseudo-header")
             pseudo[name] = value
             continue
         if name not in _USUAL and not _is_name(name):
             raise StreamFault(PROTOCOL_ERROR, "a header that HTTP/2 does not have")
         if (name == b"te" and value != b"trailers") or (name == b"content-length" and plain.get(name, value) != value):
-            raise StreamFault(PROTOCOL_ERROR, "a header that cannot be")
+            raise StreamFault(PROTOCOL_ERROR, "an invalid header")
         plain[name] = value
     if not pseudo.keys() >= _NEEDED or not pseudo[b":path"]:
         raise StreamFault(PROTOCOL_ERROR, "no method, scheme or path")
     length = plain.get(b"content-length")
     if length is not None and not (length.isdigit() and len(length) < 20):
-        raise StreamFault(PROTOCOL_ERROR, "a content-length that is no number")
+        raise StreamFault(PROTOCOL_ERROR, "a content-length that is not a number")
     return CallHead(
         pseudo[b":method"],
         pseudo[b":path"],

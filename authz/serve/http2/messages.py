@@ -72,5 +72,5 @@ def _unpacked(message: bytes, max_message: int) -> bytes:
     if len(whole) > most:
         raise too_large(len(whole), most)
     if not reader.eof or reader.unused_data:
-        raise CallFailed(INTERNAL, "a compressed message that is cut or goes on")
+        raise CallFailed(INTERNAL, "a compressed message that is incomplete or has more bytes behind it")
     return whole

@@ -161,7 +161,7 @@ class Receiver:
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._received += len(payload)
         if self._received > CONNECTION_WINDOW:
-            raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "more than the window of the connection")
+            raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "more data than the window of the connection")
         body, ends = _unpadded(flags, payload), bool(flags & h2.END_STREAM)
         if len(body) < _SMALL and not ends:
             self._charge(1)
@@ -187,7 +187,7 @@ class Receiver:
     def _take_continuation(self, flags: int, stream: int, payload: bytes) -> None:
         block = self.header_parts
         if block is None or block.stream != stream:
-            raise ConnectionFault(h2.PROTOCOL_ERROR, "CONTINUATION of nothing")
+            raise ConnectionFault(h2.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
         self._charge(1 if len(payload) >= _SMALL else _SMALL_PART)
         size = block.size + len(payload)
         if size <= _MAX_BLOCK:
@@ -229,7 +229,7 @@ class Receiver:
         self._blocks.read_trailers(block)
         self._charge(1 + self._blocks.cost)
         if not ends or (isinstance(call, Call) and call.complete):
-            raise StreamFault(h2.PROTOCOL_ERROR, "headers twice")
+            raise StreamFault(h2.PROTOCOL_ERROR, "HEADERS twice on one stream")
         self._streams.finish(stream, self._open.pop(stream))
 
     # Frames about the connection and its streams.
@@ -237,13 +237,13 @@ class Receiver:
     def _take_priority(self, _: int, stream: int, payload: bytes) -> None:
         self._charge(1)
         if len(payload) != _PRIORITY_SIZE:
-            raise StreamFault(h2.FRAME_SIZE_ERROR, "a PRIORITY of another size")
+            raise StreamFault(h2.FRAME_SIZE_ERROR, "a PRIORITY frame of the wrong size")
         if int.from_bytes(payload[:4], "big") & h2.STREAM_BITS == stream:
             raise StreamFault(h2.PROTOCOL_ERROR, "a stream that depends on itself")
 
     def _take_reset(self, _: int, stream: int, payload: bytes) -> None:
         if len(payload) != _NUMBER_SIZE:
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "an RST_STREAM of another size")
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "an RST_STREAM frame of the wrong size")
         self._check_begun(stream)
         self._charge(1)
         self._streams.forget(stream)
@@ -255,7 +255,7 @@ class Receiver:
 
     def _take_settings(self, flags: int, _: int, payload: bytes) -> None:
         if len(payload) % _SETTING.size or (flags & h2.ACK and payload):
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "SETTINGS of another size")
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a SETTINGS frame of the wrong size")
         if flags & h2.ACK:
             self._charge(1)
             self._blocks.offer_taken()
@@ -273,7 +273,7 @@ class Receiver:
             elif (number == h2.SETTINGS_ENABLE_PUSH and value > 1) or (
                 number == h2.SETTINGS_MAX_FRAME_SIZE and not h2.MAX_FRAME_SIZE <= value < 1 << 24
             ):
-                raise ConnectionFault(h2.PROTOCOL_ERROR, "a setting that cannot be")
+                raise ConnectionFault(h2.PROTOCOL_ERROR, "an invalid value of a setting")
         if window is not None:
             self._charge(len(self._sender.blocked) // _BLOCKED_A_FRAME)
             self._sender.resize_streams(window)
@@ -281,7 +281,7 @@ class Receiver:
 
     def _take_ping(self, flags: int, _: int, payload: bytes) -> None:
         if len(payload) != _PING_SIZE:
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a PING of another size")
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a PING frame of the wrong size")
         self._charge(1)
         if not flags & h2.ACK:
             self._sender.out.append(h2.frame(h2.PING, h2.ACK, 0, payload))
@@ -289,21 +289,21 @@ class Receiver:
     def _take_goaway(self, _: int, __: int, payload: bytes) -> None:
         """Go on: the peer begins no more calls, and closes when it has its answers."""
         if len(payload) < 2 * _NUMBER_SIZE:
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a GOAWAY of another size")
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a GOAWAY frame of the wrong size")
         self._charge(1)
 
     def _take_push_promise(self, *_: object) -> None:
-        raise ConnectionFault(h2.PROTOCOL_ERROR, "a client that promises")
+        raise ConnectionFault(h2.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def _take_window_update(self, _: int, stream: int, payload: bytes) -> None:
         if len(payload) != _NUMBER_SIZE:
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a WINDOW_UPDATE of another size")
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a WINDOW_UPDATE frame of the wrong size")
         self._charge(1)
         increment = int.from_bytes(payload, "big") & h2.STREAM_BITS
         if stream:
             self._check_begun(stream)
         if not increment:
-            raise (StreamFault if stream else ConnectionFault)(h2.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
+            raise (StreamFault if stream else ConnectionFault)(h2.PROTOCOL_ERROR, "a WINDOW_UPDATE of 0")
         if not stream:
             self._sender.widen(increment)
         elif self._streams.knows(stream):
@@ -331,5 +331,5 @@ def _unpadded(flags: int, payload: bytes) -> bytes:
         raise ConnectionFault(h2.FRAME_SIZE_ERROR, "a padded frame without a length")
     padding = payload[0]
     if padding >= len(payload):
-        raise ConnectionFault(h2.PROTOCOL_ERROR, "more padding than frame")
+        raise ConnectionFault(h2.PROTOCOL_ERROR, "more padding than the frame has bytes")
     return payload[1 : len(payload) - padding]

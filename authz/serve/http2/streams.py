@@ -98,7 +98,7 @@ class Streams:
         """Begin a call. began: when it had come; None: just now. ends: whether it has no body."""
         if start.refusal:
             if ends and start.length:
-                raise StreamFault(h2.PROTOCOL_ERROR, "a body of another length than was announced")
+                raise StreamFault(h2.PROTOCOL_ERROR, "a body that is longer or shorter than its content-length")
             self._sender.fail(stream, start.refusal)
             self._end_early(stream, ends=ends)
             return
@@ -121,7 +121,7 @@ class Streams:
             call = self.open[stream] = Call(call, began)
         call.taken += len(body)
         if call.taken > call.window:
-            raise StreamFault(h2.FLOW_CONTROL_ERROR, "more than the window of the stream")
+            raise StreamFault(h2.FLOW_CONTROL_ERROR, "more data than the window of the stream")
         call.body += body
         self.unfinished += len(body)
         if call.start.method.converse is not None:
@@ -170,7 +170,7 @@ class Streams:
             call = Call(call)
         start = call.start
         if start.length is not None and start.length != len(call.body):
-            raise StreamFault(h2.PROTOCOL_ERROR, "a body of another length than was announced")
+            raise StreamFault(h2.PROTOCOL_ERROR, "a body that is longer or shorter than its content-length")
         call.complete = True
         if start.method.converse is not None:
             self._converse(stream, call, ends=True)
@@ -192,7 +192,7 @@ class Streams:
         self.open.pop(stream, None)
         self._end_body(stream, call)
         if _is_late(call):
-            self._sender.fail(stream, failure(DEADLINE_EXCEEDED, "nobody waits for the answer any more"))
+            self._sender.fail(stream, failure(DEADLINE_EXCEEDED, "the deadline of the call has passed"))
             return
         try:
             message = message_of(bytes(call.body), self._max_message)
@@ -257,7 +257,7 @@ class Streams:
             while (message := first_message(call.body, self._max_message)) is not None:
                 self._answer_one(stream, call, message)
             if ends and call.body:
-                raise CallFailed(INTERNAL, "a message that is cut")
+                raise CallFailed(INTERNAL, "an incomplete message")
         except CallFailed as failed:
             self.unfinished -= size - len(call.body)
             self.forget(stream)
@@ -275,7 +275,7 @@ class Streams:
 
     def _answer_one(self, stream: int, call: Call, message: bytes) -> None:
         if stream in self._sender.blocked:
-            raise CallFailed(RESOURCE_EXHAUSTED, "answers that nobody reads")
+            raise CallFailed(RESOURCE_EXHAUSTED, "too many answers wait to be read")
         if call.start.method.converse is not None:
             self._rate.charge(1)
             self._sender.send(stream, call.start.method.converse(message))

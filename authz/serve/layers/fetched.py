@@ -89,7 +89,7 @@ class FetchedSource(Source):
             try:
                 answer = stack.enter_context(self.ask("", f".{part.serial}"))
                 if isinstance(answer, bool):  # asked without a tag, no server has that answer
-                    raise SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: found no answer for part {part.serial}")
+                    raise SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: the server has no part {part.serial}")
                 path = stack.enter_context(self._stored(answer.pieces))
             except (OSError, ValueError) as error:
                 raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: part {part.serial}: {error}") from error

@@ -57,7 +57,7 @@ class WebSource(FetchedSource):
                 try:
                     answer = connection.getresponse()
                 except http.client.HTTPException as error:
-                    raise self._bad(f"no HTTP: {type(error).__name__}") from error
+                    raise self._bad(f"not HTTP: {type(error).__name__}") from error
                 if answer.status in _REDIRECTS:
                     url = self._redirected(url, answer.getheader("Location") or "")
                     continue

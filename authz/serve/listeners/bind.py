@@ -81,7 +81,7 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
     elif not path.parent.is_dir():
         raise StartError(f"{path}: no such folder: {path.parent}")
     elif path.exists() and not path.is_socket():
-        raise StartError(f"{path}: exists and is no socket, expected nothing there")
+        raise StartError(f"{path}: found no socket, expected one or nothing")
     beside = path.with_name(f".{os.getpid():x}")  # short: a unix socket's path has 107 bytes at most
     with suppress(FileNotFoundError):
         beside.unlink()
@@ -141,7 +141,7 @@ def clear_unix_path(path: Path) -> None:
             raise StartError(f"{path}: no such folder: {path.parent}") from None
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise StartError(f"{path}: exists and is no socket, expected nothing there")
+        raise StartError(f"{path}: found no socket, expected one or nothing")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # where many wait to be accepted we would wait, too
         try:
@@ -152,7 +152,7 @@ def clear_unix_path(path: Path) -> None:
             return
         except OSError:  # it is alive: busy, or of somebody who does not let us in
             pass
-    raise StartError(f"{path}: somebody listens there already", hint="is another authz running?")
+    raise StartError(f"{path}: another program listens there", hint="is another authz running?")
 
 
 def inode(path: Path) -> int | None:

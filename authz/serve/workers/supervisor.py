@@ -249,7 +249,7 @@ class Supervisor:
         for child in self._children.values():
             self._flush(child)
             if now - child.heard > HUNG and not self._ending:
-                _LOG.error("%s hangs: nothing was heard of it for %g seconds", child.name, HUNG)
+                _LOG.error("%s hangs: no sign of life for %g seconds", child.name, HUNG)
                 os.kill(child.pid, signal.SIGKILL)
                 child.heard = now
             if self._ending and now > self._ending:

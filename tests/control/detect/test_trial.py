@@ -74,4 +74,4 @@ def test_a_file_of_triggers_is_checked(tmp_path: Path, commands: Commands) -> No
 def test_a_log_of_another_kind_is_refused(tmp_path: Path, commands: Commands) -> None:
     log(tmp_path)
     done = commands("triggers", "test", "triggers.yaml", "triggers.yaml")
-    assert "triggers.yaml: line 1 is of no format known here: event, nginx, nginx-json, envoy-json" in done.err
+    assert "triggers.yaml: line 1 is in none of the known formats: event, nginx, nginx-json, envoy-json" in done.err

@@ -145,7 +145,7 @@ def test_a_messenger_on_an_own_host_gets_the_text(tmp_path: Path, receiver: Rece
     [(_, body)] = receiver.got
     assert "2 addresses listed by login" in json.loads(body)["text"]
     receiver.status = 500
-    with pytest.raises(NotTaken, match="a messenger did not take it"):
+    with pytest.raises(NotTaken, match="a messenger refused it"):
         send(channel, message(), 0)
 
 

@@ -292,7 +292,7 @@ def test_a_feed_of_too_many_bad_lines_is_an_error_that_shows_one(monkeypatch: py
     collector.take(1, "192.0.2.1")
     for line in range(2, 13):
         collector.take(line, "x")
-    with pytest.raises(InputError, match="found more than 10 lines that are no entries; the last, 12: found 'x'"):
+    with pytest.raises(InputError, match="found more than 10 lines that are not entries; the last, 12: found 'x'"):
         collector.feed("plain")
 
 

@@ -89,7 +89,7 @@ FAULTS: Final = {
     "WINDOW_UPDATE on an idle stream": (window(9, 1), PROTOCOL),
     "WINDOW_UPDATE of nothing on an idle stream": (window(9, 0), PROTOCOL),
     "WINDOW_UPDATE on a stream of the server": (window(2, 1), PROTOCOL),
-    "CONTINUATION of nothing": (frame(CONTINUATION, WHOLE, 3, BLOCK), PROTOCOL),
+    "CONTINUATION without HEADERS": (frame(CONTINUATION, WHOLE, 3, BLOCK), PROTOCOL),
     "CONTINUATION on stream 0": (frame(CONTINUATION, WHOLE, 0, BLOCK), PROTOCOL),
     "CONTINUATION of another stream": (frame(HEADERS, 0, 5, BLOCK) + frame(CONTINUATION, WHOLE, 7, b""), PROTOCOL),
     "DATA between HEADERS and CONTINUATION": (frame(HEADERS, 0, 5, BLOCK) + frame(DATA, END, 3, b""), PROTOCOL),

@@ -362,8 +362,8 @@ class Peer:
         answer.data += payload
         self._window -= len(payload)
         self._windows[stream] = self._windows.get(stream, 0) - len(payload)
-        assert self._window >= 0, "more than the window of the connection"
-        assert self._initial + self._windows[stream] >= 0, "more than the window of the stream"
+        assert self._window >= 0, "more data than the window of the connection"
+        assert self._initial + self._windows[stream] >= 0, "more data than the window of the stream"
 
     def lost(self) -> None:
         """Break the connection."""

@@ -105,7 +105,7 @@ def _add_ban(batch: Batch, data: BanInput) -> Entry:
 def _change(batch: Batch, before: Entry, operation: ChangeEntry) -> Entry:
     data = operation.data
     if not operation.may_edit and (before.layer != batch.rules.bans or _says_more_than_when(data)):
-        raise Forbidden("the role may only change when bans end", code="role")
+        raise Forbidden("the role may change only when bans end", code="role")
     check_match(before, operation.if_match, entry_body(before, batch.seconds))
     reason = "" if data.reason is UNSET else data.reason
     return lists.change(batch, before, patched(before, data, batch), reason, take_over=data.take_over)

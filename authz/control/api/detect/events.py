@@ -125,9 +125,9 @@ def _unpacked(body: bytes, encoding: str | None) -> bytes:
     try:
         content = unpacker.decompress(body, MAX_BATCH)
     except zlib.error as error:
-        raise Invalid([FieldMistake("", "the body is no gzip")]) from error
+        raise Invalid([FieldMistake("", "the body is not gzip")]) from error
     if unpacker.unconsumed_tail or not unpacker.eof:
-        problem = Problem(f"found more than {MAX_BATCH} bytes, or a cut body; expected fewer", code="too_large")
+        problem = Problem(f"found more than {MAX_BATCH} bytes, or an incomplete body", code="too_large")
         problem.status = 413
         raise problem
     return content
@@ -217,7 +217,7 @@ async def get_counts(
     end = parsed_moment(to, "to") or plane.store.now()
     begin = parsed_moment(from_, "from") or end - DAY
     if not 0 <= end - begin <= MAX_STEPS * step * 60 * MICROSECONDS:
-        raise Invalid([FieldMistake("?from", f"found a time of more than {MAX_STEPS} steps, expected fewer")])
+        raise Invalid([FieldMistake("?from", f"found a period of more than {MAX_STEPS} steps, expected fewer")])
     return await in_thread(_counts, plane, caller, application, begin, end, step, top)
 
 

@@ -217,7 +217,7 @@ class SharedWork:
             if fields:
                 yield Batch(unpack(fields[b"e"]), float(fields[b"r"]), counted, (partition, entry))
         except (msgspec.DecodeError, AddressError, KeyError, ValueError) as error:
-            _LOG.error("%s: %s is no batch of events: %s", self._stream(partition), entry, error)
+            _LOG.error("%s: %s is not a batch of events: %s", self._stream(partition), entry, error)
             self._client.xack(self._stream(partition), GROUP, entry)
 
     def _keep_leases(self) -> None:

@@ -64,6 +64,6 @@ def _check(answer: bytes) -> None:
         rows = [next(iter(row.values())) for row in content["items"]]
         refused = [row for row in rows if row["status"] not in _THERE]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise NotTaken("the receiver's answer is none of the bulk API") from error
+        raise NotTaken("the receiver's answer is not one of the bulk API") from error
     if refused:
         raise NotTaken(f"{len(refused)} of {len(rows)} documents were refused: status {refused[0]['status']}")

@@ -73,4 +73,4 @@ def send(channel: Channel, message: Message) -> None:
             raise NotTaken("found a URL that apprise cannot read")
         taken = sending.notify(title=f"authz: {message.topic}", body=message.text, body_format="text")
     if not taken:
-        raise NotTaken("a messenger did not take it")
+        raise NotTaken("a messenger refused it")

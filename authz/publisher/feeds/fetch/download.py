@@ -120,7 +120,7 @@ def _taken(answer: httpx.Response, url: str, to: BinaryIO, limits: Limits, end: 
         if size > limits.size:
             raise InputError(f"{public(url)}: found more than {limits.size:,} bytes, expected at most that many")
         if time.monotonic() > end:
-            raise InputError(f"{public(url)}: found no end after {limits.total:g} seconds, expected one sooner")
+            raise InputError(f"{public(url)}: not complete after {limits.total:g} seconds")
         to.write(part)
     return Validators(_validator(answer.headers, "etag"), _validator(answer.headers, "last-modified"))
 

@@ -100,7 +100,7 @@ class Mmdb:
             ipv4 = self._ipv4_root()
             leaves = {4: self._walk(ipv4, 4), 6: self._walk(0, 6, passed_over=ipv4)}
         if self._met < self._nodes:  # writers number the nodes that there are
-            raise self._damaged(f"found a way to {self._met} of {self._nodes} nodes, expected one to each")
+            raise self._damaged(f"only {self._met} of {self._nodes} nodes can be reached from the first")
         return leaves
 
     def _ipv4_root(self) -> int:
@@ -128,7 +128,7 @@ class Mmdb:
                 return self._checked(Prefixes.concatenate(parts), np.concatenate(records))
             self._met += len(nodes)
             if self._met > self._nodes:
-                raise self._damaged("some node is met twice")
+                raise self._damaged("a node has two parents")
             nodes = np.concatenate([side[nodes] for side in self._sides])
             high, low = _both_ways(high, low, length)
         raise self._damaged(f"found a path of more than {BITS[version]} bits")
@@ -136,7 +136,7 @@ class Mmdb:
     def _checked(self, prefixes: Prefixes, numbers: Array) -> Leaves:
         places = numbers - (self._nodes + _SEPARATOR) + self.records.start
         if len(places) and not self.records.start <= int(places.min()) <= int(places.max()) < self.records.end:
-            raise self._damaged("it points at a record outside of the file")
+            raise self._damaged("it points to a record outside of the file")
         return Leaves(prefixes, places)
 
     def _damaged(self, problem: str) -> InputError:
@@ -245,7 +245,7 @@ class Section:
         if kind == _POINTER:
             kind, size, after = self._control(size)
         if kind != _TEXT:
-            raise self._damaged("a map has a key that is no text")
+            raise self._damaged("a map has a key that is not text")
         return self._bytes(after, size), behind
 
     def _behind(self, place: int) -> int:
@@ -273,7 +273,7 @@ class Section:
         """Return the kind of a value, its size (of a pointer: the place it points at), and where its content begins."""
         self._steps_left -= 1
         if self._steps_left < 0:
-            raise self._damaged("records lie over one another")
+            raise self._damaged("records overlap")
         if not self.start <= place < self.end:
             raise self._damaged("a pointer leads out of the file")
         control = self._data[place]

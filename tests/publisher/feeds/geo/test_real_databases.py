@@ -66,8 +66,8 @@ NOT_GEO: Final = {
 
 DAMAGED: Final = {
     "maxmind-test/GeoIP2-City-Test-Invalid-Node-Count.mmdb": "found 100000 nodes",
-    "maxmind-test/MaxMind-DB-test-broken-pointers-24.mmdb": "points at a record outside",
-    "maxmind-bad/bad-unicode-in-map-key.mmdb": "points at a record outside",
+    "maxmind-test/MaxMind-DB-test-broken-pointers-24.mmdb": "points to a record outside",
+    "maxmind-bad/bad-unicode-in-map-key.mmdb": "points to a record outside",
     "maxmind-bad/cyclic-data-structure.mmdb": "metadata: the data is damaged",
     "maxmind-bad/invalid-data-record-offset.mmdb": "metadata: the data is damaged",
     "maxmind-bad/libmaxminddb-metadata-marker-only.mmdb": "metadata: the data is damaged",
@@ -75,7 +75,7 @@ DAMAGED: Final = {
     "maxmind-bad/unexpected-bytes.mmdb": "metadata: the data is damaged",
     # README.md: maxminddb reads these two without complaint, in pure Python; its C extension refuses the first. In both
     # the walk does not come to each node once, and what it would find is not what was written.
-    "maxmind-test/MaxMind-DB-test-broken-search-tree-24.mmdb": "some node is met twice",
+    "maxmind-test/MaxMind-DB-test-broken-search-tree-24.mmdb": "a node has two parents",
     "maxmind-bad/libmaxminddb-corrupt-search-tree.mmdb": "1 of 100 nodes",
 }
 
