@@ -145,8 +145,8 @@ def _nginx(line: bytes) -> LoggedRequest:
         raise BadLine("is not a line of nginx's combined format")
     time = _nginx_time(match["time"])
     if time is None:
-        found = shorten(match["time"])
-        raise BadLine(f"found the time '{found}', expected one such as 01/Dec/2026:00:00:00 +0000")
+        written = shorten(match["time"])
+        raise BadLine(f"found the time '{written}', expected one such as 01/Dec/2026:00:00:00 +0000")
     forwarded = match["forwarded"]
     headers = (("x-forwarded-for", unescape_nginx(forwarded)),) if forwarded and forwarded != "-" else ()
     return LoggedRequest(parse_peer(match["address"]), headers, None, time)

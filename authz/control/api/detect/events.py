@@ -263,8 +263,8 @@ async def get_countries(
 
 def _countries(plane: ControlPlane, caller: Caller, application: str | None, begin: int, end: int) -> CountriesBody:
     with plane.store.reading() as tx:
-        found = count_by_country(tx, begin, end, application, _visible(caller))
-    return CountriesBody([CountryBody(*one) for one in found])
+        counts = count_by_country(tx, begin, end, application, _visible(caller))
+    return CountriesBody([CountryBody(*count) for count in counts])
 
 
 def _visible(caller: Caller) -> tuple[str, ...] | None:

@@ -69,7 +69,7 @@ class _Table:
         """Return where a number is, or could be."""
         places, last = self._places, self._last
         place = mark & last
-        while (found := places[place]) and found != mark:
+        while (there := places[place]) and there != mark:
             place = (place + 1) & last
         return place
 

@@ -108,8 +108,8 @@ def count_by_country(
         query = query.where(table.c.application == application)
     if patterns is not None:
         query = query.where(_named(tx, table.c.application, patterns))
-    found = [CountryCount(row[0], int(row[1]), int(row[2])) for row in tx.execute(query.group_by(table.c.country))]
-    return sorted(found, key=lambda one: (-one.denied, -one.events, one.country))
+    counts = [CountryCount(row[0], int(row[1]), int(row[2])) for row in tx.execute(query.group_by(table.c.country))]
+    return sorted(counts, key=lambda count: (-count.denied, -count.events, count.country))
 
 
 def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[tuple[str, int]]:
