@@ -30,7 +30,7 @@ class AddressTable:
         self._numbers = {4: array("L"), 6: array("L")}
         for version in (4, 6):
             begins, numbers = self._begins[version], self._numbers[version]
-            for begin, number in _flat(sorted(_ranges(networks, version), key=lambda one: (one[0], -one[1]))):
+            for begin, number in _flat(sorted(_ranges(networks, version), key=lambda span: (span[0], -span[1]))):
                 if begins and begins[-1] == begin:
                     numbers[-1] = number
                 elif begin < _END:
