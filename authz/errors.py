@@ -8,6 +8,7 @@
     │   ├── InvalidDocument    a YAML file with one or many mistakes
     │   └── DamagedState       a state file of a sidecar that is none
     ├── SnapshotRefused        a snapshot that must not be used                    (its publisher, see Refusal)
+    ├── NoThread               no thread can be started: no memory, too many       (the operator)
     ├── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
     ├── PeerFault              a peer broke a rule of HTTP/2                       (whoever wrote the peer)
     │   ├── ConnectionFault    the connection ends
@@ -200,6 +201,12 @@ class SnapshotRefused(AuthzError):
         copied = SnapshotRefused(self.code, message, hint=self.hint)
         copied.found, copied.expected = self.found, self.expected
         return copied
+
+
+class NoThread(AuthzError):
+    """No thread can be started: the process has no memory, or may have no more threads."""
+
+    code = "no_thread"
 
 
 class StartError(AuthzError):

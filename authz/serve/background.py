@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
-import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from authz.errors import NoThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+MAX_WAIT_TO_BEGIN: Final = 2.0  # seconds
 
 
 async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """Return the result of `work(*arguments)`, called in a thread of its own.
 
     Unlike `asyncio.to_thread` nothing waits for the thread: not the end of the loop, not the end of the process.
-    A caller that is cancelled leaves the thread to itself. Raises what `work` raises, and RuntimeError where no
-    thread can be started.
+    A caller that is cancelled leaves the thread to itself. Raises what `work` raises, and NoThread where no
+    thread can be started, or where it has not begun within MAX_WAIT_TO_BEGIN.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    begun = False
 
     def settle(result: T | None, error: BaseException | None) -> None:
         if future.done():
@@ -31,7 +35,15 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         else:
             future.set_exception(error)
 
+    def give_up() -> None:
+        if not begun and not future.done():
+            future.set_exception(NoThread(f"a thread has not begun within {MAX_WAIT_TO_BEGIN:g} seconds"))
+
     def run() -> None:
+        nonlocal begun
+        begun = True
+        if future.done():
+            return  # it was given up
         result, error = None, None
         try:
             result = work(*arguments)
@@ -40,5 +52,13 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name="authz-background", daemon=True).start()
-    return await future
+    # Not threading.Thread: without memory its `start` waits for ever for a thread that has ended before it began.
+    try:
+        _thread.start_new_thread(run, ())
+    except (RuntimeError, MemoryError) as error:
+        raise NoThread(f"no thread can be started: {error or 'no memory'}") from error
+    timer = loop.call_later(MAX_WAIT_TO_BEGIN, give_up)
+    try:
+        return await future
+    finally:
+        timer.cancel()

@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING
 
 from authz.engine.decision.decider import Decider
-from authz.errors import AuthzError, StartError
+from authz.errors import AuthzError, NoThread, StartError
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
@@ -175,7 +175,8 @@ class Sidecar:
 
     async def _look_at_process(self) -> None:
         while True:
-            self._process = await in_thread(read_state)
+            with contextlib.suppress(NoThread):  # the next look may have one
+                self._process = await in_thread(read_state)
             await asyncio.sleep(_LOOK_AT_PROCESS)
 
     def _gauges(self) -> list[Family]:

@@ -132,7 +132,7 @@ def make_event(written: WrittenEvent, received: float) -> Event:
 def as_json(event: Event) -> Mapping[str, Any]:
     """Return an event as `read_event` takes it, without what it does not say."""
     values = event._asdict() | {"client": event.client.text}
-    return {name: value for name, value in values.items() if value not in {"", 0, ()}}
+    return {name: value for name, value in values.items() if name == "time" or value not in {"", 0, ()}}
 
 
 def _time(written: float | str | None, received: float) -> float:

@@ -227,12 +227,20 @@ class Layer:
         """Load the file whenever it changes, until cancelled."""
         try:
             while True:
-                await self.source.wait(self._limit())
+                await self._wait()
                 await self.load_if_changed()
         finally:
             self.source.close()
             for task in self._tasks:
                 task.cancel()
+
+    async def _wait(self) -> None:
+        """Wait for a change; where even that is not possible (no memory, no thread), for the next try."""
+        try:
+            await self.source.wait(self._limit())
+        except Exception:  # noqa: BLE001  # else this layer would never change again
+            _LOG.exception("%s%s cannot be waited for", self._of, self.source.name)
+            await asyncio.sleep(_RETRY)
 
     def _limit(self) -> float:
         """Return the seconds after which to look, whatever the source thinks."""

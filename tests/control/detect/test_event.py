@@ -24,6 +24,11 @@ def test_an_event_is_read_as_it_is_written() -> None:
     assert read_event(orjson.dumps(as_json(event)), 5.0) == event
 
 
+def test_an_event_of_the_first_second_of_1970_keeps_its_time() -> None:
+    event = read_event(b'{"client": "192.0.2.1", "time": 0}', 5.0)
+    assert read_event(orjson.dumps(as_json(event)), 6.0) == event
+
+
 def test_an_event_without_a_time_has_that_of_its_arrival() -> None:
     assert read_event(b'{"client": "192.0.2.1"}', 5.0).time == 5.0
 

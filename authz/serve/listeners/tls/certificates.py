@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.errors import StartError
+from authz.errors import NoThread, StartError
 from authz.serve.background import in_thread
 from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.listeners.tls.context import expiry, make_context
@@ -75,7 +75,10 @@ class Certificates:
         refused: tuple[object, ...] = ()
         while True:
             await asyncio.sleep(LOOK)
-            seen = await in_thread(self._look)
+            try:
+                seen = await in_thread(self._look)
+            except NoThread:
+                continue  # the next look may have one
             if seen not in {self._seen, refused} and not await self.reload():
                 refused = seen
 
@@ -83,7 +86,7 @@ class Certificates:
         """Read the files again, changed or not. Returns whether they can be used."""
         try:
             await in_thread(self.load)
-        except StartError as error:
+        except (StartError, NoThread) as error:
             self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")
             _LOG.error("the certificates stay as they were: %s", error.message)  # no fault of ours
             return False
