@@ -56,7 +56,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     try:
         _thread.start_new_thread(run, ())
     except (RuntimeError, MemoryError) as error:
-        raise NoThread(f"no thread can be started: {error or 'no memory'}") from error
+        raise NoThread(f"no thread can be started: {str(error) or 'no memory'}") from error
     timer = loop.call_later(MAX_WAIT_TO_BEGIN, give_up)
     try:
         return await future

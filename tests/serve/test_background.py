@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def test_a_thread_that_never_begins_is_an_error_and_stalls_nothing(
     monkeypatch: pytest.MonkeyPatch, starting: Callable[..., int], message: str
 ) -> None:
     monkeypatch.setattr(background, "MAX_WAIT_TO_BEGIN", 0.01)
-    monkeypatch.setattr(background._thread, "start_new_thread", starting)
+    monkeypatch.setattr(_thread, "start_new_thread", starting)
     with pytest.raises(NoThread) as caught:
         asyncio.run(background.in_thread(list))
     assert caught.value.message.startswith(message)
@@ -40,7 +41,7 @@ def test_a_thread_that_never_begins_is_an_error_and_stalls_nothing(
 def test_work_that_was_given_up_is_not_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
     late: list[Callable[[], object]] = []
     monkeypatch.setattr(background, "MAX_WAIT_TO_BEGIN", 0.01)
-    monkeypatch.setattr(background._thread, "start_new_thread", lambda run, _: late.append(run))
+    monkeypatch.setattr(_thread, "start_new_thread", lambda run, _: late.append(run))
     done: list[int] = []
     with pytest.raises(NoThread):
         asyncio.run(background.in_thread(done.append, 1))
