@@ -1,9 +1,10 @@
 """The sections of a snapshot: their names and element types, shared by builder and reader.
 
 `entries.data` and `entries.offset` are the entries, see `authz.snapshot.lazy_entries`. `singles.*` and `templates.*`
-are single addresses, see `authz.snapshot.singles`; a file has all of them or none, but for `singles.v4_marks`: one bit
-for each /24 of IPv4 (number n: bit n & 7 of byte n >> 3), which only a file with many has. `tombstones` are the ids of
-bans in its parts that are over; a file may lack it. The others are the index.
+are single addresses, see `authz.snapshot.singles`; a file has all of them or none, but for `singles.marks`, which only
+a file with many has: a bit for each /24 of IPv4 and for each /48 of IPv6, whose numbers are taken modulo `IPV6_MARKS`
+(number n: bit n & 7 of byte n >> 3). `tombstones` are the ids of bans in its parts that are over; a file may lack it.
+The others are the index.
 
 The address space of each version is cut at every boundary of every network. A piece is the addresses from its start to
 the next start; it has the number of its match set:
@@ -71,9 +72,10 @@ SINGLES_TYPES: Final[dict[str, str]] = {
     "templates.data": "u8",
 }
 TOMBSTONES: Final = "tombstones"  # u64
-MARKS: Final = "singles.v4_marks"  # u8
+MARKS: Final = "singles.marks"  # u8
 MARKS_SIZE: Final = 1 << 21  # bytes
-MIN_FOR_MARKS: Final = 1 << 16  # IPv4 rows
+IPV6_MARKS: Final = (1 << 24) - 3  # the greatest prime that is not above the number of bits
+MIN_FOR_MARKS: Final = 1 << 16  # rows
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
 BLOCKS: Final = 1 << 19  # of v4.blocks

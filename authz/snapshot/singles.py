@@ -20,12 +20,22 @@ Safe while others read; never changed after it was made.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.snapshot.ban_ids import NEVER, ban_id
 from authz.snapshot.cooperative import next_turn
 from authz.snapshot.lazy_entries import PackedEntries
-from authz.snapshot.sections import MARKS, MARKS_SIZE, SINGLES_TYPES, TOMBSTONES, array_of, bad_section, directory_bits
+from authz.snapshot.sections import (
+    IPV6_MARKS,
+    MARKS,
+    MARKS_SIZE,
+    SINGLES_TYPES,
+    TOMBSTONES,
+    array_of,
+    bad_section,
+    directory_bits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +83,8 @@ class Singles:
         find6: The same for IPv6.
         templates: Entries without id, start and end.
         v4: The IPv4 addresses, sorted.
-        marks: A bit for each /24 that has one, see `authz.engine.entries.marks`; None where the file has none.
+        v6_highs: The first halves of the IPv6 addresses, sorted.
+        marks: Where it has some, see `authz.engine.entries.marks`; None where the file has none.
         last_expiry: The end of the row that ends last; NEVER where one has no end, 0 where there are no rows.
 
     Raises:
@@ -83,6 +94,7 @@ class Singles:
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
         columns = {name: array_of(sections, name, kind) for name, kind in SINGLES_TYPES.items()}
         self.v4, self._v6 = columns["singles.v4"], (columns["singles.v6_high"], columns["singles.v6_low"])
+        self.v6_highs = self._v6[0]
         self._directories = columns["singles.v4_directory"], columns["singles.v6_directory"]
         self._expires, self._added = columns["singles.expires"], columns["singles.added"]
         self._template, self._ids = columns["singles.template"], columns["singles.id"]
@@ -175,7 +187,7 @@ class Singles:
             shift = 64 - directory_bits(directory, name)
             if list(directory) != [bisect_left(tops, top << shift) for top in range(len(directory))]:
                 yield f"{name}: does not fit the addresses"
-        if self.marks is not None and bytes(self.marks) != _marks_of(self.v4):
+        if self.marks is not None and bytes(self.marks) != _marks_of(self.v4, self.v6_highs):
             yield f"{MARKS}: does not fit the addresses"
         if len(set(self._ids)) != len(self):
             yield "singles.id: found an id twice"
@@ -226,10 +238,10 @@ def _finder6(highs: Array, lows: Array, directory: Array, before: int) -> Find:
     return find
 
 
-def _marks_of(addresses: Array) -> bytes:
+def _marks_of(addresses: Array, highs: Array) -> bytes:
     marks = bytearray(MARKS_SIZE)
-    for value in addresses:
-        marks[value >> 11] |= 1 << (value >> 8 & 7)
+    for place in chain((value >> 8 for value in addresses), ((high >> 16) % IPV6_MARKS for high in highs)):
+        marks[place >> 3] |= 1 << (place & 7)
     return bytes(marks)
 
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+
 ALLOWED, DENIED, IPV6 = "192.0.2.7", "203.0.113.9", "2001:db8:7::1"
 HEADERS = {
     ":authority": "shop.example.com",
@@ -167,25 +169,39 @@ def test_a_second_layer_costs_little_for_a_client_not_seen_lately_and_nothing_fo
         fronts.decider.load(ruleset)
 
 
-def test_a_layer_of_head_and_parts_costs_one_look_at_its_marks(fronts: Fronts) -> None:
-    """However many files it has: one call more than without the layer, and two dozen instructions."""
-    ruleset = fronts.decider.ruleset
-    assert ruleset is not None
-    payload = request(ALLOWED)
+def marked_layer(name: str) -> OpenedSnapshot:
+    """Return a layer of a head and three parts, with its marks."""
     head, *parts = (
-        load([Application("*")], [], layer="bans", bans=[Ban(ban_id(n), parse_network(f"100.64.{n}.1"), "deny")])
+        load([Application("*")], [], layer=name, bans=[Ban(ban_id(n), parse_network(f"100.64.{n}.1"), "deny")])
         for n in range(4)
     )
     head.parts, head.marks = tuple(parts), marks_of([head, *parts])
+    return head
+
+
+@pytest.mark.parametrize(
+    ("client", "layers", "calls", "instructions"),
+    [(ALLOWED, ["bans"], 1, 26), (IPV6, ["bans"], 1, 30), (ALLOWED, ["bans", "others"], 1, 56)],
+    ids=["IPv4", "IPv6", "two layers"],
+)
+def test_a_layer_of_head_and_parts_costs_one_look_at_its_marks(
+    fronts: Fronts, client: str, layers: list[str], calls: int, instructions: int
+) -> None:
+    """However many files it has: one call more than without the layer, and two dozen instructions."""
+    ruleset = fronts.decider.ruleset
+    assert ruleset is not None
+    payload = request(client)
+
+    def forgotten() -> None:
+        assert fronts.decider._generation is not None
+        fronts.decider._generation.recent = {}
+        fronts.check(payload)
+
+    alone = cost_of(forgotten)
     try:
-        fronts.decider.load(Ruleset([ruleset.policy, head]))
-
-        def work() -> None:
-            assert fronts.decider._generation is not None
-            fronts.decider._generation.recent = {}
-            fronts.check(payload)
-
-        within(cost_of(work), Cost(44, 616))
+        fronts.decider.load(Ruleset([ruleset.policy, *map(marked_layer, layers)]))
+        found = cost_of(forgotten)
+        within(Cost(found.calls - alone.calls, found.instructions - alone.instructions), Cost(calls, instructions))
     finally:
         fronts.decider.load(ruleset)
 

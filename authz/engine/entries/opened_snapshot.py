@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.addresses import Address, Network
+    from authz.engine.entries.marks import Marks
     from authz.engine.model import Application, Entry
     from authz.snapshot.read import Snapshot
 
@@ -58,7 +59,7 @@ class OpenedSnapshot:
         self.entries = Entries(snapshot.entries())
         self.singles = singles = snapshot.singles()
         self.parts: tuple[OpenedSnapshot, ...] = ()  # of the same layer, set by who has read them
-        self.marks: bytearray | None = None  # of it and its parts, set by the same; None: not known
+        self.marks: Marks | None = None  # of it and its parts, set by the same; None: not known
         self.tombstones = snapshot.tombstones()  # numbers of bans that are over in the files of the layer behind it
         self.layer = snapshot.layer or POLICY_LAYER
         self.protected = protected_by(manifest)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import NetworkSet
 from authz.snapshot.ban_ids import ban_number
+from authz.snapshot.sections import IPV6_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
 
     from authz.addresses import Address
+    from authz.engine.entries.marks import Marks
     from authz.engine.entries.opened_snapshot import Covering, OpenedSnapshot
     from authz.engine.model import Application, Match
 
@@ -67,10 +69,14 @@ class Ruleset:
     def _finder_of_others(self) -> FindOthers:
         """Return the look-up in the files behind the policy's."""
         find = _finder(self._others, self.protected)
-        behind = self._heads[1:]
-        if len(behind) == 1 and behind[0].marks is not None and not self.policy.parts:
-            return _marked(find, behind[0].marks)
-        return find
+        marked = [head.marks for head in self._heads[1:] if head.marks is not None]
+        unmarked = [*self.policy.parts]
+        for head in self._heads[1:]:
+            unmarked += [] if head.marks is not None else [head, *head.parts]
+        asked = [file for file in unmarked if not file.empty]
+        if len(marked) == 1 and not asked:
+            return _marked(find, marked[0])
+        return _of_several_layers(find, marked, asked) if marked else find
 
     def _tombstones(self, file: OpenedSnapshot) -> frozenset[int]:
         before = self.files[: self.files.index(file)]
@@ -151,18 +157,37 @@ class Ruleset:
         return list(longest.values())
 
 
-def _marked(find: FindOthers, marks: bytearray) -> FindOthers:
+def _marked(find: FindOthers, marks: Marks) -> FindOthers:
     """Return the same look-up in a layer of several files: none is asked where the marks say that none covers it.
 
     marks: see `authz.engine.entries.marks`.
     """
 
     def find_marked(version: int, value: int) -> tuple[int, ...] | None:
-        if version == 4 and not marks[value >> 11] >> (value >> 8 & 7) & 1:
-            return None
-        return find(version, value)
+        if version == 4:  # a way of its own, as it is the usual case
+            return find(4, value) if marks[value >> 11] >> (value >> 8 & 7) & 1 else None
+        place = (value >> 80) % IPV6_MARKS
+        return find(6, value) if marks[place >> 3] >> (place & 7) & 1 else None
 
     return find_marked
+
+
+def _of_several_layers(find: FindOthers, all_marks: Sequence[Marks], files: Sequence[OpenedSnapshot]) -> FindOthers:
+    """Return the same look-up in several layers. all_marks: of those that have some. files: of the others."""
+    finders4, finders6 = [file.find4 for file in files], [file.find6 for file in files]
+
+    def find_if_any(version: int, value: int) -> tuple[int, ...] | None:
+        place = value >> 8 if version == 4 else (value >> 80) % IPV6_MARKS
+        byte, bit = place >> 3, 1 << (place & 7)
+        for marks in all_marks:
+            if marks[byte] & bit:
+                return find(version, value)
+        for find_in in finders4 if version == 4 else finders6:
+            if find_in(value):
+                return find(version, value)
+        return None
+
+    return find_if_any
 
 
 def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> FindOthers:

@@ -16,7 +16,7 @@ from authz.publisher.bans.record import Ban, template_key, template_of
 from authz.publisher.index.build import directory_of
 from authz.snapshot.ban_ids import NEVER, ban_id, ban_number
 from authz.snapshot.lazy_entries import PackedEntries, pack_entries
-from authz.snapshot.sections import MARKS, MARKS_SIZE, MIN_FOR_MARKS, SINGLES_TYPES
+from authz.snapshot.sections import IPV6_MARKS, MARKS, MARKS_SIZE, MIN_FOR_MARKS, SINGLES_TYPES
 from authz.wire.snapshot.v1 import snapshot_pb2
 
 if TYPE_CHECKING:
@@ -160,15 +160,16 @@ class BanTable(NamedTuple):
             "singles.id": np.concatenate([v4.number, v6.number]),
         }
         columns = {name: (SINGLES_TYPES[name], array.tobytes()) for name, array in arrays.items()}
-        if len(v4.high) >= MIN_FOR_MARKS:
-            columns[MARKS] = ("u8", _marks(v4.high))
+        if self.size >= MIN_FOR_MARKS:
+            columns[MARKS] = ("u8", _marks(v4.high, v6.high))
         return columns | pack_entries(map(snapshot_pb2.Entry.FromString, self.templates), "templates")
 
 
-def _marks(high: Array) -> bytes:
-    """Return one bit for each /24. high: IPv4 addresses, left-aligned in 64 bits."""
+def _marks(v4: Array, v6: Array) -> bytes:
+    """Return the marks of addresses, see `authz.engine.entries.marks`. v4, v6: their first 64 bits, left-aligned."""
     marked = np.zeros(MARKS_SIZE * 8, np.bool_)
-    marked[(high >> np.uint64(40)).astype(np.int64)] = True
+    marked[(v4 >> np.uint64(40)).astype(np.int64)] = True
+    marked[((v6 >> np.uint64(16)) % np.uint64(IPV6_MARKS)).astype(np.int64)] = True
     return np.packbits(marked, bitorder="little").tobytes()
 
 

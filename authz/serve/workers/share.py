@@ -32,7 +32,20 @@ def layer_message(layer: Layer) -> Message:
         os.write(envelope, file.shared.envelope)
         descriptors += [envelope, file.shared.dup()]
         files.append({"digest": file.digest, "size": file.size, "signed_by": list(file.signed_by)})
-    return Message(LAYER, {"name": layer.config.name, "last_good": layer.last_good, "files": files}, descriptors)
+    marked = opened is not None and opened.marks is not None
+    if opened is not None and opened.marks is not None:
+        descriptors.append(_sealed_copy(opened.marks))
+    content = {"name": layer.config.name, "last_good": layer.last_good, "files": files, "marked": marked}
+    return Message(LAYER, content, descriptors)
+
+
+def _sealed_copy(data: bytearray | memoryview) -> int:
+    """Return a descriptor of sealed memory with these bytes."""
+    copy = os.memfd_create("authz-marks", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(copy, "wb", closefd=False) as file:
+        file.write(data)
+    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_GROW)
+    return copy
 
 
 def open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnapshot | None:
@@ -42,7 +55,8 @@ def open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnap
     """
     try:
         files = message.content["files"]
-        pairs = zip(message.descriptors[::2], message.descriptors[1::2], strict=True)
+        marks = _map_sealed(message.descriptors[-1]) if message.content["marked"] else None
+        pairs = zip(message.descriptors[: 2 * len(files) : 2], message.descriptors[1 : 2 * len(files) : 2], strict=True)
         opened = [
             known.get(file["digest"]) or _open(file, envelope, sections)
             for file, (envelope, sections) in zip(files, pairs, strict=True)
@@ -51,15 +65,19 @@ def open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnap
         message.close()
     if not opened:
         return None
-    opened[0].parts = tuple(opened[1:])
+    opened[0].parts, opened[0].marks = tuple(opened[1:]), marks
     return opened[0]
 
 
 def _open(file: dict[str, Any], envelope: int, sections: int) -> OpenedSnapshot:
-    seals = fcntl.fcntl(sections, fcntl.F_GET_SEALS)
+    text = os.pread(envelope, os.fstat(envelope).st_size, 0)
+    return OpenedSnapshot(shared_snapshot(text, _map_sealed(sections), file["size"], file["signed_by"]))
+
+
+def _map_sealed(descriptor: int) -> memoryview:
+    """Return sealed memory, in place. Raises StartError where it is not sealed."""
+    seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     if seals & _SEALS != _SEALS:
         raise StartError("found memory of a snapshot that is not sealed")
-    size = os.fstat(sections).st_size
-    data = memoryview(mmap.mmap(sections, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
-    text = os.pread(envelope, os.fstat(envelope).st_size, 0)
-    return OpenedSnapshot(shared_snapshot(text, data, file["size"], file["signed_by"]))
+    size = os.fstat(descriptor).st_size
+    return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ)) if size else memoryview(b"")

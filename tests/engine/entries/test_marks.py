@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.engine.small_layers import layer, policy
 from support.publishing.worlds import deny
 
-from authz.addresses import Address, Network, format_address
+from authz.addresses import BITS, Address, Network, format_address, parse_network
 from authz.engine.entries import marks as marks_module
 from authz.engine.entries.marks import marks_of
 from authz.engine.entries.ruleset import Ruleset
@@ -24,28 +24,60 @@ from authz.snapshot.sections import MARKS, MARKS_SIZE
 from authz.snapshot.singles import Singles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 VALUES = st.one_of(
     st.integers(0, 3000), st.integers(0, (1 << 32) - 1), st.sampled_from([0, (1 << 32) - 1, 0x800, 0xFF, 0x100])
 )
-SEVERAL = st.lists(VALUES, max_size=9)
-NETWORKS = st.lists(st.tuples(VALUES, st.integers(17, 32)), max_size=3)
+HALVES = st.one_of(st.integers(0, 3), VALUES.map(lambda value: value << 14), st.integers(0, (1 << 64) - 1))
+ADDRESSES = st.one_of(
+    st.builds(lambda value: Network(4, value, 32), VALUES),
+    st.builds(lambda high, low: Network(6, high << 64 | low, 128), HALVES, HALVES),
+)
+SEVERAL = st.lists(ADDRESSES, max_size=9)
+NETWORKS = st.lists(st.tuples(ADDRESSES, st.integers(0, 15), st.integers(0, 80)), max_size=3).map(
+    lambda networks: [wider(address, v4 if address.version == 4 else v6) for address, v4, v6 in networks]
+)
 
 
-def file(values: list[int], networks: list[tuple[int, int]] = [], *, number: int = 1) -> OpenedSnapshot:  # noqa: B006
-    bans = [Ban(ban_id(number << 32 | place), Network(4, value, 32)) for place, value in enumerate(values)]
-    subjects = [
-        deny(f"n{place}", str(Network(4, value >> 32 - length << 32 - length, length)))
-        for place, (value, length) in enumerate(networks)
-    ]
-    return layer("bans", *subjects, bans=bans)
+def wider(address: Network, host_bits: int) -> Network:
+    """Return the network around an address that has so many more bits for hosts."""
+    return Network(address.version, address.value >> host_bits << host_bits, address.length - host_bits)
+
+
+def file(
+    addresses: list[Network], networks: Sequence[Network] = (), *, number: int = 1, of: str = "bans"
+) -> OpenedSnapshot:
+    bans = [Ban(ban_id(number << 32 | place), address) for place, address in enumerate(addresses)]
+    subjects = [deny(f"n{place}", str(network)) for place, network in enumerate(networks)]
+    return layer(of, *subjects, bans=bans)
+
+
+def v4(*values: int) -> list[Network]:
+    return [Network(4, value, 32) for value in values]
+
+
+def numbers_of(network: Network) -> set[int]:
+    """Return the bits that stand for a network."""
+    if network.version == 4:
+        return set(range(network.value >> 8, (network.last >> 8) + 1))
+    return {number % 16_777_213 for number in range(network.value >> 80, (network.last >> 80) + 1)}
+
+
+def near(network: Network) -> Iterator[Address]:
+    """Yield addresses in a network, beside it, and far from it."""
+    bits = BITS[network.version]
+    for flipped in (0, 1, 0x100, 1 << 11, 1 << 20, *((1 << 64, 1 << 80, 1 << 90) if bits == 128 else ())):
+        value = network.value ^ flipped
+        yield Address(network.version, value, format_address(network.version, value))
 
 
 @settings(max_examples=50, deadline=None)
 @given(SEVERAL, NETWORKS, SEVERAL, SEVERAL, st.booleans())
-def test_exactly_the_24_are_marked_that_a_file_covers(
-    recent: list[int], networks: list[tuple[int, int]], first: list[int], second: list[int], with_section: bool
+def test_exactly_those_are_marked_that_a_file_covers(
+    recent: list[Network], networks: list[Network], first: list[Network], second: list[Network], with_section: bool
 ) -> None:
     with patch.object(table, "MIN_FOR_MARKS", 1 if with_section else 1 << 16):
         head, parts = file(recent, networks), [file(first, number=2), file(second, number=3)]
@@ -56,44 +88,68 @@ def test_exactly_the_24_are_marked_that_a_file_covers(
     plain = Ruleset([policy(), head])
     head.marks = found
     marked = Ruleset([policy(), head])
-    for value in {*recent, *first, *second, *(value for value, _ in networks)}:
-        for near in (value, value ^ 1, value ^ 0x100, value ^ 0x800, value ^ 1 << 20):
-            address = Address(4, near, format_address(4, near))
+    covered = [*recent, *networks, *first, *second]
+    for network in covered:
+        for address in near(network):
             assert marked.find(address) == plain.find(address)
-    marked_24 = set(np.flatnonzero(np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")).tolist())
-    covered = {value >> 8 for value in (*recent, *first, *second)}
-    for value, length in networks:
-        network = Network(4, value >> 32 - length << 32 - length, length)
-        covered |= set(range(network.value >> 8, (network.last >> 8) + 1))
-    assert marked_24 == covered
+    set_bits = set(np.flatnonzero(np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")).tolist())
+    assert set_bits == set().union(*map(numbers_of, covered))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(SEVERAL, NETWORKS, SEVERAL, st.booleans()), min_size=1, max_size=4), st.booleans())
+def test_several_layers_answer_as_without_marks(
+    contents: list[tuple[list[Network], list[Network], list[Network], bool]], policy_has_a_part: bool
+) -> None:
+    first, *rest = contents
+    base = policy()
+    base.parts = (file(first[2], number=90, of="policy"),) if policy_has_a_part else ()
+    layers = []
+    for number, (recent, networks, settled, marked) in enumerate([first, *rest]):
+        head = file(recent, networks, number=2 * number, of=f"bans-{number}")
+        head.parts = (file(settled, number=2 * number + 1, of=f"bans-{number}"),)
+        head.marks = marks_of([head, *head.parts]) if marked else None
+        layers.append(head)
+    marked_rules = Ruleset([base, *layers])
+    for head in layers:
+        head.marks = None
+    plain = Ruleset([base, *layers])
+    for network in [network for recent, networks, settled, _ in contents for network in (*recent, *networks, *settled)]:
+        for address in near(network):
+            assert marked_rules.find(address) == plain.find(address)
 
 
 def test_a_file_that_is_asked_though_nothing_is_marked_would_be_seen() -> None:
-    head, part = file([1]), file([0x0A000001], number=2)
+    addresses = [Network(6, 1, 128), *v4(0x0A000001)]
+    head, part = file(v4(1)), file(addresses, number=2)
     head.parts, head.marks = (part,), bytearray(MARKS_SIZE)
-    find = Ruleset([policy(), head]).find_others
-    assert find
-    assert find(4, 1) is find(4, 0x0A000001) is None
-    assert find(6, 1) is None
+    other = file(v4(7), of="other")
+    for find in (Ruleset([policy(), head]).find_others, Ruleset([policy(), head, other]).find_others):
+        assert find
+        assert find(4, 1) is find(4, 0x0A000001) is find(6, 1) is None
 
 
-def test_networks_that_cover_very_much_leave_a_layer_without_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("few", "many"), [("0.0.0.0/22", "0.0.0.0/21"), ("2001:db8::/46", "2001:db8::/45")])
+def test_networks_that_cover_very_much_leave_a_layer_without_marks(
+    monkeypatch: pytest.MonkeyPatch, few: str, many: str
+) -> None:
     monkeypatch.setattr(marks_module, "MAX_WIDE", 4)
-    assert marks_of([file([], [(0, 22)])]) is not None
-    assert marks_of([file([], [(0, 21)])]) is None
-    assert marks_of([file([], [(0, 22), (1 << 20, 24)])]) is None
+    one = parse_network("192.0.2.0/24")
+    assert marks_of([file([], [parse_network(few)])]) is not None
+    assert marks_of([file([], [parse_network(many)])]) is None
+    assert marks_of([file([], [parse_network(few), one])]) is None
 
 
-def sections(values: list[int]) -> dict[str, memoryview]:
-    bans = [Ban(ban_id(place), Network(4, value, 32)) for place, value in enumerate(values)]
+def sections(*networks: Network) -> dict[str, memoryview]:
+    bans = [Ban(ban_id(place), network) for place, network in enumerate(networks)]
     with patch.object(table, "MIN_FOR_MARKS", 1):
         return {name: memoryview(data) for name, (_, data) in BanTable.of(bans).sections().items()}
 
 
 def test_many_addresses_bring_their_marks_and_few_do_not() -> None:
-    assert MARKS in sections([7])
+    assert MARKS in sections(*v4(7))
     assert MARKS not in BanTable.of([Ban(ban_id(1), Network(4, 7, 32))]).sections()
-    assert list(Singles(sections([7, 1 << 31])).problems()) == []
+    assert list(Singles(sections(*v4(7, 1 << 31), Network(6, 7 << 80, 128))).problems()) == []
 
 
 def changed(data: memoryview, place: int) -> memoryview:
@@ -108,13 +164,13 @@ def changed(data: memoryview, place: int) -> memoryview:
     ],
 )
 def test_marks_of_another_length_are_refused(spoil: Any, message: str) -> None:
-    spoiled = sections([7])
+    spoiled = sections(*v4(7))
     spoiled[MARKS] = spoil(spoiled[MARKS])
-    with pytest.raises(SnapshotRefused, match=f"singles.v4_marks: {message}"):
+    with pytest.raises(SnapshotRefused, match=f"singles.marks: {message}"):
         Singles(spoiled)
 
 
 def test_marks_that_do_not_fit_the_addresses_are_a_problem() -> None:
-    spoiled = sections([7])
+    spoiled = sections(*v4(7))
     spoiled[MARKS] = changed(spoiled[MARKS], 5)
-    assert list(Singles(spoiled).problems()) == ["singles.v4_marks: does not fit the addresses"]
+    assert list(Singles(spoiled).problems()) == ["singles.marks: does not fit the addresses"]
