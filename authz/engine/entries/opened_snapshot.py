@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from authz.addresses import BITS, network_of
 from authz.engine.entries.lookup import Index
 from authz.engine.entries.manifest import Entries, applications_of, entry_of, protected_by
 from authz.engine.model import Match
 from authz.engine.request.hosts import host_name
+from authz.errors import Refusal, SnapshotRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from authz.addresses import Address, Network
     from authz.engine.entries.marks import Marks
     from authz.engine.model import Application, Entry
     from authz.snapshot.read import Snapshot
+    from authz.snapshot.singles import Singles
 
     Find = Callable[[int], int]
 
@@ -70,6 +74,8 @@ class OpenedSnapshot:
         self.size = snapshot.size
         self.signed_by = snapshot.signed_by
         self.shared = snapshot.shared
+        # The applications that its entries name, whether the policy has them or not.
+        self.mentioned = self.entries.applications.union(*_applications_of(singles))
         self._set_bits = _SET_BITS if self._sets_in_use else 0
         self.find4 = self._finder(self.index.find4, singles.find4 if singles else None)
         self.find6 = self._finder(self.index.find6, singles.find6 if singles else None)
@@ -85,12 +91,6 @@ class OpenedSnapshot:
     @property
     def _sets_in_use(self) -> bool:
         return self.index.set_count > 1
-
-    @property
-    def mentioned(self) -> set[str]:
-        """The applications that its entries name, whether the policy has them or not."""
-        templates = self.singles.templates if self.singles else ()
-        return self.entries.applications.union(*(template.applications for template in templates))
 
     @property
     def empty(self) -> bool:
@@ -133,3 +133,12 @@ class OpenedSnapshot:
             rows = self.singles.rows_at(first)
             matches[:0] = [Match(entry_of(self.singles.entry(row)), BITS[6], layer) for row in rows]
         return matches
+
+
+def _applications_of(singles: Singles | None) -> Iterator[frozenset[str]]:
+    """Yield the applications of each template. Raises SnapshotRefused where one is none that this version knows."""
+    try:
+        for template in singles.templates if singles else ():
+            yield entry_of(template, named=False).applications
+    except DecodeError as error:
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, "a template is no Entry of protobuf") from error

@@ -19,6 +19,7 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
 from authz.engine.settings import LayerSettings, Settings
+from authz.errors import SnapshotRefused
 from authz.snapshot.ban_ids import ban_id
 
 if TYPE_CHECKING:
@@ -282,3 +283,15 @@ def test_no_number_of_layers_denies_what_the_policy_protects(names: tuple[str, .
     decide = decider(first, *(layer(name, deny(name, "192.0.2.0/23", "2001:db8::/47")) for name in names))
     inside, outside = ("192.0.2.1", "2001:db8::1"), ("192.0.3.1", "2001:db8:1::1")
     assert [check(decide, text).decision for text in (*inside, *outside)] == ["allow", "allow", "deny", "deny"]
+
+
+@pytest.mark.parametrize(
+    "template", [b"\xff", b"\x12\x05block\x1a\x05block", b"\x12\x04deny\x1a\x04shut"], ids=["bytes", "list", "action"]
+)
+def test_a_template_that_cannot_be_is_refused_when_the_file_is_opened(template: bytes) -> None:
+    """Not when the file takes its place in the event loop, or when the first request meets the ban."""
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, len(template)))
+    altered = {"templates.data": template, "templates.offset": offsets}
+    with pytest.raises(SnapshotRefused) as refused:
+        layer("bans", bans=[ban(1, "192.0.2.1")], altered=altered)
+    assert refused.value.code == "bad_manifest"

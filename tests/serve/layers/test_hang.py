@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import Sidecar
+from support.processes import Sidecar, wait_for
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def hanging(folder: Path, shim: Path) -> dict[str, str]:
-    """Return an environment in which `folder/volume` hangs for a minute as long as `folder/flag` exists."""
+def hanging(folder: Path, shim: Path, calls: str = "stat open read fsync") -> dict[str, str]:
+    """Return an environment in which calls to `folder/volume` hang for a minute as long as `folder/flag` exists."""
     return os.environ | {
         "LD_PRELOAD": str(shim),
         "HANG_BELOW": str(folder / "volume"),
         "HANG_FLAG": str(folder / "flag"),
         "HANG_SECONDS": "60",
+        "HANG_CALLS": f" {calls} ",
     }
 
 
@@ -47,14 +49,16 @@ def on_a_volume(publisher: Publisher) -> str:
     return text.replace('decision_log: {path: "off"}', "decision_log: {path: volume/decisions.jsonl}")
 
 
+@pytest.mark.parametrize("calls", ["stat", "open", "read", "fsync", "stat open read fsync"])
 def test_no_request_fails_while_the_volume_hangs_and_the_end_does_not_wait_for_it(
-    publisher: Publisher, shim: Path
+    publisher: Publisher, shim: Path, calls: str
 ) -> None:
     """2,496 of 2,496 requests failed: stat() of the snapshot's path stood in the event loop."""
     text = on_a_volume(publisher)
-    with Sidecar(publisher.folder, text, env=hanging(publisher.folder, shim)) as sidecar:
+    with Sidecar(publisher.folder, text, env=hanging(publisher.folder, shim, calls)) as sidecar:
         (publisher.folder / "flag").touch()
         publisher.publish(NEW_POLICY, to="volume/lists.snapshot")
+        wait_for((publisher.folder / "flag.hung").exists, "a call that hangs")
         for _ in range(200):
             assert get(sidecar.ports["http"], "/v1/auth/shop", ALLOWED).status == 200
             assert get(sidecar.ports["http"], "/v1/auth/shop", DENIED).status == 403
@@ -64,6 +68,27 @@ def test_no_request_fails_while_the_volume_hangs_and_the_end_does_not_wait_for_i
         sidecar.popen.terminate()
         assert sidecar.wait() == 0  # within its patience of 20 seconds; the volume hangs for a minute
     assert "loaded serial 2" not in sidecar.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("calls", ["stat", "open", "read", "fsync", "stat open read fsync"])
+def test_in_a_hang_of_20_seconds_no_request_fails_and_the_end_takes_a_second_more_than_the_drain(
+    publisher: Publisher, shim: Path, calls: str
+) -> None:
+    text = on_a_volume(publisher).replace("drain: 0s", "drain: 2s")
+    environment = hanging(publisher.folder, shim, calls) | {"HANG_SECONDS": "20"}
+    with Sidecar(publisher.folder, text, env=environment) as sidecar:
+        (publisher.folder / "flag").touch()
+        publisher.publish(NEW_POLICY, to="volume/lists.snapshot")
+        wait_for((publisher.folder / "flag.hung").exists, "a call that hangs")
+        begin = time.monotonic()
+        while time.monotonic() < begin + 15:
+            assert get(sidecar.ports["http"], "/v1/auth/shop", ALLOWED).status == 200
+            assert get(sidecar.ports["http"], "/v1/auth/shop", DENIED).status == 403
+        sidecar.popen.terminate()
+        end = time.monotonic()
+        assert sidecar.wait() == 0
+        assert time.monotonic() - end < 2 + 1
 
 
 def test_after_the_hang_the_new_snapshot_is_loaded(publisher: Publisher, shim: Path) -> None:
