@@ -48,10 +48,13 @@ def add_token(
         list[str] | None, typer.Option(help="Accept the token only from this network; may be repeated.")
     ] = None,
     period: Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Default: forever.")] = None,
+    person: Annotated[
+        str | None, typer.Option(help="Whose it is, as sign-on names people: nobody approves their own change.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Create a token. Its secret is shown only once."""
-    body = {"name": name, "role": role, "tenant": tenant, "networks": network, "period": period}
+    body = {"name": name, "role": role, "tenant": tenant, "networks": network, "period": period, "person": person}
     made = ask("POST", "/v1/tokens", {key: value for key, value in body.items() if value is not None})
     if json:
         print_json(made)

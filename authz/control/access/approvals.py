@@ -21,12 +21,17 @@ WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
 
 
 class Approval(NamedTuple):
-    """A change that waits, or waited. request: JSON of the operation. times: microseconds; decided: 0: not yet."""
+    """A change that waits, or waited.
+
+    actor: the name of the token that asked; person: whose that is. request: JSON of the operation. created, decided:
+    microseconds; decided: 0: not yet.
+    """
 
     id: str
     created: int
     tenant: str
     actor: str
+    person: str
     why: str
     request: str
     state: str
@@ -40,8 +45,8 @@ def ask_approval(store: Store, caller: Caller, why: str, request: str) -> str:
     with store.writing() as tx:
         tx.execute(
             insert(approvals).values(
-                id=approval_id, created=store.now(), tenant=caller.tenant.name, actor=caller.token.name, why=why,
-                request=request, state=WAITING, decided_by="", decided=0,
+                id=approval_id, created=store.now(), tenant=caller.tenant.name, actor=caller.token.name,
+                person=caller.token.who, why=why, request=request, state=WAITING, decided_by="", decided=0,
             )
         )  # fmt: skip
         note(tx, caller.actor(), "approval.ask", approval_id, store.now(), why)
@@ -74,7 +79,7 @@ def decide_approval(tx: Connection, caller: Caller, approval_id: str, state: str
     approval = Approval(*row)
     if approval.state != WAITING:
         raise Conflict(f"it was {approval.state} by {approval.decided_by}", code="decided")
-    if state == APPROVED and approval.actor == caller.token.name:
+    if state == APPROVED and approval.person == caller.token.who:
         raise Forbidden("a second person must approve", code="four_eyes")
     decided = approval._replace(state=state, decided_by=caller.token.name, decided=now)
     tx.execute(update(approvals).where(approvals.c.id == approval_id).values(**decided._asdict()))

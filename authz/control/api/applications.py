@@ -119,7 +119,7 @@ async def _write(
         return 200, DoneBody({POLICY_LAYER: batch.serial(POLICY_LAYER)})
 
     answer = await in_thread(plane.mutate, caller, run, layers=(POLICY_LAYER,))
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 def _check_owner(caller: Caller, name: str) -> None:

@@ -11,7 +11,7 @@ from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_
 from authz.control.api.common.problems import documented
 from authz.control.problems import Forbidden
 from authz.control.store.published.inputs import list_inputs
-from authz.publisher.feeds.fetch.download import public
+from authz.publisher.feeds.fetch.redirects import public
 from authz.times import format_moment
 
 

@@ -129,7 +129,7 @@ async def undo_change(
 
     key = await idempotent_of(request, idempotency_key)
     answer = await in_thread(plane.mutate, caller, use, layers=(data.layer,), idempotent=key)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 @post(
@@ -171,7 +171,7 @@ async def roll_lists_back(
 
     key = await idempotent_of(request, idempotency_key)
     answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 def _moment(text: str) -> int:

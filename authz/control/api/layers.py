@@ -37,7 +37,12 @@ FILE_TYPE = "application/vnd.authz.snapshot"
 
 
 class SidecarBody(msgspec.Struct, frozen=True):
-    """What a sidecar serves of a layer. behind: whether there is a newer file. refusal: why it does not take it."""
+    """What a sidecar serves of a layer.
+
+    name: empty for who is not of the tenant that runs the control plane. behind: whether there is a newer file.
+    refusal: why it does not take it. token: whether it shows one; `?wait=enforced` waits for those, or, where none
+    does, for all.
+    """
 
     name: str
     layer: str
@@ -46,6 +51,7 @@ class SidecarBody(msgspec.Struct, frozen=True):
     refusal: str
     since: str
     seen: str
+    token: bool
 
 
 class PublicationBody(msgspec.Struct, frozen=True):
@@ -79,13 +85,14 @@ async def get_layer(
     `NAME.SERIAL` is a part that the file requires.
     """
     plane = plane_of(request)
-    if not plane.config.anonymous_layers:
+    shown = not plane.config.anonymous_layers or "authorization" in request.headers
+    if shown:
         (await provide_caller(request)).need("layers")
     names = {known.name for known in plane.config.layers}
     if layer not in names:
         return await _part(plane, layer, names)
     named = {tag.strip().strip('"') for tag in (if_none_match or "").split(",")} - {""}
-    await _note_sidecar(request, layer, next(iter(named), ""))
+    await _note_sidecar(request, layer, next(iter(named), ""), shown=shown)
     asked = _WAIT.search(prefer or "")
 
     def newer() -> bool:
@@ -120,16 +127,17 @@ async def _part(plane: ControlPlane, name: str, layers: Collection[str]) -> Resp
     return Response(content, headers={"Cache-Control": "private, max-age=86400, immutable"}, media_type=FILE_TYPE)
 
 
-async def _note_sidecar(request: AnyRequest, layer: str, digest: str) -> None:
+async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: bool) -> None:
     name = request.headers.get("authz-sidecar", "")
     refusal = request.headers.get("authz-refused", "")
     if not _NAME.fullmatch(name):
         if "prefer" not in request.headers:
             return  # somebody who looks once, such as a person with curl
         name = client_address(request) or "unix"
+    peer = None if shown else client_address(request) or "unix"
     plane = plane_of(request)
     known = refusal if _CODE.fullmatch(refusal) else ""
-    if await in_thread(plane.sidecars.report, name, layer, digest, known):
+    if await in_thread(plane.sidecars.report, name, layer, digest, known, peer):
         plane.offers.wake()
 
 
@@ -137,7 +145,7 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str) -> None:
 async def get_publications(
     request: AnyRequest, caller: Asker, layer: FromQuery[str | None] = None, limit: Limit = 20
 ) -> PublicationsBody:
-    """List published files and sidecars."""
+    """List published files and sidecars. Names of sidecars, and what a file was refused for, are the main tenant's."""
     caller.need("read")
     plane = plane_of(request)
 
@@ -155,9 +163,15 @@ async def get_publications(
     for sidecar in await in_thread(plane.sidecars.connected):
         offer = newest.get(sidecar.layer)
         behind = offer is not None and sidecar.serial < offer.publication.serial
-        sidecars.append(SidecarBody(sidecar.name, sidecar.layer, sidecar.serial, behind, sidecar.refusal,
-                                    micro_moment(sidecar.since), micro_moment(sidecar.seen)))  # fmt: skip
-    problems = {name: f"{refused.code}: {refused.message}" for name, refused in plane.publisher.problems.items()}
+        name = sidecar.name if caller.sees is None else ""
+        times = micro_moment(sidecar.since), micro_moment(sidecar.seen)
+        sidecars.append(
+            SidecarBody(name, sidecar.layer, sidecar.serial, behind, sidecar.refusal, *times, sidecar.shown)
+        )
+    problems = {
+        name: f"{refused.code}: {refused.message}" if caller.sees is None else refused.code
+        for name, refused in plane.publisher.problems.items()
+    }
     return PublicationsBody(items, sidecars, problems)
 
 

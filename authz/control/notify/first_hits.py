@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
+from authz.control.store.access.tokens import owner_of
 from authz.control.store.entries.find import get_entry
 from authz.control.store.notifications.alarms import count_alarms, raise_alarm
 from authz.times import format_moment
@@ -15,19 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.control.detect.event import Event
+    from authz.control.model import Entry
     from authz.control.plane import ControlPlane
 
 _PREFIX: Final = "warned:"
-MAX_UNKNOWN: Final = 1000  # entries that only a policy file has: their ids come with the events
+MAX_UNKNOWN: Final = 1000  # of a tenant: entries that only a policy file has, whose ids come with the events
 _MAX_KNOWN: Final = 100_000
 
 
 class FirstHits:
-    """Tells of the first event that each entry warned of; once in the life of the store."""
+    """Tells of the first event that each entry warned of; once in the life of the store.
+
+    Who sends events says which entry warned. So a tenant uses up its own first hits only: an entry of another tenant is
+    passed over, and one that is for all is told once for each tenant in whose applications it warned.
+    """
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._known: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
 
     def note(self, events: Iterable[Event]) -> None:
         """Look at events. Raises NotReady."""
@@ -35,19 +41,24 @@ class FirstHits:
             return
         for event in events:
             for entry in event.warnings:
-                if entry not in self._known:
+                hit = (entry, event.application)
+                if hit not in self._known:
                     self._tell(entry, event)
                     if len(self._known) >= _MAX_KNOWN:
                         self._known.clear()
-                    self._known.add(entry)
+                    self._known.add(hit)
 
     def _tell(self, entry: str, event: Event) -> None:
         now = self._plane.store.now()
         with self._plane.store.writing() as tx:
-            known = get_entry(tx, entry)
-            if known is None and count_alarms(tx, _PREFIX) >= MAX_UNKNOWN:
+            known, owner = get_entry(tx, entry), owner_of(tx, (event.application,)).name
+            tenant = MAIN_TENANT if known is None else known.tenant
+            if known is not None and not _warned(known, event, owner):
                 return
-            if not raise_alarm(tx, _PREFIX + entry, event.client.text, now):
+            ours = f"{_PREFIX}{owner}:"
+            if known is None and count_alarms(tx, ours) >= MAX_UNKNOWN:
+                return
+            if not raise_alarm(tx, ours + entry, event.client.text, now):
                 return
             item = {
                 "time": format_moment(now // MICROSECONDS), "id": entry, "client": event.client.text,
@@ -55,5 +66,10 @@ class FirstHits:
                 "reason": "" if known is None else known.reason,
                 "text": f"{event.client.text} is the first whom {entry} warns of, in {event.application or '*'}",
             }  # fmt: skip
-            tenant = MAIN_TENANT if known is None else known.tenant
             note_notices(tx, self._plane.config.notify, [Notice("warned", tenant, item)], now)
+
+
+def _warned(entry: Entry, event: Event, owner: str) -> bool:
+    """Return whether an entry can have warned of an event in an application of this tenant."""
+    concerned = not entry.applications or event.application in entry.applications
+    return concerned and entry.tenant in {MAIN_TENANT, owner}

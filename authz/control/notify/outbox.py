@@ -6,6 +6,9 @@ There are two kinds of rows:
     message:ops   a message with its delivery id, until its receiver has taken it
 
 A message is made and kept before it is sent, so that it has the same id when it is sent again.
+
+Of each topic and channel `MAX_WAITING` things wait at most, as in quiet hours, or while a channel has had its messages
+of the hour; what comes then is dropped, and a dropped message says how many.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 _MESSAGE: Final = "message"
 _MAX_GATHERED: Final = 10_000  # of a message for people, which shows the first of them
+MAX_WAITING: Final = 20_000  # things to tell of a topic to a channel
 _MAX_EVENTS: Final = 500  # of a message for programs, which has them all
 _HOUR: Final = 3600 * MICROSECONDS
 GIVE_UP: Final = 86400 * MICROSECONDS  # after this long a message that nobody takes is dropped
@@ -77,12 +81,27 @@ def gather(tx: Connection, notify: Notify, now: int) -> None:
     for name in tx.execute(waiting.where(outbox.c.next_try <= now).distinct()).scalars().all():
         topic, _, of = name.partition(":")
         channel = channels.get(of)
+        _drop_beyond(tx, name, now)
         if channel is None:  # the configuration has it no longer
             tx.execute(delete(outbox).where(outbox.c.topic == name))
         elif not is_quiet(channel.quiet, topic, now / MICROSECONDS) and (
             made_since(tx, of, now - _HOUR) < channel.at_most
         ):
             _make(tx, channel, topic, now)
+
+
+def _drop_beyond(tx: Connection, name: str, now: int) -> None:
+    """Drop what came after the first `MAX_WAITING` things of a topic and channel."""
+    of = outbox.c.topic == name
+    last = select(outbox.c.id).where(of).order_by(outbox.c.id).offset(MAX_WAITING - 1).limit(1)
+    kept = tx.execute(last).scalar_one_or_none()
+    dropped = 0 if kept is None else tx.execute(delete(outbox).where(of, outbox.c.id > kept)).rowcount
+    if dropped:
+        topic, _, channel = name.partition(":")
+        delivery = f"d-{secrets.token_hex(12)}"
+        text = f"{dropped} were not told of: {MAX_WAITING} wait already"
+        add_delivery(tx, delivery, channel, topic, dropped, text, now)
+        decide(tx, delivery, DROPPED, now)
 
 
 def _make(tx: Connection, channel: Channel, topic: str, now: int) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
+from authz.control.publish.sidecars import counted
 from authz.control.store.notifications.alarms import end_alarm, find_alarms, raise_alarm
 from authz.control.store.published.publications import list_sidecars, newest_publication
 from authz.times import format_moment
@@ -90,7 +91,7 @@ class Watch:
     def _sidecars(self, tx: Connection) -> Iterator[tuple[str, tuple[Topic, str]]]:
         now, stale = self._plane.store.now(), int(self._plane.config.notify.stale * MICROSECONDS)
         newest = {layer.name: newest_publication(tx, layer.name) for layer in self._plane.config.layers}
-        for sidecar in list_sidecars(tx, now - _FORGOTTEN):
+        for sidecar in counted(list_sidecars(tx, now - _FORGOTTEN)):
             name, offered = f"the sidecar {sidecar.name}", newest.get(sidecar.layer)
             if sidecar.refusal:
                 text = f"{name} refuses the layer {sidecar.layer}: {sidecar.refusal}"

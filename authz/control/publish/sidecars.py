@@ -2,22 +2,40 @@
 
 A sidecar names itself by `Authz-Sidecar`; one that does not is known by its address. What it serves is the ETag that it
 sends as `If-None-Match`; a refusal comes as `Authz-Refused: <code>`.
+
+Where files are given to whoever asks (`anonymous_layers`), anybody can say to be a sidecar that has nothing. So reports
+without a token are few for each address (`MAX_OF_ADDRESS`), make room for each other and not for those with one, and
+are counted only as long as no sidecar shows a token.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from authz.control.access.rate import RateLimit
 from authz.control.model import MICROSECONDS
-from authz.control.store.published.publications import Sidecar, list_sidecars, put_sidecar, serial_of_digest
+from authz.control.problems import TooMany
+from authz.control.store.published.publications import (
+    Sidecar,
+    forget_sidecar,
+    list_sidecars,
+    put_sidecar,
+    serial_of_digest,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from authz.control.store.database import Store
 
 CONNECTED: Final = 90  # seconds since it was seen: a long poll comes back within 30
 _WRITE_AGAIN: Final = 20  # seconds after which "seen" is written though nothing has changed
-MAX_SIDECARS: Final = 10_000
+MAX_SIDECARS: Final = 10_000  # with a token
+MAX_ANONYMOUS: Final = 1_000  # rows, a layer of a sidecar each
+MAX_OF_ADDRESS: Final = 100  # rows of one address without a token
+ANONYMOUS_RATE: Final = 20.0  # reports a second of one address without a token that are written down
 
 
 class Sidecars:
@@ -26,25 +44,59 @@ class Sidecars:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[str, str], Sidecar] = {}
+        self._peers: dict[tuple[str, str], str] = {}  # of those without a token: their addresses, last seen last
+        self._rate = RateLimit(ANONYMOUS_RATE)
         self._digests: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
 
-    def report(self, name: str, layer: str, digest: str, refusal: str) -> bool:
-        """Note what a sidecar says; return whether that is new. Reads and writes the store."""
+    def report(self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None) -> bool:
+        """Note what a sidecar says; return whether that is new. Reads and writes the store.
+
+        peer: the address of one that shows no token; None: it shows one.
+        """
         now = self._store.now()
         serial = self._serial(layer, digest)
         with self._lock:
             known = self._known.get((name, layer))
-            if known is None and len(self._known) >= MAX_SIDECARS:
-                return False
             same = known is not None and (known.serial, known.refusal) == (serial, refusal)
             if known is not None and same and now - known.seen < _WRITE_AGAIN * MICROSECONDS:
                 return False
+            if not self._may_be_noted((name, layer), known, peer, now):
+                return False
             since = known.since if known is not None and known.serial == serial else now
-            mine = self._known[name, layer] = Sidecar(name, layer, serial, refusal, since, now)
+            mine = self._known[name, layer] = Sidecar(name, layer, serial, refusal, since, now, peer is None)
+            gone = self._make_room()
         with self._store.writing() as tx:
+            for key in gone:
+                forget_sidecar(tx, *key)
             put_sidecar(tx, mine)
         return not same
+
+    def _may_be_noted(self, key: tuple[str, str], known: Sidecar | None, peer: str | None, now: int) -> bool:
+        if peer is None:
+            self._peers.pop(key, None)
+            return known is not None or len(self._known) - len(self._peers) < MAX_SIDECARS
+        if known is not None and known.shown and now - known.seen < CONNECTED * MICROSECONDS:
+            return False  # nobody without a token speaks for one with a token
+        try:
+            self._rate.take(peer, now / MICROSECONDS)
+        except TooMany:
+            return False
+        self._peers.pop(key, None)
+        self._peers[key] = peer
+        return True
+
+    def _make_room(self) -> list[tuple[str, str]]:
+        """Forget reports without a token that are too many: the oldest of the address that has the most."""
+        gone = []
+        counts = Counter(self._peers.values())
+        while counts and (counts.total() > MAX_ANONYMOUS or counts.most_common(1)[0][1] > MAX_OF_ADDRESS):
+            most = counts.most_common(1)[0][0]
+            key = next(key for key, peer in self._peers.items() if peer == most)
+            del self._peers[key], self._known[key]
+            counts[most] -= 1
+            gone.append(key)
+        return gone
 
     def _serial(self, layer: str, digest: str) -> int:
         if not digest:
@@ -63,3 +115,12 @@ class Sidecars:
         """Return what the sidecars serve that were seen lately, by any control plane."""
         with self._store.reading() as tx:
             return list_sidecars(tx, self._store.now() - CONNECTED * MICROSECONDS)
+
+    def counted(self) -> list[Sidecar]:
+        """Return those of them that are waited for; see `counted`."""
+        return counted(self.connected())
+
+
+def counted(sidecars: Sequence[Sidecar]) -> list[Sidecar]:
+    """Return the sidecars that showed a token; where none did, all."""
+    return [sidecar for sidecar in sidecars if sidecar.shown] or [*sidecars]

@@ -37,6 +37,7 @@ class Store:
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self.engine = engine
         self.clock = clock
+        self._closed = False
 
     @property
     def is_postgresql(self) -> bool:
@@ -50,7 +51,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away."""
-        with _reachable(), self.engine.connect().execution_options(authz_write=True) as connection, connection.begin():
+        with self._transaction(authz_write=True) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -59,11 +60,22 @@ class Store:
         options: dict[str, Any] = (
             {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {"authz_write": False}
         )
-        with _reachable(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._transaction(**options) as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def _transaction(self, **options: Any) -> Iterator[Connection]:
+        pool = self.engine.pool
+        try:
+            with _reachable(), self.engine.connect().execution_options(**options) as connection, connection.begin():
+                yield connection
+        finally:
+            if self._closed:  # meanwhile: the connection has gone back to a pool that nobody uses
+                pool.dispose()
+
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; one that is in use is closed after its transaction."""
+        self._closed = True
         self.engine.dispose()
 
 
@@ -85,10 +97,13 @@ def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
             found = MigrationContext.configure(connection).get_current_revision()
             empty = not inspect(connection).has_table("heads")
     except SQLAlchemyError as error:
+        store.close()
         raise InputError(f"store: {_plain_url(url)}: cannot be opened: {shorten(error)}") from error
+    expected = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    if empty or found != expected:
+        store.close()
     if empty:
         raise InputError(f"store: {_plain_url(url)}: holds no store", hint="`authz control init DIR` makes one")
-    expected = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
     if found != expected:
         hint = "stop all control planes and run `authz control migrate`"
         raise InputError(f"store: found the version {found}, expected {expected}", hint=hint)

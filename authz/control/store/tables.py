@@ -121,6 +121,7 @@ tokens = Table(
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),  # seconds; FOREVER: never
     Column("revoked", BigInteger, nullable=False),  # microseconds; 0: not
+    Column("person", Text, nullable=False),  # whose it is, as sign-on names people; empty: its name says it
     Index(None, "sha256", unique=True),
 )
 
@@ -266,6 +267,7 @@ sidecars = Table(
     Column("refusal", Text, nullable=False),  # code of what it refused last; empty: nothing
     Column("since", BigInteger, nullable=False),  # when it confirmed this serial
     Column("seen", BigInteger, nullable=False),
+    Column("shown", Boolean, nullable=False),  # whether it shows a token
 )
 
 outbox = Table(
@@ -286,7 +288,8 @@ approvals = Table(
     Column("id", Text, primary_key=True),
     Column("created", BigInteger, nullable=False),
     Column("tenant", Text, nullable=False),
-    Column("actor", Text, nullable=False),  # who asks; must not be who approves
+    Column("actor", Text, nullable=False),  # who asks
+    Column("person", Text, nullable=False),  # who that is; must not be who approves
     Column("why", Text, nullable=False),  # what makes a second person necessary
     Column("request", Text, nullable=False),  # JSON of the change that waits
     Column("state", Text, nullable=False),  # waiting | approved | rejected

@@ -38,6 +38,8 @@ from authz.snapshot.sections import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from authz.addresses import Network
+
     Array = memoryview[int]
     Find = Callable[[int], int]  # from an address as a number of its version to the number of its match set
 
@@ -78,6 +80,20 @@ class Index:
     def find(self, version: int, value: int) -> int:
         """Return the number of the match set that covers the address; 0 where no entry does."""
         return self.find4(value) if version == 4 else self.find6(value)
+
+    def sets_within(self, network: Network) -> set[int]:
+        """Return the numbers of the match sets that any address of a network has. Reads each piece of the network."""
+        if network.version == 4:
+            first = bisect_right(self._starts, network.value) - 1
+            return {*self._sets[first : bisect_right(self._starts, network.last)]}
+
+        def behind(address: int) -> int:
+            """Return how many pieces begin at this address or before it."""
+            high, low = address >> 64, address & _LOW
+            first = bisect_left(self._highs, high)
+            return bisect_right(self._lows, low, first, bisect_right(self._highs, high, first))
+
+        return {*self._sets6[behind(network.value) - 1 : behind(network.last)]}
 
     def members(self, number: int) -> list[tuple[int, int]]:
         """Return the match set: (number of the entry, prefix bits) with the longest prefix first."""

@@ -123,6 +123,45 @@ def test_four_eyes_a_wide_denial_waits_for_another_person(tmp_path: Path) -> Non
         assert allowed.status_code == 202
 
 
+def test_four_eyes_the_same_person_with_two_tokens_is_one(tmp_path: Path) -> None:
+    with control(tmp_path / "c", extra="four_eyes: {addresses: 256}\n") as plane:
+        editor, approver, other = (
+            plane.ok("POST", "/v1/tokens", {"name": name, "role": role, "person": person})["secret"]
+            for name, role, person in (
+                ("laptop", "editor", "anna@example.com"), ("phone", "approver", "Anna@Example.com"),
+                ("bert", "approver", ""),
+            )
+        )  # fmt: skip
+        asked = plane.ask("POST", "/v1/bans", {"address": "198.51.100.0/23"}, token=editor).json()
+        path = f"/v1/approvals/{asked['approval']}/approve"
+        answer = plane.ask("POST", path, token=approver)
+        assert (answer.status_code, answer.json()["code"]) == (403, "four_eyes")
+        assert plane.ok("POST", path, token=other)["networks"] == ["198.51.100.0/23"]
+
+
+def test_a_tenant_sees_no_triggers_sidecars_and_problems_of_others(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    triggers = "".join(
+        f"  - {{name: {name}, kind: rate, where: {{application: {name}}}, count: {{over: 5, within: 30s}}}}\n"
+        for name in ("shop", "team-a-web")
+    )
+    (folder / "triggers.yaml").write_text(f"triggers:\n{triggers}")
+    with control(folder, extra="triggers: triggers.yaml\n") as plane:
+        theirs = plane.token_of("viewer", "team-a", ("team-a-*",))
+        assert [one["name"] for one in plane.ok("GET", "/v1/triggers", token=theirs)["items"]] == ["team-a-web"]
+        assert plane.ask("GET", "/v1/triggers/shop", token=theirs).status_code == 404
+        assert plane.ask("GET", "/v1/triggers/shop/versions", token=theirs).status_code == 404
+        plane.ok("POST", "/v1/bans?wait=published", BAN)
+        plane.client.get("/v1/layers/bans", headers={"Authz-Sidecar": "edge-1", "Prefer": "wait=0"})
+        [sidecar] = plane.ok("GET", "/v1/publications", token=theirs)["sidecars"]
+        assert (sidecar["name"], sidecar["layer"], sidecar["behind"]) == ("", "bans", True)
+        own = plane.token_of("operator", "team-a", ("team-a-*",))
+        ban = {"address": "203.0.113.9", "applications": ["team-a-web"]}
+        waited = plane.ok("POST", "/v1/bans?wait=enforced&timeout=0.3", ban, token=own)
+        assert (waited["behind"], waited["sidecars"]) == ([""], 1)
+
+
 def test_a_token_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
     with control(tmp_path / "c", extra="rate: 1\n") as plane:
         answers = [plane.ask("GET", "/v1/bans") for _ in range(4)]

@@ -41,10 +41,12 @@ def provider() -> Iterator[Provider]:
 
 
 @contextmanager
-def with_provider(folder: Path, provider: Provider, more: str = "", clock: Any = None) -> Iterator[Control]:
+def with_provider(
+    folder: Path, provider: Provider, more: str = "", clock: Any = None, extra: str = ""
+) -> Iterator[Control]:
     folder.mkdir()
     (folder / "oidc.secret").write_text("s3cret\n")
-    extra = CONFIG.format(issuer=provider.issuer).replace("    roles:", f"{more}    roles:")
+    extra += CONFIG.format(issuer=provider.issuer).replace("    roles:", f"{more}    roles:")
     with control(folder, extra=extra, clock=clock) as plane:
         yield plane
 
@@ -89,6 +91,22 @@ def test_a_person_signs_on_by_the_provider_and_has_the_role_of_its_claims(plane:
     item = plane.ok("GET", "/v1/history")["items"][0]
     assert (item["actor"], item["actor_kind"]) == ("anna@example.com", "user")
     assert plane.client.delete("/v1/session", headers={"X-CSRF-Token": session["csrf"]}).status_code == 204
+
+
+def test_four_eyes_a_person_by_the_provider_and_by_a_token_is_one(tmp_path: Path, provider: Provider) -> None:
+    provider.claims["groups"] = ["soc"]
+    with with_provider(tmp_path / "four", provider, extra="four_eyes: {addresses: 256}\n") as plane:
+        back(plane, to_provider(plane))
+        csrf = {"X-CSRF-Token": plane.client.get("/v1/session").json()["csrf"]}
+        asked = plane.client.post("/v1/bans", json={"address": "198.51.100.0/23"}, headers=csrf)
+        assert asked.status_code == 202
+        path = f"/v1/approvals/{asked.json()['approval']}/approve"
+        tokens = [
+            plane.ok("POST", "/v1/tokens", {"name": name, "role": "approver", "person": person})["secret"]
+            for name, person in (("phone", "Anna@example.com"), ("bert", ""))
+        ]
+        assert plane.ask("POST", path, token=tokens[0]).json()["code"] == "four_eyes"
+        assert plane.ok("POST", path, token=tokens[1])["networks"] == ["198.51.100.0/23"]
 
 
 def test_who_has_no_role_by_any_claim_does_not_sign_on(plane: Control, provider: Provider) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.console.browser import viewer
@@ -48,6 +48,12 @@ def test_csrf_a_form_that_another_site_sends_changes_nothing(console: Console, s
         answer = console.post("/add", fields, **headers)
         assert answer.status_code == 403
     assert entries(shared_plane) == []
+
+
+def test_a_change_of_many_rows_has_a_limit(console: Console) -> None:
+    fields: dict[str, Any] = {"csrf": console.csrf, "do": "delete", "pick": [f"e-{n}.1" for n in range(201)]}
+    answer = console.post("/lists/change", fields)
+    assert (answer.status_code, "expected at most 200" in answer.text) == (422, True)
 
 
 def test_csrf_every_form_that_changes_something_needs_the_token(console: Console) -> None:

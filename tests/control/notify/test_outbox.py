@@ -54,6 +54,22 @@ def waiting(plane: Control) -> int:
         return count_waiting(tx)
 
 
+def test_what_waits_to_be_told_has_a_limit_and_says_how_much_was_dropped(
+    told: tuple[Control, Clock], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("authz.control.notify.outbox.MAX_WAITING", 10)
+    plane, clock = told
+    for number in range(25):
+        plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}"})
+    clock.now += 301
+    plane.plane.sender.send_due()
+    [message] = receiver.messages()
+    assert message["count"] == 10
+    assert waiting(plane) == 0
+    dropped = [item for item in plane.ok("GET", "/v1/notifications")["items"] if item["state"] == "dropped"]
+    assert [(item["count"], item["text"]) for item in dropped] == [(15, "15 were not told of: 10 wait already")]
+
+
 def test_changes_of_five_minutes_are_one_message(told: tuple[Control, Clock], receiver: Receiver) -> None:
     plane, clock = told
     for number in range(37):

@@ -101,6 +101,25 @@ def test_the_first_hit_of_a_warn_entry_is_told_of_once(ops: Told) -> None:
         assert restarted.messages() == []
 
 
+def test_a_tenant_uses_up_no_first_hit_of_another(ops: Told) -> None:
+    of_shop = ops.plane.ok("POST", "/v1/entries", {
+        "networks": ["198.51.100.0/24"], "action": "warn", "applications": ["shop"],
+    })["id"]  # fmt: skip
+    of_all = ops.plane.ok("POST", "/v1/entries", {"networks": ["192.0.2.0/24"], "action": "warn"})["id"]
+    theirs = ops.plane.token_of("source", "team-a", ("team-a-*",))
+    ops.messages()
+    forged = {"client": "203.0.113.66", "application": "team-a-web", "warnings": [of_shop, of_all]}
+    ops.plane.client.post("/v1/events", content=json.dumps(forged), headers={"Authorization": f"Bearer {theirs}"})
+    wait_for(lambda: not ops.plane.plane.intake.waiting)
+    [message] = ops.messages()
+    assert [(item["id"], item["applications"]) for item in message["items"]] == [(of_all, ["team-a-web"])]
+    ops.send({"client": "198.51.100.7", "warnings": [of_shop, of_all]})
+    [message] = ops.messages()
+    assert {(item["id"], item["client"]) for item in message["items"]} == {
+        (of_shop, "198.51.100.7"), (of_all, "198.51.100.7"),
+    }  # fmt: skip
+
+
 def test_ids_that_events_make_up_are_told_of_in_bounded_number(ops: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     from authz.control.notify import first_hits
 

@@ -14,9 +14,10 @@ import pytest
 from support.commands import Commands, Ran
 
 from authz.errors import InputError
-from authz.publisher.feeds.fetch.download import Limits, Validators, download, make_client, public
+from authz.publisher.feeds.fetch.download import Limits, Validators, download, make_client
 from authz.publisher.feeds.fetch.fetch import Fetched, WantedFeed, fetch_feeds
 from authz.publisher.feeds.fetch.presets import PRESETS
+from authz.publisher.feeds.fetch.redirects import Target, public, redirected
 from authz.publisher.policy.fetching import feeds_to_fetch
 
 if TYPE_CHECKING:
@@ -229,11 +230,46 @@ def test_redirects_are_followed_and_not_for_ever(web: Web, copy: Path) -> None:
 
 
 def test_a_redirect_away_from_https_is_refused() -> None:
-    from authz.publisher.feeds.fetch.download import _redirected
+    assert redirected(Target("https://a/x"), "/y") == Target("https://a/y")
+    for location in ("http://a/x", "http://93.184.215.14/y", "ftp://a/x"):
+        with pytest.raises(InputError, match="expected"):
+            redirected(Target("https://a/x"), location)
 
-    assert _redirected("https://a/x", "https://a/x", "https://b/y") == "https://b/y"
-    with pytest.raises(InputError, match="expected one that stays on https"):
-        _redirected("https://a/x", "https://a/x", "http://a/x")
+
+@pytest.mark.parametrize(
+    "where", ["169.254.169.254", "10.0.0.8", "[::1]", "[fd00::1]", "[::ffff:10.0.0.1]", "224.0.0.1"]
+)
+def test_a_feed_that_redirects_into_our_own_network_is_refused(web: Web, copy: Path, where: str) -> None:
+    start = web.put("/start", "", 302, location=f"http://{where}/latest/meta-data")
+    problem = fetch(WantedFeed(start, copy)).problem
+    assert f"found a redirect to http://{where.strip('[]')}" in problem
+    assert "expected the same host or public addresses" in problem
+
+
+def test_a_feed_that_redirects_to_another_port_of_this_machine_asks_nobody_there(web: Web, copy: Path) -> None:
+    inner = Web()
+    with serving(inner):
+        secret = inner.put("/secret", lines(3))
+        for location in (secret, secret.replace("127.0.0.1", "localhost")):
+            assert (
+                "expected the same host" in fetch(WantedFeed(web.put("/out", "", 302, location=location), copy)).problem
+            )
+    assert not inner.asked
+
+
+def test_a_name_that_means_another_address_after_the_check_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("https_proxy", raising=False)
+    answers = iter([[(2, 1, 6, "", ("93.184.215.14", 443))], [(2, 1, 6, "", ("127.0.0.1", 443))]])
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: next(answers))
+    target = redirected(Target("https://a/x"), "https://cdn.example/y?z=1#f")
+    url, headers, extensions = target.request()
+    assert url == "https://93.184.215.14/y?z=1"
+    assert (headers, extensions) == ({"host": "cdn.example"}, {"sni_hostname": "cdn.example"})
+    assert redirected(target, "/z").pinned == "93.184.215.14"  # the same host: not resolved again
+    with pytest.raises(InputError, match=r"127\.0\.0\.1"):
+        redirected(target, "https://other.example/")
 
 
 def test_a_page_is_searched_for_the_link_to_the_feed(web: Web, copy: Path) -> None:

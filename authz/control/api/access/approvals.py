@@ -109,7 +109,7 @@ async def approve(
     caller.need("approve")
     plane = plane_of(request)
     answer = await in_thread(_approve, plane, caller, approval_id)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
@@ -141,7 +141,7 @@ async def reject(request: AnyRequest, caller: Asker, approval_id: FromPath[str])
     def write() -> ApprovalBody:
         with plane.store.writing() as tx:
             approval = decide_approval(tx, caller, approval_id, REJECTED, plane.store.now())
-            if approval.actor != caller.token.name:
+            if approval.person != caller.token.who:
                 caller.need("approve")
         return _approval_body(approval)
 

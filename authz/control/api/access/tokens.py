@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta
 from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.lists.rules.check import network_mistakes
+from authz.control.lists.rules.check import network_mistakes, text_mistakes
 from authz.control.lists.rules.periods import end_of
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
@@ -25,7 +25,8 @@ def _token_body(token: store_access.Token, secret: str | None = None) -> TokenBo
     return TokenBody(
         token.id, token.name, token.role, token.tenant, token.networks, micro_moment(token.created),
         None if token.expires is None else format_moment(token.expires),
-        None if token.revoked is None else micro_moment(token.revoked), UNSET if secret is None else secret,
+        None if token.revoked is None else micro_moment(token.revoked), token.person,
+        UNSET if secret is None else secret,
     )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInpu
     """Make a token of the caller's tenant, or (for the main tenant) of any. Its secret is in this answer only."""
     caller.need("admin")
     plane = plane_of(request)
-    mistakes = list(network_mistakes(data.networks, "/networks"))
+    mistakes = [*network_mistakes(data.networks, "/networks"), *text_mistakes(data.person, "/person")]
     if mistakes:
         raise Invalid(mistakes)
     tenant = data.tenant or caller.tenant.name
@@ -48,8 +49,9 @@ async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInpu
             if store_access.get_tenant(tx, tenant) is None:
                 raise Missing(f"there is no tenant '{tenant[:64]}'")
             token, secret = store_access.add_token(
-                tx, tenant=tenant, name=data.name, role=data.role, networks=data.networks, expires=expires, now=now
-            )
+                tx, tenant=tenant, name=data.name, role=data.role, networks=data.networks, expires=expires, now=now,
+                person=data.person,
+            )  # fmt: skip
             store_access.note(tx, caller.actor(), "token.add", token.id, now, f"{data.role} {data.name}")
         return _token_body(token, secret)
 

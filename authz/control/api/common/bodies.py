@@ -162,7 +162,7 @@ class HistoryBody(msgspec.Struct, frozen=True):
 
 
 class TokenInput(Input, frozen=True, kw_only=True):
-    """A token to make."""
+    """A token to make. person: whose it is, as sign-on names people: four eyes count both as one."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     role: Role
@@ -170,6 +170,7 @@ class TokenInput(Input, frozen=True, kw_only=True):
     networks: Strings = ()
     period: Period | None = None
     expires: Moment | None = None
+    person: Annotated[str, Meta(max_length=200)] = ""
 
 
 class TokenBody(msgspec.Struct, frozen=True):
@@ -183,6 +184,7 @@ class TokenBody(msgspec.Struct, frozen=True):
     created: str
     expires: str | None
     revoked: str | None
+    person: str
     secret: str | UnsetType = UNSET
 
 

@@ -38,27 +38,30 @@ async def change(
             ask_approval, plane.store, caller, why.message, msgspec.json.encode(operation).decode()
         )
         return Response({"approval": waiting, "detail": why.message}, status_code=202)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 async def answered(
-    plane: ControlPlane, answer: Answer, wait: Wait | None, timeout: float
+    plane: ControlPlane, caller: Caller, answer: Answer, wait: Wait | None, timeout: float
 ) -> Response[Any]:  # fmt: skip
-    """Return an answer, once its change is where the caller wants it, and say how far it came."""
+    """Return an answer, once its change is where the caller wants it, and say how far it came.
+
+    `behind` names sidecars to the main tenant; to others it counts them.
+    """
     body = msgspec.json.decode(answer.body)
     headers = {}
     if "version" in body and "id" in body:
         headers["ETag"] = etag(body["id"], body["version"])
     serials = body.get("serials") or ({body["layer"]: body["serial"]} if "serial" in body else {})
     if wait is not None and serials:
-        body |= await _wait_for(plane, serials, wait, timeout)
+        body |= await _wait_for(plane, serials, wait, timeout, names=caller.sees is None)
     return Response(
         msgspec.json.encode(body), status_code=answer.status, media_type="application/json", headers=headers
     )
 
 
 async def _wait_for(
-    plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float
+    plane: ControlPlane, serials: dict[str, int], wait: Wait, timeout: float, *, names: bool
 ) -> dict[str, Any]:  # fmt: skip
     """Wait until serials are published, or enforced."""
     end = time.monotonic() + timeout
@@ -73,11 +76,15 @@ async def _wait_for(
         while behind and time.monotonic() < end:
             await plane.offers.until(lambda: False, min(0.1, max(end - time.monotonic(), 0)))
             behind, count = await in_thread(_behind, plane, serials)
-        outcome |= {"enforced": outcome["published"] and not behind, "behind": behind, "sidecars": count}
+        outcome |= {
+            "enforced": outcome["published"] and not behind,
+            "behind": behind if names else [""] * len(behind),
+            "sidecars": count,
+        }
     return outcome
 
 
 def _behind(plane: ControlPlane, serials: dict[str, int]) -> tuple[list[str], int]:
-    known = plane.sidecars.connected()
+    known = plane.sidecars.counted()
     late = {sidecar.name for sidecar in known if sidecar.layer in serials and sidecar.serial < serials[sidecar.layer]}
     return sorted(late), len({sidecar.name for sidecar in known})

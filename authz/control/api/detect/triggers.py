@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class TriggersBody(msgspec.Struct, frozen=True):
-    """All triggers, and what the intake does. lag: seconds from the arrival of the newest event to its count."""
+    """All triggers, and what the intake does. lag: seconds from the arrival of the newest event to its count.
+
+    A tenant sees the triggers that count its own applications only, and zeros for the intake, which all share.
+    """
 
     items: list[TriggerState]
     events: int
@@ -75,9 +78,11 @@ async def list_triggers(request: AnyRequest, caller: Asker) -> TriggersBody:
     caller.need("read")
     plane = plane_of(request)
     intake = plane.intake
+    states = [shown for shown in await in_thread(state.list_states, plane) if _sees(caller, shown)]
+    if caller.sees is not None:
+        return TriggersBody(states, events=0, repeated=0, waiting=0, lag=0.0, clients=0)
     return TriggersBody(
-        await in_thread(state.list_states, plane),
-        events=intake.taken, repeated=intake.repeated, waiting=intake.waiting, lag=round(intake.lag, 3),
+        states, events=intake.taken, repeated=intake.repeated, waiting=intake.waiting, lag=round(intake.lag, 3),
         clients=intake.detector.clients,
     )  # fmt: skip
 
@@ -86,13 +91,15 @@ async def list_triggers(request: AnyRequest, caller: Asker) -> TriggersBody:
 async def get_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> Response[TriggerState]:
     """Give a trigger with its state; its ETag names the version, where it is one of the API."""
     caller.need("read")
-    return _tagged(await in_thread(state.get_state, plane_of(request), name))
+    return _tagged(await _visible(request, caller, name))
 
 
 @get("/{name:str}/versions", summary="Who wrote a trigger", responses=documented(404))
 async def get_versions(request: AnyRequest, caller: Asker, name: FromPath[str]) -> list[TriggerVersion]:
     """List all versions of a trigger of the API, the newest first; also of one that was deleted."""
     caller.need("read")
+    if caller.sees is not None:
+        await _visible(request, caller, name)
     return await in_thread(state.list_versions, plane_of(request), name)
 
 
@@ -143,6 +150,17 @@ def _need_main(caller: Caller) -> None:
     caller.need("edit")
     if caller.sees is not None:
         raise Forbidden("triggers are the main tenant's", code="tenant")
+
+
+async def _visible(request: AnyRequest, caller: Caller, name: str) -> TriggerState:
+    found = await in_thread(state.get_state, plane_of(request), name)
+    if not _sees(caller, found):
+        raise Missing(f"there is no trigger '{shorten(name)}'")
+    return found
+
+
+def _sees(caller: Caller, shown: TriggerState) -> bool:
+    return caller.sees is None or (bool(shown.applications) and all(map(caller.owns, shown.applications)))
 
 
 def _tagged(state: TriggerState, status: int = 200) -> Response[TriggerState]:

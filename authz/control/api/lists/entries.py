@@ -150,7 +150,7 @@ async def add_entries(
 
     layers = lists.layers_of(plane.config.rules())
     answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 def add_row(batch: Batch, row: Row) -> Entry:

@@ -153,19 +153,24 @@ def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Noti
     return Notice(done, told[:shown], max(len(told) - shown, 0), done if can else "")
 
 
-def spread_of(plane: ControlPlane, done: str) -> Spread:
-    """Return how far changes have come: signed, and with which sidecars. Raises Missing."""
+def spread_of(plane: ControlPlane, caller: Caller, done: str) -> Spread:
+    """Return how far changes have come: signed, and with which sidecars.
+
+    Sidecars are named to the main tenant only. Raises Missing.
+    """
     made = {span.layer: span.last for span in read(done)}
     if not made.keys() <= {layer.name for layer in plane.config.layers}:
         raise Missing("there is no such layer")
     offers = {layer: plane.offers.get(layer) for layer in made}
     published = all(o is not None and o.publication.serial >= made[layer] for layer, o in offers.items())
-    connected = plane.sidecars.connected()
-    behind = {sidecar.name for sidecar in connected if sidecar.layer in made and sidecar.serial < made[sidecar.layer]}
-    problems = [plane.publisher.problems[layer].message for layer in made if layer in plane.publisher.problems]
-    return Spread(
-        published, len({sidecar.name for sidecar in connected}), sorted(behind), problems[0] if problems else ""
-    )
+    connected = plane.sidecars.counted()
+    late = {sidecar.name for sidecar in connected if sidecar.layer in made and sidecar.serial < made[sidecar.layer]}
+    refused = [plane.publisher.problems[layer] for layer in made if layer in plane.publisher.problems]
+    behind, problems = ["a sidecar"] * len(late), [problem.code for problem in refused]
+    if caller.sees is None:
+        behind, problems = sorted(late), [problem.message for problem in refused]
+    count = len({sidecar.name for sidecar in connected})
+    return Spread(published, count, behind, problems[0] if problems else "")
 
 
 def afterwards(path: str, done: str, approval: str = "") -> Response[str]:

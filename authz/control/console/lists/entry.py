@@ -131,7 +131,7 @@ async def undo(asked: Asker) -> Response[str]:
 async def show_spread(asked: Asker) -> Response[str]:
     """Show how far changes have come: signed, and with which sidecars."""
     done = written(read(asked.request.query_params.get("done", "")))
-    spread = await in_thread(spread_of, asked.plane, done)
+    spread = await in_thread(spread_of, asked.plane, asked.caller, done)
     return page(asked, "parts/spread.html", spread=spread, done=done)
 
 

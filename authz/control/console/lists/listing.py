@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 from authz.addresses import parse_network
 
 PAGE: Final = 50
+MAX_PICKED: Final = 200  # rows that one change of the page is about: one transaction, and one undo
 EXCEPTIONS: Final = "exceptions"
 LISTS: Final[tuple[ListName, ...]] = ("deny", "allow", "gray")
 ENDS: Final = {"": "any time", "hour": "within an hour", "day": "within a day", "week": "within a week",
@@ -170,6 +171,8 @@ async def change_many(asked: Asker) -> Response[str]:
     if not picked:
         return see_other(back)
     try:
+        if len(picked) > MAX_PICKED:
+            raise Invalid([FieldMistake("pick", f"found {len(picked)} rows, expected at most {MAX_PICKED}")])
         operations = [
             _operation(asked, entry_id, str(form.get("do", "")), str(form.get("reason", ""))) for entry_id in picked
         ]

@@ -11,7 +11,7 @@ from authz.control.api.common.asking import in_thread
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import html, page
 from authz.control.model import MICROSECONDS
-from authz.control.publish.sidecars import CONNECTED
+from authz.control.publish.sidecars import CONNECTED, counted
 from authz.control.store.detection.triggers import stopped
 from authz.control.store.published.publications import Sidecar, list_sidecars
 
@@ -39,13 +39,14 @@ def attention_of(asked: Asked) -> list[Item]:
 
 def _publishing(asked: Asked) -> Iterator[Item]:
     for layer, problem in asked.plane.publisher.problems.items():
-        yield Item("bad", f"The layer {layer} is not published", f"{problem.code}: {problem.message}", "/publications")
+        detail = f"{problem.code}: {problem.message}" if asked.caller.sees is None else problem.code
+        yield Item("bad", f"The layer {layer} is not published", detail, "/publications")
 
 
 def _sidecars(asked: Asked) -> Iterator[Item]:
     plane, now = asked.plane, asked.plane.store.now()
     with plane.store.reading() as tx:
-        known = list_sidecars(tx, now - MISSED)
+        known = counted(list_sidecars(tx, now - MISSED)) if asked.caller.sees is None else []
     for sidecar in known:
         if now - sidecar.seen > CONNECTED * MICROSECONDS:
             yield Item("bad", f"The sidecar {sidecar.name} is away", f"It does not ask for {sidecar.layer} any more; "
@@ -64,6 +65,8 @@ def _is_behind(asked: Asked, sidecar: Sidecar, now: int) -> bool:
 
 
 def _breakers(asked: Asked) -> Iterator[Item]:
+    if asked.caller.sees is not None:
+        return  # triggers are the main tenant's
     with asked.plane.store.reading() as tx:
         names = sorted(stopped(tx))
     for name in names:

@@ -9,7 +9,6 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from msgspec import UNSET
 
-from authz.control.api.common.asking import in_thread
 from authz.control.api.detect import triggers as api
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.forms import words
@@ -54,7 +53,7 @@ async def new_trigger(asked: Asker) -> Response[str]:
 async def edit_trigger(asked: Asker, name: FromPath[str]) -> Response[str]:
     """Show the form of a trigger of the API."""
     asked.caller.need("edit")
-    known = await in_thread(state.get_state, asked.plane, name)
+    known = await _known(asked, name)
     return _form(asked, values_of(known.content or {}) if known.content else {"name": name}, known)
 
 
@@ -64,7 +63,7 @@ async def save_trigger(asked: Asker) -> Response[str]:
     form = await asked.form()
     values = {name: str(form.get(name, "")).strip() for name in form}
     of, seen = values.get("of", ""), values.get("seen", "")
-    known = await in_thread(state.get_state, asked.plane, of) if of else None
+    known = await _known(asked, of) if of else None
     content = content_of(values, known.content if known and known.content else {})
     try:
         if values.get("do") == "try":
@@ -96,6 +95,11 @@ async def end_hold(asked: Asker) -> Response[str]:
     form = await asked.form()
     await done_by(api.delete_hold, asked, hold_id=str(form.get("id", "")))
     return see_other("/triggers")
+
+
+async def _known(asked: Asked, name: str) -> state.TriggerState:
+    answer: Response[state.TriggerState] = await done_by(api.get_trigger, asked, name=name)
+    return answer.content
 
 
 def content_of(values: Mapping[str, str], before: Mapping[str, Any]) -> dict[str, Any]:

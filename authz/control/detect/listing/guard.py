@@ -1,4 +1,8 @@
-"""Who is never listed, and who is not listed now: asked of the store before each listing."""
+"""Who is never listed, and who is not listed now: asked of the store before each listing.
+
+What is allowed by networks the store knows at once. What an allow entry names otherwise (hosts, countries, systems,
+source types) and what the policy protects is known from the signed file of the first layer, as far as it resolved.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
-from authz.control.model import MICROSECONDS
+from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.store.detection.holds import current_holds
 from authz.control.store.entries.find import Filter, added_since, each_entry, find_entries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from authz.addresses import Network
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.triggers.file import Trigger
     from authz.control.model import Entry
     from authz.control.plane import ControlPlane
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
+    from authz.engine.model import Entry as SignedEntry
 
 PROTECTED: Final = "protected"
 ALLOWLISTED: Final = "allowlisted"
@@ -40,6 +48,13 @@ class StoreGuard:
                 return HELD
             allowing = Filter(list="allow", network=subject, unexpired_at=int(listing.time))
             if any(_concerns(entry, listing) for entry in each_entry(tx, allowing)):  # however many there are
+                return ALLOWLISTED
+            policy = self._plane.opened.at(tx, POLICY_LAYER, self._plane.store.now())
+            if policy is not None and any(subject.overlaps(network) for network in policy.protected):
+                return PROTECTED
+            if policy is not None and any(
+                _concerns(entry, listing) for entry in _allowing(policy, subject, listing.time)
+            ):
                 return ALLOWLISTED
             like = allowing._replace(list=listing.trigger.then.list, owner="trigger")
             around = find_entries(tx, like, limit=_MAX_LOOKED_AT)
@@ -68,7 +83,17 @@ class StoreOffences:
         """Nothing is to be remembered: the entry is in the history."""
 
 
-def _concerns(entry: Entry, listing: Listing) -> bool:
+def _allowing(policy: OpenedSnapshot, subject: Network, now: float) -> Iterator[SignedEntry]:
+    """Give the allow entries of a signed file that cover any of a network's addresses."""
+    return (
+        match.entry
+        for number in policy.index.sets_within(subject)
+        for match in policy.matches(subject.version, number)
+        if match.entry.list == "allow" and match.entry.active(now)
+    )
+
+
+def _concerns(entry: Entry | SignedEntry, listing: Listing) -> bool:
     return (
         not entry.applications
         or not listing.applications

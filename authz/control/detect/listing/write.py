@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from authz.control.detect.event import as_json
@@ -14,17 +13,14 @@ from authz.control.model import MAIN_TENANT, Actor
 from authz.control.notify.message import Notice, notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.problems import NotReady, Problem
-from authz.control.store.access.tokens import get_tenant, list_tenants
+from authz.control.store.access.tokens import owner_of
 from authz.control.store.detection.listings import add_listing
 from authz.control.store.detection.triggers import stop_trigger
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from authz.control.detect.counting.detector import Listing
     from authz.control.plane import ControlPlane
-    from authz.control.store.access.tokens import Tenant
 
 _LOG = logging.getLogger("authz.control.detect")
 
@@ -42,7 +38,7 @@ def write_listing(plane: ControlPlane, listing: Listing) -> bool:
         return False
     if trigger.then.list == "notify":
         with plane.store.writing() as tx:
-            tenant = _owner(tx, listing.applications).name
+            tenant = owner_of(tx, listing.applications).name
             note_notices(tx, plane.config.notify, [Notice("told", tenant, _told(listing))], plane.store.now())
         return False
     try:
@@ -96,7 +92,7 @@ def _told(listing: Listing) -> dict[str, Any]:
 def _write(plane: ControlPlane, listing: Listing) -> None:
     actor_name = listing.trigger.name
     with plane.store.writing() as tx:
-        tenant = _owner(tx, listing.applications)
+        tenant = owner_of(tx, listing.applications)
         actor = Actor(tenant.name, actor_name, "trigger", "automatic")
         rules = plane.rules(tx)
         batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
@@ -107,17 +103,3 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
         plane.signals.announce(tx, "changed")
     plane.signals.wake("changed")
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)
-
-
-def _owner(tx: Connection, applications: tuple[str, ...]) -> Tenant:
-    """Return the tenant whose patterns name the applications; the main one where none or several do."""
-    main = get_tenant(tx, MAIN_TENANT)
-    assert main is not None  # noqa: S101  # `authz control init` makes it
-    owners = [
-        tenant
-        for tenant in list_tenants(tx)
-        if tenant.name != MAIN_TENANT
-        and applications
-        and all(any(fnmatchcase(name, pattern) for pattern in tenant.applications) for name in applications)
-    ]
-    return owners[0] if len(owners) == 1 else main

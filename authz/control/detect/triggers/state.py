@@ -31,8 +31,9 @@ class TriggerState(msgspec.Struct, frozen=True):
     """A trigger and what came of it since the process began.
 
     source: `file` (triggers.yaml, which is changed there only) or `api`. version, changed, actor: of one of the API.
-    shadowed: triggers.yaml has one of the same name, which works instead. suppressed: listings that were not made, by
-    reason. stopped: since when its breaker has stopped it. content: as it was written by API.
+    shadowed: triggers.yaml has one of the same name, which works instead. applications: whose requests it counts;
+    empty: all. suppressed: listings that were not made, by reason. stopped: since when its breaker has stopped it.
+    content: as it was written by API.
     """
 
     name: str
@@ -42,6 +43,7 @@ class TriggerState(msgspec.Struct, frozen=True):
     list: str
     period: str
     dry_run: bool
+    applications: tuple[str, ...]
     stopped: str | None
     listed: int
     tried: int
@@ -145,6 +147,7 @@ def _state(plane: ControlPlane, known: KnownTrigger, halted: int | None) -> Trig
         list=then.list,
         period="forever" if then.period is None else format_duration(then.period),
         dry_run=trigger.dry_run,
+        applications=trigger.where.application,
         stopped=None if halted is None else format_moment(halted // MICROSECONDS),
         listed=intake.listed[name],
         tried=intake.tried[name],

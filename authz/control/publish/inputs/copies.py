@@ -17,8 +17,8 @@ from authz.control.store.entries.find import Filter, each_entry
 from authz.control.store.published.inputs import Input, get_content, list_inputs, put_content, put_input
 from authz.durable import replace_file
 from authz.errors import InputError
-from authz.publisher.feeds.fetch.download import public
 from authz.publisher.feeds.fetch.fetch import Fetched, FetchState, WantedFeed, load_state, save_state
+from authz.publisher.feeds.fetch.redirects import public
 from authz.publisher.feeds.hosts import HostOptions, load_cache, resolve_hosts
 from authz.publisher.policy.schema import PolicyDocument, WrittenFeed
 from authz.strict_yaml import read

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from sqlalchemy import insert, select, update
 
-from authz.control.model import FOREVER, MICROSECONDS
+from authz.control.model import FOREVER, MAIN_TENANT, MICROSECONDS
 from authz.control.store.tables import audit, tenants, tokens
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ TOKEN_PREFIX = "authz_"  # noqa: S105  # lets scanners of leaked secrets find on
 
 
 class Token(NamedTuple):
-    """A token, without its secret. networks: empty: from anywhere. created: microseconds; expires: seconds."""
+    """A token, without its secret.
+
+    networks: empty: from anywhere. created: microseconds; expires: seconds. person: whose it is, as sign-on names
+    people; empty: its name says it.
+    """
 
     id: str
     tenant: str
@@ -31,6 +36,12 @@ class Token(NamedTuple):
     created: int
     expires: int | None
     revoked: int | None
+    person: str = ""
+
+    @property
+    def who(self) -> str:
+        """The person behind it: the same one by two tokens, or by a token and by sign-on, is one for four eyes."""
+        return (self.person or self.name).casefold()
 
 
 class Tenant(NamedTuple):
@@ -43,16 +54,16 @@ class Tenant(NamedTuple):
 
 def add_token(
     tx: Connection, *, tenant: str, name: str, role: str, networks: tuple[str, ...] = (), expires: int | None = None,
-    now: int,
+    now: int, person: str = "",
 ) -> tuple[Token, str]:  # fmt: skip
     """Make a token; return it with its secret, which nobody can tell again."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    token = Token("t-" + secrets.token_hex(6), tenant, name, role, networks, now, expires, None)
+    token = Token("t-" + secrets.token_hex(6), tenant, name, role, networks, now, expires, None, person)
     tx.execute(
         insert(tokens).values(
             id=token.id, sha256=hash_of(secret), tenant=tenant, name=name, role=role,
             networks=msgspec.json.encode(networks).decode(), created=now,
-            expires=FOREVER if expires is None else expires, revoked=0,
+            expires=FOREVER if expires is None else expires, revoked=0, person=person,
         )
     )  # fmt: skip
     return token, secret
@@ -96,7 +107,7 @@ def revoke_token(tx: Connection, token_id: str, now: int) -> None:
 def _token(row: Row[tuple[object, ...]]) -> Token:
     return Token(
         row.id, row.tenant, row.name, row.role, msgspec.json.decode(row.networks, type=tuple[str, ...]), row.created,
-        None if row.expires == FOREVER else row.expires, row.revoked or None,
+        None if row.expires == FOREVER else row.expires, row.revoked or None, row.person,
     )  # fmt: skip
 
 
@@ -124,6 +135,20 @@ def get_tenant(tx: Connection, name: str) -> Tenant | None:
 def list_tenants(tx: Connection) -> list[Tenant]:
     """Return all tenants by name."""
     return [_tenant(row) for row in tx.execute(select(tenants).order_by(tenants.c.name))]
+
+
+def owner_of(tx: Connection, applications: tuple[str, ...]) -> Tenant:
+    """Return the tenant whose patterns name the applications; the main one where none or several do."""
+    main = get_tenant(tx, MAIN_TENANT)
+    assert main is not None  # noqa: S101  # `authz control init` makes it
+    owners = [
+        tenant
+        for tenant in list_tenants(tx)
+        if tenant.name != MAIN_TENANT
+        and applications
+        and all(any(fnmatchcase(name, pattern) for pattern in tenant.applications) for name in applications)
+    ]
+    return owners[0] if len(owners) == 1 else main
 
 
 def _tenant(row: Row[tuple[object, ...]]) -> Tenant:

@@ -36,7 +36,7 @@ class Publication(NamedTuple):
 
 
 class Sidecar(NamedTuple):
-    """What a sidecar serves of a layer. refusal: code; since, seen: microseconds."""
+    """What a sidecar serves of a layer. refusal: code; since, seen: microseconds; shown: whether it shows a token."""
 
     name: str
     layer: str
@@ -44,6 +44,7 @@ class Sidecar(NamedTuple):
     refusal: str
     since: int
     seen: int
+    shown: bool = False
 
 
 _ROW = tuple(publications.c[name] for name in Publication._fields)
@@ -115,6 +116,11 @@ def list_sidecars(tx: Connection, seen_since: int) -> list[Sidecar]:
     """Return what sidecars serve, those that were seen since a time."""
     query = select(sidecars).where(sidecars.c.seen >= seen_since).order_by(sidecars.c.name, sidecars.c.layer)
     return [Sidecar(*row) for row in tx.execute(query)]
+
+
+def forget_sidecar(tx: Connection, name: str, layer: str) -> None:
+    """Let go of what a sidecar said of a layer."""
+    tx.execute(delete(sidecars).where(sidecars.c.name == name, sidecars.c.layer == layer))
 
 
 def forget_sidecars(tx: Connection, seen_before: int) -> None:

@@ -1,8 +1,8 @@
 """One file from the web: a conditional GET into a file beside its place, with a cap and time-outs.
 
 A server is asked with the ETag and the time that it gave last; "not modified" costs it and us nothing. Redirects are
-followed, never from https to http. What a server sends is believed in nothing but these headers; the content is the
-caller's to check.
+followed, never from https to http, and to another host only where that is a public one (`redirects`). What a server
+sends is believed in nothing but these headers; the content is the caller's to check.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import time
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 
 from authz import __version__
 from authz.errors import InputError, shorten
+from authz.publisher.feeds.fetch.redirects import Target, public, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,21 +68,23 @@ def download(
         The new validators; None where the server says that nothing has changed.
 
     Raises:
-        InputError: The address cannot be reached, answers with another status than 200 or 304, redirects too often or
-            away from https, sends more than `limits.size`, or takes longer than the time-outs.
+        InputError: The address cannot be reached, answers with another status than 200 or 304, redirects too often,
+            away from https or into a network that is not public, sends more than `limits.size`, or takes longer than
+            the time-outs.
 
     """
     end = time.monotonic() + limits.total
     asked = {"if-none-match": known.etag, "if-modified-since": known.last_modified}
     headers = {name: value for name, value in asked.items() if value}
-    target = url
+    target = Target(url)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            with client.stream("GET", target, headers=headers) as answer:
-                if answer.next_request is None:
+            address, host, extensions = target.request()
+            with client.stream("GET", address, headers=headers | host, extensions=extensions) as answer:
+                if not answer.has_redirect_location:
                     return _taken(answer, url, to, limits, end)
-                target = _redirected(url, target, str(answer.next_request.url))
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                target = redirected(target, answer.headers["location"])
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no such URL
         text = str(error).strip() or type(error).__name__
         raise InputError(f"{public(url)}: cannot be fetched: {shorten(text)}") from error
     raise InputError(f"{public(url)}: found more than {MAX_REDIRECTS} redirects, expected fewer")
@@ -93,20 +95,6 @@ def page(client: httpx.Client, url: str, limits: Limits = Limits()) -> str:  # n
     content = io.BytesIO()
     download(client, url, Validators(), content, limits)
     return content.getvalue().decode("utf-8", "replace")
-
-
-def public(url: str) -> str:
-    """Return an address without user, password and query: those may be secrets."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-
-
-def _redirected(url: str, before: str, after: str) -> str:
-    scheme = urlsplit(after).scheme
-    if scheme not in {"http", "https"} or (urlsplit(before).scheme == "https" and scheme != "https"):
-        raise InputError(f"{public(url)}: found a redirect to {public(after)}, expected one that stays on https")
-    return after
 
 
 def _taken(answer: httpx.Response, url: str, to: BinaryIO, limits: Limits, end: float) -> Validators | None:

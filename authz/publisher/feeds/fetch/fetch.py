@@ -21,7 +21,8 @@ from authz.durable import replace_file, sync_folder
 from authz.errors import InputError
 from authz.publisher.feeds.clean.shrink_guard import check_shrink
 from authz.publisher.feeds.feed import FeedOptions
-from authz.publisher.feeds.fetch.download import Limits, Validators, download, page, public
+from authz.publisher.feeds.fetch.download import Limits, Validators, download, page
+from authz.publisher.feeds.fetch.redirects import public
 from authz.publisher.feeds.read_feed import read_feed
 
 if TYPE_CHECKING:

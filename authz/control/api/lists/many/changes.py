@@ -88,7 +88,7 @@ async def delete_entries(
 
     key = await idempotent_of(request, idempotency_key)
     answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 @put("/v1/sources/{source:str}/entries", summary="Replace what a source says", status_code=200,
@@ -117,7 +117,7 @@ async def replace_entries(
 
     key = await idempotent_of(request, idempotency_key)
     answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
-    return await answered(plane, answer, wait, timeout)
+    return await answered(plane, caller, answer, wait, timeout)
 
 
 def _without_approval(use: Any) -> Any:
