@@ -17,9 +17,8 @@ import msgspec
 from authz.control.model import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
-from authz.control.publish.sidecars import counted
 from authz.control.store.notifications.alarms import end_alarm, find_alarms, raise_alarm
-from authz.control.store.published.publications import list_sidecars, newest_publication
+from authz.control.store.published.publications import counted, list_sidecars, newest_publication
 from authz.times import format_moment
 
 if TYPE_CHECKING:

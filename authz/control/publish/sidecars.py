@@ -19,6 +19,7 @@ from authz.control.model import MICROSECONDS
 from authz.control.problems import TooMany
 from authz.control.store.published.publications import (
     Sidecar,
+    counted,
     forget_sidecar,
     list_sidecars,
     put_sidecar,
@@ -26,8 +27,6 @@ from authz.control.store.published.publications import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from authz.control.store.database import Store
 
 CONNECTED: Final = 90  # seconds since it was seen: a long poll comes back within 30
@@ -119,8 +118,3 @@ class Sidecars:
     def counted(self) -> list[Sidecar]:
         """Return those of them that are waited for; see `counted`."""
         return counted(self.connected())
-
-
-def counted(sidecars: Sequence[Sidecar]) -> list[Sidecar]:
-    """Return the sidecars that showed a token; where none did, all."""
-    return [sidecar for sidecar in sidecars if sidecar.shown] or [*sidecars]

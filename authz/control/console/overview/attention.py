@@ -11,9 +11,9 @@ from authz.control.api.common.asking import in_thread
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import html, page
 from authz.control.model import MICROSECONDS
-from authz.control.publish.sidecars import CONNECTED, counted
+from authz.control.publish.sidecars import CONNECTED
 from authz.control.store.detection.triggers import stopped
-from authz.control.store.published.publications import Sidecar, list_sidecars
+from authz.control.store.published.publications import Sidecar, counted, list_sidecars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,8 @@ from sqlalchemy import delete, func, insert, select, update
 from authz.control.store.tables import heads, publications, sidecars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
 KEPT_CONTENTS = 16  # files of a layer that are kept whole; of older ones, what they were
@@ -116,6 +118,11 @@ def list_sidecars(tx: Connection, seen_since: int) -> list[Sidecar]:
     """Return what sidecars serve, those that were seen since a time."""
     query = select(sidecars).where(sidecars.c.seen >= seen_since).order_by(sidecars.c.name, sidecars.c.layer)
     return [Sidecar(*row) for row in tx.execute(query)]
+
+
+def counted(sidecars: Sequence[Sidecar]) -> list[Sidecar]:
+    """Return the sidecars that showed a token; where none did, all."""
+    return [sidecar for sidecar in sidecars if sidecar.shown] or [*sidecars]
 
 
 def forget_sidecar(tx: Connection, name: str, layer: str) -> None:
