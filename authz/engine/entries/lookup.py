@@ -38,8 +38,6 @@ from authz.snapshot.sections import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from authz.addresses import Network
-
     Array = memoryview[int]
     Find = Callable[[int], int]  # from an address as a number of its version to the number of its match set
 
@@ -81,19 +79,18 @@ class Index:
         """Return the number of the match set that covers the address; 0 where no entry does."""
         return self.find4(value) if version == 4 else self.find6(value)
 
-    def sets_within(self, network: Network) -> set[int]:
-        """Return the numbers of the match sets that any address of a network has. Reads each piece of the network."""
-        if network.version == 4:
-            first = bisect_right(self._starts, network.value) - 1
-            return {*self._sets[first : bisect_right(self._starts, network.last)]}
+    def sets_within(self, version: int, first: int, last: int) -> set[int]:
+        """Return the numbers of the match sets that any of these addresses has. Reads each piece of them."""
+        if version == 4:
+            return {*self._sets[bisect_right(self._starts, first) - 1 : bisect_right(self._starts, last)]}
 
         def behind(address: int) -> int:
             """Return how many pieces begin at this address or before it."""
             high, low = address >> 64, address & _LOW
-            first = bisect_left(self._highs, high)
-            return bisect_right(self._lows, low, first, bisect_right(self._highs, high, first))
+            place = bisect_left(self._highs, high)
+            return bisect_right(self._lows, low, place, bisect_right(self._highs, high, place))
 
-        return {*self._sets6[behind(network.value) - 1 : behind(network.last)]}
+        return {*self._sets6[behind(first) - 1 : behind(last)]}
 
     def members(self, number: int) -> list[tuple[int, int]]:
         """Return the match set: (number of the entry, prefix bits) with the longest prefix first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.engine.scan import Subject, arrays_of, compare, covers, index_of, network, subject
+from support.engine.scan import Subject, arrays_of, compare, covers, edges, index_of, network, subject
 from support.shared import shared
 
 from authz.addresses import BITS, Address, Network, network_of, parse_address, parse_networks
@@ -229,6 +229,18 @@ SUBJECTS = st.lists(st.builds(Subject, st.lists(NETWORKS, max_size=6), st.lists(
 @example([subject("::/0", "!::/65"), subject("::/64", "!::"), subject("::8000:0:0:0/65")])
 def test_the_index_finds_what_a_scan_from_end_to_end_finds(subjects: list[Subject]) -> None:
     compare(subjects)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SUBJECTS, NETWORKS)
+@example([subject("::/0", "!::/65"), subject("::/64", "!::"), subject("::8000:0:0:0/65")], network(6, 0, 64))
+@example([subject("10.0.0.5"), subject("0.0.0.0/0")], network(4, 10 << 24, 24))
+def test_the_sets_within_a_network_are_those_of_its_addresses(subjects: list[Subject], within: Network) -> None:
+    index = index_of(arrays_of(subjects))
+    places = {value for version, value in edges(subjects) if version == within.version}
+    inside = {value for value in places if within.value <= value <= within.last} | {within.value}
+    expected = {index.find(within.version, value) for value in inside}
+    assert index.sets_within(within.version, within.value, within.last) == expected
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -87,7 +87,7 @@ def _allowing(policy: OpenedSnapshot, subject: Network, now: float) -> Iterator[
     """Give the allow entries of a signed file that cover any of a network's addresses."""
     return (
         match.entry
-        for number in policy.index.sets_within(subject)
+        for number in policy.index.sets_within(subject.version, subject.value, subject.last)
         for match in policy.matches(subject.version, number)
         if match.entry.list == "allow" and match.entry.active(now)
     )
