@@ -153,10 +153,10 @@ def _need_main(caller: Caller) -> None:
 
 
 async def _visible(request: AnyRequest, caller: Caller, name: str) -> TriggerState:
-    found = await in_thread(state.get_state, plane_of(request), name)
-    if not _sees(caller, found):
+    trigger = await in_thread(state.get_state, plane_of(request), name)
+    if not _sees(caller, trigger):
         raise Missing(f"there is no trigger '{shorten(name)}'")
-    return found
+    return trigger
 
 
 def _sees(caller: Caller, shown: TriggerState) -> bool:

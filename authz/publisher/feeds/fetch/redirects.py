@@ -54,8 +54,8 @@ def redirected(before: Target, location: str) -> Target:
     addresses = _addresses(new.scheme, new.hostname, _port(new))
     private = [address for address in addresses if not _is_public(address)]
     if private:
-        found = f"found a redirect to {public(after)} ({private[0]})"
-        raise InputError(f"{public(before.url)}: {found}, expected the same host or public addresses")
+        where = f"found a redirect to {public(after)} ({private[0]})"
+        raise InputError(f"{public(before.url)}: {where}, expected the same host or public addresses")
     return Target(after, addresses[0] if addresses else "")
 
 
@@ -77,8 +77,8 @@ def _addresses(scheme: str, host: str, port: int) -> list[str]:
     except ValueError:
         if scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
             return []
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(place[4][0]) for place in found))
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(place[4][0]) for place in places))
 
 
 def _is_public(text: str) -> bool:
