@@ -8,6 +8,10 @@ One sidecar decides by a policy layer of the largest table and a layer of bans w
 Envoy asks it over gRPC, an nginx over HTTP, and both have requests of clients that nobody bans, at a fixed rate, all
 the time. A second client asks for the address that is banned, and then no more banned, every other millisecond.
 
+A machine that is busy with other things answers late by itself. So each change is followed by its like on a bans file
+that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
+done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late.
+
 The bans come to the sidecar as a file; then, with fewer changes, from a plain web server (nginx with a certificate,
 asked again and again: it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push`
 fills).
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +42,7 @@ from authz.snapshot.signers import load_signer
 from benchmarks.data import SlowTable, address, load_table, misses
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.probe import Probe
+from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.steady import Steady
 from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar, cores, on_core
@@ -48,9 +54,8 @@ from benchmarks.proxies.nginx import files as nginx_files
 from benchmarks.report.document import Check, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from benchmarks.parts.reload_traffic import Line
     from benchmarks.scale import Scale
 
 RATE: Final = 1_000  # requests a second of each proxy
@@ -60,7 +65,11 @@ POLL: Final = 1.0  # seconds between two questions to a web server or store
 _CLIENTS: Final = 500  # whom nobody bans
 _PAUSE: Final = 0.002  # seconds between two questions for the banned address
 _PATIENCE: Final = 30.0  # seconds for a change to be seen
+_AFTER: Final = 0.1  # seconds after a change, or its like, that count as part of it
+_REST, _CONTROL, _CHANGES = "at rest", "while bans change elsewhere", "while bans change"
+WAYS: Final = ("file", "web server", "object store")
 _ENVOY, _NGINX = "Envoy", "nginx"
+_SLEEPER = "a process that sleeps"
 _BUCKET, _KEY = "lists", "bans.snapshot"
 _S3: Final = f"s3://{_BUCKET}/{_KEY}"
 
@@ -74,24 +83,32 @@ class Seen(NamedTuple):
     done: int
     first: dict[str, int]
 
+    @property
+    def over(self) -> int:
+        """When its consequences are over."""
+        return max(self.done, *self.first.values(), 0) + int(_AFTER * 1e9)
 
-def run(scale: Scale, note: Callable[[str], None]) -> Part:
-    """Ban and unban."""
+
+def run(scale: Scale, note: Callable[[str], None], ways: Sequence[str] = WAYS) -> Part:
+    """Ban and unban. ways: how the bans come to the sidecar."""
     part = Part("enforcement")
     part.skipped = missing_envoy() or missing_nginx() or missing_paced()
     if part.skipped:
         return part
     with tempfile.TemporaryDirectory() as temporary:
         bench = _Bench(Path(temporary), part, scale, note)
-        bench.measure("file", "path: bans.snapshot", scale.enforced)
-        with _web_server(bench.folder) as port:
-            url = f"url: https://127.0.0.1:{port}/bans.snapshot, ca: web.ca.pem"
-            bench.measure("web server", f"{url}, poll: {POLL:g}s", scale.enforced // 20)
-        if find_spec("moto") is None:
+        file, web, store = WAYS
+        if file in ways:
+            bench.measure(file, "path: bans.snapshot", scale.enforced)
+        if web in ways:
+            with _web_server(bench.folder) as port:
+                url = f"url: https://127.0.0.1:{port}/bans.snapshot, ca: web.ca.pem"
+                bench.measure(web, f"{url}, poll: {POLL:g}s", scale.enforced // 5)
+        if store in ways and find_spec("moto") is None:
             part.notes.append("without an object store: it needs moto")
-        else:
+        elif store in ways:
             with _object_store(bench.folder / "bans.snapshot"):
-                bench.measure("object store", f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 20, push=_S3)
+                bench.measure(store, f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 5, push=_S3)
     part.notes.append(
         f"{LIVE:,} bans are live all the time, beside {bench.size:,} networks; {RATE:,} requests a second through each "
         f"proxy; web server and store are asked every {POLL:g} s, give or take a tenth; the rename is told by the file "
@@ -110,15 +127,17 @@ class _Bench:
         Authority(folder, "web")
         free = [address(4, value).text for value in misses(table, SlowTable(table), 4, _CLIENTS + scale.enforced)]
         self._clients, self._victims = free[:_CLIENTS], free[_CLIENTS:]
-        self._bans = folder / "bans.yaml"
-        create_bans_file(self._bans, layer="bans", snapshot="bans.snapshot", key="keys/bench.key")
         now = int(time.time())
         live = [
             Ban(new_ban_id(), parse_network(f"192.0.{number >> 8}.{number & 255}"), reason="scraping",
                 expires=now + 86400, added=now)
             for number in range(LIVE)
         ]  # fmt: skip
-        change_bans(self._bans, lambda _, __: live, load_signer, now=now, by="benchmark")
+        for where in (folder, folder / "elsewhere"):
+            where.mkdir(exist_ok=True)
+            key = os.path.relpath(folder / "keys" / "bench.key", where)
+            create_bans_file(where / "bans.yaml", layer="bans", snapshot="bans.snapshot", key=key)
+            change_bans(where / "bans.yaml", lambda _, __: live, load_signer, now=now, by="benchmark")
 
     def measure(self, way: str, source: str, changes: int, *, push: str | None = None) -> None:
         """Ban and unban, with the bans coming to the sidecar in one way."""
@@ -141,36 +160,46 @@ class _Bench:
             loads = {name: Steady(url, RATE, headers, self._scale.steady) for name, url in proxies.items()}
             probes = [stack.enter_context(Probe(name, url)) for name, url in proxies.items()]
             time.sleep(1.0)
-            with loads[_ENVOY], loads[_NGINX], on_core(cores().load):
-                seen: list[Seen] = []
+            seen: dict[str, list[Seen]] = {_CONTROL: [], _CHANGES: []}
+            with Sleeper() as sleeper, loads[_ENVOY], loads[_NGINX], on_core(cores().load):
                 time.sleep(self._scale.steady)
                 for number in range(changes):
                     self._note(f"{way}: change {number + 1} of {changes}")
-                    seen.append(self._change(number, probes, push))
-        self._report(way, seen, {name: load.requests for name, load in loads.items()})
+                    for when, some in seen.items():
+                        some.append(self._change(number, probes, push, elsewhere=when == _CONTROL))
+                        time.sleep(_AFTER)
+        self._report(way, seen[_CHANGES])
+        waits = {name: [(line.due, line.latency) for line in load.requests] for name, load in loads.items()}
+        self._report_late(way, seen, waits | {_SLEEPER: sleeper.wakes})
+        for proxy, load in loads.items():
+            failed = [f"status {line.status}" for line in load.requests if line.status != http.client.OK]
+            self._part.checks.append(
+                Check(f"{way}, {proxy}: requests of others are let in", len(load.requests), failed)
+            )
 
-    def _change(self, number: int, probes: Sequence[Probe], push: str | None) -> Seen:
-        """Ban an address, or end the ban before, and wait until both proxies tell."""
+    def _change(self, number: int, probes: Sequence[Probe], push: str | None, *, elsewhere: bool) -> Seen:
+        """Ban an address, or end the ban before, and wait until both proxies tell; elsewhere, until it is done."""
         victim = self._victims[number // 2]
         what = "unban" if number % 2 else "ban"
         arguments = [victim] if number % 2 else [victim, "--for", "2h", "--reason", "password guessing"]
         expected = 200 if number % 2 else 403
+        folder = self.folder / "elsewhere" if elsewhere else self.folder
         first: dict[str, int] = {}
         started = time.time_ns()
         commands = [[what, *arguments, "--layer", "bans.yaml"]]
-        commands += [["snapshot", "push", "bans.snapshot", push]] if push else []
-        command = _start(self.folder, commands.pop(0))
+        commands += [["snapshot", "push", "bans.snapshot", f"{push}{'.elsewhere' * elsewhere}"]] if push else []
+        command = _start(folder, commands.pop(0))
         end = time.monotonic() + _PATIENCE
         done = renamed = 0
-        while len(first) < len(probes) or not done:
+        while not done or (len(first) < len(probes) and not elsewhere):
             for probe in probes:
-                if probe.name not in first and probe.ask(victim) == expected:
+                if probe.name not in first and probe.ask(victim) == expected and not elsewhere:
                     first[probe.name] = time.time_ns()
             if not done and command.poll() is not None:
                 _finished(command)
-                renamed = renamed or (self.folder / "bans.snapshot").stat().st_ctime_ns
+                renamed = renamed or (folder / "bans.snapshot").stat().st_ctime_ns
                 if commands:
-                    command = _start(self.folder, commands.pop(0))
+                    command = _start(folder, commands.pop(0))
                 else:
                     done = time.time_ns()
                     renamed = done if push else renamed
@@ -181,10 +210,10 @@ class _Bench:
             time.sleep(_PAUSE)
         return Seen(what, started, renamed, done, first)
 
-    def _report(self, way: str, seen: Sequence[Seen], requests: dict[str, list[Line]]) -> None:
+    def _report(self, way: str, seen: Sequence[Seen]) -> None:
         part = self._part
         part.add("time of the command", "ms", {"authz": [_ms(one.done - one.started) for one in seen]}, bans=way)
-        for proxy, lines in requests.items():
+        for proxy in (_ENVOY, _NGINX):
             labels = {"bans": way, "proxy": proxy}
             for what in ("ban", "unban"):
                 some = [one for one in seen if one.what == what]
@@ -197,17 +226,27 @@ class _Bench:
                     for percentile, value in _percentiles(values):
                         part.add(f"from the {name}, of all changes", "ms", {"authz": [value]}, **labels, change=what,
                                  percentile=percentile)  # fmt: skip
-            before = [line for line in lines if line.due < seen[0].started]
-            during = [line for line in lines if seen[0].started <= line.due <= max(seen[-1].first.values())]
-            for when, some_lines in (("before", before), ("while bans change", during)):
-                latencies = [_ms(line.latency) for line in some_lines]
-                for percentile, value in _percentiles(latencies):
-                    part.add("latency of other requests", "ms", {"authz": [value]}, **labels, when=when,
-                             percentile=percentile)  # fmt: skip
-                share = 1e6 * sum(latency > LATE for latency in latencies) / max(1, len(latencies))
-                part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels, when=when)
-            failed = [f"status {line.status}" for line in lines if line.status != http.client.OK]
-            part.checks.append(Check(f"{way}, {proxy}: requests of others are let in", len(lines), failed))
+
+    def _report_late(
+        self, way: str, seen: Mapping[str, Sequence[Seen]], waits: Mapping[str, Sequence[tuple[int, int]]]
+    ) -> None:
+        """Tell how late requests were answered, and a process that sleeps woke: due and by how much, ns."""
+        begin = min(one.started for some in seen.values() for one in some)
+        times = {_REST: [(0, begin)]} | {when: [(one.started, one.over) for one in some] for when, some in seen.items()}
+        for what, several in waits.items():
+            ordered = sorted(several)
+            for when, spans in times.items():
+                late = [
+                    _ms(wait)
+                    for first, last in spans
+                    for _, wait in ordered[bisect_left(ordered, (first,)) : bisect_left(ordered, (last,))]
+                ]
+                labels = {"bans": way, "proxy": what, "when": when}
+                for percentile, value in _percentiles(late):
+                    self._part.add("latency of other requests", "ms", {"authz": [value]}, **labels,
+                                   percentile=percentile)  # fmt: skip
+                share = 1e6 * sum(wait > LATE for wait in late) / max(1, len(late))
+                self._part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels)
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,33 @@
+"""The benchmark of bans through real proxies: a smoke run, whose figures nobody looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.mark.parametrize(
+    "ways", [["file"], pytest.param(["web server", "object store"], marks=pytest.mark.long)], ids=["file", "others"]
+)
+def test_bans_and_unbans_are_seen_at_both_proxies_and_requests_are_compared_with_a_control(ways: list[str]) -> None:
+    from benchmarks.parts import enforcement
+    from benchmarks.scale import QUICK
+
+    part = enforcement.run(QUICK._replace(enforced=2 if ways == ["file"] else 10, steady=0.5), lambda _: None, ways)
+    if part.skipped:
+        pytest.skip(part.skipped)
+    assert part.wrong == []
+    labels = [measure.labels for measure in part.measures if measure.name == "of a million requests, over 10 ms"]
+    assert {label["bans"] for label in labels} == set(ways)
+    assert {label["when"] for label in labels} == {"at rest", "while bans change elsewhere", "while bans change"}
+    assert {label["proxy"] for label in labels} == {"Envoy", "nginx", "a process that sleeps"}
+    changes = {measure.labels["change"] for measure in part.measures if measure.name.startswith("from the command")}
+    assert changes == {"ban", "unban"}
