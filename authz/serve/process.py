@@ -7,6 +7,7 @@ import ctypes
 import functools
 import logging
 import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -31,6 +32,7 @@ def serve(config: Path, log_level: str = "info") -> None:
     """Serve until SIGTERM or SIGINT. Raises InputError or StartError."""
     if log_level not in _LEVELS:
         raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until we can take it: by itself it ends a process
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     checked = load_config(config, os.environ)
     raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)

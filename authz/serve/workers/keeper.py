@@ -114,7 +114,7 @@ class Keeper(Child):
             await asyncio.sleep(RETRY)
 
     def take(self, message: Message) -> None:
-        """Take a report of a worker, or hear that one has died."""
+        """Take a report of a worker, that one has died, or what the last keeper had of those that died."""
         content = message.content
         if message.kind == "report":
             self._reports[content["worker"]] = time.monotonic(), content
@@ -123,9 +123,12 @@ class Keeper(Child):
             self.health.look()
         elif message.kind == "died":
             self._reports.pop(content["worker"], None)
+            self.metrics.take(content["worker"], content["metrics"])  # maybe unknown to us, who are new
             self.metrics.bury(content["worker"])
-            self.metrics.count("authz_worker_restarts_total", worker=str(content["worker"]))
+            self.send(Message("dead", self.metrics.dead))
             self.health.look()
+        elif message.kind == "dead":
+            self.metrics.dead = content
         message.close()
 
     def _started(self) -> None:

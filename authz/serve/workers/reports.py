@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.serve.observe.hits import Hits, busiest
-from authz.serve.observe.metrics import Family, Metrics, Sample
+from authz.serve.observe.metrics import COUNTERS, Family, Metrics, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,7 @@ _LEAST: Final = frozenset({
 })  # fmt: skip
 _OF_THE_KEEPER: Final = ("authz_snapshot_", "authz_stale_total", "authz_config_reloads_total")
 _HITS: Final = "authz_entry_hits_total"
+_RESTARTS: Final = "authz_worker_restarts_total"
 
 Plain = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
@@ -37,12 +38,15 @@ def as_plain(families: Iterator[Family]) -> Plain:
 
 
 class SummedMetrics(Metrics):
-    """The metrics of this process and of all workers that have reported."""
+    """The metrics of this process and of all workers that have reported.
+
+    dead: counters of workers that have ended, as JSON takes them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._reports: dict[int, Plain] = {}  # by worker
-        self._dead: Plain = []  # counters of those that have ended
+        self.dead: Plain = []
 
     def take(self, worker: int, report: Plain) -> None:
         """Take what a worker counts now."""
@@ -51,11 +55,12 @@ class SummedMetrics(Metrics):
     def bury(self, worker: int) -> None:
         """Keep the counters of a worker that has ended: counters never fall."""
         counters = [family for family in self._reports.pop(worker, []) if family[1] != "gauge"]
-        self._dead = as_plain(iter(_summed([self._dead, counters])))
+        restart: Plain = [(_RESTARTS, "counter", COUNTERS[_RESTARTS], [(_RESTARTS, {"worker": str(worker)}, 1.0)])]
+        self.dead = as_plain(iter(_summed([self.dead, counters, restart])))
 
     def families(self) -> Iterator[Family]:
         """Yield the metrics of all."""
-        yield from _summed([as_plain(super().families()), self._dead, *self._reports.values()])
+        yield from _summed([as_plain(super().families()), self.dead, *self._reports.values()])
 
     def entry_hits(self, effect: Effect, number: int) -> dict[tuple[str, str], int]:
         """Return the entries that decided or warned of most requests in all processes, as `Metrics.entry_hits` does."""

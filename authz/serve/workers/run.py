@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ import msgspec
 import uvloop
 
 from authz.errors import AuthzError
+from authz.serve.config.reload import merge
 from authz.serve.listeners.bind import bind, inode
 from authz.serve.observe.log_file import LogFile
 from authz.serve.workers.channel import Message
@@ -50,6 +52,7 @@ def serve_with_workers(
         watchdog,
         family.release,
         lambda number: family.table.forget(number - 1),
+        family.reload,
     )
     supervisor.serve()
     family.remove_paths()
@@ -92,6 +95,11 @@ class _Family:
         first = bind(name, where, mode=0, overlap=True)
         same = msgspec.structs.replace(where, port=first.getsockname()[1])
         return [first, *(bind(name, same, mode=0, overlap=True) for _ in range(number - 1))]
+
+    def reload(self) -> None:
+        """Read the configuration again, so that a child that is replaced later has what the others have."""
+        with contextlib.suppress(AuthzError):  # those that run say so, and stay as they are
+            self._config, _ = merge(self._config, self._read())
 
     def release(self) -> None:
         """Close our copies of what is listened on, so that it ends with the children's."""

@@ -5,6 +5,9 @@ what a worker that begins needs at once, should the keeper be gone: the latest s
 
     keeper  -> layer, start -> all workers          worker -> report -> keeper
     keeper  -> watch        -> all workers          supervisor -> died -> keeper
+    keeper  -> dead         -> the next keeper: what those have counted that have ended
+
+SIGHUP is blocked where a child is forked, until it can take it: else it would end a child that starts.
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ class Supervisor:
         watchdog: Seconds between two signs of life to systemd; None: it wants none.
         release: Closes our own copies of what is listened on; called when the end begins.
         forget: Told the number of a worker that has ended.
+        reload: Reads the configuration again, for children that begin later.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Supervisor:
         watchdog: float | None,
         release: Callable[[], None],
         forget: Callable[[int], None],
+        reload: Callable[[], None],
     ) -> None:
         self._workers = workers
         self._run = run
@@ -79,6 +84,9 @@ class Supervisor:
         self._watchdog = watchdog
         self._release = release
         self._forget = forget
+        self._reload = reload
+        self._counted: dict[int, object] = {}  # by each worker, as it has reported last
+        self._untold: list[Message] = []  # what the next keeper has to know
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # when a child that ended is to be started again
         self._latest: dict[str, Message] = {}  # what a new worker is told, in order
@@ -93,6 +101,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(wanted, lambda caught, _: self._signals.append(caught))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         gc.collect()
         gc.freeze()  # what is here stays, and stays shared with the children
         try:
@@ -123,16 +132,19 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         ours, theirs = Channel.pair()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         pid = os.fork()
         if not pid:
             self._become(number, ours, theirs)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         theirs.close()
         child = self._children[number] = _Child(number, pid, ours)
         self._due.pop(number, None)
-        if number != KEEPER:
-            for key, message in self._latest.items():
-                child.unsent[key] = message
-            self._flush(child)
+        if number == KEEPER:
+            child.unsent = {f"untold {place}": message for place, message in enumerate(self._untold)}
+        else:
+            child.unsent = dict(self._latest)
+        self._flush(child)
 
     def _become(self, number: int, ours: Channel, theirs: Channel) -> NoReturn:
         """Go on as a child."""
@@ -174,11 +186,17 @@ class Supervisor:
         wait = 0.0 if now - child.begun > _SLOWER else 1.0
         _LOG.error("%s ended (%s): it is replaced%s", child.name, how, f" in {wait:g} s" if wait else "")
         self._due[child.number] = now + wait
-        if child.number != KEEPER:
-            self._forget(child.number)
-            keeper = self._children.get(KEEPER)
-            if keeper is not None:
-                self._send(keeper, Message("died", {"worker": child.number}), f"died {child.number} {now}")
+        if child.number == KEEPER:
+            unheard = [message for message in child.unsent.values() if message.kind == "died"]
+            self._untold += [message for message in unheard if message not in self._untold]
+            return
+        self._forget(child.number)
+        content = {"worker": child.number, "metrics": self._counted.pop(child.number, [])}
+        died, keeper = Message("died", content), self._children.get(KEEPER)
+        if keeper is not None:
+            self._send(keeper, died, f"died {child.number} {now}")
+        else:
+            self._untold.append(died)
 
     _failure = ("a child ended at its start", "")
 
@@ -195,6 +213,8 @@ class Supervisor:
             self._failure = message.content["message"], message.content["hint"]
         elif child.number != KEEPER:
             self._reported(child, message)
+        elif message.kind == "dead":
+            self._untold = [message]
         elif message.kind == "alive":
             pass
         else:
@@ -204,6 +224,7 @@ class Supervisor:
 
     def _reported(self, child: _Child, message: Message) -> None:
         child.ready = True
+        self._counted[child.number] = message.content["metrics"]
         keeper = self._children.get(KEEPER)
         if keeper is not None:
             self._send(keeper, message._replace(descriptors=()), f"report {child.number}")
@@ -273,6 +294,7 @@ class Supervisor:
             self._release()
         if number == signal.SIGHUP:
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._reload()
         for child in self._children.values():
             os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
         if number == signal.SIGHUP:

@@ -223,3 +223,29 @@ def test_a_state_folder_without_rights_is_an_error_at_the_start(publisher: Publi
                 pass
 
     run(live())
+
+
+# Sends SIGHUP as soon as the process can take one, and to each child that it forks.
+TOLD_AT_ONCE = """\
+import os, signal
+from pathlib import Path
+from authz.serve import process
+
+def told(*arguments, **named):
+    os.kill(os.getpid(), signal.SIGHUP)
+    return basic_config(*arguments, **named)
+
+basic_config, process.logging.basicConfig = process.logging.basicConfig, told
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGHUP))
+process.serve(Path("authz.yaml"))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_while_it_starts_ends_nothing_and_is_taken_once_it_serves(publisher: Publisher, workers: int) -> None:
+    publisher.publish()
+    (publisher.folder / "authz.yaml").write_text(config(rest=f"workers: {workers}\n"))
+    with Process([sys.executable, "-c", TOLD_AT_ONCE], cwd=publisher.folder) as process:
+        process.wait_for_line("authz: (worker 2: )?serving")
+        process.wait_for_line("the configuration was read again")
+        assert process.popen.poll() is None

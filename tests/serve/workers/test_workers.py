@@ -128,6 +128,24 @@ def test_metrics_are_the_sum_and_do_not_fall_when_a_worker_dies(family: Family) 
     assert "worker 1 ended (signal 9): it is replaced" in family.sidecar.output
 
 
+def test_metrics_do_not_fall_when_the_keeper_dies_after_a_worker_or_with_it(family: Family) -> None:
+    def decided(number: int) -> None:
+        wait_for(lambda: family.ready() and family.metric("authz_decisions_total") == number, f"{number} decisions")
+
+    for _ in range(40):
+        get(family.http, "/v1/auth", ALLOWED)
+    decided(40)
+    os.kill(family.children[1], signal.SIGKILL)
+    wait_for(lambda: family.metric("authz_worker_restarts_total") == 1, "a replaced worker")
+    os.kill(family.children[0], signal.SIGKILL)
+    decided(40)
+    worker, _, keeper = family.children  # in the order of their start
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    decided(40)
+    assert family.metric("authz_worker_restarts_total") == 2
+
+
 def test_a_worker_that_is_killed_takes_only_its_own_connections_with_it(family: Family) -> None:
     with family.connected(8) as clients:
         os.kill(family.children[1], signal.SIGKILL)
@@ -226,6 +244,10 @@ def test_a_reload_changes_all(family: Family, publisher: Publisher) -> None:
         return {get(family.http, "/v1/auth", DENIED).header("client-address") for _ in range(8)}
 
     wait_for(lambda: clients() == {"127.0.0.1"}, "the peer as the client, everywhere")
+    for worker in family.children[1:]:
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: family.metric("authz_worker_restarts_total") == 2 and family.ready(), "replaced workers")
+    assert clients() == {"127.0.0.1"}  # and not what the configuration said at the start
 
 
 def test_all_drain_and_end_together_and_leave_nothing(publisher: Publisher) -> None:
