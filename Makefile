@@ -1,5 +1,6 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench bench-full \
+.PHONY: pictures sheets help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
+    bench-full \
     attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -94,6 +95,9 @@ bench-full: ## more sizes, more and longer rounds
 
 pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
 	PYTHONPATH=tests $(BIN)/python -m support.console.pictures
+
+sheets: $(STAMP) ## every page of the console, wide and on a phone, light and dark, to be looked at: build/sheets/
+	PYTHONPATH=tests $(BIN)/python -m support.console.sheets $(ARGS)
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)

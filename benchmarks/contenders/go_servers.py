@@ -1,24 +1,23 @@
-"""What else answers Envoy's checks: programs in Go, built once, and the lists in the form that they take.
+"""What else answers Envoy's checks: programs in Go and Rust, built once, and the lists in the form that they take.
 
     floor    answers OK to everything, with grpc-go: what it costs to ask at all
+    tonic    the same with tonic, in Rust
+    trie     decides by a list of networks, with grpc-go and a routing table
     opa      OPA's engine with a Rego policy over the list, with grpc-go
 
-Each has a folder beside this file, whose go.mod and go.sum pin what it is built from. A built program lies in
-results/bin/, its name ending with a hash of its sources, so that a change builds it anew.
+Each has a folder beside this file with what pins it; `benchmarks.building` builds it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS
+from benchmarks import building
+from benchmarks.building import NotBuilt as NotBuilt  # noqa: PLC0414  # its users ask here
 from benchmarks.processes import Child
 
 if TYPE_CHECKING:
@@ -26,13 +25,7 @@ if TYPE_CHECKING:
     from benchmarks.data import Table
 
 _SOURCES: Final = Path(__file__).parent
-_BUILT: Final = Path(__file__).parents[1] / "results" / "bin"
-_BUILDING: Final = 900.0  # seconds at most
 _GROUP_BITS: Final = {4: 8, 6: 16}  # of what stands between two dots or colons
-
-
-class NotBuilt(Exception):
-    """A program is not there, and why."""
 
 
 class Rule(NamedTuple):
@@ -43,40 +36,12 @@ class Rule(NamedTuple):
 
 
 def program(name: str, *, build: bool = True) -> Path:
-    """Return the program of a folder beside this file, built where it is not yet; without `build` it must be there.
-
-    Raises NotBuilt.
-    """
-    folder = _SOURCES / name
-    path = _BUILT / f"{name}-{_fingerprint(folder)}"
-    if path.exists():
-        return path
-    if not build:
-        raise NotBuilt(f"{name} is not built yet")
-    if shutil.which("go") is None:
-        raise NotBuilt(f"{name} needs Go, to be built")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", str(unfinished), "."]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_BUILDING)
-    except subprocess.TimeoutExpired:
-        raise NotBuilt(f"{name} was not built within {_BUILDING:.0f} s") from None
-    if done.returncode:
-        raise NotBuilt(f"{name} could not be built: {(done.stderr.strip().splitlines() or ['go build failed'])[-1]}")
-    unfinished.rename(path)
-    return path
-
-
-def _fingerprint(folder: Path) -> str:
-    found = hashlib.sha256()
-    for path in sorted([*folder.glob("*.go"), folder / "go.mod", folder / "go.sum"]):
-        found.update(path.read_bytes())
-    return found.hexdigest()[:12]
+    """Return the program of a folder beside this file, built where it is not yet. Raises NotBuilt."""
+    return building.program(_SOURCES / name, build=build)
 
 
 class GoServer(Child):
-    """A program in Go that answers checks on a port of loopback. port: which."""
+    """A program that answers checks on a port of loopback. port: which."""
 
     def __init__(self, folder: Path, path: Path, *arguments: str | Path) -> None:
         super().__init__(folder, [path, "127.0.0.1:0", *arguments])

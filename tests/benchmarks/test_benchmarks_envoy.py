@@ -83,31 +83,39 @@ def test_envoy_asks_every_server_as_the_printed_configuration_does() -> None:
 def test_without_go_a_program_is_not_built_and_the_error_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    from benchmarks import building
     from benchmarks.contenders import go_servers as peers
 
-    monkeypatch.setattr(peers, "_BUILT", tmp_path)
+    monkeypatch.setattr(building, "BUILT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(peers.NotBuilt, match="floor needs Go"):
+    with pytest.raises(building.NotBuilt, match="floor needs go"):
         peers.program("floor")
-    with pytest.raises(peers.NotBuilt, match="opa is not built yet"):
+    with pytest.raises(building.NotBuilt, match="tonic needs cargo"):
+        peers.program("tonic")
+    with pytest.raises(building.NotBuilt, match="opa is not built yet"):
         peers.program("opa", build=False)
 
 
 def test_a_changed_source_is_another_program(tmp_path: Path) -> None:
-    from benchmarks.contenders import go_servers as peers
+    from benchmarks.building import fingerprint
 
     for name in ("main.go", "go.mod", "go.sum"):
         (tmp_path / name).write_text(name)
-    before = peers._fingerprint(tmp_path)
-    assert peers._fingerprint(tmp_path) == before
+    before = fingerprint(tmp_path)
+    assert fingerprint(tmp_path) == before
     (tmp_path / "go.sum").write_text("another")
-    assert peers._fingerprint(tmp_path) != before
+    assert fingerprint(tmp_path) != before
 
 
-def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from benchmarks.contenders import go_servers as peers
+@pytest.mark.parametrize("name", ["tonic"])
+def test_a_lock_file_of_cargo_names_no_registry(name: str) -> None:
+    lock = (Path(__file__).parents[2] / "benchmarks/contenders" / name / "Cargo.lock").read_text()
+    assert 'source = "registry"' in lock
+    assert "://" not in lock
+
+
+def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    from benchmarks.building import NotBuilt, program
 
     if shutil.which("go") is None:
         pytest.skip("needs Go")
@@ -116,10 +124,8 @@ def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(
     (folder / "main.go").write_text("package main\n\nfunc main() { nothing }\n")
     (folder / "go.mod").write_text("module broken\n\ngo 1.26\n")
     (folder / "go.sum").write_text("")
-    monkeypatch.setattr(peers, "_SOURCES", tmp_path)
-    monkeypatch.setattr(peers, "_BUILT", tmp_path / "bin")
-    with pytest.raises(peers.NotBuilt, match=r"broken could not be built: .*main\.go:3"):
-        peers.program("broken")
+    with pytest.raises(NotBuilt, match=r"broken could not be built: .*main\.go:3"):
+        program(folder, tmp_path / "bin")
     assert list((tmp_path / "bin").iterdir()) == []
 
 

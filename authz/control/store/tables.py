@@ -59,9 +59,10 @@ entries = Table(
     Column("expires", BigInteger, nullable=False),  # seconds; FOREVER: never
     Column("likeness", LargeBinary, nullable=False),  # equal: names the same subjects for the same applications
     Column("content", Text, nullable=False),  # JSON of model.Entry
-    Column("author", Text, nullable=False),  # these three: what people sort by (see store.entry_pages)
+    Column("author", Text, nullable=False),  # these four: what people sort by (see store.entry_pages)
     Column("reason", Text, nullable=False),
     Column("subject", Text, nullable=False),
+    Column("applications", Text, nullable=False),
     Index(None, "recorded_to", "layer", "id"),
     Index(None, "likeness", "recorded_to"),
     Index(None, "recorded_from", "id"),
@@ -73,6 +74,7 @@ entries = Table(
     Index(None, "recorded_to", "subject", "id"),
     Index(None, "recorded_to", "reason", "id"),
     Index(None, "recorded_to", "author", "id"),
+    Index(None, "recorded_to", "applications", "id"),
 )
 
 entry_networks = Table(

@@ -59,6 +59,7 @@ def test_pages_give_every_entry_once_in_the_order_of_the_column(filled: Control,
         "reason": lambda e: e.reason, "author": lambda e: e.author, "list": lambda e: e.list,
         "ends": lambda e: float("inf") if e.expires is None else e.expires,
         "subject": lambda e: int(e.networks[0].rpartition(".")[2]), "changed": lambda e: e.created,
+        "applications": lambda e: " ".join(e.applications),
     }  # fmt: skip
     values = [keys[sort](entry) for entry in found]
     assert values == sorted(values, reverse=descending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.console.addresses import PAGES, pages_of
 from support.console.browser import PHONE, WIDE, viewer
 from support.console.data import fill
 from support.control import Running
@@ -14,15 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-
-PAGES = (
-    "/", "/attention", "/approvals", "/lists", "/lists?list=deny", "/lists?only=exceptions",
-    "/lists?q=nothing%20like%20it",
-       "/lists?q=10.0.0.2/10", "/add", "/add?list=allow", "/explain", "/explain?address=203.0.113.9&application=shop",
-    "/events", "/events?live=yes", "/events?entry=none", "/history", "/difference", "/locked-out",
-    "/locked-out?networks=203.0.113.0/24", "/map", "/map?layer=bans&of=203", "/triggers", "/triggers/new", "/feeds",
-    "/notifications", "/applications", "/applications/shop", "/applications/*", "/publications", "/people",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +40,11 @@ def serious(page: Page) -> list[str]:
     ]
 
 
-def entry_pages(running: Running) -> list[str]:
-    """Return the pages of one entry."""
-    entry = running.ok("GET", "/v1/entries?list=deny&limit=1")["items"][0]["id"]
-    return [f"/entries/{entry}", f"/entries/{entry}/edit", f"/entries/{entry}/period"]
-
-
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_no_page_has_a_fault_or_anything_serious_for_axe(browser: Browser, running: Running, look: str) -> None:
     found: dict[str, list[str]] = {}
     with viewer(browser, running.url, running.token, color_scheme=look) as (page, faults):
-        for path in (*PAGES, *entry_pages(running)):
+        for path in (*PAGES, *pages_of(running)):
             faults.clear()
             page.goto(path)
             page.wait_for_load_state("networkidle")
@@ -71,7 +57,7 @@ def test_no_page_has_a_fault_or_anything_serious_for_axe(browser: Browser, runni
 def test_no_page_is_wider_than_a_phone(browser: Browser, running: Running) -> None:
     wide = {}
     with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
-        for path in (*PAGES, *entry_pages(running)):
+        for path in (*PAGES, *pages_of(running)):
             page.goto(path)
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE[0]:
@@ -134,6 +120,30 @@ def test_a_trigger_is_tried_on_yesterday_before_it_is_added(browser: Browser, ru
         row.get_by_role("button", name="Delete").click()
         page.get_by_text("No trigger yet").wait_for()
         assert faults == []
+
+
+def test_an_entry_whose_end_has_seconds_is_edited_with_its_preview(browser: Browser, running: Running) -> None:
+    made = running.ok("POST", "/v1/bans", {"address": "203.0.113.199", "expires": "2027-07-01T10:00:23Z"})
+    with viewer(browser, running.url, running.token) as (page, faults):
+        page.goto(f"/entries/{made['id']}/edit")
+        page.locator("#preview .big").first.wait_for()
+        page.get_by_label("Reason").fill("the end stays")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/entries/*done=*")
+        assert faults == []
+    assert running.ok("GET", f"/v1/entries/{made['id']}")["expires"] == "2027-07-01T10:00:23Z"
+
+
+def test_a_table_on_a_phone_shows_every_row_without_scrolling_sideways(browser: Browser, running: Running) -> None:
+    tables = ("/lists", "/events", "/history", "/publications", "/people", "/applications", "/triggers")
+    cut = {}
+    with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
+        for path in tables:
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            beyond = "all => all.filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.ariaLabel)"
+            cut[path] = page.locator(".scroll").evaluate_all(beyond)
+    assert {path: names for path, names in cut.items() if names} == {}
 
 
 def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running: Running) -> None:

@@ -9,6 +9,8 @@ import pytest
 from support.console.forms import Console
 from support.control import Control, control
 
+from authz.control.console.lists import listing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -152,6 +154,68 @@ def test_what_changed_between_two_times_is_told_once_however_often_it_changed(ey
     page = Console(eyes).get(f"/difference?since={format_moment(since)}").text
     assert page.count("203.0.113.90</bdi>") == 1
     assert "203.0.113.91" not in page
+
+
+def test_the_overview_names_the_entries_that_deny_most_and_the_sidecars_with_their_serials(eyes: Control) -> None:
+    made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.40", "reason": "busy"})
+    event = {"client": "203.0.113.40", "application": "shop", "decision": "deny", "entry": made["id"], "status": 403}
+    eyes.ok("POST", "/v1/events", event)
+    published = eyes.ok("GET", "/v1/publications?layer=bans")["items"][0]
+    serial = published["serial"]
+    eyes.plane.sidecars.report("edge-1", "bans", published["digest"], "")
+    console = Console(eyes)
+    entries = console.get("/busiest").text.partition("By entry")[2]
+    assert 'title="' + made["id"] in entries
+    assert ">203.0.113.40</bdi></a>" in entries
+    assert re.search(rf"edge-1.*bans {serial}", console.get("/").text)
+
+
+def test_a_sidecar_that_does_not_take_a_file_is_shown_with_what_to_do(eyes: Control) -> None:
+    eyes.plane.sidecars.report("edge-2", "bans", "", "not_permitted_endless")
+    console = Console(eyes)
+    for path in ("/attention", "/publications"):
+        page = console.get(path).text
+        assert "edge-2" in page
+        assert "longest" in page
+        assert "not_permitted_endless" in page
+
+
+def test_what_fits_on_every_page_is_changed_in_one_go_and_too_many_are_refused(
+    eyes: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"list": "deny", "networks": [f"198.18.{n}.1"], "reason": "bulk of pages", "period": "1h"} for n in range(70)
+    ]
+    eyes.ok("POST", "/v1/entries/bulk", rows)
+    console = Console(eyes)
+    page = console.get("/lists?q=bulk+of+pages").text
+    assert page.count('name="pick"') == 50
+    assert "to all that fit, on every page (1,000 at most)" in page
+    fields = {
+        "csrf": console.csrf,
+        "back": "/lists?q=bulk+of+pages",
+        "do": "period:7d",
+        "all": "yes",
+        "reason": "longer",
+    }
+    assert "/lists?q=bulk+of+pages&done=bans." in console.post("/lists/change", fields).headers["location"]
+    assert eyes.ok("GET", "/v1/history?limit=1")["items"][0]["reason"] == "longer"
+    monkeypatch.setattr(listing, "MAX_DONE", 60)
+    refused = console.post("/lists/change", fields | {"do": "delete"})
+    assert refused.status_code == 409
+    assert "more entries fit than can be changed in one go, which is 60" in refused.text
+    assert "No entry has all of this" not in console.get("/lists?q=bulk+of+pages").text
+    monkeypatch.undo()
+    assert "&done=bans." in console.post("/lists/change", fields | {"do": "delete"}).headers["location"]
+    assert "No entry has all of this" in console.get("/lists?q=bulk+of+pages").text
+
+
+def test_all_that_fit_are_those_of_the_tenant(eyes: Control) -> None:
+    eyes.ok("POST", "/v1/bans", {"address": "203.0.113.60", "reason": "mine alone"})
+    other = Console(eyes, eyes.token_of("editor", "team-b", ("team-b-*",)))
+    fields = {"csrf": other.csrf, "back": "/lists?q=mine+alone", "do": "delete", "all": "yes"}
+    assert other.post("/lists/change", fields).headers["location"] == "/lists?q=mine+alone"
+    assert eyes.ok("GET", "/v1/entries?address=203.0.113.60")["items"]
 
 
 def test_nobody_is_told_of_anything_yet_and_the_page_says_how(eyes: Control) -> None:

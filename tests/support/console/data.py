@@ -53,20 +53,29 @@ def _change_some(running: Running, made: list[dict[str, Any]]) -> None:
     running.ok("DELETE", f"/v1/bans/{gone['id']}?reason=wrong%20address")
 
 
+def _denying(client: str, made: list[dict[str, Any]], chance: random.Random) -> str:
+    by_network = {"198.51.100.": made[2], "2001:db8:bad:": made[5]}
+    one = next((entry for network, entry in by_network.items() if client.startswith(network)), None)
+    return str((one or chance.choice([made[3], made[3], made[4]]))["id"])
+
+
 def _send_events(running: Running, made: list[dict[str, Any]], chance: random.Random, count: int) -> None:
     now = time.time()
     clients = [f"203.0.113.{chance.randrange(256)}" for _ in range(60)] + [f"192.0.2.{n}" for n in range(40)]
+    hostile = ("203.0.113.", "198.51.100.", "2001:db8:bad:")
+    for place in range(0, 60, 4):
+        clients[place] = f"198.51.100.{chance.randrange(256)}" if place % 3 else f"2001:db8:bad::{place:x}"
     lines = []
     for _ in range(count):
         client = clients[min(int(chance.expovariate(0.06)), len(clients) - 1)]
-        denied = client.startswith("203.0.113.") and chance.random() < 0.7
+        denied = client.startswith(hostile) and chance.random() < 0.4
         lines.append({
             "time": now - 86000 * chance.random() ** 1.3, "client": client,
             "application": chance.choice(["shop", "shop", "api", "blog"]), "path": chance.choice(PATHS),
             "method": chance.choice(["GET", "GET", "GET", "POST"]), "host": "shop.example.com",
             "status": 403 if denied else chance.choice([200, 200, 200, 404, 401]),
             "decision": "deny" if denied else "allow",
-            "entry": chance.choice([made[3]["id"], made[4]["id"]]) if denied else "",
+            "entry": _denying(client, made, chance) if denied else "",
         })  # fmt: skip
     body = "\n".join(json.dumps(line) for line in lines).encode()
     answer = running.client.post("/v1/events", content=body, headers={"Content-Type": "application/x-ndjson"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 from litestar import Response, Router, get, post
@@ -11,7 +11,7 @@ from litestar import Response, Router, get, post
 from authz.control.api.common.asking import in_thread, parsed_moment, read_cursor, write_cursor
 from authz.control.api.common.bodies import EntryPatch
 from authz.control.api.common.operations import ChangeEntry, Operation
-from authz.control.console.common.changing import Notice, afterwards, carry_out, deletion, notice_of
+from authz.control.console.common.changing import MAX_DONE, Notice, afterwards, carry_out, deletion, notice_of
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import applications_of
@@ -19,7 +19,7 @@ from authz.control.console.look.render import page, see_other
 from authz.control.console.signing import own_path
 from authz.control.lists.rules.check import network_mistakes
 from authz.control.model import FOREVER, MICROSECONDS
-from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.control.problems import Conflict, FieldMistake, Invalid, Problem
 from authz.control.store.entries.find import Filter
 from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page
 
@@ -32,6 +32,7 @@ from authz.addresses import parse_network
 
 PAGE: Final = 50
 MAX_PICKED: Final = 200  # rows that one change of the page is about: one transaction, and one undo
+MAX_LOOKS: Final = 10  # pages of MAX_LOOKED rows that a change of all that fits looks through
 EXCEPTIONS: Final = "exceptions"
 LISTS: Final[tuple[ListName, ...]] = ("deny", "allow", "gray")
 ENDS: Final = {"": "any time", "hour": "within an hour", "day": "within a day", "week": "within a week",
@@ -117,7 +118,7 @@ async def show_lists(asked: Asker) -> Response[str]:
         asked, "lists/listing.html", status=422 if mistake else 200, query=query, listed=listed, mistake=mistake,
         following=following, ends_choices=ENDS, lists=LISTS,
         at=None if mistake else parsed_moment(query.at or None, "at"),
-        first="after" not in given, seconds=asked.plane.store.now() / MICROSECONDS,
+        first="after" not in given, most=MAX_DONE, seconds=asked.plane.store.now() / MICROSECONDS,
     )  # fmt: skip
 
 
@@ -168,11 +169,13 @@ async def change_many(asked: Asker) -> Response[str]:
     form = await asked.form()
     picked = [str(entry_id) for entry_id in form.getall("pick", [])]
     back = own_path(str(form.get("back", "/lists")))
-    if not picked:
-        return see_other(back)
     try:
         if len(picked) > MAX_PICKED:
             raise Invalid([FieldMistake("pick", f"found {len(picked)} rows, expected at most {MAX_PICKED}")])
+        if form.get("all") == "yes":
+            picked = await in_thread(_all_that_fit, asked, back)
+        if not picked:
+            return see_other(back)
         operations = [
             _operation(asked, entry_id, str(form.get("do", "")), str(form.get("reason", ""))) for entry_id in picked
         ]
@@ -180,6 +183,28 @@ async def change_many(asked: Asker) -> Response[str]:
     except Problem as error:
         return page(asked, "problem.html", status=error.status, problem=error, back=back)
     return afterwards(back, done, approval)
+
+
+def _all_that_fit(asked: Asked, address: str) -> list[str]:
+    """Return the entries of all pages of a list, with their versions. Raises Conflict where they are too many."""
+    query = Query.of(dict(parse_qsl(urlsplit(address).query)))
+    now = asked.plane.store.now() // MICROSECONDS
+    wanted, search = wanted_by(query._replace(at=""), asked.caller.sees, None, now)
+    found: list[str] = []
+    after: Place | None = None
+    with asked.plane.store.reading() as tx:
+        for _ in range(MAX_LOOKS):
+            part = find_page(tx, wanted, search, sort="changed", descending=True, after=after, limit=MAX_DONE + 1)
+            found += [f"{entry.id}.{entry.version}" for entry in part.entries]
+            after = part.following
+            if after is None or len(found) > MAX_DONE:
+                break
+    if after is not None or len(found) > MAX_DONE:
+        raise Conflict(
+            f"more entries fit than can be changed in one go, which is {MAX_DONE:,}", code="too_many",
+            hint="filter for fewer, or use the API: POST /v1/entries/delete takes 10,000",
+        )  # fmt: skip
+    return found
 
 
 @post("/lists/delete", status_code=200)

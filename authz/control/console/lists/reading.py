@@ -9,10 +9,12 @@ import msgspec
 from authz.control.model import APPLICATION, MICROSECONDS, SETTINGS, Entry
 from authz.control.problems import Missing
 from authz.control.store.entries.documents import find_documents, get_document
-from authz.control.store.entries.find import get_entry
+from authz.control.store.entries.find import get_entries, get_entry
 from authz.engine.model import ANY_APPLICATION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from authz.control.console.common.session import Asked
@@ -48,6 +50,12 @@ def entry_of(asked: Asked, entry_id: str, at: int | None = None) -> Entry:
     if entry is None or asked.caller.sees not in {None, entry.tenant}:
         raise Missing(f"there is no entry '{entry_id[:64]}'", code="not_found")
     return entry
+
+
+def names_of(asked: Asked, tx: Connection, ids: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries that a page refers to and the caller may see, so that it can say whom each names."""
+    found = get_entries(tx, {entry_id for entry_id in ids if entry_id})
+    return {entry_id: entry for entry_id, entry in found.items() if asked.caller.sees in {None, entry.tenant}}
 
 
 def seconds_of(asked: Asked, at: int | None = None) -> float:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from authz.control.api.common.bodies import micro_moment
 from authz.control.console.look.differences import REASONS, changed
+from authz.control.console.look.refusals import refusal_text
 from authz.control.model import FOREVER, MICROSECONDS, SUBJECTS
 from authz.times import format_duration
 
@@ -57,6 +58,11 @@ def moment(microseconds: int | None, absent: str = "never") -> Markup | str:
     )
 
 
+def ago(microseconds: int) -> Markup | str:
+    """Return a time in the same way, for where how long ago says enough: the browser shows only that."""
+    return Markup(str(moment(microseconds)).replace("<time ", '<time class="ago" ', 1))
+
+
 def stamp(microseconds: int) -> str:
     """Return a time of record for an address, to the microsecond."""
     return micro_moment(microseconds)
@@ -95,6 +101,12 @@ def short_number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def share(percent: float) -> str:
+    """Return a share as 0.4 %, 12 %, 99.8 %: what is not nothing, and not all, never reads so."""
+    digits = 0 if percent in {0, 100} or 10 <= percent <= 90 else 1
+    return f"{min(max(percent, 0.1), 99.9) if 0 < percent < 100 else percent:.{digits}f} %"
+
+
 def size(value: float) -> str:
     """Return bytes as 1.2 MB."""
     return f"{value:g} B" if value < 1000 else f"{value / 1000:,.1f} kB" if value < 1e6 else f"{value / 1e6:,.1f} MB"
@@ -124,5 +136,6 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "exact": exact, "clamp": clamp, "moment": moment, "seconds": seconds, "number": number, "size": size,
     "short_number": short_number, "subjects": subjects, "field_time": field_time, "field_lines": field_lines,
     "initials": initials, "stamp": stamp, "rfc": rfc, "dated": dated, "duration": format_duration,
+    "ago": ago, "share": share, "refusal": refusal_text,
 }  # fmt: skip
 GLOBALS: Final[dict[str, Any]] = {"plural": plural, "changed": changed, "reasons": REASONS}

@@ -13,9 +13,12 @@ from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, O
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
+from authz.control.model import SUBJECTS
 from authz.control.problems import Problem
 
 STATES = ("waiting", "approved", "rejected")
+LABELS = {"except": "All but", "except_": "All but", "asns": "ASNs", "hosts": "Host names", "sources": "Source types",
+          "expires": "Ends", "take_over": "Takes over", "period": "For"}  # fmt: skip
 
 
 @get("/approvals")
@@ -24,7 +27,8 @@ async def show_approvals(asked: Asker) -> Response[str]:
     chosen = asked.request.query_params.get("state", "waiting")
     state = chosen if chosen in STATES else "waiting"
     approvals = await done_by(api.get_approvals, asked, state_=state)
-    return page(asked, "overview/approvals.html", approvals=approvals, state=state, states=STATES, told=told)
+    return page(asked, "overview/approvals.html", approvals=approvals, state=state, states=STATES,
+                kind_of=kind_of, headline=headline)  # fmt: skip
 
 
 @get("/approvals/{approval_id:str}")
@@ -32,7 +36,7 @@ async def show_one(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
     """Show one change that waits, or waited."""
     approval = await done_by(api.show_approval, asked, approval_id=approval_id)
     return page(asked, "overview/approval.html", approval=approval, fields=told(approval.request), problem=None,
-                what=kind_of(approval.request))  # fmt: skip
+                what=kind_of(approval.request), headline=headline(approval.request))  # fmt: skip
 
 
 @post("/approvals/{approval_id:str}", status_code=200)
@@ -50,7 +54,8 @@ async def decide(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
 async def _refused(asked: Asked, approval_id: str, problem: Problem) -> Response[str]:
     approval = await done_by(api.show_approval, asked, approval_id=approval_id)
     return page(asked, "overview/approval.html", status=problem.status, approval=approval, problem=problem,
-                fields=told(approval.request), what=kind_of(approval.request))  # fmt: skip
+                fields=told(approval.request), what=kind_of(approval.request),
+                headline=headline(approval.request))  # fmt: skip
 
 
 def kind_of(request: dict[str, Any]) -> str:
@@ -60,14 +65,26 @@ def kind_of(request: dict[str, Any]) -> str:
     ]
 
 
+def headline(request: dict[str, Any]) -> str:
+    """Return whom a change is about, in a few words: the entry's id where it says nothing else."""
+    operation = msgspec.convert(request, Operation)
+    if isinstance(operation, AddBan):
+        return str(operation.data.address)
+    if isinstance(operation, AddEntry):
+        named = [str(value) for kind in SUBJECTS for value in getattr(operation.data, kind)]
+        return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    return str(operation.id)
+
+
 def told(request: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what a change says, field by field."""
     operation = msgspec.convert(request, Operation)
     if isinstance(operation, AddBan | AddEntry | ChangeEntry):
         content = msgspec.to_builtins(operation.data)
-        fields = [(name, _text(value)) for name, value in content.items() if value not in (None, "", [], (), False)]
-        return [("entry", operation.id), *fields] if isinstance(operation, ChangeEntry) else fields
-    return [("entry", operation.id), ("reason", operation.reason)]
+        said = {name: value for name, value in content.items() if value not in (None, "", [], (), False)}
+        fields = [(LABELS.get(name, name.capitalize()), _text(value)) for name, value in said.items()]
+        return [("Entry", operation.id), *fields] if isinstance(operation, ChangeEntry) else fields
+    return [("Entry", operation.id), ("Reason", operation.reason)]
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from litestar import Response, Router, get
 from authz.control.access.approvals import WAITING, list_approvals
 from authz.control.api.common.asking import in_thread
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.look.refusals import refusal_text
 from authz.control.console.look.render import html, page
 from authz.control.model import MICROSECONDS
 from authz.control.publish.sidecars import CONNECTED
@@ -33,7 +34,9 @@ class Item(NamedTuple):
 
 def attention_of(asked: Asked) -> list[Item]:
     """Return what needs attention, the worst first. Reads the store."""
-    items = [*_publishing(asked), *_sidecars(asked), *_breakers(asked), *_approvals(asked)]
+    items = [
+        *_publishing(asked), *_sidecars(asked), *_breakers(asked), *_warnings(asked), *_approvals(asked),
+    ]  # fmt: skip
     return sorted(items, key=lambda item: item.weight != "bad")
 
 
@@ -52,7 +55,8 @@ def _sidecars(asked: Asked) -> Iterator[Item]:
             yield Item("bad", f"The sidecar {sidecar.name} is away", f"It does not ask for {sidecar.layer} any more; "
                        "it decides by what it has.", "/publications")  # fmt: skip
         elif sidecar.refusal:
-            yield Item("bad", f"The sidecar {sidecar.name} refuses {sidecar.layer}", sidecar.refusal, "/publications")
+            yield Item("bad", f"The sidecar {sidecar.name} does not take {sidecar.layer}",
+                       refusal_text(sidecar.refusal), "/publications")  # fmt: skip
         elif _is_behind(asked, sidecar, now):
             yield Item("warn", f"The sidecar {sidecar.name} is behind", f"It serves {sidecar.layer} {sidecar.serial}.",
                        "/publications")  # fmt: skip
@@ -74,12 +78,20 @@ def _breakers(asked: Asked) -> Iterator[Item]:
                    "listed, then let it go on.", "/triggers")  # fmt: skip
 
 
+def _warnings(asked: Asked) -> Iterator[Item]:
+    if asked.caller.sees is not None:  # feeds and host names are of the policy, which is the main tenant's
+        return
+    for layer, warnings in asked.plane.publisher.warnings.items():
+        for warning in warnings:
+            yield Item("warn", f"Signing the layer {layer} gave a warning", warning, "/feeds")
+
+
 def _approvals(asked: Asked) -> Iterator[Item]:
     with asked.plane.store.reading() as tx:
         waiting = list_approvals(tx, asked.caller.sees, WAITING)
     if waiting:
         names = ", ".join(sorted({approval.actor for approval in waiting})[:3])
-        yield Item("warn", f"{len(waiting)} waiting for approval", f"asked for by {names}", "/approvals")
+        yield Item("warn", f"{len(waiting)} waiting for approval", f"Asked for by {names}", "/approvals")
 
 
 @get("/attention")

@@ -7,11 +7,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from litestar import Response, Router, get
 
+from authz.control.api import layers as api
 from authz.control.api.common.asking import in_thread
+from authz.control.api.layers import SidecarBody
+from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
-from authz.control.model import MICROSECONDS, Change
+from authz.control.model import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
 from authz.control.store.events.search import WantedEvents, count_by_time
 from authz.control.store.events.top import Busiest, find_busiest
@@ -20,6 +24,7 @@ from authz.control.store.ledger.history import Wanted, find_changes
 
 STEP: Final = 30  # minutes of a point of the chart
 RECENT: Final = 6  # changes
+TOP: Final = 6  # of who is denied most
 
 
 class Standing(NamedTuple):
@@ -47,7 +52,16 @@ async def show_overview(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     standing = await in_thread(_read, asked)
     points = msgspec.json.encode(standing.chart).decode()
-    return page(asked, "overview/overview.html", standing=standing, points=points)
+    sidecars = (await done_by(api.get_publications, asked, limit=1)).sidecars
+    return page(asked, "overview/overview.html", standing=standing, points=points, sidecars=by_name(sidecars))
+
+
+def by_name(sidecars: list[SidecarBody]) -> list[tuple[str, list[SidecarBody]]]:
+    """Return sidecars with the layers of each, those first that refuse one or are behind."""
+    found: dict[str, list[SidecarBody]] = {}
+    for one in sidecars:
+        found.setdefault(one.name, []).append(one)
+    return sorted(found.items(), key=lambda item: (not any(one.refusal or one.behind for one in item[1]), item[0]))
 
 
 def _read(asked: Asked) -> Standing:
@@ -75,13 +89,14 @@ async def show_busiest(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     now = asked.plane.store.now()
     wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
-    busiest: Busiest = await in_thread(_busiest, asked, wanted)
-    return page(asked, "overview/busiest.html", busiest=busiest)
+    busiest, names = await in_thread(_busiest, asked, wanted)
+    return page(asked, "overview/busiest.html", busiest=busiest, names=names)
 
 
-def _busiest(asked: Asked, wanted: WantedEvents) -> Busiest:
+def _busiest(asked: Asked, wanted: WantedEvents) -> tuple[Busiest, dict[str, Entry]]:
     with asked.plane.store.reading() as tx:
-        return find_busiest(tx, wanted)
+        busiest = find_busiest(tx, wanted, shown=TOP)
+        return busiest, names_of(asked, tx, (name for name, _ in busiest.entries))
 
 
 router: Any = Router("/", route_handlers=[show_overview, show_busiest])

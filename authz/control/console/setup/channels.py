@@ -14,8 +14,6 @@ from authz.control.notify.trial import try_channel
 from authz.control.problems import Forbidden
 from authz.errors import InputError
 
-KINDS = ("webhook", "apprise", "syslog", "splunk", "elastic")
-
 
 class ChannelShown(NamedTuple):
     """A channel, without what is secret of it: an address may hold a token."""
@@ -55,10 +53,9 @@ async def _page(asked: Asked, told: str, mistake: str) -> Response[str]:
 
 def _channels(asked: Asked) -> list[ChannelShown]:
     return [
-        ChannelShown(channel.name, next((kind for kind in KINDS if getattr(channel, kind, None)), "channel"),
-                     channel.topics, channel.gather)
+        ChannelShown(channel.name, channel.kind, channel.topics, channel.gather)
         for channel in asked.plane.config.notify.channels
-    ]  # fmt: skip
+    ]
 
 
 def _waiting(asked: Asked) -> int:

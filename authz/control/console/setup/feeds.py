@@ -14,8 +14,9 @@ from authz.control.api.common.asking import in_thread
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
-from authz.control.model import MICROSECONDS
+from authz.control.model import MICROSECONDS, POLICY_LAYER
 from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.control.publish.opened import FeedTaken
 from authz.publisher.feeds.fetch.fetch import WantedFeed, load_state
 from authz.publisher.policy.schema import WrittenFeed
 
@@ -28,7 +29,11 @@ protected: [192.0.2.0/24]
 
 
 class FeedState(NamedTuple):
-    """A feed, or a database. changed: of the file (microseconds); None: there is none. entries: as fetched last."""
+    """A feed, or a database.
+
+    changed: of the file (microseconds); None: there is none. entries: networks that the newest signed file took from
+    it, or as fetched last. kept_since: it is broken, and older content, of then (seconds), is used meanwhile.
+    """
 
     kind: str
     path: str
@@ -37,6 +42,7 @@ class FeedState(NamedTuple):
     size: int
     entries: int | None
     problem: str
+    kept_since: int | None = None
 
 
 @get("/feeds")
@@ -66,15 +72,29 @@ async def _page(asked: Asked, settings: dict[str, Any], text: str, problem: Prob
 
 def _states(asked: Asked, settings: dict[str, Any]) -> list[FeedState]:
     folder = Path(asked.plane.config.folder)
+    with asked.plane.store.reading() as tx:
+        taken = asked.plane.opened.feeds_at(tx, POLICY_LAYER, asked.plane.store.now())
     states = []
     for content in settings.get("feeds", ()):
         feed = msgspec.convert(content, WrittenFeed)
-        fetched = load_state(WantedFeed(feed.url, folder / feed.path)) if feed.url else None
-        states.append(_state(feed.source, feed.path, folder, feed.url, None if fetched is None else fetched.entries))
+        state = _state(feed.source, feed.path, folder, feed.url, _fetched(feed, folder))
+        states.append(_as_taken(state, taken.get((feed.source, feed.path))))
     for kind, paths in settings.get("geo", {}).items():
         known = [paths] if isinstance(paths, str) else paths or ()
         states += [_state(f"database: {kind}", path, folder, "", None) for path in known]
     return states
+
+
+def _fetched(feed: WrittenFeed, folder: Path) -> int | None:
+    state = load_state(WantedFeed(feed.url, folder / feed.path)) if feed.url else None
+    return None if state is None else state.entries
+
+
+def _as_taken(state: FeedState, taken: FeedTaken | None) -> FeedState:
+    """Return what is known of a feed with what the newest signed file says of it."""
+    if taken is None:
+        return state
+    return state._replace(entries=taken.entries, kept_since=taken.kept_since, problem=state.problem or taken.problem)
 
 
 def _state(kind: str, path: str, folder: Path, url: str, entries: int | None) -> FeedState:

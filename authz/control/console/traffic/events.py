@@ -11,12 +11,15 @@ from litestar import Response, Router, get
 from authz.control.api.common.asking import in_thread, parsed_moment, parsed_network, read_cursor, write_cursor
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
 from authz.control.problems import FieldMistake, Invalid
 from authz.control.store.events.search import Place, WantedEvents, client_of, find_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from authz.control.model import Entry
 
 PAGE: Final = 50
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
@@ -62,22 +65,27 @@ async def show_events(asked: Asker) -> Response[str]:
     """Show events, newest first."""
     asked.caller.need("read")
     given = asked.request.query_params
-    query, mistakes, events = Query.of(given), {}, []
+    query, mistakes = Query.of(given), {}
+    events: list[tuple[str, Any]] = []
+    names: dict[str, Entry] = {}
     try:
         wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
-        events = await in_thread(_find, asked, wanted, before)
+        events, names = await in_thread(_find, asked, wanted, before)
     except Invalid as error:
         mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
     last = events[PAGE - 1][1] if len(events) > PAGE else None
     following = None if last is None else write_cursor((last.time, last.id))
     return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, events=events[:PAGE],
-                following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
+                names=names, following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
 
 
-def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> list[tuple[str, Any]]:
+def _find(
+    asked: Asked, wanted: WantedEvents, before: Place | None
+) -> tuple[list[tuple[str, Any]], dict[str, Entry]]:  # fmt: skip
     with asked.plane.store.reading() as tx:
         rows = find_events(tx, wanted, before=before, limit=PAGE + 1)
-    return [(client_of(bytes(row.client)), row) for row in rows]
+        names = names_of(asked, tx, (row.entry for row in rows))
+    return [(client_of(bytes(row.client)), row) for row in rows], names
 
 
 router: Any = Router("/", route_handlers=[show_events])

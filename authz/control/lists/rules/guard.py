@@ -73,7 +73,7 @@ def approval_reason(entry: Written, rules: FourEyes) -> str:
     if rules.addresses is not None and entry.list == "deny" and entry.action == "block":
         count = addresses_of(entry)
         if count > rules.addresses:
-            return f"it denies {count} addresses, more than {rules.addresses}"
+            return f"it denies {count:,} addresses, more than {rules.addresses:,}"
         if any(getattr(entry, name) for name in ("countries", "regions", "continents", "asns", "sources")):
             return "it denies a country, a network operator or a source type"
     return ""

@@ -17,7 +17,7 @@ from authz.control.store.network_keys import covering_keys, key_of, keys_inside
 from authz.control.store.tables import entries, entry_networks, prefix_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Select
 
@@ -52,6 +52,12 @@ def get_entry(tx: Connection, entry_id: str, *, at: int | None = None) -> Entry 
     holds = _HOLDS_NOW if at is None else _holds(at)
     row = tx.execute(select(entries.c.content).where(entries.c.id == entry_id, holds)).first()
     return None if row is None else _DECODE(row.content)
+
+
+def get_entries(tx: Connection, ids: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries that hold, by their id; one that is on no list any more is left out."""
+    where = and_(entries.c.id.in_(set(ids)), _HOLDS_NOW)
+    return {row.id: _DECODE(row.content) for row in tx.execute(select(entries.c.id, entries.c.content).where(where))}
 
 
 def first_version(tx: Connection, entry_id: str) -> Entry | None:

@@ -28,6 +28,7 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "subject": entries.c.subject,
     "reason": entries.c.reason,
     "author": entries.c.author,
+    "applications": entries.c.applications,
 }
 SORTS: Final = tuple(_COLUMNS)
 Place = tuple[Any, str]  # value of the column, id: where a page ends

@@ -74,7 +74,9 @@ def sorting(entry: Written) -> dict[str, str]:
     keys = keys_of(entry.networks[:1])
     others = [f"~{name} {value}" for name in SUBJECTS if name != "networks" for value in getattr(entry, name)]
     subject = keys[0].hex() if keys else min(others, default="")
-    return {"author": entry.author[:MAX_SORTED], "reason": entry.reason[:MAX_SORTED], "subject": subject[:MAX_SORTED]}
+    applications = " ".join(entry.applications)
+    columns = {"author": entry.author, "reason": entry.reason, "subject": subject, "applications": applications}
+    return {name: text[:MAX_SORTED] for name, text in columns.items()}
 
 
 def _entry_row(entry: Entry, time: int) -> dict[str, Any]:

@@ -17,6 +17,12 @@
     for (const element of root.querySelectorAll("time[datetime]")) {
       const moment = new Date(element.dateTime);
       const near = Math.abs(moment - Date.now()) < 180 * 86400e3;
+      if (element.classList.contains("ago")) {
+        if (!element.dataset.shown) element.title = `${year.format(moment)} (${element.title})`;
+        element.dataset.shown = "yes";
+        element.textContent = ago(moment);
+        continue;
+      }
       const small = document.createElement("small");
       small.textContent = ago(moment);
       element.replaceChildren((near ? day : year).format(moment), " ", small);
@@ -26,7 +32,8 @@
   // Fields of a time: the viewer's zone on the page, UTC on the way.
   function two(number) { return String(number).padStart(2, "0"); }
   function local(moment) {
-    return `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}T${two(moment.getHours())}:${two(moment.getMinutes())}`;
+    const seconds = moment.getSeconds() ? `:${two(moment.getSeconds())}` : "";
+    return `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}T${two(moment.getHours())}:${two(moment.getMinutes())}${seconds}`;
   }
   function showFields(root) {
     for (const field of root.querySelectorAll("input[type=datetime-local]:not([data-zoned])")) {
@@ -113,17 +120,18 @@
   function drawChart(holder) {
     const [times, allowed, denied] = JSON.parse(holder.dataset.chart);
     const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+    const total = (numbers) => numbers.reduce((sum, one) => sum + one, 0).toLocaleString();
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
-    const line = (label, name) => ({ label, stroke: colour(name), fill: colour(name) + "22", width: 1.75, points: { show: false }, value: (_, v) => (v === null ? "" : v.toLocaleString()) });
+    const line = (label, name, numbers) => ({ label, stroke: colour(name), fill: colour(name) + "22", width: 1.75, points: { show: false }, value: (_, v) => (v == null ? total(numbers) : v.toLocaleString()) });
     const options = {
-      width: holder.clientWidth, height: 210, cursor: { y: false, points: { size: 6 } },
+      width: holder.clientWidth, height: 220, padding: [12, 12, 0, 0], cursor: { y: false, points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.08, 5)] } },
-      axes: [{ ...axis, values: (_, all) => all.map((v) => hour.format(new Date(v * 1000))) }, { ...axis, size: 52, values: (_, all) => all.map((v) => (v >= 1000 ? `${v / 1000} k` : String(v))) }],
-      series: [{ value: (_, v) => (v === null ? "" : day.format(new Date(v * 1000))) }, line("allowed", "--accent"), line("denied", "--deny")],
+      axes: [{ ...axis, size: 30, values: (_, all) => all.map((v) => hour.format(new Date(v * 1000))) }, { ...axis, size: 48, values: (_, all) => all.map((v) => (v >= 1e6 ? `${v / 1e6} M` : v >= 1000 ? `${v / 1000} k` : String(v))) }],
+      series: [{ label: "", value: (_, v) => (v == null ? "all 24 hours" : `from ${day.format(new Date(v * 1000))}`) }, line("allowed", "--accent", allowed), line("denied", "--deny", denied)],
     };
     holder.replaceChildren();
     const chart = new uPlot(options, [times, allowed, denied], holder);
-    new ResizeObserver(() => chart.setSize({ width: holder.clientWidth, height: 210 })).observe(holder);
+    new ResizeObserver(() => chart.setSize({ width: holder.clientWidth, height: 220 })).observe(holder);
   }
   function showCharts(root) {
     for (const holder of root.querySelectorAll("[data-chart]:not([data-drawn])")) {
