@@ -1,7 +1,6 @@
 # `make` or `make help` lists what there is to do.
 .PHONY: pictures sheets help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
-    bench-full \
-    attacks constraints system clean
+    bench-full attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 

@@ -17,7 +17,7 @@ from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
 from authz.control.model import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
-from authz.control.store.events.search import WantedEvents, count_by_time
+from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time
 from authz.control.store.events.top import Busiest, find_busiest
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
@@ -89,14 +89,20 @@ async def show_busiest(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     now = asked.plane.store.now()
     wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
-    busiest, names = await in_thread(_busiest, asked, wanted)
-    return page(asked, "overview/busiest.html", busiest=busiest, names=names)
+    busiest, names, countries = await in_thread(_busiest, asked, wanted)
+    return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries)
 
 
-def _busiest(asked: Asked, wanted: WantedEvents) -> tuple[Busiest, dict[str, Entry]]:
+def _busiest(
+    asked: Asked, wanted: WantedEvents
+) -> tuple[Busiest, dict[str, Entry], list[tuple[str, int]]]:  # fmt: skip
+    now = asked.plane.store.now()
     with asked.plane.store.reading() as tx:
         busiest = find_busiest(tx, wanted, shown=TOP)
-        return busiest, names_of(asked, tx, (name for name, _ in busiest.entries))
+        counts = count_by_country(tx, now - DAY, now, patterns=asked.patterns)
+        names = names_of(asked, tx, (name for name, _ in busiest.entries))
+    denied = [(one.country, one.denied) for one in counts if one.country and one.denied]
+    return busiest, names, denied[:TOP]
 
 
 router: Any = Router("/", route_handlers=[show_overview, show_busiest])

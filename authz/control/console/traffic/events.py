@@ -14,7 +14,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
 from authz.control.problems import FieldMistake, Invalid
-from authz.control.store.events.search import Place, WantedEvents, client_of, find_events
+from authz.control.store.events.pages import MAX_LOOKED, find_event_page
+from authz.control.store.events.search import Place, WantedEvents, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,8 @@ class Query(NamedTuple):
     entry: str = ""
     decision: str = ""
     status: str = ""
+    country: str = ""
+    reason: str = ""
     since: str = ""
     until: str = ""
     live: str = ""
@@ -56,8 +59,21 @@ class Query(NamedTuple):
         return WantedEvents(
             parsed_network(self.address or None), self.application or None, self.entry or None, self.decision or None,
             int(self.status) if self.status else None, parsed_moment(self.since or None, "since"),
-            parsed_moment(self.until or None, "until"), patterns,
+            parsed_moment(self.until or None, "until"), patterns, self.reason or None, self.country.upper() or None,
         )  # fmt: skip
+
+
+class Found(NamedTuple):
+    """What the page shows. names: entries that it refers to."""
+
+    events: list[tuple[str, Any]]
+    following: Place | None
+    names: dict[str, Entry]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the page is full, or nothing is left to look at."""
+        return self.following is None or len(self.events) == PAGE
 
 
 @get("/events")
@@ -65,27 +81,22 @@ async def show_events(asked: Asker) -> Response[str]:
     """Show events, newest first."""
     asked.caller.need("read")
     given = asked.request.query_params
-    query, mistakes = Query.of(given), {}
-    events: list[tuple[str, Any]] = []
-    names: dict[str, Entry] = {}
+    query, mistakes, found = Query.of(given), {}, Found([], None, {})
     try:
         wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
-        events, names = await in_thread(_find, asked, wanted, before)
+        found = await in_thread(_find, asked, wanted, before)
     except Invalid as error:
         mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
-    last = events[PAGE - 1][1] if len(events) > PAGE else None
-    following = None if last is None else write_cursor((last.time, last.id))
-    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, events=events[:PAGE],
-                names=names, following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
+    following = None if found.following is None else write_cursor(found.following)
+    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, found=found,
+                following=following, mistakes=mistakes, first="after" not in given, most=MAX_LOOKED)  # fmt: skip
 
 
-def _find(
-    asked: Asked, wanted: WantedEvents, before: Place | None
-) -> tuple[list[tuple[str, Any]], dict[str, Entry]]:  # fmt: skip
+def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> Found:
     with asked.plane.store.reading() as tx:
-        rows = find_events(tx, wanted, before=before, limit=PAGE + 1)
-        names = names_of(asked, tx, (row.entry for row in rows))
-    return [(client_of(bytes(row.client)), row) for row in rows], names
+        part = find_event_page(tx, wanted, before=before, limit=PAGE)
+        names = names_of(asked, tx, (row.entry for row in part.events))
+    return Found([(client_of(bytes(row.client)), row) for row in part.events], part.following, names)
 
 
 router: Any = Router("/", route_handlers=[show_events])

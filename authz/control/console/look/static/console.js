@@ -29,6 +29,17 @@
     }
   }
 
+  // Countries by their names
+  const names = new Intl.DisplayNames(undefined, { type: "region", fallback: "code" });
+  function showCountries(root) {
+    for (const element of root.querySelectorAll("[data-country]:not([title])")) {
+      const code = element.dataset.country;
+      const name = /^[A-Z]{2}$/.test(code) ? names.of(code) : code;
+      element.title = element.matches(".code") ? name : code;
+      if (!element.matches(".code")) element.textContent = name;
+    }
+  }
+
   // Fields of a time: the viewer's zone on the page, UTC on the way.
   function two(number) { return String(number).padStart(2, "0"); }
   function local(moment) {
@@ -153,7 +164,7 @@
   document.addEventListener("pointerover", point);
   document.addEventListener("focusin", point);
 
-  function show(root) { showTimes(root); showFields(root); showCharts(root); }
+  function show(root) { showTimes(root); showCountries(root); showFields(root); showCharts(root); }
   show(document);
   document.addEventListener("htmx:after:swap", () => show(document));
 })();

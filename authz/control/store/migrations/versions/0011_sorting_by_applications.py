@@ -7,8 +7,8 @@ from alembic import op
 
 from authz.control.store.migrations.filling import fill
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 _INDEX = "ix_entries_recorded_to_applications_id"
 

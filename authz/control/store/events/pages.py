@@ -1,0 +1,87 @@
+"""Pages of events for people, whose cost does not grow with the table.
+
+What an index finds (a client, an entry, a time) is read from there. Whatever else is asked for (a decision, a status,
+a country) is looked for among the next MAX_LOOKED events that the index gives: then the page says how far it came, and
+the next one goes on from there. So a value that hardly ever occurs costs as much as one that always does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import func, select, tuple_
+
+from authz.addresses import BITS
+from authz.control.store.events.search import Place, WantedEvents, conditions_of
+from authz.control.store.tables import events
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Row, Select
+
+MAX_LOOKED: Final = 20_000  # events that are read for one page
+
+
+class EventPage(NamedTuple):
+    """A page, newest first. following: what the next one is before; None: this is the last."""
+
+    events: list[Row[Any]]
+    following: Place | None
+
+
+def find_event_page(
+    tx: Connection, wanted: WantedEvents, *, before: Place | None = None, limit: int = 50, most: int = MAX_LOOKED
+) -> EventPage:
+    """Return a page of events. It has fewer than `limit` and a following one where `most` were looked at."""
+    if _is_wide(wanted) and _has_few(tx, wanted, most):
+        found = [*tx.execute(_few(tx, wanted, before).limit(limit + 1))]
+        return _page(found, limit, None)
+    last = _last_looked_at(tx, wanted, before, most)
+    query = _before(select(events).where(*conditions_of(tx, wanted)), before)
+    if last is not None:
+        query = query.where(_place() >= tuple_(*last))
+    return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)
+
+
+def _page(found: list[Row[Any]], limit: int, last: Place | None) -> EventPage:
+    if len(found) > limit:
+        return EventPage(found[:limit], (found[limit - 1].time, found[limit - 1].id))
+    return EventPage(found, last)
+
+
+def _is_wide(wanted: WantedEvents) -> bool:
+    """Return whether a network is asked for: its events lie together by client, not by time."""
+    return wanted.network is not None and wanted.network.length < BITS[wanted.network.version]
+
+
+def _has_few(tx: Connection, wanted: WantedEvents, most: int) -> bool:
+    of_network = WantedEvents(network=wanted.network)
+    some = select(events.c.client).where(*conditions_of(tx, of_network)).limit(most + 1).subquery()
+    return tx.execute(select(func.count()).select_from(some)).scalar_one() <= most
+
+
+def _few(tx: Connection, wanted: WantedEvents, before: Place | None) -> Select[Any]:
+    """Return the query for the events of a network with few: they are sorted, not looked for by time."""
+    query = _before(select(events).where(*conditions_of(tx, wanted)), before)
+    return query.order_by((events.c.time + 0).desc(), events.c.id.desc())
+
+
+def _last_looked_at(tx: Connection, wanted: WantedEvents, before: Place | None, most: int) -> Place | None:
+    """Return the place of the last event that is looked at; None: all are, for there are fewer than `most`."""
+    by_index = WantedEvents(
+        network=None if _is_wide(wanted) else wanted.network, entry=wanted.entry, begin=wanted.begin, end=wanted.end
+    )
+    query = _before(select(events.c.time, events.c.id).where(*conditions_of(tx, by_index)), before)
+    row = tx.execute(_newest(query).offset(most - 1).limit(1)).first()
+    return None if row is None else (row.time, row.id)
+
+
+def _before(query: Select[Any], before: Place | None) -> Select[Any]:
+    return query if before is None else query.where(_place() < tuple_(*before))
+
+
+def _newest(query: Select[Any]) -> Select[Any]:
+    return query.order_by(events.c.time.desc(), events.c.id.desc())
+
+
+def _place() -> ColumnElement[Any]:
+    return tuple_(events.c.time, events.c.id)

@@ -1,0 +1,73 @@
+"""Pages of events: every event once, newest first, and never more rows than one page may read."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from support.control import Control, control
+
+from authz.addresses import parse_address, parse_network
+from authz.control.detect.event import Event
+from authz.control.store.events.pages import find_event_page
+from authz.control.store.events.search import WantedEvents, find_events
+from authz.control.store.events.writing import write_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from authz.control.store.events.search import Place
+
+COUNT = 400
+WANTED = [
+    WantedEvents(), WantedEvents(decision="deny"), WantedEvents(status=500), WantedEvents(application="rare"),
+    WantedEvents(network=parse_network("192.0.2.7/32")), WantedEvents(network=parse_network("192.0.2.0/26")),
+    WantedEvents(network=parse_network("192.0.2.64/26"), decision="deny"), WantedEvents(entry="b-1"),
+    WantedEvents(network=parse_network("203.0.113.0/24")), WantedEvents(patterns=("ra*",)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    chance = random.Random(5)
+    with control(tmp_path_factory.mktemp("events") / "control") as plane:
+        now = plane.plane.store.now() / 1e6
+        events = [
+            Event(
+                time=now - chance.randrange(200), client=parse_address(f"192.0.2.{chance.randrange(128)}"),
+                application="rare" if number % 97 == 0 else "shop", status=500 if number % 89 == 0 else 200,
+                decision="deny" if number % 5 == 0 else "allow", entry="b-1" if number % 41 == 0 else "",
+            )
+            for number in range(COUNT)
+        ]  # fmt: skip
+        with plane.plane.store.writing() as tx:
+            write_events(tx, events)
+        yield plane
+
+
+@pytest.mark.parametrize("most", [10, 60, COUNT * 2])
+@pytest.mark.parametrize("wanted", WANTED, ids=str)
+def test_pages_give_every_event_once_in_order_however_few_are_looked_at(
+    filled: Control, wanted: WantedEvents, most: int
+) -> None:
+    found, before, pages = [], None, 0
+    with filled.plane.store.reading() as tx:
+        expected = [(row.time, row.id) for row in find_events(tx, wanted, limit=COUNT)]
+        while True:
+            page = find_event_page(tx, wanted, before=before, limit=7, most=most)
+            found += [(row.time, row.id) for row in page.events]
+            pages += 1
+            assert len(page.events) <= 7
+            before = page.following
+            if before is None:
+                break
+    assert found == expected
+    assert pages <= COUNT // min(most, 7) + 2
+
+
+def test_a_page_that_finds_nothing_among_those_it_may_look_at_says_where_to_go_on(filled: Control) -> None:
+    with filled.plane.store.reading() as tx:
+        page = find_event_page(tx, WantedEvents(decision="nonsense"), most=25)
+        tenth: Place = [(row.time, row.id) for row in find_events(tx, WantedEvents(), limit=25)][-1]
+    assert page == ([], tenth)
