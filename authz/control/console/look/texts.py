@@ -58,9 +58,9 @@ def moment(microseconds: int | None, absent: str = "never") -> Markup | str:
     )
 
 
-def ago(microseconds: int) -> Markup | str:
+def ago(microseconds: int) -> Markup:
     """Return a time in the same way, for where how long ago says enough: the browser shows only that."""
-    return Markup(str(moment(microseconds)).replace("<time ", '<time class="ago" ', 1))
+    return Markup('<span class="ago">{}</span>').format(moment(microseconds))
 
 
 def stamp(microseconds: int) -> str:

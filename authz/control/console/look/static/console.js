@@ -17,7 +17,7 @@
     for (const element of root.querySelectorAll("time[datetime]")) {
       const moment = new Date(element.dateTime);
       const near = Math.abs(moment - Date.now()) < 180 * 86400e3;
-      if (element.classList.contains("ago")) {
+      if (element.closest(".ago")) {
         if (!element.dataset.shown) element.title = `${year.format(moment)} (${element.title})`;
         element.dataset.shown = "yes";
         element.textContent = ago(moment);
