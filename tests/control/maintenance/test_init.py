@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.serve.config_values import Listen
-
 from authz.control.config import load_control_config
 from authz.control.maintenance.init import make_folder
-from authz.serve.config import load_config
+from authz.serve.config.config import load_config
+from authz.serve.config.values import Listen
 
 if TYPE_CHECKING:
     from pathlib import Path
