@@ -7,8 +7,8 @@ from alembic import op
 
 from authz.control.store.migrations.filling import fill
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 _INDEX = "ix_entries_recorded_to_applications_id"
 
