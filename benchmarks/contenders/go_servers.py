@@ -5,7 +5,7 @@
     trie     decides by a list of networks, with grpc-go and a routing table
     opa      OPA's engine with a Rego policy over the list, with grpc-go
 
-Each has a folder beside this file with what pins it; `benchmarks.building` builds it.
+Each has a folder beside this file with what pins it; `building` builds it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS
-from benchmarks import building
-from benchmarks.building import NotBuilt as NotBuilt  # noqa: PLC0414  # its users ask here
+from benchmarks.contenders import building
+from benchmarks.contenders.building import NotBuilt as NotBuilt  # noqa: PLC0414  # its users ask here
 from benchmarks.processes import Child
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ def test_envoy_asks_every_server_as_the_printed_configuration_does() -> None:
 def test_without_go_a_program_is_not_built_and_the_error_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from benchmarks import building
+    from benchmarks.contenders import building
     from benchmarks.contenders import go_servers as peers
 
     monkeypatch.setattr(building, "BUILT", tmp_path)
@@ -97,7 +97,7 @@ def test_without_go_a_program_is_not_built_and_the_error_says_so(
 
 
 def test_a_changed_source_is_another_program(tmp_path: Path) -> None:
-    from benchmarks.building import fingerprint
+    from benchmarks.contenders.building import fingerprint
 
     for name in ("main.go", "go.mod", "go.sum"):
         (tmp_path / name).write_text(name)
@@ -115,7 +115,7 @@ def test_a_lock_file_of_cargo_names_no_registry(name: str) -> None:
 
 
 def test_a_program_that_cannot_be_built_is_an_error_with_the_reason(tmp_path: Path) -> None:
-    from benchmarks.building import NotBuilt, program
+    from benchmarks.contenders.building import NotBuilt, program
 
     if shutil.which("go") is None:
         pytest.skip("needs Go")

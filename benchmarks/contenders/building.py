@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-BUILT: Final = Path(__file__).parent / "results" / "bin"
+BUILT: Final = Path(__file__).parents[1] / "results" / "bin"
 BUILDING: Final = 1800.0  # seconds at most; the first time, modules are fetched
 _SOURCES: Final = ("*.go", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock", "src/*.rs", "build.rs", "*.js",
                    "package.json", "package-lock.json", "*.proto")  # fmt: skip
