@@ -80,9 +80,9 @@ def _opened(content: bytes) -> Kept:
         file.flush()
         snapshot = inspect_snapshot(Path(file.name))
         feeds = {
-            (one.source, one.path): FeedTaken(
-                one.entries, one.kept_since if one.HasField("kept_since") else None, one.problem
+            (feed.source, feed.path): FeedTaken(
+                feed.entries, feed.kept_since if feed.HasField("kept_since") else None, feed.problem
             )
-            for one in snapshot.manifest.feeds
+            for feed in snapshot.manifest.feeds
         }
         return Kept(OpenedSnapshot(snapshot), feeds)

@@ -190,21 +190,21 @@ def _all_that_fit(asked: Asked, address: str) -> list[str]:
     query = Query.of(dict(parse_qsl(urlsplit(address).query)))
     now = asked.plane.store.now() // MICROSECONDS
     wanted, search = wanted_by(query._replace(at=""), asked.caller.sees, None, now)
-    found: list[str] = []
+    fitting: list[str] = []
     after: Place | None = None
     with asked.plane.store.reading() as tx:
         for _ in range(MAX_LOOKS):
             part = find_page(tx, wanted, search, sort="changed", descending=True, after=after, limit=MAX_DONE + 1)
-            found += [f"{entry.id}.{entry.version}" for entry in part.entries]
+            fitting += [f"{entry.id}.{entry.version}" for entry in part.entries]
             after = part.following
-            if after is None or len(found) > MAX_DONE:
+            if after is None or len(fitting) > MAX_DONE:
                 break
-    if after is not None or len(found) > MAX_DONE:
+    if after is not None or len(fitting) > MAX_DONE:
         raise Conflict(
             f"more entries fit than can be changed in one go, which is {MAX_DONE:,}", code="too_many",
             hint="filter for fewer, or use the API: POST /v1/entries/delete takes 10,000",
         )  # fmt: skip
-    return found
+    return fitting
 
 
 @post("/lists/delete", status_code=200)

@@ -54,8 +54,8 @@ def entry_of(asked: Asked, entry_id: str, at: int | None = None) -> Entry:
 
 def names_of(asked: Asked, tx: Connection, ids: Iterable[str]) -> dict[str, Entry]:
     """Return the entries that a page refers to and the caller may see, so that it can say whom each names."""
-    found = get_entries(tx, {entry_id for entry_id in ids if entry_id})
-    return {entry_id: entry for entry_id, entry in found.items() if asked.caller.sees in {None, entry.tenant}}
+    entries = get_entries(tx, {entry_id for entry_id in ids if entry_id})
+    return {entry_id: entry for entry_id, entry in entries.items() if asked.caller.sees in {None, entry.tenant}}
 
 
 def seconds_of(asked: Asked, at: int | None = None) -> float:

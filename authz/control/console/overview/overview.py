@@ -58,10 +58,12 @@ async def show_overview(asked: Asker) -> Response[str]:
 
 def by_name(sidecars: list[SidecarBody]) -> list[tuple[str, list[SidecarBody]]]:
     """Return sidecars with the layers of each, those first that refuse one or are behind."""
-    found: dict[str, list[SidecarBody]] = {}
-    for one in sidecars:
-        found.setdefault(one.name, []).append(one)
-    return sorted(found.items(), key=lambda item: (not any(one.refusal or one.behind for one in item[1]), item[0]))
+    layers_of: dict[str, list[SidecarBody]] = {}
+    for sidecar in sidecars:
+        layers_of.setdefault(sidecar.name, []).append(sidecar)
+    return sorted(
+        layers_of.items(), key=lambda item: (not any(layer.refusal or layer.behind for layer in item[1]), item[0])
+    )
 
 
 def _read(asked: Asked) -> Standing:
@@ -101,7 +103,7 @@ def _busiest(
         busiest = find_busiest(tx, wanted, shown=TOP)
         counts = count_by_country(tx, now - DAY, now, patterns=asked.patterns)
         names = names_of(asked, tx, (name for name, _ in busiest.entries))
-    denied = [(one.country, one.denied) for one in counts if one.country and one.denied]
+    denied = [(count.country, count.denied) for count in counts if count.country and count.denied]
     return busiest, names, denied[:TOP]
 
 

@@ -63,7 +63,7 @@ class Query(NamedTuple):
         )  # fmt: skip
 
 
-class Found(NamedTuple):
+class Shown(NamedTuple):
     """What the page shows. names: entries that it refers to."""
 
     events: list[tuple[str, Any]]
@@ -81,22 +81,22 @@ async def show_events(asked: Asker) -> Response[str]:
     """Show events, newest first."""
     asked.caller.need("read")
     given = asked.request.query_params
-    query, mistakes, found = Query.of(given), {}, Found([], None, {})
+    query, mistakes, shown = Query.of(given), {}, Shown([], None, {})
     try:
         wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
-        found = await in_thread(_find, asked, wanted, before)
+        shown = await in_thread(_find, asked, wanted, before)
     except Invalid as error:
         mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
-    following = None if found.following is None else write_cursor(found.following)
-    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, found=found,
+    following = None if shown.following is None else write_cursor(shown.following)
+    return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, found=shown,
                 following=following, mistakes=mistakes, first="after" not in given, most=MAX_LOOKED)  # fmt: skip
 
 
-def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> Found:
+def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> Shown:
     with asked.plane.store.reading() as tx:
         part = find_event_page(tx, wanted, before=before, limit=PAGE)
         names = names_of(asked, tx, (row.entry for row in part.events))
-    return Found([(client_of(bytes(row.client)), row) for row in part.events], part.following, names)
+    return Shown([(client_of(bytes(row.client)), row) for row in part.events], part.following, names)
 
 
 router: Any = Router("/", route_handlers=[show_events])

@@ -33,8 +33,7 @@ def find_event_page(
 ) -> EventPage:
     """Return a page of events. It has fewer than `limit` and a following one where `most` were looked at."""
     if _is_wide(wanted) and _has_few(tx, wanted, most):
-        found = [*tx.execute(_few(tx, wanted, before).limit(limit + 1))]
-        return _page(found, limit, None)
+        return _page([*tx.execute(_few(tx, wanted, before).limit(limit + 1))], limit, None)
     last = _last_looked_at(tx, wanted, before, most)
     query = _before(select(events).where(*conditions_of(tx, wanted)), before)
     if last is not None:
@@ -42,10 +41,10 @@ def find_event_page(
     return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)
 
 
-def _page(found: list[Row[Any]], limit: int, last: Place | None) -> EventPage:
-    if len(found) > limit:
-        return EventPage(found[:limit], (found[limit - 1].time, found[limit - 1].id))
-    return EventPage(found, last)
+def _page(rows: list[Row[Any]], limit: int, last: Place | None) -> EventPage:
+    if len(rows) > limit:
+        return EventPage(rows[:limit], (rows[limit - 1].time, rows[limit - 1].id))
+    return EventPage(rows, last)
 
 
 def _is_wide(wanted: WantedEvents) -> bool:
