@@ -106,7 +106,7 @@ attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longe
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything anew)
 	test -x $(BIN)/uv || $(MAKE) $(STAMP)
-	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra dev \
+	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra archive --extra dev \
 	    -o constraints.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish -o deploy/requirements-publish.txt pyproject.toml

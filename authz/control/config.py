@@ -13,6 +13,7 @@ import msgspec
 
 from authz.addresses import NetworkSet, parse_networks
 from authz.control.access.config import PEOPLE, SignOn
+from authz.control.detect.keeping.config import SinkConfig
 from authz.control.detect.shared.config import Streams
 from authz.control.detect.sources.config import Sources
 from authz.control.lists.rules.guard import FourEyes
@@ -115,6 +116,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     protected: tuple[Trusted, ...] = ()  # what no entry may deny, beside the policy's own
     four_eyes: FourEyesConfig = FourEyesConfig()
     sources: Sources = Sources()  # of events, besides POST /v1/events
+    sinks: tuple[SinkConfig, ...] = ()  # databases that events go to, beside the store
     streams: Streams = Streams()  # by which several control planes share the counting of events
     notify: Notify = Notify()  # who is told of what
     hosts: Duration = 300.0  # how often host names of entries are asked for again
@@ -229,6 +231,7 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
             for channel in config.notify.channels
         ),
     )  # fmt: skip
+    sinks = tuple(msgspec.structs.replace(sink, password_file=at(sink.password_file)) for sink in config.sinks)
     crowdsec = tuple(msgspec.structs.replace(lapi, key_file=str(folder / lapi.key_file)) for lapi in config.crowdsec)
     sign_on = config.sign_on
     if sign_on.oidc is not None:
@@ -238,5 +241,5 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
     return msgspec.structs.replace(
         config, sign_on=sign_on, crowdsec=crowdsec, notify=notify, streams=streams, layers=layers, store=store, tls=tls,
         signer=at(config.signer), triggers=at(config.triggers), signer_state=str(folder / config.signer_state),
-        folder=str(folder),
+        sinks=sinks, folder=str(folder),
     )  # fmt: skip

@@ -7,6 +7,7 @@ entries   entries: show, add, change, delete, replace
 lists     history, undo, rollback
 explaining       explain, where there is no configuration of a sidecar
 administration   control tokens, approvals, publications, feeds, api
+events    control events export
 notify    trying the channels of notifications
 """
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -13,8 +14,12 @@ import orjson
 from authz.control.problems import Refused
 from authz.errors import InputError, shorten
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 URL, TOKEN = "AUTHZ_CONTROL_URL", "AUTHZ_TOKEN"  # names of variables
 PATIENCE = 90.0  # seconds: `--wait` takes up to 60
+_PIECE = 1 << 20  # bytes
 
 
 def is_configured() -> bool:
@@ -27,13 +32,8 @@ def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] 
 
     Raises InputError where it cannot be reached, and Refused.
     """
-    url = os.environ.get(URL, "")
-    if not url:
-        raise InputError(f"{URL}: missing, expected the address of a control plane",
-                         hint=f"export {URL}=http://127.0.0.1:9194 {TOKEN}=...")  # fmt: skip
-    given = urlencode({name: value for name, value in query.items() if value is not None})
-    target = f"{urlsplit(url).path.rstrip('/')}{path}{'?' + given if given else ''}"
-    sent = {"Authorization": f"Bearer {os.environ.get(TOKEN, '')}", "Authz-Method": "cli", **(headers or {})}
+    url, target = _target(path, query)
+    sent = _headers() | (headers or {})
     content = None
     if body is not None:
         content = orjson.dumps(body)
@@ -44,32 +44,67 @@ def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] 
     return answer
 
 
+def download(path: str, **query: Any) -> Iterator[bytes]:
+    """Ask the API for content, and give it piece by piece; it may be of any size. query: what is None is left out.
+
+    Raises InputError where it cannot be reached or ends early, and Refused.
+    """
+    url, target = _target(path, query)
+    try:
+        with contextlib.closing(_connection(url)) as connection:
+            connection.request("GET", target, headers=_headers())
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                refusal = _decoded(url, answer.status, answer.read())
+                raise Refused(answer.status, refusal if isinstance(refusal, dict) else {})
+            while piece := answer.read(_PIECE):
+                yield piece
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise InputError(f"{shorten(url)}: {error}", hint="is the control plane running?") from error
+
+
 def segment(text: str) -> str:
     """Return text as one segment of a path."""
     return quote(text, safe="")
 
 
+def _target(path: str, query: dict[str, Any]) -> tuple[str, str]:
+    """Return the URL of the control plane, and the target of a request to it."""
+    url = os.environ.get(URL, "")
+    if not url:
+        raise InputError(f"{URL}: missing, expected the address of a control plane",
+                         hint=f"export {URL}=http://127.0.0.1:9194 {TOKEN}=...")  # fmt: skip
+    given = urlencode({name: value for name, value in query.items() if value is not None})
+    return url, f"{urlsplit(url).path.rstrip('/')}{path}{'?' + given if given else ''}"
+
+
+def _headers() -> dict[str, str]:
+    return {"Authorization": f"Bearer {os.environ.get(TOKEN, '')}", "Authz-Method": "cli"}
+
+
 def _send(url: str, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
-    parts = urlsplit(url)
     try:
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=os.environ.get("AUTHZ_CA"))
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=PATIENCE, context=context
-            )
-        elif parts.scheme == "http":
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
-        else:
-            raise InputError(f"{URL}: found '{shorten(url)}', expected http://HOST:PORT or https://HOST")
-        try:
+        with contextlib.closing(_connection(url)) as connection:
             connection.request(method, target, body=content, headers=headers)
             answer = connection.getresponse()
             data = answer.read()
-        finally:
-            connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(f"{shorten(url)}: {error}", hint="is the control plane running?") from error
+    return answer.status, _decoded(url, answer.status, data)
+
+
+def _connection(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=os.environ.get("AUTHZ_CA"))
+        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=PATIENCE, context=context)
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+    raise InputError(f"{URL}: found '{shorten(url)}', expected http://HOST:PORT or https://HOST")
+
+
+def _decoded(url: str, status: int, data: bytes) -> Any:
     try:
-        return answer.status, orjson.loads(data or b"null")
+        return orjson.loads(data or b"null")
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{shorten(url)}: found no JSON in the answer {answer.status}") from error
+        raise InputError(f"{shorten(url)}: found no JSON in the answer {status}") from error

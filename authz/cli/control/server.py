@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from authz.cli.common.output import print_json
-from authz.cli.control import administration, store
+from authz.cli.control import administration, events, store
 
 app = typer.Typer(
     name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
@@ -100,3 +100,4 @@ def sign(config: ConfigOption) -> None:
 
 store.register(app)
 administration.register(app)
+events.register(app)

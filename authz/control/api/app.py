@@ -18,7 +18,7 @@ from authz.control.api.common.asking import provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
-from authz.control.api.detect import events, notifications, triggers
+from authz.control.api.detect import event_export, events, notifications, triggers
 from authz.control.api.lists import bans, entries
 from authz.control.api.lists.many import changes, jobs
 from authz.control.maintenance.jobs import JobRounds
@@ -51,6 +51,7 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         changes.router,
         jobs.router,
         events.router,
+        event_export.router,
         feeds.router,
         triggers.triggers_router,
         triggers.holds_router,

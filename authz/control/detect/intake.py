@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import read_places
 from authz.control.detect.counting.repeated import Repeated
+from authz.control.detect.keeping.clickhouse import ClickHouse
 from authz.control.detect.keeping.countries import Countries
 from authz.control.detect.keeping.keeper import EventKeeper
 from authz.control.detect.listing.guard import StoreGuard, StoreOffences
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
     from authz.control.detect.event import Event
+    from authz.control.detect.keeping.writer import Writer
     from authz.control.detect.triggers.file import Trigger, TriggersFile
     from authz.control.detect.work import Batch, Work
     from authz.control.plane import ControlPlane
@@ -67,6 +69,7 @@ class Intake:
         self.detector = Detector(file.triggers, self._refusal, offences, places)
         countries = Countries(plane.store, Path(plane.config.folder), file.databases.country)
         self.keeper = EventKeeper(plane.store, plane.config.events, countries)
+        self.writers: list[Writer] = [self.keeper, *(ClickHouse(sink, countries.find) for sink in plane.config.sinks)]
         self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)
         self._work: Work = self._shared() if plane.config.streams.url else LocalWork()
         self._repeated = Repeated()
@@ -86,7 +89,8 @@ class Intake:
 
     def start(self) -> None:
         """Begin to count."""
-        self.keeper.start()
+        for writer in self.writers:
+            writer.start()
         self._work.start()
         self._thread.start()
 
@@ -97,7 +101,8 @@ class Intake:
         if self._thread.is_alive():
             self._thread.join()
         self._work.release()
-        self.keeper.close()
+        for writer in self.writers:
+            writer.close()
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
@@ -189,7 +194,8 @@ class Intake:
             self._stop(opened)
         if warned := [event for event in counted if event.warnings]:
             self._patiently(lambda: self._first_hits.note(warned), None)
-        self.keeper.keep(counted)
+        for writer in self.writers:
+            writer.keep(counted)
 
     def _without_repeated(self, batch: Batch) -> list[Event]:
         """Return the events that did not come before. One without a request id is never known again."""

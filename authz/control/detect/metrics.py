@@ -34,6 +34,11 @@ def detection_metrics(plane: ControlPlane) -> list[str]:
         _family(lines, name, "gauge", text, {"": number})
     _triggers(lines, plane)
     feeders = plane.sources.feeders
+    sinks = {f'sink="{writer.name}"': writer for writer in intake.writers if writer is not keeper}
+    _family(lines, "sink_written_total", "counter", "Events that a sink took.",
+            {labels: writer.written for labels, writer in sinks.items()})  # fmt: skip
+    _family(lines, "sink_lost_total", "counter", "Events that found no room on their way to a sink.",
+            {labels: writer.lost for labels, writer in sinks.items()})  # fmt: skip
     _family(lines, "source_skipped_total", "counter", "Lines of a source that could not be read.",
             {f'source="{name}"': feeder.skipped for name, feeder in feeders.items()})  # fmt: skip
     _family(lines, "source_dropped_total", "counter", "Events of a source for which there was no room.",

@@ -185,7 +185,7 @@ async def list_events(
     plane = plane_of(request)
     wanted = WantedEvents(
         parsed_network(address), application, entry, decision, status, parsed_moment(from_, "from"),
-        parsed_moment(to, "to"), _visible(caller), reason, country,
+        parsed_moment(to, "to"), visible(caller), reason, country,
     )  # fmt: skip
     return await in_thread(_page, plane, wanted, read_cursor(cursor, _CURSOR), limit)
 
@@ -224,7 +224,7 @@ async def get_counts(
 def _counts(
     plane: ControlPlane, caller: Caller, application: str | None, begin: int, end: int, step: int, top: int
 ) -> CountsBody:
-    patterns = _visible(caller)
+    patterns = visible(caller)
     wanted = WantedEvents(application=application, begin=begin, end=end, patterns=patterns)
     with plane.store.reading() as tx:
         counts = count_by_time(tx, begin, end, step, application, patterns)
@@ -263,11 +263,11 @@ async def get_countries(
 
 def _countries(plane: ControlPlane, caller: Caller, application: str | None, begin: int, end: int) -> CountriesBody:
     with plane.store.reading() as tx:
-        counts = count_by_country(tx, begin, end, application, _visible(caller))
+        counts = count_by_country(tx, begin, end, application, visible(caller))
     return CountriesBody([CountryBody(*count) for count in counts])
 
 
-def _visible(caller: Caller) -> tuple[str, ...] | None:
+def visible(caller: Caller) -> tuple[str, ...] | None:
     """Return the patterns of the applications whose events the caller may see; None: all."""
     return None if caller.sees is None else caller.tenant.applications
 

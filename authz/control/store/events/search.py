@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import case, false, func, or_, select, tuple_
+from sqlalchemy import case, false, func, literal_column, or_, select, tuple_
 
 from authz.addresses import format_address
 from authz.control.model import MICROSECONDS
@@ -54,6 +54,17 @@ def find_events(
     if before is not None:
         query = query.where(tuple_(events.c.time, events.c.id) < tuple_(*before))
     return [*tx.execute(query.order_by(events.c.time.desc(), events.c.id.desc()).limit(limit))]
+
+
+def next_events(
+    tx: Connection, wanted: WantedEvents, order: Literal["time", "client"], *, after: Row[Any] | None, limit: int
+) -> list[Row[Any]]:
+    """Return events by time, or by client and time, those behind an event, at most `limit`."""
+    columns = [events.c.time, events.c.id] if order == "time" else [events.c.client, events.c.time, events.c.id]
+    query = select(events).where(*conditions_of(tx, wanted))
+    if after is not None:
+        query = query.where(tuple_(*columns) > tuple_(*(getattr(after, column.name) for column in columns)))
+    return [*tx.execute(query.order_by(*columns).limit(limit))]
 
 
 def count_events(tx: Connection, wanted: WantedEvents, most: int = 1_000_000) -> int:
@@ -129,6 +140,8 @@ def conditions_of(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bo
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(events.c[name] == value)
+    if wanted.entry:  # the index on entries has no events of none; a planner that does not see the value must know
+        conditions.append(events.c.entry != literal_column("''"))
     if wanted.begin is not None:
         conditions.append(events.c.time >= wanted.begin)
     if wanted.end is not None:

@@ -1,0 +1,1 @@
+"""Events of clients: search among very many, and the time from an event to a listing."""
