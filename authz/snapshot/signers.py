@@ -71,6 +71,9 @@ class CheckedSigner:
         return made
 
 
+LoadedSigner = FileSigner | CheckedSigner  # each says its `public` half
+
+
 def generate_keys(folder: Path, name: str) -> tuple[Path, Path]:
     """Write a new ed25519 key pair, `NAME.key` (mode 0600) and `NAME.pub`, and return their paths.
 
@@ -100,7 +103,7 @@ def _create(path: Path, content: bytes, mode: int) -> None:
         os.fsync(file.fileno())
 
 
-def load_signer(key: str, public_key: Path | None = None) -> Signer:
+def load_signer(key: str, public_key: Path | None = None) -> LoadedSigner:
     """Return the signer for `key`: a private PEM file, or a URI, which needs the public key too.
 
     Raises InputError.
@@ -130,7 +133,7 @@ def _is_uri(key: str) -> bool:
     return key.partition(":")[0] in SIGNER_FOR_URI_SCHEME
 
 
-def _signer_from_uri(uri: str, public_key: Path | None) -> Signer:
+def _signer_from_uri(uri: str, public_key: Path | None) -> LoadedSigner:
     from securesystemslib import signer as lib  # noqa: PLC0415  # see above
 
     scheme = uri.partition(":")[0]

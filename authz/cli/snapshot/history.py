@@ -13,6 +13,8 @@ from authz.errors import InputError
 from authz.times import format_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from authz.snapshot.archive import Archived
     from authz.snapshot.envelope import Signer
     from authz.snapshot.keys import PublicKey
@@ -128,7 +130,7 @@ def rollback(
     table(f"rolled back {output}", [("content of", serial), ("serial", made.serial)])
 
 
-def _public(signers: list[Signer], public_key: Path | None) -> list[PublicKey]:
+def _public(signers: Sequence[Signer], public_key: Path | None) -> list[PublicKey]:
     """Return the public halves of the keys that sign."""
     from authz.snapshot.keys import load_public_key
     from authz.snapshot.signers import FileSigner

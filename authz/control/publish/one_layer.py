@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
-from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed
+from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed, SignedFiles
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import contents_of_layer
 from authz.control.store.ledger.changes import append, lock_head, read_changes, read_heads
 from authz.control.store.ledger.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
 from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
-from authz.control.store.published.publications import Publication, add_publication, newest_publication
+from authz.control.store.published.publications import (
+    Publication,
+    add_publication,
+    content_of,
+    newest_publication,
+)
 from authz.publisher.bans.tiers import Files, write_files
 from authz.snapshot.heading import Requirement
 
@@ -121,6 +126,8 @@ class LayerPublisher:
     def _publish(self, head: Head) -> Publication | None:
         self._prepare()
         answer = self._signer.ask(self._changes(head))
+        if isinstance(answer, NeedsAll) and (order := self._since_files(head, answer)) is not None:
+            answer = self._signer.ask(order)
         if isinstance(answer, NeedsAll):
             answer = self._signer.ask(self._everything(head, answer.signed))
         if not isinstance(answer, Signed):
@@ -178,6 +185,23 @@ class LayerPublisher:
             # The signer may have signed more than was kept, or less: it skips what it has signed already.
             changes = read_changes(tx, self.layer, min(base, newest.serial if newest else 0), head.sequence)
         return Order(layer=self.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes)
+
+    def _since_files(self, head: Head, needs: NeedsAll) -> Order | None:
+        """Return an order with the newest files and the changes since; None: they are not there, or not wanted."""
+        if needs.whole or not needs.signed or self.layer == POLICY_LAYER:
+            return None
+        with self._store.reading() as tx:
+            newest = newest_publication(tx, self.layer)
+            content = newest and content_of(tx, self.layer, newest.serial)
+            if newest is None or content is None or newest.serial > needs.signed:
+                return None
+            parts = [part_content(tx, self.layer, serial) for serial in newest.part_serials()]
+            files = SignedFiles(head=content, parts=[part for part in parts if part is not None], chain=newest.chain)
+            changes = read_changes(tx, self.layer, newest.serial, head.sequence)
+        base = newest.serial
+        return Order(
+            layer=self.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes, files=files
+        )  # fmt: skip
 
     def _everything(self, head: Head, signed: int) -> Order:
         """Return an order with all entries, and the changes since the serial that the signer signed last; 0: none."""

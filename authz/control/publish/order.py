@@ -3,8 +3,9 @@
 control plane -> signer    Order         the changes of a layer since `base`, or all of its entries
                            Attest        where the chain stands, which it has signed last
 signer -> control plane    Signed        the file, and the parts that it requires
-NeedsAll      the signer does not stand at `base`: send all entries, with the changes since it signed last
-Refused       it breaks a limit, the chain or the serial
+                           NeedsAll      it does not stand at `base`: send the newest signed files, or all entries, with
+                                         the changes since
+                           Refused       it breaks a limit, the chain or the serial
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ MAX_MESSAGE: Final = 1 << 30  # bytes
 _LENGTH: Final = struct.Struct(">I")
 
 
+class SignedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files that the signer signed before, to go on from. chain: of the layer's changes up to the head's serial."""
+
+    head: bytes
+    parts: list[bytes]
+    chain: str
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A layer is to be signed.
 
     serial: of the new file, and the sequence of the last change. chain: hash up to it. base: the sequence that
-    `changes` continue from. entries, documents: JSON; None: what the signer has, with `changes`.
+    `changes` continue from. entries, documents: JSON; None: what the signer has, with `changes`. files: what `changes`
+    continue, where the signer has nothing.
     """
 
     layer: str
@@ -37,6 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     changes: list[Change]
     entries: list[str] | None = None
     documents: dict[str, str] | None = None
+    files: SignedFiles | None = None
 
 
 class Attest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -72,9 +83,13 @@ class Attested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class NeedsAll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The signer stands elsewhere than at `base`. signed: the serial that it signed last; 0: none."""
+    """The signer stands elsewhere than at `base`.
+
+    signed: the serial that it signed last; 0: none. whole: it takes all entries only, and no files.
+    """
 
     signed: int = 0
+    whole: bool = False
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):

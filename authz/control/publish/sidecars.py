@@ -47,6 +47,8 @@ class Sidecars:
         self._rate = RateLimit(ANONYMOUS_RATE)
         self._digests: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
+        self._pending: dict[tuple[str, str], Sidecar | None] = {}  # to be written; None: to be forgotten
+        self._one_writes = threading.Lock()
 
     def report(self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None) -> bool:
         """Note what a sidecar says; return whether that is new. Reads and writes the store.
@@ -64,12 +66,20 @@ class Sidecars:
                 return False
             since = known.since if known is not None and known.serial == serial else now
             mine = self._known[name, layer] = Sidecar(name, layer, serial, refusal, since, now, peer is None)
-            gone = self._make_room()
-        with self._store.writing() as tx:
-            for key in gone:
-                forget_sidecar(tx, *key)
-            put_sidecar(tx, mine)
+            self._pending |= dict.fromkeys(self._make_room()) | {(name, layer): mine}
+        self._write()
         return not same
+
+    def _write(self) -> None:
+        """Write what is pending, that of others too: many sidecars with a new file share a transaction."""
+        with self._one_writes:
+            with self._lock:
+                pending, self._pending = self._pending, {}
+            if not pending:
+                return
+            with self._store.writing() as tx:
+                for key, sidecar in pending.items():
+                    put_sidecar(tx, sidecar) if sidecar is not None else forget_sidecar(tx, *key)
 
     def _may_be_noted(self, key: tuple[str, str], known: Sidecar | None, peer: str | None, now: int) -> bool:
         if peer is None:

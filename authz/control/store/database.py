@@ -1,13 +1,17 @@
 """Opening the store: SQLite in a file (WAL, every commit synced) or PostgreSQL by psycopg 3; transactions; migrations.
 
 SQLite has one writer: a write transaction takes the lock at its start (`BEGIN IMMEDIATE`), so it never fails in its
-middle. In PostgreSQL writers of one layer wait for its head row.
+middle. Writers of one process queue up for it (`InTurn`): by itself SQLite has who waits look again after ever longer
+pauses, and under load one that came late is served before one that has waited for a second. In PostgreSQL writers of
+one layer wait for its head row.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +42,7 @@ class Store:
         self.engine = engine
         self.clock = clock
         self._closed = False
+        self.turns = InTurn()
 
     @property
     def is_postgresql(self) -> bool:
@@ -51,7 +56,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away."""
-        with self._transaction(authz_write=True) as connection:
+        with self._turn(), self._transaction(authz_write=True) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -62,6 +67,9 @@ class Store:
         )
         with self._transaction(**options) as connection:
             yield connection
+
+    def _turn(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.is_postgresql else self.turns
 
     @contextlib.contextmanager
     def _transaction(self, **options: Any) -> Iterator[Connection]:
@@ -77,6 +85,32 @@ class Store:
         """Close all connections; one that is in use is closed after its transaction."""
         self._closed = True
         self.engine.dispose()
+
+
+class InTurn(contextlib.AbstractContextManager[None]):
+    """A lock that is given in the order in which it is asked for. Raises NotReady where that takes too long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()  # the first holds the lock
+
+    def __enter__(self) -> None:
+        mine = threading.Event()
+        with self._lock:
+            self._waiting.append(mine)
+            if self._waiting[0] is mine:
+                return
+        if not mine.wait(BUSY_TIMEOUT):
+            with self._lock:
+                if not mine.is_set():
+                    self._waiting.remove(mine)
+                    raise NotReady("the store is too busy", code="store_unavailable")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._waiting.popleft()
+            if self._waiting:
+                self._waiting[0].set()
 
 
 @contextlib.contextmanager

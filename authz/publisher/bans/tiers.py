@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.durable import replace_file
+from authz.errors import Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer, build_part
+from authz.publisher.bans.signed import bans_of
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.ban_ids import ban_number
 from authz.snapshot.heading import Requirement, part_path
-from authz.snapshot.read import requirement_of
+from authz.snapshot.read import check_snapshot, requirement_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from authz.publisher.bans.record import Ban
     from authz.publisher.index.prefixes import Array
     from authz.snapshot.envelope import Signer
+    from authz.snapshot.keys import PublicKey
 
 MAX_RECENT = 2_000  # addresses in the head
 MAX_FIRST = 50_000  # bans in part 1
@@ -89,6 +92,26 @@ class Tiers:
         self._recent: dict[str, Ban] = {}
         self._parts: list[Part | None] = [None, None]
         self._tombstones: set[int] = set()
+
+    def restore(self, head: bytes, parts: Sequence[bytes], keys: Sequence[PublicKey], *, now: float) -> int:
+        """Go on from files that were published: the head, and the parts that it requires. Return the head's serial.
+
+        It takes as long as reading the columns, not as making a record for each ban. Raises SnapshotRefused where the
+        files are not of this layer and of one of the keys, or where a part is missing.
+        """
+        snapshot = check_snapshot(memoryview(head), keys, now=now)
+        contents = {requirement_of(content): content for content in parts}
+        missing = [part for part in snapshot.requires if part not in contents]
+        if snapshot.layer != self._layer or missing or len(snapshot.requires) > len(self._parts):
+            raise SnapshotRefused(Refusal.WRONG_LAYER, f"expected a file of {self._layer} with its parts")
+        self._recent = {ban.id: ban for ban in bans_of(snapshot)}
+        self._tombstones = set(snapshot.tombstones())
+        first = len(self._parts) - len(snapshot.requires)
+        for place, requirement in enumerate(snapshot.requires, start=first):
+            content = contents[requirement]
+            part = check_snapshot(memoryview(content), keys, now=now)
+            self._parts[place] = _part(BanTable.from_sections(part.sections), content)
+        return snapshot.serial
 
     def add(self, ban: Ban) -> None:
         """Take up a ban, in the place of the one with the same id where there is one."""
@@ -163,11 +186,15 @@ class Tiers:
         if table.size:
             serial = self._next_serial()
             content = build_part(table, layer=self._layer, serial=serial, created=created, signers=self._signers)
-            numbers = table.numbers()
-            order = np.argsort(numbers)
-            self._parts[place] = Part(requirement_of(content), table, numbers[order], table.ends()[order], content)
+            self._parts[place] = _part(table, content)
         rest = [part for part in self._parts[place + 1 :] if part]
         self._tombstones = {number for number in self._tombstones if any(part.has(number) for part in rest)}
+
+
+def _part(table: BanTable, content: bytes) -> Part:
+    numbers = table.numbers()
+    order = np.argsort(numbers)
+    return Part(requirement_of(content), table, numbers[order], table.ends()[order], content)
 
 
 def write_files(path: Path, files: Files) -> None:

@@ -15,13 +15,14 @@ from support.control import Control, SignerInProcess, control, opened
 from support.processes import wait_for
 
 from authz.control.access.callers import authenticate
+from authz.control.config import load_control_config
 from authz.control.lists.bans import ban
 from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Entry, draft
-from authz.control.publish.order import NeedsAll, Order, Refused, Signed
+from authz.control.publish.order import NeedsAll, Order, Refused, Signed, SignedFiles
 from authz.control.publish.signer import SignerState
-from authz.control.store.ledger.changes import append, lock_head
-from authz.control.store.published.parts import known_parts, require_only
-from authz.control.store.published.publications import newest_publication
+from authz.control.store.ledger.changes import append, lock_head, read_changes
+from authz.control.store.published.parts import known_parts, part_content, require_only
+from authz.control.store.published.publications import content_of, newest_publication
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.ban_ids import ban_id
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from authz.control.config import ControlConfig
+    from authz.control.model import Change
     from authz.control.publish.order import Answer, Attest
 
 
@@ -57,6 +60,108 @@ def fetched(plane: Control, folder: Path) -> set[str]:
     key = load_public_key(plane.folder / "keys" / "bans.pub")
     snapshot, parts = read_whole(head, [key], now=now)
     return {str(ban.network).removesuffix("/32") for ban in table_of(snapshot, parts, now).bans()}
+
+
+class Recorded(SignerInProcess):
+    """The signer, and the orders that it got."""
+
+    orders: list[Order]
+
+    def __init__(self, state: SignerState) -> None:
+        super().__init__(state)
+        self.state = state
+        self.orders = []
+
+    def ask(self, order: Order | Attest) -> Answer:
+        if isinstance(order, Order) and order.layer == "bans":
+            self.orders.append(order)
+        return super().ask(order)
+
+
+def with_many(plane: Control) -> set[str]:
+    """Have bans in all tiers, some of them ended, and a network; return the addresses that are banned."""
+    made = [plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}"})["id"] for number in range(30)]
+    plane.ok("POST", "/v1/bans", {"address": "198.51.100.0/24"})
+    plane.ok("POST", "/v1/bans", {"address": "2001:db8:7::/48", "reason": "a network"})
+    plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "2001:db8::7"})
+    for gone in made[:6]:
+        plane.ok("DELETE", f"/v1/bans/{gone}?wait=published&timeout=30")
+    return {f"203.0.113.{number}" for number in range(6, 30)} | {"2001:db8::7/128"}
+
+
+@pytest.mark.usefixtures("small")
+def test_a_signer_that_was_started_again_goes_on_from_its_files(tmp_path: Path) -> None:
+    with control(tmp_path / "c") as plane:
+        banned = with_many(plane)
+        folder, token = plane.folder, plane.token
+    signers: list[Recorded] = []
+
+    def recorded(state: SignerState) -> Recorded:
+        signers.append(Recorded(state))
+        return signers[-1]
+
+    with opened(folder, token, signer=recorded) as plane:
+        plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "192.0.2.9"})
+        assert fetched(plane, tmp_path / "got") == banned | {"192.0.2.9"}
+        orders = signers[0].orders
+        assert any(order.files is not None for order in orders)
+        assert all(order.entries is None and len(order.changes) <= 2 for order in orders)
+        plane.ok("DELETE", f"/v1/bans/{plane.ok('GET', '/v1/entries?address=203.0.113.29')['items'][0]['id']}")
+        again = plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "192.0.2.10"})
+        assert again["published"]
+        assert fetched(plane, tmp_path / "got") == (banned | {"192.0.2.9", "192.0.2.10"}) - {"203.0.113.29"}
+        assert plane.ok("GET", "/v1/publications?layer=bans&limit=1")["items"][0]["entries"] == 28
+        for address in ("198.51.100.77", "2001:db8:7::1"):
+            assert plane.ok("GET", f"/v1/explain?address={address}")["decision"] == "deny"
+
+
+def files_of(plane: Control) -> SignedFiles:
+    with plane.plane.store.reading() as tx:
+        newest = newest_publication(tx, "bans")
+        assert newest is not None
+        head = content_of(tx, "bans", newest.serial)
+        parts = [part_content(tx, "bans", serial) for serial in newest.part_serials()]
+    assert head is not None
+    return SignedFiles(head=head, parts=[part for part in parts if part is not None], chain=newest.chain)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_signer_goes_on_from_no_files_but_its_own_with_nothing_left_out(tmp_path: Path) -> None:
+    with control(tmp_path / "c") as plane:
+        with_many(plane)
+        files = files_of(plane)
+        with plane.plane.store.reading() as tx:
+            newest = newest_publication(tx, "bans")
+            assert newest is not None
+            head = plane.ok("GET", "/v1/publications?layer=bans")["items"][3]["serial"]
+            older = content_of(tx, "bans", head)
+            changes = read_changes(tx, "bans", head, newest.serial)
+        plane.plane.publisher.close()
+        folder = plane.folder
+    with control(tmp_path / "other") as plane:
+        with_many(plane)
+        others = files_of(plane)
+    assert older is not None
+    config = load_control_config(folder / "control.yaml", {})
+
+    def asked(files: SignedFiles, base: int, changes: list[Change], config: ControlConfig = config) -> object:
+        order = Order(
+            layer="bans", serial=newest.serial + 1, chain=newest.chain, base=base, changes=changes, files=files
+        )
+        return SignerState(config).answer(order)
+
+    all_needed = NeedsAll(signed=newest.serial, whole=True)
+    assert asked(others, newest.serial, []) == all_needed  # of another key
+    assert asked(msgspec.structs.replace(files, parts=files.parts[1:]), newest.serial, []) == all_needed
+    assert asked(msgspec.structs.replace(files, chain="0" * 64), newest.serial, []) == all_needed
+    old = msgspec.structs.replace(files, head=older, parts=files.parts)
+    assert asked(old, head, changes[1:]) == all_needed  # a change between was left out
+    layers = tuple(
+        msgspec.structs.replace(layer, may=msgspec.structs.replace(layer.may, widest_ipv4=24))
+        for layer in config.layers
+    )
+    assert asked(files, newest.serial, [], msgspec.structs.replace(config, layers=layers)) == all_needed
+    assert isinstance(asked(files, newest.serial, []), Signed)
 
 
 @pytest.mark.usefixtures("small")
