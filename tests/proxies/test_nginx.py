@@ -322,3 +322,16 @@ def test_kept_answers_spare_questions_and_hold_for_the_client_they_were_given_to
         assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
         stack.publisher.publish(POLICY + "  - {id: ban, list: deny, networks: [198.51.100.77]}\n")
         wait_for(lambda: stack.ask("/shop/", UNKNOWN).status == 403, "the ban, once what is kept is over")
+
+
+def test_two_requests_with_other_headers_never_share_a_kept_answer(tmp_path: Path) -> None:
+    """With parts joined by spaces, these two had one key: what is in one header here is in two there."""
+    signal = "drain:", "attack_signal: {header: x-waf-attack}\ndrain:"
+    with NginxStack(tmp_path, "tcp", [("unix_mode: 666", "unix_mode: 666, cache: 5s"), signal]) as stack:
+        stack.publisher.publish(POLICY)
+        allowed = OFFICE, f"q {OFFICE}, {BALANCER} t {OFFICE}, {BALANCER} q"
+        unreadable = f"{OFFICE}, {BALANCER} q {OFFICE}", "t"
+        with stack.start_sidecar():
+            for (forwarded, attack), status in ((allowed, 200), (unreadable, 403)):
+                headers = [("X-Forwarded-For", forwarded), ("X-WAF-Attack", attack)]
+                assert stack.ask_with("/shop/", headers, BALANCER).status == status

@@ -100,7 +100,7 @@ def _cache_key(config: Config) -> str:
     parts = ["$authz_named" if config.application.http == "header" else "$uri", "$host", "$remote_addr", client]
     if signal:
         parts += [f"$http_{name.replace('-', '_')}" for name in (signal, "x-forwarded-for", header)]
-    return " ".join(dict.fromkeys(parts))
+    return "\n".join(dict.fromkeys(parts))  # no header has a line feed: else two questions could have one key
 
 
 def _host_name(certificate: str) -> str:

@@ -86,7 +86,7 @@ def _cut(outcome: Outcome, client: Address | None, length: int, entry_length: in
         return response.SerializeToString(deterministic=True)
 
     message = whole("1", "1")
-    places = _changed(message, whole("2", "1")) + _changed(message, whole("1", "2"))
+    places = _changed(message, whole("2", "1"), length) + _changed(message, whole("1", "2"), entry_length)
     parts, end = [], 0
     for start, after in sorted(places):
         parts.append(message[end:start])
@@ -94,10 +94,11 @@ def _cut(outcome: Outcome, client: Address | None, length: int, entry_length: in
     return (*parts, message[end:])
 
 
-def _changed(message: bytes, other: bytes) -> list[tuple[int, int]]:
-    """Return the (first, end) of the stretches in which two messages of one length differ."""
-    differences = int.from_bytes(message, "big") ^ int.from_bytes(other, "big")
-    return [place.span() for place in _DIFFERENT.finditer(differences.to_bytes(len(message), "big"))]
+def _changed(message: bytes, other: bytes, length: int) -> list[tuple[int, int]]:
+    """Return the (first, end) of the places of `length` bytes in which two messages differ; some may stand together."""
+    differences = (int.from_bytes(message, "big") ^ int.from_bytes(other, "big")).to_bytes(len(message), "big")
+    spans = [place.span() for place in _DIFFERENT.finditer(differences)]
+    return [(start, start + length) for first, end in spans for start in range(first, end, length)]
 
 
 def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckResponse:

@@ -220,3 +220,10 @@ def test_no_deny_body_can_be_taken_for_the_placeholder(body: str) -> None:
     outcome = make_outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
     for text in ("::", "::1", "1::1", "10::1", "192.0.2.7", "2001:db8::7"):
         assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
+
+
+@pytest.mark.parametrize("body", ["{client}{client}", "{client}{client}{client} 1", "1{client}1{client}{client}2"])
+def test_addresses_side_by_side_in_a_deny_body_are_all_put_in(body: str) -> None:
+    outcome = make_outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
+    for text in ("::", "192.0.2.7", "2001:db8::7", "11.11.11.11"):
+        assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
