@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.control import Control, Running, control
 from support.servers import postgresql
+from support.servers.stores import new_postgresql, new_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,11 @@ def postgresql_folder() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/store.sqlite"
+        yield new_sqlite(tmp_path / "store.sqlite")
         return
     folder = request.getfixturevalue("postgresql_folder")
     name = f"test_{secrets.token_hex(6)}"
-    yield postgresql.new_database(folder, name)
+    yield new_postgresql(folder, name)
     postgresql.drop_database(folder, name)
 
 

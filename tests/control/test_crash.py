@@ -14,6 +14,7 @@ import pytest
 from support.control import ControlProcess, Running, opened
 from support.processes import free_port, wait_for
 from support.servers import postgresql
+from support.servers.stores import new_postgresql
 
 from authz.control.maintenance.check import check_store
 from authz.control.publish.publisher import LOOK
@@ -93,7 +94,7 @@ def test_every_answered_change_is_there_after_kill_9(tmp_path: Path, seed: int) 
 def two(tmp_path: Path, postgresql_folder: str) -> Iterator[tuple[Running, httpx.Client, ControlProcess, str]]:
     """Give two control planes over one PostgreSQL."""
     name = f"test_{secrets.token_hex(6)}"
-    url = postgresql.new_database(postgresql_folder, name)
+    url = new_postgresql(postgresql_folder, name)
     one = Running(tmp_path / "one", store=url)
     folder, port = tmp_path / "two", free_port()
     (folder / "state").mkdir(parents=True)
@@ -159,7 +160,7 @@ def test_publishing_goes_on_within_4_looks_of_a_second_each_once_the_leader_was_
     tmp_path: Path, postgresql_folder: str
 ) -> None:
     name = f"test_{secrets.token_hex(6)}"
-    url = postgresql.new_database(postgresql_folder, name)
+    url = new_postgresql(postgresql_folder, name)
     one = Running(tmp_path / "one", store=url)
     folder = tmp_path / "two"
     (folder / "state").mkdir(parents=True)

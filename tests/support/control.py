@@ -13,13 +13,14 @@ from litestar.testing import TestClient
 from authz.control.api.app import create_app
 from authz.control.config import load_control_config
 from authz.control.console.routes import console_routes
-from authz.control.maintenance.init import make_folder
+from authz.control.maintenance.init import Made, make_folder
 from authz.control.plane import ControlPlane
 from authz.control.publish.signer import SignerState
 from authz.control.store.access.tokens import add_token, put_tenant
 from authz.control.store.database import open_store
 from authz.serve.config.values import Listen
 from support.processes import Process, free_port
+from support.servers.stores import new_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def control(
 
     extra: more of control.yaml. clock: of the store and the signer. signer: a class in the place of SignerInProcess.
     """
-    made = make_folder(folder, Listen("127.0.0.1", 9194), store=store)
+    made = _made(folder, Listen("127.0.0.1", 9194), store=store)
     with made.config.open("a") as file:
         file.write(extra)
     with opened(folder, made.token, clock=clock, signer=signer) as running:
@@ -127,8 +128,14 @@ class ControlProcess(Process):
 
 def init(folder: Path, **options: Any) -> tuple[str, str]:
     """Run what `authz control init` does, on a free port; return URL and token."""
-    made = make_folder(folder, Listen("127.0.0.1", free_port()), **options)
+    made = _made(folder, Listen("127.0.0.1", free_port()), **options)
     return made.url, made.token
+
+
+def _made(folder: Path, listen: Listen, *, store: str = "sqlite:///control.sqlite") -> Made:
+    if store == "sqlite:///control.sqlite":
+        new_sqlite(folder / "control.sqlite")
+    return make_folder(folder, listen, store=store)
 
 
 class Running:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support.control import ControlProcess, Running
 from support.processes import free_port, wait_for
 from support.servers import postgresql, valkey
+from support.servers.stores import new_postgresql
 
 from authz.addresses import parse_address
 from authz.control.detect.counting.places import Places
@@ -291,7 +292,7 @@ def test_two_control_planes_count_together_and_one_may_be_killed(
     tmp_path: Path, postgresql_folder: str, server: str
 ) -> None:
     name = f"test_{random.getrandbits(40):x}"
-    two = Two(tmp_path, postgresql.new_database(postgresql_folder, name), server)
+    two = Two(tmp_path, new_postgresql(postgresql_folder, name), server)
     guessers = [f"203.0.{number}.9" for number in range(12)]
     honest = [f"198.51.{number}.7" for number in range(12)]
     try:

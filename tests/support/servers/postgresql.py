@@ -62,6 +62,7 @@ def server() -> Iterator[str]:
         ]
         subprocess.run([*init, "--locale=C"], check=True, capture_output=True, cwd="/")
         settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "max_connections=200"]
+        settings += ["-c", "fsync=off", "-c", "full_page_writes=off"]  # no test takes the machine's power
         process = subprocess.Popen(
             [*as_user, found / "postgres", "-D", folder / "data", *settings],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
@@ -77,10 +78,10 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(folder: str, name: str) -> str:
-    """Make a database, and return its URL."""
+def new_database(folder: str, name: str, template: str = "template1") -> str:
+    """Make a database as a copy of another to which nobody is connected, and return its URL."""
     with psycopg.connect(host=folder, user=USER, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
     return f"postgresql://{USER}@/{name}?host={quote(folder, safe='')}"
 
 
