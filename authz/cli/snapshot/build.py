@@ -13,6 +13,8 @@ from authz.cli.snapshot.history import ARCHIVE
 from authz.errors import BadValue, InputError
 
 if TYPE_CHECKING:
+    from authz.publisher.build import Published
+    from authz.publisher.policy.read import Policy
     from authz.publisher.policy.subjects import ReadFeed
 
 
@@ -91,18 +93,23 @@ def build(
         )  # fmt: skip
         if not no_archive:
             Archive(archive or output.parent / ARCHIVE, POLICY_LAYER).keep(output, now=now)
-    built = published.built
     for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):
         typer.echo(f"authz: warning: {visible(warning)}", err=True)
+    _show(output, published, checked, json=json)
+
+
+def _show(output: Path, published: Published, checked: Policy, *, json: bool) -> None:
+    """Print what was built, and what became of each feed."""
+    built = published.built._asdict()
     if json:
         feeds = [_feed_counts(read) for read in checked.feeds]
-        print_json({"file": str(output), **built._asdict(), "feeds": feeds, "warnings": list(published.warnings)})
+        print_json({"file": str(output), **built, "feeds": feeds, "warnings": list(published.warnings)})
         return
-    table(f"built {output}", [(name.replace("_", " "), value) for name, value in built._asdict().items()])
+    table(f"built {output}", [(name.replace("_", " "), value) for name, value in built.items()])
     for read in checked.feeds:
-        gave = _feed_counts(read)
-        said = ", ".join(f"{gave[name]} {name}" for name in ("taken", "skipped", "filtered", "bogons", "merged"))
-        out.print(visible(f"feed {read.path}: {gave['format']}: {said}"))
+        counts = _feed_counts(read)
+        text = ", ".join(f"{counts[name]} {name}" for name in ("taken", "skipped", "filtered", "bogons", "merged"))
+        out.print(visible(f"feed {read.path}: {counts['format']}: {text}"))
 
 
 def _feed_counts(read: ReadFeed) -> dict[str, Any]:
