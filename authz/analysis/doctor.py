@@ -74,7 +74,9 @@ def _of(probe: Probe, trusted: NetworkSet) -> Iterator[Finding]:
             "asks another one, or it refused the request itself",
         )
     else:
-        if seen["reason"] in _REASONS:
+        if seen["reason"] == "unknown_application" and not seen["named"]:
+            yield Finding(False, "a request that is for none of your applications is denied: see application.unknown")
+        elif seen["reason"] in _REASONS:
             yield Finding(True, f"{seen['reason']}: {_REASONS[seen['reason']]}")
         yield from _of_the_client(probe, seen, trusted)
         if probe.application not in {None, seen["application"]}:

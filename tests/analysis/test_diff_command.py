@@ -49,7 +49,7 @@ def test_a_difference_is_printed_as_json(authz: Commands) -> None:
             "removed": [{"name": "gone", "fields": {}, "gained": nothing,
                          "lost": {"ipv4": 1, "ipv6": "0", "ipv6_64s": "0"}}],
             "changed": [
-                {"name": "bad", "fields": {"expires": {"before": "never", "after": "2027-01-01T00:00:00Z"}},
+                {"name": "bad", "fields": {"expires": {"before": "never", "after": "2037-01-01T00:00:00Z"}},
                  "gained": {"ipv4": 512, "ipv6": "0", "ipv6_64s": "0"},
                  "lost": {"ipv4": 128, "ipv6": str(1 << 80), "ipv6_64s": "65536"}},
                 {"name": "office", "fields": {"reason": {"before": "office", "after": "the office"}},

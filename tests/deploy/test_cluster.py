@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from support.docs.follow import follow
+from support.docs.plan import read_plan
 from support.processes import wait_for
 from support.proxies.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
 from support.shared import shared
@@ -212,3 +214,12 @@ def test_a_pod_that_asks_for_it_gets_the_sidecar_of_the_base(injecting: Cluster)
 
 def test_other_pods_are_left_as_they_are(injecting: Cluster) -> None:
     assert "initContainers" not in created(injecting, plain_pod({"app": "web"}))["spec"]
+
+
+def test_the_commands_of_the_page_are_taken(with_definitions: Cluster, tmp_path: Path) -> None:
+    """deploy/README.md, as it stands."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    with_definitions.write_command(programs / "kubectl")
+    (guide,) = [guide for guide in read_plan().values() if guide.cluster]
+    follow(guide.steps, tmp_path, programs)

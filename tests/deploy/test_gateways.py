@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 import yaml
-from support.processes import Process, ports_of
 from support.proxies.envoy_api import check_request, read_answer
 from support.proxies.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
-from support.publishing.publisher import Publisher
+from support.proxies.kubernetes.started import moved, start_behind, with_keys
 
 from authz.serve.grpc.check import CHECK_METHOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from support.proxies.kubernetes.started import Deployed
 
 GOOD, BAD, FORGED = "198.51.100.7", "203.0.113.9", "192.0.2.1"  # on no list, on the deny list, on the allow list
 CONFIGURATIONS = sorted(path for path in (ROOT / "deploy").rglob("authz.yaml"))
@@ -33,34 +33,6 @@ OVER_HTTP: dict[str, Callable[[str], dict[str, str]]] = {
     "haproxy": lambda client: {"X-Real-IP": client},  # it deletes X-Forwarded-For
 }
 OVER_GRPC = [name for name in GATEWAYS if name not in OVER_HTTP]
-
-
-class Deployed(NamedTuple):
-    """A sidecar from an authz.yaml, with its folders moved and its ports free."""
-
-    process: Process
-    ports: dict[str, int]
-
-
-def moved(path: Path, folder: Path) -> Path:
-    """Write the configuration, for this machine, and return its path."""
-    text = path.read_text()
-    for old in ("/etc/authz", "/var/lib/authz", "/run/authz"):
-        text = text.replace(old, f"{folder}{old}")
-    text = re.sub(r'"(0\.0\.0\.0|127\.0\.0\.1):919\d"', '"127.0.0.1:0"', text)
-    text = text.replace("trusted_proxies: [10.244.0.0/16]", "trusted_proxies: [127.0.0.1]")  # where the gateway is
-    for name in ("etc/authz", "var/lib/authz/snapshot", "var/lib/authz/state", "run/authz"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "etc/authz/authz.yaml").write_text(text.replace("drain: 10s", "drain: 0s"))
-    return folder / "etc/authz/authz.yaml"
-
-
-def with_keys(folder: Path) -> Publisher:
-    """Make keys, and put the public one where the configurations look."""
-    publisher = Publisher(folder)
-    (folder / "etc/authz/keys").mkdir(parents=True)
-    (folder / "etc/authz/keys/2026.pub").write_bytes(publisher.public["a"].read_bytes())
-    return publisher
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.parent.relative_to(ROOT / "deploy").as_posix())
@@ -79,13 +51,8 @@ def test_the_configuration_in_the_overlay_is_the_gateway_s(name: str) -> None:
 
 @pytest.fixture
 def deployed(name: str, tmp_path: Path) -> Iterator[Deployed]:
-    publisher = with_keys(tmp_path)
-    config = moved(KUBERNETES / "gateways" / name / "authz.yaml", tmp_path)
-    publisher.publish(to="var/lib/authz/snapshot/lists.snapshot")
-    command = [sys.executable, "-m", "authz", "serve", "--config", str(config)]
-    with Process(command, cwd=tmp_path, env={**os.environ}) as process:
-        process.wait_for_line("authz: serving$")
-        yield Deployed(process, ports_of(process.output))
+    with start_behind(name, tmp_path) as started:
+        yield started
 
 
 def target_of(name: str) -> str:

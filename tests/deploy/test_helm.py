@@ -1,21 +1,20 @@
-"""The Helm chart: rendered, it is the manifests of base/central; its schema refuses what would not run."""
+"""The Helm charts: rendered, they are base/central and base/control; their schemas refuse what would not run."""
 
 from __future__ import annotations
 
-import copy
 import json
-import os
 import re
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from kubernetes_validate import validate
+from support.proxies.kubernetes.helm import CHARTS, RELEASES, helm, plain, render, template
 from support.proxies.kubernetes.kustomize import KUBERNETES, ROOT, build
 from support.proxies.kubernetes.mounted import in_bytes, mounted_sidecars
 from support.proxies.kubernetes.references import YOURS, broken
+
+from authz.control.config import load_control_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,65 +22,65 @@ if TYPE_CHECKING:
     from support.proxies.kubernetes.cluster import Cluster
     from support.proxies.kubernetes.kustomize import Manifest
 
-CHART = ROOT / "deploy" / "helm" / "authz"
+CHART = CHARTS / "authz"
 MONITORING = KUBERNETES / "components" / "monitoring"
 EXAMPLES = sorted(path.name for path in (CHART / "ci").glob("*.yaml"))
-OF_HELM = ("app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart")
+ALL_EXAMPLES = sorted(path for chart in RELEASES for path in (CHARTS / chart / "ci").glob("*.yaml"))
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run helm (HELM names it, or it is in PATH), or skip the test."""
-    program = os.environ.get("HELM") or shutil.which("helm")
-    if program is None:
-        pytest.skip("needs helm, in PATH or named by HELM")
-    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False)
+def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in map(plain, manifests)}
 
 
-def render(*values: Path, namespace: str = "authz") -> list[Manifest]:
-    """Return what the chart renders; fails where it does not."""
-    files = [word for path in values for word in ("-f", str(path))]
-    done = helm("template", "authz", CHART, "-n", namespace, "--kube-version", "1.37.0", *files)
-    assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
-
-
-def plain(manifest: Manifest) -> Manifest:
-    """Return a manifest without what Helm and kustomize add in ways of their own."""
-    one = json.loads(re.sub(r"authz-(config|keys)-[a-z0-9]{10}", r"authz-\1", json.dumps(manifest)))
-    for label in OF_HELM:
-        one["metadata"].get("labels", {}).pop(label, None)
-    if one["kind"] == "ConfigMap":
-        one["metadata"].pop("labels", None)
-        one["data"] = {
-            name: yaml.safe_load(text)
-            if name == "authz.yaml"
-            else re.findall(r"^[A-Za-z0-9+/=]{40,}$", text, re.MULTILINE)
-            for name, text in one["data"].items()
-        }
-    if one["kind"] == "Deployment":
-        one["spec"]["template"]["metadata"].pop("annotations", None)  # of Helm, in the place of hashes in names
-    return dict(one)
-
-
-def test_what_the_chart_renders_is_what_kustomize_builds() -> None:
-    base = {(one["kind"], one["metadata"]["name"]): one for one in map(plain, build("central"))}
-    del base["Namespace", "authz"]  # `helm install --create-namespace`
-    chart = {(one["kind"], one["metadata"]["name"]): one for one in map(plain, render())}
-    assert chart.keys() == base.keys()
+@pytest.mark.parametrize(("chart", "overlay"), [("authz", "central"), ("authz-control", "control")])
+def test_what_the_chart_renders_is_what_kustomize_builds(chart: str, overlay: str) -> None:
+    base = by_name(build(overlay))
+    del base["Namespace", RELEASES[chart][1]]  # `helm install --create-namespace`
+    rendered = by_name(render(chart))
+    assert rendered.keys() == base.keys()
     for name, one in base.items():
-        assert chart[name] == one, name
+        assert rendered[name] == one, name
 
 
-def test_helm_finds_nothing_wrong() -> None:
-    done = helm(
-        "lint", "--strict", "--kube-version", "1.37.0", CHART, *(f"-f={CHART / 'ci' / one}" for one in EXAMPLES)
+def test_with_postgresql_the_chart_of_the_control_plane_renders_the_component() -> None:
+    base = by_name(build("control postgresql"))
+    rendered = by_name(render("authz-control", CHARTS / "authz-control" / "ci" / "postgresql.yaml"))
+    apart = {("Namespace", "authz-control"), ("Secret", "control-store"), ("NetworkPolicy", "control-postgresql")}
+    named = {(kind, name.partition("-store-")[0] + "-store" if kind == "Secret" else name) for kind, name in base}
+    assert rendered.keys() == named - apart
+    deployment = json.loads(
+        re.sub(r"control-store-[a-z0-9]{10}", "control-store", json.dumps(base["Deployment", "control"]))
     )
+    assert rendered["Deployment", "control"] == deployment
+    assert rendered["PodDisruptionBudget", "control"] == base["PodDisruptionBudget", "control"]
+    assert {"ports": [{"port": 5432}]} in rendered["NetworkPolicy", "control"]["spec"]["egress"]
+
+
+@pytest.mark.parametrize("chart", RELEASES)
+def test_helm_finds_nothing_wrong(chart: str) -> None:
+    examples = [f"-f={path}" for path in ALL_EXAMPLES if path.parent.parent.name == chart]
+    assert examples
+    done = helm("lint", "--strict", "--kube-version", "1.37.0", CHARTS / chart, *examples)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in ALL_EXAMPLES if "control" in path.parts[-3]], ids=lambda path: path.stem
+)
+def test_an_example_of_the_control_plane_fits_and_is_read_by_it(path: Path, tmp_path: Path) -> None:
+    manifests = render("authz-control", path)
+    for one in manifests:
+        validate(one, "1.37", strict=True)
+    yours = {"control-keys", "control-store", "control-public-keys"}
+    assert [text for text in broken(manifests) if not yours & set(re.findall(r"[\w-]+", text))] == []
+    (config,) = (one for one in manifests if one["kind"] == "ConfigMap")
+    (tmp_path / "control.yaml").write_text(config["data"]["control.yaml"])
+    assert load_control_config(tmp_path / "control.yaml", {}).signer is not None
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_rendered_to_manifests_that_fit_each_other(name: str, tmp_path: Path) -> None:
-    manifests = render(CHART / "ci" / name)
+    manifests = render("authz", CHART / "ci" / name)
     for one in manifests:
         if not one["apiVersion"].startswith("monitoring."):
             validate(one, "1.37", strict=True)
@@ -97,33 +96,40 @@ def test_an_example_is_rendered_to_manifests_that_fit_each_other(name: str, tmp_
     assert sidecar.volume_of(sidecar.config.state_file)[1] is True
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_admitted_by_a_real_api_server(name: str, cluster: Cluster) -> None:
+@pytest.mark.parametrize("path", ALL_EXAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_an_example_is_admitted_by_a_real_api_server(path: Path, cluster: Cluster) -> None:
     cluster.make_namespace("chart")
-    manifests = [one for one in render(CHART / "ci" / name, namespace="chart") if "monitoring" not in one["apiVersion"]]
+    rendered = render(path.parts[-3], path, namespace="chart")
+    manifests = [one for one in rendered if "monitoring" not in one["apiVersion"]]
     said = cluster.apply("--force-conflicts", manifests=manifests)
     assert said.status == 0, said.err
     assert "Warning" not in said.err
 
 
-WRONG: dict[str, dict[str, Any]] = {
-    "a key that is not there": {"replica": 3},
-    "a private key": {"publicKeys": {"2026.pub": "-----BEGIN PRIVATE KEY-----"}},
-    "a source that is not there": {"snapshot": {"source": "s3"}},
-    "no layer": {"config": {"layers": []}},
-    "a layer without a place": {"config": {"layers": [{"name": "policy", "trusted_keys": ["a"]}]}},
-    "admin where the kubelet cannot ask": {"config": {"admin": {"listen": "127.0.0.1:9193"}}},
-    "a state that no volume has": {"config": {"state": "/var/lib/other.json"}},
-    "everybody may ask": {"networkPolicy": {"clients": None}},
-    "a size without a unit": {"state": {"size": "256"}},
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "a key that is not there": ("authz", {"replica": 3}),
+    "a private key": ("authz", {"publicKeys": {"2026.pub": "-----BEGIN PRIVATE KEY-----"}}),
+    "a source that is not there": ("authz", {"snapshot": {"source": "s3"}}),
+    "no layer": ("authz", {"config": {"layers": []}}),
+    "a layer without a place": ("authz", {"config": {"layers": [{"name": "policy", "trusted_keys": ["a"]}]}}),
+    "admin where the kubelet cannot ask": ("authz", {"config": {"admin": {"listen": "127.0.0.1:9193"}}}),
+    "a state that no volume has": ("authz", {"config": {"state": "/var/lib/other.json"}}),
+    "everybody may ask": ("authz", {"networkPolicy": {"clients": None}}),
+    "a size without a unit": ("authz", {"state": {"size": "256"}}),
+    "two of one volume": ("authz-control", {"replicas": 2}),
+    "a store that no volume has": ("authz-control", {"config": {"store": "sqlite:///control.sqlite"}}),
+    "no key for a layer": ("authz-control", {"config": {"layers": [{"name": "policy"}]}}),
+    "an API that nobody reaches": ("authz-control", {"config": {"listen": "127.0.0.1:9194"}}),
+    "everybody may connect": ("authz-control", {"networkPolicy": {"clients": None}}),
+    "no limit of memory": ("authz-control", {"resources": {"control": {"limits": None}}}),
 }
 
 
 @pytest.mark.parametrize("mistake", WRONG)
 def test_the_schema_of_the_values_refuses(mistake: str, tmp_path: Path) -> None:
-    values = copy.deepcopy(WRONG[mistake])
+    chart, values = WRONG[mistake]
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
-    done = helm("template", "authz", CHART, "--kube-version", "1.37.0", "-f", tmp_path / "values.yaml")
+    done = template(chart, tmp_path / "values.yaml")
     assert done.returncode != 0, done.stdout[:500]
     assert "values don't meet the specifications of the schema" in done.stderr
 
@@ -135,7 +141,8 @@ def test_the_chart_has_the_alerts_and_dashboards_of_the_component() -> None:
         )
 
 
-def test_the_chart_has_the_version_of_the_project() -> None:
+@pytest.mark.parametrize("chart", RELEASES)
+def test_the_chart_has_the_version_of_the_project(chart: str) -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version[1]
+    assert yaml.safe_load((CHARTS / chart / "Chart.yaml").read_text())["appVersion"] == version[1]

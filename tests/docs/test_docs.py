@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
 import types
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
@@ -14,8 +16,11 @@ from support.publishing.mmdb import write_mmdb
 
 from authz.analysis.lockout import would_deny
 from authz.engine.decision import decider as decision
+from authz.engine.decision import outcome
 from authz.engine.decision import verdict as decide
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.request import client_address
+from authz.errors import Refusal
 from authz.publisher.build import build_snapshot
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import read_policy
@@ -216,3 +221,21 @@ def test_every_hole_that_was_closed_names_its_test() -> None:
     lines = re.findall(r"^- (.+(?:\n+  .+)*)", found, re.MULTILINE)
     assert len(lines) > 20
     assert [line for line in lines if not re.search(r"`test_\w+`", line)] == []
+
+
+def test_every_reason_and_code_of_the_page_of_symptoms_is_one() -> None:
+    page = (ROOT / "docs" / "operations" / "troubleshooting.md").read_text()
+    modules = (outcome, decide, client_address)
+    reasons = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    first = re.findall(r"^\| `([a-z_]+)`(?:, `([a-z_]+)`)?", page, re.MULTILINE)
+    told = {word for pair in first for word in pair if word} - {"enforced", "client"}
+    assert len(told) > 15
+    assert told - reasons - set(Refusal) == set()
+
+
+def test_the_office_of_the_readme_has_no_address_of_this_machine() -> None:
+    """Documentation space is what some hosts really have."""
+    policy = re.findall(r"```yaml\n(version: 1\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    networks = [ip_network(n) for entry in yaml.safe_load(policy)["entries"] for n in entry["networks"]]
+    own = {ip_address(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    assert [address for address in own if any(address in network for network in networks)] == []

@@ -59,6 +59,7 @@ def in_shadow(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_shadow_dry_run_enforce_emergency_off_and_rollback(tmp_path: Path) -> None:
+    """The steps of docs/guides/rollout.md."""
     stack = EnvoyStack(tmp_path, "unix")
     assert "# shadow_mode: true" in stack.printed
     enforcing, stack.envoy_config = stack.envoy_config, in_shadow(stack.envoy_config)

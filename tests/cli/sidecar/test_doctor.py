@@ -181,9 +181,21 @@ def decided(client: str | None, reason: str = "default_allow", decision: str = "
         (probe(None), True, "did not ask this sidecar"),
         (probe(None, None), True, "the proxy did not answer"),
         (probe(decided(None, "client_unresolved", "deny"), 403), True, "client_unresolved: the chain"),
+        (
+            probe(decided(FORGED, "unknown_application", "deny") | {"named": "chop"}, 403),
+            True,
+            "the proxy names an application that the policy does not know",
+        ),
         (probe(decided(FORGED, "denylisted", "deny"), 200), True, "the sidecar denied it, and the proxy answered 200"),
     ],
 )
 def test_what_was_seen_is_told_as_what_it_means(given: Probe, bad: bool, text: str) -> None:
     findings = judge([given], TRUSTED)
     assert any(finding.bad == bad and text in finding.text for finding in findings), findings
+
+
+def test_a_request_for_no_application_is_no_mistake_of_the_proxy() -> None:
+    """The quick starts ended with "wrong", for the path `/` that no application of theirs has."""
+    findings = judge([probe(decided(FORGED, "unknown_application", "deny"), 403)], TRUSTED)
+    assert [finding.bad for finding in findings] == [False, False]
+    assert "for none of your applications is denied" in findings[0].text

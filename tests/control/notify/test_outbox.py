@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -20,7 +21,6 @@ from authz.errors import AuthzError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.control import Control
     from support.servers.receiver import Receiver
@@ -96,6 +96,29 @@ def test_a_message_is_signed_with_the_channels_secret(told: tuple[Control, Clock
     expected = hmac.new(SECRET, f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
     assert hmac.compare_digest(given, expected)
     assert headers["Authz-Delivery"] == json.loads(body)["delivery"]
+
+
+def test_a_message_is_what_the_page_shows_and_its_check_takes_it(
+    told: tuple[Control, Clock], receiver: Receiver
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "notifications.md").read_text()
+    plane, clock = told
+    plane.ok("POST", "/v1/bans", BAN)
+    clock.now += 301
+    plane.plane.sender.send_due()
+    [(headers, body)] = receiver.got
+    shown = page.partition("    POST /authz\n")[2].partition("\n\n`items`")[0]
+    for name in re.findall(r"^    ([A-Z][\w-]+):", shown, re.MULTILINE):
+        assert name in headers
+    sent = json.loads(body)
+    item = re.findall(r'"(\w+)"', shown.partition('"items": [{')[2])
+    assert sent["items"][0].keys() == set(item)
+    assert sent.keys() == set(re.findall(r'"(\w+)":', shown))
+    t, _, given = headers["Authz-Signature"].removeprefix("t=").partition(",v1=")
+    code = "".join(re.findall(r"^    (expected = .*\n)|^    (hmac\.compare_digest.*?\n)", page, re.MULTILINE)[0])
+    names = {"hmac": hmac, "hashlib": hashlib, "secret": SECRET, "t": t, "body": body, "given": given}
+    exec(compile(code, "notifications.md", "exec"), names)  # our own page
+    assert hmac.compare_digest(str(names["expected"]), given)
 
 
 def test_what_is_not_taken_is_sent_again_later_under_the_same_id(

@@ -76,6 +76,12 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
     assert (unresolved["client"], unresolved["reason"]) == (None, "client_unresolved")
 
 
+def test_the_line_of_the_page_has_the_keys_of_a_line() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "configuration.md").read_text()
+    (line,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert set(json.loads(line)) == FIELDS
+
+
 @pytest.mark.parametrize(
     ("settings", "clients"),
     [

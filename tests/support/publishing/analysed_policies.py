@@ -26,7 +26,7 @@ applications:
   admin: {default: deny}
 entries:
   - {id: office, list: allow, networks: [192.0.2.0/24], reason: the office, author: ops}
-  - {id: bad, list: deny, networks: [203.0.113.0/25, 203.0.114.0/23], expires: 2027-01-01T00:00:00Z,
+  - {id: bad, list: deny, networks: [203.0.113.0/25, 203.0.114.0/23], expires: 2037-01-01T00:00:00Z,
      reason: abuse, author: ops}
   - {id: scrapers, list: deny, networks: ["2001:db8:5c::/62"], applications: [shop], reason: scrapers, author: ops}
 """
@@ -41,7 +41,7 @@ applications: 0 added, 0 removed, 1 changed
 entries: 1 added, 1 removed, 2 changed
   + scrapers: + 4 /64 of IPv6
   - gone: - 1 IPv4 address
-  ~ bad: expires never -> 2027-01-01T00:00:00Z; + 512 IPv4 addresses; - 128 IPv4 addresses and 65,536 /64 of IPv6
+  ~ bad: expires never -> 2037-01-01T00:00:00Z; + 512 IPv4 addresses; - 128 IPv4 addresses and 65,536 /64 of IPv6
   ~ office: reason 'office' -> 'the office'
 application * (every other)
   newly denied: 512 IPv4 addresses
@@ -77,7 +77,8 @@ applications:
 entries:
   - {id: office, list: allow, networks: [192.0.2.0/24], reason: office, author: ops}
   - {id: ban, list: deny, networks: [192.0.2.7], reason: scans, author: ops}
-  - {id: old, list: deny, networks: [198.51.100.9], reason: abuse, author: ops, expires: 2026-10-01T00:00:00Z}
+  - {id: old, list: deny, networks: [198.51.100.9], reason: abuse, author: ops,
+     starts: 2026-09-01T00:00:00Z, expires: 2026-10-01T00:00:00Z}
   - {id: feed, list: deny, networks: [10.1.2.3, 203.0.113.0/24], applications: [shop]}
 """
 

@@ -87,6 +87,11 @@ class Cluster:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         return Said(done.returncode, done.stdout, done.stderr)
 
+    def write_command(self, path: Path) -> None:
+        """Write a `kubectl` that asks this server."""
+        path.write_text(f'#!/bin/sh\nexec {self._box} kubectl --kubeconfig {self._config} "$@"\n')
+        path.chmod(0o755)
+
     def apply(self, *arguments: str | Path, manifests: list[dict[str, Any]] | None = None) -> Said:
         """Apply on the side of the server; unknown and repeated fields are errors."""
         given = ("-f", "-") if manifests is not None else ()

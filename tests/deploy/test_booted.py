@@ -1,0 +1,97 @@
+"""deploy/README.md on a host, followed in a machine that systemd has booted: the units run, with all their limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.docs.blocks import blocks
+from support.docs.machine import run_in_a_machine
+from support.proxies.programs.envoy import envoy_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.long
+
+BEFORE = """\
+printf 'version: 1\\napplications: {shop: {}, admin: {}}\\nentries:\\n' > policy.yaml
+echo '- {id: bad, list: deny, networks: [127.0.0.9], reason: abuse}' >> policy.yaml
+useradd --system envoy
+"""
+# The application that the proxy protects. It listens where the proxy's file says.
+APP = """\
+mkdir -p /srv/app/shop; echo 'the shop' > /srv/app/shop/index.html
+systemd-run --quiet --unit app python3 -m http.server 8000 --bind 127.0.0.1 --directory /srv/app
+"""
+CHECKS = """\
+status() {  # ADDRESS: what a client with this address gets
+    curl -s -o /dev/null -w '%{http_code}' --interface "$1" -H 'Host: shop.example.com' http://127.0.0.1:8080/shop/
+}
+becomes() {  # ADDRESS STATUS
+    for _ in $(seq 100); do test "$(status $1)" != $2 || return 0; sleep 0.1; done; return 1
+}
+becomes 127.0.0.9 403
+becomes 127.0.0.10 200
+# The socket is held: not one request of a patient proxy fails while the sidecar starts again.
+(for _ in $(seq 60); do status 127.0.0.10; echo; sleep 0.02; done > asked) &
+asking=$!
+systemctl restart authz.service
+wait $asking || true
+test "$(sort -u asked)" = 200
+# A sidecar that was killed is started again.
+kill -KILL "$(systemctl show --property MainPID --value authz.service)"
+becomes 127.0.0.9 403
+# A reload is taken.
+systemctl reload authz.service
+# The publisher publishes again.
+sed -i 's/127.0.0.9/127.0.0.10/' /etc/authz-publisher/policy.yaml
+systemctl start authz-feeds.service
+becomes 127.0.0.10 403
+becomes 127.0.0.9 200
+# Nobody but its owner reads the key, and the sidecar has no rights.
+test "$(stat -c %U:%a /etc/authz-publisher/keys/2026.key)" = authz-publisher:600
+main=$(systemctl show --property MainPID --value authz.service)
+grep -q '^CapEff:.0000000000000000$' /proc/$main/status
+grep -q '^NoNewPrivs:.1$' /proc/$main/status
+grep -q '^Seccomp:.2$' /proc/$main/status
+systemctl list-timers --all --no-legend authz-feeds.timer | grep -q authz-feeds.service
+systemctl stop authz.service
+test "$(systemctl show --property Result --value authz.service)" = success
+test -z "$(systemctl --failed --no-legend)"
+"""
+# The page says so: requests wait for a sidecar that starts, as long as the proxy waits.
+PATIENT = {
+    "nginx": "sed -Ei 's/proxy_(connect|send|read)_timeout .*/proxy_\\1_timeout 20s;/' /etc/nginx/nginx.conf\n"
+    "systemctl reload nginx\n",
+    "envoy": "sed -i 's/timeout: 0.25s/timeout: 20s/' /etc/envoy/envoy.yaml\nsystemctl restart envoy\n",
+}
+ENVOY = """\
+cat > /etc/systemd/system/envoy.service <<'END'
+[Service]
+User=envoy
+ExecStart=/usr/local/bin/envoy -c /etc/envoy/envoy.yaml
+END
+"""
+
+
+def texts() -> dict[str, str]:
+    """Return the blocks of the page by their first words."""
+    return {block.first: block.text for block in blocks("deploy/README.md")}
+
+
+def block(first: str) -> str:
+    (found,) = [text for begin, text in texts().items() if begin.startswith(first)]
+    return found
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "envoy"])
+def test_a_host_that_was_set_up_by_the_page_serves(proxy: str, tmp_path: Path) -> None:
+    firsts = ("python3 -m venv", "install -m 644 deploy/systemd", "/opt/authz/bin/authz keys generate")
+    before, after = BEFORE + "".join(block(first) for first in firsts), APP
+    if proxy == "envoy":
+        before += f"install -m 755 {envoy_path()} /usr/local/bin/envoy\n"
+        after += ENVOY
+    after += block(f"install -m 644 deploy/{proxy}") + PATIENT[proxy] + CHECKS
+    printed = run_in_a_machine(tmp_path, before, after)
+    assert "HTTP/1.1 200 OK" in printed  # of /readyz
