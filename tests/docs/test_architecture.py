@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.imports import imports_at_run_time, modules
+from support.docs.imports import imports_at_run_time, modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.imports import PACKAGE, imports, modules
+from support.docs.imports import PACKAGE, imports, modules
 from support.processes import CONFIG, Process, Sidecar
 
 if TYPE_CHECKING:

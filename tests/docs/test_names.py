@@ -6,7 +6,7 @@ import symtable
 from typing import TYPE_CHECKING
 
 import pytest
-from support.imports import modules
+from support.docs.imports import modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
-from support.imports import imports_at_run_time, modules
+from support.docs.imports import imports_at_run_time, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGE = Path(__file__).parents[2] / "authz"
+PACKAGE = Path(__file__).parents[3] / "authz"
 
 
 @functools.cache
