@@ -7,12 +7,16 @@ import os
 import signal
 import socket
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.processes import Process, Sidecar, free_port, wait_for
 from support.proxies.client import Traffic, ask
-from support.proxies.stack import POLICY, STACKS
+from support.proxies.stack import BAD, POLICY, STACKS
+
+from benchmarks.load.paced import missing_paced, paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +69,35 @@ def test_the_very_same_configuration_twice_and_no_request_fails(overlapping: Sta
                 assert ask(new.ports["admin"], "/readyz").status == 200
                 old = new
         traffic_is_fine(traffic)
+
+
+@pytest.mark.long
+def test_at_500_requests_a_second_no_restart_fails_one(overlapping: Stack) -> None:
+    """Requests are due every 2 ms, whatever became of those before. They are denied, so no application is behind."""
+    reason = missing_paced()
+    if reason is not None:
+        pytest.skip(reason)
+    stack, seconds = overlapping, 30.0
+    with contextlib.ExitStack() as running, ThreadPoolExecutor(1) as pool:
+        old = running.enter_context(stack.start_sidecar())
+        wait_for(lambda: stack.ask("/shop/").status == 200, "the first answer")
+        series = stack.folder / "series"
+        url = f"http://127.0.0.1:{stack.edge_port}/shop/"  # type: ignore[attr-defined]  # of both stacks
+        headers = [("Host", "test.example.com"), ("X-Forwarded-For", BAD)]
+        load = pool.submit(paced, url, 500.0, seconds, headers=headers, series=series)
+        restarts = 0
+        while not load.done():
+            time.sleep(1.0)
+            new = running.enter_context(stack.start_sidecar())
+            time.sleep(1.0)
+            os.kill(old.pid, signal.SIGTERM)
+            assert old.wait() == 0
+            old, restarts = new, restarts + 1
+        found = load.result()
+    print(f"{restarts} restarts, {found}")  # noqa: T201  # the figures of the page
+    assert restarts >= 3
+    assert found.sent == found.answered == 500 * seconds
+    assert {line.split()[2] for line in series.read_text().splitlines()} == {"403"}
 
 
 @pytest.fixture(params=["envoy tcp", "envoy unix", "nginx tcp", "nginx unix"])

@@ -89,6 +89,14 @@ def test_every_cut_is_refused(good: Forge, base: Publisher) -> None:
 # The fuzzer: documented errors or unchanged content, nothing else.
 
 
+def test_blocks_with_leaves_that_are_not_there_are_a_problem(good: Forge, base: Publisher) -> None:
+    """Found by fuzzing: `authz snapshot verify` ended with a traceback."""
+    block = bytes.fromhex("050000000000005d")
+    data = good.with_sections(lambda sections: sections.update({"v4.blocks": block}))
+    loaded = OpenedSnapshot(check_snapshot(memoryview(data), [base.key()], now=0))
+    assert [problem for problem in loaded.index.problems(len(loaded.entries)) if problem.startswith("v4.")] != []
+
+
 KINDS = st.sampled_from(["set", "insert", "cut", "drop", "copy"])
 EDITS = st.lists(st.tuples(KINDS, st.integers(0, 1 << 16), st.binary(max_size=12)), min_size=1, max_size=4)
 

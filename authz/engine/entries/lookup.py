@@ -261,6 +261,9 @@ def _wrong_blocks(blocks: Array, leaves: Array, starts: list[int], sets: Array) 
         if last + 1 != len(begins) or others >> 31 or begins[:1] != [0]:
             yield f"v4.blocks: block {number} does not continue the ones before it"
             return
+    if len(leaves) != len(begins):
+        yield f"v4.leaves: found {len(leaves)}, expected {len(begins)}, as the blocks say"
+        return
     for number, (begin, end) in enumerate(pairwise([*begins, 1 << 24])):
         first = bisect_right(starts, begin << 8)
         is_cut = bisect_left(starts, end << 8, first) > first

@@ -135,6 +135,11 @@ drain: 0s
         """The port on which the PROXY protocol names the peer."""
         return self.envoy.ports["proxied"]
 
+    @property
+    def edge_port(self) -> int:
+        """The port on which the peer is who connects."""
+        return self.envoy.ports[self.envoy_config["static_resources"]["listeners"][0]["name"]]
+
     def start_proxy(self, stack: contextlib.ExitStack) -> None:
         """Start Envoy."""
         self.envoy = stack.enter_context(Envoy(self.folder, self.envoy_config))
@@ -173,6 +178,11 @@ drain: 0s
     def proxied_port(self) -> int:
         """The port on which the PROXY protocol names the peer."""
         return self.nginx.ports.proxied
+
+    @property
+    def edge_port(self) -> int:
+        """The port on which the peer is who connects."""
+        return self.nginx.ports.edge
 
     def start_proxy(self, stack: contextlib.ExitStack) -> None:
         """Start nginx."""
