@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.report:
         document = read_json(options.report)
     else:
-        document = _measure(options.parts or list(PARTS), options.scale, options.output / "results.json")
+        document = _measure(options.parts or list(PARTS), options.scale, options.output / "results.json", options.set)
     _write(options.output, document)
     bad = _bad(document)
     if options.publish:
@@ -74,9 +74,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--full", dest="scale", action="store_const", const="full", help="more sizes and rounds (make bench-full)"
     )
     scale.add_argument("--report", type=Path, metavar="FILE", help="measure nothing: draw the report of a results.json")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another value of benchmarks/scale.py"
+    )
     parser.add_argument("--publish", action="store_true", help="keep the report in benchmarks/reports/ as well")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="of the report; default: in benchmarks/results/")
     options = parser.parse_args(arguments)
+    try:
+        _SCALES[options.scale].changed(options.set)
+    except ValueError as error:
+        parser.error(f"--set: {error}")
     unknown = [name for name in options.parts if name not in PARTS]
     if unknown:
         parser.error(f"found the part '{unknown[0]}', expected some of {', '.join(PARTS)}")
@@ -86,17 +93,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _measure(names: Sequence[str], scale: str, path: Path) -> dict[str, Any]:
+def _measure(names: Sequence[str], name_of_scale: str, path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     """Run the parts, and return the document. It is written to `path` after each: what was measured is kept."""
+    scale = _SCALES[name_of_scale].changed(settings)
     document: dict[str, Any] = {
         "format": FORMAT,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "scale": {"name": scale, **_SCALES[scale]._asdict()},
+        "scale": {"name": name_of_scale, **scale._asdict()},
         "machine": machine(),
         "parts": [],
     }
     for name in names:
-        document["parts"].append(_run(name, _SCALES[scale]).as_dict())
+        document["parts"].append(_run(name, scale).as_dict())
         document["load_average_at_end"] = os.getloadavg()[0]
         _print(document["parts"][-1])
         write_json(path, document)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Scale(NamedTuple):
@@ -15,7 +18,7 @@ class Scale(NamedTuple):
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
     enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them.
     stored: bans in the store of the control plane; questions: to it, of each kind.
-    starts: of each process whose memory is read.
+    starts: of each process whose memory is read. stores: of the control plane.
     """
 
     sizes: tuple[int, ...]
@@ -38,6 +41,21 @@ class Scale(NamedTuple):
     stored: int
     questions: int
     starts: int
+    stores: tuple[str, ...] = ("SQLite", "PostgreSQL")
+
+    def changed(self, settings: Iterable[str]) -> Scale:
+        """Return it with other values: `NAME=VALUE` each; several values of a name by commas. Raises ValueError."""
+        values: dict[str, Any] = {}
+        for setting in settings:
+            name, _, text = setting.partition("=")
+            if name not in self._fields:
+                raise ValueError(f"found '{name}', expected one of {', '.join(self._fields)}")
+            known = getattr(self, name)
+            if isinstance(known, tuple):
+                values[name] = tuple(type(known[0])(part) for part in text.split(","))
+            else:
+                values[name] = type(known)(text)
+        return self._replace(**values)
 
 
 USUAL = Scale(

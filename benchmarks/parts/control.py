@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import json
-import sys
 import tempfile
 import threading
 import time
@@ -26,16 +24,16 @@ from support.processes import free_port
 
 from authz.addresses import format_address
 from authz.control.maintenance.init import make_folder
-from authz.control.model import MICROSECONDS, Actor, Entry, draft
 from authz.control.store.database import open_store
-from authz.control.store.ledger.changes import append, lock_head
 from authz.serve.config.values import Listen
-from authz.snapshot.ban_ids import ban_id
 from authz.times import format_moment
 from benchmarks.data import SlowTable, address, load_table, misses
+from benchmarks.load.api import Api
+from benchmarks.load.control_plane import ControlPlane
 from benchmarks.load.probe import Probe
+from benchmarks.load.stored_bans import Fill, fill, number_of
 from benchmarks.policies import Publisher, deny_table
-from benchmarks.processes import Child, Sidecar
+from benchmarks.processes import Sidecar
 from benchmarks.proxies.envoy import Envoy, asking, missing_envoy
 from benchmarks.report.document import Check, Part
 
@@ -46,13 +44,11 @@ if TYPE_CHECKING:
 
 SIDECARS: Final = 3
 POUR: Final = 100  # bans a second that pour in
-PERIOD: Final = 7200  # seconds of a ban
-_BATCH: Final = 5_000  # changes in one transaction of the generator
-_FIRST, _END = 0x0B000000, 0xC6000000  # the addresses that are banned already are spread over these
-_POURED: Final = 0xC6120000  # 198.18.0.0, of those that pour in
+BATCH: Final = 25  # of the 10,000 a minute: in one request
+_POURED: Final = 0xC6120000  # 198.18.0.0, of those that pour in one by one
+_POURED_MANY: Final = 0xC6130000  # 198.19.0.0, of those that pour in many at a time
 _PAUSE: Final = 0.002  # seconds between two rounds of questions
 _PATIENCE: Final = 120.0
-_ACTOR: Final = Actor("main", "generator", "system", "import")
 
 
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
@@ -66,9 +62,11 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
     table = load_table(scale.sizes[-1])
     slow = SlowTable(table)
     victims = [address(4, value).text for value in misses(table, slow, 4, 4 * scale.enforced + 8)]
-    settled = [number for number in range(scale.stored) if slow.longest(4, _banned(scale, number)) is None]
+    filled = Fill(scale.stored)
+    # Those of the first half may end before they are asked for.
+    settled = [n for n in range(scale.stored // 2, scale.stored) if slow.longest(4, filled.address(n)) is None]
     missing = postgresql.missing()
-    for name in ("SQLite", "PostgreSQL"):
+    for name in scale.stores:
         if name == "PostgreSQL" and missing:
             part.notes.append(f"without PostgreSQL: {missing}")
             continue
@@ -76,7 +74,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
             folder = Path(temporary)
             url = "sqlite:///control.sqlite"
             if name == "PostgreSQL":
-                url = postgresql.new_database(stack.enter_context(postgresql.server()), "bench")
+                url = postgresql.new_database(stack.enter_context(postgresql.server(durable=True)), "bench")
             _Bench(folder, name, url, part, scale, note).run(victims, settled, deny_table(table), stack)
     part.notes.append(
         f"{scale.stored:,} bans are live before; {len(table.networks):,} networks in the policy; control plane, "
@@ -92,8 +90,9 @@ class _Bench:
         self._folder, self._store, self._part, self._scale = folder, store, part, scale
         self._note: Callable[[str], None] = lambda step: note(f"{store}: {step}")
         self._made = make_folder(folder / "control", Listen("127.0.0.1", free_port()), store=url)
-        self._api = _Api(self._made.url, self._made.token)
+        self._api = Api(self._made.url, self._made.token)
         self._url = url
+        self._filled_with = Fill(scale.stored)
 
     def run(self, victims: Sequence[str], settled: Sequence[int], policy: Any, stack: ExitStack) -> None:
         """Fill the store, start everything, measure. settled: numbers of bans whose addresses the policy lets in."""
@@ -108,7 +107,7 @@ class _Bench:
             self._add("size of the store", "bytes a change", [size / self._scale.stored])
         Publisher(self._folder).publish("policy.snapshot", policy)
         self._note("starting all")
-        control = stack.enter_context(_ControlPlane(self._folder / "control", self._made.url))
+        control = stack.enter_context(ControlPlane(self._folder / "control", self._made.url))
         keys = self._folder / "control" / "keys"
         may = "longest: forever, widest_ipv4: 16, widest_ipv6: 32, entries: 5000000"
         bans = f"url: {self._made.url}/v1/layers/bans, trusted_keys: [{keys}/bans.pub], may: {{{may}}}"
@@ -122,9 +121,14 @@ class _Bench:
             probes.append(stack.enter_context(Probe(f"sidecar {number + 1}", f"http://127.0.0.1:{envoy.port}/")))
         self._wait_until_all_have(settled[-1], probes)
         left = iter(victims)
-        for when, pour in (("at rest", 0), (f"{POUR} bans a second", POUR)):
+        loads: tuple[tuple[str, _Pour | None], ...] = (
+            ("at rest", None),
+            (f"{POUR} bans a second", _Pour(self._api, POUR)),
+            ("10,000 bans a minute, as many end", _Pour(self._api, 10_000 / 60, BATCH)),
+        )
+        for when, pour in loads:
             self._note(f"bans, {when}")
-            with _Pour(self._api, pour) if pour else nullcontext():
+            with pour or nullcontext():
                 self._enforce(when, probes, left)
         self._settled(probes, settled)
         self._note("questions")
@@ -138,23 +142,11 @@ class _Bench:
         from authz.control.config import load_control_config  # noqa: PLC0415  # needs the extra control
 
         store = open_store(load_control_config(self._made.config, {}).store)
-        for start in range(0, self._scale.stored, _BATCH):
-            with store.writing() as tx:
-                now = store.now()
-                expires = now // MICROSECONDS + PERIOD
-                drafts = [
-                    draft(None, Entry(
-                        id=ban_id(1 << 40 | number), version=1, tenant="main", layer="bans", created=now,
-                        networks=(f"{format_address(4, _banned(self._scale, number))}/32",), expires=expires,
-                        reason="scraping", author="generator",
-                    ))
-                    for number in range(start, min(start + _BATCH, self._scale.stored))
-                ]  # fmt: skip
-                append(tx, lock_head(tx, "bans"), _ACTOR, drafts, now)
+        fill(store, self._filled_with)
         store.close()
 
     def _wait_until_all_have(self, number: int, probes: Sequence[Probe]) -> None:
-        last = format_address(4, _banned(self._scale, number))
+        last = self._filled_with.client(number)
         end = time.monotonic() + _PATIENCE
         begin = time.perf_counter()
         while any(probe.ask(last) != http.client.FORBIDDEN for probe in probes):
@@ -205,16 +197,17 @@ class _Bench:
         """End bans that were live before all: they have settled."""
         times: dict[tuple[str, str], list[float]] = {}
         for number in [number for number in settled if number % 2 == 0][: self._scale.enforced]:
-            client = format_address(4, _banned(self._scale, number))
+            client = self._filled_with.client(number)
             begin = time.perf_counter()
-            self._api.ask("DELETE", f"/v1/bans/{ban_id(1 << 40 | number)}")
+            self._api.ask("DELETE", f"/v1/bans/{number_of(number)}")
             self._until(probes, client, http.client.OK, begin, times, "unban")
         of_all = [max(several) for several in zip(*times.values(), strict=True)]
         self._add("to the first changed answer", "ms", of_all, change="unban of a settled one", when="at rest",
                   sidecar="the last of all")  # fmt: skip
 
     def _questions(self, victims: Iterator[str]) -> None:
-        known = [format_address(4, _banned(self._scale, 2 * number + 1)) for number in range(self._scale.questions)]
+        half = self._scale.stored // 2
+        known = [self._filled_with.client(half + 2 * number + 1) for number in range(self._scale.questions)]
         then = format_moment(self._filled)
         asked: dict[str, Callable[[str], tuple[str, str, Any]]] = {
             "add": lambda _: ("POST", "/v1/bans", {"address": next(victims), "period": "2h", "reason": "guessing"}),
@@ -235,37 +228,11 @@ class _Bench:
             self._part.checks.append(Check(f"{self._store}: {name}", len(times), wrong))
 
 
-def _banned(scale: Scale, number: int) -> int:
-    """Return the address of a ban that is live already, as a number."""
-    return _FIRST + (_END - _FIRST) // scale.stored * number
-
-
-class _Api:
-    """The API, over one kept connection a thread."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._host, self._headers = url.removeprefix("http://"), {"Authorization": f"Bearer {token}"}
-        self._local = threading.local()
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Return what it answers. Raises RuntimeError where that is no success."""
-        if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(self._host, timeout=_PATIENCE)
-        content = None if body is None else json.dumps(body)
-        headers = self._headers | ({} if content is None else {"Content-Type": "application/json"})
-        self._local.connection.request(method, path, content, headers)
-        answer = self._local.connection.getresponse()
-        data = answer.read()
-        if answer.status >= http.client.BAD_REQUEST:
-            raise RuntimeError(f"{method} {path}: {answer.status}: {data[:300]!r}")
-        return json.loads(data) if data else None
-
-
 class _Pour:
-    """Bans other addresses at a fixed rate while a `with` block lasts."""
+    """Bans other addresses at a fixed rate while a `with` block lasts. batch: how many in one request."""
 
-    def __init__(self, api: _Api, rate: int) -> None:
-        self._api, self._rate = api, rate
+    def __init__(self, api: Api, rate: float, batch: int = 1) -> None:
+        self._api, self._rate, self._batch = api, rate / batch, batch
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(4)]
 
@@ -280,32 +247,13 @@ class _Pour:
             thread.join()
 
     def _send(self, first: int) -> None:
+        start = _POURED if self._batch == 1 else _POURED_MANY
         for number in itertools.count(first, len(self._threads)):
             if self._over.wait(max(0.0, self._begin + number / self._rate - time.monotonic())):
                 return
-            client = format_address(4, _POURED + number)
-            self._api.ask("POST", "/v1/bans", {"address": client, "period": "2h", "reason": "guessing"})
-
-
-class _ControlPlane(Child):
-    """A real control plane over a folder of `authz control init`."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        super().__init__(folder, [sys.executable, "-m", "authz", "control", "serve", "--config", "control.yaml"])
-        self._host = url.removeprefix("http://")
-        self.wait_until(self._ready)
-
-    def _ready(self) -> bool | None:
-        connection = http.client.HTTPConnection(self._host, timeout=5.0)
-        try:
-            connection.request("GET", "/livez")
-            return connection.getresponse().status == http.client.OK or None
-        except OSError:
-            return None
-        finally:
-            connection.close()
-
-    def check(self) -> None:
-        """Raise RuntimeError where it has ended."""
-        if self.popen.poll() is not None:
-            raise RuntimeError(f"the control plane ended: {self.output[-2000:]}")
+            clients = [format_address(4, start + number * self._batch + one) for one in range(self._batch)]
+            if self._batch == 1:
+                self._api.ask("POST", "/v1/bans", {"address": clients[0], "period": "2h", "reason": "guessing"})
+            else:
+                rows = [{"networks": [client], "list": "deny", "period": "2h", "reason": "list"} for client in clients]
+                self._api.ask("POST", "/v1/entries/bulk", rows)

@@ -38,20 +38,28 @@ def missing() -> str:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """Give the folder of a running server's socket."""
+def server(data: Path | None = None, *, durable: bool = False) -> Iterator[str]:
+    """Give the folder of a running server's socket.
+
+    data: where its data are and stay; None: they go with it. durable: whether it syncs what is committed, for who
+    measures: no test takes the machine's power.
+    """
     found = binaries()
     assert found is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # its own: a socket's path has 107 bytes at most
     as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
     if as_user:
         shutil.chown(folder, USER)
+    kept = data or folder / "data"
+    if data is not None and as_user and not data.exists():
+        data.mkdir()
+        shutil.chown(data, USER)
     try:
         init = [
             *as_user,
             str(found / "initdb"),
             "-D",
-            str(folder / "data"),
+            str(kept),
             "-U",
             USER,
             "-A",
@@ -60,18 +68,19 @@ def server() -> Iterator[str]:
             "-E",
             "UTF8",
         ]
-        subprocess.run([*init, "--locale=C"], check=True, capture_output=True, cwd="/")
+        if not (kept / "PG_VERSION").exists():
+            subprocess.run([*init, "--locale=C"], check=True, capture_output=True, cwd="/")
         settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "max_connections=200"]
-        settings += ["-c", "fsync=off", "-c", "full_page_writes=off"]  # no test takes the machine's power
+        settings += [] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
         process = subprocess.Popen(
-            [*as_user, found / "postgres", "-D", folder / "data", *settings],
+            [*as_user, found / "postgres", "-D", kept, *settings],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
         )  # fmt: skip
         try:
             wait_for(lambda: _answers(folder), "PostgreSQL answers")
             yield str(folder)
         finally:
-            pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+            pid = int((kept / "postmaster.pid").read_text().splitlines()[0])
             os.kill(pid, signal.SIGINT)  # fast: does not wait for connections
             process.wait(20)
     finally:
@@ -82,6 +91,11 @@ def new_database(folder: str, name: str, template: str = "template1") -> str:
     """Make a database as a copy of another to which nobody is connected, and return its URL."""
     with psycopg.connect(host=folder, user=USER, dbname="postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+    return url_of(folder, name)
+
+
+def url_of(folder: str, name: str) -> str:
+    """Return the URL of a database of the server whose socket is in this folder."""
     return f"postgresql://{USER}@/{name}?host={quote(folder, safe='')}"
 
 

@@ -51,8 +51,8 @@ def follow(tx: Connection, made: Sequence[Change]) -> None:
         if after is not None:
             begun.append((after, change.time))
     if begun:
-        tx.execute(insert(entries), [_entry_row(entry, time) for entry, time in begun])
-        networks = [row for entry, _ in begun for row in _network_rows(entry)]
+        tx.execute(insert(entries), [entry_row(entry, time) for entry, time in begun])
+        networks = [row for entry, _ in begun for row in network_rows(entry)]
         if networks:
             _note_lengths(tx, {row["key"][16] for row in networks})
             tx.execute(insert(entry_networks), networks)
@@ -79,7 +79,8 @@ def sorting(entry: Written) -> dict[str, str]:
     return {name: text[:MAX_SORTED] for name, text in columns.items()}
 
 
-def _entry_row(entry: Entry, time: int) -> dict[str, Any]:
+def entry_row(entry: Entry, time: int) -> dict[str, Any]:
+    """Return the row of a version that begins at a time (microseconds) and holds."""
     return {
         "id": entry.id,
         "version": entry.version,
@@ -95,7 +96,8 @@ def _entry_row(entry: Entry, time: int) -> dict[str, Any]:
     }
 
 
-def _network_rows(entry: Entry) -> list[dict[str, Any]]:
+def network_rows(entry: Entry) -> list[dict[str, Any]]:
+    """Return the rows of the networks of a version that holds."""
     common = {"id": entry.id, "version": entry.version, "recorded_to": FOREVER}
     return [{"key": key, **common} for key in keys_of(entry.networks)]
 
