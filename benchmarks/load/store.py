@@ -1,7 +1,7 @@
 """A store of millions of changes: fill it, and ask it.
 
-    python benchmarks/store.py fill FOLDER --bans 5263000 [--server | --store URL] [--seconds 300]
-    python benchmarks/store.py ask FOLDER [--server] [--questions 1000]
+    python benchmarks/load/store.py fill FOLDER --bans 5263000 [--server | --store URL] [--seconds 300]
+    python benchmarks/load/store.py ask FOLDER [--server] [--questions 1000]
 
 `fill` makes a folder of `authz control init`, and 1.9 changes a ban in its store: nine of ten bans were ended since. It
 can be ended, or given a number of seconds, and goes on with the next call. `ask` runs the control plane over it, asks
@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/store.py` puts only this folder there
-sys.path.insert(1, str(Path(__file__).parents[1] / "tests"))  # for support
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `python benchmarks/load/store.py` puts only this folder there
+sys.path.insert(1, str(Path(__file__).parents[2] / "tests"))  # for support
 
 from support.processes import free_port
 from support.servers import postgresql
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks/store.py", description=__doc__.partition("\n")[0] if __doc__ else None
+        prog="benchmarks/load/store.py", description=__doc__.partition("\n")[0] if __doc__ else None
     )
     parser.add_argument("what", choices=["fill", "ask"])
     parser.add_argument("folder", type=Path)
