@@ -43,6 +43,7 @@ from support.sidecar.http2_methods import (
 )
 
 from authz.serve.http2 import connection as http2_connection
+from authz.serve.http2.connection import Http2Connection
 from authz.serve.listeners.budget import HeldBytes
 
 # What we take.
@@ -283,3 +284,20 @@ def test_settings_by_the_thousand_cost_no_more_for_many_windows(
     peer.send(settings_frame(*[(INITIAL_WINDOW, n) for n in range(2700)]))
     assert Counted.looks <= 1
     assert lost(peer) is None
+
+
+def test_connections_that_come_beyond_the_most_do_not_each_cost_a_look_at_all(
+    methods: Methods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods.connections.max_connections = 200
+    looks, is_idle = 0, Http2Connection.idle.fget  # type: ignore[attr-defined]  # a property
+
+    def idle(self: Http2Connection) -> bool:
+        nonlocal looks
+        looks += 1
+        return bool(is_idle(self))
+
+    monkeypatch.setattr(Http2Connection, "idle", property(idle))
+    peers = [Peer(methods.connections) for _ in range(500)]
+    assert sum(not peer.wire.closing for peer in peers) == 200
+    assert looks < 300 * 10
