@@ -1,6 +1,7 @@
 """Run the benchmarks: `make bench`, `make bench-full`, or `python benchmarks/run.py [PART ...] [--quick]`.
 
-Parts: lookup, check, grpc, http, envoy, nginx, reload, memory, bans, enforcement, control; without a name all of them.
+Parts: lookup, check, grpc, http, envoy, nginx, reload, reload_storm, memory, bans, enforcement, control; without a name
+all of them.
 See benchmarks/README.md.
 """
 
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from benchmarks.scale import Scale
 
 # Each is a module of benchmarks.parts, whose `run(scale, note)` measures and returns a Part.
-PARTS = ("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "memory", "bans", "enforcement", "control")
+PARTS = (
+    *("lookup", "check", "grpc", "http", "envoy", "nginx", "reload", "reload_storm", "memory", "bans", "enforcement"),
+    "control",
+)
 _SCALES = {"quick": QUICK, "usual": USUAL, "full": FULL}
 _FOLDER = Path(__file__).parent
 _MAX_SHOWN = 10  # wrong answers

@@ -1,25 +1,14 @@
-"""A process that sleeps a millisecond again and again, and says how late it woke: what the machine alone costs.
-
-    python -m benchmarks.load.sleeper FILE
-
-writes a line for each time to FILE: when it should have woken, in ns since 1970, and by how many ns it was late. It
-ends with SIGTERM.
-"""
+"""A process that sleeps again and again, and says how late it woke: what the machine alone costs."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from benchmarks.processes import cores, on_core
-
-_SLEEP: Final = 0.001  # seconds
-_ROOT: Final = Path(__file__).parents[2]
 
 
 class Wake(NamedTuple):
@@ -30,41 +19,23 @@ class Wake(NamedTuple):
 
 
 class Sleeper:
-    """Runs that process on the server's core while a `with` block lasts. wakes: all, once it has ended."""
+    """Runs sleeping.py on the server's core while a `with` block lasts. wakes: all, once it has ended."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile()  # noqa: SIM115  # closed at the end
         self.wakes: list[Wake] = []
 
     def __enter__(self) -> Self:
+        self._file = tempfile.NamedTemporaryFile()  # closed at the end
         with on_core(cores().server):
-            command = [sys.executable, "-m", "benchmarks.load.sleeper", self._file.name]
-            self._process = subprocess.Popen(command, cwd=_ROOT)
+            command = [sys.executable, str(Path(__file__).with_name("sleeping.py")), self._file.name]
+            self._process = subprocess.Popen(command)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait()
+        status = self._process.wait()
         lines = Path(self._file.name).read_text(encoding="ascii").splitlines()
         self.wakes = [Wake(*map(int, line.split())) for line in lines]
         self._file.close()
-
-
-def _sleep(path: Path) -> None:
-    wakes: list[tuple[int, int]] = []
-    over = False
-
-    def end(*_: object) -> None:
-        nonlocal over
-        over = True
-
-    signal.signal(signal.SIGTERM, end)
-    while not over:
-        due = time.time_ns() + int(_SLEEP * 1e9)
-        time.sleep(_SLEEP)
-        wakes.append((due, max(0, time.time_ns() - due)))
-    path.write_text("".join(f"{due} {late}\n" for due, late in wakes), encoding="ascii")
-
-
-if __name__ == "__main__":
-    _sleep(Path(sys.argv[1]))
+        if status or not lines:
+            raise RuntimeError(f"the process that sleeps ended with status {status}")

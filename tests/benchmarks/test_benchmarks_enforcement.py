@@ -1,4 +1,4 @@
-"""The benchmark of bans through real proxies: a smoke run, whose figures nobody looks at."""
+"""The benchmarks of bans through real proxies, and of storms of reloads: smoke runs, whose figures nobody looks at."""
 
 from __future__ import annotations
 
@@ -31,3 +31,16 @@ def test_bans_and_unbans_are_seen_at_both_proxies_and_requests_are_compared_with
     assert {label["proxy"] for label in labels} == {"Envoy", "nginx", "a process that sleeps"}
     changes = {measure.labels["change"] for measure in part.measures if measure.name.startswith("from the command")}
     assert changes == {"ban", "unban"}
+
+
+def test_requests_in_a_storm_of_reloads_are_compared_with_those_between() -> None:
+    from benchmarks.parts import reload_storm
+    from benchmarks.scale import QUICK
+
+    part = reload_storm.run(QUICK, lambda _: None)
+    if part.skipped:
+        pytest.skip(part.skipped)
+    assert part.wrong == []
+    labels = [measure.labels for measure in part.measures]
+    assert {label["when"] for label in labels} == {"no reload", "reloads one after the other"}
+    assert {label["of"] for label in labels} == {"requests", "a process that sleeps"}

@@ -160,6 +160,17 @@ def test_a_bans_key_cannot_replay_a_part_in_the_place_of_the_head(sidecar: Sidec
     assert sidecar.denied() == set(range(10))
 
 
+def test_a_part_over_the_configured_size_is_refused(sidecar: Sidecar, publisher: Publisher) -> None:
+    _, files = filled(publisher)
+    (part,) = files.parts.values()
+    acceptor = sidecar.layers["bans"].acceptor
+    acceptor.rules = acceptor.rules._replace(max_size=len(part) - 1)
+    write_files(sidecar.path, files)
+    assert len(files.head) < len(part)
+    assert sidecar.load() == "too_large"
+    assert sidecar.denied() == set()
+
+
 def test_an_older_part_cannot_be_put_in_the_place_of_one(sidecar: Sidecar, publisher: Publisher) -> None:
     bans, files = filled(publisher)
     bans.remove(ban_id(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +86,23 @@ def test_a_server_that_holds_its_answer_back_is_asked_once_for_each_change(publi
                 await until(lambda: len(server.requests) == 5)
 
     run(live())
+
+
+def test_a_server_that_held_its_answer_back_is_asked_again_at_once_and_any_other_after_the_poll() -> None:
+    with WebServer(b"one").running() as server:
+        web = source(server.url, poll=3600.0, wait=1.0)
+        assert fetched(web) == b"one"
+        assert web._pace.next() > 1000.0
+        server.holds = True
+        threading.Timer(0.05, server.put, [b"two"]).start()
+        assert fetched(web) == b"two"
+        assert web._pace.next() == 0.0
+        server.holds = False
+        assert fetched(web) is None
+        assert web._pace.next() > 1000.0
+        server.holds = True
+        assert fetched(web) is None  # after the second for which it was held
+        assert web._pace.next() == 0.0
 
 
 def test_a_server_that_goes_and_comes_again_is_told_and_the_snapshot_serves_on(publisher: Publisher) -> None:

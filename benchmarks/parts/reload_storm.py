@@ -1,0 +1,127 @@
+"""A storm of reloads: a policy of many entries is replaced again and again while requests come, and what they wait.
+
+    requests at a fixed rate ------------------------------------------------------------------
+    no reload               | one rename after the other    | no reload | one after the other ...
+
+Requests are those of clients that entries deny, a different one each time, so that outcomes are met and given up all
+the time; before each storm all entries are asked for. The seconds without a reload, of the same process and run, are
+the control; so is a process that only sleeps on the sidecar's core: what it wakes too late is the machine's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import tempfile
+import time
+from bisect import bisect_left
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.data import address
+from benchmarks.load.paced import missing_paced
+from benchmarks.load.sleeper import Sleeper
+from benchmarks.load.steady import Steady
+from benchmarks.parts.memory import ask_all
+from benchmarks.policies import APPLICATION, Publisher, separate_address, separate_entries
+from benchmarks.processes import Sidecar
+from benchmarks.report.document import Check, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.scale import Scale
+
+    Span = tuple[int, int]
+    Wait = tuple[int, int]  # when it was due, and the wait; ns
+
+RATE: Final = 1_000  # requests a second
+QUIET, STORM = "no reload", "reloads one after the other"
+STORMS: Final = 3
+_AFTER: Final = 0.3  # seconds after the last rename of a storm, in which the old lists are freed
+_CLIENTS: Final = 5_000  # that take turns
+_PATIENCE: Final = 30.0  # seconds for a reload
+
+
+def run(scale: Scale, note: Callable[[str], None]) -> Part:
+    """Reload in storms, and tell how long requests waited in them and between them."""
+    part = Part("reload_storm")
+    part.skipped = missing_paced()
+    if part.skipped:
+        return part
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        publisher, policy = Publisher(folder), separate_entries(scale.entries)
+        reloads = STORMS * scale.reloads
+        note(f"building {reloads + 1} times {scale.entries:,} entries")
+        publisher.publish("live.snapshot", policy)
+        for number in range(reloads):
+            publisher.publish(f"next-{number}.snapshot", policy)
+        spans: dict[str, list[Span]] = {QUIET: [], STORM: []}
+        with Sidecar(folder, "sidecar", snapshot="live.snapshot") as sidecar:
+            clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
+            url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
+            load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
+            with Sleeper() as sleeper, load:
+                time.sleep(1.0)
+                for storm in range(STORMS):
+                    note(f"storm {storm + 1} of {STORMS}")
+                    ask_all(sidecar.ports["http"], scale.entries)
+                    spans[QUIET].append(_span(lambda: time.sleep(scale.steady / 5)))
+                    some = range(storm * scale.reloads, (storm + 1) * scale.reloads)
+                    spans[STORM].append(_span(lambda some=some: _storm(sidecar, folder, some)))  # type: ignore[misc]
+    failed = [f"status {line.status}" for line in load.requests if line.status != http.client.FORBIDDEN]
+    part.checks.append(Check("clients of entries are denied", len(load.requests), failed))
+    waits: dict[str, Sequence[Wait]] = {
+        "requests": [(line.due, line.latency) for line in load.requests],
+        "a process that sleeps": sleeper.wakes,
+    }
+    for what, some_waits in waits.items():
+        for when, several in spans.items():
+            for percentile, value in _percentiles(some_waits, several):
+                part.add("wait", "ms", {"authz": [value]}, entries=f"{scale.entries:,}", of=what, when=when,
+                         percentile=percentile)  # fmt: skip
+    part.notes.append(
+        f"{RATE:,} requests a second over HTTP; {STORMS} storms of {scale.reloads} reloads, each as soon as the one "
+        "before is in use"
+    )
+    return part
+
+
+def _span(work: Callable[[], object]) -> Span:
+    begin = time.time_ns()
+    work()
+    return begin, time.time_ns()
+
+
+def _storm(sidecar: Sidecar, folder: Path, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        before = _loads(sidecar)
+        (folder / f"next-{number}.snapshot").replace(folder / "live.snapshot")
+        end = time.monotonic() + _PATIENCE
+        while _loads(sidecar) == before:
+            if time.monotonic() > end:
+                raise RuntimeError(f"reload {number} was not seen within {_PATIENCE:g} s")
+            time.sleep(0.02)
+    time.sleep(_AFTER)
+
+
+def _loads(sidecar: Sidecar) -> str:
+    """Return the serial in use."""
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.ports["admin"], timeout=_PATIENCE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return str(re.findall(r"^authz_snapshot_serial\S* (\S+)$", text, re.MULTILINE)[0])
+
+
+def _percentiles(waits: Sequence[Wait], spans: Sequence[Span]) -> Iterator[tuple[str, float]]:
+    """Yield the percentiles of the waits in some spans of time, in milliseconds."""
+    ordered = sorted(waits)
+    places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
+    found = sorted(wait / 1e6 for first, last in places for _, wait in ordered[first:last])
+    if found:
+        yield "p50", found[len(found) // 2]
+        yield "p99", found[int(len(found) * 0.99)]
+        yield "p999", found[int(len(found) * 0.999)]
+        yield "worst", found[-1]
