@@ -38,7 +38,7 @@ class SectionPlace(NamedTuple):
 class Heading(NamedTuple):
     """What a manifest says of its file. See `Manifest` in proto/ for the fields.
 
-    by, source: who made the file, and from what; empty: not said.
+    by, source: who made the file, and from what; empty: not said. protected: networks that no layer may deny.
     """
 
     layer: str
@@ -49,6 +49,7 @@ class Heading(NamedTuple):
     requires: tuple[Requirement, ...] = ()
     by: str = ""
     source: str = ""
+    protected: tuple[str, ...] = ()
 
 
 def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: Iterable[SectionPlace]) -> bytes:
@@ -57,7 +58,7 @@ def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: It
     return b"".join((
         field(1, FORMAT), plain(2, heading.serial), plain(3, heading.created), field(4, heading.expires),
         repeated(5, applications), repeated(7, map(_section_bytes, sections)), plain(10, heading.layer),
-        plain(12, heading.part),
+        repeated(11, heading.protected), plain(12, heading.part),
         repeated(13, (plain(1, part.serial) + plain(2, bytes.fromhex(part.digest)) for part in heading.requires)),
         plain(14, origin),
     ))  # fmt: skip
@@ -87,8 +88,11 @@ def read_heading(path: Path) -> Heading:
 def _heading(payload: bytes) -> Heading:
     last: dict[int, int | bytes] = {}  # of a field that stands twice, the last counts
     parts: list[Requirement] = []
+    protected: list[str] = []
     for number, value in fields(payload):
         last[number] = value
+        if number == 11:
+            protected.append(_bytes(value).decode())
         if number == 13:
             part = dict(fields(_bytes(value)))
             parts.append(Requirement(_integer(part.get(1, 0)), _bytes(part.get(2, b"")).hex()))
@@ -97,7 +101,7 @@ def _heading(payload: bytes) -> Heading:
     return Heading(
         _bytes(last.get(10, b"")).decode(), _integer(last.get(2, 0)), _signed(_integer(last.get(3, 0))),
         _signed(_integer(last[4])) if 4 in last else None, bool(last.get(12, 0)), tuple(parts),
-        _bytes(origin.get(1, b"")).decode(), _bytes(origin.get(2, b"")).decode(),
+        _bytes(origin.get(1, b"")).decode(), _bytes(origin.get(2, b"")).decode(), tuple(protected),
     )  # fmt: skip
 
 

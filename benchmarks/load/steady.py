@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from benchmarks.load.paced import paced
-from benchmarks.parts.reload_traffic import read_series
+from benchmarks.load.reload_traffic import read_series
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from benchmarks.parts.reload_traffic import Line
+    from benchmarks.load.reload_traffic import Line
 
 _RUN: Final = 10.0  # seconds; connections are opened anew for each run
 _WARM_UP: Final = 0.3  # seconds of each run that are not looked at

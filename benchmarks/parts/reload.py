@@ -24,10 +24,10 @@ from authz.engine.model import DenyAnswer
 from authz.serve.grpc.check import CHECK_METHOD
 from benchmarks.data import address, hits, load_table
 from benchmarks.load.paced import missing_paced
+from benchmarks.load.reload_traffic import RATE, Latencies, judged, traffic
 from benchmarks.parts.fronts import missing_decoder, say_where
 from benchmarks.parts.memory import ask_all
 from benchmarks.parts.reload_peers import measure as measure_peers
-from benchmarks.parts.reload_traffic import RATE, Latencies, judged, traffic
 from benchmarks.policies import APPLICATION, Publisher, deny_table, separate_address, separate_entries
 from benchmarks.processes import Sidecar
 from benchmarks.report.document import Check, Part
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address
     from authz.publisher.policy.read import Policy
-    from benchmarks.parts.reload_traffic import Reload
+    from benchmarks.load.reload_traffic import Reload
     from benchmarks.scale import Scale
 
 _SECONDS: Final = 1.2  # of requests in all, so that a reload may take 0.7

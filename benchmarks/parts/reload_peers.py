@@ -27,8 +27,8 @@ from authz.addresses import BITS, Network
 from benchmarks.contenders.envoy import RBAC, TRIES
 from benchmarks.data import address, hits, load_table
 from benchmarks.load.paced import flat_out, missing_paced, paced
+from benchmarks.load.reload_traffic import AFTER, BEFORE, RATE, Latencies, Line, Reload, judged, read_series, traffic
 from benchmarks.parts.nginx import GEO
-from benchmarks.parts.reload_traffic import AFTER, BEFORE, RATE, Latencies, Line, Reload, judged, read_series, traffic
 from benchmarks.processes import cpu_seconds
 from benchmarks.proxies.envoy import Envoy, missing_envoy, rbac_principals, rbac_tries, write_listener
 from benchmarks.proxies.nginx import PATH, Nginx, knowing, missing_nginx, write_geo

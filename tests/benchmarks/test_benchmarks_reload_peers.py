@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from benchmarks.data import Table
-    from benchmarks.parts.reload_traffic import Line
+    from benchmarks.load.reload_traffic import Line
     from benchmarks.report.document import Part
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def made_up(*texts: str) -> Table:
 
 
 def line(due_ms: float, latency_ms: float, status: int) -> Line:
-    from benchmarks.parts.reload_traffic import Line
+    from benchmarks.load.reload_traffic import Line
 
     return Line(SECOND + int(due_ms * 1e6), int(latency_ms * 1e6), status, 0, 0)
 
@@ -55,7 +55,7 @@ def is_new(one: Line) -> bool:
 
 
 def test_a_reload_is_seen_by_the_first_new_and_the_last_old_answer() -> None:
-    from benchmarks.parts.reload_traffic import Latencies, Reload, judged
+    from benchmarks.load.reload_traffic import Latencies, Reload, judged
 
     lines = [
         line(0, 50, OLD),  # among the first moments
@@ -71,7 +71,7 @@ def test_a_reload_is_seen_by_the_first_new_and_the_last_old_answer() -> None:
 
 
 def test_other_requests_count_for_the_first_and_the_last_answer_only() -> None:
-    from benchmarks.parts.reload_traffic import judged
+    from benchmarks.load.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, OLD), line(404, 1, OLD), line(410, 1, NEW)]
     seen = judged(lines, SECOND + 400_000_000, is_new, [line(401, 2, NEW), line(402, 30, OLD)])
@@ -81,7 +81,7 @@ def test_other_requests_count_for_the_first_and_the_last_answer_only() -> None:
 
 
 def test_a_request_without_an_answer_is_in_no_latency() -> None:
-    from benchmarks.parts.reload_traffic import judged
+    from benchmarks.load.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, OLD), line(401, 10_000, LOST), line(402, 3, NEW)]
     seen = judged(lines, SECOND + 400_000_000, is_new)
@@ -91,7 +91,7 @@ def test_a_request_without_an_answer_is_in_no_latency() -> None:
 
 @pytest.mark.parametrize("renamed_ms", [400, 50])
 def test_a_reload_without_new_answers_or_without_requests_before_it_was_not_seen(renamed_ms: int) -> None:
-    from benchmarks.parts.reload_traffic import judged
+    from benchmarks.load.reload_traffic import judged
 
     lines = [line(0, 1, OLD), line(399, 1, NEW if renamed_ms < 100 else OLD)]
     assert judged(lines, SECOND + renamed_ms * 1_000_000, is_new) is None

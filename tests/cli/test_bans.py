@@ -220,3 +220,67 @@ def test_bans_at_the_same_time_are_all_kept(authz: Commands) -> None:
     singles = signed(authz).singles()
     assert singles is not None
     assert len(singles) == 40
+
+
+def test_a_protected_address_is_not_banned_where_the_policy_is_known(authz: Commands) -> None:
+    """Sidecars refuse the file with all bans: every later ban and unban was without effect."""
+    assert authz("keys", "generate", "keys", "--name", "2026").status == 0
+    (authz.folder / "policy.yaml").write_text("version: 1\nprotected: [192.0.2.0/24]\n")
+    assert authz("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/2026.key").status == 0
+    init = ("bans", "init", "known.yaml", "--key", "keys/bans.key", "--snapshot", "known.snapshot")
+    assert authz(*init, "--policy", "lists.snapshot").status == 0
+    for network in ("192.0.2.7", "192.0.2.0/25"):
+        ran = authz("ban", network, "--layer", "known.yaml")
+        assert ran.status == 2
+        assert "expected no address of 192.0.2.0/24, which the policy protects" in ran.err
+    assert authz("ban", "203.0.113.9", "--layer", "known.yaml").status == 0
+    (authz.folder / "lists.snapshot").unlink()
+    assert authz("ban", "192.0.2.7", "--layer", "known.yaml").status == 0  # a ban needs its own file only
+
+
+def test_explain_says_that_sidecars_refuse_the_bans(authz: Commands) -> None:
+    """It explained by a file that no sidecar had taken: an unban looked as if it had ended the ban."""
+    assert authz("keys", "generate", "keys", "--name", "2026").status == 0
+    (authz.folder / "policy.yaml").write_text("version: 1\nprotected: [192.0.2.0/24]\n")
+    assert authz("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/2026.key").status == 0
+    (authz.folder / "authz.yaml").write_text(
+        "layers:\n  - {name: policy, path: lists.snapshot, trusted_keys: [keys/2026.pub]}\n"
+        "  - {name: bans, path: bans.snapshot, trusted_keys: [keys/bans.pub]}\n"
+    )
+    ask = ("explain", "203.0.113.9", "--config", "authz.yaml")
+    assert authz("ban", "203.0.113.9").status == 0
+    assert "denylisted" in authz(*ask).out
+    banned = authz("ban", "192.0.2.7", "--json").json()
+    ran = authz(*ask)
+    assert ran.status != 0
+    assert "not_permitted_protected" in ran.err
+    assert "hint: sidecars refuse this file, and decide by the last good one" in ran.err
+    assert authz("unban", banned["id"]).status == 0
+    assert "denylisted" in authz(*ask).out
+
+
+def test_bans_go_back_to_an_earlier_moment_and_later_changes_go_on_from_there(authz: Commands) -> None:
+    first = authz("ban", "203.0.113.9", "--for", "2h", "--reason", "guessing", "--json").json()
+    before = authz("ban", "198.51.100.0/24", "--list", "gray", "--json").json()
+    authz("unban", "203.0.113.9")
+    authz("ban", "192.0.2.1")
+    assert authz("bans", "rollback", str(before["serial"])).status == 0
+    bans = authz("bans", "--json").json()["bans"]
+    assert [(one["network"], one["id"]) for one in bans] == [
+        ("198.51.100.0/24", before["id"]),
+        ("203.0.113.9", first["id"]),
+    ]
+    assert bans[1]["reason"] == "guessing"
+    assert authz("ban", "192.0.2.2").status == 0
+    assert {str(ban.network) for ban in BanTable.from_sections(signed(authz).sections).bans()} == {
+        "203.0.113.9/32", "192.0.2.2/32",
+    }  # fmt: skip
+    assert "no build with the serial 7" in authz("bans", "rollback", "7").err
+
+
+def test_a_build_of_another_key_is_not_gone_back_to(authz: Commands) -> None:
+    made = authz("ban", "203.0.113.9", "--json").json()
+    assert authz("keys", "generate", "keys", "--name", "other").status == 0
+    ran = authz("bans", "rollback", str(made["serial"]), "--key", "keys/other.key")
+    assert ran.status == 2
+    assert "unknown_key" in ran.err

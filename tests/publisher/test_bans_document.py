@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.addresses import BITS, Network
@@ -49,6 +49,7 @@ def no_yaml(path: Path) -> NoReturn:
     pytest.fail(f"{path.name} is read by YAML")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENTS)
 def test_what_is_written_is_read_by_both_ways_as_it_was(folder: Path, written: BansDocument) -> None:
     path = folder / "bans.yaml"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.errors import SnapshotRefused
@@ -28,13 +28,14 @@ DIGESTS = st.binary(min_size=32, max_size=32)
 HEADINGS = st.builds(
     Heading, TEXTS, U64, I64, st.none() | I64, st.booleans(),
     st.lists(st.builds(Requirement, U64, DIGESTS.map(bytes.hex)), max_size=3).map(tuple), TEXTS, TEXTS,
+    st.lists(TEXTS, max_size=3).map(tuple),
 )  # fmt: skip
 SECTIONS = st.lists(st.builds(SectionPlace, TEXTS, U64, U64, TEXTS, DIGESTS), max_size=3)
 
 
 def as_protobuf(written: Heading, sections: list[SectionPlace]) -> Manifest:
     manifest = Manifest(format=FORMAT, layer=written.layer, serial=written.serial, created=written.created,
-                        expires=written.expires, part=written.part)  # fmt: skip
+                        expires=written.expires, part=written.part, protected=written.protected)  # fmt: skip
     for part in written.requires:
         manifest.requires.add(serial=part.serial, digest=bytes.fromhex(part.digest))
     for name, offset, length, kind, digest in sections:
@@ -44,17 +45,20 @@ def as_protobuf(written: Heading, sections: list[SectionPlace]) -> Manifest:
     return manifest
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HEADINGS, SECTIONS)
 def test_a_manifest_is_written_as_protobuf_writes_it(written: Heading, sections: list[SectionPlace]) -> None:
     expected = as_protobuf(written, sections).SerializeToString(deterministic=True)
     assert manifest_bytes(written, [], sections) == expected
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HEADINGS, SECTIONS)
 def test_what_is_written_is_read(written: Heading, sections: list[SectionPlace]) -> None:
     assert heading._heading(manifest_bytes(written, [b""], sections)) == written
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=60))
 def test_bytes_that_protobuf_refuses_raise_nothing_but_value_error(data: bytes) -> None:
     try:

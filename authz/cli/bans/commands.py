@@ -11,7 +11,7 @@ from authz.cli.bans import local
 from authz.cli.control import bans as remote_bans
 from authz.cli.control import client as remote
 
-app = typer.Typer(name="bans", help="List the bans of a layer, or create its file.")
+app = typer.Typer(name="bans", help="List the bans of a layer, create its file, or go back to earlier bans.")
 
 Layer = Annotated[
     Path,
@@ -94,6 +94,19 @@ def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -
     local.bans(layer, json=json)
 
 
+@app.command(epilog="Example: authz bans rollback 1795830000")
+def rollback(
+    serial: Annotated[
+        int, typer.Argument(metavar="SERIAL", help="As `authz snapshot history --layer bans` lists it.", min=1)
+    ],
+    layer: Layer = BANS_FILE,
+    key: Key = None,
+    json: Json = False,
+) -> None:
+    """Go back to the bans of an earlier moment; those that have ended since do not come back."""
+    local.rollback(serial, layer=layer, key=key, json=json)
+
+
 @app.command(epilog="Example: authz bans init bans.yaml --key keys/bans.key --snapshot bans.snapshot")
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The bans file to create.")],
@@ -103,6 +116,10 @@ def init(
     ] = "bans.snapshot",
     name: Annotated[str, typer.Option(help="Name of the layer, as in authz.yaml.")] = "bans",
     longest: Annotated[str, typer.Option(metavar="PERIOD", help="The longest ban, such as 7d, or forever.")] = "7d",
+    policy: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Snapshot of the policy, relative to FILE: what it protects is not banned."),
+    ] = "",
 ) -> None:
     """Create an empty bans file, and sign its snapshot."""
-    local.init(file, key=key, snapshot=snapshot, name=name, longest=longest)
+    local.init(file, key=key, snapshot=snapshot, name=name, longest=longest, policy=policy)

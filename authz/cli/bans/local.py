@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from authz.publisher.bans.file import Changed
     from authz.publisher.bans.record import Ban
     from authz.snapshot.envelope import Signer
+    from authz.snapshot.keys import PublicKey
 
 
 def ban(
@@ -37,7 +38,7 @@ def ban(
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
     from authz.publisher.bans.contents import parse_period
-    from authz.publisher.bans.file import check_limits, like
+    from authz.publisher.bans.file import check_limits, check_protected, like
     from authz.publisher.bans.record import Ban, new_ban_id
     from authz.publisher.builder import builder_name
 
@@ -61,7 +62,9 @@ def ban(
         if before is not None:
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
-        return [*(ban for ban in bans if ban != before), made]
+        changed = [*(ban for ban in bans if ban != before), made]
+        check_protected(layer, document, changed)
+        return changed
 
     changed = _change(layer, change, key, now)
     result = {**_shown(made), "changed": bool(known), "serial": changed.serial, "snapshot": str(changed.snapshot)}
@@ -105,7 +108,27 @@ def bans(layer: Path, *, json: bool) -> None:
         table(shown["network"], [("id", ban.id), *_rows(shown)])
 
 
-def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> None:
+def rollback(serial: int, *, layer: Path, key: str | None, json: bool) -> None:
+    """Go back to the bans of an archived build, under a higher serial. See `authz.cli.bans.commands.rollback`."""
+    from authz.publisher.bans.file import bans_of_build
+    from authz.snapshot.signers import FileSigner, load_signer
+
+    def public(named: str) -> PublicKey:
+        signer = load_signer(key or named)
+        if not isinstance(signer, FileSigner):
+            raise InputError("--key: found a URI, expected a file: it must have signed the build that comes back")
+        return signer.public
+
+    changed = _change(layer, bans_of_build(layer, serial, public), key, int(time.time()))
+    if json:
+        shown = [_shown(ban) for ban in changed.bans]
+        print_json({"rollback_of": serial, "bans": shown, "serial": changed.serial, "snapshot": str(changed.snapshot)})
+        return
+    rows = [("content of", serial), ("serial", changed.serial), ("bans", len(changed.bans))]
+    table(f"rolled back {layer}", rows)
+
+
+def init(file: Path, *, key: str, snapshot: str, name: str, longest: str, policy: str) -> None:
     """Make a bans file and sign its snapshot."""
     from authz.publisher.bans.contents import Limits, parse_period
     from authz.publisher.bans.document import create_bans_file
@@ -114,7 +137,8 @@ def init(file: Path, *, key: str, snapshot: str, name: str, longest: str) -> Non
         may = Limits(longest=parse_period(longest))
     except BadValue as error:
         raise InputError(f"--longest: {error.message}") from None
-    create_bans_file(file, layer=application_name(name, "--name"), snapshot=snapshot, key=key, may=may)
+    create_bans_file(file, layer=application_name(name, "--name"), snapshot=snapshot, key=key, may=may,
+                     policy=policy)  # fmt: skip
     try:
         changed = _change(file, lambda _, bans: bans, None, int(time.time()))
     except InputError:

@@ -55,7 +55,11 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
     for number, layer in enumerate(config.layers_in_order()):
         path = file if number == 0 and file else _path_of(config, layer, as_of, needed=number == 0)
         if path is not None and (number == 0 or path.exists()):
-            files += _open(path, layer, time.time() if as_of is None else as_of.moment)
+            moment = time.time() if as_of is None else as_of.moment
+            opened = _open(path, layer, moment)
+            if number:
+                _check_permitted(path, layer, opened, files[0], moment)
+            files += opened
         if file:
             break  # that snapshot alone decides
     decider.load(Ruleset(files))
@@ -88,6 +92,20 @@ def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
         return [OpenedSnapshot(snapshot) for snapshot in (head, *parts)]
     except SnapshotRefused as error:
         raise error.copy(path) from error
+
+
+def _check_permitted(
+    path: Path, layer: LayerConfig, opened: list[OpenedSnapshot], policy: OpenedSnapshot, now: float
+) -> None:
+    """Refuse a file of a later layer that says more than its keys may, as a sidecar does. Raises SnapshotRefused."""
+    from authz.engine.entries.permissions import first_violation
+    from authz.serve.layers.config import MayConfig
+
+    violation = first_violation(opened, (layer.may or MayConfig()).limits(), policy.protected, now)
+    if violation is not None:
+        refusal = violation.refusal().copy(path)
+        refusal.hint = "sidecars refuse this file, and decide by the last good one; `authz unban ID` ends a ban"
+        raise refusal
 
 
 def parse_time(text: str, where: str) -> float:

@@ -61,6 +61,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     layer: _Token = "bans"
     snapshot: str
     key: str
+    policy: str = ""
     serial: int = 0
     may: _Limits = _Limits()
     bans: tuple[_Ban, ...] = ()
@@ -86,5 +87,5 @@ def read_yaml(path: Path) -> BansDocument:
     content = document.checked()
     return BansDocument(
         content.snapshot, content.key, content.layer, content.serial, Limits(*msgspec.structs.astuple(content.may)),
-        tuple(ban.ban() for ban in content.bans),
+        tuple(ban.ban() for ban in content.bans), content.policy,
     )  # fmt: skip

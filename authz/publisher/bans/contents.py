@@ -31,7 +31,10 @@ class Limits(NamedTuple):
 
 
 class BansDocument(NamedTuple):
-    """The file. snapshot, key: relative to it; a key may be a URI. serial: of the last snapshot."""
+    """The file. snapshot, key, policy: relative to it; a key may be a URI. serial: of the last snapshot.
+
+    policy: the snapshot of the first layer, whose protected networks no ban may touch; "": not known here.
+    """
 
     snapshot: str
     key: str
@@ -39,6 +42,7 @@ class BansDocument(NamedTuple):
     serial: int = 0
     may: Limits = Limits()
     bans: tuple[Ban, ...] = ()
+    policy: str = ""
 
 
 def parse_period(text: str) -> int | None:

@@ -40,11 +40,13 @@ _ESCAPED = re.compile("[^ -~\U00010000-\U0010ffff]")
 _ROWS = "\nbans:"  # behind it the bans, a line each; ` []` where there are none
 
 
-def create_bans_file(path: Path, *, layer: str, snapshot: str, key: str, may: Limits | None = None) -> None:
+def create_bans_file(
+    path: Path, *, layer: str, snapshot: str, key: str, may: Limits | None = None, policy: str = ""
+) -> None:
     """Write a new file without bans. Raises InputError where there is one already, or it cannot be written."""
     if path.exists():
         raise InputError(f"{path}: exists, expected no such file", hint="`authz bans` shows what is in it")
-    write_bans_file(path, BansDocument(layer=layer, snapshot=snapshot, key=key, may=may or Limits()))
+    write_bans_file(path, BansDocument(snapshot, key, layer, may=may or Limits(), policy=policy))
 
 
 def read_bans_file(path: Path) -> BansDocument:
@@ -176,6 +178,7 @@ _HEAD: Final[Parsers] = {
     "layer": parse_token,
     "snapshot": _text,
     "key": _text,
+    "policy": _text,
     "serial": _integer(),
     "may": _may,
 }
@@ -187,7 +190,7 @@ def write_bans_file(path: Path, document: BansDocument) -> None:
     if not document.may.applications:
         del may["applications"]
     head = {"version": VERSION, **document._asdict(), "may": may}
-    lines = [f"{name}: {_json(head[name])}" for name in _HEAD]
+    lines = [f"{name}: {_json(head[name])}" for name in _HEAD if head[name] != ""]
     lines += ["bans:", *(f"- {_json(_written(ban))}" for ban in document.bans)] if document.bans else ["bans: []"]
     text = (_HEADER + "\n".join(lines) + "\n").encode()
     try:

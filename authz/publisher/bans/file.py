@@ -10,8 +10,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.addresses import parse_network
 from authz.durable import replace_file
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import AddressError, InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
 from authz.publisher.bans.document import read_bans_file, write_bans_file
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from authz.publisher.bans.record import Ban
     from authz.snapshot.envelope import Signer
+    from authz.snapshot.keys import PublicKey
 
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
@@ -62,7 +64,7 @@ def change_bans(
     with building(path):
         document = read_bans_file(path)
         signer = load(_beside(path, document.key))
-        bans = change(document, [ban for ban in document.bans if ban.live(now)])
+        bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
         serial = max(now, document.serial + 1, _serial_of(snapshot) + 1)
         data = build_bans_layer(
@@ -73,8 +75,39 @@ def change_bans(
             replace_file(snapshot, lambda file: file.write(data))
         except OSError as error:
             raise InputError(f"{snapshot}: cannot be written: {error.strerror}") from error
-        Archive(path.parent / "archive", document.layer, MAX_ARCHIVED, ARCHIVED_FOR).keep(snapshot, now=now)
+        _archive(path, document).keep(snapshot, now=now)
     return Changed(tuple(bans), serial, snapshot)
+
+
+def bans_of_build(
+    path: Path, serial: int, public: Callable[[str], PublicKey]
+) -> Callable[[BansDocument, list[Ban]], list[Ban]]:
+    """Return the change, for `change_bans`, that goes back to the bans of an archived build.
+
+    What has ended since does not come back. The change raises InputError where the archive does not have the build, or
+    has one that is not ours: nobody's content is signed but our own.
+
+    Args:
+        path: The bans file.
+        serial: Of the build.
+        public: Gives the public half of the key that the document names; that key must have signed the build.
+    """
+
+    def change(document: BansDocument, _: list[Ban]) -> list[Ban]:
+        from authz.publisher.bans.signed import bans_of  # noqa: PLC0415  # loads numpy, which takes its time
+        from authz.snapshot.read import read_snapshot  # noqa: PLC0415  # the same of protobuf
+
+        build, key = _archive(path, document).find(serial), public(_beside(path, document.key))
+        try:
+            return list(bans_of(read_snapshot(build, [key], now=0, layer=document.layer)))
+        except SnapshotRefused as error:
+            raise InputError(f"{build}: {error.code}: {error.message}") from error
+
+    return change
+
+
+def _archive(path: Path, document: BansDocument) -> Archive:
+    return Archive(path.parent / "archive", document.layer, MAX_ARCHIVED, ARCHIVED_FOR)
 
 
 def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
@@ -104,6 +137,35 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
             "the longest that the layer allows",
             hint="for longer, write an entry of the policy",
         )
+
+
+def check_protected(path: Path, document: BansDocument, bans: Sequence[Ban]) -> None:
+    """Refuse bans of what the policy protects: sidecars would refuse the file with all bans that are in it.
+
+    A policy that cannot be read refuses none: a ban needs nothing but its own file and key.
+
+    Args:
+        path: The bans file.
+        document: What stands in it.
+        bans: Those that shall be.
+
+    Raises:
+        InputError: One of them would deny a protected address.
+    """
+    if not document.policy:
+        return
+    try:
+        protected = [parse_network(text) for text in read_heading(path.parent / document.policy).protected]
+    except (SnapshotRefused, AddressError):
+        return
+    for ban in bans:
+        for network in protected:
+            if ban.action == "block" and network.overlaps(ban.network):
+                raise InputError(
+                    f"found {ban.network}, expected no address of {network}, which the policy protects: "
+                    "sidecars would refuse this and every other ban",
+                    hint=f"if it is a ban of before, `authz unban {ban.id}` ends it",
+                )
 
 
 def like(bans: Sequence[Ban], wanted: Ban) -> Ban | None:

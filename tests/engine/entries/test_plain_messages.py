@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.engine.entries.manifest import add_applications, entry_message
@@ -23,11 +23,13 @@ APPLICATIONS = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ENTRIES)
 def test_an_entry_is_written_as_protobuf_writes_it(entry: Entry) -> None:
     assert entry_bytes(entry) == entry_message(entry).SerializeToString(deterministic=True)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(APPLICATIONS)
 def test_an_application_is_written_as_protobuf_writes_it(application: Application) -> None:
     manifest = Manifest()
