@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import yaml
 
@@ -41,12 +42,57 @@ location / {
     deny all;
 }
 """
-    found = read_nginx(text.replace(" allow unix:;", "\n    allow unix:;"), "shop")
+    found = read_nginx(text, "shop")
     assert built(found, tmp_path) == [
         ("deny", ["203.0.113.0/24"]), ("allow", ["203.0.113.10"]), ("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"]),
     ]  # fmt: skip
     assert found.settings == {"default": "deny", "precedence": "most_specific"}
-    assert [line for line, _ in found.notes] == [4, 8, 0]
+    assert [line for line, _ in found.notes] == [2, 4, 7, 7]
+
+
+def test_nginx_every_difference_is_told(tmp_path: Path) -> None:
+    text = """\
+http { set_real_ip_from 10.0.0.0/8; include conf.d/*.conf;
+geo $arg_ip $bad { ranges; proxy 10.0.0.1; default 1; 203.0.113.1-203.0.113.9 "1"; }
+server { satisfy any; allow 192.0.2.0/24; deny all;
+  location /api { deny 198.51.100.7; allow all; limit_except GET { deny 203.0.113.7; } } } }
+"""
+    found = read_nginx(text)
+    assert built(found, tmp_path) == [
+        ("deny", ["203.0.113.1-203.0.113.9"]), ("allow", ["192.0.2.0/24"]), ("deny", ["198.51.100.7"]),
+    ]  # fmt: skip
+    told = "\n".join(f"{line} {note}" for line, note in sorted(found.notes))
+    for expected in (
+        "1 left out: set_real_ip_from", "1 left out: what is in 'conf.d/*.conf'", "2 $bad is by $arg_ip",
+        "2 left out: 'proxy'", "2 geo $bad has the default '1'", "3 satisfy any", "0 rules of several blocks",
+        "4 left out: rules for certain methods", "4 'allow all' here and the other",
+    ):  # fmt: skip
+        assert expected in told
+
+
+def test_envoy_rbac_every_difference_is_told() -> None:
+    address = {"address_prefix": "203.0.113.0", "prefix_len": 24}
+    policies = {
+        "peer": {"permissions": [{"any": True}], "principals": [{"direct_remote_ip": address}]},
+        "cel": {"permissions": [{"any": True}], "principals": [{"remote_ip": address}], "condition": {"x": 1}},
+    }
+    rules = {"rules": {"action": "DENY", "policies": policies}}
+    found = read_envoy_rbac(yaml.safe_dump([{"shadow_rules": {"policies": policies}} | rules, rules]))
+    assert [entry["networks"] for entry in found.entries] == [["203.0.113.0/24"]]
+    told = "\n".join(note for _, note in found.notes)
+    for expected in ("1 more filters", "shadow_rules", "direct_remote_ip was the peer", "'cel' has a condition"):
+        assert expected in told
+
+
+def test_gravitee_flows_and_steps_that_are_off_are_told() -> None:
+    step = {"policy": "ip-filtering", "enabled": False, "configuration": {"blacklistIps": ["203.0.113.9"]}}
+    found = read_gravitee(msgspec.json.encode({"flows": [{"pre": [step, step | {"enabled": True}]}]}).decode())
+    assert [note.partition(" ")[0] for _, note in found.notes] == ["2", "1"]
+
+
+def test_fail2ban_many_on_one_line() -> None:
+    found = read_fail2ban("203.0.113.9 203.0.113.10\n")
+    assert [entry["networks"] for entry in found.entries] == [["203.0.113.9", "203.0.113.10"]]
 
 
 def test_envoy_rbac(tmp_path: Path) -> None:

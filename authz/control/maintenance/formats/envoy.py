@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from authz.control.maintenance.formats.imported import Imported
 from authz.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _ADDRESSES: Final = ("direct_remote_ip", "remote_ip", "source_ip")
+_OF_THE_PEER: Final = frozenset({"direct_remote_ip", "source_ip"})
+_CONDITIONS: Final = ("condition", "checked_condition")
 
 
 def read_envoy_rbac(text: str, application: str | None = None) -> Imported:
@@ -18,10 +23,14 @@ def read_envoy_rbac(text: str, application: str | None = None) -> Imported:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError("found no YAML or JSON, expected the configuration of Envoy's RBAC filter") from error
-    rules = _rules(content)
-    if rules is None:
+    filters = [*_rules(content, "rules")]
+    if not filters:
         raise InputError("found no `rules` with `policies`, expected the configuration of Envoy's RBAC filter")
-    imported = Imported(application)
+    rules, imported = filters[0], Imported(application)
+    if len(filters) > 1:
+        imported.note(0, f"left out: {len(filters) - 1} more filters: import each by itself")
+    if any(True for _ in _rules(content, "shadow_rules")):
+        imported.note(0, "left out: shadow_rules, which decide nothing")
     action = str(rules.get("action", "ALLOW")).upper()
     if action == "LOG":
         imported.note(0, "action LOG decides nothing: entries are on the deny list with action warn")
@@ -32,17 +41,20 @@ def read_envoy_rbac(text: str, application: str | None = None) -> Imported:
     return imported
 
 
-def _rules(content: Any) -> dict[str, Any] | None:
+def _rules(content: Any, key: str) -> Iterator[dict[str, Any]]:
+    """Give what stands under `key` and has policies, however deep; without a key around it, as `rules`."""
     if isinstance(content, dict):
-        if isinstance(content.get("policies"), dict):
-            return content
-        for value in content.values():
-            inner = _rules(value)
-            if inner is not None:
-                return inner
-    if isinstance(content, list):
-        return next((inner for value in content if (inner := _rules(value)) is not None), None)
-    return None
+        if key == "rules" and isinstance(content.get("policies"), dict):
+            yield content
+            return
+        for name, value in content.items():
+            if name == key and isinstance(value, dict) and isinstance(value.get("policies"), dict):
+                yield value
+            elif name not in {"rules", "shadow_rules"}:
+                yield from _rules(value, key)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _rules(value, key)
 
 
 def _policy(imported: Imported, name: str, policy: dict[str, Any], action: str) -> None:
@@ -50,6 +62,9 @@ def _policy(imported: Imported, name: str, policy: dict[str, Any], action: str) 
         imported.note(
             0, f"left out: policy '{name}' is for certain paths, methods or ports: name an application for them"
         )
+        return
+    if any(policy.get(name) for name in _CONDITIONS):
+        imported.note(0, f"left out: policy '{name}' has a condition: authz decides by addresses only")
         return
     networks = [n for principal in policy.get("principals") or () for n in _networks(imported, name, principal)]
     if not networks:
@@ -69,8 +84,8 @@ def _networks(imported: Imported, name: str, principal: Any) -> list[str]:
         if isinstance(address, dict) and "address_prefix" in address:
             length = address.get("prefix_len", 0)
             length = length.get("value", 0) if isinstance(length, dict) else length
-            if kind == "source_ip":
-                imported.note(0, f"policy '{name}': source_ip was the peer; authz decides by the client's address")
+            if kind in _OF_THE_PEER:
+                imported.note(0, f"policy '{name}': {kind} was the peer; authz decides by the client's address")
             return [f"{address['address_prefix']}/{length}"]
     inner = (principal.get("or_ids") or {}).get("ids") if isinstance(principal.get("or_ids"), dict) else None
     if isinstance(inner, list):

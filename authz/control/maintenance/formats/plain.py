@@ -58,9 +58,9 @@ def read_fail2ban(text: str, application: str | None = None) -> Imported:
         if not line.strip():
             continue
         match = _BANNED.match(line)
-        if match is None:
-            imported.add("deny", [line.strip()], number, reason="fail2ban")
-            imported.note(number, "has no end: it is banned until somebody ends it")
+        if match is None:  # `get JAIL banip` prints all on one line
+            imported.add("deny", line.replace(",", " ").split(), number, reason="fail2ban")
+            imported.note(number, "has no end: it is banned until somebody ends it; --with-time tells ends")
             continue
         end = datetime.strptime(match[3], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
         expires = "" if int(match[2]) < 0 or end.year >= _FOREVER else format_moment(end.timestamp())
