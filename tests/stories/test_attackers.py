@@ -36,7 +36,7 @@ triggers:
 CONTROL = """\
 triggers: triggers.yaml
 sources:
-  envoy: {{listen: "127.0.0.1:{envoy}"}}
+  envoy: {{listen: "127.0.0.1:{envoy}", waf: acme.waf}}
   syslog: {{listen: "127.0.0.1:{syslog}"}}
   files: [{{path: ../nginx-file/access.log}}]
 """
@@ -54,6 +54,19 @@ LOG_SERVICE = {
             "log_name": "edge", "transport_api_version": "V3", "buffer_flush_interval": "0.05s",
             "grpc_service": {"envoy_grpc": {"cluster_name": "logs"}},
         },
+    },
+}  # fmt: skip
+WAF = {  # a filter that writes what a WAF in front of Envoy found into dynamic metadata
+    "name": "envoy.filters.http.header_to_metadata",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
+        "request_rules": [
+            {
+                "header": f"x-waf-{key}", "remove": True,
+                "on_header_present": {"metadata_namespace": "acme.waf", "key": key, "type": "STRING"},
+            }
+            for key in ("attacks", "payload")
+        ],
     },
 }  # fmt: skip
 HTTP2 = {
@@ -125,7 +138,8 @@ class Plane:
 class Edge:
     """A proxy before the application, and the addresses of its clients."""
 
-    def __init__(self, plane: Plane, port: int, network: str) -> None:
+    def __init__(self, kind: str, plane: Plane, port: int, network: str) -> None:
+        self.kind = kind
         self._plane = plane
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
         self._network = network
@@ -200,7 +214,8 @@ def edge(plane: Plane, request: pytest.FixtureRequest) -> Iterator[Edge]:
     }  # fmt: skip
     network = {"envoy": "203.0.113", "nginx by syslog": "198.51.100", "nginx by a file": "192.0.2"}[request.param]
     with start[request.param](plane) as proxy:
-        edge = Edge(plane, proxy.ports["edge"] if isinstance(proxy, Envoy) else proxy.ports.edge, network)
+        port = proxy.ports["edge"] if isinstance(proxy, Envoy) else proxy.ports.edge
+        edge = Edge(request.param, plane, port, network)
         probe = edge.address(1)
         edge.wait(lambda: edge.status(probe, "/api/") == 200, "the proxy has the sidecar and the application")
         edge.wait(lambda: {"api"} & {event["application"] for event in edge.kept(probe)}, "what it logs arrives")
@@ -213,7 +228,9 @@ def start_envoy(plane: Plane) -> Envoy:
     folder.mkdir()
     config = adapt_envoy(plane.printed("envoy"), plane.upstream)  # type: ignore[arg-type]  # only the port is needed
     for listener in config["static_resources"]["listeners"]:
-        listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"].append(LOG_SERVICE)
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        manager["access_log"].append(LOG_SERVICE)
+        manager["http_filters"].insert(0, WAF)
     address = {"socket_address": {"address": "127.0.0.1", "port_value": plane.ports["envoy"]}}
     config["static_resources"]["clusters"].append({
         "name": "logs", "type": "STATIC", "connect_timeout": "5s", "typed_extension_protocol_options": HTTP2,
@@ -284,6 +301,19 @@ def test_four_different_payloads_are_one_too_many(edge: Edge) -> None:
     edge.wait_counted(client, 5)
     assert edge.status(client, "/shop/") == 200
     assert edge.status(client, "/shop/?q=4", X_Waf_Attack="1") == 403
+    edge.wait_denied(client, "/api/")
+
+
+def test_what_a_waf_found_stands_in_the_metadata_of_envoy(edge: Edge) -> None:
+    if edge.kind != "envoy":
+        pytest.skip("nginx has no dynamic metadata")
+    client = edge.address(45)
+    for number in (1, 1, 1, 2, 3):
+        assert edge.status(client, "/shop/", X_Waf_Attacks="sqli", X_Waf_Payload=f"' or {number}=") == 200
+    edge.wait_counted(client, 5)
+    assert {tuple(event["attacks"]) for event in edge.kept(client)} == {("sqli",)}
+    assert edge.entries(client) == []
+    assert edge.status(client, "/shop/", X_Waf_Attacks="xss", X_Waf_Payload="<script>") == 200
     edge.wait_denied(client, "/api/")
 
 

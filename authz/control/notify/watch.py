@@ -2,7 +2,7 @@
 
     refused   the signer, or a sidecar, refuses a layer: its older file serves on
     stale     a sidecar serves an older file than is offered, or was not seen, for longer than `notify.stale`
-    feed      the publisher warns of a layer: a feed broke or shrank, and its last good content is kept
+    feed      a feed could not be fetched, broke or shrank, and its last good content is kept
 
 What was told of is kept in the store, so a restart tells it no second time.
 """
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS
+from authz.control.model import MAIN_TENANT, MICROSECONDS, SETTINGS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
+from authz.control.store.entries.documents import get_document
 from authz.control.store.notifications.alarms import end_alarm, find_alarms, raise_alarm
+from authz.control.store.published.inputs import list_inputs
 from authz.control.store.published.publications import counted, list_sidecars, newest_publication
 from authz.times import format_moment
 
@@ -55,7 +57,9 @@ class Watch:
         plane = self._plane
         if of_all:
             with plane.store.reading() as tx:
-                self._tell("sidecar:", dict([*self._sidecars(tx)][:MAX_ALARMS]))
+                sidecars, feeds = dict([*self._sidecars(tx)][:MAX_ALARMS]), dict(_feeds(tx))
+            self._tell("sidecar:", sidecars)
+            self._tell("input:", feeds)
         if plane.publisher.leading:
             self._tell("layer:", dict(self._layers()))
 
@@ -102,6 +106,15 @@ class Watch:
             elif offered is not None and sidecar.serial < offered.serial and now - offered.created > stale:
                 text = f"{name} serves {sidecar.layer} {sidecar.serial}, {offered.serial} is offered"
                 yield f"sidecar:{sidecar.name}:{sidecar.layer}:behind", ("stale", text)
+
+
+def _feeds(tx: Connection) -> Iterator[tuple[str, tuple[Topic, str]]]:
+    """Give the feeds of the policy whose last fetch failed. A key has no problem: it may read otherwise each time."""
+    settings = msgspec.json.decode(get_document(tx, SETTINGS) or b"{}")
+    wanted = {feed.get("path") for feed in settings.get("feeds") or ()}
+    for feed in list_inputs(tx):
+        if feed.problem and feed.path in wanted:
+            yield f"input:{feed.path}", ("feed", f"the feed {feed.path}: {feed.problem}; its last good content is kept")
 
 
 def _notice(topic: Topic, text: str, now: int, action: str) -> Notice:

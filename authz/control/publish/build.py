@@ -6,6 +6,7 @@ what the control plane has found out (`inputs/`), so that a name server that is 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,14 +45,15 @@ def build_policy(
 ) -> BuiltLayer:  # fmt: skip
     """Build and sign the first layer. folder: what paths of feeds are relative to. Raises InputError."""
     content, warnings = without_missing(policy_document(entries, documents), folder)
-    policy = _whole_policy(content, folder)
+    policy, told = _whole_policy(content, folder)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
         path = Path(beside) / f"{POLICY_LAYER}.snapshot"
         build_snapshot(policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER)
-        return BuiltLayer(path.read_bytes(), len(policy.entries), (*warnings, *policy.warnings))
+        return BuiltLayer(path.read_bytes(), len(policy.entries), (*warnings, *told))
 
 
-def _whole_policy(content: dict[str, Any], folder: Path) -> Policy:
+def _whole_policy(content: dict[str, Any], folder: Path) -> tuple[Policy, list[str]]:
+    """Return the policy, and its warnings without the place: it is of a file that nobody wrote."""
     text = msgspec.json.encode(content)  # JSON is YAML
     hosts = folder / HOSTS
     options = SubjectOptions(HostOptions(cache=hosts, offline=hosts.exists()), allow_unresolved=True)
@@ -59,7 +61,9 @@ def _whole_policy(content: dict[str, Any], folder: Path) -> Policy:
         file.write(text)
         file.flush()
         try:
-            return read_policy(Path(file.name), options=options)
+            policy = read_policy(Path(file.name), options=options)
         except InvalidDocument as error:  # the line is of a file that nobody wrote
             told = "; ".join(f"{mistake.key}: {mistake.message}" for mistake in error.mistakes)
             raise InputError(told, hint=error.hint) from error
+    place = re.compile(rf"{re.escape(file.name)}(?::\d+)*: ")
+    return policy, [place.sub("", warning) for warning in policy.warnings]

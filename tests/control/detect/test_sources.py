@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from support.proxies.envoy_logs import DECIDED, log_entry, log_message
+from support.proxies.envoy_logs import DECIDED, log_entry, log_message, text_value, texts_value
 
+from authz.control.detect.sources.config import EnvoySource
 from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder
 from authz.control.detect.sources.file import FollowedFile
@@ -189,11 +190,23 @@ def test_without_a_decision_the_client_is_envoys_own_idea() -> None:
     assert (event.client.text, event.application) == ("10.0.0.1", "")
 
 
+def test_what_a_waf_says_in_metadata_of_envoy_is_of_the_event() -> None:
+    def found(waf: dict[str, Any], namespace: str = "acme.waf") -> tuple[tuple[str, ...], str]:
+        event = event_of(HTTPAccessLogEntry.FromString(bytes(log_entry(DECIDED, waf))), namespace)
+        assert event is not None
+        return event.attacks, event.payload
+
+    one = {"attacks": text_value("sqli"), "payload": text_value("1' or 1=1")}
+    assert found(one) == (("sqli",), "1' or 1=1")
+    assert found(one, "") == ((), "")
+    assert found({"attacks": texts_value("xss", "", "rce")}) == (("xss", "rce"), "")
+
+
 def test_a_stream_of_envoy_is_taken(room: Room) -> None:
     message = log_message(*[log_entry(DECIDED)] * 3)
 
     async def run() -> None:
-        logs = EnvoyLogs(Listen("127.0.0.1", 0), feeder(room), threading.Event())
+        logs = EnvoyLogs(EnvoySource(listen=Listen("127.0.0.1", 0)), feeder(room), threading.Event())
         await logs.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{logs.port}") as channel:
             call: Any = channel.stream_unary(METHOD, None, None)

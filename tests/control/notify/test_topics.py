@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.control import Clock, Control, control, opened
 from support.processes import wait_for
+from support.servers.web_server import WebServer
 
 from authz.control.publish.order import Refused
 from authz.control.store.published.publications import Sidecar, put_sidecar
@@ -172,6 +173,36 @@ def test_a_feed_that_shrank_is_told_of(ops: Told) -> None:
     ops.look()
     [message] = ops.messages()
     assert (message["topic"], "90 % fewer" in message["text"]) == ("feed", True)
+
+
+def test_a_fetched_feed_that_shrinks_is_told_of_once_and_when_it_is_whole_again(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    whole = b"".join(b"198.51.100.%d\n" % number for number in range(40))
+    for ops in told(tmp_path, receiver):
+        rounds = ops.plane.plane.feeds
+        for other in ops.plane.plane.inputs:
+            other.close()
+        with WebServer(whole).running() as web:
+            feed = {"source": "bad", "path": "feeds/bad.txt", "url": web.url, "interval": "1h", "format": "plain"}
+            ops.plane.ok("PUT", "/v1/policy", {"feeds": [feed]})
+            heard: list[list[str]] = []
+            warned: list[str] = []
+            for content in (whole, whole[:50], whole[:45], whole):
+                web.put(content)
+                ops.clock.now += 3700
+                rounds.round()
+                ops.look()
+                texts = [item["text"] for one in ops.messages() if one["topic"] == "feed" for item in one["items"]]
+                heard.append([text for text in texts if "the feed " in text])
+                warned += [text for text in texts if "no entry names" in text]
+        assert warned == [
+            "the layer policy: feeds[0].source: no entry names the source type 'bad': the feed does nothing"
+        ]
+        assert heard[0] == heard[2] == []
+        assert "the feed feeds/bad.txt" in heard[1][0]
+        assert "fewer" in heard[1][0]
+        assert heard[3][0].startswith("over: the feed feeds/bad.txt")
 
 
 def test_in_quiet_hours_only_what_is_urgent_is_told_and_the_rest_afterwards(tmp_path: Path, receiver: Receiver) -> None:

@@ -1,7 +1,8 @@
 """Envoy's gRPC access log service, `envoy.service.accesslog.v3.AccessLogService`.
 
 The client and the application are those that the sidecar decided by: Envoy keeps its dynamic metadata
-(`envoy.filters.http.ext_authz`) with the log entry. Without it the client is Envoy's own idea of who that is.
+(`envoy.filters.http.ext_authz`) with the log entry. Without it the client is Envoy's own idea of who that is. What a
+WAF's filter found may stand in metadata of its own: `attacks` and `payload`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.to_thread
 import grpc
 from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Value
 
 from authz.addresses import try_parse_address
-from authz.control.detect.event import MAX_PATH, MAX_TOKEN, SIGNALLED, WAF_SIGNAL, Event
+from authz.control.detect.event import MAX_ATTACKS, MAX_PATH, MAX_TOKEN, SIGNALLED, WAF_SIGNAL, Event
 from authz.serve.observe.log_lines import printable
 from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage, StreamAccessLogsResponse
 
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from threading import Event as Ending
 
+    from google.protobuf.struct_pb2 import Struct
+
+    from authz.control.detect.sources.config import EnvoySource
     from authz.control.detect.sources.feeder import Feeder
-    from authz.serve.config.values import Listen
 
 METADATA: Final = "envoy.filters.http.ext_authz"
 MAX_MESSAGE: Final = 4 << 20  # bytes
@@ -34,8 +38,9 @@ _METHODS: Final = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIO
 class EnvoyLogs:
     """Serves the access log service in the event loop."""
 
-    def __init__(self, listen: Listen, feeder: Feeder, ending: Ending) -> None:
-        self._listen = listen
+    def __init__(self, config: EnvoySource, feeder: Feeder, ending: Ending) -> None:
+        self._listen = config.listen
+        self._waf = config.waf or ""
         self._feeder = feeder
         self._ending = ending
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE)])
@@ -61,13 +66,15 @@ class EnvoyLogs:
                 message = StreamAccessLogsMessage.FromString(content)
             except DecodeError:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no StreamAccessLogsMessage")
-            events = [event for entry in message.http_logs.log_entry if (event := event_of(entry)) is not None]
+            events = [
+                event for entry in message.http_logs.log_entry if (event := event_of(entry, self._waf)) is not None
+            ]
             await anyio.to_thread.run_sync(self._feeder.insist, events, self._ending)
         return StreamAccessLogsResponse().SerializeToString()
 
 
-def event_of(entry: HTTPAccessLogEntry) -> Event | None:
-    """Return the event of a log entry; None where it names no client."""
+def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
+    """Return the event of a log entry; None where it names no client. waf: the namespace of a WAF's metadata."""
     common, request = entry.common_properties, entry.request
     said = common.metadata.filter_metadata.get(METADATA)
     decided = {name: value.string_value for name, value in said.fields.items()} if said else {}
@@ -75,6 +82,8 @@ def event_of(entry: HTTPAccessLogEntry) -> Event | None:
     client = try_parse_address(address)
     if client is None:
         return None
+    found = common.metadata.filter_metadata.get(waf) if waf else None
+    attacks, payload = _found(found) if found is not None else ((), "")
     method = request.request_method
     return Event(
         time=common.start_time.seconds + common.start_time.nanos / 1e9,
@@ -85,7 +94,16 @@ def event_of(entry: HTTPAccessLogEntry) -> Event | None:
         path=(printable(request.original_path or request.path) or "")[:MAX_PATH],
         status=entry.response.response_code.value % 1000,
         decision=decided.get("decision", "")[:MAX_TOKEN],
-        attacks=(WAF_SIGNAL,) if decided.get("reason") in SIGNALLED else (),
+        attacks=attacks or ((WAF_SIGNAL,) if decided.get("reason") in SIGNALLED else ()),
+        payload=payload,
+        reason=decided.get("reason", "")[:MAX_TOKEN],
         entry=decided.get("entry", "")[:MAX_TOKEN],
         request_id=(printable(request.request_id) or "")[:MAX_TOKEN],
     )
+
+
+def _found(found: Struct) -> tuple[tuple[str, ...], str]:
+    """Return the types of attacks that a WAF's metadata names, one or a list, and the payload."""
+    attacks, payload = (found.fields.get(name) or Value() for name in ("attacks", "payload"))
+    texts = [item.string_value for item in attacks.list_value.values] or [attacks.string_value]
+    return tuple(text[:MAX_TOKEN] for text in texts if text)[:MAX_ATTACKS], payload.string_value[:MAX_TOKEN]

@@ -36,7 +36,7 @@ class RunningSources:
         if sources.envoy.listen != Listen():
             from authz.control.detect.sources.envoy import EnvoyLogs  # noqa: PLC0415  # gRPC only where it is wanted
 
-            self.envoy = EnvoyLogs(sources.envoy.listen, self._feeder("envoy"), self._ending)
+            self.envoy = EnvoyLogs(sources.envoy, self._feeder("envoy"), self._ending)
             await self.envoy.start()
         if sources.syslog.listen != Listen():
             self.syslog = Syslog(sources.syslog.listen, self._feeder("syslog", sources.syslog.format))
