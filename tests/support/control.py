@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from litestar.testing import TestClient
 
-from authz.control.api.app import create_app
+from authz.control.api.app import create_routes, put_plane
 from authz.control.config import load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.maintenance.init import Made, make_folder
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from litestar import Litestar
+
     from authz.control.access.roles import Role
     from authz.control.publish.order import Answer, Attest, Order
+
+_FREE_APPS: list[Litestar] = []  # making one takes as long as a small test: they are used again
 
 
 class SignerInProcess:
@@ -109,8 +113,13 @@ def opened(folder: Path, token: str, *, clock: Any = None, signer: Any = None) -
     more = {} if clock is None else {"clock": clock}
     asked = (signer or SignerInProcess)(SignerState(config, **more))
     plane = ControlPlane(config, open_store(config.store, **more), lambda _layer: asked)
-    with TestClient(create_app(plane, console_routes()), raise_server_exceptions=False) as client:
-        yield Control(folder, plane, client, token)
+    app = _FREE_APPS.pop() if _FREE_APPS else create_routes(console_routes())
+    put_plane(app, plane)
+    try:
+        with TestClient(app, raise_server_exceptions=False) as client:
+            yield Control(folder, plane, client, token)
+    finally:
+        _FREE_APPS.append(app)
 
 
 class ControlProcess(Process):

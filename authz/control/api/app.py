@@ -34,17 +34,19 @@ MAX_BODY = 8 << 20  # bytes
 
 def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
     """Return the application of a control plane; it starts and closes it. more: routes beside the API."""
+    app = create_routes(more)
+    put_plane(app, plane)
+    return app
 
-    @contextlib.asynccontextmanager
-    async def running(_app: Litestar) -> AsyncIterator[None]:
-        await asyncio.to_thread(plane.start, asyncio.get_running_loop())
-        try:
-            await plane.sources.start()
-            yield
-        finally:
-            await plane.sources.stop()
-            await asyncio.to_thread(plane.close)
 
+def put_plane(app: Litestar, plane: ControlPlane) -> None:
+    """Give an application that does not run the control plane which it starts, serves and closes."""
+    app.state.plane = plane
+    plane.inputs.append(Rounds("jobs", 1.0, plane.publisher.lead, JobRounds(plane, entries.add_row).round))
+
+
+def create_routes(more: Sequence[Any] = ()) -> Litestar:
+    """Return the application without a control plane. more: routes beside the API."""
     routes: list[Any] = [
         bans.router,
         entries.router,
@@ -70,19 +72,28 @@ def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
         *health.handlers,
         *more,
     ]
-    app = Litestar(
+    return Litestar(
         routes,
         dependencies={"caller": Provide(provide_caller)},
         exception_handlers={Exception: handle},
         middleware=[with_request_id],
-        lifespan=[running],
+        lifespan=[_running],
         openapi_config=_description(),
         request_max_body_size=MAX_BODY,
         logging_config=None,
     )
-    app.state.plane = plane
-    plane.inputs.append(Rounds("jobs", 1.0, plane.publisher.lead, JobRounds(plane, entries.add_row).round))
-    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(app: Litestar) -> AsyncIterator[None]:
+    plane: ControlPlane = app.state.plane
+    await asyncio.to_thread(plane.start, asyncio.get_running_loop())
+    try:
+        await plane.sources.start()
+        yield
+    finally:
+        await plane.sources.stop()
+        await asyncio.to_thread(plane.close)
 
 
 def _description() -> OpenAPIConfig:
