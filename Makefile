@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,9 +35,9 @@ demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your
 test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
 	$(PYTEST) $(ARGS)
 
-# Long forms of tests are marked `long`, which `make test` leaves out.
+# Long forms of tests are marked `long`, which `make test` leaves out; random tests try three times as often here.
 chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
-	$(PYTEST) -m long $(ARGS)
+	AUTHZ_EFFORT=long $(PYTEST) -m "long or hypothesis" $(ARGS)
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --seconds 600'; without ARGS: the names)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \

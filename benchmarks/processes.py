@@ -82,7 +82,10 @@ class Child(Process):
 
         def found() -> list[T]:
             ended = self.popen.poll() is not None
-            result = look()
+            try:
+                result = look()
+            except OSError:
+                result = None
             assert result is not None or not ended, "it ended"
             return [] if result is None else [result]
 

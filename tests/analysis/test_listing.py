@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
+from support.effort import tries
 from support.publishing.worlds import ZONES, Subject, World, deny, load, worlds
 
 from authz.addresses import parse_network
@@ -45,7 +46,7 @@ def test_an_entry_without_networks_lists_none() -> None:
     assert listed(deny("a"), deny("b", "10.0.0.0/8"))[0] == ([], [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(world=worlds())
 def test_what_is_listed_covers_every_address_as_the_entry_did(world: World) -> None:
     index = world.loaded().index

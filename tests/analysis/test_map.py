@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.worlds import NOW, Subject, World, allow, deny, load, subject
 
 from authz.addresses import Network
@@ -142,7 +143,7 @@ def expected_class(block: list[tuple[str, bool]]) -> int:
     return {0: maps.ALL_ALLOWED, 1: maps.FEW_DENIED, 16: maps.ALL_DENIED}.get(denied, maps.MANY_DENIED)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(wide_worlds())
 def test_a_pixel_has_the_class_of_its_addresses(world: World) -> None:
     loaded = world.loaded()
@@ -162,7 +163,7 @@ def changed_class(before: list[tuple[str, bool]], after: list[tuple[str, bool]])
     return maps.PART_DENIED if losing else maps.PART_ALLOWED if winning else maps.STILL_MIXED
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(wide_worlds(), wide_worlds())
 def test_a_pixel_of_a_difference_has_the_class_of_its_changes(before: World, after: World) -> None:
     was, now_is = (Deciding(world.loaded(), now=NOW) for world in (before, after))

@@ -64,7 +64,7 @@ def all_bans(running: Running) -> set[str]:
     return {entry["networks"][0] for entry in running.ok("GET", "/v1/bans?limit=1000")["items"]}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_every_answered_change_is_there_after_kill_9(tmp_path: Path, seed: int) -> None:
     choose, model, numbers = random.Random(seed), Model(), itertools.count()
     running = Running(tmp_path / "c")

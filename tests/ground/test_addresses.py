@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.ground.address_values import MAPPED, values4, values6
 
 from authz.addresses import (
@@ -140,7 +141,7 @@ def test_canonical_ipv6_text_is_that_of_the_standard_library(value: int) -> None
         assert parse_address(address.text) == address
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(st.text(st.sampled_from("0123456789abcfF.:/%[] x-\u0661"), max_size=20))
 def test_an_address_is_taken_where_the_standard_library_takes_it(text: str) -> None:
     try:

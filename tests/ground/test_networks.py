@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.ground.address_values import MAPPED, values4, values6
 
 from authz.addresses import (
@@ -206,7 +207,7 @@ def test_the_worst_range_takes_two_networks_a_bit(version: int) -> None:
     assert len(range_to_networks(version, 1, (1 << bits) - 2)) == 2 * bits - 2
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(
     st.one_of(
         st.tuples(st.just(4), values4, values4),
@@ -273,7 +274,7 @@ def near(some: list[Network], random: random.Random) -> list[Address]:
     return found
 
 
-@settings(max_examples=100)
+@settings(max_examples=tries(100))
 @given(st.lists(networks, max_size=12), st.randoms(use_true_random=False))
 def test_a_set_contains_an_address_where_a_scan_from_end_to_end_finds_it(
     some: list[Network], random: random.Random

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.ground.yaml_house import Door, House, Lock, door, mistakes
 
 from authz import strict_yaml
@@ -207,7 +208,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 NAMES = st.sampled_from(["DOOR__WIDTH", "DOOR", "LOCKS", "ROOMS__A__B", "X", ""])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(TEXTS, st.dictionaries(NAMES, TEXTS, max_size=2))
 def test_whatever_is_written_is_read_or_refused_with_mistakes(text: str, environment: dict[str, str]) -> None:
     problem = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.publisher import Publisher
 from support.publishing.worlds import NOW as WORLD_NOW
 from support.publishing.worlds import ZONES, Subject, entries, load, moments
@@ -76,7 +77,7 @@ BANS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(bans=st.lists(BANS, max_size=12, unique_by=lambda ban: ban.id))
 def test_what_was_built_says_the_same_bans_but_those_that_are_over(keys: Publisher, bans: list[Ban]) -> None:
     snapshot = built(keys, bans)
@@ -132,7 +133,7 @@ def test_a_hundred_thousand_rows_make_no_object_each() -> None:
     assert size < 100_000 * 21
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(subjects=st.lists(st.tuples(st.integers(0, 9), entries("x")), max_size=8, unique_by=lambda pair: pair[0]))
 def test_bans_decide_as_ordinary_entries_of_the_same_content(
     keys: Publisher, subjects: list[tuple[int, Subject]]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.publisher import Publisher
 
 from authz.engine.decision.decider import Decider
@@ -117,7 +118,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
     return Publisher(tmp_path_factory.mktemp("round-trip"))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tries(80), deadline=None)
 @given(small_policies)
 def test_policy_to_snapshot_to_explain_is_what_the_policy_says(publisher: Publisher, policy: dict[str, Any]) -> None:
     path = publisher.publish(yaml.safe_dump(policy))

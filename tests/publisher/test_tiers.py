@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.publisher import Publisher
 
 from authz.addresses import Network, parse_network
@@ -77,7 +78,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.usefixtures("small")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(steps=STEPS)
 def test_any_order_of_changes_says_the_same_as_a_dictionary(keys: Publisher, steps: list[tuple[str, int, int]]) -> None:
     layer, model, now = tiers_of(keys), dict[str, tuple[Any, ...]](), NOW

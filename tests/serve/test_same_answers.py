@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
+from support.effort import tries
 from support.proxies.envoy_api import check_request, read_answer
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, Fronts, HttpAnswer, HttpServer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MODES: Final = ("off", "monitoring", "safe_blocking", "block")
 PRECEDENCES: Final = ("allow_first", "deny_first", "most_specific")
-REQUESTS: Final = 700  # for each configuration
+REQUESTS: Final = tries(900)  # for each configuration
 SERIAL: Final = 3
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.snapshot.forge import Forge, flip
 from support.snapshot.refusal import code_of, documented_codes
 from support.snapshot.shelf import EMPTY, set_signature, signature
@@ -117,7 +118,7 @@ def edited(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
     return data
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(400), deadline=None)
 @given(edits=EDITS)
 def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
     good: Forge, base: Publisher, edits: list[tuple[str, int, bytes]]
@@ -134,7 +135,7 @@ def test_an_edited_file_is_refused_with_a_documented_code_or_says_what_it_said(
         assert {name: bytes(section) for name, section in snapshot.sections.items()} == good.sections
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(edits=EDITS)
 def test_a_well_signed_edited_manifest_is_refused_with_a_documented_code_or_loads(
     good: Forge, base: Publisher, edits: list[tuple[str, int, bytes]]
@@ -143,7 +144,7 @@ def test_a_well_signed_edited_manifest_is_refused_with_a_documented_code_or_load
     assert code in documented_codes() | {"ok"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(name=st.sampled_from(sorted(ENTRY_TYPES | INDEX_TYPES)), edits=EDITS)
 def test_a_well_signed_edited_index_is_refused_or_its_problems_are_named(
     good: Forge, base: Publisher, name: str, edits: list[tuple[str, int, bytes]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 
 from authz.addresses import BITS, Network, parse_network
 from authz.errors import SnapshotRefused
@@ -37,7 +38,7 @@ def bans_of(addresses: Iterable[tuple[int, int]], **fields: Any) -> list[Ban]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(addresses=st.lists(ADDRESSES, max_size=40), others=st.lists(ADDRESSES, max_size=20))
 def test_every_address_is_found_with_all_its_rows_and_no_other(
     addresses: list[tuple[int, int]], others: list[tuple[int, int]]
@@ -52,7 +53,7 @@ def test_every_address_is_found_with_all_its_rows_and_no_other(
         assert sorted(one.number for one in found) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(addresses=st.lists(ADDRESSES, max_size=40), ends=st.tuples(ADDRESSES, ADDRESSES))
 def test_the_rows_of_a_range_are_those_whose_addresses_are_in_it(
     addresses: list[tuple[int, int]], ends: tuple[tuple[int, int], tuple[int, int]]

@@ -9,12 +9,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import load_all_checks
 from support.control import Control, control
+from support.effort import tries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTINGS = settings(
-    max_examples=6,
+    max_examples=tries(6),
     deadline=None,
     database=None,
     derandomize=True,

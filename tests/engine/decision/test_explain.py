@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.commands import Commands
+from support.effort import tries
 from support.processes import Sidecar, free_port
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
@@ -288,7 +289,7 @@ def test_only_get_and_head_are_answered(admin: Admin) -> None:
     assert admin.handle(RequestHead(b"POST", b"/explain?address=192.0.2.1", {}, None)).head.startswith(b"HTTP/1.1 405 ")
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(st.binary(max_size=100))
 @example(b"address=192.0.2.1;at=1")
 @example(b"address=192.0.2.1&peer=%")
@@ -300,7 +301,7 @@ ADDRESSES = ["192.0.2.1", "203.0.113.66", "2001:db8:1::1", "::ffff:10.0.0.9", "1
 some_text = st.one_of(st.sampled_from(ADDRESSES), st.text(max_size=20))
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(
     st.sampled_from(ADDRESSES[:5]),
     st.lists(

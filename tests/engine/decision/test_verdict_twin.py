@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.verdicts import MODES, NOW
 
 from authz.engine.decision.verdict import decide
@@ -118,7 +119,7 @@ APPLICATIONS = st.sampled_from(list(applications()))
 TIMES = st.one_of(st.integers(-7, 27), st.floats(-7, 27))
 
 
-@settings(max_examples=300)
+@settings(max_examples=tries(300))
 @given(APPLICATIONS, MATCHES, st.booleans(), TIMES)
 def test_any_entries_in_any_windows_are_decided_as_the_slow_twin_does(
     application: Application, matches: list[Match], attack: bool, now: float
@@ -132,7 +133,7 @@ def test_any_entries_in_any_windows_are_decided_as_the_slow_twin_does(
 # How long a verdict holds
 
 
-@settings(max_examples=400)
+@settings(max_examples=tries(400))
 @given(APPLICATIONS, MATCHES, st.booleans(), TIMES, st.lists(TIMES, min_size=5, max_size=10))
 def test_a_verdict_is_the_same_everywhere_from_since_until_before_until(
     application: Application, matches: list[Match], attack: bool, now: float, others: list[float]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.small_layers import GENERAL, SHOP, ban, check, decider, layer, policy
 from support.publishing.worlds import NOW, ZONES, World, allow, deny, load, moments, subject, worlds
 
@@ -128,7 +129,7 @@ CUTS = st.lists(st.integers(0, 3), min_size=6, max_size=6)
 
 
 @given(worlds(), CUTS, st.booleans(), st.sampled_from(["*", "shop", "admin"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 def test_a_policy_cut_into_layers_decides_as_in_one_file(world: World, cut: list[int], attack: bool, name: str) -> None:
     layers = [[s for s, number in zip(world.subjects, cut, strict=False) if number == place] for place in range(4)]
     files = [load(world.applications, layers[0]), *(layer(f"l{n}", *layers[n]) for n in (1, 2, 3))]

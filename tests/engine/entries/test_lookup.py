@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.scan import Subject, arrays_of, compare, covers, edges, index_of, network, subject
 from support.shared import shared
 
@@ -224,14 +225,14 @@ NETWORKS = st.one_of(NETWORKS4, NETWORKS6)
 SUBJECTS = st.lists(st.builds(Subject, st.lists(NETWORKS, max_size=6), st.lists(NETWORKS, max_size=3)), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(SUBJECTS)
 @example([subject("::/0", "!::/65"), subject("::/64", "!::"), subject("::8000:0:0:0/65")])
 def test_the_index_finds_what_a_scan_from_end_to_end_finds(subjects: list[Subject]) -> None:
     compare(subjects)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(150), deadline=None)
 @given(SUBJECTS, NETWORKS)
 @example([subject("::/0", "!::/65"), subject("::/64", "!::"), subject("::8000:0:0:0/65")], network(6, 0, 64))
 @example([subject("10.0.0.5"), subject("0.0.0.0/0")], network(4, 10 << 24, 24))
@@ -264,7 +265,7 @@ def test_the_index_finds_what_a_scan_finds_over_many_random_networks(seed: int) 
     compare(subjects, [(version, chance.getrandbits(bits)) for version, bits in BITS.items() for _ in range(200)])
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=4))
 def test_prefixes_know_their_ends_and_what_lies_inside_them(some: list[Network], others: list[Network]) -> None:
     for version, bits in BITS.items():

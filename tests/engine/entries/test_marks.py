@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.small_layers import layer, policy
 from support.publishing.worlds import deny
 
@@ -74,7 +75,7 @@ def near(network: Network) -> Iterator[Address]:
         yield Address(network.version, value, format_address(network.version, value))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(SEVERAL, NETWORKS, SEVERAL, SEVERAL, st.booleans())
 def test_exactly_those_are_marked_that_a_file_covers(
     recent: list[Network], networks: list[Network], first: list[Network], second: list[Network], with_section: bool
@@ -96,7 +97,7 @@ def test_exactly_those_are_marked_that_a_file_covers(
     assert set_bits == set().union(*map(numbers_of, covered))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(st.lists(st.tuples(SEVERAL, NETWORKS, SEVERAL, st.booleans()), min_size=1, max_size=4), st.booleans())
 def test_several_layers_answer_as_without_marks(
     contents: list[tuple[list[Network], list[Network], list[Network], bool]], policy_has_a_part: bool

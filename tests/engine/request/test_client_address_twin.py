@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.client_chains import PEER, PROXIES, REFUSED, addresses, resolve, who
 
 from authz.addresses import NetworkSet, parse_address, parse_network
@@ -122,7 +123,7 @@ def rules_of(asked: Asked, header: str = "x-forwarded-for") -> Rules:
     return Rules(networks, header, missing, asked.trust_unix, asked.hops)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=tries(600), deadline=None)
 @given(ASKED)
 @example(Asked(PROXIES, "peer", False, 0, PEER, [","] * 17))
 @example(Asked(PROXIES, "peer", False, 0, PEER, ["," * 31]))
@@ -133,7 +134,7 @@ def test_the_client_is_whom_the_slow_twin_finds(asked: Asked) -> None:
     assert who(rules_of(asked), asked.peer, *asked.lines) == twin(asked)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(ASKED, st.data())
 def test_the_client_of_forwarded_is_whom_the_slow_twin_finds_in_its_for_parameters(
     asked: Asked, data: st.DataObject
@@ -169,7 +170,7 @@ def test_a_client_that_was_resolved_is_on_the_chain(asked: Asked) -> None:
 # The steps, for `authz explain`
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(ASKED, st.sampled_from(["x-forwarded-for", "forwarded", "x-real-ip"]))
 def test_the_steps_end_where_resolve_ends(asked: Asked, header: str) -> None:
     rules = rules_of(asked, header)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.feeds import networks, read_text
 
 from authz.addresses import BITS, Network, parse_network
@@ -82,7 +83,7 @@ def test_networks_inside_others_are_kept_for_the_longest_may_decide(tmp_path: Pa
     assert networks(read_text(tmp_path, "192.0.2.7\n192.0.2.0/24\n")) == ["192.0.2.0/24", "192.0.2.7"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(some_networks)
 def test_repeats_and_nesting_are_what_comparing_each_with_each_finds(found: list[Network]) -> None:
     for version in (4, 6):
@@ -99,7 +100,7 @@ def test_repeats_and_nesting_are_what_comparing_each_with_each_finds(found: list
 # Bogons
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(some_networks)
 def test_a_bogon_is_what_overlaps_special_space(found: list[Network]) -> None:
     for version in (4, 6):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.feeds import networks
 from support.shared import shared
 
@@ -42,7 +43,7 @@ def is_bare(line: str) -> bool:
         return False
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(texts)
 @example(["1.2.3.4"])
 @example(["0.0.0.0/0", "255.255.255.255/32", "10.0.0.1/8"])
@@ -64,14 +65,14 @@ def test_bare_lines_are_read_as_the_strict_parser_reads_them(text: Sequence[str]
     assert others == {number: line for number, line in enumerate(text) if number not in expected}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_split_into_lines_and_none_is_lost(content: bytes) -> None:
     bare = parse_bare_lines(content + b"\n")
     assert sorted([*bare.lines, *bare.others]) == list(range(content.count(b"\n") + 1))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(texts)
 def test_a_list_read_at_once_is_the_list_read_line_by_line(text: Sequence[str]) -> None:
     text = [line.replace("\r", "") for line in text] + ["198.51.100.99"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.publishing.feed_samples import SAMPLES
 from support.publishing.feeds import networks, read_text
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.publisher.feeds.feed import Feed
 
-fuzz = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=tries(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 options = st.fixed_dictionaries(
     {},
     optional={

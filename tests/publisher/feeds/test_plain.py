@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.shared import shared
 
 from authz.addresses import Network, parse_networks
@@ -225,7 +226,7 @@ def twin(lines: list[str]) -> tuple[set[Network], set[int]]:
     return found, skipped
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LINES)
 @example(["1.2.3.4", "", "1.2.3.4/24", "5.6.7.8"])
 @example(["x" * 5000, "1.2.3.4"])

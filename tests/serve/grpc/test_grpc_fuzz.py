@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import BASE, TRUSTING, Fronts
@@ -56,7 +57,7 @@ SEED = check_request(
 RAW_SEED = check_request("::1", raw=[("x-forwarded-for", b"203.0.113.9"), ("x-forwarded-for", b"\xff")])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(payload=st.binary(max_size=300))
 @example(payload=b"")
 @example(payload=b"\x0a\x00")
@@ -86,13 +87,13 @@ def broken_requests(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=tries(1000), deadline=None)
 @given(payload=broken_requests())
 def test_a_request_with_broken_bytes_gets_a_whole_answer_that_is_no_allow(strict: Fronts, payload: bytes) -> None:
     assert whole(strict.check(payload)).kind == "denied"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 @given(payload=broken_requests())
 def test_a_request_with_broken_bytes_gets_a_whole_answer_where_most_are_allowed(fronts: Fronts, payload: bytes) -> None:
     whole(fronts.check(payload))
@@ -106,7 +107,7 @@ def test_the_one_client_that_the_strict_policy_allows_is_allowed(strict: Fronts)
 TEXTS = st.text(st.characters(max_codepoint=255), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 @given(
     peer=st.none() | TEXTS | st.ip_addresses().map(str),
     names=st.lists(TEXTS.map(lambda text: "x-authz-" + text), max_size=4),

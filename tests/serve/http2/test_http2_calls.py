@@ -10,6 +10,7 @@ import pytest
 from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     END,
@@ -92,7 +93,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 40)), min_size=
 
 
 @given(calls=CALLS, cuts=st.lists(st.integers(0, 3000), max_size=8), table=st.sampled_from([0, 60, 4096]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 def test_forms_may_be_mixed_and_cut_anywhere(calls: list[tuple[str, int]], cuts: list[int], table: int) -> None:
     """Calls whose headers change the table of the connection come between."""
     peer, encoder = Peer(Methods().connections), Encoder()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     HEADERS,
@@ -105,7 +106,7 @@ def harmless(methods: Methods, other: Peer, data: bytes, cuts: list[int], values
     cuts=st.lists(st.integers(0, 2000), max_size=5),
     values=st.lists(st.tuples(st.just(INITIAL_WINDOW), st.sampled_from([0, 5, 70000])), max_size=1),
 )
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_frames_in_any_order_harm_nobody(frames: list[bytes], cuts: list[int], values: list[tuple[int, int]]) -> None:
     methods = Methods()
     harmless(methods, Peer(methods.connections), b"".join(frames), cuts, values)
@@ -115,7 +116,7 @@ def test_frames_in_any_order_harm_nobody(frames: list[bytes], cuts: list[int], v
     calls=st.lists(st.sampled_from(WAYS), min_size=1, max_size=6),
     changes=st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 255), st.integers(0, 3)), min_size=1, max_size=6),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=tries(500), deadline=None)
 def test_good_calls_with_bytes_changed_harm_nobody(calls: list[str], changes: list[tuple[int, int, int]]) -> None:
     data = bytearray().join(ways(message(b"x" * 20), 2 * n + 1)[way] for n, way in enumerate(calls))
     for place, value, kind in changes:
@@ -134,7 +135,7 @@ def test_good_calls_with_bytes_changed_harm_nobody(calls: list[str], changes: li
 
 
 @given(data=st.binary(max_size=200), begun=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 def test_bytes_of_any_kind_harm_nobody(data: bytes, begun: bool) -> None:
     methods = Methods()
     peer = Peer(methods.connections, begin=begun)

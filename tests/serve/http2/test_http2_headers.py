@@ -11,6 +11,7 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.sidecar.http2 import (
     ACK,
     CONTINUATION,
@@ -87,7 +88,7 @@ LISTS = st.lists(
 
 
 @given(lists=LISTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_what_a_block_meant_is_never_remembered_for_longer_than_it_holds(lists: list[Any]) -> None:
     """The same blocks, remembered or read anew: the meaning is the same, whatever became of the table."""
     blocks, anew, encoder = reader(), Decoder(), Encoder()
@@ -123,7 +124,7 @@ ENTRIES = st.lists(
     pool=st.lists(st.tuples(SIZES, ENTRIES), min_size=1, max_size=6),
     order=st.lists(st.integers(0, 5), min_size=1, max_size=25),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(400), deadline=None)
 def test_blocks_made_by_hand_mean_the_same_remembered_or_not(pool: list[Any], order: list[int]) -> None:
     """Entries that find no room, tables that grow and shrink, and indices into them."""
     blocks, anew = reader(), Decoder(MAX_HEADER_LIST)
@@ -169,7 +170,7 @@ def test_an_entry_that_found_no_room_is_kept_once_there_is_some() -> None:
 
 @given(blocks=st.lists(st.one_of(st.binary(max_size=60), st.builds(lambda end: START + end, st.binary(max_size=40))),
                        min_size=1, max_size=6), acknowledged=st.booleans(), none=st.booleans())  # fmt: skip
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=tries(600), deadline=None)
 def test_whatever_a_block_holds_it_is_read_or_refused(blocks: list[bytes], acknowledged: bool, none: bool) -> None:
     """With or without a table; where the library reads it as well, both find the same."""
     ours, theirs = reader(), Decoder(MAX_HEADER_LIST)

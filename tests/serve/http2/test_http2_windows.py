@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     END,
@@ -144,7 +145,7 @@ def test_blocked_answers_do_not_make_other_calls_dear(methods: Methods, monkeypa
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 def test_whatever_the_windows_do_they_are_kept_and_answers_come_whole(data: st.DataObject) -> None:
     """Peer itself checks that no window is exceeded."""
     peer = Peer(Methods().connections, (INITIAL_WINDOW, data.draw(st.sampled_from([0, 1, 100, 65535]))))

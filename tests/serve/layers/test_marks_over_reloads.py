@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.effort import tries
 from support.engine.small_layers import ban, check, decider, layer
 from support.publishing.publisher import Publisher
 from support.publishing.worlds import covers
@@ -175,7 +176,7 @@ class Reloads:
         assert denied(*files) == covered(networks, list(map(parse_network, self.protected)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(steps=steps(), with_section=st.booleans(), most_wide=st.sampled_from([6, 1 << 16]))
 def test_decisions_with_marks_are_those_without_over_any_reloads(
     keys: Publisher, steps: list[tuple[str, int, str]], with_section: bool, most_wide: int

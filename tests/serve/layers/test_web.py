@@ -166,7 +166,7 @@ def test_a_server_that_is_not_there_or_speaks_no_http_is_refused() -> None:
 
 def test_a_server_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        web = source(f"http://127.0.0.1:{silent.getsockname()[1]}/x", timeout=0.05)
+        web = source(f"http://127.0.0.1:{silent.getsockname()[1]}/x", timeout=0.05, wait=0.0)
         assert refusal(web) == "unreachable: timed out"
 
 
