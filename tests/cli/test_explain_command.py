@@ -26,7 +26,7 @@ def test_a_denied_client_is_explained(authz: Commands) -> None:
         "  203.0.113.7: the peer is no trusted proxy, so it is the client"
     )
     covering = lines.index("entries that cover it")
-    assert lines[covering + 1] == "  bad: deny 203.0.113.0/24, all applications, always to never  abuse"
+    assert lines[covering + 1] == "  bad: deny 203.0.113.0/24, all applications, always  abuse"
     assert lines[covering + 2] == "    decides"
     assert lines[covering + 3] == "deny"
     rows = dict(line.split(None, 1) for line in lines[covering + 4 :])

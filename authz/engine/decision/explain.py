@@ -74,7 +74,7 @@ def _covering(covering: Covering, application: Application | None, outcome: Outc
         "layer": layer,
         "list": entry.list,
         "network": str(network),
-        "window": f"{format_moment(entry.starts, 'always')} to {format_moment(entry.expires)}",
+        "window": _window(entry.starts, entry.expires),
         "added": format_moment(entry.added, "not known"),
         "applications": sorted(entry.applications),
         "reason": entry.reason,
@@ -82,6 +82,13 @@ def _covering(covering: Covering, application: Application | None, outcome: Outc
         "subjects": list(entry.subjects),
         "verdict": "" if application is None else _verdict(application, covering, outcome, now),
     }
+
+
+def _window(starts: float | None, expires: float | None) -> str:
+    if starts is None:
+        return "always" if expires is None else f"until {format_moment(expires)}"
+    end = "on" if expires is None else f"to {format_moment(expires)}"
+    return f"from {format_moment(starts)} {end}"
 
 
 def _settings(application: Application) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_what_a_policy_says_is_shown_as_it_is(shop: Publisher, authz: Commands) 
     assert "[/b] :bee:" in shown.out
     explained = authz.real("explain", "2001:db8:a:bee:ab:1:2:3", "--config", "authz.yaml")
     assert "2001:db8:a:bee:ab:1:2:3: the peer is no trusted proxy" in explained.out
-    assert "a: deny 2001:db8:a:bee::/64, all applications, always to never  [/red] \\x1b[31m :bee:" in explained.out
+    assert "a: deny 2001:db8:a:bee::/64, all applications, always  [/red] \\x1b[31m :bee:" in explained.out
 
 
 def test_times_beyond_the_calendar_are_shown(shop: Publisher, authz: Commands) -> None:
