@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# A busy machine is no fault of a test.
+settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("authz")
 
 
 @pytest.fixture

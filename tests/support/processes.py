@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 LOOPBACK = "127.0.0.1"
-PATIENCE = 20.0  # seconds that a test waits for what should take a fraction of one
+PATIENCE = 60.0  # seconds that a test waits for what should take a fraction of one
 
 
 def free_port() -> int:

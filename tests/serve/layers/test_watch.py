@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 NEVER = 3600.0
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WIDE = (1280, 860)
 PHONE = (390, 844)
-PATIENCE = 20_000  # milliseconds that a test waits for what should take a fraction of a second
+PATIENCE = 60_000  # milliseconds that a test waits for what should take a fraction of a second
 
 
 def chromium_path() -> str:

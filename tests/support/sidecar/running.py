@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NEW_POLICY: Final = POLICY.replace("203.0.113.0/24", "192.0.2.0/25").replace("list: allow", "list: gray")
 ALLOWED: Final = "192.0.2.7"  # by POLICY; NEW_POLICY denies it
 DENIED: Final = "203.0.113.9"  # by POLICY
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 
 
 def config(snapshot: str = "poll: 1h", rest: str = "") -> str:
