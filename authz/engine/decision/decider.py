@@ -48,7 +48,11 @@ class Decider:
         self._take(settings)
 
     def change(self, settings: Settings) -> None:
-        """Decide by other settings from now on, and by the same ruleset. The header that is read must stay the same."""
+        """Decide by other settings from now on, and by the same ruleset.
+
+        Args:
+            settings: The new ones; the header that names the client must stay the same.
+        """
         ruleset = self.ruleset
         self._take(settings)
         if ruleset is not None:
@@ -74,7 +78,11 @@ class Decider:
     def load(self, ruleset: Ruleset) -> Generation | None:
         """Decide by this ruleset from now on. Requests under way end with the one they began with.
 
-        Returns what decided until now, for who wants to give it up little by little.
+        Args:
+            ruleset: The new one.
+
+        Returns:
+            What decided until now, for callers that free it little by little; None: nothing did.
         """
         before, self._generation = self._generation, Generation(ruleset, self.settings)
         return before
@@ -117,7 +125,15 @@ class Decider:
         return self._failed
 
     def check(self, request: Request, now: float) -> tuple[Outcome, Address | None]:
-        """Decide one request. now: seconds since 1970. Returns the outcome, and the client where it is known."""
+        """Decide one request. Not for two threads at once.
+
+        Args:
+            request: What of it counts.
+            now: Seconds since 1970.
+
+        Returns:
+            The outcome, and the client's address; None where it is not known.
+        """
         current = self._generation  # one reference: a reload in between changes nothing
         if current is None:
             return self._missing, None

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 
 def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
-    """Return every step of a decision. now: seconds since 1970.
+    """Return every step of a decision.
 
-    Keys: time, layers (what decides), walk (each element of the chain and what became of it), application (its
-    settings), unknown_application (what was asked for, where the policy does not have it), applications (those that
-    there are), covering (each entry that covers the client, and what became of it), decision.
+    Args:
+        decider: Decides; what it decides by may be swapped meanwhile.
+        request: What of the request counts.
+        now: Seconds since 1970.
+
+    Returns:
+        As in JSON: `time`; `layers`, what decides; `walk`, each element of the forwarding chain and its verdict;
+        `application`, its settings; `unknown_application`, the name that was asked for, if the policy does not have it;
+        `applications`, the names of the policy; `covering`, each entry that covers the client, and its verdict;
+        `decision`.
     """
     decider = decider.pinned()
     outcome, client = decider.check(request, now)

@@ -33,9 +33,12 @@ NO_METADATA: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 class Request(NamedTuple):
     """What of a request counts.
 
-    peer: who opened the connection to the proxy, as text; None for a unix socket. forwarded: the lines of the one
-    header that says who the client is. application: as the proxy names it; None or "": not named. host: of the
-    request. attack: whether a WAF says so.
+    Attributes:
+        peer: The address that opened the connection to the proxy, as text; None: a unix socket.
+        forwarded: The lines of the one header that names the client, in their order.
+        application: The name that the proxy gives; None or "": none.
+        host: The host that the request is for.
+        attack: Whether a WAF marked the request as an attack.
     """
 
     peer: str | None

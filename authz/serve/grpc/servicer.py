@@ -85,7 +85,14 @@ class AuthorizationServicer:
         self._lock = threading.Lock()  # what a decider remembers is not for two threads at once
 
     def check(self, payload: bytes) -> bytes:
-        """Return the bytes of the CheckResponse to the bytes of a CheckRequest. Never raises."""
+        """Answer a check. It never raises: a message that cannot be read is denied.
+
+        Args:
+            payload: The bytes of a CheckRequest.
+
+        Returns:
+            The bytes of the CheckResponse.
+        """
         with self._lock:
             return self._check(payload)
 
@@ -95,7 +102,12 @@ class AuthorizationServicer:
 
 
 def add_AuthorizationServicer_to_server(servicer: AuthorizationServicer, server: _Server) -> None:  # noqa: N802  # so grpcio calls them
-    """Have a server of grpc or grpc.aio answer Check by the servicer."""
+    """Have a server answer Check by the servicer.
+
+    Args:
+        servicer: Answers the checks.
+        server: A server of grpc or grpc.aio that does not run yet.
+    """
 
     def answer(payload: bytes, _: object) -> bytes:
         return servicer.check(payload)
