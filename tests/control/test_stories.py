@@ -6,22 +6,29 @@ import json
 import os
 import subprocess
 import sys
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.control import Running
 
 
 class Shell:
     """The command line, against a control plane."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, token: str = "") -> None:
         self._running = running
+        self._token = token or running.token
+
+    def with_token(self, token: str) -> Shell:
+        return Shell(self._running, token)
 
     def run(self, *arguments: str, status: int = 0) -> str:
-        env = os.environ | {"AUTHZ_CONTROL_URL": self._running.url, "AUTHZ_TOKEN": self._running.token}
+        env = os.environ | {"AUTHZ_CONTROL_URL": self._running.url, "AUTHZ_TOKEN": self._token}
         command = [sys.executable, "-m", "authz", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == status, done.stdout + done.stderr
@@ -29,6 +36,9 @@ class Shell:
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json"))
+
+    def api(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        return self._running.ok(method, path, body, **headers)
 
 
 @pytest.fixture
@@ -57,6 +67,12 @@ def test_who_banned_this_address_and_why(shell: Shell) -> None:
         ("add", "admin", "cli", "scans for .git"),
     ]
     assert "scans for .git" in shell.run("history", "203.0.113.20")
+    begin, end = (urllib.parse.quote(changes[place]["time"]) for place in (1, 0))
+    of_then = shell.api("GET", f"/v1/history?address=203.0.113.20&from={begin}&to={end}")["items"]
+    assert [(one["action"], one["actor"], one["reason"]) for one in of_then] == [("add", "admin", "scans for .git")]
+    told = shell.api("GET", f"/v1/explain?address=203.0.113.20&at={begin}")
+    assert told["decision"] == "deny"
+    assert "scans for .git" in json.dumps(told)
 
 
 def test_what_was_on_the_list_then(shell: Shell) -> None:
@@ -92,6 +108,63 @@ def test_allow_all_but_two_and_block_a_range_with_exceptions(shared: Running) ->
     assert blocked["layer"] == "policy"
     for address, reason in (("192.0.2.1", "allowlisted"), ("192.0.2.7", "denylisted"), ("192.0.2.200", "allowlisted")):
         assert shared.ok("GET", f"/v1/explain?address={address}")["reason"] == reason
+
+
+def test_allow_all_but_one_and_block_a_range_with_two_exceptions_by_command(shell: Shell) -> None:
+    shell.run("entries", "add", "--list", "allow", "--network", "198.18.4.0/24", "--except", "198.18.4.7",
+              "--for", "forever")  # fmt: skip
+    shell.run("entries", "add", "--network", "198.18.4.0-198.18.4.40", "--except", "198.18.4.20", "--except",
+              "198.18.4.21", "--for", "1d", "--wait", "published")  # fmt: skip
+    for address, reason in (
+        ("198.18.4.1", "allowlisted"),
+        ("198.18.4.7", "denylisted"),
+        ("198.18.4.21", "allowlisted"),
+    ):
+        assert shell.api("GET", f"/v1/explain?address={address}")["reason"] == reason
+    assert "denylisted" in shell.run("explain", "198.18.4.7")
+
+
+def test_change_the_period(shell: Shell) -> None:
+    made = shell.json("ban", "198.18.5.1", "--for", "1h")
+    changed = shell.json("entries", "change", made["id"], "--for", "7d", "--reason", "came back")
+    assert changed["expires"] > made["expires"]
+    seen = f'"{made["id"]}.{changed["version"]}"'
+    again = shell.api("PATCH", f"/v1/entries/{made['id']}", {"period": "forever"}, **{"If-Match": seen})
+    assert (again["expires"], again["version"]) == (None, 3)
+    actions = [one["action"] for one in shell.json("history", "198.18.5.1")["changes"]]
+    assert actions == ["change", "change", "add"]
+
+
+def test_warn_first_and_block_later_by_command(shell: Shell) -> None:
+    made = shell.json("entries", "add", "--network", "198.18.6.0/26", "--warn", "--for", "7d")
+    assert shell.api("GET", "/v1/explain?address=198.18.6.7")["warnings"] == [made["id"]]
+    shell.run("entries", "change", made["id"], "--action", "block")
+    assert shell.api("GET", "/v1/explain?address=198.18.6.7")["decision"] == "deny"
+
+
+def test_roll_back_an_hour(shell: Shell) -> None:
+    kept = shell.json("ban", "198.18.7.1")
+    then = shell.json("history", "198.18.7.1")["changes"][0]["time"]
+    shell.run("unban", "198.18.7.1")
+    wrong = shell.api("POST", "/v1/bans", {"address": "198.18.7.2", "reason": "a script ran wild"})
+    shown = shell.json("rollback", then, "--dry-run")
+    assert (wrong["id"] in shown["deleted"], kept["id"] in shown["restored"]) == (True, True)
+    assert shell.json("entries", "--address", "198.18.7.1")["entries"] == []  # nothing was done yet
+    shell.run("rollback", then, "--reason", "a script ran wild", "--wait", "published")
+    for address, decision in (("198.18.7.1", "deny"), ("198.18.7.2", "allow")):
+        assert shell.api("GET", f"/v1/explain?address={address}")["decision"] == decision
+    shell.api("POST", "/v1/rollback", {"to": then, "reason": "once more"})
+    assert len(shell.json("entries", "--address", "198.18.7.1")["entries"]) == 1
+
+
+def test_give_a_tenant_its_own_lists_by_command(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "tenant.json").write_text('{"applications": ["team-b-*"]}')
+    shell.run("control", "api", "PUT", "/v1/tenants/team-b", "--data", str(tmp_path / "tenant.json"))
+    token = shell.json("control", "tokens", "add", "team b", "--role", "operator", "--tenant", "team-b")["secret"]
+    theirs = shell.with_token(token)
+    made = theirs.json("ban", "198.18.8.1", "--application", "team-b-web")
+    assert [ban["id"] for ban in theirs.json("bans")["bans"]] == [made["id"]]
+    assert "team-b" in theirs.run("ban", "198.18.8.2", "--application", "shop", status=2)
 
 
 def test_warn_first_and_block_later(shared: Running) -> None:
