@@ -147,9 +147,9 @@ class Decider:
         if scope is None:
             scope = current.unknown
             key = None  # an unknown name may be of any length
-        if scope.unknown or now >= current.lapses_at:
-            if scope.unknown and name:
-                self.on_unknown(name)
+        if scope.unknown and name:
+            self.on_unknown(name)
+        if (scope.unknown and current.refuses_unknown) or now >= current.lapses_at:
             undecided = current.undecided(scope, "" if name else host, now)
             if undecided is not None:
                 return undecided, self._client(peer, forwarded)

@@ -62,6 +62,7 @@ class Generation:
         self.unknown = Scope(self.general.application, unknown=True)
         names_any = len(self.scopes) > 1
         self._denies_unknown = settings.unknown == "deny" or (settings.unknown == "auto" and names_any)
+        self.refuses_unknown = self._denies_unknown or ruleset.policy.has_hosts  # all of them, or some for their hosts
         for name, application in ruleset.mentioned.items():
             self.scopes[name] = Scope(application, unknown=True)
         # Of requests that name no application, and whose host has none.

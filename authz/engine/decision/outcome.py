@@ -99,6 +99,13 @@ class Outcome:
         }
 
 
+class _Draft(Outcome):
+    """An outcome that is being made. The `__init__` of a frozen class takes as long as half a check."""
+
+    __slots__ = ()
+    __setattr__ = object.__setattr__
+
+
 def make_outcome(
     application: Application,
     verdict: Verdict,
@@ -116,22 +123,24 @@ def make_outcome(
     enforced = not application.dry_run
     decision = verdict.decision if enforced else "allow"
     deny = DenyAnswer(CANNOT_DECIDE) if cannot else application.deny
-    return Outcome(
-        decision=decision,
-        verdict=verdict.decision,
-        reason=verdict.reason,
-        list=verdict.list,
-        entry=verdict.entry.id if verdict.entry else None,
-        layer=verdict.layer,
-        serial=serial,
-        application=application.name,
-        unknown=unknown,
-        status=200 if decision == "allow" else deny.status,
-        enforced=enforced,
-        warnings=verdict.warnings,
-        warning_layers=verdict.warning_layers,
-        deny=deny,
-        since=verdict.since,
-        until=min(verdict.until, until),
-        memo={} if memo is None else memo,
-    )
+    outcome: Any = object.__new__(_Draft)
+    outcome.decision = decision
+    outcome.verdict = verdict.decision
+    outcome.reason = verdict.reason
+    outcome.list = verdict.list
+    outcome.entry = verdict.entry.id if verdict.entry else None
+    outcome.layer = verdict.layer
+    outcome.serial = serial
+    outcome.application = application.name
+    outcome.unknown = unknown
+    outcome.status = 200 if decision == "allow" else deny.status
+    outcome.enforced = enforced
+    outcome.warnings = verdict.warnings
+    outcome.warning_layers = verdict.warning_layers
+    outcome.deny = deny
+    outcome.since = verdict.since
+    outcome.until = min(verdict.until, until)
+    outcome.memo = {} if memo is None else memo
+    outcome.__class__ = Outcome
+    made: Outcome = outcome
+    return made

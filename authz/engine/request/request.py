@@ -54,6 +54,9 @@ class RequestReader(Generic[Source]):
     lines: returns the values of the lines of a header of a source, in their order. metadata: returns the value of a
     namespace and key of Envoy's metadata, as in JSON, None where there is none; None for sources that have no metadata.
     header_name: turns a header's name (lower case) into what `lines` is asked for.
+
+    Attributes:
+        read: Returns what counts of a request: a source, and peer, application and host as in Request.
     """
 
     def __init__(
@@ -69,17 +72,23 @@ class RequestReader(Generic[Source]):
         self._forwarded = header_name(settings.rules.header)
         self._signal_header = header_name(signal.header) if signal.header else None
         self._signal_metadata = signal.metadata if metadata else None
-        self._signals = bool(self._signal_header or self._signal_metadata)
+        self.read = self._reader()
 
     @property
     def headers(self) -> list[Any]:
         """The names that `lines` is asked for."""
         return [self._forwarded] + ([self._signal_header] if self._signal_header else [])
 
-    def read(self, source: Source, peer: str | None, application: str | None, host: str) -> Request:
-        """Return what counts of a request. The parameters are as in Request."""
-        attack = self._signals and self._attacks(source)
-        return _make(Request, (peer, self._lines(source, self._forwarded), application, host, attack))
+    def _reader(self) -> Callable[[Source, str | None, str | None, str], Request]:
+        """Return `read`: a function of its own, for each look-up in `self` is paid by every request."""
+        lines, forwarded = self._lines, self._forwarded
+        attacks = self._attacks if self._signal_header or self._signal_metadata else None
+
+        def read(source: Source, peer: str | None, application: str | None, host: str) -> Request:
+            attack = attacks is not None and attacks(source)
+            return _make(Request, (peer, lines(source, forwarded), application, host, attack))
+
+        return read
 
     def _attacks(self, source: Source) -> bool:
         if self._signal_header and any(map(header_signals, self._lines(source, self._signal_header))):

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from authz.addresses import Address
     from authz.engine.decision.decider import Decider
     from authz.engine.decision.outcome import Outcome
-    from authz.engine.request.request import Request
     from authz.serve.config.config import ApplicationConfig, GrpcConfig
     from authz.serve.observe.details import CheckSource
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
@@ -90,9 +89,14 @@ class GrpcCheck:
             http = attributes.request.http
             headers = http.headers
             source = attributes, http, headers
-            request = self._request(source)
-            outcome, client = self._decider.check(request, now)
-            self._recorder.record(outcome, client, request[0], now, source)
+            address = attributes.source.address
+            peer: str | None = address.socket_address.address.decode("latin-1")
+            if not peer and not address.HasField("socket_address"):
+                peer = None
+            application = attributes.context_extensions[self._context_key].decode("latin-1")
+            host = "" if application else http.host.decode("latin-1")
+            outcome, client = self._decider.check(self._read(source, peer, application, host), now)
+            self._recorder.record(outcome, client, peer, now, source)
             if outcome.status == 200:
                 names = "\0".join(headers) or _raw_names(http)
                 if "authz" in names:  # hardly ever; values are not looked at, for a client chooses their size
@@ -115,16 +119,6 @@ class GrpcCheck:
     def _undecided(self, outcome: Outcome, now: float) -> bytes:
         self._recorder.record(outcome, None, None, now)
         return answer(outcome, None)
-
-    def _request(self, source: CheckSource) -> Request:
-        attributes, http, _ = source
-        address = attributes.source.address
-        peer: str | None = address.socket_address.address.decode("latin-1")
-        if not peer and not address.HasField("socket_address"):
-            peer = None
-        application = attributes.context_extensions[self._context_key].decode("latin-1")
-        host = "" if application else http.host.decode("latin-1")
-        return self._read(source, peer, application, host)
 
 
 def _raw_names(http: AttributeContext.HttpRequest) -> str:
@@ -154,8 +148,9 @@ def _lines(source: CheckSource, name: str) -> list[str]:
     That is as a map, or as raw lines (`encode_raw_headers`).
     """
     _, http, headers = source
-    if name in headers:
-        return [headers[name].decode("latin-1")]
+    value = headers.get(name)
+    if value is not None:
+        return [value.decode("latin-1")]
     if headers:
         return []
     return [(h.raw_value or h.value).decode("latin-1") for h in _raw_headers(http) if h.key.lower() == name]

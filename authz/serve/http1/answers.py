@@ -5,7 +5,7 @@ Every byte in a header is ours: tokens of the policy, and the address in its can
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from authz.serve.http1.messages import Answer, status_line
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from authz.addresses import Address
     from authz.engine.decision.outcome import Outcome
 
-_BUILT: Final = object()  # ours in the memo of an outcome
+# Ours in the memo of an outcome: numbers below zero, by whether details are told, and whether a denial is shown.
+_PLAIN, _SHOWN, _DETAILS, _SHOWN_DETAILS = -1, -2, -3, -4
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bool = True) -> Answer:
@@ -29,10 +31,11 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
     if shown and outcome.deny.personal and outcome.status != 200:
         built = _build(outcome, shown=True, details=details, client=client)
     else:
+        key = (_SHOWN_DETAILS if shown else _DETAILS) if details else (_SHOWN if shown else _PLAIN)
         try:
-            built = outcome.memo[_BUILT, shown, details]
+            built = outcome.memo[key]
         except KeyError:
-            built = outcome.memo[_BUILT, shown, details] = _build(outcome, shown=shown, details=details)
+            built = outcome.memo[key] = _build(outcome, shown=shown, details=details)
     if not details and outcome.status != 200:
         return built
     head, body = built
@@ -44,7 +47,7 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
         last = f"X-Authz-Entry: {outcome.entry}\r\n"
     else:
         last = f"X-Authz-Entry: {outcome.entry}\r\nX-Authz-Client-Address: {client.text}\r\n"
-    return tuple.__new__(Answer, (head + last.encode("ascii"), body))
+    return _make(Answer, (head + last.encode("ascii"), body))
 
 
 def _build(outcome: Outcome, *, shown: bool, details: bool, client: Address | None = None) -> Answer:

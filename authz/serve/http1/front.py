@@ -15,14 +15,13 @@ from authz.engine.request.request import RequestReader
 from authz.errors import shorten
 from authz.serve.http1.answers import answer
 from authz.serve.http1.messages import Answer, plain_answer
-from authz.serve.http1.routes import FORWARDED_HOST, HOST, Route, Routes
+from authz.serve.http1.routes import FORWARDED_HOST, HOST, Routes
 from authz.serve.observe.details import HTTP_HEADERS, TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.decision.decider import Decider
-    from authz.engine.request.request import Request
     from authz.serve.config.config import Config
     from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.metrics import Metrics
@@ -75,14 +74,19 @@ class HttpFront:
                 return self._other(head)
         now = self._clock()
         client = None
+        shown, details, application, host_header = route
+        _, _, headers, peer = head
+        host = ""
         try:
-            outcome, client = self._decider.check(self._request(head, route), now)
-            answered = answer(outcome, client, shown=route.shown, details=route.details)
+            if not application:
+                application, host = self._named(headers, host_header)
+            outcome, client = self._decider.check(self._read(headers, peer, application, host), now)
+            answered = answer(outcome, client, shown=shown, details=details)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
             outcome, client = self._decider.failed(), None
-            answered = answer(outcome, None, shown=route.shown, details=route.details)
-        self._recorder.record(outcome, client, head.peer, now, head)
+            answered = answer(outcome, None, shown=shown, details=details)
+        self._recorder.record(outcome, client, peer, now, head)
         return answered
 
     def _other(self, head: RequestHead) -> Answer:
@@ -102,17 +106,15 @@ class HttpFront:
         self._recorder.record(outcome, None, peer, self._clock())
         return answer(outcome, None, shown=False)
 
-    def _request(self, head: RequestHead, route: Route) -> Request:
-        _, _, headers, peer = head
-        application = route.application
+    def _named(self, headers: dict[bytes, list[bytes]], host_header: bytes) -> tuple[str, str]:
+        """Return the application and the host of a request whose path names no application."""
         if self._by_header:
             names = headers.get(self._application_header, ())
             application = ",".join(name.decode("latin-1") for name in names)  # twice: no name that anybody has
-        host = ""
-        if not application:
-            hosts = headers.get(route.host_header) or headers.get(HOST) or _NO_HOST
-            host = (hosts[0] if len(hosts) == 1 else b",".join(hosts)).decode("latin-1")  # two are no host
-        return self._read(headers, peer, application, host)
+            if application:
+                return application, ""
+        hosts = headers.get(host_header) or headers.get(HOST) or _NO_HOST
+        return "", (hosts[0] if len(hosts) == 1 else b",".join(hosts)).decode("latin-1")  # two are no host
 
 
 def _lines(headers: dict[bytes, list[bytes]], name: bytes) -> list[str]:

@@ -166,10 +166,13 @@ class Http2Connection(asyncio.Protocol):
             data = self._unread + data
         try:
             begin = 0 if self._begun else self._preface(data)
-            if self._begun:
-                self._take_frames(data, begin)
-            else:
+            last = len(data) - h2.HEAD_SIZE + 1  # where a frame can begin whose head is there
+            if not self._begun:
                 self._unread = data
+            elif last <= _PIECE:
+                self._unread = data[self._receiver.take(data, begin, last) :]
+            else:
+                self._take_pieces(data, begin, last)
         except ConnectionFault as fault:
             self._end(fault.error_code, fault.message)
         except Exception:  # noqa: BLE001  # a fault of ours: this connection ends, the others do not
@@ -177,11 +180,9 @@ class Http2Connection(asyncio.Protocol):
             self._end(h2.INTERNAL_ERROR, "internal error")
         self._flush()
 
-    def _take_frames(self, data: bytes, position: int) -> None:
-        take, last = self._receiver.take, len(data) - h2.HEAD_SIZE + 1  # where a frame can begin whose head is there
-        if last <= _PIECE:
-            self._unread = data[take(data, position, last) :]
-            return
+    def _take_pieces(self, data: bytes, position: int, last: int) -> None:
+        """Take frames piece by piece, for a turn. last: as far as one can begin."""
+        take = self._receiver.take
         end = time.thread_time() + TURN
         while position < last:
             stop = min(position + _PIECE, last)
