@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusals import WRONG_TIME, refused
+from support.ground.refusals import WRONG_TIME, refused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusals import refused
+from support.ground.refusals import refused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.commands import Commands, Ran
-from support.refusals import refused
+from support.ground.refusals import refused
 
 
 def test_a_range_is_the_fewest_networks(authz: Commands) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commands import Commands, Ran
-from support.refusals import WRONG_TIME, refused, write_requests
+from support.ground.refusals import WRONG_TIME, refused, write_requests
 
 if TYPE_CHECKING:
     from pathlib import Path

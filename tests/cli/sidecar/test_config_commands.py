@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ground.refusals import refused, write_requests
 from support.processes import CONFIG
-from support.refusals import refused, write_requests
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ground.refusals import refused
 from support.publishing.publisher import POLICY
-from support.refusals import refused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusals import NO_SNAPSHOT, refused
+from support.ground.refusals import NO_SNAPSHOT, refused
 
 from authz.snapshot.read import inspect_snapshot
 

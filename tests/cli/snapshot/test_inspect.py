@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.refusals import NO_SNAPSHOT, refused
+from support.ground.refusals import NO_SNAPSHOT, refused
 
 if TYPE_CHECKING:
     from pathlib import Path

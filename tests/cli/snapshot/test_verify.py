@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.commands import Commands, Ran
-from support.refusals import refused
+from support.ground.refusals import refused
 from support.snapshot.forge import Forge
 
 if TYPE_CHECKING:
