@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures sheets help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
+.PHONY: pictures sheets clients help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
     bench-full attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -97,6 +97,9 @@ pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
 
 sheets: $(STAMP) ## every page of the console, wide and on a phone, light and dark, to be looked at: build/sheets/
 	PYTHONPATH=tests $(BIN)/python -m support.console.sheets $(ARGS)
+
+clients: $(STAMP) ## clients in Go, JavaScript and Rust, and grpcurl, for the tests of real clients: build/clients/
+	PYTHONPATH=tests:. $(BIN)/python -m support.clients
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)

@@ -74,7 +74,9 @@ def _build(sources: Path, path: Path) -> None:
 
 
 def _build_go(sources: Path, path: Path, name: str) -> None:
-    run(["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", path, "."], sources, name)
+    tool = re.search(r"^tool (\S+)$", (sources / "go.mod").read_text(), re.MULTILINE)  # a module that only names one
+    package = tool[1] if tool else "."
+    run(["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", path, package], sources, name)
 
 
 def _build_rust(sources: Path, path: Path, name: str) -> None:
