@@ -18,12 +18,20 @@ from authz.control.problems import Forbidden, Problem, Unauthorized
 
 START: Final = "/"
 YEAR: Final = 365 * 86400  # seconds
+WHY: Final = {
+    "sign_on_failed": "Your organisation's sign-on did not succeed, or took too long. Try again.",
+    "no_role": "Your organisation knows you, but nothing there gives you a role here. Ask an administrator of authz.",
+    "no_name": "Your organisation tells no name of you that it has verified. Ask an administrator of authz.",
+    "not_ready": "Your organisation's sign-on cannot be reached at present. Try again, or use a token.",
+}
 
 
 @get("/sign-in")
-async def sign_in_page(request: AnyRequest, to: FromQuery[str] = START) -> Response[str]:
-    """Show the form that takes a token."""
-    return plain("sign_in.html", to=own_path(to), mistake="", provider=plane_of(request).oidc is not None)
+async def sign_in_page(request: AnyRequest, to: FromQuery[str] = START, why: FromQuery[str] = "") -> Response[str]:
+    """Show the form that takes a token. why: the code of what went wrong at the identity provider."""
+    refused = WHY.get(why, WHY["sign_on_failed"]) if why else ""
+    return plain("sign_in.html", to=own_path(to), mistake="", refused=refused,
+                 provider=plane_of(request).oidc is not None)  # fmt: skip
 
 
 @post("/sign-in", status_code=200)
@@ -38,7 +46,8 @@ async def sign_in(request: AnyRequest) -> Response[str]:
             client_address(request), str(request.scope.get("authz_request_id", "")), before=session_secret(request),
         )  # fmt: skip
     except (Unauthorized, Forbidden) as error:
-        return plain("sign_in.html", status=error.status, to=to, mistake=_told(error), provider=plane.oidc is not None)
+        return plain("sign_in.html", status=error.status, to=to, mistake=_told(error), refused="",
+                     provider=plane.oidc is not None)  # fmt: skip
     answer = see_other(to)
     answer.cookies.append(session_cookie(plane.config, made.secret))
     return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from support.control import Running
+    from support.control import Control, Running
 
 PAGES = (
     "/", "/attention", "/approvals", "/lists", "/lists?list=deny", "/lists?only=exceptions",
@@ -17,7 +17,7 @@ PAGES = (
 )  # fmt: skip
 
 
-def pages_of(running: Running) -> list[str]:
+def pages_of(running: Running | Control) -> list[str]:
     """Return the pages of one entry, and of one change that waits, where one does."""
     entry = running.ok("GET", "/v1/entries?list=deny&limit=1")["items"][0]["id"]
     waiting = [f"/approvals/{one['id']}" for one in running.ok("GET", "/v1/approvals")[:1]]

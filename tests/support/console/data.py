@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from support.processes import wait_for
 
 if TYPE_CHECKING:
-    from support.control import Running
+    from support.control import Control, Running
 
 APPLICATIONS = {"shop": {"mode": "block"}, "api": {"mode": "safe_blocking"}, "blog": {"dry_run": True}}
 ENTRIES: list[dict[str, Any]] = [
@@ -28,7 +28,7 @@ ENTRIES: list[dict[str, Any]] = [
 PATHS = ("/", "/login", "/cart", "/api/orders/17", "/products?id=4", "/wp-login.php", "/.env", "/search?q=shoes")
 
 
-def fill(running: Running, *, bans: int = 40, events: int = 3000, seed: int = 7) -> None:
+def fill(running: Running | Control, *, bans: int = 40, events: int = 3000, seed: int = 7) -> None:
     """Fill a control plane; the same seed gives the same lists."""
     chance = random.Random(seed)  # a test's
     for name, settings in APPLICATIONS.items():
@@ -45,7 +45,7 @@ def fill(running: Running, *, bans: int = 40, events: int = 3000, seed: int = 7)
     _send_events(running, made, chance, events)
 
 
-def _change_some(running: Running, made: list[dict[str, Any]]) -> None:
+def _change_some(running: Running | Control, made: list[dict[str, Any]]) -> None:
     one = made[3]
     match = {"If-Match": f'"{one["id"]}.{one["version"]}"'}
     running.ok("PATCH", f"/v1/entries/{one['id']}", {"period": "7d", "reason": "still going on"}, **match)
@@ -59,7 +59,7 @@ def _denying(client: str, made: list[dict[str, Any]], chance: random.Random) -> 
     return str((one or chance.choice([made[3], made[3], made[4]]))["id"])
 
 
-def _send_events(running: Running, made: list[dict[str, Any]], chance: random.Random, count: int) -> None:
+def _send_events(running: Running | Control, made: list[dict[str, Any]], chance: random.Random, count: int) -> None:
     now = time.time()
     clients = [f"203.0.113.{chance.randrange(256)}" for _ in range(60)] + [f"192.0.2.{n}" for n in range(40)]
     hostile = ("203.0.113.", "198.51.100.", "2001:db8:bad:")
@@ -78,6 +78,7 @@ def _send_events(running: Running, made: list[dict[str, Any]], chance: random.Ra
             "entry": _denying(client, made, chance) if denied else "",
         })  # fmt: skip
     body = "\n".join(json.dumps(line) for line in lines).encode()
-    answer = running.client.post("/v1/events", content=body, headers={"Content-Type": "application/x-ndjson"})
+    headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {running.token}"}
+    answer = running.client.post("/v1/events", content=body, headers=headers)
     assert answer.status_code == 202, answer.text
     wait_for(lambda: running.ok("GET", "/v1/events?limit=1")["items"], "the events are kept")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import functools
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import anyio
 import anyio.to_thread
 import msgspec
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.params import FromQuery
 
 from authz.control.access.flow import LIFE, Flow
 from authz.control.access.sessions import sign_on
 from authz.control.api.common.asking import AnyRequest, client_address, plane_of
 from authz.control.api.common.cookies import own_cookie, own_path, session_cookie, session_secret, shown_cookie
-from authz.control.api.common.problems import documented
+from authz.control.api.common.problems import as_problem, documented, handle
 from authz.control.model import MICROSECONDS
 from authz.control.problems import Forbidden, Missing
 from authz.control.store.access.tokens import get_tenant
@@ -81,4 +82,14 @@ def _flow(packed: str) -> Flow | None:
     return flow if own_path(flow.to) == flow.to else None
 
 
-router: Any = Router("/", route_handlers=[begin_oidc, end_oidc], tags=["access"])
+def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer what went wrong: to a person with the page that signs on, which says it, to a program as JSON."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return handle(request, error)
+    location = f"/sign-in?{urlencode({'why': as_problem(error).code})}"
+    return Response(None, status_code=303, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+router: Any = Router(
+    "/", route_handlers=[begin_oidc, end_oidc], tags=["access"], exception_handlers={Exception: _refuse}
+)
