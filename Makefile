@@ -99,7 +99,7 @@ sheets: $(STAMP) ## every page of the console, wide and on a phone, light and da
 	PYTHONPATH=tests $(BIN)/python -m support.console.sheets $(ARGS)
 
 clients: $(STAMP) ## clients in Go, JavaScript and Rust, and grpcurl, for the tests of real clients: build/clients/
-	PYTHONPATH=tests:. $(BIN)/python -m support.clients
+	PYTHONPATH=tests:. $(BIN)/python -m support.sidecar.clients
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)

@@ -11,9 +11,9 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.clients import client_command
 from support.processes import Process, Sidecar, free_port, wait_for
 from support.publishing.publisher import Publisher
+from support.sidecar.clients import client_command
 
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
@@ -101,7 +101,9 @@ def test_no_call_fails_in_a_rolling_restart(reports: dict[str, dict[str, Any]], 
     assert report["failed"] == []
     assert report["wrong"] == 0
     assert report["calls"] > CALLS * (RESTARTS + 1)
-    assert report.get("again", 0) <= RESTARTS * WORKERS  # tonic: calls that hyper never sent (tests/clients/README.md)
+    assert (
+        report.get("again", 0) <= RESTARTS * WORKERS
+    )  # tonic: never sent by hyper, see clients/README.md
 
 
 @pytest.mark.parametrize("name", CLIENTS)

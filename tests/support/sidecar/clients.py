@@ -1,4 +1,4 @@
-"""Real clients of gRPC in several languages, built by `make clients` from tests/clients into build/clients."""
+"""Real clients of gRPC in several languages, built by `make clients` from tests/serve/clients into build/clients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.contenders.building import NotBuilt, program
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ROOT / "tests/clients"
+ROOT = Path(__file__).parents[3]
+SOURCES = ROOT / "tests/serve/clients"
 BUILT = ROOT / "build/clients"
 LANGUAGES = ("go", "js", "rust", "grpcurl")
 

@@ -1,4 +1,4 @@
-module authz/tests/clients/grpcurl
+module authz/tests/serve/clients/grpcurl
 
 go 1.26.0
 

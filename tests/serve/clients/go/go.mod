@@ -1,4 +1,4 @@
-module authz/tests/clients/go
+module authz/tests/serve/clients/go
 
 go 1.26.0
 
