@@ -101,9 +101,7 @@ def test_no_call_fails_in_a_rolling_restart(reports: dict[str, dict[str, Any]], 
     assert report["failed"] == []
     assert report["wrong"] == 0
     assert report["calls"] > CALLS * (RESTARTS + 1)
-    assert (
-        report.get("again", 0) <= RESTARTS * WORKERS
-    )  # tonic: never sent by hyper, see clients/README.md
+    assert report.get("again", 0) <= RESTARTS * WORKERS  # tonic: never sent by hyper, see clients/README.md
 
 
 @pytest.mark.parametrize("name", CLIENTS)
