@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.failpoints import CHANGES, FULL, KILL, RENAMES, ROOM, Ended, every_fault, needs_strace
+from support.fuzz.failpoints import CHANGES, FULL, KILL, RENAMES, ROOM, Ended, every_fault, needs_strace
 from support.publishing.publisher import POLICY, Publisher
 
 from authz.errors import SnapshotRefused

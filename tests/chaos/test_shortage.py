@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.failpoints import needs_strace
+from support.fuzz.failpoints import needs_strace
 from support.processes import Process, Sidecar, wait_for
 from support.publishing.publisher import POLICY
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get

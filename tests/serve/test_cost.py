@@ -26,7 +26,7 @@ from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
 from authz.publisher.bans.record import Ban
-from authz.serve.config.config import DecisionLogConfig
+from authz.serve.config.config import DecisionLogConfig, TracesConfig
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import connection as http2_connection
@@ -36,6 +36,7 @@ from authz.serve.http2.methods import Method, Service
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import make_recorder
+from authz.serve.observe.traces import TraceSender
 from authz.snapshot.ban_ids import ban_id
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
@@ -382,3 +383,18 @@ def test_counting_a_decision_keeps_to_its_budget(fronts: Fronts) -> None:
     recorder = make_recorder("grpc", fronts.config.application, fronts.metrics, [])
     outcome, client = fronts.decider.check(Request("192.0.2.7"), 1.0)
     within(cost_of(lambda: recorder.record(outcome, client, "127.0.0.1", 1.0, None)), Cost(2, 36))
+
+
+@pytest.mark.parametrize(("flags", "budget"), [("", Cost(16, 215)), ("00", Cost(16, 225)), ("01", Cost(22, 283))])
+def test_a_traced_check_keeps_to_its_budget(fronts: Fronts, flags: str, budget: Cost) -> None:
+    """Beside the same check without `traces`. flags: of its `traceparent`; 01 is sampled."""
+    spans = TraceSender(TracesConfig(url="http://127.0.0.1:1/v1/traces", share=1.0))
+    traceparent = flags and f"00-{'a' * 32}-{'b' * 16}-{flags}"
+    found = CheckRequest.FromString(request(ALLOWED, traceparent=traceparent)).attributes
+    source = found, found.request.http, found.request.http.headers
+    decided, settings = fronts.decider.check(Request("192.0.2.7"), 1.0), fronts.config.application
+    made = [make_recorder("grpc", settings, fronts.metrics, sinks, traced=bool(sinks)) for sinks in ([spans], [])]
+    traced = cost_of(lambda: made[0].record(*decided, "", 1.0, source))
+    counted = cost_of(lambda: made[1].record(*decided, "", 1.0, source))
+    within(Cost(traced.calls - counted.calls, traced.instructions - counted.instructions), budget)
+    assert bool(spans._waiting) == (flags == "01")
