@@ -1,4 +1,4 @@
-"""`authz control import|export|backup|restore|check|migrate`: the store itself; no control plane needs to run."""
+"""`authz control import|export|backup|restore|check|migrate|forget|recover`: the store itself, without a control plane."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: authz control restore store.backup --config control/control.yaml")(restore)
     app.command(epilog="Example: authz control check --config control/control.yaml")(check)
     app.command(epilog="Example: authz control migrate --config control/control.yaml")(migrate)
+    app.command(epilog="Example: authz control recover --config control/control.yaml")(recover)
     app.command(epilog="Example: authz control forget --older 400d --config control/control.yaml")(forget)
 
 
@@ -156,6 +157,26 @@ def migrate(
 
     migrate_store(load_control_config(config, os.environ).store, to)
     typer.echo(f"the store is at {to}")
+
+
+def recover(
+    config: ConfigOption,
+    name: Annotated[str, typer.Option(help="The holder of the token; shown in history.")] = "recovered",
+    json: Json = False,
+) -> None:
+    """Create a token of an administrator in the store itself, if nobody has one any more. It is shown only once.
+
+    Whoever can write the store may do so; `GET /v1/audit` tells who did. Revoke the lost token afterwards.
+    """
+    from authz.control.maintenance.init import recover_token
+
+    _, store = _open(config)
+    token, secret = recover_token(store, name, getpass.getuser())
+    store.close()
+    if json:
+        print_json({"id": token.id, "name": token.name, "token": secret})
+    else:
+        table("the token is shown only now", [("id", token.id), ("token", secret)])
 
 
 def forget(

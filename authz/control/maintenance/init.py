@@ -16,6 +16,8 @@ from authz.snapshot.signers import generate_keys
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig
+    from authz.control.store.access.tokens import Token
+    from authz.control.store.database import Store
     from authz.serve.config.values import Listen
 
 BANS_LAYER = "bans"
@@ -95,6 +97,16 @@ def prepare_store(config: ControlConfig) -> str | None:
             append(tx, lock_head(tx, layer.name), actor, [signed_anew(layer.name)], now)
     store.close()
     return secret
+
+
+def recover_token(store: Store, name: str, by: str) -> tuple[Token, str]:
+    """Make a token of an administrator, for who has lost theirs; return it with its secret. by: who does so, here."""
+    actor = Actor(MAIN_TENANT, by, "system", "manual")
+    with store.writing() as tx:
+        now = store.now()
+        token, secret = add_token(tx, tenant=MAIN_TENANT, name=name, role="admin", now=now)
+        note(tx, actor, "token.recover", token.id, now, name)
+    return token, secret
 
 
 def sidecar_config(url: str) -> str:

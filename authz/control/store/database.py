@@ -118,6 +118,8 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if type(error.orig).__name__ == "DiskFull" or "disk is full" in str(error.orig):
+            raise NotReady("the disk of the store is full: nothing was written", code="store_full") from error
         if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":
             raise NotReady("the store cannot be reached or is too busy", code="store_unavailable") from error
         raise
