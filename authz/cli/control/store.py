@@ -1,4 +1,4 @@
-"""`authz control import|export|backup|restore|check|migrate|forget|recover`: the store itself, without a control plane."""
+"""`authz control import|export|backup|restore|check|migrate|forget|recover`: the store, without a control plane."""
 
 from __future__ import annotations
 
