@@ -233,6 +233,7 @@ class Sidecar:
         listening = functools.partial(self._endpoints.listen, "grpc", protocols=("h2",))
         engine = make_engine(self.config, listening, check, self.health, self._held, self._turns)
         await engine.start()
+        self.metrics.grpc_state = engine.state
         self._fronts["grpc"] = engine.drain, engine.stop
         if "grpc" not in self.ports:  # the engine has bound it itself
             self._endpoints.announce("grpc", self.config.grpc.listen, engine.port)

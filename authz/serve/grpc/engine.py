@@ -18,6 +18,9 @@ class GrpcEngine(Protocol):
 
     port: int
 
+    def state(self) -> tuple[int, int] | None:
+        """Return how many connections are open, and how many calls were refused; None: the engine does not say so."""
+
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""
 

@@ -16,6 +16,7 @@ from authz.serve.admin.health import AUTHORIZATION, SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.health import list_services
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
+from authz.serve.http2.connection import AGE_GRACE
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
 from authz.serve.listeners.bind import clear_unix_path, inode
@@ -87,6 +88,9 @@ class AioGrpc:
             self._path, self._inode = where.path, inode(where.path)
         return port
 
+    def state(self) -> None:
+        """Return None: the C core does not say how many connections there are."""
+
     async def start(self) -> None:
         """Begin to serve."""
         self._health.listeners.append(self._changed)
@@ -131,7 +135,16 @@ def _options(config: GrpcConfig, *, overlap: bool) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.compression_enabled_algorithms_bitset", 1),  # none: the core unpacks without a limit
         ("grpc.max_connection_idle_ms", int(config.idle_timeout * 1000)),
+        *_age(config.max_connection_age),
     ]
+
+
+def _age(seconds: float) -> list[tuple[str, int]]:
+    """Return the options that end connections of an age; the core spreads it by a tenth by itself."""
+    if not seconds:
+        return []
+    grace = int(AGE_GRACE * 1000)
+    return [("grpc.max_connection_age_ms", int(seconds * 1000)), ("grpc.max_connection_age_grace_ms", grace)]
 
 
 def _handlers(check: GrpcCheck) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:

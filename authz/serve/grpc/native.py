@@ -50,14 +50,21 @@ class NativeGrpc:
                 answer=check,
                 headers_too_large=check.headers_too_large,
                 message_too_large=check.message_too_large,
+                refusable=True,
             ),
             **self._health.methods(),
             **{f"/{service}/{REFLECTION_METHOD}".encode(): Method(converse=reflect) for service in REFLECTION_SERVICES},
         }
         service = Service(methods, config.max_message)
-        self._connections = Http2Listener(service, held, turns, config.max_connections, config.idle_timeout)
+        self._connections = Http2Listener(
+            service, held, turns, config.max_connections, config.idle_timeout, config.max_connection_age
+        )
         self._listener: Listener
         self.port = 0
+
+    def state(self) -> tuple[int, int]:
+        """Return how many connections are open, and how many calls were refused."""
+        return len(self._connections.open), self._connections.refused
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

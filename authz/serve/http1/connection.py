@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
-from authz.serve.http1.messages import RequestHead, plain_answer
+from authz.serve.http1.messages import Answer, RequestHead, plain_answer, status_line
+from authz.serve.listeners.budget import MAX_WAIT
 
 if TYPE_CHECKING:
     from authz.serve.http1.listener import HttpConnections
-    from authz.serve.http1.messages import Answer
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
@@ -46,6 +47,7 @@ class HttpConnection(asyncio.Protocol):
         self._answers: list[bytes] = []
         self._unparsed = b""  # what came beyond a piece
         self._at = 0  # how much of it is parsed
+        self._waits_since = 0.0  # when it had come, or the peer had taken its answers
         self._queued = False  # it is our turn later
         self._unread = False  # the peer does not read its answers
         self._pipelines = False  # the peer sends many requests at once, as no proxy does
@@ -90,6 +92,8 @@ class HttpConnection(asyncio.Protocol):
         if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
             self._feed(data)
             return
+        if not self._unparsed:
+            self._waits_since = time.monotonic()
         self._unparsed = self._unparsed[self._at :] + data
         self._at = 0
         if not self._queued and not self._unread and (self._pipelines or self.work()):
@@ -102,6 +106,8 @@ class HttpConnection(asyncio.Protocol):
 
         A piece can hold a hundred requests, and the answer to each can be a page: they must not be made all at once.
         """
+        if not self._ending and not self._unread and time.monotonic() - self._waits_since > MAX_WAIT:
+            self._refuse()
         if not self._ending and not self._unread:
             piece = self._unparsed[self._at : self._at + _PIECE]
             self._at += _PIECE
@@ -160,6 +166,7 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on where we stopped."""
         self._unread = False
+        self._waits_since = time.monotonic()  # until now it was the peer who let us wait
         if not self._unparsed:
             self._go_on_reading()
         elif not self._queued:
@@ -230,6 +237,14 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._answers += (answer.head, _CLOSE if self._ending else b"\r\n")
 
+    def _refuse(self) -> None:
+        """Answer what has waited for too long by one 503, and close: what else had come is not looked at."""
+        self._ending = True
+        self._add(_OVERLOADED)
+        if self._all.metrics is not None:
+            self._all.metrics.count_http_fault(503)
+        self._write()
+
     def _fault(self, status: int) -> None:
         """Answer by an error, as the last thing said here.
 
@@ -273,6 +288,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
 
 
+_OVERLOADED: Final = Answer(status_line(503) + b"Content-Length: 0\r\nRetry-After: 1\r\n")
 _NONE: Final = [b"0"]  # the content-length of a request without a body
 
 

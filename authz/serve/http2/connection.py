@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -22,6 +23,7 @@ from authz.serve.http2.rate import MAX_AT_ONCE, FrameRate
 from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
 from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
+from authz.serve.listeners.budget import MAX_WAIT
 
 if TYPE_CHECKING:
     from authz.serve.http2.listener import Http2Listener
@@ -30,6 +32,7 @@ TURN: Final = 0.0025  # seconds of CPU time of a connection in one turn of the e
 _PIECE: Final = 8192  # bytes between two looks at the clock
 _SMALL: Final = 4096  # bytes of a read that is taken at once, even where connections wait for their turns
 _STREAM_OVERHEAD: Final = 512  # bytes that an open call holds besides its body
+AGE_GRACE: Final = 30.0  # seconds in which a peer that was told to leave for its age may do so
 _LATE: Final = 0.01  # seconds that bytes may have waited before deadlines are looked at
 _LOG = logging.getLogger("authz.grpc")
 
@@ -64,12 +67,15 @@ class Http2Connection(asyncio.Protocol):
         self._unread = b""  # a frame that is not complete
         self._later = b""  # what has come and waits for its turn
         self._arrived = 0.0  # when it had come
+        self._resumed = 0.0  # when the peer last went on reading: until then it was the peer who let us wait
         self._queued = False  # whether we wait for our turn
         self._pauses = 0  # how often the peer did not take its answers
         self._paused = False
         self._begun = False  # whether preface and SETTINGS have come
         self._ending = False  # nothing that still comes counts
         self._leaving = False  # the peer was told to go, for it was idle
+        self._leaves_at = math.inf  # of the clock of the loop: when it is told to go for its age, and then when it must
+        self._aged = False  # it was told so
         self._held = 0  # bytes that we hold for the peer, as the listener knows
         self._swept: tuple[int, _Unfinished] | None = None  # highest stream and state at the last sweep
 
@@ -114,6 +120,7 @@ class Http2Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on, when it is our turn."""
         self._paused = False
+        self._resumed = time.monotonic()
         self._wait_for_turn()
 
     def eof_received(self) -> bool:
@@ -148,10 +155,15 @@ class Http2Connection(asyncio.Protocol):
             return False
         self._sender.share()
         later, self._later = self._later, b""
-        waited = time.monotonic() - self._arrived
+        now = time.monotonic()
+        waited = now - self._arrived
         self._receiver.arrived = self._arrived if waited > _LATE else None
+        self._streams.refusing = now - max(self._arrived, self._resumed) > MAX_WAIT
         self._take(later)
-        self._receiver.arrived = None
+        self._receiver.arrived, self._streams.refusing = None, False
+        if self._streams.refused:
+            self._listener.refused += self._streams.refused
+            self._streams.refused = 0
         self._queued = self._may_go_on() and (bool(self._later) or self._sender.starved)
         if self._may_go_on() and not self._later:
             self._transport.resume_reading()
@@ -287,6 +299,8 @@ class Http2Connection(asyncio.Protocol):
         before, under_way = self._swept, self._under_way()
         self._swept = self._receiver.last, under_way
         self._rate.begin_period()
+        if before is None:
+            self._leaves_at = now + self._listener.age()
         if before is None or before[0] != self._receiver.last:
             self.since = now
             self._leaving = False
@@ -297,8 +311,19 @@ class Http2Connection(asyncio.Protocol):
             for stream in before[1].streams & under_way.streams:
                 self._streams.fail(stream, h2.CANCEL)
         self._flush()
-        if self.idle and not self._streams.watchers and now - self.since >= self._listener.idle_timeout:
+        if now >= self._leaves_at:
+            self._leave_for_age(now)
+        elif self.idle and not self._streams.watchers and now - self.since >= self._listener.idle_timeout:
             self._leave_idle()
+
+    def _leave_for_age(self, now: float) -> None:
+        """Announce the end of an old connection; it has AGE_GRACE to end its calls and to begin on another one."""
+        if self._aged:
+            self.leave()
+        else:
+            self._aged = True
+            self._leaves_at = now + AGE_GRACE
+            self.announce_end()
 
     def _leave_idle(self) -> None:
         """Announce the end of an idle connection first: a call may be under way."""

@@ -13,6 +13,7 @@ DEADLINE_EXCEEDED: Final = 4  # gRPC status codes
 RESOURCE_EXHAUSTED: Final = 8
 UNIMPLEMENTED: Final = 12
 INTERNAL: Final = 13
+UNAVAILABLE: Final = 14
 
 HEAD_BLOCK: Final = h2.STATUS_200 + h2.literal(b"content-type", b"application/grpc")
 TAIL_BLOCK: Final = h2.literal(b"grpc-status", b"0")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from typing import TYPE_CHECKING, Final
 
 from authz.serve.http2.connection import Http2Connection
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 SWEEP: Final = 10.0  # seconds between two looks at all connections
 MAX_CONNECTIONS: Final = 1024
 IDLE_TIMEOUT: Final = 300.0  # seconds without a new call after which a connection is ended
+_SPREAD: Final = 0.1  # share by which the greatest age of a connection differs: they must not all leave together
 _AT_ONCE: Final = 16  # connections that are looked at in one turn of the event loop
 _NOTED: Final = 64  # connections that may have to leave that are noted in one look
 _LOG = logging.getLogger("authz.grpc")
@@ -29,6 +32,7 @@ class Http2Listener:
         turns: Where connections with much to do wait; shared by all listeners of an event loop.
         max_connections: Where so many are open, a new one takes the place of an idle one, or is closed.
         idle_timeout: Seconds.
+        max_age: Seconds after which a connection is told to leave; 0: never.
     """
 
     def __init__(
@@ -38,19 +42,26 @@ class Http2Listener:
         turns: Turns | None = None,
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
+        max_age: float = 0.0,
     ) -> None:
         self.service = service
         self.held = held or HeldBytes()
         self.turns = turns or Turns()
         self.max_connections = max_connections
         self.idle_timeout = idle_timeout
+        self.max_age = max_age
         self.open: set[Http2Connection] = set()
+        self.refused = 0  # calls that had waited for their turn for too long
         self._leaving: list[tuple[Http2Connection, int]] = []  # who may have to leave, the first last; their calls then
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> Http2Connection:
         """Make the protocol of a new connection."""
         return Http2Connection(self)
+
+    def age(self) -> float:
+        """Return the seconds that a new connection may last."""
+        return self.max_age * random.uniform(1 - _SPREAD, 1 + _SPREAD) if self.max_age else math.inf  # noqa: S311  # no secret
 
     def admit(self, connection: Http2Connection) -> bool:
         """Return whether a new connection may stay; an idle one may have to leave for it."""

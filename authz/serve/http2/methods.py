@@ -26,6 +26,7 @@ class Method(NamedTuple):
         watch: Makes the first of several answers to one message.
         headers_too_large: Makes the answer to a call whose headers are too large; None: RESOURCE_EXHAUSTED.
         message_too_large: The same for its message.
+        refusable: Whether a call that waited for its turn for too long is refused; health checks are answered.
     """
 
     answer: Callable[[bytes], bytes] | None = None
@@ -33,6 +34,7 @@ class Method(NamedTuple):
     watch: Callable[[Watcher, bytes], bytes] | None = None
     headers_too_large: Callable[[], bytes] | None = None
     message_too_large: Callable[[], bytes] | None = None
+    refusable: bool = False
 
 
 class Service(NamedTuple):

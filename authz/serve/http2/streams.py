@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import CallFailed, MessageTooLarge, StreamFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.failures import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, failure, failure_trailers
+from authz.serve.http2.failures import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    UNAVAILABLE,
+    failure,
+    failure_trailers,
+)
 from authz.serve.http2.messages import PREFIX, first_message, message_of, too_large
 from authz.serve.http2.methods import Start, Watcher
 
@@ -62,6 +69,8 @@ class Streams:
         watchers: Calls that are answered for as long as their peer wants.
         unfinished: Bytes of the bodies of `open`.
         deliver: What sends a message of a watcher.
+        refusing: Whether what comes has waited for its turn for so long that it is refused.
+        refused: Calls that were.
     """
 
     def __init__(self, max_message: int, sender: Sender, rate: FrameRate) -> None:
@@ -69,6 +78,8 @@ class Streams:
         self.watchers: dict[int, Watcher] = {}
         self.unfinished = 0
         self.deliver: Callable[[int, bytes], None] = _deliver_to_nobody
+        self.refusing = False
+        self.refused = 0
         self._max_message = max_message
         self._max_body = max_message + PREFIX.size
         self._sender = sender
@@ -193,6 +204,11 @@ class Streams:
         self._end_body(stream, call)
         if _is_late(call):
             self._sender.fail(stream, failure(DEADLINE_EXCEEDED, "the deadline of the call has passed"))
+            return
+        if self.refusing and call.start.method.refusable:
+            self.refused += 1
+            self._rate.answered += 1
+            self._sender.fail(stream, failure(UNAVAILABLE, "overloaded"))
             return
         try:
             message = message_of(bytes(call.body), self._max_message)

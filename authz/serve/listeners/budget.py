@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_HELD: Final = 64 << 20  # bytes of all connections together
 PIECES_A_TURN: Final = 4  # pieces that are done in one turn of the event loop
+MAX_WAIT: Final = 5.0  # seconds that a request may wait for its turn; then it is refused, for its proxy has given up
 SECONDS_A_TURN: Final = 0.004  # of CPU time, after which no other piece is begun
 
 

@@ -54,6 +54,8 @@ class Metrics:
         self._warnings: dict[str, Hits] = {}  # by the layer; of the entries that warned
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
         self.http_connections = 0
+        # How many connections of the gRPC front are open, and how many calls were refused; None: the engine says not.
+        self.grpc_state: Callable[[], tuple[int, int] | None] = lambda: (0, 0)
         self.gauges: Callable[[], list[Family]] = list
 
     def decision_counts(self, front: str, outcome: Outcome) -> defaultdict[str | None, int]:
@@ -144,6 +146,12 @@ class Metrics:
         }
         yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
+        state = self.grpc_state()
+        if state is not None:
+            count, refused = state
+            yield Family.of("authz_grpc_connections", "gauge", "Open connections of the engine native", {(): count})
+            text = "Calls refused, for they had waited for five seconds"
+            yield Family.of("authz_grpc_refused_total", "counter", text, {(): refused})
         yield from self.gauges()
 
 

@@ -15,12 +15,14 @@ from support.sidecar.fronts import Fronts, HttpServer
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
+from authz.serve.http1 import connection as http1_connection
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer, RequestHead
 from authz.serve.layers.layers import Layers
 from authz.serve.layers.memory import Memory
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.events import EventSender
+from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,3 +207,38 @@ def test_a_target_that_is_none_of_ours_is_told_once_with_what_to_set(
     assert len(caplog.records) == 1
     assert "404 for '/cart'" in caplog.text
     assert "set path_prefix" in caplog.text
+
+
+def test_pipelined_requests_that_waited_for_too_long_are_refused_at_once_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One 503 with Retry-After, and the end: under overload those that can still be answered in time are."""
+    metrics = Metrics()
+    asked: list[RequestHead] = []
+    written: list[bytes] = []
+
+    class Kept(Counting):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            written.append(bytes(data))
+
+        def can_write_eof(self) -> bool:
+            return False
+
+    def handle(head: RequestHead) -> Answer:
+        asked.append(head)
+        return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+
+    async def run() -> None:
+        connection = HttpConnections(handle, (), HttpLimits(), metrics)()
+        connection.connection_made(Kept())
+        connection.data_received(b"GET /v1/auth HTTP/1.1\r\n\r\n" * 1000)
+        answered = len(asked)
+        assert 0 < answered < 1000
+        monkeypatch.setattr(http1_connection, "MAX_WAIT", -1.0)
+        assert not connection.work()
+        assert len(asked) == answered
+
+    asyncio.run(run())
+    refused = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    assert written[-1] == refused
+    assert metrics.http_faults == {"503": 1}

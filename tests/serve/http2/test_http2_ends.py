@@ -304,3 +304,30 @@ def test_the_sweep_lets_others_have_their_turn(methods: Methods, monkeypatch: py
     asyncio.run(run())
     runs = "".join("s" if what == "swept" else " " for what in swept).split()
     assert max(map(len, runs)) <= 16
+
+
+def test_an_old_connection_is_told_to_leave_and_its_calls_are_answered(methods: Methods) -> None:
+    """So that clients behind a balancer spread again."""
+    methods.connections.max_age = 100.0
+    peer = Peer(methods.connections)
+    for now in (10.0, 50.0, 99.0):
+        assert works(peer)
+        peer.connection.sweep(now)
+    peer.read()
+    assert (peer.goaway, peer.wire.closing) == (None, False)
+    peer.connection.sweep(10.0 + 110.0)
+    peer.read()
+    assert (peer.goaway, peer.wire.closing) == (NO_ERROR, False)
+    assert works(peer)  # a call that was under way
+    peer.connection.sweep(10.0 + 120.0)
+    assert not peer.wire.closing
+    peer.connection.sweep(10.0 + 150.0)
+    assert peer.wire.closing
+
+
+def test_old_connections_do_not_all_leave_at_once(methods: Methods) -> None:
+    methods.connections.max_age = 100.0
+    ages = {methods.connections.age() for _ in range(50)}
+    assert len(ages) > 10
+    assert 90.0 <= min(ages) < 97.0
+    assert 103.0 < max(ages) <= 110.0

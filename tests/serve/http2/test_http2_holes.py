@@ -31,6 +31,7 @@ from support.sidecar.http2 import settings as settings_frame
 from support.sidecar.http2_methods import (
     BLOCK,
     CALM,
+    CHECKED,
     ECHO,
     MOST,
     NOTHING,
@@ -375,3 +376,25 @@ def test_calls_that_waited_for_their_turn_know_how_long(
     assert methods.calls == first
     assert {answer.status for answer in peer.answers.values()} == {0, 4}
     assert len(peer.answers) == 1000
+
+
+def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(
+    methods: Methods, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under overload those that can still be answered in time are; before, all were answered late."""
+    monkeypatch.setattr(http2_connection, "TURN", -1.0)
+    peer = Peer(methods.connections)
+    head = plain_block(CHECKED)
+    calls = b"".join(
+        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
+    )
+    peer.connection.data_received(window(0, 1 << 20) + calls)
+    first = methods.calls
+    assert 0 < first < 200
+    clock.now += 5.1
+    peer.run_turns()
+    peer.read()
+    assert methods.calls == first
+    assert {answer.status for answer in peer.answers.values()} == {0, 14}
+    assert methods.connections.refused == len(peer.answers) - first == 1000 - first
+    assert works(Peer(methods.connections))  # and others are answered

@@ -39,6 +39,8 @@ DOCUMENTED: Final = {
     "authz_snapshot_loads": {"layer", "result"},
     "authz_http_faults": {"status"},
     "authz_http_connections": set(),
+    "authz_grpc_connections": set(),
+    "authz_grpc_refused": set(),
     "authz_ready": set(),
     "authz_decision_log_dropped": set(),
     "authz_decision_log_written": set(),
@@ -86,7 +88,7 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         counters = {
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads", "authz_tls_handshakes"),
-            *("authz_tls_reloads", "authz_worker_restarts"),
+            *("authz_tls_reloads", "authz_worker_restarts", "authz_grpc_refused"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",

@@ -43,6 +43,7 @@ NO_ERROR, PROTOCOL, INTERNAL, FLOW, _, CLOSED, SIZE, REFUSED, CANCEL, COMPRESSIO
 CALM: Final = 11
 ECHO: Final = "/test.Test/Echo"
 SIZED: Final = "/test.Test/Sized"
+CHECKED: Final = "/test.Test/Checked"
 WATCH: Final = "/test.Test/Watch"
 TALK: Final = "/test.Test/Talk"
 GRPC_INTERNAL, UNIMPLEMENTED, NOT_FOUND = 13, 12, 5
@@ -60,6 +61,7 @@ class Methods:
                 headers_too_large=lambda: b"headers",
                 message_too_large=lambda: b"message",
             ),
+            CHECKED.encode(): Method(answer=self.echo, refusable=True),
             TALK.encode(): Method(converse=self.echo),
             SIZED.encode(): Method(answer=self.sized),
             WATCH.encode(): Method(watch=self.watch),
