@@ -35,7 +35,7 @@ _LOG = logging.getLogger("authz.http")
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection."""
+    """One connection. peer: the address of who connected; None: a unix socket."""
 
     def __init__(self, connections: HttpConnections) -> None:
         self._all = connections
@@ -43,7 +43,7 @@ class HttpConnection(asyncio.Protocol):
         self._most = connections.limits.max_header
         self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
-        self._peer: str | None = None
+        self.peer: str | None = None
         self._answers: list[bytes] = []
         self._unparsed = b""  # what came beyond a piece
         self._at = 0  # how much of it is parsed
@@ -66,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_MAX_UNSENT)
         name = transport.get_extra_info("peername")
-        self._peer = str(name[0]) if isinstance(name, tuple) else None
+        self.peer = str(name[0]) if isinstance(name, tuple) else None
         self._all.open.add(self)
         self._count_connections()
         if len(self._all.open) > self._all.limits.max_connections:
@@ -217,7 +217,7 @@ class HttpConnection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         method = parser.get_method()
         try:
-            answer = self._all.handler(tuple.__new__(RequestHead, (method, self._target, headers, self._peer)))
+            answer = self._all.handler(tuple.__new__(RequestHead, (method, self._target, headers, self.peer)))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
@@ -253,7 +253,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._ending:
             self._ending = True
             refuse = self._all.refuse if status in {400, 431} else None
-            self._add(plain_answer(status) if refuse is None else refuse(self._peer))
+            self._add(plain_answer(status) if refuse is None else refuse(self.peer))
             if self._all.metrics is not None:
                 self._all.metrics.count_http_fault(status)
 

@@ -32,6 +32,10 @@ class Holder(Protocol):
 class Worker(Protocol):
     """A connection with received bytes that are not yet parsed."""
 
+    @property
+    def peer(self) -> str | None:
+        """The address of who connected; None or "" for a unix socket."""
+
     def work(self) -> bool:
         """Parse one piece. Returns whether there is more to do now."""
 
@@ -67,11 +71,15 @@ class HeldBytes:
 
 
 class Turns:
-    """Lets connections with much to do take turns, a few pieces in each turn of the event loop."""
+    """Lets connections with much to do take turns, a few pieces in each turn of the event loop.
+
+    The turns go round by peer, then by the peer's connections: who opens more of them waits longer for each, and nobody
+    else does.
+    """
 
     def __init__(self, pieces: int = PIECES_A_TURN) -> None:
         self._pieces = pieces
-        self._waiting: deque[Worker] = deque()
+        self._waiting: dict[str | None, deque[Worker]] = {}  # by peer, in the order of their turns; none is empty
         self._scheduled = False
 
     @property
@@ -81,7 +89,7 @@ class Turns:
 
     def add(self, worker: Worker) -> None:
         """Call `worker.work` in a later turn, and again for as long as it says that there is more."""
-        self._waiting.append(worker)
+        self._waiting.setdefault(worker.peer, deque()).append(worker)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -98,8 +106,12 @@ class Turns:
                 return
             if number and time.thread_time() > end:
                 break
-            worker = waiting.popleft()
+            peer = next(iter(waiting))
+            workers = waiting.pop(peer)
+            worker = workers.popleft()
+            if workers:
+                waiting[peer] = workers  # behind all other peers
             if worker.work():
-                waiting.append(worker)
+                waiting.setdefault(peer, deque()).append(worker)
         if waiting:
             self._schedule()

@@ -8,7 +8,8 @@ from authz.serve.listeners.budget import HeldBytes, Turns
 
 
 class Peer:
-    def __init__(self, pieces: int = 0) -> None:
+    def __init__(self, pieces: int = 0, peer: str = "") -> None:
+        self.peer = peer
         self.aborted = False
         self.left = pieces
         self.done: list[int] = []
@@ -78,3 +79,20 @@ def test_a_peer_alone_gets_all_pieces_of_a_turn() -> None:
         return seen
 
     assert asyncio.run(run()) == [4, 6, 6]
+
+
+def test_the_wait_of_a_peer_does_not_grow_with_the_connections_of_another() -> None:
+    """It did: a hundred connections of one peer had a hundred turns before the one of another."""
+
+    async def run() -> list[int]:
+        turns, hostile, polite = Turns(pieces=4), [Peer(9, "192.0.2.1") for _ in range(100)], Peer(3, "192.0.2.2")
+        for peer in (*hostile, polite):
+            turns.add(peer)
+        seen = []
+        for _ in range(2):
+            await asyncio.sleep(0)
+            seen.append(len(polite.done))
+        assert sum(len(peer.done) for peer in hostile) == 5
+        return seen
+
+    assert asyncio.run(run()) == [2, 3]
