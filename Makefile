@@ -1,6 +1,6 @@
 # `make` or `make help` lists what there is to do.
 .PHONY: pictures sheets clients help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
-    bench-full attacks constraints system clean
+    bench-full bench-cores attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -91,6 +91,10 @@ bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
 
 bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
+
+bench-cores: $(STAMP) ## checks a second by number of workers, with TLS and without, beside empty servers of tonic and grpc-go
+	@sh tests/support/system-packages nghttp2-client:h2load
+	$(BIN)/python -m benchmarks.cores $(ARGS)
 
 pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
 	PYTHONPATH=tests $(BIN)/python -m support.console.pictures

@@ -175,12 +175,15 @@ drain: 0s
 class Sidecar(Process):
     """A real `authz serve` in `folder`, with the configuration that is given; waits until it serves.
 
-    ports: of grpc, http and admin.
+    options: of the command. ports: of grpc, http and admin.
     """
 
-    def __init__(self, folder: Path, config: str = CONFIG, *, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: str = CONFIG, *, env: dict[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
         (folder / "authz.yaml").write_text(config)
-        super().__init__([sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"], cwd=folder, env=env)
+        command = [sys.executable, "-m", "authz", "serve", "--config", "authz.yaml", *options]
+        super().__init__(command, cwd=folder, env=env)
         try:
             self.wait_for_line(r"authz: serving")
         except AssertionError:

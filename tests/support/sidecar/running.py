@@ -18,7 +18,7 @@ from authz.serve import sidecar as sidecar_module
 from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
 
 
@@ -48,10 +48,12 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def get(port: int, target: str, client: str | None = None, method: str = "GET") -> HttpAnswer:
+def get(
+    port: int, target: str, client: str | None = None, method: str = "GET", headers: Sequence[str] = ()
+) -> HttpAnswer:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-        headers = [] if client is None else [f"X-Forwarded-For: {client}"]
-        return HttpClient(connection).ask(target, *headers, method=method)
+        named = [] if client is None else [f"X-Forwarded-For: {client}"]
+        return HttpClient(connection).ask(target, *named, *headers, method=method)
 
 
 class Running:
