@@ -94,7 +94,7 @@ bench-full: ## more sizes, more and longer rounds
 
 bench-cores: $(STAMP) ## checks a second by number of workers, with TLS and without, beside empty servers of tonic and grpc-go
 	@sh tests/support/system-packages nghttp2-client:h2load
-	$(BIN)/python -m benchmarks.load.cores $(ARGS)
+	$(BIN)/python -m benchmarks.contenders.cores $(ARGS)
 
 pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
 	PYTHONPATH=tests $(BIN)/python -m support.console.pictures
