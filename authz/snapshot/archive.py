@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_FILES = 50  # of a layer
 MAX_AGE = 90 * 86400  # seconds since a file was made
 _SUFFIX = ".snapshot"
+_UNFINISHED = 3600  # seconds after which nobody writes a copy any more
 
 
 class Archived(NamedTuple):
@@ -73,6 +74,10 @@ class Archive:
 
     def _drop(self, now: float) -> None:
         """Drop what is too much, and from the oldest on what is too old: builds stand in the order of their times."""
+        for leftover in self.folder.glob(".*.new"):  # of who was killed in `keep`
+            with contextlib.suppress(FileNotFoundError):
+                if leftover.stat().st_mtime < now - _UNFINISHED:
+                    leftover.unlink()
         paths = self._paths()
         for path in paths[self._max_files :]:
             self._remove(path)

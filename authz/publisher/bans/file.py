@@ -7,11 +7,12 @@ the next change signs both.
 
 from __future__ import annotations
 
+import contextlib
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import parse_network
-from authz.durable import replace_file
+from authz.durable import remove_leftovers, replace_file
 from authz.errors import AddressError, InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
@@ -71,6 +72,8 @@ def change_bans(
             bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=str(path)
         )
         write_bans_file(path, document._replace(serial=serial, bans=tuple(bans)))
+        with contextlib.suppress(OSError):  # no reason not to ban
+            remove_leftovers(snapshot)
         try:
             replace_file(snapshot, lambda file: file.write(data))
         except OSError as error:

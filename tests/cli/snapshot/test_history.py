@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -208,3 +209,14 @@ def test_explain_believes_no_file_that_another_key_signed(authz: Commands, tmp_p
     ran = authz(*EXPLAIN, "198.51.100.200")
     assert ran.status == 1
     assert "bans.snapshot: unknown_key" in ran.err + ran.out
+
+
+def test_what_a_killed_build_left_in_the_archive_is_dropped_after_an_hour(authz: Commands, tmp_path: Path) -> None:
+    build(authz)
+    folder = tmp_path / "archive" / "policy"
+    old, new = folder / ".6.snapshot.abcdefgh.new", folder / ".7.snapshot.abcdefgh.new"
+    for path, age in ((old, 3700), (new, 10)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    build(authz)
+    assert (old.exists(), new.exists()) == (False, True)

@@ -45,7 +45,7 @@ def run_with_fault(command: Sequence[str | Path], folder: Path, calls: str, numb
     """Run a command in `folder` whose `number`th call of `calls` (of a thread) meets a fault: KILL or FULL."""
     log = folder.parent / f"{folder.name}.strace"
     strace: list[str | Path] = ["strace", "-f", "-qq", "-o", log, "-e", f"trace={calls}",
-              "-e", f"inject={calls}:{fault}:when={number}{'' if fault == KILL else '+'}"]  # fmt: skip
+              "-e", f"inject={calls}:{fault}:when={number}"]  # fmt: skip
     done = subprocess.run(
         [*strace, *command], cwd=folder, capture_output=True, text=True, timeout=60, check=False,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
