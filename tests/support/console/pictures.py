@@ -1,7 +1,7 @@
 """The pictures of the guide to the console, made from real pages: `make pictures`.
 
-A control plane of its own is filled with addresses of documentation, a browser opens the pages, and what it shows is
-written beside the guide.
+A control plane of its own is filled with addresses of documentation, and with real feeds where the shared data lies
+beside the project; a browser opens the pages, and what it shows is written beside the guide.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.console.browser import PHONE, chromium, viewer
-from support.console.data import fill
-from support.control import Running
+from support.console.showroom import showroom
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from support.control import Running
 
 FOLDER = Path(__file__).parents[3] / "docs/guides/pictures"
 SIZE = (1280, 800)
@@ -58,14 +59,8 @@ def shoot(page: Page, name: str) -> None:
 def main() -> None:
     """Make the pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        running = Running(Path(folder) / "control")
-        try:
-            fill(running)
-            with chromium() as browser:
-                take(browser, running)
-        finally:
-            running.end()
+    with tempfile.TemporaryDirectory() as folder, showroom(Path(folder) / "control") as running, chromium() as browser:
+        take(browser, running)
     print(f"pictures: {FOLDER}", file=sys.stderr)  # noqa: T201
 
 
