@@ -108,7 +108,7 @@ def test_bans_that_are_over_leave_by_themselves(authz: Commands) -> None:
 def test_the_list_is_readable(authz: Commands) -> None:
     authz("ban", "203.0.113.9", "--application", "shop", "--reason", "guessing")
     out = authz("bans").out
-    assert out.startswith("bans.yaml: 1 bans\n")
+    assert out.startswith("bans.yaml: 1 ban\n")
     for text in ("203.0.113.9", "applications  shop", "reason        guessing", "until"):
         assert text in out
 

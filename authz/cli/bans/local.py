@@ -101,7 +101,7 @@ def bans(layer: Path, *, json: bool) -> None:
     if json:
         print_json({"file": str(layer), "bans": [_shown(ban) for ban in listed]})
         return
-    say(f"{layer}: {len(listed)} bans" if listed else f"{layer}: no bans")
+    say(f"{layer}: {len(listed) or 'no'} ban{'' if len(listed) == 1 else 's'}")
     for ban in listed:
         shown = _shown(ban)
         say("")
