@@ -29,10 +29,18 @@ from benchmarks.contenders.counting import APPLICATIONS, detector, requests
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.processes import Process
+
 BATCH: Final = 100
 BURST: Final = 5000  # events of a batch, where as many as possible are sent
-PATIENCE: Final = 20.0  # seconds
+PATIENCE: Final = 60.0  # seconds
+_START: Final = 180.0  # seconds for a program to start, on a busy machine
 _DENIED: Final = 403
+_SIDECAR: Final = """
+grpc: {listen: "127.0.0.1:%d"}
+http: {listen: "127.0.0.1:%d"}
+drain: 0s
+"""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -40,8 +48,9 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[httpx.Client, int, list[httpx.Client]]]:
     """Give a client of a running control plane with twenty triggers, its process id, and clients of its sidecars."""
     sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
-    from support.control import ControlProcess, init  # noqa: PLC0415  # needs the extra control
-    from support.processes import Process, free_port  # noqa: PLC0415
+    from support.control import init  # noqa: PLC0415  # needs the extra control
+    from support.processes import Process as Program  # noqa: PLC0415
+    from support.processes import free_port  # noqa: PLC0415
     from support.servers import postgresql  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
@@ -52,7 +61,9 @@ def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[htt
         detector(folder)
         with (folder / "control" / "control.yaml").open("a") as file:
             file.write("triggers: ../triggers.yaml\nrate: 1000000\n")
-        process = stack.enter_context(ControlProcess(folder / "control"))
+        serve = [sys.executable, "-m", "authz", "control", "serve", "--config", "control.yaml"]
+        process = stack.enter_context(Program(serve, cwd=folder / "control"))
+        _started(process, "control: listening")
         headers = {"Authorization": f"Bearer {token}"}
         client = stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=PATIENCE))
         for name in APPLICATIONS:
@@ -62,12 +73,22 @@ def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[htt
             own, port = folder / f"sidecar-{number}", free_port()
             own.mkdir()
             (own / "keys").symlink_to(folder / "control" / "keys")
-            config = (folder / "control" / "authz.yaml").read_text()
-            (own / "authz.yaml").write_text(f'{config}\nhttp: {{listen: "127.0.0.1:{port}"}}\ndrain: 0s\n')
-            serve = [sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"]
-            stack.enter_context(Process(serve, cwd=own)).wait_for_line(r"authz: serving")
+            (own / "authz.yaml").write_text(
+                (folder / "control" / "authz.yaml").read_text() + _SIDECAR % (free_port(), port)
+            )
+            sidecar = Program([sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"], cwd=own)
+            _started(stack.enter_context(sidecar), "authz: serving")
             probes.append(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)))
         yield client, process.pid, probes
+
+
+def _started(process: Process, line: str) -> None:
+    """Wait until a program prints that it serves; on a busy machine that takes its time."""
+    end = time.monotonic() + _START
+    while line not in process.output:
+        if process.popen.poll() is not None or time.monotonic() > end:
+            raise SystemExit(f"{process.command} does not serve: {process.output[-2000:]}")
+        time.sleep(0.1)
 
 
 class Background(threading.Thread):
