@@ -39,6 +39,7 @@ _DENIED: Final = 403
 _SIDECAR: Final = """
 grpc: {listen: "127.0.0.1:%d"}
 http: {listen: "127.0.0.1:%d"}
+admin: {listen: "127.0.0.1:%d"}
 drain: 0s
 """
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -74,7 +75,7 @@ def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[htt
             own.mkdir()
             (own / "keys").symlink_to(folder / "control" / "keys")
             (own / "authz.yaml").write_text(
-                (folder / "control" / "authz.yaml").read_text() + _SIDECAR % (free_port(), port)
+                (folder / "control" / "authz.yaml").read_text() + _SIDECAR % (free_port(), port, free_port())
             )
             sidecar = Program([sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"], cwd=own)
             _started(stack.enter_context(sidecar), "authz: serving")
