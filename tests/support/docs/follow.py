@@ -97,7 +97,7 @@ def follow(steps: Sequence[Step], folder: Path, programs: Path | None = None) ->
     env = {"PATH": tools, "ROOT": str(ROOT), "OWN_NETWORK": "yes" if own else ""}
     done = subprocess.run(
         [*own, "bash", "guide.sh"], cwd=folder, env=os.environ | env,
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
