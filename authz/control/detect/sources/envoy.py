@@ -82,8 +82,8 @@ def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
     client = try_parse_address(address)
     if client is None:
         return None
-    found = common.metadata.filter_metadata.get(waf) if waf else None
-    attacks, payload = _found(found) if found is not None else ((), "")
+    written = common.metadata.filter_metadata.get(waf) if waf else None
+    attacks, payload = _attacks(written) if written is not None else ((), "")
     method = request.request_method
     return Event(
         time=common.start_time.seconds + common.start_time.nanos / 1e9,
@@ -102,8 +102,8 @@ def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
     )
 
 
-def _found(found: Struct) -> tuple[tuple[str, ...], str]:
+def _attacks(written: Struct) -> tuple[tuple[str, ...], str]:
     """Return the types of attacks that a WAF's metadata names, one or a list, and the payload."""
-    attacks, payload = (found.fields.get(name) or Value() for name in ("attacks", "payload"))
+    attacks, payload = (written.fields.get(name) or Value() for name in ("attacks", "payload"))
     texts = [item.string_value for item in attacks.list_value.values] or [attacks.string_value]
     return tuple(text[:MAX_TOKEN] for text in texts if text)[:MAX_ATTACKS], payload.string_value[:MAX_TOKEN]
