@@ -26,7 +26,7 @@ KILL, FULL = "signal=KILL", "error=ENOSPC"
 
 
 class Ended(NamedTuple):
-    """How a process ended. status: negative: by this signal. call: the system call with the fault, as strace has it."""
+    """How a process ended. status: negative: by this signal. call: the system calls with the fault, as strace has them: the Nth of each kind."""
 
     status: int
     output: str
@@ -52,7 +52,7 @@ def run_with_fault(command: Sequence[str | Path], folder: Path, calls: str, numb
     )  # fmt: skip
     lines = log.read_text().splitlines()
     met = [line for line in lines if "INJECTED" in line] or (lines[-1:] if done.returncode == -signal.SIGKILL else [])
-    return Ended(done.returncode, done.stdout + done.stderr, "".join(met[:1]))
+    return Ended(done.returncode, done.stdout + done.stderr, "\n".join(met))
 
 
 def every_fault(
