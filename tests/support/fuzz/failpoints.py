@@ -26,7 +26,10 @@ KILL, FULL = "signal=KILL", "error=ENOSPC"
 
 
 class Ended(NamedTuple):
-    """How a process ended. status: negative: by this signal. call: the system calls with the fault, as strace has them: the Nth of each kind."""
+    """How a process ended. status: negative: by this signal.
+
+    call: the system calls with the fault, as strace has them: the Nth of each kind.
+    """
 
     status: int
     output: str
