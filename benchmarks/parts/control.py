@@ -61,7 +61,8 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
 
     table = load_table(scale.sizes[-1])
     slow = SlowTable(table)
-    victims = [address(4, value).text for value in misses(table, slow, 4, 4 * scale.enforced + 8)]
+    drawn = misses(table, slow, 4, 8 * scale.enforced + 100)
+    victims = list(dict.fromkeys(address(4, value).text for value in drawn))  # each once: a like ban is refused
     filled = Fill(scale.stored)
     # Those of the first half may end before they are asked for.
     settled = [n for n in range(scale.stored // 2, scale.stored) if slow.longest(4, filled.address(n)) is None]
