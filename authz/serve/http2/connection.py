@@ -158,7 +158,8 @@ class Http2Connection(asyncio.Protocol):
         now = time.monotonic()
         waited = now - self._arrived
         self._receiver.arrived = self._arrived if waited > _LATE else None
-        self._streams.refusing = now - max(self._arrived, self._resumed) > MAX_WAIT
+        # Without new bytes it is the windows of the peer that parked calls have waited for.
+        self._streams.refusing = bool(later) and now - max(self._arrived, self._resumed) > MAX_WAIT
         self._take(later)
         self._receiver.arrived, self._streams.refusing = None, False
         if self._streams.refused:

@@ -398,3 +398,14 @@ def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(
     assert {answer.status for answer in peer.answers.values()} == {0, 14}
     assert methods.connections.refused == len(peer.answers) - first == 1000 - first
     assert works(Peer(methods.connections))  # and others are answered
+
+
+def test_calls_behind_a_window_of_nothing_are_not_refused_when_it_opens(methods: Methods, clock: Clock) -> None:
+    """It was the peer who let us wait. They were: in a turn without new bytes the time since older ones counted."""
+    peer = Peer(methods.connections, (INITIAL_WINDOW, 0))
+    streams = [peer.call(CHECKED, message(bytes(4000))) for _ in range(200)]
+    assert held(peer.connection)["parked"] > 50
+    clock.now += 10.0
+    peer.send(settings_frame((INITIAL_WINDOW, 1 << 20)) + window(0, 1 << 30))
+    assert {peer.answers[stream].status for stream in streams} == {0}
+    assert (methods.calls, methods.connections.refused) == (200, 0)
