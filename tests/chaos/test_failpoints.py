@@ -99,7 +99,7 @@ def test_a_load_leaves_the_old_state_or_the_new_one(template: Path, fault: str, 
     publisher.publish(serial=6)
     for folder, ended in every_fault([sys.executable, "-c", LOAD], template, calls, fault, most=most):
         was_told(ended, fault)
-        if fault == FULL:
+        if fault == FULL and "write(1," not in ended.call:
             assert ended.output in {"refused: state_unwritable\n", ""}, ended
         kept, known = acceptor(folder).restore(), load_states(folder / "state" / "authz.json")["policy"]
         assert known.serial <= kept.serial, ended
