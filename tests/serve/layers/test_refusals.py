@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import logging
+import os
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -18,6 +21,7 @@ from support.sidecar.running import (
 )
 
 from authz.serve.layers import accept as accept_module
+from authz.serve.layers import layer as layer_module
 from authz.snapshot.read import read_with_bytes
 from authz.snapshot.rollback_guard import State, load_states
 
@@ -141,6 +145,30 @@ def test_a_fault_while_loading_is_told_and_loading_is_tried_again(
 
     with caplog.at_level(logging.WARNING):
         run(live())
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES])
+def test_a_fault_of_the_machine_is_not_taken_for_one_of_the_file(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was: the same file was never tried again, and its bans never came."""
+    monkeypatch.setattr(layer_module, "_RETRY", 0.01)
+    publisher.publish(serial=10)
+    opening, faults = os.open, [number, number]
+
+    def failing(path: Any, *arguments: Any, **options: Any) -> int:
+        if faults and str(path).endswith("lists.snapshot") and threading.current_thread() != threading.main_thread():
+            raise OSError(faults.pop(), os.strerror(number))
+        return opening(path, *arguments, **options)
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:  # which polls once an hour
+            monkeypatch.setattr(os, "open", failing)
+            publisher.publish(NEW_POLICY, serial=11)
+            await until(lambda: one.serial == 11)
+            assert one.loads == {"ok": 2, "unreadable": 2}
+
+    run(live())
 
 
 def test_a_file_over_the_configured_size_is_refused_before_it_is_copied(publisher: Publisher) -> None:
