@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.proxies.stack import BAD, BALANCER, OFFICE, UNKNOWN
+from support.processes import wait_for
+from support.proxies.stack import BAD, BALANCER, OFFICE, STACKS, UNKNOWN
 
 if TYPE_CHECKING:
     from support.proxies.stack import Stack
@@ -61,3 +64,19 @@ def test_an_ipv4_peer_that_looks_like_ipv6_is_the_ipv4_address(stack: Stack) -> 
     assert stack.ask("/shop/", f"::ffff:{BAD}").status == 403
     assert stack.ask("/shop/", "::ffff:10.0.0.1", OFFICE).status == 200
     assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
+
+
+@pytest.mark.parametrize("name", ["envoy tcp", "nginx tcp"])
+def test_the_quick_start_of_the_readme_holds_through_the_proxy_protocol(name: str, tmp_path: Path) -> None:
+    """From this machine it is followed by tests/docs/test_followed.py; here the proxy is told who connects."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    stack = STACKS[name](tmp_path)
+    stack.publisher.publish(re.findall(r"```yaml\n(version: 1\n.*?)```", readme, re.DOTALL)[0])
+    asked = re.findall(r"'X-Forwarded-For: (\S+)' http://127.0.0.1:8080(\S+) +# (\d+)", readme)
+    assert [status for _, _, status in asked] == ["403", "200"]
+    with stack.start_sidecar(), stack:
+        wait_for(lambda: stack.ask("/shop/").status == 200, "the first answer")
+        for client, path, status in asked:
+            assert stack.ask(path, client).status == int(status)
+            assert stack.ask(path, BALANCER, client).status == int(status)
+            assert stack.ask(path, UNKNOWN, client).status == 200  # nobody believes a stranger
