@@ -409,3 +409,22 @@ def test_calls_behind_a_window_of_nothing_are_not_refused_when_it_opens(methods:
     peer.send(settings_frame((INITIAL_WINDOW, 1 << 20)) + window(0, 1 << 30))
     assert {peer.answers[stream].status for stream in streams} == {0}
     assert (methods.calls, methods.connections.refused) == (200, 0)
+
+
+def test_calls_of_methods_that_are_not_refusable_are_answered_however_long_they_waited(
+    methods: Methods, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Health checks: a sidecar under load is not a dead one."""
+    monkeypatch.setattr(http2_connection, "TURN", -1.0)
+    peer = Peer(methods.connections)
+    head = plain_block(ECHO)
+    calls = b"".join(
+        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
+    )
+    peer.connection.data_received(window(0, 1 << 20) + calls)
+    assert 0 < methods.calls < 200
+    clock.now += 5.1
+    peer.run_turns()
+    peer.read()
+    assert {answer.status for answer in peer.answers.values()} == {0}
+    assert (methods.calls, methods.connections.refused) == (1000, 0)
