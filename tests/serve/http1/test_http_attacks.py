@@ -98,6 +98,32 @@ class Counting(asyncio.Transport):
         self.reading = True
 
 
+def test_connections_that_do_not_read_share_one_budget_of_bytes() -> None:
+    """What the kernel does not take is counted for all of them together."""
+
+    class Unread(Counting):
+        aborted = False
+
+        def get_write_buffer_size(self) -> int:
+            return 300_000
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    async def run() -> None:
+        connections = HttpConnections(lambda _: Answer(b""), (), HttpLimits())
+        connections.held._limit = 1 << 20
+        transports = [Unread() for _ in range(12)]
+        for transport in transports:
+            connection = connections()
+            connection.connection_made(transport)
+            connection.pause_writing()
+            assert connections.held.total <= 1 << 20
+        assert sum(transport.aborted for transport in transports) == 12 - 3
+
+    asyncio.run(run())
+
+
 def test_pipelining_on_one_connection_does_not_keep_the_loop_from_others() -> None:
     """A read brings 250 kB, which is thousands of requests: they are answered over many turns of the loop."""
     request = b"GET /v1/auth HTTP/1.1\r\n\r\n"
