@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import re
@@ -20,6 +21,8 @@ from authz.errors import Refusal, SnapshotRefused
 from authz.serve.grpc.check import CHECK_METHOD
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.publishing.publisher import Publisher
 
 TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "library.md").read_text()
@@ -68,6 +71,26 @@ def test_all_that_is_promised_is_there_and_nothing_else_is_found() -> None:
         assert f"`{name}" in TEXT or name in {"Outcome", "Ruleset"}
     with pytest.raises(AttributeError, match="has no attribute 'Config'"):
         _ = authz.Config
+
+
+def sections_missing(function: Callable[..., object]) -> set[str]:
+    """Return what the docstring does not tell: names of parameters, and `Returns`."""
+    text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+    arguments = text.partition("Args:\n")[2].partition("\n\n")[0]
+    named = set(re.findall(r"^    (\w+): ", arguments, re.MULTILINE))
+    expected = {name for name in signature.parameters if name not in {"self", "_"}}
+    unsaid = {"Returns"} if signature.return_annotation not in {"None", None} and "Returns:\n" not in text else set()
+    return (expected - named) | unsaid
+
+
+def test_what_a_library_user_calls_says_what_it_takes_and_returns() -> None:
+    functions = {}
+    for name in authz.__all__:
+        promised = getattr(authz, name)
+        members = vars(promised).items() if inspect.isclass(promised) else [(name, promised)]
+        functions |= {f"{name}.{m}": f for m, f in members if inspect.isfunction(f) and not m.startswith("_")}
+    assert {"Decider.check", "Ruleset.find", "open_snapshot.open_snapshot"} < set(functions)
+    assert {name: missing for name, function in functions.items() if (missing := sections_missing(function))} == {}
 
 
 def test_importing_it_loads_nothing_and_deciding_no_extra(publisher: Publisher) -> None:

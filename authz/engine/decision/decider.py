@@ -40,10 +40,18 @@ MAX_HOST: Final = 255  # characters of a host for which a decision is remembered
 
 
 class Decider:
-    """Decides requests by the ruleset that is loaded. `load` swaps it while others decide."""
+    """Decides requests by the ruleset that is loaded. `load` swaps it while others decide.
+
+    Args:
+        settings: How requests are read and decided.
+
+    Attributes:
+        settings: The same; `change` takes others.
+        on_unknown: Called with each name of an application that the policy does not have; must not block.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self.on_unknown: Callable[[str], object] = lambda _: None  # called with a name that the policy does not have
+        self.on_unknown: Callable[[str], object] = lambda _: None
         self._generation: Generation | None = None
         self._take(settings)
 
@@ -88,19 +96,34 @@ class Decider:
         return before
 
     def pinned(self) -> Decider:
-        """Return a decider that stays with the ruleset of this moment, for several questions about one request."""
+        """Return a decider that stays with the ruleset of this moment, for several questions about one request.
+
+        Returns:
+            A decider with the same settings and ruleset; what is loaded into this one later does not reach it.
+        """
         pinned = copy.copy(self)
         pinned.on_unknown = lambda _: None  # a question of an operator
         return pinned
 
     def decides(self, now: float) -> bool:
-        """Return whether a request is decided, and not answered by "cannot decide". now: seconds since 1970."""
+        """Return whether a request is decided, and not answered by "cannot decide".
+
+        Args:
+            now: Seconds since 1970.
+
+        Returns:
+            False where a missing or stale layer has every request denied.
+        """
         return not any(lapse.then == "deny" for lapse in self.lapses(now))
 
     def lapses(self, now: float) -> list[Lapse]:
-        """Return which layers are missing or stale now, and what follows; those that deny first.
+        """Return which layers are missing or stale, and what follows.
 
-        now: seconds since 1970. Without a policy nothing else counts.
+        Args:
+            now: Seconds since 1970.
+
+        Returns:
+            The lapses, those that deny first; before the first ruleset, only that of the policy.
         """
         current = self._generation
         if current is None:
@@ -108,20 +131,39 @@ class Decider:
         return [lapse for lapse in current.lapses if lapse.since <= now]
 
     def stale(self, now: float) -> bool:
-        """Return whether the policy is older than it may be."""
+        """Return whether the policy is older than `max_age`, or has expired.
+
+        Args:
+            now: Seconds since 1970.
+
+        Returns:
+            False before the first ruleset.
+        """
         current = self._generation
         return current is not None and now >= stale_at(current.ruleset.policy, self.settings.max_age)
 
     def malformed(self) -> Outcome:
-        """Return the outcome for a request that cannot be read. It is denied: a client may have made it so."""
+        """Return the outcome for a request that cannot be read.
+
+        Returns:
+            A denial, `malformed_request`: a client may have made the request so.
+        """
         return self._malformed
 
     def too_large(self) -> Outcome:
-        """Return the outcome for a request that is larger than a front takes: denied, a client may have made it so."""
+        """Return the outcome for a request that is larger than a front takes.
+
+        Returns:
+            A denial, `request_too_large`: a client may have made the request so.
+        """
         return self._too_large
 
     def failed(self) -> Outcome:
-        """Return the outcome for a request on which we failed ourselves."""
+        """Return the outcome for a request on which we failed ourselves.
+
+        Returns:
+            "Cannot decide", `internal_error`.
+        """
         return self._failed
 
     def check(self, request: Request, now: float) -> tuple[Outcome, Address | None]:
@@ -180,7 +222,14 @@ class Decider:
         return chain(self._rules, peer, request.forwarded)
 
     def steps(self, request: Request) -> list[Step]:
-        """Return the walk over the forwarding chain, for explain."""
+        """Return the walk over the forwarding chain, for explain.
+
+        Args:
+            request: What of it counts.
+
+        Returns:
+            A step for each address that was looked at, from the peer to the client.
+        """
         steps: list[Step] = []
         self._resolver.resolve(request.peer, request.forwarded, steps)
         return steps
@@ -188,8 +237,14 @@ class Decider:
     def covering(self, request: Request, client: Address | None) -> list[Covering]:
         """Return the entries that cover the client, for explain and replay.
 
-        Where the application is matched by path, the deny entries that cover another address of the chain too; where
-        its default is deny, all that cover an address behind the client.
+        Args:
+            request: What of it counts.
+            client: The address that `check` returned for it.
+
+        Returns:
+            The entries, the longest prefix first; none before the first ruleset, and none without a client. Where the
+            application is matched by path, the deny entries that cover another address of the chain too; where its
+            default is deny, all that cover an address behind the client.
         """
         if self._generation is None or client is None:
             return []

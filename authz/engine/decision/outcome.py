@@ -83,7 +83,14 @@ class Outcome:
         return self.decision == "allow" and (bool(self.warnings) or self.verdict == "deny")
 
     def as_dict(self, client: Address | None) -> dict[str, Any]:
-        """Return the decision as in the decision log and in replay."""
+        """Return the decision as in the decision log and in replay.
+
+        Args:
+            client: The client's address; None: not known.
+
+        Returns:
+            The decision as in JSON, with the keys of the decision log.
+        """
         return {
             "decision": self.decision,
             "reason": self.reason,

@@ -40,11 +40,19 @@ class Place(NamedTuple):
 
 
 class Ruleset:
-    """What decides.
+    """What decides. `open_snapshot` makes one of a file.
 
     Args:
         files: The file of the policy, then those of the layers behind it; each stands for its parts too. The first has
             the settings of applications.
+
+    Attributes:
+        policy: The file of the policy.
+        files: All files, with their parts, in their order.
+        layers: The first file of each layer, by name.
+        applications: Those of the policy with their settings; the first is `*`.
+        mentioned: Applications that only entries name, by name, with the settings of `*`.
+        protected: Addresses for which only the policy counts.
 
     """
 
@@ -52,7 +60,7 @@ class Ruleset:
         self._heads = tuple(files)
         self.files = tuple(file for head in files for file in (head, *head.parts))
         self.policy = self.files[0]
-        self.layers: dict[str, OpenedSnapshot] = {}  # the first file of each
+        self.layers: dict[str, OpenedSnapshot] = {}
         for file in self.files:
             self.layers.setdefault(file.layer, file)
         self.applications = self.policy.applications
@@ -94,31 +102,78 @@ class Ruleset:
         return self.policy.general
 
     def without(self, layers: Container[str]) -> Ruleset:
-        """Return a ruleset without these layers; the policy stays."""
+        """Return a ruleset without some layers.
+
+        Args:
+            layers: Their names; the policy stays even where it is named.
+
+        Returns:
+            A new ruleset of the same files.
+        """
         policy = self.policy.layer
         return Ruleset([file for file in self._heads if file.layer == policy or file.layer not in layers])
 
     def application(self, name: str | None, host: str) -> Application | None:
-        """Return the application of this name or, where the proxy names none, of this host; None: unknown."""
+        """Return the application that a request is for.
+
+        Args:
+            name: As the proxy gives it; None or "": it names none.
+            host: Of the request; counts only without a name.
+
+        Returns:
+            The application with its settings; None: the policy has none of this name or host.
+        """
         return self.policy.application(name, host)
 
     def settings_of(self, name: str) -> Application | None:
-        """Return the settings by which requests for an application are decided; None: none of their own."""
+        """Return the settings by which requests for an application are decided.
+
+        Args:
+            name: Of the application.
+
+        Returns:
+            The policy's or, where only entries name the application, those of `*`; None: nothing names it.
+        """
         return next((known for known in self.applications if known.name == name), self.mentioned.get(name))
 
     def serial_of(self, layer: str | None) -> int:
-        """Return the serial of a layer; of the policy for None."""
+        """Return the serial of a layer.
+
+        Args:
+            layer: Its name; None: the policy.
+
+        Returns:
+            The serial of the layer's first file.
+
+        Raises:
+            KeyError: There is no such layer.
+        """
         return self.serial if layer is None else self.layers[layer].serial
 
     def find(self, address: Address) -> Place:
-        """Return what covers an address."""
+        """Return what covers an address.
+
+        Args:
+            address: Of a client, say.
+
+        Returns:
+            A place, which `matches` turns into entries.
+        """
         version, value, _ = address
         first = self.find4(value) if version == 4 else self.find6(value)
         others = self.find_others(version, value) if self.find_others else None
         return Place(version, first, others or ())
 
     def covering(self, address: Address) -> list[Covering]:
-        """Return the entries that cover an address: the longest prefix first, layer by layer."""
+        """Return the entries that cover an address.
+
+        Args:
+            address: Of a client, say.
+
+        Returns:
+            The entries with the network and the layer of each: the longest prefix first, layer by layer. For a
+            protected address, only those of the policy.
+        """
         covering = self.policy.covering(address)
         if address in self.protected:
             return covering
@@ -127,7 +182,14 @@ class Ruleset:
         return covering
 
     def matches(self, place: Place) -> list[Match]:
-        """Return what covers an address, as the decision takes it."""
+        """Return the entries of a place, as the decision takes them.
+
+        Args:
+            place: What `find` of this ruleset returned.
+
+        Returns:
+            Each entry with its prefix length and layer, whatever its window and applications.
+        """
         version, first, others = place
         matches = self.policy.matches(version, first)
         if others:
@@ -138,14 +200,26 @@ class Ruleset:
         return matches
 
     def places_of(self, addresses: Iterable[Address]) -> frozenset[Place]:
-        """Return what covers some addresses, each once, without what nothing covers."""
+        """Return what covers some addresses.
+
+        Args:
+            addresses: Those of a forwarding chain, say.
+
+        Returns:
+            The places, each once, without the one that no entry covers.
+        """
         places = map(self.find, addresses)
         return frozenset(place for place in places if place.first or place.others)
 
     def with_denied(self, matches: Iterable[Match], places: Iterable[Place]) -> list[Match]:
         """Return the client's matches, and those of other addresses that are on the deny list.
 
-        An entry is in it once, with the longest of its prefixes.
+        Args:
+            matches: The client's.
+            places: What covers the other addresses.
+
+        Returns:
+            Each entry once, with the longest of its prefixes.
         """
         longest = {(match.layer, match.entry.id): match for match in matches}
         for place in places:

@@ -97,7 +97,14 @@ class AuthorizationServicer:
             return self._check(payload)
 
     def Check(self, request: _Message, _: object) -> CheckResponse:  # noqa: N802  # as in the proto
-        """Answer a CheckRequest, as the generated code of grpcio calls it."""
+        """Answer a CheckRequest, as the generated code of grpcio calls it. It never raises, as `check`.
+
+        Args:
+            request: A CheckRequest; only its bytes are read.
+
+        Returns:
+            The CheckResponse.
+        """
         return CheckResponse.FromString(self.check(request.SerializeToString()))
 
 
