@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from authz.addresses import try_parse_address
+from authz.errors import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 FORGED: Final = "203.0.113.77"  # documentation space: nobody's own address
 
 _REASONS: Final = {
-    "client_unresolved": "the chain in the forwarding header could not be read where it had to be",
-    "forwarded_missing": "a trusted proxy sent no forwarding header: let it write client_address.header always",
-    "peer_untrusted_transport": "the proxy asks over a unix socket: set client_address.trust_unix",
-    "unknown_application": "the proxy names an application that the policy does not know",
-    "malformed_request": "the request could not be read",
-    "no_snapshot": "no snapshot is loaded yet",
-    "stale_snapshot": "the snapshot is older than it may be",
+    "client_unresolved": "the forwarding header has an invalid address, or too many addresses, before the client's",
+    "forwarded_missing": "a trusted proxy sent no forwarding header: let it send client_address.header always",
+    "peer_untrusted_transport": "the proxy asks over a unix socket: set client_address.trust_unix: true",
+    "malformed_request": "the sidecar could not read the request",
+    "no_snapshot": "the sidecar has no snapshot yet: its /readyz says why",
+    "stale_snapshot": "the snapshot is older than max_age, or has expired",
 }
 
 
@@ -70,12 +70,12 @@ def _of(probe: Probe, trusted: NetworkSet) -> Iterator[Finding]:
     elif seen is None:
         yield Finding(
             True,
-            f"{probe.name}: the proxy answered {probe.status} and did not ask this sidecar: its route is exempt, or it "
-            "asks another one, or it refused the request itself",
+            f"{probe.name}: the proxy answered {probe.status} and did not ask this sidecar: the route is exempt, or "
+            "the proxy asks another sidecar, or it refused the request itself",
         )
     else:
-        if seen["reason"] == "unknown_application" and not seen["named"]:
-            yield Finding(False, "a request that is for none of your applications is denied: see application.unknown")
+        if seen["reason"] == "unknown_application":
+            yield _of_the_application(probe, seen)
         elif seen["reason"] in _REASONS:
             yield Finding(True, f"{seen['reason']}: {_REASONS[seen['reason']]}")
         yield from _of_the_client(probe, seen, trusted)
@@ -83,10 +83,19 @@ def _of(probe: Probe, trusted: NetworkSet) -> Iterator[Finding]:
             yield Finding(
                 True,
                 f"{probe.name}: decided as {seen['application']}, expected {probe.application}: the proxy names "
-                f"{seen['named'] or 'none'} on this route",
+                f"{seen['named'] or 'no application'} on this route",
             )
         if seen["decision"] == "deny" and not 400 <= probe.status <= 503:
-            yield Finding(True, f"{probe.name}: the sidecar denied it, and the proxy answered {probe.status}")
+            what = f"the sidecar denied it, but the proxy answered {probe.status}, expected 400 to 503"
+            yield Finding(True, f"{probe.name}: {what}")
+
+
+def _of_the_application(probe: Probe, seen: Mapping[str, Any]) -> Finding:
+    """Return what it means that the application is unknown."""
+    if not seen["named"]:
+        return Finding(False, "a request that is for none of your applications is denied: see application.unknown")
+    what = f"the proxy names the application '{shorten(seen['named'])}', which the policy does not have"
+    return Finding(True, f"{probe.name}: {what}")
 
 
 def _of_the_client(probe: Probe, seen: Mapping[str, Any], trusted: NetworkSet) -> Iterator[Finding]:
@@ -96,17 +105,18 @@ def _of_the_client(probe: Probe, seen: Mapping[str, Any], trusted: NetworkSet) -
     if client == probe.forwarded:
         yield Finding(
             False,
-            f"who connects from {source.text} says in the forwarding header who the client is: it is in "
+            f"{source.text} connected, and named the client in the forwarding header: it may, as it is in "
             "client_address.trusted_proxies",
         )
     elif client == source.text:
-        yield Finding(False, f"{source.text} is not believed about others: who connects is the client")
+        yield Finding(False, f"{source.text} connected, and is the client: another client that it names does not count")
     elif source in trusted:
         yield Finding(
             True,
-            f"the client is taken to be {client}, which neither connected ({source.text}) nor was named "
-            f"({probe.forwarded}): a proxy writes its own address into the chain, so nobody is denied. Envoy does so "
-            "for peers on its machine: set skip_xff_append, or use what `authz print-config envoy` prints",
+            f"found client {client}, expected {source.text} (which connected) or {probe.forwarded} (which it named): a "
+            "proxy writes its own address into the forwarding header, so every request seems to come from it. Envoy "
+            "does so for peers on its machine: set skip_xff_append, or use what `authz print-config envoy` prints",
         )
     else:
-        yield Finding(True, f"the client is taken to be {client}: another proxy stands between, and is not trusted")
+        what = f"found client {client}, expected {source.text} (which connected) or {probe.forwarded} (which it named)"
+        yield Finding(True, f"{what}: another proxy stands between, which is not in client_address.trusted_proxies")

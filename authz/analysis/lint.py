@@ -3,13 +3,13 @@
 | code | severity | what |
 |---|---|---|
 | `denies_protected` | error | a protected network is denied, now or when a window opens |
-| `denies_trusted_proxy` | error | a deny entry covers a trusted proxy: one's own load balancer is on the list |
+| `denies_trusted_proxy` | error | a deny entry covers a trusted proxy: one's own load balancer would be denied |
 | `expired` | warning | the window of the entry has closed |
-| `empty` | warning | the entry has no address: no networks, or all excepted |
+| `empty` | warning | the entry covers no address: it has no networks, or exceptions remove all |
 | `unknown_application` | warning | the entry names only applications that the snapshot does not have |
-| `gray_ignored` | warning | a gray entry, and none of its applications is in mode safe_blocking |
+| `gray_ignored` | warning | the entry is on the gray list, and none of its applications is in mode safe_blocking |
 | `shadowed` | warning | wherever the entry covers an address, and in every application, another one decides |
-| `duplicate` | warning | another entry says the same of the same addresses |
+| `duplicate` | warning | another entry has the same settings and addresses |
 | `wide_network` | warning | a network that is wider than one writes; they come from feeds, countries and ASNs |
 | `allow_deny_overlap` | notice | an allow and a deny entry have addresses in common; precedence decides |
 | `no_reason`, `no_author` | notice | nobody will know why the entry is there, or whom to ask |
@@ -186,13 +186,15 @@ def _without_effect(subject: _Subject) -> Iterator[Finding]:
     for number in subject.live:
         entry = subject.entries[number]
         if number in subject.empty:
-            yield Finding("empty", entry.id, "covers no address: it has no networks, or all are excepted")
+            yield Finding("empty", entry.id, "covers no address: it has no networks, or exceptions remove all")
         elif not subject.applications[number]:
             names = ", ".join(sorted(entry.applications))
-            yield Finding("unknown_application", entry.id, f"counts for {names} only, which the snapshot does not have")
+            what = f"names only unknown applications: {names}"
+            yield Finding("unknown_application", entry.id, what)
         elif number in subject.idle:
             modes = ", ".join(f"{a.name} is in mode {a.mode}" for a in subject.applications[number])
-            yield Finding("gray_ignored", entry.id, f"is gray, which only safe_blocking looks at: {modes}")
+            what = f"has no effect: the gray list counts only in mode safe_blocking; {modes}"
+            yield Finding("gray_ignored", entry.id, what)
 
 
 def _shadowed(subject: _Subject) -> Iterator[Finding]:
@@ -238,15 +240,15 @@ def _shadow(subject: _Subject, number: int) -> Finding:
     begin = max(subject.now, entry.starts or 0)
     _, verdict = next(over_time(application, subject.loaded.matches(6, int(sets[0])), begin))
     other = f"{verdict.entry.id} ({verdict.entry.list})" if verdict.entry else "no entry"
-    where = "each of its applications" if entry.applications else "each application"
-    what = f"never decides: another entry comes first for all of its addresses in {where}; here {other}"
+    where = "any of its applications" if entry.applications else "any application"
+    what = f"never decides in {where}: other entries decide for all of its addresses, such as {other}"
     return Finding("shadowed", entry.id, what, str(example))
 
 
 def _duplicates(subject: _Subject) -> Iterator[Finding]:
     for number, first in subject.duplicates.items():
         entry = subject.entries[number]
-        what = f"says the same of the same addresses as {subject.entries[first].id}"
+        what = f"repeats {subject.entries[first].id}: the same settings and addresses"
         _, example = subject.pieces.summary(subject.pieces.sets_of(number).tolist())
         yield Finding("duplicate", entry.id, what, str(example))
 
@@ -278,10 +280,10 @@ def _overlaps(subject: _Subject) -> Iterator[Finding]:
                 more = True
     for (allow, deny), sets in pairs.items():
         tally, example = subject.pieces.summary(sets)
-        what = f"allows {tally} that {subject.entries[deny].id} denies; {_precedence(subject, allow, deny)}"
+        what = f"allows {tally} that {subject.entries[deny].id} denies; precedence: {_precedence(subject, allow, deny)}"
         yield Finding("allow_deny_overlap", subject.entries[allow].id, what, str(example))
     if more:
-        what = f"more than {MAX_OVERLAPS} pairs of entries overlap; these are the first"
+        what = f"more than {MAX_OVERLAPS} pairs of entries overlap; only the first are listed"
         yield Finding("allow_deny_overlap", None, what)
 
 
@@ -290,7 +292,7 @@ def _precedence(subject: _Subject, one: int, other: int) -> str:
     names: dict[str, list[str]] = {}
     for application in _common_applications(subject, one, other):
         names.setdefault(application.precedence, []).append(application.name)
-    return ", ".join(f"{precedence} in {' '.join(some)}" for precedence, some in names.items())
+    return "; ".join(f"{precedence} in {', '.join(some)}" for precedence, some in names.items())
 
 
 def _common_applications(subject: _Subject, allow: int, deny: int) -> list[Application]:

@@ -226,13 +226,13 @@ def test_a_ban_inside_an_allowed_office_never_decides_and_is_told_why() -> None:
     assert shadow == Finding(
         "shadowed",
         "ban",
-        "never decides: another entry comes first for all of its addresses in each application; here office (allow)",
+        "never decides in any application: other entries decide for all of its addresses, such as office (allow)",
         "192.0.2.7/32",
     )
     assert overlap == Finding(
         "allow_deny_overlap",
         "office",
-        "allows 1 IPv4 address that ban denies; allow_first in * shop",
+        "allows 1 IPv4 address that ban denies; precedence: allow_first in *, shop",
         "192.0.2.7/32",
     )
 
@@ -241,7 +241,7 @@ def test_an_entry_that_decides_in_one_application_only_is_not_shadowed() -> None
     world = shop(allow("office", "192.0.2.0/24"), deny("ban", "192.0.2.7"), precedence="most_specific")
     assert codes(world, "shadowed") == []
     (overlap,) = lint(world.loaded(), now=NOW)
-    assert overlap.message == "allows 1 IPv4 address that ban denies; allow_first in *, most_specific in shop"
+    assert overlap.message.endswith(" that ban denies; precedence: allow_first in *; most_specific in shop")
 
 
 def test_an_entry_that_decides_after_another_has_ended_is_not_shadowed() -> None:
@@ -259,7 +259,7 @@ def test_a_ban_may_decide_by_another_address_of_the_path() -> None:
 def test_an_entry_whose_exceptions_take_all_is_empty() -> None:
     hole = parse_network("192.0.2.0/24")
     finding = only(shop(Subject(deny("bad", "192.0.2.0/24").entry, (hole,), (hole,))))
-    assert finding == Finding("empty", "bad", "covers no address: it has no networks, or all are excepted")
+    assert finding == Finding("empty", "bad", "covers no address: it has no networks, or exceptions remove all")
 
 
 def test_an_expired_entry_has_no_other_finding() -> None:
@@ -270,18 +270,18 @@ def test_an_expired_entry_has_no_other_finding() -> None:
 def test_a_gray_entry_that_no_mode_looks_at_is_told() -> None:
     finding = only(shop(subject("odd", "gray", "192.0.2.0/24", applications=frozenset({"shop"}))))
     assert finding == Finding(
-        "gray_ignored", "odd", "is gray, which only safe_blocking looks at: shop is in mode block"
+        "gray_ignored", "odd", "has no effect: the gray list counts only in mode safe_blocking; shop is in mode block"
     )
 
 
 def test_an_entry_for_applications_that_are_not_there_is_told() -> None:
     finding = only(shop(deny("bad", "192.0.2.0/24", applications=frozenset({"b", "a"}))))
-    assert finding == Finding("unknown_application", "bad", "counts for a, b only, which the snapshot does not have")
+    assert finding == Finding("unknown_application", "bad", "names only unknown applications: a, b")
 
 
 def test_two_entries_that_say_the_same_are_told_once() -> None:
     finding = only(shop(deny("one", "192.0.2.0/24"), deny("two", "192.0.2.0/25", "192.0.2.128/25")))
-    assert finding == Finding("duplicate", "two", "says the same of the same addresses as one", "192.0.2.0/24")
+    assert finding == Finding("duplicate", "two", "repeats one: the same settings and addresses", "192.0.2.0/24")
 
 
 def test_the_same_networks_in_two_windows_are_no_duplicates() -> None:
@@ -386,7 +386,7 @@ def test_an_example_is_the_largest_network_whatever_else_divides_it() -> None:
     parts = [f"192.0.2.{first}/26" for first in (0, 128)]
     world = shop(allow("office", "192.0.2.0/24"), deny("bad", "192.0.2.0/24"), subject("odd", "gray", *parts))
     (overlap,) = [one for one in lint(world.loaded(), now=NOW) if one.code == "allow_deny_overlap"]
-    assert overlap.message == "allows 256 IPv4 addresses that bad denies; allow_first in * shop"
+    assert overlap.message == "allows 256 IPv4 addresses that bad denies; precedence: allow_first in *, shop"
     assert overlap.example == "192.0.2.0/24"
 
 
@@ -396,4 +396,4 @@ def test_only_so_many_overlaps_are_looked_into(monkeypatch: pytest.MonkeyPatch) 
     found = lint(shop(allow("a", "192.0.2.0/24"), *denying).loaded(), now=NOW)
     overlaps = [finding for finding in found if finding.code == "allow_deny_overlap"]
     assert [finding.entry for finding in overlaps] == ["a", "a", None]
-    assert overlaps[-1].message == "more than 2 pairs of entries overlap; these are the first"
+    assert overlaps[-1].message == "more than 2 pairs of entries overlap; only the first are listed"

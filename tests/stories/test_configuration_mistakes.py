@@ -207,4 +207,5 @@ def test_check_config_says_where_nobody_can_listen(authz: Commands, tmp_path: Pa
         "warning: grpc.listen: 192.0.2.77:9191: Cannot assign requested address: the address is of no interface of this "
         "machine; 0.0.0.0 or [::] is all of them"
     ) in lines
-    assert f"wrong: admin.listen: {tmp_path}/lists.snapshot: found no socket, expected one or nothing" in lines
+    problem = "found a file that is not a socket, expected a socket or nothing"
+    assert f"wrong: admin.listen: {tmp_path}/lists.snapshot: {problem}" in lines

@@ -10,13 +10,14 @@ import errno
 import socket
 import stat
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz.addresses import parse_address
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
-from authz.serve.listeners.bind import bind_problem
+from authz.serve.listeners.bind import NOT_A_SOCKET, bind_problem
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ class Finding(NamedTuple):
 def check_keys(layer: LayerConfig, where: str, keys: Sequence[PublicKey]) -> Iterator[Finding]:
     """Yield what is wrong with the keys of a layer: the same twice, or too few for the threshold."""
     different = {key.keyid for key in keys}
-    if len(different) < len(keys):
-        yield Finding("warning", f"{where}.trusted_keys", "the same key is there more than once: it counts once")
+    for keyid, times in Counter(key.keyid for key in keys).items():
+        if times > 1:
+            yield Finding("warning", f"{where}.trusted_keys", f"found the key {keyid} {times} times: it counts once")
     if len(different) < layer.threshold:
-        text = f"found {layer.threshold}, and {len(different)} different keys: no snapshot can ever meet it"
+        text = f"found {layer.threshold}, expected at most {len(different)}, the number of different trusted_keys"
         yield Finding("wrong", f"{where}.threshold", text)
 
 
@@ -55,17 +57,20 @@ def check_file(layer: LayerConfig, where: str, path: Path, keys: Sequence[Public
     """Return what is wrong with the snapshot of a layer, and its applications."""
     if not path.exists():
         missing = layer.when_missing or "deny"
-        text = f"{path}: not there yet; until it is: {missing}"
+        text = f"{path}: found no file; until there is one, when_missing applies: {missing}"
         return [Finding("warning", f"{where}.path", text)], ()
     try:
         snapshot = read_snapshot(path, keys, layer.threshold, now=time.time(), most=layer.max_size, layer=layer.name)
         opened = OpenedSnapshot(snapshot)
     except SnapshotRefused as error:
-        return [Finding("wrong", f"{where}.path", f"{path}: would be refused: {error.code}: {error.message}")], ()
+        text = f"{path}: the sidecar would refuse it: {error.code}: {error.message}"
+        return [Finding("wrong", f"{where}.path", text)], ()
     age = time.time() - opened.created
     findings = []
     if age > layer.max_age:
-        text = f"{path}: made {age / 3600:.0f} hours ago, which is older than max_age: stale, so {layer.when_stale}"
+        most = f"max_age, {layer.max_age / 3600:.1f} hours"
+        text = f"{path}: found a file made {age / 3600:.1f} hours ago, expected at most {most}: it is stale"
+        text += f", and when_stale applies: {layer.when_stale}"
         findings.append(Finding("warning", f"{where}.path", text))
     return findings, opened.applications
 
@@ -80,9 +85,10 @@ def check_listeners(config: Config) -> Iterator[Finding]:
             if not listen.path.parent.is_dir():
                 yield Finding("wrong", key, f"{listen.path.parent}: no such folder")
             elif listen.path.exists() and not listen.path.is_socket():
-                yield Finding("wrong", key, f"{listen.path}: found no socket, expected one or nothing")
+                yield Finding("wrong", key, f"{listen.path}: {NOT_A_SOCKET}")
             if settings.unix_mode & stat.S_IWOTH:
-                yield Finding("warning", f"{front}.unix_mode", "everybody on this machine may ask")
+                text = f"found {settings.unix_mode:o}: every user of this machine can ask"
+                yield Finding("warning", f"{front}.unix_mode", text)
         elif listen.host is not None:
             problem = _bind_problem(listen)
             if problem:
@@ -93,11 +99,11 @@ def check_listeners(config: Config) -> Iterator[Finding]:
 
 def _open_to_others(config: Config, front: str, key: str, listen: Listen) -> Iterator[Finding]:
     if front == "admin":
-        text = f"{listen}: whoever reaches it reads entries, reasons and decisions"
+        text = f"{listen} is not loopback: whoever reaches it can read entries, reasons and decisions"
     elif front == "grpc" and config.grpc.tls and config.grpc.tls.client_ca:
         return
     else:
-        text = f"{listen}: whoever reaches it may ask, and say who the client is as far as its address is trusted"
+        text = f"{listen} is not loopback: whoever reaches it can ask, and name any client if client_address trusts it"
     yield Finding("warning", key, text)
 
 
@@ -112,7 +118,7 @@ def _bind_problem(listen: Listen) -> str:
             probe.bind((listen.host, listen.port))
         except OSError as error:
             problem, hint = bind_problem(error)
-            hint = "is this the sidecar that runs?" if error.errno == errno.EADDRINUSE else hint
+            hint = "perhaps the sidecar already runs" if error.errno == errno.EADDRINUSE else hint
             return f"{problem}: {hint}" if hint else problem
     return ""
 
@@ -133,23 +139,26 @@ def check_grants(config: Config) -> Iterator[Finding]:
     client = config.client_address
     for network in (network for proxy in client.trusted_proxies for network in proxy):
         if network.length == 0:
-            text = f"{network}: everybody may say who the client is, so everybody can be anybody"
+            text = f"{network}: everybody can name any client: expected only the networks of your proxies"
             yield Finding("wrong", "client_address.trusted_proxies", text)
         elif network.length < WIDE[network.version]:
-            text = f"{network}: a wide network: whoever connects from it may say who the client is"
+            text = (
+                f"{network}: expected /{WIDE[network.version]} or longer: whoever connects from it can name any client"
+            )
             yield Finding("warning", "client_address.trusted_proxies", text)
     if client.missing == "peer":
-        text = "a trusted proxy whose header is lost is the client, and may be on an allow list"
+        text = "peer: without a forwarding header a trusted proxy itself is the client, and may be on an allow list"
         yield Finding("warning", "client_address.missing", text)
     if client.trusted_hops:
-        text = "every peer is believed: let nobody but the proxies reach the fronts"
+        text = f"{client.trusted_hops}: every peer can name any client: let only your proxies reach the fronts"
         yield Finding("warning", "client_address.trusted_hops", text)
     if config.application.http == "header" and config.http.listen.host:
-        text = f"a client can choose its application, unless the proxy sets {config.application.header} on each request"
+        text = f"header: a client can choose its application, unless the proxy always sets {config.application.header}"
         yield Finding("warning", "application.http", text)
     for key in ("when_missing", "when_stale"):
         if getattr(config.policy, key) == "allow":
-            yield Finding("warning", f"{config.policy.name}.{key}", "allow: everybody is let in meanwhile")
+            text = f"allow: every request is allowed while the snapshot is {key.removeprefix('when_')}"
+            yield Finding("warning", f"{config.policy.name}.{key}", text)
     yield from _about_envoy(config)
 
 
@@ -161,8 +170,8 @@ def _about_envoy(config: Config) -> Iterator[Finding]:
         yield Finding(
             "note",
             "client_address.trusted_proxies",
-            "for a peer on its own machine Envoy with use_remote_address appends its own address to X-Forwarded-For, "
-            "which would be the client: use what `authz print-config envoy` prints, or set skip_xff_append",
+            "loopback is trusted: for peers on its own machine, Envoy with use_remote_address appends its own address "
+            "to X-Forwarded-For, which would be the client: set skip_xff_append, or use `authz print-config envoy`",
         )
 
 
@@ -170,10 +179,10 @@ def check_applications(config: Config, applications: Sequence[Application]) -> I
     """Yield what the applications of the policy grant."""
     for application in applications:
         if application.dry_run:
-            yield Finding("warning", f"application {application.name}", "dry_run: everybody is let in")
+            yield Finding("warning", f"application {application.name}", "dry_run: every request is allowed")
         elif application.mode in {"off", "monitoring"} and not application.denylist_in_monitoring:
-            text = f"mode {application.mode} without its deny list: only the default denies"
+            text = f"mode {application.mode}, denylist_in_monitoring false: entries of the deny list deny nobody"
             yield Finding("warning", f"application {application.name}", text)
     if len(applications) > 1 and config.application.unknown == "default" and applications[0].default == "allow":
-        text = 'default: a name that the policy does not know is decided by the settings of "*", which allow'
+        text = 'default: an application that the policy does not name gets the settings of "*", whose default is allow'
         yield Finding("note", "application.unknown", text)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from authz.serve.config.values import Listen
 
 BACKLOG: Final = 1024  # connections that wait to be accepted
+NOT_A_SOCKET: Final = "found a file that is not a socket, expected a socket or nothing"
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # <asm-generic/socket.h>
 _LOAD_RANDOM, _MODULO, _ADD, _RETURN = (
     (0x20, 0xFFFFF000 + 56),
@@ -81,7 +82,7 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
     elif not path.parent.is_dir():
         raise StartError(f"{path}: no such folder: {path.parent}")
     elif path.exists() and not path.is_socket():
-        raise StartError(f"{path}: found no socket, expected one or nothing")
+        raise StartError(f"{path}: {NOT_A_SOCKET}")
     beside = path.with_name(f".{os.getpid():x}")  # short: a unix socket's path has 107 bytes at most
     with suppress(FileNotFoundError):
         beside.unlink()
@@ -141,7 +142,7 @@ def clear_unix_path(path: Path) -> None:
             raise StartError(f"{path}: no such folder: {path.parent}") from None
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise StartError(f"{path}: found no socket, expected one or nothing")
+        raise StartError(f"{path}: {NOT_A_SOCKET}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # where many wait to be accepted we would wait, too
         try:

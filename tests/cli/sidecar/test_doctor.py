@@ -117,7 +117,7 @@ def test_an_envoy_that_names_itself_is_found(started: Started) -> None:
     with Envoy(started.folder, config) as envoy:
         status, _, text = started.doctor(envoy.ports["edge"])
     assert status == 1
-    assert "wrong: the client is taken to be " in text
+    assert "wrong: found client " in text
     assert "set skip_xff_append" in text
 
 
@@ -174,19 +174,19 @@ def decided(client: str | None, reason: str = "default_allow", decision: str = "
 @pytest.mark.parametrize(
     ("given", "bad", "text"),
     [
-        (probe(decided(FORGED)), False, "says in the forwarding header who the client is"),
-        (probe(decided("198.51.100.1"), source="198.51.100.1"), False, "is not believed about others"),
-        (probe(decided("192.0.2.2")), True, "a proxy writes its own address into the chain"),
+        (probe(decided(FORGED)), False, "named the client in the forwarding header"),
+        (probe(decided("198.51.100.1"), source="198.51.100.1"), False, "another client that it names does not count"),
+        (probe(decided("192.0.2.2")), True, "a proxy writes its own address into the forwarding header"),
         (probe(decided("192.0.2.2"), source="198.51.100.1"), True, "another proxy stands between"),
         (probe(None), True, "did not ask this sidecar"),
         (probe(None, None), True, "the proxy did not answer"),
-        (probe(decided(None, "client_unresolved", "deny"), 403), True, "client_unresolved: the chain"),
+        (probe(decided(None, "client_unresolved", "deny"), 403), True, "client_unresolved: the forwarding header"),
         (
             probe(decided(FORGED, "unknown_application", "deny") | {"named": "chop"}, 403),
             True,
-            "the proxy names an application that the policy does not know",
+            "the proxy names the application 'chop', which the policy does not have",
         ),
-        (probe(decided(FORGED, "denylisted", "deny"), 200), True, "the sidecar denied it, and the proxy answered 200"),
+        (probe(decided(FORGED, "denylisted", "deny"), 200), True, "but the proxy answered 200, expected 400 to 503"),
     ],
 )
 def test_what_was_seen_is_told_as_what_it_means(given: Probe, bad: bool, text: str) -> None:

@@ -53,7 +53,7 @@ def test_a_socket_in_a_folder_that_is_not_there_ends_the_start(authz: Commands, 
 def test_a_socket_where_a_file_stands_ends_the_start_and_the_file_stays(authz: Commands, tmp_path: Path) -> None:
     refused(
         authz.real(*SERVE, env={"AUTHZ_HTTP__LISTEN": "unix:policy.yaml"}),
-        f"authz: error: {tmp_path}/policy.yaml: found no socket, expected one or nothing",
+        f"authz: error: {tmp_path}/policy.yaml: found a file that is not a socket, expected a socket or nothing",
     )
     assert (tmp_path / "policy.yaml").read_text() == POLICY
 

@@ -146,12 +146,12 @@ def test_a_unix_path_is_taken_only_where_nobody_listens(publisher: Publisher, na
 
     async def live() -> None:
         path.write_text("a file of somebody")
-        await refused("found no socket, expected one or nothing")
+        await refused("found a file that is not a socket, expected a socket or nothing")
         assert path.read_text() == "a file of somebody"
         path.unlink()
 
         path.mkdir()
-        await refused("found no socket, expected one or nothing")
+        await refused("found a file that is not a socket, expected a socket or nothing")
         path.rmdir()
 
         async with running(publisher.folder, text) as one:

@@ -93,9 +93,10 @@ FINDINGS = """\
 error: feed: 203.0.113.7/32 is protected, and is denied in shop: denylisted, e.g. 203.0.113.7/32 [denies_protected]
 error: feed: covers part of the trusted proxy 10.0.0.0/8, e.g. 10.1.2.3/32 [denies_trusted_proxy]
 warning: old: expired at 2026-10-01T00:00:00Z [expired]
-warning: ban: never decides: another entry comes first for all of its addresses in each application; \
-here office (allow), e.g. 192.0.2.7/32 [shadowed]
-notice: office: allows 1 IPv4 address that ban denies; allow_first in * shop, e.g. 192.0.2.7/32 [allow_deny_overlap]
+warning: ban: never decides in any application: other entries decide for all of its addresses, \
+such as office (allow), e.g. 192.0.2.7/32 [shadowed]
+notice: office: allows 1 IPv4 address that ban denies; precedence: allow_first in *, shop, \
+e.g. 192.0.2.7/32 [allow_deny_overlap]
 notice: feed: has no reason [no_reason]
 notice: feed: has no author [no_author]
 2 errors, 2 warnings, 3 notices"""
