@@ -84,7 +84,7 @@ def sections_missing(function: Callable[..., object]) -> set[str]:
 
 
 def test_what_a_library_user_calls_says_what_it_takes_and_returns() -> None:
-    functions = {}
+    functions: dict[str, Callable[..., object]] = {}
     for name in authz.__all__:
         promised = getattr(authz, name)
         members = vars(promised).items() if inspect.isclass(promised) else [(name, promised)]
