@@ -88,8 +88,8 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "lokup")
     assert done.returncode == 2
     assert (
-        "found the part 'lokup', expected some of lookup, check, grpc, http, envoy, nginx, reload, memory, bans, "
-        "enforcement, control" in done.stderr
+        "found the part 'lokup', expected some of lookup, check, grpc, http, envoy, nginx, reload, reload_storm, "
+        "memory, bans, enforcement, control" in done.stderr
     )
 
 

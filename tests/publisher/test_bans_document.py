@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GOOD = '- {"id": "b-1", "network": "192.0.2.1/32", "list": "deny", "added": "2026-11-28T00:00:00Z"}'
 HEAD = 'version: 1\nlayer: "bans"\nsnapshot: "bans.snapshot"\nkey: "keys/bans.key"\n'
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+NAMES = TEXTS.filter(bool)  # of files: an empty one is none
 TOKENS = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True)
 ADDRESSES = st.sampled_from([4, 6]).flatmap(
     lambda version: st.integers(0, (1 << BITS[version]) - 1).map(lambda value: Network(version, value, BITS[version]))
@@ -35,7 +36,7 @@ LIMITS = st.builds(
     st.lists(TEXTS, max_size=2).map(tuple),
 )  # fmt: skip
 DOCUMENTS = st.builds(
-    BansDocument, TEXTS, TEXTS, TOKENS, st.integers(0, 1 << 40), LIMITS,
+    BansDocument, NAMES, NAMES, TOKENS, st.integers(0, 1 << 40), LIMITS,
     st.lists(BANS, max_size=5, unique_by=lambda ban: ban.id).map(tuple),
 )  # fmt: skip
 
