@@ -88,6 +88,6 @@ def _sentence(listing: Listing) -> str:
     where = ", ".join(listing.applications) or "all applications"
     action = "told of" if trigger.then.list == "notify" else f"on the {trigger.then.list} list {until} in {where}"
     return (
-        f"{format_moment(listing.time)} {listing.subject}: {action}"
+        f"{format_moment(listing.time)} {listing.network}: {action}"
         f" by {trigger.name}: {listing.counted} {what} within {format_duration(count.within)}, limit {count.over}"
     )

@@ -181,15 +181,11 @@ class Intake:
             for event in counted:
                 self.detector.recount(event, received)
             return
-        all_listings: list[Listing] = []
-        feed = self.detector.feed
-        for event in counted:
-            if listings := feed(event, received):
-                all_listings += listings
+        listings = self.detector.feed_batch(counted, received)
         self.taken += len(counted)
         self.lag = max(0.0, self._plane.store.clock() - received)
-        if all_listings:
-            self._write(all_listings)
+        if listings:
+            self._write(listings)
         if opened := {*self.detector.stopped} - self._stopped:
             self._stop(opened)
         if warned := [event for event in counted if event.warnings]:

@@ -51,7 +51,7 @@ def test_it_is_told_to_a_person(tmp_path: Path, commands: Commands) -> None:
     log(tmp_path)
     done = commands("triggers", "test", "triggers.yaml", "access.log", "--protect", "198.51.100.0/24")
     assert (
-        "2026-12-01T00:00:05Z 203.0.113.9/32: on the deny list for 1h in all applications"
+        "2026-12-01T00:00:05Z 203.0.113.9: on the deny list for 1h in all applications"
         " by login: 6 requests within 30s, limit 5" in done.out
     )
     assert "198.51.100.7/32" not in done.out

@@ -6,6 +6,7 @@ limit go first.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Samples:
     """Events by trigger and client."""
 
     def __init__(self) -> None:
-        self._events: dict[tuple[str, int], tuple[Event, ...]] = {}
+        # Not a plain dict: where its first keys were deleted, each search for the first one passes their places.
+        self._events: OrderedDict[tuple[str, int], tuple[Event, ...]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -30,7 +32,7 @@ class Samples:
         """Keep an event that counted, instead of the oldest of MAX_SAMPLES."""
         before = self._events.pop((trigger, client), ())
         if len(self._events) >= MAX_SAMPLED:
-            del self._events[next(iter(self._events))]
+            self._events.popitem(last=False)
         if len(event.path) > _MAX_PATH or len(event.attacks) > _MAX_ATTACKS or event.warnings:
             event = event._replace(path=event.path[:_MAX_PATH], attacks=event.attacks[:_MAX_ATTACKS], warnings=())
         self._events[trigger, client] = (*before[1 - MAX_SAMPLES :], event)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from authz.control.detect.counting.detector import LISTED
 from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model import MICROSECONDS, POLICY_LAYER
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 PROTECTED: Final = "protected"
 ALLOWLISTED: Final = "allowlisted"
 HELD: Final = "held"
-LISTED: Final = "listed"
 _MAX_LOOKED_AT: Final = 1000  # like entries over and inside the subject of one listing: another is refused later
 
 

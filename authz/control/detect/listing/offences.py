@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class MemoryOffences:
     """Offences of this process, for a trial on a log; the control plane asks its history."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, Network], tuple[int, float]] = {}  # how often, and when last
+        # How often, and when last. Not a plain dict, whose first key is slow to find after many deletions.
+        self._known: OrderedDict[tuple[str, Network], tuple[int, float]] = OrderedDict()
 
     def before(self, trigger: Trigger, subject: Network, now: float) -> int:
         """Return how often; see Offences."""
@@ -36,7 +38,7 @@ class MemoryOffences:
         """Remember a listing; see Offences."""
         count = self.before(trigger, subject, now)
         if len(self._known) >= MAX_OFFENCES:
-            self._known.pop(next(iter(self._known)))
+            self._known.popitem(last=False)
         self._known[trigger.name, subject] = count + 1, now
 
 

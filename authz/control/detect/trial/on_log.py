@@ -10,7 +10,7 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.control.detect.counting.detector import Detector, Listing
+from authz.control.detect.counting.detector import LISTED, Detector, Listing
 from authz.control.detect.counting.places import Places, read_places
 from authz.control.detect.event import as_json
 from authz.control.detect.listing.offences import MemoryOffences
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from authz.control.detect.triggers.file import Trigger, TriggersFile
 
 PROTECTED: Final = "protected"
-LISTED: Final = "listed"
 
 
 @dataclass

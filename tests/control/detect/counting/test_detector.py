@@ -22,6 +22,10 @@ GUESSER = "203.0.113.9"
 START = 1_790_000_000.0
 
 
+def event_at(second: float, client: str = GUESSER, **values: Any) -> Event:
+    return Event(START + second, parse_address(client), **({"application": "shop"} | values))
+
+
 class Scene:
     """A detector with one trigger, and a clock that moves with the events."""
 
@@ -30,12 +34,15 @@ class Scene:
         path.write_text(f"triggers:\n  - {trigger}\n")
         [self.trigger] = read_triggers(path).triggers
         self.refusals: dict[str, str] = {}  # by network: why the guard refuses it
-        self.detector = Detector(
-            [self.trigger], lambda listing: self.refusals.get(str(listing.subject)), MemoryOffences()
-        )
+        self.asked = 0  # how often the guard was
+        self.detector = Detector([self.trigger], self.guard, MemoryOffences())
+
+    def guard(self, listing: Listing) -> str | None:
+        self.asked += 1
+        return self.refusals.get(str(listing.subject))
 
     def at(self, second: float, client: str = GUESSER, **values: Any) -> list[Listing]:
-        event = Event(START + second, parse_address(client), **({"application": "shop"} | values))
+        event = event_at(second, client, **values)
         return self.detector.feed(event, event.time)
 
 
@@ -143,6 +150,43 @@ def test_a_trigger_that_lists_too_many_stops_until_a_person_lets_it_go_on(tmp_pa
     scene.detector.resume("flood")
     assert scene.detector.stopped == []
     assert sum(len(scene.at(1, client="198.51.100.1")) for _ in range(2)) == 1
+
+
+PAYLOADS = "{name: waf, kind: payloads, count: {over: 3, within: 1h}}"
+
+
+@pytest.mark.parametrize(("refusal", "reason"), [(None, "listed"), ("allowlisted", "allowlisted")])
+def test_one_client_with_many_payloads_in_a_batch_is_asked_about_once_and_stops_no_trigger(
+    tmp_path: Path, refusal: str | None, reason: str
+) -> None:
+    scene = Scene(tmp_path, PAYLOADS)
+    if refusal:
+        scene.refusals[f"{GUESSER}/32"] = refusal
+    batch = [event_at(0, payload=str(number), attacks=("sqli",)) for number in range(2000)]
+    found = scene.detector.feed_batch(batch, START)
+    assert (scene.asked, len(found), scene.detector.stopped) == (1, 0 if refusal else 1, [])
+    assert scene.detector.suppressed == {("waf", reason): 500 if refusal else 499}
+    scene.detector.feed_batch(batch, START)  # another batch, at the same time
+    assert scene.asked == 2
+
+
+def test_what_was_found_of_a_client_holds_for_no_other_client_and_no_other_application(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, PAYLOADS)
+    batch = [
+        event_at(0, client, application=application, payload=str(number), attacks=("sqli",))
+        for client in (GUESSER, "198.51.100.7")
+        for application in ("shop", "blog")
+        for number in range(8)
+    ]
+    assert (len(scene.detector.feed_batch(batch, START)), scene.asked) == (4, 4)
+
+
+def test_for_a_trigger_that_is_stopped_nothing_is_asked(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, PAYLOADS)
+    scene.detector.stop(["waf"])
+    for number in range(400):
+        scene.at(number, payload=str(number), attacks=("sqli",))
+    assert (scene.asked, scene.detector.suppressed) == (0, {("waf", "breaker"): 100})
 
 
 def test_a_clock_that_is_ahead_does_not_move_the_window(tmp_path: Path) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.control.detect.counting import distinct
+from authz.control.detect.counting.budget import Budget
+from authz.control.detect.counting.counters import ValueCounters
 from authz.control.detect.counting.distinct import (
     REGISTERS,
     ExactDistinct,
     HyperLogLog,
     SketchedDistinct,
     digest,
+    union,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
 
 arrivals = st.lists(st.tuples(st.integers(0, 40).map(float), st.integers(0, 12)), min_size=1, max_size=80)
 
@@ -60,9 +71,29 @@ def test_a_sketch_has_a_fixed_size() -> None:
     assert sum(len(sketch.registers) for sketch in counter._sketches.values()) <= 7 * REGISTERS
 
 
-def test_nobody_outside_can_foresee_a_digest() -> None:
-    from authz.control.detect.counting import distinct
+def test_a_client_with_many_values_costs_no_sketch_and_no_union_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[HyperLogLog] = []
+    unions: list[HyperLogLog] = []
 
+    class CountedSketch(HyperLogLog):
+        def __init__(self, *registers: bytes) -> None:
+            super().__init__(*registers)
+            made.append(self)
+
+    def counted_union(sketches: Iterable[HyperLogLog]) -> HyperLogLog:
+        unions.append(united := union(sketches))
+        return united
+
+    monkeypatch.setattr(distinct, "HyperLogLog", CountedSketch)
+    monkeypatch.setattr(distinct, "union", counted_union)
+    counters = ValueCounters(5000, 60.0, Budget())
+    for number in range(20_000):
+        counters.add(7, 1000.0 + number / 1000, digest(str(number)))  # 20 s: in two or three slices of 10 s
+    assert 2 <= len(unions) <= 3
+    assert len(made) <= 1 + 2 * 3  # the first whole, and for each slice its own and the whole anew
+
+
+def test_nobody_outside_can_foresee_a_digest() -> None:
     first = digest("a")
     key, distinct._KEY = distinct._KEY, b"another secret.."  # type: ignore[misc]  # as after a restart
     try:
