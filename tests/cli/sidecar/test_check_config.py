@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,12 +81,29 @@ def test_a_snapshot_that_is_absent_is_warned_of_and_one_that_is_refused_is_wrong
     assert lines[-1].startswith(f"wrong: snapshot.path: {path}: the sidecar would refuse it: too_large: ")
 
 
+def test_a_stale_snapshot_is_warned_of_with_its_age_and_what_follows(publisher: Publisher) -> None:
+    path = publisher.publish(POLICY, created=int(time.time()) - 9000)
+    text = SNAPSHOT.replace("}", ", max_age: 2h, when_stale: deny}")
+    status, lines = check(publisher.folder, text + LISTENS)
+    age = "found a file made 2.5 hours ago, expected at most max_age, 2.0 hours"
+    assert status == 0
+    assert f"warning: snapshot.path: {path}: {age}: it is stale, and when_stale applies: deny" in lines
+
+
+def test_a_deny_list_that_denies_nobody_is_warned_of(publisher: Publisher) -> None:
+    publisher.publish(POLICY.replace("dry_run: true", "mode: monitoring, denylist_in_monitoring: false"))
+    _, lines = check(publisher.folder, SNAPSHOT + LISTENS)
+    problem = "mode monitoring, denylist_in_monitoring false: entries of the deny list deny nobody"
+    assert f"warning: application shop: {problem}" in lines
+
+
 def test_a_port_in_use_is_found(publisher: Publisher) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         text = LISTENS.replace('http: {listen: "127.0.0.1:0"}', f'http: {{listen: "127.0.0.1:{port}"}}')
         _, lines = check(publisher.folder, SNAPSHOT + text)
-    assert any(line.startswith(f"warning: http.listen: 127.0.0.1:{port}: Address already in use") for line in lines)
+    problem = "Address already in use: perhaps the sidecar already runs"
+    assert f"warning: http.listen: 127.0.0.1:{port}: {problem}" in lines
     _, lines = check(publisher.folder, SNAPSHOT + text.replace(str(port), str(free_port())))
     assert not any("in use" in line for line in lines)
 
