@@ -18,6 +18,7 @@ from authz.control.detect.shared.config import Streams
 from authz.control.detect.sources.config import Sources
 from authz.control.lists.rules.guard import FourEyes
 from authz.control.lists.rules.limits import Limits
+from authz.control.lists.rules.resolved import Resolver
 from authz.control.lists.rules.rules import Known, Rules
 from authz.control.model import POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
@@ -140,7 +141,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
         own += tuple(network for text in settings.get("protected", ()) for network in parse_networks(text))
         eyes = FourEyes(addresses=self.four_eyes.addresses, allow=self.four_eyes.allow)
         bans = next((layer.name for layer in self.layers if layer.name != POLICY_LAYER), POLICY_LAYER)
-        return Rules(self.limits(settings.get("limits")), own, eyes, bans, Known.of(settings))
+        resolver = Resolver(settings, Path(self.folder))
+        return Rules(self.limits(settings.get("limits")), own, eyes, bans, Known.of(settings), resolver)
 
     def proxies(self) -> NetworkSet:
         """Return whose X-Forwarded-For is believed."""

@@ -13,6 +13,7 @@ from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
+from authz.control.lists.rules.guard import denies, names_others
 from authz.control.model import POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
@@ -37,7 +38,7 @@ from authz.control.store.signals import Signals
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
     from authz.control.lists.rules.rules import Rules
+    from authz.control.model import Written
     from authz.control.store.database import Store
 
 
@@ -124,11 +126,24 @@ class ControlPlane:
         """Return what use cases go by now."""
         return self.config.rules(msgspec.json.decode(get_document(tx, SETTINGS) or b"{}"))
 
+    def foresee(self, entries: Iterable[Written]) -> None:
+        """Read what entries name, before a transaction that all other writers would wait for meanwhile."""
+        wanted = [entry for entry in entries if denies(entry) and names_others(entry)]
+        if wanted:
+            with self.store.reading() as tx:
+                rules = self.rules(tx)
+            rules.resolver.foresee(wanted)
+
     def mutate(
         self, caller: Caller, use: Callable[[Batch], tuple[int, msgspec.Struct]], *, layers: Iterable[str],
         force: bool = False, approved: bool = False, idempotent: Idempotent | None = None,
+        foreseen: Sequence[Written] = (),
     ) -> Answer:  # fmt: skip
-        """Run a use case in one transaction, and return its answer. Raises Problem; then nothing was written."""
+        """Run a use case in one transaction, and return its answer. Raises Problem; then nothing was written.
+
+        foreseen: subjects of entries that it will add, as far as they are known before.
+        """
+        self.foresee(foreseen)
         now = self.store.now()
         with self.store.writing() as tx:
             batch = Batch(
@@ -138,6 +153,7 @@ class ControlPlane:
                 known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, now)
                 if known is not None:
                     return known
+            batch.rules.resolver.foresee(foreseen)
             status, body = use(batch)
             written = batch.write()
             note_notices(tx, self.config.notify, notices_of(written), now)

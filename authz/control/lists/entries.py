@@ -8,7 +8,7 @@ import msgspec
 
 from authz.control.lists.holds import hold_after_deletion
 from authz.control.lists.rules.check import check_written
-from authz.control.lists.rules.guard import approval_reason, check_lock_out
+from authz.control.lists.rules.guard import approval_reason, check_lock_out, denies
 from authz.control.lists.rules.limits import breaches, foreign_applications
 from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.problems import Conflict, Forbidden, Invalid, NeedsApproval
@@ -115,7 +115,9 @@ def check_permitted(batch: Batch, written: Written, layer: str, *, before: Entry
     if unknown:
         raise Invalid(unknown, code="unresolvable")
     _check_tenant(batch, written)
-    forced = check_lock_out(written, layer, batch.rules.protected, batch.actor.address, force=batch.force)
+    rules, own = batch.rules, batch.actor.address
+    resolved = rules.resolver.networks_of(written) if denies(written) else {}
+    forced = check_lock_out(written, layer, rules.protected, own, resolved, force=batch.force)
     batch.name_applications(written.applications)
     why = approval_reason(written, batch.rules.four_eyes)
     if not why and before is not None:

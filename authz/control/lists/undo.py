@@ -54,6 +54,7 @@ def roll_back(batch: Batch, at: int, *, layer: str | None = None, reason: str = 
     then = {entry.id: entry for entry in each_entry(batch.tx, wanted._replace(at=at))}
     now = {entry.id: entry for entry in each_entry(batch.tx, wanted)}
     result = RolledBack([], [], [], [])
+    batch.rules.resolver.foresee(e for e in then.values() if e.id not in now or now[e.id].says() != e.says())
     for entry_id in sorted(then.keys() | now.keys()):
         before, current = then.get(entry_id), now.get(entry_id)
         if before is not None and current is not None and before.says() == current.says():

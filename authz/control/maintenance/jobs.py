@@ -13,7 +13,7 @@ import msgspec
 from authz.control.access.callers import Caller, check_token
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
-from authz.control.model import Method
+from authz.control.model import SUBJECTS, Method, Written
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.problems import Missing, Problem, Unauthorized
@@ -97,6 +97,8 @@ class JobRounds:
     def _step(self, job: Job, rows: list[Row]) -> Job:
         """Do some rows of a job, in one transaction; return it as it is then."""
         plane, now = self._plane, self._plane.store.now()
+        known = [_subjects_of(row) for row in rows[job.done : job.done + CHUNK]]
+        plane.foresee(known)
         with plane.store.writing() as tx:
             try:
                 caller = _caller(tx, job, now)
@@ -105,6 +107,7 @@ class JobRounds:
                 save_job(tx, job)
                 return job
             rules = plane.rules(tx)
+            rules.resolver.foresee(known)
             batch = Batch(tx, rules, caller.actor(), caller.tenant, now, layers=layers_of(rules))
             refused = msgspec.json.decode(job.refused, type=list[RefusedRow])
             added = job.added
@@ -130,6 +133,11 @@ class JobRounds:
         if written:
             plane.signals.wake("changed")
         return job
+
+
+def _subjects_of(row: Row) -> Written:
+    subjects: dict[str, Any] = {name: tuple(row.get(name) or ()) for name in SUBJECTS}
+    return Written(list=row.get("list", "deny"), action=row.get("action", "block"), **subjects)
 
 
 def shown_job(tx: Connection, caller: Caller, job_id: str) -> Job:

@@ -115,6 +115,7 @@ def import_policy(
     for name, settings in policy.applications.items():
         put_application(batch, name, settings)
     put_settings(batch, policy.settings)
+    batch.rules.resolver.foresee(policy.entries.values())
     before = {entry.id: entry for entry in each_entry(tx, Filter(layer=POLICY_LAYER, origin=origin))}
     counts = {"added": 0, "changed": 0, "deleted": 0, "kept": 0}
     skipped: list[tuple[str, str]] = []

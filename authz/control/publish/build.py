@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from authz.control.model import POLICY_LAYER
-from authz.control.publish.inputs.copies import HOSTS
+from authz.control.model import HOSTS, POLICY_LAYER
 from authz.control.publish.policy_document import policy_document, without_missing
 from authz.errors import InputError, InvalidDocument
 from authz.publisher.build import build_snapshot

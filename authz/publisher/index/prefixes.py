@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any
+from authz.addresses import Network
 
-    from authz.addresses import Network
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     Array = np.ndarray[Any, Any]  # one-dimensional; the element type is said where it matters
 
@@ -65,6 +65,20 @@ class Prefixes(NamedTuple):
             mask_high, mask_low = masks(int(length))
             chosen |= (self.high & mask_high == high) & (self.low & mask_low == low) & (self.length >= length)
         return chosen
+
+    def overlapping(self, network: Network) -> Iterator[Network]:
+        """Give those that have addresses in common with a network of the same version."""
+        (high,), (low,), _ = Prefixes.of(network.version, [network.value], [network.length])
+        length = np.minimum(self.length, network.length).astype(np.uint64)
+        # A shift by 64 is undefined; of length 0 no bit counts.
+        mask_high = np.where(length > 0, _ALL << (np.uint64(64) - np.clip(length, 1, 64)), np.uint64(0))
+        mask_low = np.where(length > 64, _ALL << (np.uint64(128) - np.clip(length, 65, 128)), np.uint64(0))
+        common = ((self.high ^ high) & mask_high == 0) & ((self.low ^ low) & mask_low == 0)
+        for place in np.flatnonzero(common).tolist():
+            value = int(self.high[place]) >> 32
+            if network.version == 6:
+                value = int(self.high[place]) << 64 | int(self.low[place])
+            yield Network(network.version, value, int(self.length[place]))
 
     def ends(self) -> tuple[Array, Array]:
         """Return the first addresses behind each network; (0, 0) behind the last address there is."""

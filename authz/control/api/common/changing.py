@@ -11,7 +11,7 @@ from litestar import Response
 from authz.control.access.approvals import ask_approval
 from authz.control.api.common.asking import idempotent_of, in_thread, plane_of
 from authz.control.api.common.matching import etag
-from authz.control.api.common.operations import Operation, forced, layers_of, perform
+from authz.control.api.common.operations import Operation, forced, foreseen, layers_of, perform
 from authz.control.problems import NeedsApproval
 from authz.control.store.access.idempotency import Answer
 
@@ -31,7 +31,7 @@ async def change(
     try:
         answer = await in_thread(
             plane.mutate, caller, lambda batch: perform(batch, operation), layers=layers, force=forced(operation),
-            idempotent=idempotent,
+            idempotent=idempotent, foreseen=foreseen(operation),
         )  # fmt: skip
     except NeedsApproval as why:
         waiting = await in_thread(

@@ -71,6 +71,16 @@ def forced(operation: Operation) -> bool:
     return isinstance(operation, AddBan | AddEntry | ChangeEntry) and operation.data.force
 
 
+def foreseen(operation: Operation) -> tuple[Written, ...]:
+    """Return the subjects of an operation that adds an entry."""
+    return (subjects_of(operation.data),) if isinstance(operation, AddEntry) else ()
+
+
+def subjects_of(data: EntryInput) -> Written:
+    """Return whom an entry will name."""
+    return Written(list=data.list, action=data.action, **{name: getattr(data, name) for name in SUBJECTS})
+
+
 def perform(batch: Batch, operation: Operation) -> tuple[int, EntryBody]:
     """Do it; return the status and the body of the answer. Raises Problem."""
     status, entry, address = _perform(batch, operation)

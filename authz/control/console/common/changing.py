@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from authz.control.access.approvals import ask_approval
-from authz.control.api.common.operations import AddBan, DeleteEntry, EndBan, Operation, forced, layers_of, perform
+from authz.control.api.common.operations import (
+    AddBan,
+    DeleteEntry,
+    EndBan,
+    Operation,
+    forced,
+    foreseen,
+    layers_of,
+    perform,
+)
 from authz.control.console.look.render import see_other
 from authz.control.lists.undo import undo
 from authz.control.model import Change
@@ -76,7 +85,8 @@ def carry_out(plane: ControlPlane, caller: Caller, operations: Sequence[Operatio
 
     layers = {layer for operation in operations for layer in layers_of(operation, rules)}
     try:
-        plane.mutate(caller, use, layers=layers, force=any(forced(operation) for operation in operations))
+        force, known = any(map(forced, operations)), [entry for one in operations for entry in foreseen(one)]
+        plane.mutate(caller, use, layers=layers, force=force, foreseen=known)
     except NeedsApproval as why:
         if len(operations) > 1:
             raise

@@ -24,6 +24,7 @@ _SCALARS: Final[dict[str, Any]] = {
     "sources": Source,
     "applications": Token,
 }
+Named = frozenset[tuple[str, str | int]]  # kinds of subjects, with a value each
 
 
 def check_written(entry: Written) -> None:
@@ -49,6 +50,16 @@ def _mistakes(entry: Written) -> Iterator[FieldMistake]:
         yield from text_mistakes(getattr(entry, name), f"/{name}")
     if entry.starts is not None and entry.expires is not None and entry.expires <= entry.starts:
         yield FieldMistake("/expires", "found an end that is not after the start")
+
+
+def named_subjects(entry: Written) -> Named:
+    """Return the subjects of an entry that are no networks, parsed. Raises BadValue and ValueError."""
+    return frozenset(
+        (name, get_args(kind)[1].parse(str(value)))
+        for name, kind in _SCALARS.items()
+        if name in SUBJECTS
+        for value in getattr(entry, name)
+    )
 
 
 def network_mistakes(written: tuple[str, ...], pointer: str) -> Iterator[FieldMistake]:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz.addresses import Address, Network, NetworkSet, parse_networks, try_parse_address
-from authz.control.model import POLICY_LAYER, Written
+from authz.addresses import BITS, Address, Network, NetworkSet, network_of, parse_networks, try_parse_address
+from authz.control.model import POLICY_LAYER, SUBJECTS, Written
 from authz.control.problems import Conflict
+from authz.errors import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from authz.publisher.index.prefixes import Prefixes
 
 
 class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,42 +29,56 @@ class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockOut(NamedTuple):
-    """Whom a change would lock out. forceable: whether `force` may do it all the same."""
+    """Whom a change would lock out.
 
+    subject: what names them, as it is written. network: by which of its networks. forceable: whether `force` may do it
+    all the same.
+    """
+
+    subject: str
     network: str
     whom: str
     forceable: bool
 
 
-def locked_out(entry: Written, layer: str, protected: Iterable[Network], own_address: str | None) -> Iterator[LockOut]:
+def locked_out(
+    entry: Written, layer: str, protected: Iterable[Network], own_address: str | None, resolved: Mapping[int, Prefixes]
+) -> Iterator[LockOut]:
     """Give whom an entry would deny that must not be denied.
 
     In a layer with limited rights a protected network cannot be forced: every sidecar would refuse the file.
+    resolved: by version, the networks of its subjects that are none.
     """
-    if entry.list != "deny" or entry.action != "block":
+    if not denies(entry):
         return
     excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
     own = try_parse_address(own_address) if own_address else None
-    guarded = list(protected)
+    guarded = [(kept, f"the protected network {kept}", layer == POLICY_LAYER) for kept in protected]
+    if own is not None:
+        guarded.append((network_of(own, BITS[own.version]), f"your own address {own.text}", True))
     for text in entry.networks:
         for network in parse_networks(text):
-            for kept in guarded:
+            for kept, whom, forceable in guarded:
                 if network.overlaps(kept) and not _inside(_narrower(network, kept), excepted):
-                    yield LockOut(text, f"the protected network {kept}", layer == POLICY_LAYER)
-            if own is not None and own in NetworkSet([network]) and own not in excepted:
-                yield LockOut(text, f"your own address {own.text}", forceable=True)
+                    yield LockOut(text, text, whom, forceable)
+    for kept, whom, forceable in guarded:
+        for network in resolved[kept.version].overlapping(kept) if kept.version in resolved else ():
+            if not _inside(_narrower(network, kept), excepted):
+                yield LockOut(_others(entry), str(network), whom, forceable)
+                break
 
 
 def check_lock_out(
-    entry: Written, layer: str, protected: Iterable[Network], own_address: str | None, *, force: bool
-) -> bool:
+    entry: Written, layer: str, protected: Iterable[Network], own_address: str | None,
+    resolved: Mapping[int, Prefixes], *, force: bool,
+) -> bool:  # fmt: skip
     """Return whether the change was forced; raises Conflict (`lock_out`) where it must not be done."""
-    lockouts = list(locked_out(entry, layer, protected, own_address))
+    lockouts = list(locked_out(entry, layer, protected, own_address, resolved))
     refused = [lockout for lockout in lockouts if not (force and lockout.forceable)]
     if refused:
         first = refused[0]
         hint = "give force: true, if you mean it" if first.forceable else "take it out of protected first"
-        detail = f"'{first.network}' would deny {first.whom}"
+        detail = f"'{first.subject}' would deny {first.whom}"
         raise Conflict(detail, code="lock_out", hint=hint, extra={"network": first.network})
     return bool(lockouts)
 
@@ -93,6 +110,21 @@ def _size(networks: NetworkSet) -> int:
     four = sum(end - first for first, end in zip(v4[::2], v4[1::2], strict=True))
     six = sum(max((end - first) >> 64, 1) for first, end in zip(v6[::2], v6[1::2], strict=True))
     return four + six
+
+
+def _others(entry: Written) -> str:
+    """Return the subjects of an entry that are no networks, for people."""
+    return shorten(", ".join(str(value) for name in SUBJECTS if name != "networks" for value in getattr(entry, name)))
+
+
+def denies(entry: Written) -> bool:
+    """Return whether an entry keeps anybody out."""
+    return entry.list == "deny" and entry.action == "block"
+
+
+def names_others(entry: Written) -> bool:
+    """Return whether an entry names anybody otherwise than by networks."""
+    return any(getattr(entry, name) for name in SUBJECTS if name != "networks")
 
 
 def _narrower(one: Network, other: Network) -> Network:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from authz.control.lists.rules.guard import FourEyes
 from authz.control.lists.rules.limits import Limits
+from authz.control.lists.rules.resolved import Resolver
 from authz.control.problems import FieldMistake
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Rules(NamedTuple):
     """What the use cases go by.
 
     layers: limits by name. protected: what no entry may deny. bans: the layer of `ban`. known: what subjects
-    of the first layer can be resolved by.
+    of the first layer can be resolved by. resolver: resolves them.
     """
 
     layers: Mapping[str, Limits]
@@ -52,3 +53,4 @@ class Rules(NamedTuple):
     four_eyes: FourEyes = FourEyes()
     bans: str = "bans"
     known: Known = Known()
+    resolver: Resolver = Resolver({}, None)

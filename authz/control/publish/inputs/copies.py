@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from authz.control.model import POLICY_LAYER, SETTINGS
+from authz.control.model import HOSTS, POLICY_LAYER, SETTINGS
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import Filter, each_entry
 from authz.control.store.published.inputs import Input, get_content, list_inputs, put_content, put_input
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from authz.control.store.database import Store
 
-HOSTS: Final = "state/hosts.json"  # beside control.yaml; also the name of the copy in the store
 DEFAULT_INTERVAL: Final = 3600.0  # seconds between two fetches of a feed that names none
 _PATIENCE: Final = HostOptions(timeout=3.0, tries=2)
 

@@ -22,7 +22,7 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import EntryInput
 from authz.control.api.common.changing import answered
-from authz.control.api.common.operations import written_of
+from authz.control.api.common.operations import subjects_of, written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
@@ -116,7 +116,8 @@ async def replace_entries(
         return 200, ReplacedBody(added, changed, deleted, kept, skipped, batch.serials())
 
     key = await idempotent_of(request, idempotency_key)
-    answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
+    layers, known = layers_of(plane.config.rules()), [subjects_of(row) for row in data]
+    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=known)
     return await answered(plane, caller, answer, wait, timeout)
 
 
