@@ -209,6 +209,7 @@ class Sidecar:
             turns=self._turns,
         )
         self._http_limits()
+        self.metrics.http_idle = connections.places.idle
         if self._endpoints.wanted("http"):
             listener = await self._endpoints.listen("http", connections)
             connections.start()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import has_ipv6, wait_for
-from support.proxies.client import ask
+from support.proxies.client import Traffic, ask
 from support.proxies.stack import BAD, BALANCER, OFFICE, SCRAPER, UNKNOWN, NginxStack
 from support.proxies.upstream import Relay
 
@@ -335,3 +335,25 @@ def test_two_requests_with_other_headers_never_share_a_kept_answer(tmp_path: Pat
             for (forwarded, attack), status in ((allowed, 200), (unreadable, 403)):
                 headers = [("X-Forwarded-For", forwarded), ("X-WAF-Attack", attack)]
                 assert stack.ask_with("/shop/", headers, BALANCER).status == status
+
+
+def test_a_flood_of_idle_connections_neither_locks_nginx_out_nor_costs_it_a_request(tmp_path: Path) -> None:
+    """Its kept connections end now and then, and it sends the request again on a new one, which gets a place."""
+    stack = NginxStack(tmp_path, "tcp", [("unix_mode: 666", "unix_mode: 666, max_connections: 12")])
+    stack.publisher.publish(POLICY)
+    asked = b"GET /v1/auth/shop HTTP/1.1\r\nHost: a\r\n\r\n"
+    with stack.start_sidecar(), stack, contextlib.ExitStack() as flood:
+        address = "127.0.0.1", stack.sidecar_port
+        for _ in range(12):
+            flood.enter_context(socket.create_connection(address)).sendall(asked)
+        with Traffic(lambda: stack.client(OFFICE), "/shop/") as traffic:
+            for number in range(200):
+                hostile = flood.enter_context(socket.create_connection(address))
+                if number % 2:
+                    with contextlib.suppress(OSError):
+                        hostile.sendall(asked)
+                if number % 20 == 0:
+                    traffic.wait_for_more(10)
+            traffic.wait_for_more(50)
+        assert traffic.failures == []
+        assert {reply.status for reply in traffic.replies} == {200}

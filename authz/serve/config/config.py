@@ -78,7 +78,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: Duration = 75.0  # a connection without a request is closed; longer than the proxy's keep-alive
     cache: Duration = 0.0  # seconds for which nginx may keep an answer, where it is told to; 0: not at all
     header_timeout: Duration = 10.0  # from the first byte of a request to the end of its headers; longer: 408
-    max_connections: PositiveCount = 4096  # more are closed at once
+    max_connections: PositiveCount = 4096  # one more takes the place of an idle one, or is closed
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):

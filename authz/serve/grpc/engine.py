@@ -18,8 +18,11 @@ class GrpcEngine(Protocol):
 
     port: int
 
-    def state(self) -> tuple[int, int] | None:
-        """Return how many connections are open, and how many calls were refused; None: the engine does not say so."""
+    def state(self) -> tuple[int, int, int] | None:
+        """Return how many connections are open and how many of them are idle, and how many calls were refused.
+
+        None: the engine does not say so.
+        """
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

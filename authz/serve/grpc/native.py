@@ -62,9 +62,9 @@ class NativeGrpc:
         self._listener: Listener
         self.port = 0
 
-    def state(self) -> tuple[int, int]:
-        """Return how many connections are open, and how many calls were refused."""
-        return len(self._connections.open), self._connections.refused
+    def state(self) -> tuple[int, int, int]:
+        """Return how many connections are open, how many of them are idle, and how many calls were refused."""
+        return len(self._connections.open), self._connections.places.idle(), self._connections.refused
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

@@ -20,6 +20,7 @@ import httptools
 
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer, status_line
 from authz.serve.listeners.budget import MAX_WAIT
+from authz.serve.listeners.places import end_unless_busy
 
 if TYPE_CHECKING:
     from authz.serve.http1.listener import HttpConnections
@@ -59,17 +60,18 @@ class HttpConnection(asyncio.Protocol):
         self._in_head = False
         self._ending = False  # the last answer is given; what still comes is dropped
         # When the present state (idle, in a header block, ending) began, or up to SWEEP later.
-        self._since = connections.later
+        self.since = connections.later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or close it where there are too many."""
+        """Take the connection, or close it where there are too many and none is idle."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_MAX_UNSENT)
+        self.since = time.monotonic()  # the clock of the loop; who came first must be known exactly
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else None
-        self._all.open.add(self)
-        self._count_connections()
-        if len(self._all.open) > self._all.limits.max_connections:
+        if self._all.places.admit(self, self._all.limits.max_connections):
+            self._count_connections()
+        else:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -160,7 +162,7 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more requests from a peer that does not read its answers."""
         self._unread = True
-        self._since = self._all.later
+        self.since = self._all.later
         self._stop_reading()
 
     def resume_writing(self) -> None:
@@ -181,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
         self._headers = {}
         self._parsed = self._received = 0
         self._in_head = True
-        self._since = self._all.later
+        self.since = self._all.later
 
     def on_url(self, url: bytes) -> None:
         """Take the target, which may come in parts."""
@@ -226,7 +228,7 @@ class HttpConnection(asyncio.Protocol):
         if body or not parser.should_keep_alive() or parser.should_upgrade():
             self._ending = True
         self._add(answer, with_body=method != b"HEAD")
-        self._since = self._all.later
+        self.since = self._all.later
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
         if answer.body and with_body:
@@ -258,7 +260,7 @@ class HttpConnection(asyncio.Protocol):
                 self._all.metrics.count_http_fault(status)
 
     def _end(self) -> None:
-        self._since = self._all.later
+        self.since = self._all.later
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()  # and wait for the peer to close, for LINGER at most
 
@@ -267,9 +269,23 @@ class HttpConnection(asyncio.Protocol):
         if not self._ending:
             self._parser = _LastRequest(self._parser)
 
+    def give_way(self) -> bool:
+        """Close for a new connection, unless something is under way in the sockets. Returns whether it closes."""
+        return end_unless_busy(self._transport, self.close)
+
     def close(self) -> None:
         """Close once all answers are sent."""
         self._transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way, and no answer is waited for."""
+        return not (self._in_head or self._ending or self._unread or self._unparsed)
+
+    @property
+    def latest(self) -> bytes:
+        """The target of the latest request; empty: there was none."""
+        return self._target
 
     def abort(self) -> None:
         """End at once; what is not sent is dropped."""
@@ -277,7 +293,7 @@ class HttpConnection(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """End the connection where it has been in its state for too long."""
-        passed, limits = now - self._since, self._all.limits
+        passed, limits = now - self.since, self._all.limits
         if self._ending:
             if passed > LINGER:
                 self._transport.abort()

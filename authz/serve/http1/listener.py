@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
 from authz.serve.listeners.budget import HeldBytes, Turns
+from authz.serve.listeners.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -18,7 +19,7 @@ SWEEP: Final = 0.5  # seconds between two looks at all connections
 
 
 class HttpLimits(NamedTuple):
-    """max_header: bytes. idle_timeout, header_timeout: seconds."""
+    """max_header: bytes. idle_timeout, header_timeout: seconds. max_connections: see `places`."""
 
     max_header: int = 65536
     idle_timeout: float = 75.0
@@ -61,8 +62,11 @@ class HttpConnections:
         self.refuse = refuse
         self.held = held or HeldBytes()
         self.turns = turns or Turns()
-        self.open: set[HttpConnection] = set()
-        self.later = 0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
+        self.places: Places[HttpConnection] = Places()
+        self.open = self.places.open
+        self.later: float = (
+            0.0  # of the loop's clock, and never before now: what a request is stamped with costs nothing
+        )
         self._draining = False
         self._sweeper: asyncio.Task[None] | None = None
 

@@ -24,6 +24,7 @@ from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
 from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
 from authz.serve.listeners.budget import MAX_WAIT
+from authz.serve.listeners.places import end_unless_busy
 
 if TYPE_CHECKING:
     from authz.serve.http2.listener import Http2Listener
@@ -52,12 +53,12 @@ class Http2Connection(asyncio.Protocol):
 
     Attributes:
         peer: The address of the peer; "" for a unix socket.
-        since: When the connection was last seen to have begun a call, by the clock of the loop.
+        since: When the connection came or was last seen to have begun a call, by the clock of the loop.
     """
 
     def __init__(self, listener: Http2Listener) -> None:
         self.peer = ""
-        self.since = 0.0
+        self.since = time.monotonic()
         self._listener = listener
         self._transport: asyncio.Transport
         self._rate = FrameRate()
@@ -80,7 +81,7 @@ class Http2Connection(asyncio.Protocol):
         self._swept: tuple[int, _Unfinished] | None = None  # highest stream and state at the last sweep
 
     @property
-    def calls(self) -> int:
+    def latest(self) -> int:
         """The highest stream that the peer began; 0: it never called."""
         return self._receiver.last
 
@@ -96,7 +97,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
-        if not self._listener.admit(self):
+        if not self._listener.places.admit(self, self._listener.max_connections):
             self._transport.abort()
             return
         self._streams.deliver = self._deliver
@@ -283,6 +284,10 @@ class Http2Connection(asyncio.Protocol):
                 self._streams.fail(stream, h2.REFUSED_STREAM)  # nothing was done for it: the peer may ask another
             self._end(h2.NO_ERROR, "")
             self._flush()
+
+    def give_way(self) -> bool:
+        """Leave for a new connection, unless something is under way in the sockets. Returns whether it leaves."""
+        return end_unless_busy(self._transport, self.leave)
 
     def announce_end(self) -> None:
         """Tell the peer to begin no more calls here; those that it has begun are answered."""

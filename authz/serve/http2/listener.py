@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.serve.http2.connection import Http2Connection
 from authz.serve.listeners.budget import HeldBytes, Turns
+from authz.serve.listeners.places import Places
 
 if TYPE_CHECKING:
     from authz.serve.http2.methods import Service
@@ -19,7 +20,6 @@ MAX_CONNECTIONS: Final = 1024
 IDLE_TIMEOUT: Final = 300.0  # seconds without a new call after which a connection is ended
 _SPREAD: Final = 0.1  # share by which the greatest age of a connection differs: they must not all leave together
 _AT_ONCE: Final = 16  # connections that are looked at in one turn of the event loop
-_NOTED: Final = 64  # connections that may have to leave that are noted in one look
 _LOG = logging.getLogger("authz.grpc")
 
 
@@ -50,9 +50,9 @@ class Http2Listener:
         self.max_connections = max_connections
         self.idle_timeout = idle_timeout
         self.max_age = max_age
-        self.open: set[Http2Connection] = set()
+        self.places: Places[Http2Connection] = Places()
+        self.open = self.places.open
         self.refused = 0  # calls that had waited for their turn for too long
-        self._leaving: list[tuple[Http2Connection, int]] = []  # who may have to leave, the first last; their calls then
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> Http2Connection:
@@ -62,39 +62,6 @@ class Http2Listener:
     def age(self) -> float:
         """Return the seconds that a new connection may last."""
         return self.max_age * random.uniform(1 - _SPREAD, 1 + _SPREAD) if self.max_age else math.inf  # noqa: S311  # no secret
-
-    def admit(self, connection: Http2Connection) -> bool:
-        """Return whether a new connection may stay; an idle one may have to leave for it."""
-        if len(self.open) >= self.max_connections:
-            leaving = self._most_idle()
-            if leaving is None:
-                return False
-            self.open.discard(leaving)
-            leaving.leave()
-        self.open.add(connection)
-        return True
-
-    def _most_idle(self) -> Http2Connection | None:
-        """Return the connection that is missed least: it never called, its peer has many, it was idle for long.
-
-        Others of its kind are noted, for the next ones that come: a look at all connections costs a millisecond.
-        """
-        while self._leaving:
-            connection, calls = self._leaving.pop()
-            if connection in self.open and connection.idle and connection.calls == calls:
-                return connection
-        idle = [connection for connection in self.open if connection.idle]
-        if not idle:
-            return None
-        peers: dict[str, int] = {}
-        for connection in self.open:
-            peers[connection.peer] = peers.get(connection.peer, 0) + 1
-        kinds = [(not candidate.calls, peers[candidate.peer]) for candidate in idle]
-        least = max(kinds)
-        alike = [candidate for candidate, kind in zip(idle, kinds, strict=True) if kind == least]
-        alike.sort(key=lambda candidate: candidate.since)
-        self._leaving = [(candidate, candidate.calls) for candidate in reversed(alike[1:_NOTED])]
-        return alike[0]
 
     def start(self) -> None:
         """Begin to look for what takes too long."""

@@ -54,8 +54,9 @@ class Metrics:
         self._warnings: dict[str, Hits] = {}  # by the layer; of the entries that warned
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
         self.http_connections = 0
-        # How many connections of the gRPC front are open, and how many calls were refused; None: the engine says not.
-        self.grpc_state: Callable[[], tuple[int, int] | None] = lambda: (0, 0)
+        self.http_idle: Callable[[], int] = lambda: 0  # how many of them are idle
+        # Of the gRPC front: connections, those that are idle, and calls that were refused; None: the engine says not.
+        self.grpc_state: Callable[[], tuple[int, int, int] | None] = lambda: (0, 0, 0)
         self.gauges: Callable[[], list[Family]] = list
 
     def decision_counts(self, front: str, outcome: Outcome) -> defaultdict[str | None, int]:
@@ -146,10 +147,14 @@ class Metrics:
         }
         yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
+        yield Family.of(
+            "authz_http_idle_connections", "gauge", "HTTP connections without a request", {(): self.http_idle()}
+        )
         state = self.grpc_state()
         if state is not None:
-            count, refused = state
+            count, idle, refused = state
             yield Family.of("authz_grpc_connections", "gauge", "Open connections of the engine native", {(): count})
+            yield Family.of("authz_grpc_idle_connections", "gauge", "Those of them without a call", {(): idle})
             text = "Calls refused, for they had waited for five seconds"
             yield Family.of("authz_grpc_refused_total", "counter", text, {(): refused})
         yield from self.gauges()

@@ -13,6 +13,7 @@ from support.processes import wait_for
 from support.sidecar.fronts import Fronts, HttpClient, HttpServer
 from support.sidecar.http_questions import ALLOWED, CONFIG, LOOPS, addresses, expected_addresses, numbered, serving
 
+from authz.serve.http1.connection import HttpConnection
 from authz.serve.http1.listener import HttpLimits
 
 if TYPE_CHECKING:
@@ -133,21 +134,78 @@ def test_a_client_that_does_not_close_after_the_last_answer_is_closed(publisher:
         wait_for(lambda: not server.connections.open)
 
 
-def test_more_connections_than_allowed_are_closed_at_once(publisher: Publisher) -> None:
+BEGUN: Final = b"GET /v1/auth HTTP/1.1\r\n"  # of a request
+REST: Final = f"{ALLOWED}\r\n\r\n".encode()
+
+
+def test_more_connections_than_allowed_are_closed_at_once_where_none_is_idle(publisher: Publisher) -> None:
     with serving(publisher, max_connections=3) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(server.client()) for _ in range(3)]
         for client in clients:
             assert client.ask("/v1/auth", ALLOWED).status == 200
+            client.send(BEGUN)
+        wait_for(lambda: not server.in_loop(server.connections.places.idle), "no idle connection")
         for _ in range(5):
             with server.client() as refused:
                 assert refused.rest() == b""
-        assert clients[0].ask("/v1/auth", ALLOWED).status == 200
         assert server.fronts.metrics.http_connections == 3
+        for client in clients:
+            client.send(REST)
+            assert client.read().status == 200
 
         clients[1].socket.close()
         wait_for(lambda: len(server.connections.open) == 2)
         with server.client() as admitted:
             assert admitted.ask("/v1/auth", ALLOWED).status == 200
+
+
+def test_as_many_idle_connections_as_may_be_open_do_not_lock_a_new_proxy_out(publisher: Publisher) -> None:
+    """Those that never asked go first, and then those that were idle for longest."""
+    with serving(publisher, max_connections=4) as server, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.client()) for _ in range(4)]
+        wait_for(lambda: len(server.connections.open) == 4)
+        proxies = []
+        for _ in range(4):
+            proxies.append(stack.enter_context(server.client()))
+            assert proxies[-1].ask("/v1/auth", ALLOWED).status == 200
+        assert [client.rest() for client in idle] == [b""] * 4
+        proxies.append(stack.enter_context(server.client()))
+        assert proxies[-1].ask("/v1/auth", ALLOWED).status == 200
+        assert server.in_loop(server.connections.places.idle) == server.fronts.metrics.http_connections == 4
+
+
+def test_a_connection_with_a_request_or_an_answer_under_way_does_not_give_way(publisher: Publisher) -> None:
+    with serving(publisher, max_connections=2) as server, server.client() as begun, server.client() as sent:
+        assert sent.ask("/v1/auth", ALLOWED).status == 200
+        begun.send(BEGUN)
+        wait_for(lambda: server.in_loop(server.connections.places.idle) == 1, "one idle connection")
+
+        def arrive() -> bool:
+            sent.send(BEGUN + REST)  # the loop has not read it yet
+            return server.connections.places.admit(server.connections(), 2)
+
+        assert not server.in_loop(arrive)
+        assert sent.read().status == 200
+        begun.send(REST)
+        assert begun.read().status == 200
+
+
+def test_connections_beyond_the_most_do_not_each_cost_a_look_at_all(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, is_idle = 0, HttpConnection.idle.fget  # type: ignore[attr-defined]  # a property
+
+    def idle(self: HttpConnection) -> bool:
+        nonlocal looks
+        looks += 1
+        return bool(is_idle(self))
+
+    with serving(publisher, max_connections=50) as server, contextlib.ExitStack() as stack:
+        monkeypatch.setattr(HttpConnection, "idle", property(idle))
+        clients = [stack.enter_context(server.client()) for _ in range(150)]
+        assert clients[-1].ask("/v1/auth", ALLOWED).status == 200
+        assert len(server.connections.open) == 50
+    assert looks < 100 * 4
 
 
 PAGE: Final = f"""\

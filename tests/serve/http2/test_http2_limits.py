@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -184,6 +185,7 @@ def test_an_idle_connection_leaves_for_a_new_one_those_that_never_called_first(m
     busy = Peer(methods.connections)
     stream = busy.begin(ECHO)
     assert works(called)
+    methods.connections.places.clock = lambda: time.monotonic() + 1  # silent had the time to call
     assert works(Peer(methods.connections))
     silent.read()
     assert (lost(silent), lost(called), lost(busy)) == (NO_ERROR, None, None)
@@ -301,3 +303,15 @@ def test_connections_that_come_beyond_the_most_do_not_each_cost_a_look_at_all(
     peers = [Peer(methods.connections) for _ in range(500)]
     assert sum(not peer.wire.closing for peer in peers) == 200
     assert looks < 300 * 10
+
+
+def test_where_two_never_called_who_came_first_leaves(methods: Methods) -> None:
+    """A new proxy that has not called yet seemed to have been idle for longest."""
+    methods.connections.max_connections = 2
+    old = Peer(methods.connections)
+    old.connection.sweep(time.monotonic())
+    proxy = Peer(methods.connections)
+    Peer(methods.connections)
+    old.read()
+    assert (lost(old), lost(proxy)) == (NO_ERROR, None)
+    assert works(proxy)

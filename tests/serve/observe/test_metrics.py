@@ -41,6 +41,8 @@ DOCUMENTED: Final = {
     "authz_http_faults": {"status"},
     "authz_http_connections": set(),
     "authz_grpc_connections": set(),
+    "authz_http_idle_connections": set(),
+    "authz_grpc_idle_connections": set(),
     "authz_grpc_refused": set(),
     "authz_ready": set(),
     "authz_decision_log_dropped": set(),
