@@ -168,7 +168,9 @@ def test_an_import_that_denies_whom_the_policy_protects_says_so_in_history(plane
 
 
 def test_an_entry_whose_system_no_database_has_is_refused_before_it_spoils_the_layer(plane: Control) -> None:
-    assert code(plane, "POST", "/v1/entries", {"asns": [65000]}) == "unresolvable"
+    refused = plane.ask("POST", "/v1/entries", {"asns": [65000]})
+    assert (refused.status_code, refused.json()["code"]) == (422, "unresolvable")
+    assert refused.json()["errors"][0]["detail"].startswith("geo/asn.csv: found no networks of AS65000")
     assert code(plane, "POST", "/v1/entries", {"countries": ["FR"], "asns": [64498]}) == ""
     wait_for(lambda: plane.ok("GET", "/v1/explain?address=192.0.2.9")["decision"] == "deny")
 

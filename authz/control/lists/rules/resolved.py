@@ -100,7 +100,8 @@ def _gathered(folder: Path, content: str, _stamps: tuple[object, ...]) -> Subjec
         found = gather(document, msgspec.structs.replace(written, feeds=feeds), folder, options, lambda *_: None)
         document.checked()
     except InvalidDocument as error:
-        return Invalid([FieldMistake("", mistake.message) for mistake in error.mistakes], code="unresolvable")
+        told = [mistake.message.replace(f"{folder}/", "") for mistake in error.mistakes]  # tenants read it, too
+        return Invalid([FieldMistake("", message) for message in told], code="unresolvable")
     return found
 
 
