@@ -21,7 +21,7 @@ from authz.control.detect.counting.budget import Budget
 from authz.control.detect.counting.places import Places
 from authz.control.detect.counting.samples import Samples
 from authz.control.detect.counting.trigger import CountingTrigger
-from authz.control.detect.listing.offences import grown_period
+from authz.control.detect.listing.offences import LISTED, grown_period
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -35,7 +35,6 @@ MAX_AHEAD: Final = 5.0  # seconds that an event's clock may be ahead of ours; mo
 MAX_KINDS: Final = 4096  # combinations of application, method, status, … of which is known who counts them
 NOBODYS: Final = frozenset({"", "*"})  # applications of nobody knows whom, or whom the policy does not name
 BREAKER: Final = "breaker"  # the reason of a listing that was stopped by the trigger's breaker
-LISTED: Final = "listed"  # the reason where the client is listed already
 _AGAIN: Final = 60.0  # seconds for which a client of a system that goes on is not listed again
 _MAX_LISTED: Final = 50_000
 

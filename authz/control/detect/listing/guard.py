@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.control.detect.counting.detector import LISTED
+from authz.control.detect.listing.offences import LISTED
 from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model import MICROSECONDS, POLICY_LAYER

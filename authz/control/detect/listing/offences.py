@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.control.detect.triggers.file import Reaction, Trigger
 
+LISTED: Final = "listed"  # why a client is not to be listed: it is already
 MAX_OFFENCES: Final = 100_000  # that MemoryOffences keeps
 
 

@@ -10,10 +10,10 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.control.detect.counting.detector import LISTED, Detector, Listing
+from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.counting.places import Places, read_places
 from authz.control.detect.event import as_json
-from authz.control.detect.listing.offences import MemoryOffences
+from authz.control.detect.listing.offences import LISTED, MemoryOffences
 from authz.control.detect.logs import parser, recognise
 from authz.errors import BadLine, shorten
 from authz.times import format_moment
