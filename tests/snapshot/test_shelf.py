@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.processes import wait_for
 from support.sidecar.loading import Loading
 from support.snapshot.refusal import documented_codes
 from support.snapshot.shelf import SERIAL, SHELF, payload_with
@@ -220,9 +221,6 @@ def test_the_shelf_has_every_code_that_a_file_can_have() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="memfd_create is Linux's")
 def test_the_memory_of_replaced_and_refused_snapshots_is_given_back(good: Forge, running: Loading) -> None:
     def copies() -> int:
-        for thread in threading.enumerate():
-            if thread.name == "authz-free":  # frees what decides no more
-                thread.join()
         return Path("/proc/self/maps").read_text().count("memfd:authz-snapshot")
 
     gc.collect()  # what other tests left
@@ -230,11 +228,11 @@ def test_the_memory_of_replaced_and_refused_snapshots_is_given_back(good: Forge,
     for code, make in SHELF.values():
         running.put(make(good))
         assert running.load() == code
-    assert copies() <= before
+    wait_for(lambda: copies() <= before, "what was refused or replaced is given back by a thread")
     for serial in range(SERIAL + 1, SERIAL + 11):
         running.put(good.with_payload(payload_with(good, serial=serial)))
         assert running.load() == "ok"
-    assert copies() <= before
+    wait_for(lambda: copies() <= before, "what was replaced is given back by a thread")
 
 
 def test_nothing_but_the_short_end_of_an_envelope_is_parsed_before_the_signatures_are_good(

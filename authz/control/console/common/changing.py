@@ -85,7 +85,8 @@ def carry_out(plane: ControlPlane, caller: Caller, operations: Sequence[Operatio
 
     layers = {layer for operation in operations for layer in layers_of(operation, rules)}
     try:
-        force, known = any(map(forced, operations)), [entry for one in operations for entry in foreseen(one)]
+        force = any(map(forced, operations))
+        known = [entry for operation in operations for entry in foreseen(operation)]
         plane.mutate(caller, use, layers=layers, force=force, foreseen=known)
     except NeedsApproval as why:
         if len(operations) > 1:

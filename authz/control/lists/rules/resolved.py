@@ -81,9 +81,9 @@ class Resolver:
             return Invalid([FieldMistake("", told)], code="unresolvable")
         entry = {"list": "deny", **_by_kind(named)}
         content = msgspec.json.encode({"version": 1, "entries": [entry], **self._settings}, order="deterministic")
-        found = _gathered(self._folder, content.decode(), _stamps(self._folder, self._settings))
-        self._read.append((named, found))
-        return found
+        subjects = _gathered(self._folder, content.decode(), _stamps(self._folder, self._settings))
+        self._read.append((named, subjects))
+        return subjects
 
 
 @lru_cache(_KEPT)
@@ -97,12 +97,12 @@ def _gathered(folder: Path, content: str, _stamps: tuple[object, ...]) -> Subjec
             if feed.source in sources and (not feed.url or (folder / feed.path).is_file())  # or not fetched yet
         )  # fmt: skip
         options = SubjectOptions(HostOptions(cache=folder / HOSTS, offline=True), allow_unresolved=True)
-        found = gather(document, msgspec.structs.replace(written, feeds=feeds), folder, options, lambda *_: None)
+        subjects = gather(document, msgspec.structs.replace(written, feeds=feeds), folder, options, lambda *_: None)
         document.checked()
     except InvalidDocument as error:
         told = [mistake.message.replace(f"{folder}/", "") for mistake in error.mistakes]  # tenants read it, too
         return Invalid([FieldMistake("", message) for message in told], code="unresolvable")
-    return found
+    return subjects
 
 
 def _stamps(folder: Path, settings: Mapping[str, Any]) -> tuple[object, ...]:
@@ -115,10 +115,10 @@ def _stamps(folder: Path, settings: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _by_kind(named: Named) -> dict[str, Any]:
