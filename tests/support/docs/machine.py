@@ -30,16 +30,16 @@ _NEEDS: Final = {
 _SCRIPT: Final = """\
 set -eE
 trap 'echo "failed: line $LINENO"; tail -n 40 boot.log' ERR
-mkdir overlay; mount -t tmpfs tmpfs overlay; mkdir overlay/upper overlay/work overlay/root
-mount -t overlay overlay -o lowerdir=/,upperdir=overlay/upper,workdir=overlay/work overlay/root
-unit=overlay/root/etc/systemd/system/guide.target
+mkdir overlay; mount -t tmpfs tmpfs overlay; mkdir overlay/upper overlay/work overlay/tree
+mount -t overlay overlay -o lowerdir=/,upperdir=overlay/upper,workdir=overlay/work overlay/tree
+unit=overlay/tree/etc/systemd/system/guide.target
 printf '[Unit]\\nRequires=basic.target\\nAfter=basic.target\\nAllowIsolate=yes\\n' > $unit
-mkdir -p overlay/root/srv/checkout; cp -r checkout/. before.sh after.sh overlay/root/srv/checkout
-mount --bind /proc overlay/root/proc; mount --bind /dev overlay/root/dev
+mkdir -p overlay/tree/srv/checkout; cp -r checkout/. before.sh after.sh overlay/tree/srv/checkout
+mount --bind /proc overlay/tree/proc; mount --bind /dev overlay/tree/dev
 export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
-chroot overlay/root sh -c 'cd /srv/checkout && exec bash -ex before.sh'
-umount overlay/root/proc overlay/root/dev
-systemd-nspawn --directory overlay/root --boot --register=no --keep-unit --private-network --console=read-only \\
+chroot overlay/tree sh -c 'cd /srv/checkout && exec bash -ex before.sh'
+umount overlay/tree/proc overlay/tree/dev
+systemd-nspawn --directory overlay/tree --boot --register=no --keep-unit --private-network --console=read-only \\
     systemd.unit=guide.target < /dev/null > boot.log 2>&1 &
 nspawn=$!
 for _ in $(seq 600); do
