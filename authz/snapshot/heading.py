@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.errors import Refusal, SnapshotRefused, shorten
+from authz.errors import BadValue, Refusal, SnapshotRefused, shorten
 from authz.snapshot.envelope import parse_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE
 from authz.snapshot.sealed_memory import opened
@@ -81,7 +81,7 @@ def read_heading(path: Path) -> Heading:
         payload = parse_envelope(memoryview(source.read(end - HEADER.size))).payload
     try:
         return _heading(payload)
-    except (ValueError, TypeError, AttributeError) as error:  # a field of another type than ours
+    except (BadValue, ValueError, TypeError, AttributeError) as error:  # a field of another type than ours
         raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is not valid protobuf") from error
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from authz.errors import BadValue
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -44,7 +46,7 @@ def repeated(number: int, values: Iterable[Value]) -> bytes:
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field, in the order of the bytes. Raises ValueError where they are no message."""
+    """Yield number and value of each field, in the order of the bytes. Raises BadValue where they are no message."""
     place = 0
     while place < len(message):
         key, place = _read_varint(message, place)
@@ -57,7 +59,7 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         if kind == _BYTES:
             size, place = _read_varint(message, place)
         if (not size and kind != _BYTES) or not number or place + size > len(message):
-            raise ValueError(f"no message of protobuf: at byte {place}")
+            raise BadValue(f"byte {place}", "a message of protobuf")
         yield number, message[place : place + size]
         place += size
 
@@ -78,4 +80,4 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value & _MASK, place + count + 1
-    raise ValueError(f"no message of protobuf: at byte {place}")
+    raise BadValue(f"byte {place}", "a message of protobuf")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -47,7 +46,7 @@ def write_new(file: BinaryIO) -> None:
 
 # The steps, in order: where the function is, its name, and which call of it is the step.
 STEPS: dict[str, tuple[Any, str, int]] = {
-    "create": (tempfile, "mkstemp", 1),
+    "create": (os, "open", 1),
     "rights": (os, "fchmod", 1),
     "sync the file": (os, "fsync", 1),
     "rename": (Path, "replace", 1),
@@ -63,6 +62,8 @@ def break_step(monkeypatch: pytest.MonkeyPatch, step: str, *, after: bool) -> No
 
     def broken(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
+        if name == "open" and not arguments[1] & os.O_EXCL:  # of a lock, or of what is read
+            return real(*arguments, **named)
         calls += 1
         if calls != count:
             return real(*arguments, **named)

@@ -125,10 +125,10 @@ class Keeper(Child):
             self._reports.pop(content["worker"], None)
             self.metrics.take(content["worker"], content["metrics"])  # maybe unknown to us, who are new
             self.metrics.bury(content["worker"])
-            self.send(Message("dead", self.metrics.dead))
+            self.send(Message("dead", {"deaths": content["death"], "metrics": self.metrics.dead}))
             self.health.look()
         elif message.kind == "dead":
-            self.metrics.dead = content
+            self.metrics.dead = content["metrics"]
         message.close()
 
     def _started(self) -> None:

@@ -5,7 +5,7 @@ what a worker that begins needs at once, should the keeper be gone: the latest s
 
     keeper  -> layer, start -> all workers          worker -> report -> keeper
     keeper  -> watch        -> all workers          supervisor -> died -> keeper
-    keeper  -> dead         -> the next keeper: what those have counted that have ended
+    keeper  -> dead         -> the next keeper: what those have counted that have ended, and up to which death
 
 SIGHUP is blocked where a child is forked, until it can take it: else it would end a child that starts.
 """
@@ -87,6 +87,7 @@ class Supervisor:
         self._reload = reload
         self._counted: dict[int, object] = {}  # by each worker, as it has reported last
         self._untold: list[Message] = []  # what the next keeper has to know
+        self._deaths = 0  # of workers
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}  # when a child that ended is to be started again
         self._latest: dict[str, Message] = {}  # what a new worker is told, in order
@@ -187,16 +188,15 @@ class Supervisor:
         _LOG.error("%s ended (%s): it is replaced%s", child.name, how, f" in {wait:g} s" if wait else "")
         self._due[child.number] = now + wait
         if child.number == KEEPER:
-            unheard = [message for message in child.unsent.values() if message.kind == "died"]
-            self._untold += [message for message in unheard if message not in self._untold]
             return
         self._forget(child.number)
-        content = {"worker": child.number, "metrics": self._counted.pop(child.number, [])}
-        died, keeper = Message("died", content), self._children.get(KEEPER)
+        self._deaths += 1
+        counted = self._counted.pop(child.number, [])
+        died = Message("died", {"worker": child.number, "death": self._deaths, "metrics": counted})
+        self._untold.append(died)  # until a keeper says that it has it: this one may be dying with it unread
+        keeper = self._children.get(KEEPER)
         if keeper is not None:
-            self._send(keeper, died, f"died {child.number} {now}")
-        else:
-            self._untold.append(died)
+            self._send(keeper, died, f"died {self._deaths}")
 
     _failure = ("a child ended at its start", "")
 
@@ -214,7 +214,9 @@ class Supervisor:
         elif child.number != KEEPER:
             self._reported(child, message)
         elif message.kind == "dead":
-            self._untold = [message]
+            known = message.content["deaths"]
+            later = [told for told in self._untold if told.kind == "died" and told.content["death"] > known]
+            self._untold = [message, *later]
         elif message.kind == "alive":
             pass
         else:

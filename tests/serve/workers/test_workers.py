@@ -146,6 +146,20 @@ def test_metrics_do_not_fall_when_the_keeper_dies_after_a_worker_or_with_it(fami
     assert family.metric("authz_worker_restarts_total") == 2
 
 
+def test_what_a_keeper_dies_without_having_read_is_told_to_the_next_one(family: Family) -> None:
+    for _ in range(40):
+        get(family.http, "/v1/auth", ALLOWED)
+    wait_for(lambda: family.metric("authz_decisions_total") == 40, "all of them reported")
+    keeper, worker, _ = family.children
+    os.kill(keeper, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: "worker 1 ended" in family.sidecar.output, "the death noticed, and sent to the keeper")
+    wait_for(lambda: len(family.children) == 3 and worker not in family.children, "the next worker")
+    os.kill(keeper, signal.SIGKILL)
+    wait_for(lambda: family.ready() and family.metric("authz_decisions_total") == 40, "40 decisions")
+    assert family.metric("authz_worker_restarts_total") == 1
+
+
 def test_a_worker_that_is_killed_takes_only_its_own_connections_with_it(family: Family) -> None:
     with family.connected(8) as clients:
         os.kill(family.children[1], signal.SIGKILL)
