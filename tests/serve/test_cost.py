@@ -81,6 +81,7 @@ def cost_of(work: Callable[[], object]) -> Cost:
         return trace
 
     before = sys.getprofile(), sys.gettrace()
+    gc.disable()  # a collection calls hooks of hypothesis
     try:
         sys.setprofile(profile)
         work()
@@ -90,6 +91,7 @@ def cost_of(work: Callable[[], object]) -> Cost:
     finally:
         sys.settrace(before[1])
         sys.setprofile(before[0])
+        gc.enable()
     return Cost(calls - 1, instructions)  # the call that ends counting
 
 
