@@ -49,12 +49,9 @@ if TYPE_CHECKING:
 
 ALLOWED, DENIED, IPV6 = "192.0.2.7", "203.0.113.9", "2001:db8:7::1"
 HEADERS = {
-    ":authority": "shop.example.com",
-    ":method": "GET",
-    ":path": "/cart?id=7",
-    "user-agent": "curl/8",
+    ":authority": "shop.example.com", ":method": "GET", ":path": "/cart?id=7", "user-agent": "curl/8",
     "x-request-id": "1",
-}
+}  # fmt: skip
 
 
 class Cost(NamedTuple):
@@ -81,8 +78,8 @@ def cost_of(work: Callable[[], object]) -> Cost:
         return trace
 
     before = sys.getprofile(), sys.gettrace()
-    gc.disable()  # a collection calls hooks of hypothesis
     try:
+        gc.disable()  # a collection calls hooks of hypothesis
         sys.setprofile(profile)
         work()
         sys.setprofile(None)
