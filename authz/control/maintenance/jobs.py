@@ -97,7 +97,7 @@ class JobRounds:
     def _step(self, job: Job, rows: list[Row]) -> Job:
         """Do some rows of a job, in one transaction; return it as it is then."""
         plane, now = self._plane, self._plane.store.now()
-        known = [_subjects_of(row) for row in rows[job.done : job.done + CHUNK]]
+        known = [read for row in rows[job.done : job.done + CHUNK] if (read := _subjects_of(row))]
         plane.foresee(known)
         with plane.store.writing() as tx:
             try:
@@ -135,9 +135,13 @@ class JobRounds:
         return job
 
 
-def _subjects_of(row: Row) -> Written:
-    subjects: dict[str, Any] = {name: tuple(row.get(name) or ()) for name in SUBJECTS}
-    return Written(list=row.get("list", "deny"), action=row.get("action", "block"), **subjects)
+def _subjects_of(row: Row) -> Written | None:
+    """Return whom a row names; None where it cannot be read: what adds it says why."""
+    named = {name: row[name] for name in ("list", "action", *SUBJECTS) if row.get(name) is not None}
+    try:
+        return msgspec.convert(named, Written)
+    except msgspec.ValidationError:
+        return None
 
 
 def shown_job(tx: Connection, caller: Caller, job_id: str) -> Job:
