@@ -26,7 +26,7 @@ $(STAMP): constraints.txt pyproject.toml
 	touch $@
 
 system: ## the Debian packages that tests start: installed when root, named otherwise
-	@sh tests/support/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server \
+	@sh tests/support/suite/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server \
 	    chromium:chromium prometheus:promtool strace:strace
 
 demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
@@ -86,14 +86,14 @@ proto: $(STAMP) ## generate authz/wire from proto/
 	    authz/wire/reflection/v1/reflection.proto authz/wire/snapshot/v1/snapshot.proto
 
 bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/
-	@sh tests/support/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx
+	@sh tests/support/suite/system-packages wrk:wrk nghttp2-client:h2load nginx-light:nginx
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 bench-full: ## more sizes, more and longer rounds
 	$(MAKE) bench ARGS="--full $(ARGS)"
 
 bench-cores: $(STAMP) ## checks a second by number of workers, with TLS and without, beside empty servers of tonic and grpc-go
-	@sh tests/support/system-packages nghttp2-client:h2load
+	@sh tests/support/suite/system-packages nghttp2-client:h2load
 	$(BIN)/python -m benchmarks.contenders.cores $(ARGS)
 
 pictures: $(STAMP) ## the pictures of the guide to the console, from real pages

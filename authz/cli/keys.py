@@ -26,8 +26,8 @@ def generate(
     """Write a new ed25519 key pair: DIR/NAME.key (private, mode 0600) and DIR/NAME.pub."""
     from authz.engine.model import TOKEN
     from authz.errors import InputError
-    from authz.snapshot.keys import load_public_key
-    from authz.snapshot.signers import generate_keys
+    from authz.snapshot.signing.keys import load_public_key
+    from authz.snapshot.signing.signers import generate_keys
 
     if not TOKEN.fullmatch(name):
         raise InputError(f"--name: found '{name[:64]}', expected letters, digits, '.', '_' and '-'")

@@ -20,7 +20,7 @@ from authz.control.lists.rules.guard import FourEyes
 from authz.control.lists.rules.limits import Limits
 from authz.control.lists.rules.resolved import Resolver
 from authz.control.lists.rules.rules import Known, Rules
-from authz.control.model import POLICY_LAYER
+from authz.control.model.records import POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
 from authz.engine.model import TOKEN, ListName
 from authz.errors import BadValue

@@ -14,7 +14,7 @@ from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.lists.rules.guard import denies, names_others
-from authz.control.model import POLICY_LAYER, SETTINGS
+from authz.control.model.records import POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
     from authz.control.lists.rules.rules import Rules
-    from authz.control.model import Written
+    from authz.control.model.records import Written
     from authz.control.store.database import Store
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from authz.engine.model import Entry
     from authz.publisher.policy.read import Policy
     from authz.publisher.progress import Progress
-    from authz.snapshot.envelope import Signer
+    from authz.snapshot.signing.envelope import Signer
 
 
 MAX_REFUSALS = 20  # that an error names, or that a forced snapshot keeps

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from authz.errors import InputError, SnapshotRefused
 from authz.publisher.previous import check_unchanged, next_serial
-from authz.snapshot.envelope import parse_envelope, sign_envelope
 from authz.snapshot.heading import part_path
 from authz.snapshot.read import read_snapshot, read_with_bytes
+from authz.snapshot.signing.envelope import parse_envelope, sign_envelope
 from authz.snapshot.write import write_file, write_snapshot
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest, Origin
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from authz.snapshot.envelope import Signer
     from authz.snapshot.heading import Requirement
-    from authz.snapshot.keys import PublicKey
     from authz.snapshot.read import Snapshot
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 
 def roll_back(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.engine.model import Entry
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 MAX_ROWS: Final = 20_000  # that become entries of their own; each costs some 15 microseconds
 

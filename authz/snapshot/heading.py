@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.errors import BadValue, Refusal, SnapshotRefused, shorten
-from authz.snapshot.envelope import parse_envelope
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE
 from authz.snapshot.sealed_memory import opened
+from authz.snapshot.signing.envelope import parse_envelope
 from authz.wire.plain import field, fields, plain, repeated
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from google.protobuf.message import DecodeError
 
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import STEP, next_turn
-from authz.snapshot.envelope import parse_envelope, verify_envelope
 from authz.snapshot.heading import Requirement, check_format, envelope_end
 from authz.snapshot.layout import HEADER, MAGIC, MAX_FILE, MAX_PARTS, MAX_SECTIONS, aligned
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sealed_memory import Descriptor, opened
+from authz.snapshot.signing.envelope import parse_envelope, verify_envelope
 from authz.snapshot.singles import Singles, tombstones
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from authz.snapshot.envelope import Envelope
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Envelope
+    from authz.snapshot.signing.keys import PublicKey
 
 
 class Shared(NamedTuple):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
 from authz.errors import InputError
-from authz.snapshot.envelope import sign_envelope
 from authz.snapshot.heading import SectionPlace
 from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
+from authz.snapshot.signing.envelope import sign_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from authz.snapshot.envelope import Signer
+    from authz.snapshot.signing.envelope import Signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 

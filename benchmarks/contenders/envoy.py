@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.contenders.go_servers import Rule
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
 UNFILTERED, FLOOR, SAME = "no filter", "empty answer (grpc-go)", "authz's answer (grpc-go)"
 AUTHZ, UNIX, AIO = "authz", "authz, unix socket", "authz on grpc.aio"

@@ -22,7 +22,7 @@ from benchmarks.processes import Child
 
 if TYPE_CHECKING:
     from authz.addresses import Network
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
 _SOURCES: Final = Path(__file__).parent
 _GROUP_BITS: Final = {4: 8, 6: 16}  # of what stands between two dots or colons

@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from authz.addresses import BITS
-from benchmarks.data import load_table, shared
+from benchmarks.data.networks import load_table, shared
 from benchmarks.processes import memory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
 TRIE, TRIE_TEXT = "pytricia", "pytricia, text"
 RADIX: Final = "py-radix"

@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
     CheckResponse,
 )
 
-from benchmarks.policies import APPLICATION
+from benchmarks.data.policies import APPLICATION
 
 if TYPE_CHECKING:
     from authz.addresses import Address

@@ -27,9 +27,9 @@ from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
 from authz.snapshot.read import read_snapshot
-from authz.snapshot.signers import load_signer
-from benchmarks.data import load_table
-from benchmarks.policies import Publisher, deny_table
+from authz.snapshot.signing.signers import load_signer
+from benchmarks.data.networks import load_table
+from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar, memory_of
 from benchmarks.report.document import Check, Part
 from benchmarks.rounds import cpu_ns

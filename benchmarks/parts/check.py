@@ -23,8 +23,8 @@ from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Recorder
 from authz.snapshot.read import read_snapshot
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
-from benchmarks.data import SlowTable, Table, address, hits, load_table, misses, shared
-from benchmarks.policies import Publisher, deny_table, separate_address, separate_entries
+from benchmarks.data.networks import SlowTable, Table, address, hits, load_table, misses, shared
+from benchmarks.data.policies import Publisher, deny_table, separate_address, separate_entries
 from benchmarks.report.document import Check, Part
 from benchmarks.rounds import cpu_ns, interleaved, without_gc
 

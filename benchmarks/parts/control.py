@@ -27,12 +27,12 @@ from authz.control.maintenance.init import make_folder
 from authz.control.store.database import open_store
 from authz.serve.config.values import Listen
 from authz.times import format_moment
-from benchmarks.data import SlowTable, address, load_table, misses
-from benchmarks.load.api import Api
-from benchmarks.load.control_plane import ControlPlane
+from benchmarks.data.networks import SlowTable, address, load_table, misses
+from benchmarks.data.policies import Publisher, deny_table
+from benchmarks.load.control.api import Api
+from benchmarks.load.control.control_plane import ControlPlane
+from benchmarks.load.control.stored_bans import Fill, fill, number_of
 from benchmarks.load.probe import Probe
-from benchmarks.load.stored_bans import Fill, fill, number_of
-from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar
 from benchmarks.proxies.envoy import Envoy, asking, missing_envoy
 from benchmarks.report.document import Check, Part

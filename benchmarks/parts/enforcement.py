@@ -38,13 +38,13 @@ from authz.publisher.bans import Ban, new_ban_id
 from authz.publisher.bans.document import create_bans_file
 from authz.publisher.bans.file import change_bans
 from authz.serve.config.values import Listen
-from authz.snapshot.signers import load_signer
-from benchmarks.data import SlowTable, address, load_table, misses
+from authz.snapshot.signing.signers import load_signer
+from benchmarks.data.networks import SlowTable, address, load_table, misses
+from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.probe import Probe
 from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.steady import Steady
-from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import Sidecar, cores, on_core
 from benchmarks.proxies.envoy import Envoy, missing_envoy
 from benchmarks.proxies.envoy import asking as envoy_asking

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from benchmarks.contenders.envoy import AIO, AUTHZ, FLOOR, OPA, RBAC, SAME, TRIES, UNFILTERED, UNIX, Contender, Starts
 from benchmarks.contenders.go_servers import NotBuilt
-from benchmarks.data import SlowTable, Table, address, hits, load_table, misses
+from benchmarks.data.networks import SlowTable, Table, address, hits, load_table, misses
+from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.load.paced import Paced, flat_out, missing_paced, paced
 from benchmarks.load.tools import HTTP_CONNECTIONS, Load, missing, wrk
-from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import cores, cpu_seconds, memory_of
 from benchmarks.proxies.envoy import missing_envoy
 from benchmarks.report.document import Check, Part

@@ -16,7 +16,7 @@ import grpc
 from authz.serve.grpc.check import CHECK_METHOD
 from benchmarks.load.paced import flat_out, missing_paced, paced
 from benchmarks.load.tools import CONNECTIONS, STREAMS, Load, framed, h2load, missing
-from benchmarks.parts import fronts
+from benchmarks.parts.common import fronts
 from benchmarks.processes import Sidecar
 from benchmarks.report.document import Check, Part
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address
     from benchmarks.load.paced import Paced
-    from benchmarks.parts.fronts import Clients
+    from benchmarks.parts.common.fronts import Clients
     from benchmarks.scale import Scale
 
 NATIVE, GRPCIO, LOGGED, UNIX = "authz native", "authz grpcio", "authz native, logged", "authz native, unix socket"

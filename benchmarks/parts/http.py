@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from benchmarks.data.policies import APPLICATION
 from benchmarks.load.paced import flat_out, missing_paced, paced
 from benchmarks.load.tools import HTTP_CONNECTIONS, Load, missing, wrk
-from benchmarks.parts import fronts
-from benchmarks.policies import APPLICATION
+from benchmarks.parts.common import fronts
 from benchmarks.processes import Child, Sidecar
 from benchmarks.report.document import Check, Part
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from benchmarks.load.paced import Paced
-    from benchmarks.parts.fronts import Stage
+    from benchmarks.parts.common.fronts import Stage
     from benchmarks.scale import Scale
 
 AUTHZ, DENIED, LOGGED, UNIX = "authz", "authz, denied", "authz, denied, logged", "authz, unix socket"

@@ -31,8 +31,8 @@ from benchmarks.contenders.lookup import (
     loop,
     open_mmdb,
 )
-from benchmarks.data import OWNERS, SlowTable, Table, address, comb, hits, load_table, misses
-from benchmarks.parts import table_build
+from benchmarks.data.networks import OWNERS, SlowTable, Table, address, comb, hits, load_table, misses
+from benchmarks.parts.common import table_build
 from benchmarks.report.document import Check, Part
 from benchmarks.rounds import cpu_ns, interleaved, ratios, without_gc
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import format_address
-from benchmarks.data import load_table
-from benchmarks.policies import (
+from benchmarks.data.networks import load_table
+from benchmarks.data.policies import (
     APPLICATION,
     Publisher,
     deny_table,

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.serve.config.values import Listen
-from benchmarks.data import SlowTable, address, hits, load_table, misses
+from benchmarks.data.networks import SlowTable, address, hits, load_table, misses
+from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.load.paced import flat_out, missing_paced, paced
 from benchmarks.load.tools import HTTP_CONNECTIONS, missing, wrk
-from benchmarks.parts.fronts import LATENCY, measure_latency
-from benchmarks.policies import Publisher, deny_table
+from benchmarks.parts.common.fronts import LATENCY, measure_latency
 from benchmarks.processes import Sidecar, cores, cpu_seconds, memory_of
 from benchmarks.proxies.nginx import (
     PATH,
@@ -43,7 +43,7 @@ from benchmarks.rounds import interleaved
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
     from benchmarks.scale import Scale
 
 NO_AUTH, STATIC, HOP, AUTHZ, UNIX, GEO = (

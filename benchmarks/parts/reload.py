@@ -22,13 +22,13 @@ import grpc
 
 from authz.engine.model import DenyAnswer
 from authz.serve.grpc.check import CHECK_METHOD
-from benchmarks.data import address, hits, load_table
+from benchmarks.data.networks import address, hits, load_table
+from benchmarks.data.policies import APPLICATION, Publisher, deny_table, separate_address, separate_entries
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.reload_traffic import RATE, Latencies, judged, traffic
-from benchmarks.parts.fronts import missing_decoder, say_where
+from benchmarks.parts.common.fronts import missing_decoder, say_where
+from benchmarks.parts.common.reload_peers import measure as measure_peers
 from benchmarks.parts.memory import ask_all
-from benchmarks.parts.reload_peers import measure as measure_peers
-from benchmarks.policies import APPLICATION, Publisher, deny_table, separate_address, separate_entries
 from benchmarks.processes import Sidecar
 from benchmarks.report.document import Check, Part
 

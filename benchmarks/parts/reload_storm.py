@@ -18,12 +18,12 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.data import address
+from benchmarks.data.networks import address
+from benchmarks.data.policies import APPLICATION, Publisher, separate_address, separate_entries
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.steady import Steady
 from benchmarks.parts.memory import ask_all
-from benchmarks.policies import APPLICATION, Publisher, separate_address, separate_entries
 from benchmarks.processes import Sidecar
 from benchmarks.report.document import Check, Part
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import yaml
 
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import Config, GrpcConfig, SnapshotConfig
 from benchmarks.processes import Child
 from benchmarks.proxies.envoy_binary import binary

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from support.processes import free_port
 
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import Config, HttpConfig, SnapshotConfig
 from authz.serve.config.values import Listen
-from benchmarks.policies import APPLICATION
+from benchmarks.data.policies import APPLICATION
 from benchmarks.processes import Child
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
 from support.publishing.analysed_policies import CREATED, NEW, OLD
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher

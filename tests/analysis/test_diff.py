@@ -25,7 +25,7 @@ from support.publishing.worlds import (
     worlds,
     zones_in,
 )
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.addresses import Network, parse_network
 from authz.analysis.coverage import Tally

@@ -10,7 +10,7 @@ from support.publishing.analysed_policies import AT, DIFFERENCE, MADE
 from authz.analysis.diff import COUNTS
 
 if TYPE_CHECKING:
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 # diff
 EXAMPLE = "an example: newly_denied > 1000000 or entries_removed >= 5"

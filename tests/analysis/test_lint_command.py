@@ -8,8 +8,8 @@ import pytest
 from support.publishing.analysed_policies import AT, CONFIG, CREATED, FAULTY, FINDINGS, OLD
 
 if TYPE_CHECKING:
-    from support.commands import Commands
     from support.publishing.publisher import Publisher
+    from support.suite.commands import Commands
 
 
 @pytest.fixture

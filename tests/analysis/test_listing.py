@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
-from support.effort import tries
 from support.publishing.worlds import ZONES, Subject, World, deny, load, worlds
+from support.suite.effort import tries
 
 from authz.addresses import parse_network
 from authz.analysis.listing import list_networks

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.worlds import NOW, Subject, World, allow, deny, load, subject
+from support.suite.effort import tries
 
 from authz.addresses import Network
 from authz.analysis.decisions import Deciding

@@ -14,7 +14,7 @@ from authz.analysis.lint import SEVERITIES
 from authz.analysis.map.picture import DECISIONS, DIFFERENCES
 
 if TYPE_CHECKING:
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 # map
 LEGEND = f"""\

@@ -158,18 +158,18 @@ def test_made_up_networks_are_different_ones_without_host_bits_and_always_the_sa
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from authz.addresses import parse_network
-    from benchmarks import data
+    from benchmarks.data import networks
 
-    monkeypatch.setattr(data, "_SHARED", tmp_path)
-    table = data.load_table(2_000)
-    assert table == data.load_table(2_000)
+    monkeypatch.setattr(networks, "_SHARED", tmp_path)
+    table = networks.load_table(2_000)
+    assert table == networks.load_table(2_000)
     assert len(set(table.networks)) == 2_000
     assert all(parse_network(str(network)) == network for network in table.networks)
     assert {network.version for network in table.networks} == {4, 6}
 
 
 def test_hits_are_covered_and_misses_are_not() -> None:
-    from benchmarks.data import SlowTable, comb, hits, misses
+    from benchmarks.data.networks import SlowTable, comb, hits, misses
 
     for version in (4, 6):
         table = comb(version, 100)

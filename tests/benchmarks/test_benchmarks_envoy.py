@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made_up(*texts: str) -> Table:
     from authz.addresses import parse_network
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
     return Table("made up", [parse_network(text) for text in texts], [0] * len(texts))
 

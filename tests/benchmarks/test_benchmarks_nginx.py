@@ -49,7 +49,7 @@ def test_nginx_asks_authz_itself_and_nobody_and_only_those_who_know_the_list_den
 
 
 def test_a_wrong_answer_through_nginx_is_found(tmp_path: Path) -> None:
-    from benchmarks.data import load_table
+    from benchmarks.data.networks import load_table
     from benchmarks.parts import nginx as nginx_proxy
     from benchmarks.proxies.nginx import Nginx, asking_nobody, missing_nginx
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
     from benchmarks.load.reload_traffic import Line
     from benchmarks.report.document import Part
 
@@ -36,7 +36,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made_up(*texts: str) -> Table:
     from authz.addresses import parse_network
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
 
     return Table("made up", [parse_network(text) for text in texts], [0] * len(texts))
 
@@ -101,7 +101,7 @@ def test_a_reload_without_new_answers_or_without_requests_before_it_was_not_seen
 
 
 def test_the_client_whose_answer_changes_is_in_the_longer_list_only() -> None:
-    from benchmarks.parts.reload_peers import _lists
+    from benchmarks.parts.common.reload_peers import _lists
 
     half, rest = "128.0.0.0/2", ("192.0.0.0/4", "208.0.0.0/5", "216.0.0.0/6", "220.0.0.0/7", "222.0.0.0/8")
     table = made_up(half, *rest)  # all of 128/1 that is unicast, but for 223/8
@@ -147,7 +147,7 @@ def test_what_has_no_binary_form_is_an_error() -> None:
 def measured(**changes: Any) -> Part:
     """Measure at the smallest scale; skips the test where there is no load generator."""
     from benchmarks.load.paced import missing_paced
-    from benchmarks.parts.reload_peers import measure
+    from benchmarks.parts.common.reload_peers import measure
     from benchmarks.report.document import Part
     from benchmarks.scale import QUICK
 
@@ -177,7 +177,7 @@ def test_every_peer_that_is_there_is_reloaded_under_traffic_and_decides_by_the_n
 
 
 def test_a_peer_that_does_not_decide_by_its_list_is_found_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.parts import reload_peers
+    from benchmarks.parts.common import reload_peers
     from benchmarks.proxies.envoy import missing_envoy, unfiltered
 
     if missing_envoy():
@@ -193,7 +193,7 @@ def test_a_peer_that_does_not_decide_by_its_list_is_found_and_not_measured(monke
 
 
 def test_what_is_missing_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.parts import reload_peers
+    from benchmarks.parts.common import reload_peers
     from benchmarks.report.document import Part
     from benchmarks.scale import QUICK
 

@@ -23,7 +23,7 @@ def test_a_filled_store_goes_on_where_it_was_and_is_whole(tmp_path: Path) -> Non
     from authz.control.store.entries.find import Filter, find_entries
     from authz.control.store.ledger.changes import add_layer
     from authz.control.store.tables import metadata
-    from benchmarks.load.stored_bans import CHUNK, Fill, fill, number_of
+    from benchmarks.load.control.stored_bans import CHUNK, Fill, fill, number_of
 
     store = create_store(f"sqlite:///{tmp_path}/store.sqlite")
     with store.writing() as tx:

@@ -35,7 +35,7 @@ from pathlib import Path
 from authz.errors import SnapshotRefused
 from authz.serve.layers.accept import Acceptor, Rules
 from authz.serve.layers.memory import Memory
-from authz.snapshot.keys import load_public_key
+from authz.snapshot.signing.keys import load_public_key
 rules = Rules("policy", [load_public_key(Path("keys/a.pub"))], 1, 1 << 20)
 try:
     Acceptor(rules, Memory(Path("state/authz.json"))).accept(Path("lists.snapshot"), lambda _: nullcontext(Path()))

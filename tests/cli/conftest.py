@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
 from support.processes import CONFIG
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from pathlib import Path

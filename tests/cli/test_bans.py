@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.commands import Commands
+from support.suite.commands import Commands
 
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban
 from authz.publisher.bans.file import change_bans
 from authz.publisher.bans.table import BanTable
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import Snapshot, read_snapshot
-from authz.snapshot.signers import load_signer
+from authz.snapshot.signing.keys import load_public_key
+from authz.snapshot.signing.signers import load_signer
 
 if TYPE_CHECKING:
     from pathlib import Path

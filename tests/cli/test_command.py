@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from support.commands import Commands, Ran
+from support.suite.commands import Commands, Ran
 
 from authz import __version__
 from authz.cli.app import app

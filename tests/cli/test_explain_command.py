@@ -10,8 +10,8 @@ from support.ground.refusals import WRONG_TIME, refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
     from support.publishing.publisher import Publisher
+    from support.suite.commands import Commands
 
 OR_PERIOD = ", or a period from now such as 2h or -30m"
 EXPLAIN = ("explain", "203.0.113.7", "--config", "authz.yaml")

@@ -12,7 +12,7 @@ from support.ground.refusals import refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 
 def test_a_key_pair_is_made(authz: Commands, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import Commands
+from support.suite.commands import Commands
 
 from authz.cli.common.plain import ban_options, serve_options, unban_options
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.commands import Commands
 from support.publishing.publisher import Publisher
+from support.suite.commands import Commands
 
 from authz.errors import InputError
 from authz.publisher import push as pushing

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.commands import Commands, Ran
 from support.ground.refusals import refused
+from support.suite.commands import Commands, Ran
 
 
 def test_a_range_is_the_fewest_networks(authz: Commands) -> None:

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.commands import Commands, Ran
 from support.ground.refusals import WRONG_TIME, refused, write_requests
+from support.suite.commands import Commands, Ran
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 from support.processes import Process, wait_for
 
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import read_snapshot
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.processes import wait_for
 
-from authz.control.problems import NotReady
+from authz.control.model.problems import NotReady
 from authz.control.store import database
 from authz.control.store.database import create_store
 

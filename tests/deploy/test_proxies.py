@@ -16,7 +16,7 @@ from support.proxies.programs.nginx import Nginx, adapt_nginx, validate_nginx
 from support.proxies.upstream import Upstream
 from support.publishing.publisher import POLICY, Publisher
 
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:

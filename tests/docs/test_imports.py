@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PUBLISHER = (
     *("numpy", "maxminddb", "dns", "PIL"),
     *("securesystemslib", "boto3", "botocore", "azure", "google.cloud", "google.auth", "hvac", "obstore"),
-    *("authz.publisher", "authz.snapshot.write", "authz.snapshot.signers"),
-    *("authz.analysis", "authz.replay", "authz.cli.proxy_config"),
+    *("authz.publisher", "authz.snapshot.write", "authz.snapshot.signing.signers"),
+    *("authz.analysis", "authz.replay", "authz.cli.sidecar.proxy_config"),
     *("authz.control", "litestar", "sqlalchemy", "alembic", "psycopg", "uvicorn", "httpx"),
 )
 

@@ -12,7 +12,7 @@ import pytest
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
 from authz.snapshot.rollback_guard import State, load_states, save_states
-from authz.snapshot.signers import generate_keys
+from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.ground.address_values import MAPPED, values4, values6
+from support.suite.effort import tries
 
 from authz.addresses import (
     BITS,

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.ground.yaml_house import Door, House, Lock, door, mistakes
+from support.suite.effort import tries
 
 from authz import strict_yaml
 from authz.addresses import parse_network

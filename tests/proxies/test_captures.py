@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 from support.proxies.envoy_api import read_answer
 from support.publishing.publisher import Publisher
-from support.shared import SHARED, shared
 from support.sidecar.fronts import Fronts
+from support.suite.shared import SHARED, shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,9 +17,9 @@ from support.proxies.programs.envoy import check_of as filter_of
 from support.proxies.programs.envoy import endpoint_of, validate_envoy
 from support.proxies.programs.nginx import adapt_nginx, validate_nginx
 
-from authz.cli import proxy_config
-from authz.cli.proxy_config import render
-from authz.cli.proxy_config.template import fill
+from authz.cli.sidecar import proxy_config
+from authz.cli.sidecar.proxy_config import render
+from authz.cli.sidecar.proxy_config.template import fill
 from authz.errors import InputError
 from authz.serve.config.config import load_config
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED

@@ -12,7 +12,7 @@ from support.proxies.configurations import CONFIGURATIONS, POLICY, SNAPSHOT
 from support.proxies.programs.caddy import beside_python
 from support.proxies.programs.haproxy import haproxy_path
 
-from authz.cli.proxy_config import parts_of, render
+from authz.cli.sidecar.proxy_config import parts_of, render
 from authz.errors import InputError
 from authz.publisher.policy.read import read_applications
 from authz.serve.config.config import load_config

@@ -13,7 +13,7 @@ from support.proxies.every import start_proxy
 from support.proxies.upstream import Upstream
 from support.publishing.publisher import Publisher
 
-from authz.cli.proxy_config import parts_of, render
+from authz.cli.sidecar.proxy_config import parts_of, render
 from authz.publisher.policy.read import read_applications
 from authz.serve.config.config import load_config
 

@@ -9,10 +9,10 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.commands import Commands
 from support.processes import CONFIG, Sidecar
 from support.publishing.publisher import Publisher
-from support.shared import shared
+from support.suite.commands import Commands
+from support.suite.shared import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.commands import Commands, Ran
 from support.publishing.publisher import Publisher
+from support.suite.commands import Commands, Ran
 
 from authz import durable
 from authz.engine.model import Entry

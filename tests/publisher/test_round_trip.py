@@ -10,8 +10,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.publisher import Publisher
+from support.suite.effort import tries
 
 from authz.engine.decision.decider import Decider
 from authz.engine.decision.explain import explain

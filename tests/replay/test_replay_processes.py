@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import Ran
 from support.proxies.access_logs import AGAINST, CONFIG, JSONL, Replay, combined
+from support.suite.commands import Ran
 
 from authz.errors import InputError
 from authz.replay import run

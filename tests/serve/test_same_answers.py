@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
-from support.effort import tries
 from support.proxies.envoy_api import check_request, read_answer
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, Fronts, HttpAnswer, HttpServer
+from support.suite.effort import tries
 
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.snapshot.forge import Forge, flip
 from support.snapshot.refusal import code_of, documented_codes
 from support.snapshot.shelf import EMPTY, set_signature, signature
+from support.suite.effort import tries
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from authz.errors import BadValue, SnapshotRefused
 from authz.snapshot import heading
-from authz.snapshot.envelope import Envelope, canonical
 from authz.snapshot.heading import Heading, Requirement, SectionPlace, manifest_bytes, read_heading
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, PAYLOAD_TYPE
 from authz.snapshot.read import inspect_manifest
+from authz.snapshot.signing.envelope import Envelope, canonical
 from authz.wire.plain import fields
 from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 

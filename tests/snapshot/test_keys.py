@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
 
 from authz.errors import InputError
-from authz.snapshot.keys import MAX_KEY_FILE, load_public_key
-from authz.snapshot.signers import FileSigner, generate_keys, load_signer
+from authz.snapshot.signing.keys import MAX_KEY_FILE, load_public_key
+from authz.snapshot.signing.signers import FileSigner, generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -291,7 +291,7 @@ def test_signing_by_a_file_imports_no_client_of_a_cloud(tmp_path: Path) -> None:
     """`authz ban` took a second for it."""
     private, _ = generate_keys(tmp_path, "a")
     code = (
-        "import sys; from authz.snapshot.signers import load_signer; load_signer(sys.argv[1]).sign(b'');"
+        "import sys; from authz.snapshot.signing.signers import load_signer; load_signer(sys.argv[1]).sign(b'');"
         "print([n for n in ('securesystemslib', 'boto3', 'azure', 'google.cloud') if n in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code, private], text=True).strip() == "[]"

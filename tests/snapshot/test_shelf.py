@@ -21,10 +21,10 @@ from support.snapshot.refusal import documented_codes
 from support.snapshot.shelf import SERIAL, SHELF, payload_with
 
 from authz.errors import Refusal, SnapshotRefused
-from authz.snapshot import envelope as envelope_module
 from authz.snapshot import layout, read
-from authz.snapshot.envelope import parse_envelope
 from authz.snapshot.read import read_snapshot
+from authz.snapshot.signing import envelope as envelope_module
+from authz.snapshot.signing.envelope import parse_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
+from support.suite.effort import tries
 
 from authz.addresses import BITS, Network, parse_network
 from authz.errors import SnapshotRefused

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
 from support.processes import CONFIG
 from support.publishing.publisher import Publisher
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 SNAPSHOT = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
 LISTEN = "expected ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"

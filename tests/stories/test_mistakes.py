@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 BUILD = "snapshot build policy.yaml -o new.snapshot --key keys/a.key"
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from authz.publisher.bans.contents import BansDocument
     from authz.publisher.bans.file import Changed
     from authz.publisher.bans.record import Ban
-    from authz.snapshot.envelope import Signer
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 
 def ban(
@@ -111,7 +111,7 @@ def bans(layer: Path, *, json: bool) -> None:
 def rollback(serial: int, *, layer: Path, key: str | None, json: bool) -> None:
     """Go back to the bans of an archived build, under a higher serial. See `authz.cli.bans.commands.rollback`."""
     from authz.publisher.bans.file import bans_of_build
-    from authz.snapshot.signers import FileSigner, load_signer
+    from authz.snapshot.signing.signers import FileSigner, load_signer
 
     def public(named: str) -> PublicKey:
         signer = load_signer(key or named)
@@ -159,7 +159,7 @@ def _signer(key: str) -> Signer:
 
     signer = ed25519_signer(key)
     if signer is None:
-        from authz.snapshot.signers import load_signer
+        from authz.snapshot.signing.signers import load_signer
 
         signer = load_signer(key)
     return signer

@@ -84,7 +84,7 @@ def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
     """Return a file and its parts, ready for look-ups."""
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.publisher.whole_layer import read_whole
-    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signing.keys import load_public_key
 
     keys = [load_public_key(Path(key)) for key in layer.trusted_keys]
     try:

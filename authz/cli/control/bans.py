@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from authz.cli.common.output import print_json
 from authz.cli.control.client import ask, segment
 from authz.cli.control.shown import print_entries, print_entry, reached
-from authz.control.problems import Refused
+from authz.control.model.problems import Refused
 from authz.errors import InputError
 
 if TYPE_CHECKING:

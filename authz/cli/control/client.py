@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
-from authz.control.problems import Refused
+from authz.control.model.problems import Refused
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from authz.cli.common.output import print_json, table
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig
-    from authz.control.model import Actor
+    from authz.control.model.records import Actor
     from authz.control.store.database import Store
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration of the control plane.")]
@@ -41,7 +41,7 @@ def _open(config: Path) -> tuple[ControlConfig, Store]:
 
 
 def _actor() -> Actor:
-    from authz.control.model import MAIN_TENANT, Actor
+    from authz.control.model.records import MAIN_TENANT, Actor
 
     return Actor(MAIN_TENANT, getpass.getuser(), "import", "import")
 
@@ -54,7 +54,7 @@ def import_(
 ) -> None:
     """Import a policy into the store. Entries of an earlier import of this name that are gone now are deleted."""
     from authz.control.maintenance.transfer import import_policy, read_policy_file
-    from authz.control.model import MAIN_TENANT
+    from authz.control.model.records import MAIN_TENANT
     from authz.control.store.access.tokens import get_tenant
     from authz.errors import InputError
 

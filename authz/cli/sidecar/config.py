@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from authz.cli.sidecar.config_check import Finding
     from authz.engine.model import Application
     from authz.serve.config.config import Config
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 
 class Proxy(StrEnum):
@@ -82,7 +82,7 @@ def check_config(
 def _public_keys(paths: Sequence[str]) -> list[PublicKey]:
     """Return the keys. Raises InputError with every mistake."""
     from authz.errors import InputError
-    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signing.keys import load_public_key
 
     keys, problems = [], []
     for path in paths:
@@ -128,7 +128,7 @@ def print_config(
     ] = "",
 ) -> None:
     """Print a configuration for the proxy that uses this sidecar, ready to be adapted."""
-    from authz.cli.proxy_config import parts_of, render
+    from authz.cli.sidecar.proxy_config import parts_of, render
     from authz.errors import InputError
     from authz.serve.config.config import load_config
 
@@ -180,8 +180,8 @@ def snapshot_applications(config: Config, snapshot: Path | None) -> tuple[Applic
     """
     from authz.engine.entries.manifest import applications_of
     from authz.errors import SnapshotRefused
-    from authz.snapshot.keys import load_public_key
     from authz.snapshot.read import read_snapshot
+    from authz.snapshot.signing.keys import load_public_key
 
     path = snapshot or config.policy_file
     if snapshot is None and not path.exists():
@@ -195,7 +195,7 @@ def snapshot_applications(config: Config, snapshot: Path | None) -> tuple[Applic
 
 def _warn_of_old_envoy() -> None:
     """Say so where the Envoy of this machine is too old for what is printed."""
-    from authz.cli.proxy_config.envoy import OLDEST_ENVOY
+    from authz.cli.sidecar.proxy_config.envoy import OLDEST_ENVOY
 
     envoy = shutil.which("envoy")
     if envoy is None:

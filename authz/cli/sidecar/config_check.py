@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from authz.serve.config.config import Config
     from authz.serve.config.values import Listen
     from authz.serve.layers.config import LayerConfig
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 WIDE: Final = {4: 8, 6: 16}  # prefix bits; networks of trusted proxies that are wider are asked about
 

@@ -184,7 +184,7 @@ def draw(
 def _load(file: Path, keys: list[Path] | None) -> OpenedSnapshot:
     """Open a snapshot, whoever signed it unless there are keys. Raises SnapshotRefused and InputError."""
     from authz.publisher.whole_layer import open_whole
-    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signing.keys import load_public_key
 
     trusted = [load_public_key(path) for path in keys or ()]
     try:

@@ -72,7 +72,7 @@ def build(
     from authz.publisher.policy.subjects import SubjectOptions
     from authz.publisher.previous import feed_counts, known_ends, last_build
     from authz.snapshot.archive import Archive
-    from authz.snapshot.signers import load_signer
+    from authz.snapshot.signing.signers import load_signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
     signers = [load_signer(reference, public_key) for reference in key]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.snapshot.archive import Archived
-    from authz.snapshot.envelope import Signer
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 ArchiveFolder = Annotated[Path, typer.Option("--archive", metavar="DIR", help="The folder of kept builds.")]
 ARCHIVE = Path("archive")
@@ -113,8 +113,8 @@ def rollback(
     from authz.publisher.previous import last_build
     from authz.publisher.rollback import roll_back
     from authz.snapshot.archive import Archive
-    from authz.snapshot.keys import load_public_key
-    from authz.snapshot.signers import load_signer
+    from authz.snapshot.signing.keys import load_public_key
+    from authz.snapshot.signing.signers import load_signer
 
     signers = [load_signer(reference, public_key) for reference in key]
     keys = [load_public_key(path) for path in trusted_key] if trusted_key else _public(signers, public_key)
@@ -132,8 +132,8 @@ def rollback(
 
 def _public(signers: Sequence[Signer], public_key: Path | None) -> list[PublicKey]:
     """Return the public halves of the keys that sign."""
-    from authz.snapshot.keys import load_public_key
-    from authz.snapshot.signers import FileSigner
+    from authz.snapshot.signing.keys import load_public_key
+    from authz.snapshot.signing.signers import FileSigner
 
     keys = [signer.public for signer in signers if isinstance(signer, FileSigner)]
     return keys + ([load_public_key(public_key)] if public_key else [])

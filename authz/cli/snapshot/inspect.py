@@ -43,7 +43,7 @@ def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json:
     """
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.publisher.whole_layer import read_whole
-    from authz.snapshot.keys import load_public_key
+    from authz.snapshot.signing.keys import load_public_key
 
     keys = [load_public_key(path) for path in trusted_key]
     if threshold > len(keys):

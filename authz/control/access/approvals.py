@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import insert, select, update
 
-from authz.control.problems import Conflict, Forbidden, Missing
+from authz.control.model.problems import Conflict, Forbidden, Missing
 from authz.control.store.access.tokens import note
 from authz.control.store.tables import approvals
 

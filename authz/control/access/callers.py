@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import NetworkSet, parse_networks, try_parse_address
 from authz.control.access.roles import RIGHTS, Right
-from authz.control.model import MAIN_TENANT, Actor, ActorKind, Method
-from authz.control.problems import Forbidden, Unauthorized
+from authz.control.model.problems import Forbidden, Unauthorized
+from authz.control.model.records import MAIN_TENANT, Actor, ActorKind, Method
 from authz.control.store.access.tokens import Tenant, Token, find_token, get_tenant, holds
 
 if TYPE_CHECKING:

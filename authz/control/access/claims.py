@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.control.access.sessions import Person
-from authz.control.problems import Forbidden
+from authz.control.model.problems import Forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

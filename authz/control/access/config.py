@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from authz.control.access.roles import ROLES, Role
-from authz.control.model import MAIN_TENANT
+from authz.control.model.records import MAIN_TENANT
 from authz.errors import BadValue
 from authz.scalars import Duration
 from authz.strict_yaml import Scalar

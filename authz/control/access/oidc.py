@@ -29,7 +29,7 @@ from joserfc.jwk import KeySet
 
 from authz.control.access.claims import person_of
 from authz.control.access.flow import LIFE, Flow
-from authz.control.problems import NotReady, Unauthorized
+from authz.control.model.problems import NotReady, Unauthorized
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:

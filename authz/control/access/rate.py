@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authz.control.problems import TooMany
+from authz.control.model.problems import TooMany
 
 MAX_BUCKETS = 10_000
 BURST = 2.0  # seconds' worth

@@ -20,8 +20,8 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.control.access.callers import MAX_SECRET, Caller, authenticate, check_token
-from authz.control.model import MICROSECONDS, Actor
-from authz.control.problems import Forbidden, Missing, Unauthorized
+from authz.control.model.problems import Forbidden, Missing, Unauthorized
+from authz.control.model.records import MICROSECONDS, Actor
 from authz.control.store.access import sessions as kept
 from authz.control.store.access.sessions import Session
 from authz.control.store.access.tokens import Tenant, Token, get_tenant, get_token, note

@@ -14,8 +14,8 @@ from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor,
 from authz.control.api.common.changing import answered
 from authz.control.api.common.problems import documented
 from authz.control.lists.documents import Folders, delete_application, put_application, put_settings
-from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS
-from authz.control.problems import Forbidden, Missing
+from authz.control.model.problems import Forbidden, Missing
+from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.store.entries.documents import find_documents, get_document
 
 if TYPE_CHECKING:

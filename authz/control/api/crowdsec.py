@@ -20,7 +20,7 @@ from litestar.params import FromQuery, QueryParameter
 from authz.addresses import BITS, parse_networks
 from authz.control.api.common.asking import AnyRequest, caller_of, in_thread, parsed_network, plane_of
 from authz.control.api.common.problems import documented
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.entries.find import Filter, each_entry
 from authz.control.store.ledger.changes import read_changes, read_heads
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from authz.control.access.callers import Caller
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
     from authz.control.plane import ControlPlane
 
 FOREVER: Final = 10 * 365 * 86400  # seconds; bouncers want a duration

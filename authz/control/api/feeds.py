@@ -9,7 +9,7 @@ from litestar import Router, get
 
 from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.problems import documented
-from authz.control.problems import Forbidden
+from authz.control.model.problems import Forbidden
 from authz.control.store.published.inputs import list_inputs
 from authz.publisher.feeds.fetch.redirects import public
 from authz.times import format_moment

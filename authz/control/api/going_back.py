@@ -28,8 +28,8 @@ from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import preview
 from authz.control.lists.undo import roll_back, undo
-from authz.control.model import SUBJECTS, Written
-from authz.control.problems import FieldMistake, Invalid, Missing
+from authz.control.model.problems import FieldMistake, Invalid, Missing
+from authz.control.model.records import SUBJECTS, Written
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from litestar import Response, get
 
 from authz.control.api.common.asking import AnyRequest, in_thread, plane_of
 from authz.control.detect.metrics import detection_metrics
+from authz.control.model.problems import Problem
 from authz.control.notify.state import notification_metrics
-from authz.control.problems import Problem
 from authz.control.store.ledger.changes import read_heads
 from authz.control.store.published.publications import newest_publication
 

@@ -25,8 +25,8 @@ from authz.control.api.common.asking import (
 from authz.control.api.common.bodies import EntryBody, HistoryBody, HistoryItem, entry_body, history_item, micro_moment
 from authz.control.api.common.problems import documented
 from authz.control.lists.explain import Explanation, explain
-from authz.control.model import MICROSECONDS, POLICY_LAYER
-from authz.control.problems import FieldMistake, Invalid, Missing
+from authz.control.model.problems import FieldMistake, Invalid, Missing
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.store.detection.listings import evidence_of
 from authz.control.store.ledger.checkpoints import SignedCheckpoint, list_checkpoints
 from authz.control.store.ledger.history import Place, Wanted, find_changes

@@ -20,7 +20,7 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
 from authz.control.store.published.publications import list_publications
 
 if TYPE_CHECKING:

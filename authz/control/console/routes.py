@@ -19,7 +19,7 @@ from authz.control.console.overview import approvals, attention, overview
 from authz.control.console.setup import applications, channels, feeds, people, publications
 from authz.control.console.space import lockout, map  # noqa: A004  # the page is called so
 from authz.control.console.traffic import events, triggers
-from authz.control.problems import Unauthorized
+from authz.control.model.problems import Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from authz.control.api.common.asking import AnyRequest, client_address, in_threa
 from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
 from authz.control.console.common.session import Asker
 from authz.control.console.look.render import THEME_COOKIE, THEMES, plain, see_other
-from authz.control.problems import Forbidden, Problem, Unauthorized
+from authz.control.model.problems import Forbidden, Problem, Unauthorized
 
 START: Final = "/"
 YEAR: Final = 365 * 86400  # seconds

@@ -19,8 +19,8 @@ from authz.control.detect.listing.write import write_listing, write_stop
 from authz.control.detect.shared.partitions import Partitioning
 from authz.control.detect.triggers.book import at_work, known_triggers
 from authz.control.detect.work import LocalWork
+from authz.control.model.problems import NotReady
 from authz.control.notify.first_hits import FirstHits
-from authz.control.problems import NotReady
 from authz.control.store.detection.triggers import stopped
 from authz.errors import AuthzError
 

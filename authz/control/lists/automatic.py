@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from authz.control.lists.entries import add
 from authz.control.lists.holds import NARROW, ORIGIN
-from authz.control.model import Written
+from authz.control.model.records import Written
 from authz.times import format_duration
 
 if TYPE_CHECKING:
     from authz.control.detect.counting.detector import Listing
     from authz.control.lists.batch import Batch
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 
 def list_client(batch: Batch, listing: Listing) -> Entry:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from authz.control.lists.entries import add, delete
 from authz.control.lists.rules.check import parsed_network
 from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of
-from authz.control.model import Written
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
+from authz.control.model.records import Written
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
     from authz.engine.model import ListName
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.model import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
-from authz.control.problems import Conflict, Missing
+from authz.control.model.problems import Conflict, Missing
+from authz.control.model.records import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import get_entry, latest_version, like_entry
 from authz.control.store.ledger.changes import append, lock_head
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.rules.rules import Rules
-    from authz.control.model import Actor, Change, Entry, Owner, Written
+    from authz.control.model.records import Actor, Change, Entry, Owner, Written
     from authz.control.store.access.tokens import Tenant
     from authz.control.store.published.publications import Publication
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from authz.control.model import APPLICATION, POLICY_LAYER, SETTINGS, ChangeAction, Draft
-from authz.control.problems import Conflict, FieldMistake, Invalid, Missing
+from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing
+from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS, ChangeAction, Draft
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import Filter, each_entry
 from authz.engine.model import ANY_APPLICATION, TOKEN

@@ -10,8 +10,8 @@ from authz.control.lists.holds import hold_after_deletion
 from authz.control.lists.rules.check import check_written
 from authz.control.lists.rules.guard import approval_reason, check_lock_out, denies
 from authz.control.lists.rules.limits import breaches, foreign_applications
-from authz.control.model import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
-from authz.control.problems import Conflict, Forbidden, Invalid, NeedsApproval
+from authz.control.model.problems import Conflict, Forbidden, Invalid, NeedsApproval
+from authz.control.model.records import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
 from authz.control.store.entries.find import latest_version
 from authz.times import format_moment
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from authz.addresses import NetworkSet, network_of, parse_networks
-from authz.control.model import APPLICATION, MICROSECONDS
+from authz.control.model.records import APPLICATION, MICROSECONDS
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter, find_entries
 from authz.control.store.ledger.history import Wanted, find_changes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.addresses import Address, Network
-    from authz.control.model import Change, Entry
+    from authz.control.model.records import Change, Entry
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 MAX_SHOWN = 1000

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import parse_network
-from authz.control.holds import FOREVER, Hold
-from authz.control.model import MICROSECONDS
+from authz.control.model.holds import FOREVER, Hold
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.detection.holds import add_hold
 from authz.control.store.entries.find import first_version
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 ORIGIN: Final = "trigger:"  # of an automatic entry, before the trigger's name
 NARROW: Final = "?hold=same"  # behind it, where a deletion keeps only this trigger off

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.lists.entries import add, change, delete
-from authz.control.problems import Conflict, FieldMistake, Invalid, Problem
+from authz.control.model.problems import Conflict, FieldMistake, Invalid, Problem
 from authz.control.store.entries.find import Filter, each_entry
 from authz.control.store.ledger.follow import likeness
 from authz.errors import AddressError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from authz.control.lists.batch import Batch
-    from authz.control.model import Entry, Written
+    from authz.control.model.records import Entry, Written
 
 MAX_DELETED: Final = 10_000  # in one change
 

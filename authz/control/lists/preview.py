@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from authz.addresses import parse_networks
 from authz.control.lists.entries import add, layer_for
 from authz.control.lists.rules.guard import addresses_of
-from authz.control.model import MAIN_TENANT, SUBJECTS
-from authz.control.problems import NeedsApproval, Problem
+from authz.control.model.problems import NeedsApproval, Problem
+from authz.control.model.records import MAIN_TENANT, SUBJECTS
 from authz.control.store.entries.find import Filter, find_entries
 from authz.control.store.events.impact import Impact, client_ranges, count_touched
 from authz.control.store.events.search import WantedEvents
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.batch import Batch
-    from authz.control.model import Entry, Written
+    from authz.control.model.records import Entry, Written
 
 MAX_SHOWN = 50
 

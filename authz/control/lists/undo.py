@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from authz.control.lists.entries import change, check_permitted, delete
-from authz.control.model import MAIN_TENANT, Entry
-from authz.control.problems import Conflict, Missing, Problem
+from authz.control.model.problems import Conflict, Missing, Problem
+from authz.control.model.records import MAIN_TENANT, Entry
 from authz.control.store.entries.find import Filter, each_entry, get_entry, latest_version
 from authz.control.store.ledger.history import get_change
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import LargeBinary, insert, select, update
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.publish.one_layer import SYSTEM, signed_anew
 from authz.control.store.ledger.changes import append, lock_head, read_heads
 from authz.control.store.tables import heads, metadata

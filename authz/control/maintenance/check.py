@@ -15,7 +15,7 @@ from authz.control.store.ledger.follow import follow
 from authz.control.store.published.publications import newest_publication
 from authz.control.store.tables import changes, documents, entries, entry_networks, metadata
 from authz.errors import InputError
-from authz.snapshot.keys import load_public_key
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from authz.control.config import ControlConfig
-    from authz.control.model import Change
+    from authz.control.model.records import Change
     from authz.control.store.ledger.changes import Head
 
 _FOLLOWS = (entries, entry_networks, documents)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.control.config import load_control_config
-from authz.control.model import MAIN_TENANT, POLICY_LAYER, Actor
+from authz.control.model.records import MAIN_TENANT, POLICY_LAYER, Actor
 from authz.control.publish.one_layer import signed_anew
 from authz.control.store.access.tokens import add_token, get_tenant, note, put_tenant
 from authz.control.store.database import create_store
 from authz.control.store.ledger.changes import add_layer, append, lock_head
 from authz.errors import InputError
-from authz.snapshot.signers import generate_keys
+from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig

@@ -13,10 +13,10 @@ import msgspec
 from authz.control.access.callers import Caller, check_token
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
-from authz.control.model import SUBJECTS, Method, Written
+from authz.control.model.problems import Missing, Problem, Unauthorized
+from authz.control.model.records import SUBJECTS, Method, Written
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
-from authz.control.problems import Missing, Problem, Unauthorized
 from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
 from authz.control.store.access.tokens import Token, get_tenant, get_token
 from authz.control.store.jobs import Job, add_job, get_job, job_content, next_job, save_job

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from authz.control.model import FOREVER
+from authz.control.model.records import FOREVER
 from authz.control.store.access.idempotency import forget_answers
 from authz.control.store.detection.listings import drop_old_listings
 from authz.control.store.published.publications import forget_sidecars, published_serials

@@ -14,7 +14,7 @@ import yaml
 from authz.control.lists.batch import Batch
 from authz.control.lists.documents import put_application, put_settings
 from authz.control.lists.entries import add, change, delete
-from authz.control.model import POLICY_LAYER, Entry, Written
+from authz.control.model.records import POLICY_LAYER, Entry, Written
 from authz.control.publish.policy_document import SETTINGS_KEYS, policy_document
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter, each_entry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.config import ControlConfig
-    from authz.control.model import Actor
+    from authz.control.model.records import Actor
     from authz.control.store.access.tokens import Tenant
 
 _COPIED = ("hosts", "countries", "regions", "continents", "asns", "sources", "action", "starts", "expires", "reason",

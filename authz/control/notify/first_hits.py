@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS
+from authz.control.model.records import MAIN_TENANT, MICROSECONDS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
 from authz.control.store.access.tokens import owner_of
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.control.detect.event import Event
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
     from authz.control.plane import ControlPlane
 
 _PREFIX: Final = "warned:"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.notify.template import render
 from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from authz.control.model import Change
+    from authz.control.model.records import Change
     from authz.control.notify.config import Topic
 
 MAX_ITEMS: Final = 100  # of a message

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.notify.message import MAX_ITEMS, Message, make_message
 from authz.control.notify.quiet import is_quiet
 from authz.control.store.notifications.deliveries import (

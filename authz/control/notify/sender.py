@@ -6,10 +6,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.problems import NotTaken, Problem
+from authz.control.model.records import MICROSECONDS
 from authz.control.notify.channels.send import send
 from authz.control.notify.outbox import Waiting, due_messages, gather, put_off, taken
-from authz.control.problems import NotTaken, Problem
 from authz.control.store.notifications.deliveries import drop_old_deliveries
 from authz.errors import InputError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.notify.outbox import count_waiting
 from authz.control.store.notifications.deliveries import count_deliveries, list_deliveries
 from authz.times import format_moment

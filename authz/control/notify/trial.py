@@ -6,10 +6,10 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from authz.control.model import MICROSECONDS
+from authz.control.model.problems import NotTaken
+from authz.control.model.records import MICROSECONDS
 from authz.control.notify.channels.send import send
 from authz.control.notify.message import make_message
-from authz.control.problems import NotTaken
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:

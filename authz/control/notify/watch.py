@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from authz.control.model import MAIN_TENANT, MICROSECONDS, SETTINGS
+from authz.control.model.records import MAIN_TENANT, MICROSECONDS, SETTINGS
 from authz.control.notify.message import Notice
 from authz.control.notify.outbox import note_notices
 from authz.control.store.entries.documents import get_document

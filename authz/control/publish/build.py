@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from authz.control.model import HOSTS, POLICY_LAYER
+from authz.control.model.records import HOSTS, POLICY_LAYER
 from authz.control.publish.policy_document import policy_document, without_missing
 from authz.errors import InputError, InvalidDocument
 from authz.publisher.build import build_snapshot
@@ -24,9 +24,9 @@ from authz.publisher.policy.subjects import SubjectOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from authz.control.model import Entry as StoredEntry
+    from authz.control.model.records import Entry as StoredEntry
     from authz.control.publish.order import PartFile
-    from authz.snapshot.envelope import Signer
+    from authz.snapshot.signing.envelope import Signer
 
 
 class BuiltLayer(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from authz.control.problems import SignerGone
+from authz.control.model.problems import SignerGone
 from authz.control.publish.order import Answer, Attest, Order, receive_answer, send
 
 if TYPE_CHECKING:

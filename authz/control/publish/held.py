@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from authz.addresses import parse_networks
-from authz.control.model import MICROSECONDS, decode_entry
+from authz.control.model.records import MICROSECONDS, decode_entry
 from authz.control.publish.build import BuiltLayer, build_policy
 from authz.control.publish.order import PartFile
 from authz.publisher.bans import Ban
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from authz.control.model import Change, Entry
+    from authz.control.model.records import Change, Entry
     from authz.control.publish.order import SignedFiles
-    from authz.snapshot.envelope import Signer
     from authz.snapshot.heading import Requirement
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 
 class Held(Protocol):

@@ -11,7 +11,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from authz.control.problems import NotReady
+from authz.control.model.problems import NotReady
 from authz.control.store.published.parts import part_content
 from authz.control.store.published.publications import content_of, newest_publication, published_serials
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.control.model import MICROSECONDS, POLICY_LAYER, Actor, Draft
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER, Actor, Draft
 from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed, SignedFiles
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import contents_of_layer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from authz.control.model import Change
+from authz.control.model.records import Change
 
 if TYPE_CHECKING:
     import socket

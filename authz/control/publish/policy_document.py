@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.model import APPLICATION, SETTINGS, SUBJECTS
+from authz.control.model.records import APPLICATION, SETTINGS, SUBJECTS
 from authz.publisher.policy.schema import PolicyDocument
 from authz.strict_yaml import read
 from authz.times import format_moment
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 SETTINGS_KEYS = ("feeds", "geo", "limits", "protected")
 

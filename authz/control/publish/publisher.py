@@ -16,8 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from authz.control.model import POLICY_LAYER
-from authz.control.problems import Problem, SignerGone
+from authz.control.model.problems import Problem, SignerGone
+from authz.control.model.records import POLICY_LAYER
 from authz.control.publish.one_layer import LayerPublisher, Published
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from authz.control.access.rate import RateLimit
-from authz.control.model import MICROSECONDS
-from authz.control.problems import TooMany
+from authz.control.model.problems import TooMany
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.published.publications import (
     Sidecar,
     counted,

@@ -28,8 +28,8 @@ import msgspec
 
 from authz.control.config import ControlConfig, load_control_config
 from authz.control.lists.rules.limits import breaches
-from authz.control.model import POLICY_LAYER, decode_entry
-from authz.control.problems import NotPermitted
+from authz.control.model.problems import NotPermitted
+from authz.control.model.records import POLICY_LAYER, decode_entry
 from authz.control.publish.held import Held, HeldBans, HeldPolicy
 from authz.control.publish.order import (
     Answer,
@@ -47,14 +47,14 @@ from authz.control.store.ledger.chain import chained
 from authz.control.store.ledger.checkpoints import CHECKPOINT_TYPE, Checkpoint
 from authz.durable import replace_file
 from authz.errors import AuthzError, SnapshotRefused
-from authz.snapshot.envelope import Envelope, canonical
-from authz.snapshot.signers import load_signer
+from authz.snapshot.signing.envelope import Envelope, canonical
+from authz.snapshot.signing.signers import load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from authz.control.model import Entry
-    from authz.snapshot.signers import LoadedSigner
+    from authz.control.model.records import Entry
+    from authz.snapshot.signing.signers import LoadedSigner
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

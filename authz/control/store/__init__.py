@@ -2,11 +2,10 @@
 
     tables        what is kept, and the indexes; `event_tables`: of events
     database      opening, transactions, migrations (migrations/)
-    network_keys  networks as fixed-width keys
     jobs          work for very many rows, done piece by piece
     signals       telling other processes that something was written
     ledger/       changes: the one way to write, their chain of hashes, what follows from them
-    entries/      what is on the lists, now or as of any time; documents of the policy
+    entries/      what is on the lists, now or as of any time; documents of the policy; networks as fixed-width keys
     events/       what sidecars and proxies told
     access/       tokens, sessions, answers that may be repeated
     published/    signed files, their parts, and what goes into them

@@ -23,7 +23,7 @@ from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from authz.control.problems import NotReady
+from authz.control.model.problems import NotReady
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:

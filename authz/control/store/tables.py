@@ -1,7 +1,7 @@
 """The tables. A version of an entry holds from `recorded_from` until before `recorded_to` (microseconds).
 
-`entry_networks` has a row for each network of each version, by its key (see `network_keys`): which entries cover an
-address is asked by the keys of the networks that could.
+`entry_networks` has a row for each network of each version, by its key (see `entries.network_keys`): which entries
+cover an address is asked by the keys of the networks that could.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import read_snapshot
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

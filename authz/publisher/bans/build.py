@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from authz.engine.entries.plain_messages import application_bytes, entry_bytes
 from authz.engine.model import ANY_APPLICATION, Application
 from authz.publisher.bans import few
-from authz.snapshot.envelope import sign_envelope
 from authz.snapshot.heading import Heading, manifest_bytes
 from authz.snapshot.sections import INDEX_TYPES, TOMBSTONES, packed
+from authz.snapshot.signing.envelope import sign_envelope
 from authz.snapshot.write import file_bytes, places_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.publisher.bans.record import Ban
     from authz.publisher.bans.table import BanTable
-    from authz.snapshot.envelope import Signer
     from authz.snapshot.heading import Requirement
+    from authz.snapshot.signing.envelope import Signer
 
     Sections = dict[str, tuple[str, bytes]]
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.publisher.bans.record import Ban
-    from authz.snapshot.envelope import Signer
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds

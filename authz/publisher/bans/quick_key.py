@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from authz.snapshot.envelope import Signature, Signer, key_id
+from authz.snapshot.signing.envelope import Signature, Signer, key_id
 
 _BEGIN, _END = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
 _ED25519: Final = bytes.fromhex("302e020100300506032b657004220420")
@@ -31,8 +31,8 @@ class _Ed25519Signer:
 def ed25519_signer(key: str) -> Signer | None:
     """Return the signer of a key file as `authz keys generate` writes it.
 
-    None: it is a URI, another kind of key, or there is a mistake: `authz.snapshot.signers.load_signer` reads it or says
-    what is wrong.
+    None: it is a URI, another kind of key, or there is a mistake: `load_signer` of `authz.snapshot.signing.signers`
+    reads it or says what is wrong.
     """
     try:
         with Path(key).open("rb") as file:

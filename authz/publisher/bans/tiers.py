@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from authz.publisher.bans.record import Ban
     from authz.publisher.index.prefixes import Array
-    from authz.snapshot.envelope import Signer
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.envelope import Signer
+    from authz.snapshot.signing.keys import PublicKey
 
 MAX_RECENT = 2_000  # addresses in the head
 MAX_FIRST = 50_000  # bans in part 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.serve.layers.memory import Memory
     from authz.snapshot.heading import Requirement
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
     FetchPart = Callable[[Requirement], AbstractContextManager[Path]]
 

@@ -16,7 +16,7 @@ from authz.serve.layers.config import STORES, MayConfig
 from authz.serve.layers.file import FileSource
 from authz.serve.layers.layer import Layer
 from authz.serve.layers.swap import Swap
-from authz.snapshot.keys import load_public_key
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

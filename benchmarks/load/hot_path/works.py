@@ -29,9 +29,9 @@ from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import make_recorder
 from authz.snapshot.read import read_snapshot
 from benchmarks.attacks.peers import fields
-from benchmarks.data import address, shared
+from benchmarks.data.networks import address, shared
+from benchmarks.data.policies import Publisher, separate_address, separate_entries
 from benchmarks.load.messages import LARGE, SIZES, USUAL, check_request
-from benchmarks.policies import Publisher, separate_address, separate_entries
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.commands import Commands
 from support.processes import free_port
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from support.publishing.publisher import Publisher
 
 from authz.addresses import NetworkSet, parse_network
 from authz.analysis.doctor import FORGED, Probe, judge
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.publisher.policy.read import read_applications
 from authz.serve.config.config import load_config
 

@@ -12,7 +12,7 @@ from support.publishing.publisher import POLICY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
+    from support.suite.commands import Commands
 
 SERVE = ("serve", "--config", "authz.yaml", "--log-level", "error")
 

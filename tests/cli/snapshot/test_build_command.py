@@ -14,8 +14,8 @@ from authz.snapshot.read import inspect_snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
     from support.publishing.publisher import Publisher
+    from support.suite.commands import Commands
 
 BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
 

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
 from support.publishing.publisher import Publisher
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from pathlib import Path

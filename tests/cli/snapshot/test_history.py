@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
 from support.publishing.publisher import POLICY
+from support.suite.commands import Commands
 
 from authz.errors import InputError
 from authz.publisher.build import build_snapshot
 from authz.publisher.policy.read import read_policy
 from authz.snapshot.archive import Archive
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import inspect_snapshot, read_snapshot
-from authz.snapshot.signers import load_signer
+from authz.snapshot.signing.keys import load_public_key
+from authz.snapshot.signing.signers import load_signer
 from authz.times import format_moment
 
 if TYPE_CHECKING:

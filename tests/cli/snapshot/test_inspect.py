@@ -11,8 +11,8 @@ from support.ground.refusals import NO_SNAPSHOT, refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Commands
     from support.publishing.publisher import Publisher
+    from support.suite.commands import Commands
 
 
 @pytest.mark.usefixtures("shop")

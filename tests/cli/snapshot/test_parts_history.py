@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
+from support.suite.commands import Commands
 
 from authz.addresses import Network
 from authz.publisher.bans import Ban
@@ -15,9 +15,9 @@ from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.archive import Archive
 from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import part_path
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import inspect_manifest
-from authz.snapshot.signers import load_signer
+from authz.snapshot.signing.keys import load_public_key
+from authz.snapshot.signing.signers import load_signer
 
 if TYPE_CHECKING:
     from pathlib import Path

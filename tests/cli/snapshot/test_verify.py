@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands, Ran
 from support.ground.refusals import refused
 from support.snapshot.forge import Forge
+from support.suite.commands import Commands, Ran
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from support.servers.oidc_provider import Provider
 from authz.control.access.claims import person_of
 from authz.control.access.config import ClaimRule, Oidc
 from authz.control.access.oidc import Relying
-from authz.control.problems import Forbidden, NotReady
+from authz.control.model.problems import Forbidden, NotReady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import load_all_checks
 from support.control import Control, control
-from support.effort import tries
+from support.suite.effort import tries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from authz.control.store.entries.pages import SORTS, Search, count_page, find_pa
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 
 REASONS = ["Stuffing", "spam", 'ü"quoted"', ""]

@@ -13,7 +13,7 @@ from support.proxies.client import ask
 from support.proxies.programs.envoy import Envoy, adapt_envoy, envoy_path
 from support.proxies.upstream import Upstream
 
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:

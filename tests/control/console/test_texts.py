@@ -9,8 +9,8 @@ from authz.control.console.common import forms
 from authz.control.console.common.forms import EMPTY, entry_input, mistakes_of
 from authz.control.console.look import texts
 from authz.control.console.look.differences import fields_between
-from authz.control.model import Written
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.model.problems import FieldMistake, Invalid
+from authz.control.model.records import Written
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from support.commands import Commands
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from support.processes import wait_for
 from support.publishing.mmdb import write_mmdb
 
 from authz.control.maintenance.transfer import import_policy, read_policy_file
-from authz.control.model import MAIN_TENANT, Actor
+from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.store.access.tokens import get_tenant
 from authz.publisher.feeds.hosts import CachedAnswer
 from authz.publisher.policy.subjects import gather

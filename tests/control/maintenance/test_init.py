@@ -12,7 +12,7 @@ import pytest
 
 from authz.control.config import load_control_config
 from authz.control.maintenance.init import make_folder
-from authz.control.problems import NotReady
+from authz.control.model.problems import NotReady
 from authz.control.store.database import create_store
 from authz.serve.config.config import load_config
 from authz.serve.config.values import Listen

@@ -16,7 +16,7 @@ from authz.control.maintenance.backup import back_up, restore
 from authz.control.maintenance.check import check_store
 from authz.control.maintenance.retention import forget_before
 from authz.control.maintenance.transfer import Imported, export_policy, import_policy, read_policy_file
-from authz.control.model import MAIN_TENANT, Actor
+from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import create_store, migrate
 from authz.control.store.tables import changes, entries, metadata

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from support.processes import wait_for
 
 from authz.control.maintenance.check import rebuild_engine
-from authz.control.model import Entry
+from authz.control.model.records import Entry
 from authz.control.publish.build import build_policy
 from authz.control.publish.held import ban_of
 from authz.control.store.ledger.changes import changes_of
@@ -20,7 +20,7 @@ from authz.control.store.tables import changes, documents, entries
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.read import inspect_snapshot
-from authz.snapshot.signers import load_signer
+from authz.snapshot.signing.signers import load_signer
 
 if TYPE_CHECKING:
     from pathlib import Path

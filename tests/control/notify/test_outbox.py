@@ -221,8 +221,8 @@ def test_what_a_webhook_has_answered_200_is_not_sent_again_after_kill_9(tmp_path
 def test_an_answer_that_the_store_could_not_note_at_once_is_not_sent_again(
     told: tuple[Control, Clock], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from authz.control.model.problems import NotReady
     from authz.control.notify import sender
-    from authz.control.problems import NotReady
 
     def away(*_: object) -> None:
         raise NotReady("the store is away")

@@ -17,7 +17,7 @@ from support.processes import wait_for
 from authz.control.access.callers import authenticate
 from authz.control.config import load_control_config
 from authz.control.lists.bans import ban
-from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Entry, draft
+from authz.control.model.records import MAIN_TENANT, MICROSECONDS, Actor, Entry, draft
 from authz.control.publish.order import NeedsAll, Order, Refused, Signed, SignedFiles
 from authz.control.publish.signer import SignerState
 from authz.control.store.ledger.changes import append, lock_head, read_changes
@@ -26,14 +26,14 @@ from authz.control.store.published.publications import content_of, newest_public
 from authz.publisher.bans import tiers
 from authz.publisher.whole_layer import read_whole, table_of
 from authz.snapshot.ban_ids import ban_id
-from authz.snapshot.keys import load_public_key
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from authz.control.config import ControlConfig
-    from authz.control.model import Change
+    from authz.control.model.records import Change
     from authz.control.publish.order import Answer, Attest
 
 

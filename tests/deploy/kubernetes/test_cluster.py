@@ -15,7 +15,7 @@ from support.docs.follow import follow
 from support.docs.plan import read_plan
 from support.processes import wait_for
 from support.proxies.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
-from support.shared import shared
+from support.suite.shared import shared
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from support.sidecar.running import get
 
 from authz.control.config import load_control_config
 from authz.publisher.policy.fetching import feeds_to_fetch
-from authz.snapshot.signers import generate_keys
+from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from support.proxies.kubernetes.kustomize import Manifest

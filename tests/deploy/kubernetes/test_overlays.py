@@ -21,7 +21,7 @@ from support.proxies.kubernetes.kustomize import (
 from support.proxies.kubernetes.mounted import in_bytes, mounted_sidecars
 from support.proxies.kubernetes.references import broken
 
-from authz.snapshot.keys import load_public_key
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

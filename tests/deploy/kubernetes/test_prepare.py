@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support.commands import Commands
 from support.control import ControlProcess
 from support.processes import free_port
+from support.suite.commands import Commands
 
 from authz.control.store.database import migrate
 from authz.errors import InputError
-from authz.snapshot.signers import generate_keys
+from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from pathlib import Path

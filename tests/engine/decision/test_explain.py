@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.commands import Commands
-from support.effort import tries
 from support.processes import Sidecar, free_port
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
+from support.suite.commands import Commands
+from support.suite.effort import tries
 
 from authz.serve.admin.pages import Admin
 from authz.serve.http1.messages import RequestHead

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.verdicts import MODES, NOW
+from support.suite.effort import tries
 
 from authz.engine.decision.verdict import decide
 from authz.engine.model import Application, Default, Entry, ListName, Match, Precedence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.small_layers import GENERAL, SHOP, ban, check, decider, layer, policy
 from support.publishing.worlds import NOW, ZONES, World, allow, deny, load, moments, subject, worlds
+from support.suite.effort import tries
 
 from authz.addresses import parse_address, parse_network
 from authz.engine.decision.decider import Decider

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.scan import Subject, arrays_of, compare, covers, edges, index_of, network, subject
-from support.shared import shared
+from support.suite.effort import tries
+from support.suite.shared import shared
 
 from authz.addresses import BITS, Address, Network, network_of, parse_address, parse_networks
 from authz.errors import InputError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.small_layers import layer, policy
 from support.publishing.worlds import deny
+from support.suite.effort import tries
 
 from authz.addresses import BITS, Address, Network, format_address, parse_network
 from authz.engine.entries import marks as marks_module

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.client_chains import PEER, PROXIES, REFUSED, addresses, resolve, who
+from support.suite.effort import tries
 
 from authz.addresses import NetworkSet, parse_address, parse_network
 from authz.engine.request.client_address import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.feeds import networks, read_text
+from support.suite.effort import tries
 
 from authz.addresses import BITS, Network, parse_network
 from authz.errors import InputError

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.feeds import networks
-from support.shared import shared
+from support.suite.effort import tries
+from support.suite.shared import shared
 
 from authz.addresses import parse_network
 from authz.errors import AddressError

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.feed_samples import SAMPLES
 from support.publishing.feeds import networks, read_text
+from support.suite.effort import tries
 
 from authz.errors import InputError
 from authz.publisher.feeds.read_feed import FORMATS

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.commands import Commands, Ran
+from support.suite.commands import Commands, Ran
 
 from authz.errors import InputError
 from authz.publisher.feeds.fetch.download import Limits, Validators, download, make_client

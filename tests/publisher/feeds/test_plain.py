@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
-from support.shared import shared
+from support.suite.effort import tries
+from support.suite.shared import shared
 
 from authz.addresses import Network, parse_networks
 from authz.errors import AddressError, InputError

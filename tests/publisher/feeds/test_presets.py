@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.presets import PRESETS

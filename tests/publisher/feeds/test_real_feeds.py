@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.errors import InputError
 from authz.publisher.feeds.read_feed import FeedOptions, read_feed

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.proxies.envoy_api import EnvoyAnswer, check_request, read_answer
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import BASE, TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask, metadata
+from support.suite.effort import tries
 
 
 def whole(data: bytes) -> EnvoyAnswer:

@@ -10,7 +10,6 @@ import pytest
 from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     END,
@@ -44,6 +43,7 @@ from support.sidecar.http2_methods import (
     ways,
     works,
 )
+from support.suite.effort import tries
 
 if TYPE_CHECKING:
     import logging

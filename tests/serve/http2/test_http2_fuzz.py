@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     HEADERS,
@@ -24,6 +23,7 @@ from support.sidecar.http2 import (
     window,
 )
 from support.sidecar.http2_methods import BLOCK, NOTHING, SIZED, TALK, WATCH, WAYS, Methods, held, ways, works
+from support.suite.effort import tries
 
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import Call

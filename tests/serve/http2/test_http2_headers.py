@@ -11,7 +11,6 @@ from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.sidecar.http2 import (
     ACK,
     CONTINUATION,
@@ -33,6 +32,7 @@ from support.sidecar.http2 import (
     read_frames,
     text,
 )
+from support.suite.effort import tries
 
 from authz.errors import ConnectionFault, StreamFault
 from authz.serve.http2 import headers as http2_headers

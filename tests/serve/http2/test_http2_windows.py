@@ -7,7 +7,6 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.sidecar.http2 import (
     DATA,
     END,
@@ -21,6 +20,7 @@ from support.sidecar.http2 import (
 )
 from support.sidecar.http2 import settings as settings_frame
 from support.sidecar.http2_methods import ECHO, FLOW, NOTHING, SIZED, Methods, held, lost, works
+from support.suite.effort import tries
 
 from authz.serve.http2.sending import Sender
 

@@ -12,10 +12,10 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.engine.small_layers import ban, check, decider, layer
 from support.publishing.publisher import Publisher
 from support.publishing.worlds import covers
+from support.suite.effort import tries
 
 from authz.addresses import Network, parse_address, parse_network
 from authz.engine.entries import marks as marks_module

@@ -16,7 +16,7 @@ from support.proxies.envoy_api import check_request
 from support.sidecar.fronts import Fronts, HttpClient
 
 from authz.addresses import parse_address
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import ApplicationConfig, EventsConfig, TracesConfig, load_config
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.observe.events import EventSender

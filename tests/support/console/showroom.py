@@ -15,7 +15,7 @@ import httpx
 from support.console.data import fill
 from support.control import ControlProcess, Running
 from support.processes import Sidecar, free_port, wait_for
-from support.shared import SHARED
+from support.suite.shared import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.commands import Ran
+    from support.suite.commands import Ran
 
 NO_SNAPSHOT = "found b'version:', expected b'AZSNAP01': this is not a snapshot"
 WRONG_TIME = "expected a time such as 2026-12-01T00:00:00Z"

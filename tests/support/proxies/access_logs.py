@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from support.commands import Commands, Ran
     from support.publishing.publisher import Publisher
+    from support.suite.commands import Commands, Ran
 
 POLICY = """\
 version: 1

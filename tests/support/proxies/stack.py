@@ -7,7 +7,7 @@ import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from authz.cli.proxy_config import render
+from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import load_config
 from support.processes import Sidecar, free_port
 from support.proxies.certificates import make_certificate

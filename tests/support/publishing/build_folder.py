@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.commands import Commands, Ran
 from support.publishing.publisher import Publisher
+from support.suite.commands import Commands, Ran
 
 from authz.addresses import parse_address
 from authz.engine.entries.opened_snapshot import OpenedSnapshot

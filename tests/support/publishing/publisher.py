@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from authz.publisher.build import Built, build_snapshot
 from authz.publisher.policy.read import read_policy
-from authz.snapshot.keys import PublicKey, load_public_key
-from authz.snapshot.signers import generate_keys, load_signer
+from authz.snapshot.signing.keys import PublicKey, load_public_key
+from authz.snapshot.signing.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from authz.snapshot.envelope import Signer
     from authz.snapshot.read import Snapshot
+    from authz.snapshot.signing.envelope import Signer
 
 POLICY = """\
 version: 1

@@ -22,8 +22,8 @@ from authz.serve.listeners.budget import HeldBytes
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import make_recorder
-from authz.snapshot.keys import load_public_key
 from authz.snapshot.read import read_snapshot
+from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.engine.entries.ruleset import Ruleset
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 NOW = 1_795_000_000.0  # seconds since 1970; decisions in these tests do not depend on it
 

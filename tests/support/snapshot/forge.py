@@ -17,7 +17,7 @@ from authz.wire.snapshot.v1.snapshot_pb2 import Entry, Manifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from authz.snapshot.envelope import Signer
+    from authz.snapshot.signing.envelope import Signer
 
 PAYLOAD_TYPE = "application/vnd.authz.wire.snapshot.v1+protobuf"
 

@@ -24,8 +24,8 @@ from authz.control.api.common.changing import answered
 from authz.control.api.common.operations import Operation, forced, layers_of, perform
 from authz.control.api.common.problems import documented
 from authz.control.api.common.touched import YesterdayBody, named_by, yesterday_of
-from authz.control.model import Actor
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
+from authz.control.model.records import Actor
 from authz.control.store.access import tokens as store_access
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from authz.control.access.sessions import sign_on
 from authz.control.api.common.asking import AnyRequest, client_address, plane_of
 from authz.control.api.common.cookies import own_cookie, own_path, session_cookie, session_secret, shown_cookie
 from authz.control.api.common.problems import as_problem, documented, handle
-from authz.control.model import MICROSECONDS
-from authz.control.problems import Forbidden, Missing
+from authz.control.model.problems import Forbidden, Missing
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.access.tokens import get_tenant
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from authz.control.api.common.asking import AnyRequest, Asker, client_address, i
 from authz.control.api.common.bodies import Input, micro_moment
 from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
 from authz.control.api.common.problems import documented
-from authz.control.problems import Unauthorized
+from authz.control.model.problems import Unauthorized
 from authz.control.store.access.sessions import Session, list_sessions
 
 

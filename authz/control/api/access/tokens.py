@@ -14,8 +14,8 @@ from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_
 from authz.control.api.common.problems import documented
 from authz.control.lists.rules.check import network_mistakes, text_mistakes
 from authz.control.lists.rules.periods import end_of
-from authz.control.model import MAIN_TENANT, MICROSECONDS
-from authz.control.problems import FieldMistake, Forbidden, Invalid, Missing
+from authz.control.model.problems import FieldMistake, Forbidden, Invalid, Missing
+from authz.control.model.records import MAIN_TENANT, MICROSECONDS
 from authz.control.store.access import tokens as store_access
 from authz.engine.model import TOKEN
 from authz.times import format_moment

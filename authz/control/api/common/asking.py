@@ -18,15 +18,15 @@ from authz.control.access.callers import Caller, authenticate
 from authz.control.access.sessions import caller_of_session, check_csrf
 from authz.control.api.common.cookies import session_secret
 from authz.control.lists.rules.periods import moment
-from authz.control.model import MICROSECONDS
+from authz.control.model.problems import FieldMistake, Invalid, Problem
+from authz.control.model.records import MICROSECONDS
 from authz.control.plane import ControlPlane, Idempotent, fingerprint
-from authz.control.problems import FieldMistake, Invalid, Problem
 from authz.errors import AddressError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.control.model import Method
+    from authz.control.model.records import Method
 
 T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]

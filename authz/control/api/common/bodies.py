@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from authz.control.access.roles import Role
-from authz.control.model import MICROSECONDS, SUBJECTS, Change, Entry, Owner, Written
+from authz.control.model.records import MICROSECONDS, SUBJECTS, Change, Entry, Owner, Written
 from authz.engine.model import Action, ListName
 from authz.times import format_moment
 

@@ -12,7 +12,7 @@ from authz.control.access.approvals import ask_approval
 from authz.control.api.common.asking import idempotent_of, in_thread, plane_of
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import Operation, forced, foreseen, layers_of, perform
-from authz.control.problems import NeedsApproval
+from authz.control.model.problems import NeedsApproval
 from authz.control.store.access.idempotency import Answer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 
-from authz.control.problems import Forbidden
+from authz.control.model.problems import Forbidden
 
 if TYPE_CHECKING:
     from litestar import Request

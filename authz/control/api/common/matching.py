@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from authz.control.problems import Required, Stale
+from authz.control.model.problems import Required, Stale
 
 if TYPE_CHECKING:
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 
 def etag(entry_id: str, version: int) -> str:

@@ -12,8 +12,8 @@ from authz.control.api.common.matching import check_match
 from authz.control.lists import entries as lists
 from authz.control.lists.bans import ban, unban
 from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of, moment
-from authz.control.model import SUBJECTS, WRITTEN, Entry, Written
-from authz.control.problems import Forbidden
+from authz.control.model.problems import Forbidden
+from authz.control.model.records import SUBJECTS, WRITTEN, Entry, Written
 
 if TYPE_CHECKING:
     from authz.control.lists.batch import Batch

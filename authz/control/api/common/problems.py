@@ -16,7 +16,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from authz.control.problems import FieldMistake, Invalid, NotReady, Problem
+from authz.control.model.problems import FieldMistake, Invalid, NotReady, Problem
 from authz.errors import shorten
 
 if TYPE_CHECKING:

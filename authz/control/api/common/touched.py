@@ -10,7 +10,7 @@ from msgspec import UNSET
 from authz.control.api.common.bodies import EntryPatch, micro_moment
 from authz.control.api.common.operations import AddBan, AddEntry, Operation
 from authz.control.lists.preview import against_yesterday
-from authz.control.model import SUBJECTS, Written
+from authz.control.model.records import SUBJECTS, Written
 from authz.control.store.entries.find import get_entry
 from authz.errors import AddressError
 

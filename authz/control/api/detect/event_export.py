@@ -16,7 +16,7 @@ from authz.control.api.common.asking import AnyRequest, Asker, Covering, parsed_
 from authz.control.api.common.problems import documented
 from authz.control.api.detect.events import Country, Decision, From, Status, To, visible
 from authz.control.detect.keeping.export import as_lines
-from authz.control.problems import Problem, TooMany
+from authz.control.model.problems import Problem, TooMany
 from authz.control.store.events.search import WantedEvents
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from authz.control.api.common.asking import (
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.problems import documented
 from authz.control.detect.event import Event, read_event
-from authz.control.model import MICROSECONDS
-from authz.control.problems import FieldMistake, Invalid, Problem, TooMany
+from authz.control.model.problems import FieldMistake, Invalid, Problem, TooMany
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.events.search import (
     Place,
     WantedEvents,

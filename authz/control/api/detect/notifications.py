@@ -10,8 +10,8 @@ from litestar.params import FromQuery, QueryParameter
 
 from authz.control.api.common.asking import AnyRequest, Asker, Limit, in_thread, parsed_moment, plane_of
 from authz.control.api.common.problems import documented
+from authz.control.model.problems import Forbidden
 from authz.control.notify.state import ChannelState, Delivery, list_channels, list_messages
-from authz.control.problems import Forbidden
 
 if TYPE_CHECKING:
     from authz.control.access.callers import Caller

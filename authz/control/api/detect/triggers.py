@@ -18,8 +18,8 @@ from authz.control.detect.trial.on_events import try_on_yesterday
 from authz.control.detect.triggers import state
 from authz.control.detect.triggers.state import TriggerState, TriggerVersion
 from authz.control.lists.rules.periods import moment
-from authz.control.model import MICROSECONDS
-from authz.control.problems import Forbidden, Missing
+from authz.control.model.problems import Forbidden, Missing
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.access.tokens import note
 from authz.control.store.detection.holds import end_hold, list_holds
 from authz.control.store.events.writing import DAY

@@ -24,7 +24,7 @@ from authz.control.api.common.changing import change
 from authz.control.api.common.operations import AddBan, EndBan
 from authz.control.api.common.problems import documented
 from authz.control.api.lists.entries import entries_page
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.entries.find import Filter
 
 

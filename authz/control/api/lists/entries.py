@@ -44,8 +44,8 @@ from authz.control.api.lists.many.changes import delete_entries
 from authz.control.api.lists.many.jobs import JobBody, accepted
 from authz.control.lists import entries as lists
 from authz.control.maintenance.jobs import Row, ask_job
-from authz.control.model import MICROSECONDS, Entry
-from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
+from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
+from authz.control.model.records import MICROSECONDS, Entry
 from authz.control.store.entries.find import Filter, find_entries, get_entry
 from authz.engine.model import ListName
 

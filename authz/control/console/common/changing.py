@@ -24,8 +24,8 @@ from authz.control.api.common.operations import (
 )
 from authz.control.console.look.render import see_other
 from authz.control.lists.undo import undo
-from authz.control.model import Change
-from authz.control.problems import FieldMistake, Invalid, Missing, NeedsApproval
+from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval
+from authz.control.model.records import Change
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import msgspec
 
 from authz.control.api.common.bodies import EntryInput, EntryPatch
 from authz.control.lists.rules.periods import FOREVER
-from authz.control.model import SUBJECTS, Entry
-from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.control.model.problems import FieldMistake, Invalid, Problem
+from authz.control.model.records import SUBJECTS, Entry
 from authz.times import format_moment
 
 if TYPE_CHECKING:

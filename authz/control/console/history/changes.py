@@ -21,8 +21,8 @@ from authz.control.api.common.bodies import history_item
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import HEADERS, page
-from authz.control.model import Change
-from authz.control.problems import Invalid
+from authz.control.model.problems import Invalid
+from authz.control.model.records import Change
 from authz.control.store.ledger.history import Place, Wanted, find_changes
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.differences import changed, fields_between
 from authz.control.console.look.render import page
-from authz.control.model import Change, Entry
-from authz.control.problems import Invalid
+from authz.control.model.problems import Invalid
+from authz.control.model.records import Change, Entry
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 

@@ -14,8 +14,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of, seconds_of
 from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import Explanation, explain
-from authz.control.model import POLICY_LAYER
-from authz.control.problems import Invalid, Missing
+from authz.control.model.problems import Invalid, Missing
+from authz.control.model.records import POLICY_LAYER
 from authz.control.store.entries.find import get_entry
 from authz.engine.model import ANY_APPLICATION
 from authz.errors import AddressError, shorten

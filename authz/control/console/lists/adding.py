@@ -21,8 +21,8 @@ from authz.control.console.look.render import page
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import Preview, preview
 from authz.control.lists.rules.periods import FOREVER
-from authz.control.model import SUBJECTS, Entry, Written
-from authz.control.problems import Forbidden, Problem
+from authz.control.model.problems import Forbidden, Problem
+from authz.control.model.records import SUBJECTS, Entry, Written
 from authz.errors import AddressError
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import entry_of, seconds_of
 from authz.control.console.look.render import page
 from authz.control.console.signing import own_path
-from authz.control.model import Change, Entry
-from authz.control.problems import Missing, Problem
+from authz.control.model.problems import Missing, Problem
+from authz.control.model.records import Change, Entry
 from authz.control.store.entries.find import get_entry
 from authz.control.store.events.search import WantedEvents, client_of, find_events
 from authz.control.store.ledger.history import Wanted, find_changes

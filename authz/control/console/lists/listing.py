@@ -18,8 +18,8 @@ from authz.control.console.lists.reading import applications_of
 from authz.control.console.look.render import page, see_other
 from authz.control.console.signing import own_path
 from authz.control.lists.rules.check import network_mistakes
-from authz.control.model import FOREVER, MICROSECONDS
-from authz.control.problems import Conflict, FieldMistake, Invalid, Problem
+from authz.control.model.problems import Conflict, FieldMistake, Invalid, Problem
+from authz.control.model.records import FOREVER, MICROSECONDS
 from authz.control.store.entries.find import Filter
 from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz.control.model import APPLICATION, MICROSECONDS, SETTINGS, Entry
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
+from authz.control.model.records import APPLICATION, MICROSECONDS, SETTINGS, Entry
 from authz.control.store.entries.documents import find_documents, get_document
 from authz.control.store.entries.find import get_entries, get_entry
 from authz.engine.model import ANY_APPLICATION

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from authz.control.model import SUBJECTS, WRITTEN
+from authz.control.model.records import SUBJECTS, WRITTEN
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from authz.control.model import Change, Written
+    from authz.control.model.records import Change, Written
 
 LABELS: Final = {"except_": "except", "expires": "ends", "asns": "ASNs"}
 # Reasons of a decision (design section 5), as a sentence goes on after "Allowed: ".

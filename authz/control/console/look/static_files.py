@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from litestar import Response, get
 from litestar.params import FromPath
 
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
 
 FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {

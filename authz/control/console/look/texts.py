@@ -12,13 +12,13 @@ from markupsafe import Markup, escape
 from authz.control.api.common.bodies import micro_moment
 from authz.control.console.look.differences import REASONS, changed
 from authz.control.console.look.refusals import refusal_text
-from authz.control.model import FOREVER, MICROSECONDS, SUBJECTS
+from authz.control.model.records import FOREVER, MICROSECONDS, SUBJECTS
 from authz.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.control.model import Written
+    from authz.control.model.records import Written
 
 MAX_SHOWN: Final = 300  # characters of a text in a table
 # Controls (but for tab and line feed), marks that turn the direction of writing, and what takes no room at all.

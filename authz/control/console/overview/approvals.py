@@ -13,8 +13,8 @@ from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, O
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
-from authz.control.model import SUBJECTS
-from authz.control.problems import Problem
+from authz.control.model.problems import Problem
+from authz.control.model.records import SUBJECTS
 
 STATES = ("waiting", "approved", "rejected")
 LABELS = {"except": "All but", "except_": "All but", "asns": "ASNs", "hosts": "Host names", "sources": "Source types",

@@ -11,7 +11,7 @@ from authz.control.api.common.asking import in_thread
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.refusals import refusal_text
 from authz.control.console.look.render import html, page
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.publish.sidecars import CONNECTED
 from authz.control.store.detection.triggers import stopped
 from authz.control.store.published.publications import Sidecar, counted, list_sidecars

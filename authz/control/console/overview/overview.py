@@ -15,7 +15,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
-from authz.control.model import MICROSECONDS, Change, Entry
+from authz.control.model.records import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
 from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time
 from authz.control.store.events.top import Busiest, find_busiest

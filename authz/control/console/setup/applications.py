@@ -15,8 +15,8 @@ from authz.control.console.common.forms import words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
 from authz.control.lists.explain import application_settings
-from authz.control.model import APPLICATION, POLICY_LAYER
-from authz.control.problems import Invalid, Missing, Problem
+from authz.control.model.problems import Invalid, Missing, Problem
+from authz.control.model.records import APPLICATION, POLICY_LAYER
 from authz.control.store.entries.documents import find_documents
 from authz.engine.model import ANY_APPLICATION, Application
 

@@ -9,9 +9,9 @@ from litestar import Response, Router, get, post
 from authz.control.api.common.asking import in_thread
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page
+from authz.control.model.problems import Forbidden
 from authz.control.notify.outbox import count_waiting
 from authz.control.notify.trial import try_channel
-from authz.control.problems import Forbidden
 from authz.errors import InputError
 
 

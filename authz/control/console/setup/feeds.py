@@ -14,8 +14,8 @@ from authz.control.api.common.asking import in_thread
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
-from authz.control.model import MICROSECONDS, POLICY_LAYER
-from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.control.model.problems import FieldMistake, Invalid, Problem
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.publish.opened import FeedTaken
 from authz.publisher.feeds.fetch.fetch import WantedFeed, load_state
 from authz.publisher.policy.schema import WrittenFeed

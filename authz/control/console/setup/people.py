@@ -14,7 +14,7 @@ from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.forms import lines, words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
-from authz.control.problems import FieldMistake, Invalid, Problem
+from authz.control.model.problems import FieldMistake, Invalid, Problem
 
 PERIODS = {"30d": "30 days", "90d": "90 days", "365d": "a year", "forever": "for ever"}
 

@@ -13,7 +13,7 @@ from authz.control.console.common.forms import lines
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page
 from authz.control.lists.rules.check import network_mistakes
-from authz.control.model import MICROSECONDS, POLICY_LAYER, Entry
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER, Entry
 from authz.control.store.entries.find import Filter, find_entries
 
 MAX_NETWORKS: Final = 100

@@ -16,8 +16,8 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of
 from authz.control.console.look.render import HEADERS, page
 from authz.control.console.space.tiles import Maps, legend, listed_in, tile
-from authz.control.model import MICROSECONDS, Entry
-from authz.control.problems import Missing
+from authz.control.model.problems import Missing
+from authz.control.model.records import MICROSECONDS, Entry
 from authz.control.store.entries.find import Filter, find_entries
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 

@@ -13,14 +13,14 @@ from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.model.problems import FieldMistake, Invalid
 from authz.control.store.events.pages import MAX_LOOKED, find_event_page
 from authz.control.store.events.search import Place, WantedEvents, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
 
 PAGE: Final = 50
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)

@@ -15,7 +15,7 @@ from authz.control.console.common.forms import words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
 from authz.control.detect.triggers import state
-from authz.control.problems import Invalid, Problem
+from authz.control.model.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

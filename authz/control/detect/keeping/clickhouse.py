@@ -23,8 +23,8 @@ from urllib.parse import urlencode
 import orjson
 
 from authz.control.detect.keeping.writer import Writer
+from authz.control.model.problems import NotTaken
 from authz.control.notify.channels.http import post, secret_of
-from authz.control.problems import NotTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from authz.control.detect.counting.address_table import AddressTable
-from authz.control.model import SETTINGS
+from authz.control.model.records import SETTINGS
 from authz.control.store.entries.documents import get_document
 from authz.errors import InputError
 from authz.publisher.feeds.geo.places import GeoWanted, read_geo

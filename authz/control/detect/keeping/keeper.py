@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.control.detect.keeping.writer import Writer
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.events.writing import drop_old_events, write_events
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Final
 
-from authz.control.problems import NotReady, NotTaken
+from authz.control.model.problems import NotReady, NotTaken
 
 if TYPE_CHECKING:
     from authz.control.detect.event import Event

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.control.detect.listing.offences import LISTED
-from authz.control.holds import held
 from authz.control.lists.holds import NARROW, ORIGIN
-from authz.control.model import MICROSECONDS, POLICY_LAYER
+from authz.control.model.holds import held
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.store.detection.holds import current_holds
 from authz.control.store.entries.find import Filter, added_since, each_entry, find_entries
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.triggers.file import Trigger
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
     from authz.control.plane import ControlPlane
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry as SignedEntry

@@ -9,10 +9,10 @@ from authz.control.detect.event import as_json
 from authz.control.lists.automatic import list_client, reason_of
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
-from authz.control.model import MAIN_TENANT, Actor
+from authz.control.model.problems import NotReady, Problem
+from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.notify.message import Notice, notices_of
 from authz.control.notify.outbox import note_notices
-from authz.control.problems import NotReady, Problem
 from authz.control.store.access.tokens import owner_of
 from authz.control.store.detection.listings import add_listing
 from authz.control.store.detection.triggers import stop_trigger

@@ -9,7 +9,7 @@ from authz.control.detect.counting.places import read_places
 from authz.control.detect.event import Event
 from authz.control.detect.trial.on_log import Trial, try_on_events
 from authz.control.detect.triggers.book import parse_trigger
-from authz.control.model import MICROSECONDS
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.events.search import WantedEvents, client_of, find_events
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from authz.control.detect.triggers.file import MAX_TRIGGERS, Trigger, TriggersFile, complete, problems
-from authz.control.problems import Conflict, FieldMistake, Invalid, Missing, Required, Stale
+from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing, Required, Stale
 from authz.control.store.access.tokens import note
 from authz.control.store.detection.triggers import end_trigger, put_trigger, stored_trigger, stored_triggers
 from authz.errors import InvalidDocument, shorten
@@ -20,7 +20,7 @@ from authz.strict_yaml import read
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from authz.control.model import Actor
+    from authz.control.model.records import Actor
     from authz.control.store.detection.triggers import StoredTrigger
 
 Source = Literal["file", "api"]

@@ -13,8 +13,8 @@ from authz.control.detect.triggers.book import (
     parse_trigger,
     write_trigger,
 )
-from authz.control.model import MICROSECONDS
-from authz.control.problems import Conflict, Missing
+from authz.control.model.problems import Conflict, Missing
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.access.tokens import note
 from authz.control.store.detection.triggers import resume_trigger, stopped, versions_of
 from authz.errors import shorten
@@ -22,7 +22,7 @@ from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
     from authz.control.detect.triggers.file import Trigger
-    from authz.control.model import Actor
+    from authz.control.model.records import Actor
     from authz.control.plane import ControlPlane
     from authz.control.store.detection.triggers import StoredTrigger
 

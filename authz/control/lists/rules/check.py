@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from authz.addresses import parse_networks
-from authz.control.model import SUBJECTS, Written
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.model.problems import FieldMistake, Invalid
+from authz.control.model.records import SUBJECTS, Written
 from authz.errors import AddressError, BadValue, shorten
 from authz.publisher.policy.schema import Asn, Continent, Country, Host, Region, Source, Token
 

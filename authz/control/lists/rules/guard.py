@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from authz.addresses import BITS, Address, Network, NetworkSet, network_of, parse_networks, try_parse_address
-from authz.control.model import POLICY_LAYER, SUBJECTS, Written
-from authz.control.problems import Conflict
+from authz.control.model.problems import Conflict
+from authz.control.model.records import POLICY_LAYER, SUBJECTS, Written
 from authz.errors import shorten
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from authz.addresses import parse_networks
-from authz.control.model import SUBJECTS, Written
-from authz.control.problems import FieldMistake
+from authz.control.model.problems import FieldMistake
+from authz.control.model.records import SUBJECTS, Written
 from authz.engine.model import ListName
 
 if TYPE_CHECKING:

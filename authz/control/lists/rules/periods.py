@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.model.problems import FieldMistake, Invalid
 from authz.errors import BadValue, shorten
 from authz.times import parse_duration, parse_moment
 

@@ -13,8 +13,8 @@ import msgspec
 
 from authz.control.lists.rules.check import named_subjects
 from authz.control.lists.rules.guard import denies
-from authz.control.model import HOSTS
-from authz.control.problems import FieldMistake, Invalid
+from authz.control.model.problems import FieldMistake, Invalid
+from authz.control.model.records import HOSTS
 from authz.errors import BadValue, InvalidDocument
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.schema import PolicyDocument, WrittenEntry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.control.lists.rules.check import Named
-    from authz.control.model import Written
+    from authz.control.model.records import Written
     from authz.publisher.index.prefixes import Prefixes
 
 MAX_READS: Final = 32  # of databases and feeds, in one change

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from authz.control.lists.rules.guard import FourEyes
 from authz.control.lists.rules.limits import Limits
 from authz.control.lists.rules.resolved import Resolver
-from authz.control.problems import FieldMistake
+from authz.control.model.problems import FieldMistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from authz.addresses import Network
-    from authz.control.model import Written
+    from authz.control.model.records import Written
 
 _DATABASES: Final = {"countries": "country", "regions": "country", "continents": "country", "asns": "asn"}
 

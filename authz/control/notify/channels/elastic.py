@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from authz.addresses import try_parse_address
+from authz.control.model.problems import NotTaken
 from authz.control.notify.channels.http import post, secret_of
-from authz.control.problems import NotTaken
 
 if TYPE_CHECKING:
     from authz.control.notify.config import Channel

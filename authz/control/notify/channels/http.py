@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from authz.control.problems import NotTaken
+from authz.control.model.problems import NotTaken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

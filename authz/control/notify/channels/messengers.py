@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.control.problems import NotTaken
+from authz.control.model.problems import NotTaken
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from authz.control.model import HOSTS, POLICY_LAYER, SETTINGS
+from authz.control.model.records import HOSTS, POLICY_LAYER, SETTINGS
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import Filter, each_entry
 from authz.control.store.published.inputs import Input, get_content, list_inputs, put_content, put_input

@@ -21,8 +21,8 @@ import msgspec
 from authz.addresses import parse_networks
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import add, change_period, delete, layers_of
-from authz.control.model import MAIN_TENANT, MICROSECONDS, Actor, Written
-from authz.control.problems import Missing, NotReady, Problem
+from authz.control.model.problems import Missing, NotReady, Problem
+from authz.control.model.records import MAIN_TENANT, MICROSECONDS, Actor, Written
 from authz.control.store.access.tokens import get_tenant
 from authz.control.store.entries.find import Filter, each_entry
 from authz.errors import AddressError, InputError, shorten
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from authz.control.config import CrowdSec
-    from authz.control.model import Entry
+    from authz.control.model.records import Entry
     from authz.control.plane import ControlPlane
     from authz.engine.model import ListName
 

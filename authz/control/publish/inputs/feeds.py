@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from authz.control.model import MICROSECONDS, POLICY_LAYER
+from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.store.ledger.changes import read_heads
 from authz.errors import AuthzError
 from authz.publisher.feeds.fetch.download import make_client

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import delete, insert, select
 
-from authz.control.model import MICROSECONDS
-from authz.control.problems import OtherRequest
+from authz.control.model.problems import OtherRequest
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.tables import idempotency
 
 if TYPE_CHECKING:

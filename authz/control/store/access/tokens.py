@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from sqlalchemy import insert, select, update
 
-from authz.control.model import FOREVER, MAIN_TENANT, MICROSECONDS
+from authz.control.model.records import FOREVER, MAIN_TENANT, MICROSECONDS
 from authz.control.store.tables import audit, tenants, tokens
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from authz.control.model import Actor
+    from authz.control.model.records import Actor
 
 TOKEN_PREFIX = "authz_"  # noqa: S105  # lets scanners of leaked secrets find one
 

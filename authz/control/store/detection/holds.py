@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from authz.addresses import parse_network
-from authz.control.holds import Hold
+from authz.control.model.holds import Hold
 from authz.control.store.tables import holds
 
 if TYPE_CHECKING:

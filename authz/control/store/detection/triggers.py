@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete, func, insert, select, update
 
-from authz.control.model import FOREVER
+from authz.control.model.records import FOREVER
 from authz.control.store.tables import stopped_triggers, triggers
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, select
 
-from authz.control.model import FOREVER
+from authz.control.model.records import FOREVER
 from authz.control.store.tables import documents
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import and_, func, select, tuple_
 
 from authz.addresses import BITS, Address
-from authz.control.model import FOREVER, Entry
-from authz.control.store.network_keys import covering_keys, key_of, keys_inside
+from authz.control.model.records import FOREVER, Entry
+from authz.control.store.entries.network_keys import covering_keys, key_of, keys_inside
 from authz.control.store.tables import entries, entry_networks, prefix_lengths
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import ColumnElement, func, select, tuple_
 
-from authz.control.model import SUBJECTS, Entry
+from authz.control.model.records import SUBJECTS, Entry
 from authz.control.store.entries.find import Filter, filtered
 from authz.control.store.tables import entries
 

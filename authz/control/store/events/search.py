@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import case, false, func, literal_column, or_, select, tuple_
 
 from authz.addresses import format_address
-from authz.control.model import MICROSECONDS
-from authz.control.store.network_keys import keys_inside
+from authz.control.model.records import MICROSECONDS
+from authz.control.store.entries.network_keys import keys_inside
 from authz.control.store.tables import event_countries, event_counts, events
 
 if TYPE_CHECKING:

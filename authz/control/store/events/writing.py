@@ -10,8 +10,8 @@ from sqlalchemy import delete, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from authz.addresses import network_of
-from authz.control.model import MICROSECONDS
-from authz.control.store.network_keys import key_of
+from authz.control.model.records import MICROSECONDS
+from authz.control.store.entries.network_keys import key_of
 from authz.control.store.tables import event_countries, event_counts, events
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from authz.control.model import Change
+    from authz.control.model.records import Change
 
 FIRST_HASH: Final = "0" * 64
 

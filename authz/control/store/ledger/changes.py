@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 from sqlalchemy import insert, select, update
 
-from authz.control.model import MICROSECONDS, Change
+from authz.control.model.records import MICROSECONDS, Change
 from authz.control.store.ledger.chain import FIRST_HASH, chained
 from authz.control.store.ledger.follow import follow
 from authz.control.store.tables import changes, heads
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.model import Actor, Draft
+    from authz.control.model.records import Actor, Draft
 
 COLUMNS: Final = tuple(changes.columns[name] for name in Change.__struct_fields__)
 

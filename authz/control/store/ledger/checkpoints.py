@@ -1,7 +1,8 @@
 """Checkpoints: where the chain of a layer stood, signed by the layer's key.
 
-Whoever keeps one elsewhere can tell whether history was rewritten since. The envelope is DSSE (see snapshot.envelope)
-over {"layer": ..., "sequence": ..., "time": ..., "hash": ...}, of the type CHECKPOINT_TYPE.
+Whoever keeps one elsewhere can tell whether history was rewritten since. The envelope is DSSE (see
+`authz.snapshot.signing.envelope`) over {"layer": ..., "sequence": ..., "time": ..., "hash": ...}, of the type
+CHECKPOINT_TYPE.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from sqlalchemy import insert, select
 
 from authz.control.store.tables import changes, checkpoints
 from authz.errors import InputError, SnapshotRefused
-from authz.snapshot.envelope import Envelope, verify_envelope
+from authz.snapshot.signing.envelope import Envelope, verify_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 CHECKPOINT_TYPE: Final = "application/vnd.authz.checkpoint+json"
 

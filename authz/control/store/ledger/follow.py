@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import bindparam, insert, select, text, update
 
 from authz.addresses import parse_networks
-from authz.control.model import FOREVER, SUBJECTS
-from authz.control.store.network_keys import keys_of
+from authz.control.model.records import FOREVER, SUBJECTS
+from authz.control.store.entries.network_keys import keys_of
 from authz.control.store.tables import documents, entries, entry_networks, prefix_lengths
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.model import Change, Entry, Written
+    from authz.control.model.records import Change, Entry, Written
 
 _END_ENTRY = (
     update(entries)

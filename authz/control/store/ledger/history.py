@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.addresses import Network
-    from authz.control.model import Change
+    from authz.control.model.records import Change
 
 
 class Wanted(NamedTuple):

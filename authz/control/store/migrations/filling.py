@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import sqlalchemy as sa
 
-from authz.control.model import Entry
+from authz.control.model.records import Entry
 from authz.control.store.ledger.follow import sorting
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from authz.control.detect.counting.detector import Detector, Listing
 from authz.control.detect.event import Event
 from authz.control.detect.listing.offences import MemoryOffences, grown_period
 from authz.control.detect.triggers.file import Reaction, read_triggers
-from authz.control.holds import held, make_hold
+from authz.control.model.holds import held, make_hold
 
 if TYPE_CHECKING:
     from pathlib import Path

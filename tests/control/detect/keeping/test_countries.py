@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import maxminddb
 from support.processes import wait_for
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.addresses import parse_address, parse_network
 from authz.control.detect.counting.address_table import AddressTable

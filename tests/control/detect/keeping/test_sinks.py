@@ -16,7 +16,7 @@ from authz.control.detect.event import Event
 from authz.control.detect.keeping import writer as module
 from authz.control.detect.keeping.clickhouse import ClickHouse
 from authz.control.detect.keeping.config import SinkConfig
-from authz.control.problems import NotTaken
+from authz.control.model.problems import NotTaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

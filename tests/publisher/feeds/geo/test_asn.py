@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.publishing.covering import Covering, ranges_of
 from support.publishing.mmdb import write_mmdb
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.addresses import BITS, format_address
 from authz.errors import InputError

@@ -15,7 +15,7 @@ import maxminddb
 import pytest
 from support.publishing.covering import Covering, ranges_of
 from support.publishing.places import country_of, refusal
-from support.shared import shared
+from support.suite.shared import shared
 
 from authz.addresses import BITS
 from authz.publisher.feeds.geo.mmdb import Mmdb

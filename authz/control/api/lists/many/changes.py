@@ -26,7 +26,7 @@ from authz.control.api.common.operations import subjects_of, written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
-from authz.control.problems import FieldMistake, Invalid, NeedsApproval
+from authz.control.model.problems import FieldMistake, Invalid, NeedsApproval
 from authz.control.store.entries.find import Filter
 from authz.engine.model import TOKEN, ListName
 

@@ -11,15 +11,15 @@ from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy
-from authz.snapshot.keys import load_public_key
-from authz.snapshot.signers import generate_keys, load_signer
+from authz.snapshot.signing.keys import load_public_key
+from authz.snapshot.signing.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from authz.snapshot.keys import PublicKey
-    from benchmarks.data import Table
+    from authz.snapshot.signing.keys import PublicKey
+    from benchmarks.data.networks import Table
 
 APPLICATION: Final = "shop"
 FIRST_SEPARATE: Final = 0x0B000000  # 11.0.0.0, the address of the first entry of `separate_entries`

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OWNERS: Final = 16
-_SHARED = Path(os.environ.get("AUTHZ_SHARED", Path(__file__).parents[1].parent / "shared"))
+_SHARED = Path(os.environ.get("AUTHZ_SHARED", Path(__file__).parents[2].parent / "shared"))
 BGP: Final = "data/lpm/bgp-full-table-prefixes.txt.gz"
 _IPV6_SHARE = 0.15
 # Share of each prefix length, in percent, and the blocks that the registries give out, roughly as in the BGP table.

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.data import SlowTable, address, hits, load_table, misses
+from benchmarks.data.networks import SlowTable, address, hits, load_table, misses
+from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.load.tools import Load
-from benchmarks.policies import Publisher, deny_table
 from benchmarks.processes import cores, cpu_seconds
 from benchmarks.rounds import interleaved
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from authz.addresses import Address
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
     from benchmarks.load.paced import Paced
     from benchmarks.report.document import Part
     from benchmarks.scale import Scale

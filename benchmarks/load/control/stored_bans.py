@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import func, select, text
 
 from authz.addresses import format_address
-from authz.control.model import FOREVER, MICROSECONDS, Actor, Change, Entry, draft
+from authz.control.model.records import FOREVER, MICROSECONDS, Actor, Change, Entry, draft
 from authz.control.store.ledger.chain import chained
 from authz.control.store.ledger.changes import lock_head
 from authz.control.store.ledger.follow import entry_row, network_rows

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.proxy_config.notes import about_envoy, about_sites, comment, wrapped
-from authz.cli.proxy_config.sites import HOST
-from authz.cli.proxy_config.target import in_yaml, target
-from authz.cli.proxy_config.template import fill, load
+from authz.cli.sidecar.proxy_config.notes import about_envoy, about_sites, comment, wrapped
+from authz.cli.sidecar.proxy_config.sites import HOST
+from authz.cli.sidecar.proxy_config.target import in_yaml, target
+from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
 
 if TYPE_CHECKING:
-    from authz.cli.proxy_config.sites import Site, Sites
+    from authz.cli.sidecar.proxy_config.sites import Site, Sites
     from authz.serve.config.config import Config
 
 # `error_response`, without which "cannot decide" is read as a denial, is from 1.37.

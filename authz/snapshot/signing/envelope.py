@@ -17,7 +17,7 @@ from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_T
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from authz.snapshot.keys import PublicKey
+    from authz.snapshot.signing.keys import PublicKey
 
 _BEGIN = b'{"payload":"'  # of the canonical form, whose keys are sorted
 _STEP = 1 << 17  # bytes of base64 text, a multiple of 4; some 0.3 ms
@@ -69,7 +69,7 @@ class Signer(Protocol):
 
 
 def key_id(keytype: str, public: str, scheme: str) -> str:
-    """Return the id of a public key: 64 hexadecimal digits. See `authz.snapshot.keys`."""
+    """Return the id of a public key: 64 hexadecimal digits. See `authz.snapshot.signing.keys`."""
     # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
     text = f'{{"keytype":"{keytype}","keyval":{{"public":"{public}"}},"scheme":"{scheme}"}}'
     return hashlib.sha256(text.encode()).hexdigest()

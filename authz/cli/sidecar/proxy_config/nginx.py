@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from authz.cli.proxy_config.notes import about_http, about_sites, comment
-from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.proxy_config.target import quoted, target
-from authz.cli.proxy_config.template import fill, load
+from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
+from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.sidecar.proxy_config.target import quoted, target
+from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import REMOVED
 from authz.times import format_duration
 
 if TYPE_CHECKING:
-    from authz.cli.proxy_config.sites import Site, Sites
-    from authz.cli.proxy_config.template import Value
+    from authz.cli.sidecar.proxy_config.sites import Site, Sites
+    from authz.cli.sidecar.proxy_config.template import Value
     from authz.engine.model import DenyAnswer
     from authz.serve.config.config import Config
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.effort import tries
 from support.publishing.publisher import Publisher
 from support.publishing.worlds import NOW as WORLD_NOW
 from support.publishing.worlds import ZONES, Subject, entries, load, moments
+from support.suite.effort import tries
 
 from authz.addresses import BITS, Network, parse_network
 from authz.analysis.listing import list_networks

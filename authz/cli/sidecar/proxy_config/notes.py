@@ -10,7 +10,7 @@ from authz.addresses import parse_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from authz.cli.proxy_config.sites import Sites
+    from authz.cli.sidecar.proxy_config.sites import Sites
     from authz.serve.config.config import Config
     from authz.serve.config.values import Listen
 

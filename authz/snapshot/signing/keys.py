@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from authz.errors import BadValue, InputError
-from authz.snapshot.envelope import key_id
+from authz.snapshot.signing.envelope import key_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """A policy as large as they come, over real feeds: malicious, Tor, VPN, proxies, clouds, 20 countries, 1,000 bans.
 
-python benchmarks/big_policy.py FOLDER [DATA]      writes FOLDER/policy.yaml; DATA is ../shared/data by default
+python benchmarks/data/big_policy.py FOLDER [DATA]      writes FOLDER/policy.yaml; DATA is ../shared/data by default
 authz keys generate FOLDER/keys --name big
 time -v authz snapshot build FOLDER/policy.yaml -o FOLDER/lists.snapshot --key FOLDER/keys/big.key
 """
@@ -62,7 +62,7 @@ def main() -> None:
     """Write the policy."""
     if len(sys.argv) not in {2, 3}:
         sys.exit(__doc__)
-    data = Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parents[2] / "shared" / "data"
+    data = Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parents[3] / "shared" / "data"
     if not (data / "feeds").is_dir():
         sys.exit(f"{data}: no such folder of feeds")
     folder = Path(sys.argv[1])

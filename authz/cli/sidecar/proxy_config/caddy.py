@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.proxy_config.notes import about_http, about_sites, comment, passed_on
-from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.proxy_config.target import believed, quoted, target
-from authz.cli.proxy_config.template import fill, load
+from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment, passed_on
+from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.sidecar.proxy_config.target import believed, quoted, target
+from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REASON_HEADER, REMOVED
 
 if TYPE_CHECKING:
-    from authz.cli.proxy_config.sites import Site, Sites
+    from authz.cli.sidecar.proxy_config.sites import Site, Sites
     from authz.serve.config.config import Config
 
 # All that an answer of the sidecar's HTTP front has of ours, but for the reason.

@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from authz.durable import sync_folder
 from authz.errors import BadValue, InputError
-from authz.snapshot.envelope import Signature
-from authz.snapshot.keys import PublicKey, load_public_key, read_key_file
+from authz.snapshot.signing.envelope import Signature
+from authz.snapshot.signing.keys import PublicKey, load_public_key, read_key_file
 
 if TYPE_CHECKING:
-    from authz.snapshot.envelope import SignatureLike, Signer
+    from authz.snapshot.signing.envelope import SignatureLike, Signer
 
 
 class FileSigner:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from authz.publisher.bans.quick_key import ed25519_signer
-from authz.snapshot.signers import generate_keys, load_signer
+from authz.snapshot.signing.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from pathlib import Path

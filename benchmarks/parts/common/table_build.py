@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.snapshot.signers import generate_keys
-from benchmarks.data import BGP, shared
+from authz.snapshot.signing.signers import generate_keys
+from benchmarks.data.networks import BGP, shared
 from benchmarks.report.document import Check
 
 if TYPE_CHECKING:

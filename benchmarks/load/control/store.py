@@ -1,7 +1,7 @@
 """A store of millions of changes: fill it, and ask it.
 
-    python benchmarks/load/store.py fill FOLDER --bans 5263000 [--server | --store URL] [--seconds 300]
-    python benchmarks/load/store.py ask FOLDER [--server] [--questions 1000]
+    python benchmarks/load/control/store.py fill FOLDER --bans 5263000 [--server | --store URL] [--seconds 300]
+    python benchmarks/load/control/store.py ask FOLDER [--server] [--questions 1000]
 
 `fill` makes a folder of `authz control init`, and 1.9 changes a ban in its store: nine of ten bans were ended since. It
 can be ended, or given a number of seconds, and goes on with the next call. `ask` runs the control plane over it, asks
@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # `python benchmarks/load/store.py` puts only this folder there
-sys.path.insert(1, str(Path(__file__).parents[2] / "tests"))  # for support
+sys.path.insert(0, str(Path(__file__).parents[3]))  # `python store.py` puts only this folder there
+sys.path.insert(1, str(Path(__file__).parents[3] / "tests"))  # for support
 
 from support.processes import free_port
 from support.servers import postgresql
@@ -31,9 +31,9 @@ from authz.control.maintenance.init import make_folder
 from authz.control.store.database import open_store
 from authz.serve.config.values import Listen
 from authz.times import format_moment
-from benchmarks.load.api import Api
-from benchmarks.load.control_plane import ControlPlane
-from benchmarks.load.stored_bans import CHUNK, Fill, fill
+from benchmarks.load.control.api import Api
+from benchmarks.load.control.control_plane import ControlPlane
+from benchmarks.load.control.stored_bans import CHUNK, Fill, fill
 
 PERIOD = 30 * 86400  # seconds in which the bans end: so they hold while they are asked for
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="benchmarks/load/store.py", description=__doc__.partition("\n")[0] if __doc__ else None
+        prog="benchmarks/load/control/store.py", description=__doc__.partition("\n")[0] if __doc__ else None
     )
     parser.add_argument("what", choices=["fill", "ask"])
     parser.add_argument("folder", type=Path)

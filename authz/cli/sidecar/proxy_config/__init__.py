@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authz.cli.proxy_config.caddy import render_caddy
-from authz.cli.proxy_config.envoy import render_envoy
-from authz.cli.proxy_config.haproxy import render_haproxy, render_haproxy_lua
-from authz.cli.proxy_config.nginx import render_nginx
-from authz.cli.proxy_config.sites import sites_of
-from authz.cli.proxy_config.traefik import render_traefik, render_traefik_static
+from authz.cli.sidecar.proxy_config.caddy import render_caddy
+from authz.cli.sidecar.proxy_config.envoy import render_envoy
+from authz.cli.sidecar.proxy_config.haproxy import render_haproxy, render_haproxy_lua
+from authz.cli.sidecar.proxy_config.nginx import render_nginx
+from authz.cli.sidecar.proxy_config.sites import sites_of
+from authz.cli.sidecar.proxy_config.traefik import render_traefik, render_traefik_static
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from authz.cli.proxy_config.sites import Sites
+    from authz.cli.sidecar.proxy_config.sites import Sites
     from authz.engine.model import Application
     from authz.serve.config.config import Config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("AUTHZ_SHARED", Path(__file__).parents[2].parent / "shared"))
+SHARED = Path(os.environ.get("AUTHZ_SHARED", Path(__file__).parents[3].parent / "shared"))
 
 
 def shared(name: str) -> Path:

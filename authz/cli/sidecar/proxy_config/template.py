@@ -22,7 +22,7 @@ _BLOCK: Final = re.compile(r"\{\{ (?:(if not|if|each) (\w+)|end) \}\}")
 
 def load(name: str) -> str:
     """Return the template of this name."""
-    return (files("authz.cli.proxy_config") / "templates" / name).read_text(encoding="utf-8")
+    return (files("authz.cli.sidecar.proxy_config") / "templates" / name).read_text(encoding="utf-8")
 
 
 def fill(template: str, values: Mapping[str, Value]) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.proxy_config.notes import about_http, about_sites, comment, passed_on
-from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.proxy_config.target import believed, in_yaml, target
-from authz.cli.proxy_config.template import fill, load
+from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment, passed_on
+from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.sidecar.proxy_config.target import believed, in_yaml, target
+from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import InputError, shorten
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
 
 if TYPE_CHECKING:
-    from authz.cli.proxy_config.sites import Site, Sites
-    from authz.cli.proxy_config.template import Value
+    from authz.cli.sidecar.proxy_config.sites import Site, Sites
+    from authz.cli.sidecar.proxy_config.template import Value
     from authz.serve.config.config import Config
     from authz.serve.config.values import Listen
 

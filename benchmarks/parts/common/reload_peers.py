@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS, Network
 from benchmarks.contenders.envoy import RBAC, TRIES
-from benchmarks.data import address, hits, load_table
+from benchmarks.data.networks import address, hits, load_table
 from benchmarks.load.paced import flat_out, missing_paced, paced
 from benchmarks.load.reload_traffic import AFTER, BEFORE, RATE, Latencies, Line, Reload, judged, read_series, traffic
 from benchmarks.parts.nginx import GEO
@@ -38,7 +38,7 @@ from benchmarks.scale import FULL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmarks.data import Table
+    from benchmarks.data.networks import Table
     from benchmarks.proxies.envoy import Decision
     from benchmarks.report.document import Part
     from benchmarks.scale import Scale

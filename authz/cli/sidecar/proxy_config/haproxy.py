@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.cli.proxy_config.notes import about_http, about_sites, comment
-from authz.cli.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.proxy_config.target import quoted, target
-from authz.cli.proxy_config.template import fill, load
+from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
+from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.sidecar.proxy_config.target import quoted, target
+from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 
 if TYPE_CHECKING:
-    from authz.cli.proxy_config.sites import Sites
+    from authz.cli.sidecar.proxy_config.sites import Sites
     from authz.serve.config.config import Config
 
 _CHAINS: Final = ("x-forwarded-for", "forwarded")
