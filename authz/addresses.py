@@ -39,7 +39,13 @@ NETWORK_EXPECTED = "an address, a network such as 192.0.2.0/24, or a range such 
 
 
 class Address(NamedTuple):
-    """One address. value: the address as a number; text: its canonical form."""
+    """One address.
+
+    Attributes:
+        version: 4 or 6.
+        value: The address as a number.
+        text: Its canonical form.
+    """
 
     version: int
     value: int
@@ -47,7 +53,13 @@ class Address(NamedTuple):
 
 
 class Network(NamedTuple):
-    """One CIDR prefix. value: its first address as a number; length: prefix bits."""
+    """One CIDR prefix.
+
+    Attributes:
+        version: 4 or 6.
+        value: Its first address as a number.
+        length: Prefix bits.
+    """
 
     version: int
     value: int
@@ -85,7 +97,11 @@ def format_address(version: int, value: int) -> str:
 def parse_address(text: str) -> Address:
     """Parse one address.
 
-    Raises AddressError.
+    Args:
+        text: As a person writes it, without spaces.
+
+    Raises:
+        AddressError: It is not an address.
     """
     address = try_parse_address(text)
     if address is None:
@@ -167,9 +183,15 @@ def _prefix_length(text: str, base: str, suffix: str, version: int) -> int:
 
 
 def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:
-    """Parse an address, a network or a range `a-b` (spaces around the hyphen are taken) into the fewest networks.
+    """Parse an address, a network or a range `a-b` into the fewest networks.
 
-    Raises AddressError; a range that ends before it starts, or mixes IPv4 and IPv6, is one.
+    Args:
+        text: Spaces around the hyphen of a range are taken.
+        lenient: Take a network with host bits set, and clear them.
+
+    Raises:
+        AddressError: It is none of them. A range that ends before it starts, or that mixes IPv4 and IPv6, is none
+            either.
     """
     first, hyphen, last = text.partition("-")
     if not hyphen:

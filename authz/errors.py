@@ -97,7 +97,13 @@ class InputError(AuthzError):
 
 
 class Mistake(NamedTuple):
-    """One thing that is wrong in a document. line: from 1; key: a path such as `entries[3].list`."""
+    """One thing that is wrong in a document.
+
+    Attributes:
+        line: From 1.
+        key: A path such as `entries[3].list`.
+        message: What was found, and what was expected.
+    """
 
     line: int
     key: str

@@ -67,7 +67,11 @@ class Document(Generic[T]):
         return self._content
 
     def checked(self) -> T:
-        """Return the content; raises InvalidDocument where anything is wrong."""
+        """Return the content.
+
+        Raises:
+            InvalidDocument: Anything is wrong.
+        """
         if self._reader.mistakes or self._content is None:
             raise InvalidDocument(self._path, self._reader.mistakes)
         return self._content
@@ -103,10 +107,16 @@ class Document(Generic[T]):
 
 
 def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None = None) -> Document[T]:
-    """Read the document at `path`.
+    """Read a document from a file.
 
-    environment: values that take the place of keys. A name is the key with `__` for `.`, in any case; a value is YAML.
-    Raises InputError where the file cannot be read, InvalidDocument where it is no YAML.
+    Args:
+        struct: The type of its content.
+        path: The file.
+        environment: Values that replace keys. A name is the key with `__` for `.`, in any case; a value is YAML.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file is not YAML.
     """
     return read(struct, str(path), read_text(path), environment)
 

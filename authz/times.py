@@ -15,7 +15,14 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\
 
 
 def parse_moment(text: str) -> int:
-    """Return a time (RFC 3339) in seconds since 1970. Raises BadValue."""
+    """Return a time (RFC 3339) in seconds since 1970.
+
+    Args:
+        text: Such as `2026-12-01T00:00:00Z`.
+
+    Raises:
+        BadValue: It is not such a time.
+    """
     if not _MOMENT.fullmatch(text):
         raise BadValue(text, MOMENT_EXPECTED)
     try:
@@ -54,7 +61,14 @@ def format_moment(seconds: float | None, absent: str = "never") -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Return a time such as `250ms` or `7d` in seconds. Raises BadValue."""
+    """Return a duration in seconds.
+
+    Args:
+        text: Such as `250ms` or `7d`.
+
+    Raises:
+        BadValue: It is not such a duration.
+    """
     match = _DURATION.fullmatch(text)
     if not match:
         raise BadValue(text, DURATION_EXPECTED)

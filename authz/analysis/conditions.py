@@ -57,7 +57,15 @@ class Condition(NamedTuple):
 
 
 def parse_condition(text: str, names: Collection[str]) -> Condition:
-    """Read a condition over these names. Raises InputError with what was found, where, and what was expected."""
+    """Read a condition.
+
+    Args:
+        text: The condition.
+        names: The names that it may use.
+
+    Raises:
+        InputError: It is not a condition. The error says what was found, where, and what was expected.
+    """
     tokens = [(match[1], match.start(1)) for match in _TOKEN.finditer(text.rstrip())]
     alternatives: list[tuple[Comparison, ...]] = []
     all_of: list[Comparison] = []

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class Tally(NamedTuple):
-    """How many addresses. ipv4, ipv6: exactly; ipv6_64s: how many /64 have one of them, the number people think in."""
+    """How many addresses.
+
+    Attributes:
+        ipv4: Exactly.
+        ipv6: Exactly.
+        ipv6_64s: How many /64 have one of them: the number that people think in.
+    """
 
     ipv4: int = 0
     ipv6: int = 0

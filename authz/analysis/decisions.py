@@ -67,7 +67,10 @@ class Decided(NamedTuple):
 class Deciding:
     """Decides for all applications of a snapshot.
 
-    now: seconds since 1970. attack: whether the requests carry an attack signal.
+    Args:
+        loaded: The snapshot.
+        now: Seconds since 1970.
+        attack: Whether the requests carry an attack signal.
     """
 
     def __init__(self, loaded: OpenedSnapshot, *, now: float, attack: bool = False) -> None:

@@ -121,10 +121,18 @@ def compare(
     application: str | None = None,
     top: int = 20,
 ) -> SnapshotDiff:
-    """Compare two snapshots at one time (seconds since 1970), with or without an attack signal.
+    """Compare two snapshots at one time.
 
-    application: only this one's decisions. top: how many of the largest networks are kept, for each application, kind
-    of change and version. Raises InputError where neither snapshot has the application.
+    Args:
+        before: The old one.
+        after: The new one.
+        now: Seconds since 1970.
+        attack: Whether the requests carry an attack signal.
+        application: Only this one's decisions; None: those of all.
+        top: How many of the largest networks are kept, for each application, kind of change and version.
+
+    Raises:
+        InputError: Neither snapshot has the application.
     """
     laid = [Overlay.of(before, after, version) for version in (4, 6)]
     was, now_is = Deciding(before, now=now, attack=attack), Deciding(after, now=now, attack=attack)

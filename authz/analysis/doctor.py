@@ -52,14 +52,24 @@ class Probe(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a probe means. bad: something is wrong."""
+    """What a probe means.
+
+    Attributes:
+        bad: Something is wrong.
+        text: For people.
+    """
 
     bad: bool
     text: str
 
 
 def judge(probes: Sequence[Probe], trusted: NetworkSet) -> list[Finding]:
-    """Return what the probes mean, each finding once. trusted: `client_address.trusted_proxies`."""
+    """Return what the probes mean, each finding once.
+
+    Args:
+        probes: What was asked, and the answers.
+        trusted: `client_address.trusted_proxies`.
+    """
     return list(dict.fromkeys(finding for probe in probes for finding in _of(probe, trusted)))
 
 

@@ -61,7 +61,13 @@ MAX_OVERLAPS: Final = 1000  # pairs of an allow and a deny entry that are looked
 
 
 class Finding(NamedTuple):
-    """One thing to look at. code: a key of SEVERITIES. entry: its id. example: a network that shows it; "" for none."""
+    """One thing to look at.
+
+    Attributes:
+        code: A key of SEVERITIES.
+        entry: Its id; None: the finding is about no entry.
+        example: A network that shows it; "": none.
+    """
 
     code: str
     entry: str | None
@@ -84,8 +90,12 @@ def lint(
 ) -> list[Finding]:
     """Return the findings, the worst first, then in the order of the table above and of the entries.
 
-    now: seconds since 1970. trusted_proxies: those of the sidecar's configuration. protected: networks that no
-    application may deny. widest: prefix bits by version; a wider network is a finding.
+    Args:
+        loaded: The snapshot.
+        now: Seconds since 1970.
+        trusted_proxies: Those of the sidecar's configuration.
+        protected: Networks that no application may deny.
+        widest: Prefix bits by version; a wider network is a finding.
     """
     subject = _Subject(loaded, now)
     findings = [

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 class Denial(NamedTuple):
     """Part of a network that is denied.
 
-    network: the one that was asked for. application: its name; `*` is every one that is not named. entry: the id of the
-    one that denies; None: the application denies whoever is on no list. example: a network of it that is denied. since:
-    seconds since 1970: the time that was asked for, or a later one when a window opens or closes.
+    Attributes:
+        network: The one that was asked for.
+        application: Its name; `*` is every one that is not named.
+        entry: The id of the one that denies; None: the application denies whoever is on no list.
+        example: A network of it that is denied.
+        since: Seconds since 1970: the time that was asked for, or a later one when a window opens or closes.
     """
 
     network: Network

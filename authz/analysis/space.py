@@ -145,7 +145,11 @@ def members_of(index: Index) -> tuple[Array, Array, Array]:
 def check_whole(loaded: OpenedSnapshot) -> None:
     """Check every element of the index that is relied on here, as nobody may have signed the file.
 
-    Raises SnapshotRefused(`bad_section`).
+    Args:
+        loaded: The snapshot.
+
+    Raises:
+        SnapshotRefused: `bad_section`.
     """
     for version in (4, 6):
         cut, sets = cut_of(loaded.index, version)

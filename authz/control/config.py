@@ -131,11 +131,19 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
 
     def limits(self, policy: Mapping[str, int] | None = None) -> dict[str, Limits]:
-        """Return what each layer may say. policy: `limits` of the policy, for the first layer."""
+        """Return what each layer may say.
+
+        Args:
+            policy: `limits` of the policy, for the first layer.
+        """
         return {layer.name: _limits(layer, policy or {}) for layer in self.layers}
 
     def rules(self, settings: Mapping[str, Any] | None = None) -> Rules:
-        """Return what the use cases go by. settings: of the policy, where the store has them."""
+        """Return the rules that the use cases apply.
+
+        Args:
+            settings: Of the policy, if the store has them.
+        """
         settings = settings or {}
         own = tuple(network for networks in self.protected for network in networks)
         own += tuple(network for text in settings.get("protected", ()) for network in parse_networks(text))
@@ -165,7 +173,16 @@ def _limits(layer: LayerConfig, policy: Mapping[str, int]) -> Limits:
 
 
 def load_control_config(path: Path, environment: Mapping[str, str]) -> ControlConfig:
-    """Read and check control.yaml; its paths become absolute. Raises InputError and InvalidDocument."""
+    """Read and check control.yaml. Its paths become absolute.
+
+    Args:
+        path: The file.
+        environment: The variables that may replace keys, such as `os.environ`.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
+    """
     prefix = len(ENVIRONMENT_PREFIX)
     overrides = {
         name[prefix:]: value

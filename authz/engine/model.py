@@ -30,9 +30,12 @@ CLIENT_PLACEHOLDER: Final = "{client}"
 
 
 class DenyAnswer(NamedTuple):
-    """What a denied client is shown. status: 400 to 499; content_type: of the body.
+    """What a denied client is shown.
 
-    body: `{client}` stands for the client's address.
+    Attributes:
+        status: 400 to 499.
+        body: `{client}` stands for the client's address.
+        content_type: Of the body.
     """
 
     status: int = 403
@@ -45,9 +48,12 @@ class DenyAnswer(NamedTuple):
         return CLIENT_PLACEHOLDER in self.body
 
     def body_for(self, client: str | None) -> str:
-        """Return the body for a client. client: the text of an Address; None: not known.
+        """Return the body for a client.
 
-        That text has only digits, letters, dots and colons, so it needs no escaping in HTML, JSON or XML.
+        An address has only digits, letters, dots and colons, so it needs no escaping in HTML, JSON or XML.
+
+        Args:
+            client: The text of an Address; None: not known.
         """
         return self.body.replace(CLIENT_PLACEHOLDER, client or "unknown", MAX_PLACEHOLDERS)
 
@@ -55,8 +61,11 @@ class DenyAnswer(NamedTuple):
 class Application(NamedTuple):
     """One application, with its settings resolved.
 
-    name: a token, or `*`. dry_run: decide and report, but answer allow. denylist_in_monitoring: whether the deny list
-    denies in the modes `off` and `monitoring`. hosts: the host names, lower case, that name it when the proxy does not.
+    Attributes:
+        name: A token, or `*`.
+        dry_run: Decide and report, but answer allow.
+        denylist_in_monitoring: Whether the deny list denies in the modes `off` and `monitoring`.
+        hosts: The host names, in lower case, that name the application if the proxy does not.
     """
 
     name: str
@@ -71,12 +80,15 @@ class Application(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One entry without its subjects, which are in the index.
+    """One entry without its networks, which are in the index.
 
-    applications: their names; empty: all. subjects: what it names besides networks, for people, such as `country KP`.
-    starts, expires: seconds since 1970; `starts` is the first second in the
-    window, `expires` the first one after it; None: no such bound. added: when its layer first had an entry of this id,
-    in seconds since 1970; None: not known. Nothing is decided by it.
+    Attributes:
+        applications: Their names; empty: all.
+        starts: The first second in the window, since 1970; None: no such bound.
+        expires: The first second after the window, since 1970; None: no such bound.
+        subjects: What it names besides networks, for people, such as `country KP`.
+        added: When its layer first had an entry of this id, in seconds since 1970; None: not known. Nothing is decided
+            by it.
     """
 
     id: str
@@ -102,7 +114,10 @@ class Entry(NamedTuple):
 class Match(NamedTuple):
     """An entry that covers an address.
 
-    length: of its longest covering prefix, in bits of a 128-bit address. layer: the name of the layer that it is of.
+    Attributes:
+        entry: The entry.
+        length: Of its longest covering prefix, in bits of a 128-bit address.
+        layer: The name of its layer.
     """
 
     entry: Entry

@@ -116,7 +116,12 @@ def with_added(entries: Iterable[Entry], previous: Snapshot | None, created: int
 
 
 class Published(NamedTuple):
-    """What was published. warnings: for people, one a line; forced: refusals that were overridden."""
+    """What was published.
+
+    Attributes:
+        warnings: For people, one a line.
+        forced: Refusals that were overridden.
+    """
 
     built: Built
     warnings: tuple[str, ...]

@@ -55,7 +55,17 @@ def open_whole(path: Path, keys: Sequence[PublicKey] | None = None, *, now: floa
 def read_whole(
     path: Path, keys: Sequence[PublicKey] | None = None, threshold: int = 1, *, now: float
 ) -> tuple[Snapshot, list[Snapshot]]:
-    """Return a file and its parts. threshold: how many of the keys must have signed. See `open_whole`."""
+    """Return a file and its parts.
+
+    Args:
+        path: The file; its parts stand beside it.
+        keys: The keys that are trusted; None: the files are shown, whoever signed them.
+        threshold: How many of the keys must have signed.
+        now: Seconds since 1970.
+
+    Raises:
+        SnapshotRefused: The file or one of its parts is not to be used.
+    """
     if keys is None:
         snapshot = inspect_snapshot(path)
         return snapshot, [inspect_snapshot(part_path(path, part)) for part in snapshot.requires]

@@ -238,9 +238,16 @@ def _first(fields: Mapping[str, Any], *names: str) -> str:
 
 
 def parse_any_time(text: str) -> float | None:
-    """Return a time as logs write it (RFC 3339, nginx's own, seconds) in seconds since 1970; None for "".
+    """Return a time as logs write it, in seconds since 1970.
 
-    Raises BadLine.
+    Args:
+        text: RFC 3339, nginx's own form, or seconds.
+
+    Returns:
+        The time; None: the text is empty.
+
+    Raises:
+        BadLine: It is not a time.
     """
     if not text:
         return None

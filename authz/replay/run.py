@@ -28,10 +28,14 @@ BLOCK = 1 << 20  # bytes of a block, and the longest line
 
 
 class Job(NamedTuple):
-    """How requests are decided. at: seconds since 1970 for all of them; None: each at its own time, or now.
+    """How requests are decided.
 
-    application: for requests that name none. lines: whether each decision is wanted, and only the changed ones.
-    skip: pass over lines that cannot be read.
+    Attributes:
+        application: For requests that name none.
+        at: Seconds since 1970 for all of them; None: each at its own time, or now.
+        lines: Whether each decision is wanted.
+        only_changed: Only the decisions that changed.
+        skip: Pass over lines that cannot be read.
     """
 
     decider: Decider
@@ -138,8 +142,11 @@ def _decide_in_worker(where: str, number: int, block: bytes) -> Done:
 def replay(file: BinaryIO, where: str, make_job: Callable[[], Job], workers: int) -> Iterator[Done]:
     """Decide all requests of a file, in its order.
 
-    make_job: called in this process and once in each worker; it must be picklable. workers: processes; 1: this
-    one alone.
+    Args:
+        file: One request a line.
+        where: Its name, for errors.
+        make_job: Called in this process and once in each worker; it must be picklable.
+        workers: Processes; 1: this one alone.
     """
     if workers == 1:
         job = make_job()

@@ -30,8 +30,11 @@ _RARE = frozenset({"clients", "networks", "changed_clients"})
 class Summary:
     """Counts of decisions. Two of them add up by `add`.
 
-    decisions: by (application, decision). clients, networks: of denied requests; a network is the one of the
-    entry that decided. changes: by what became of a decision under the other snapshot.
+    Attributes:
+        decisions: By (application, decision).
+        clients: Of denied requests.
+        networks: Of denied requests: the one of the entry that decided.
+        changes: By what became of a decision under the other snapshot.
     """
 
     def __init__(self) -> None:
@@ -88,7 +91,11 @@ class Summary:
                 _forget_rare(counter)
 
     def as_dict(self, top: int) -> dict[str, Any]:
-        """Return the counts for JSON, the highest first. top: how many clients, networks and entries."""
+        """Return the counts for JSON, the highest first.
+
+        Args:
+            top: How many clients, networks and entries.
+        """
         return {
             "requests": self.requests,
             "skipped": self.skipped,

@@ -29,7 +29,16 @@ _LARGE: Final = 1 << 20  # bytes
 
 
 def serve(config: Path, log_level: str = "info") -> None:
-    """Serve until SIGTERM or SIGINT. Raises InputError or StartError."""
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: authz.yaml.
+        log_level: As in `logging`, in lower case.
+
+    Raises:
+        InputError: The configuration is wrong.
+        StartError: The sidecar cannot start.
+    """
     if log_level not in _LEVELS:
         raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until we can take it: by itself it ends a process

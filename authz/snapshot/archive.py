@@ -27,7 +27,13 @@ _UNFINISHED = 3600  # seconds after which nobody writes a copy any more
 
 
 class Archived(NamedTuple):
-    """A build in the archive. size: bytes."""
+    """A build in the archive.
+
+    Attributes:
+        path: Its file.
+        manifest: What it says of itself.
+        size: Bytes.
+    """
 
     path: Path
     manifest: Manifest
@@ -50,9 +56,14 @@ class Archive:
         self._max_age = max_age
 
     def keep(self, file: Path, *, now: float) -> Path:
-        """Copy a file that was published into the archive, drop what is too old or too much, and return the copy.
+        """Copy a published file into the archive, drop what is too old or too much, and return the copy.
 
-        Raises InputError where the archive cannot be written, or the file is not a snapshot.
+        Args:
+            file: The published file.
+            now: Seconds since 1970.
+
+        Raises:
+            InputError: The archive cannot be written, or the file is not a snapshot.
         """
         try:
             heading = read_heading(file)
@@ -108,7 +119,14 @@ class Archive:
                 yield Archived(path, inspect_manifest(path), path.stat().st_size)
 
     def find(self, serial: int) -> Path:
-        """Return the file of a serial. Raises InputError where the archive has none, with those that it has."""
+        """Return the file of a build.
+
+        Args:
+            serial: Of the build.
+
+        Raises:
+            InputError: The archive does not have it. The error says which builds it has.
+        """
         path = self.folder / f"{serial}{_SUFFIX}"
         if not path.is_file():
             kept = [archived.stem for archived in self._paths()]
@@ -119,7 +137,14 @@ class Archive:
         return path
 
     def served_at(self, moment: float) -> Archived:
-        """Return the build that served at a time: the newest that was made by then. Raises InputError."""
+        """Return the build that served at a time: the newest that was made by then.
+
+        Args:
+            moment: Seconds since 1970.
+
+        Raises:
+            InputError: The archive has no build as old as that.
+        """
         oldest: Archived | None = None
         for archived in self.builds():
             if archived.manifest.created <= moment:

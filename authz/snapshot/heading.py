@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 class Requirement(NamedTuple):
-    """A part that a snapshot requires. digest: of its manifest, in hexadecimal."""
+    """A part that a snapshot requires.
+
+    Attributes:
+        serial: Of the part.
+        digest: Of its manifest, in hexadecimal.
+    """
 
     serial: int
     digest: str
@@ -38,7 +43,10 @@ class SectionPlace(NamedTuple):
 class Heading(NamedTuple):
     """What a manifest says of its file. See `Manifest` in proto/ for the fields.
 
-    by, source: who made the file, and from what; empty: not said. protected: networks that no layer may deny.
+    Attributes:
+        by: Who made the file; empty: not said.
+        source: What it was made from; empty: not said.
+        protected: Networks that no layer may deny.
     """
 
     layer: str
@@ -53,7 +61,13 @@ class Heading(NamedTuple):
 
 
 def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: Iterable[SectionPlace]) -> bytes:
-    """Return a serialized Manifest. applications: each serialized."""
+    """Return a serialized Manifest.
+
+    Args:
+        heading: What it says of the file as a whole.
+        applications: Each serialized.
+        sections: Where each section stands.
+    """
     origin = plain(1, heading.by) + plain(2, heading.source)
     return b"".join((
         field(1, FORMAT), plain(2, heading.serial), plain(3, heading.created), field(4, heading.expires),
@@ -72,9 +86,13 @@ def _section_bytes(section: SectionPlace) -> bytes:
 
 
 def read_heading(path: Path) -> Heading:
-    """Return the heading of the file at `path`, unverified and without a look at its sections: for lists of files.
+    """Return the heading of a file, unverified and without a look at its sections: for lists of files.
 
-    Raises SnapshotRefused where the file cannot be read or has none.
+    Args:
+        path: The file.
+
+    Raises:
+        SnapshotRefused: The file cannot be read, or it has no heading.
     """
     with opened(path, MAX_FILE) as source:
         end = envelope_end(source.read(HEADER.size), MAX_FILE)
@@ -129,7 +147,12 @@ def envelope_end(header: bytes, size: int) -> int:
 
 
 def part_path(path: Path, part: Requirement) -> Path:
-    """Return where a part stands that the file at `path` requires: `bans.snapshot.1795830000`."""
+    """Return where a part stands, such as `bans.snapshot.1795830000`.
+
+    Args:
+        path: The file that requires it.
+        part: What it requires.
+    """
     return path.with_name(f"{path.name}.{part.serial}")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PackedEntries(Sequence[Entry]):
     """The entries of a snapshot, by number.
 
-    Reading one raises DecodeError where its bytes are no Entry.
+    Reading one raises DecodeError if its bytes are not an Entry.
 
     Args:
         sections: The bytes of every section by name.
@@ -32,7 +32,6 @@ class PackedEntries(Sequence[Entry]):
 
     Raises:
         SnapshotRefused: `bad_section`: one of the two sections is missing, or they do not fit together.
-
     """
 
     def __init__(self, sections: Mapping[str, memoryview], prefix: str = "entries") -> None:

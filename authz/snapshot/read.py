@@ -79,15 +79,27 @@ class Snapshot(NamedTuple):
         return requirements_of(self.manifest)
 
     def singles(self) -> Singles | None:
-        """Return the single addresses, None where there are none. Raises SnapshotRefused(`bad_section`)."""
+        """Return the single addresses, or None.
+
+        Raises:
+            SnapshotRefused: `bad_section`.
+        """
         return Singles.of(self.sections)
 
     def tombstones(self) -> frozenset[int]:
-        """Return the ids of bans in the parts that are over. Raises SnapshotRefused(`bad_section`)."""
+        """Return the ids of bans in the parts that are over.
+
+        Raises:
+            SnapshotRefused: `bad_section`.
+        """
         return tombstones(self.sections)
 
     def entries(self) -> PackedEntries:
-        """Return the entries as messages. Raises SnapshotRefused(`bad_section`); reading one, DecodeError."""
+        """Return the entries as messages. Reading one raises DecodeError if it is damaged.
+
+        Raises:
+            SnapshotRefused: `bad_section`.
+        """
         return PackedEntries(self.sections)
 
 
@@ -141,9 +153,20 @@ def read_with_bytes(
     part: Requirement | None = None,
     share: bool = False,
 ) -> tuple[Snapshot, list[bytes | memoryview]]:
-    """Do what `read_snapshot` does; return also the bytes that were checked, in order, for who keeps a copy.
+    """Do what `read_snapshot` does, and also return the checked bytes, in order, for a copy.
 
-    share: whether the snapshot is to keep what other processes need to use the same memory.
+    Args:
+        path: The file.
+        keys: The keys that are trusted.
+        threshold: How many of them must have signed.
+        now: Seconds since 1970.
+        most: Bytes; a longer file is refused.
+        layer: The layer that the file must be of; None: any.
+        part: What the file must be if another file of the layer requires it; None: a file by itself.
+        share: Whether the snapshot keeps what other processes need to use the same memory.
+
+    Raises:
+        SnapshotRefused: The file is not to be used.
     """
     file, sections = _copied(path, min(most, MAX_FILE))
     snapshot = _checked(file, keys, threshold, now)
@@ -191,7 +214,11 @@ def manifest_of(read: Callable[[int], bytes]) -> Manifest:
 
 
 def requirement_of(data: bytes) -> Requirement:
-    """Return what another file says to require this one, which was just made. data: of the whole file."""
+    """Return how another file names this one as its part.
+
+    Args:
+        data: The bytes of this file, which was just made.
+    """
     envelope = parse_envelope(memoryview(data)[HEADER.size : envelope_end(data[: HEADER.size], len(data))])
     return Requirement(_manifest(envelope.payload).serial, hashlib.sha256(envelope.payload).hexdigest())
 
@@ -202,9 +229,15 @@ def requirements_of(manifest: Manifest) -> tuple[Requirement, ...]:
 
 
 def inspect_snapshot(path: Path) -> Snapshot:
-    """Read the snapshot at `path` to show it, whoever signed it and however old it is; its `signed_by` is empty.
+    """Read a snapshot to show it, whoever signed it and however old it is. Its `signed_by` is empty.
 
-    Never decide by the result. Raises SnapshotRefused for all that `read_snapshot` does but signatures and expiry.
+    Never decide by the result.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SnapshotRefused: As from `read_snapshot`, except for signatures and expiry.
     """
     file, _ = _copied(path, MAX_FILE)
     return _contents(file, parse_envelope(file.envelope))

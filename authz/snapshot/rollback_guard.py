@@ -32,7 +32,12 @@ _ONE = "policy"  # the layer of a file that an operator wrote anew for one layer
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a layer. serial: the highest accepted. digest: of the manifest that had it."""
+    """What is remembered of a layer.
+
+    Attributes:
+        serial: The highest that was accepted.
+        digest: Of the manifest that had it.
+    """
 
     serial: Annotated[int, msgspec.Meta(ge=0)]
     digest: str
@@ -68,16 +73,28 @@ def load_states(path: Path) -> dict[str, State]:
 
 
 def save_states(path: Path, states: dict[str, State]) -> None:
-    """Write the state durably. Raises SnapshotRefused(`state_unwritable`)."""
+    """Write the state durably.
+
+    Args:
+        path: The state file.
+        states: By the name of the layer.
+
+    Raises:
+        SnapshotRefused: `state_unwritable`.
+    """
     with writing(path):
         replace_file(path, lambda file: file.write(msgspec.json.encode(_States(states))), mode=0o600)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from changing the state meanwhile; waits for who does. path: of the state file.
+    """Keep other processes from changing the state meanwhile. Waits for the one that does.
 
-    Raises SnapshotRefused(`state_unwritable`).
+    Args:
+        path: The state file.
+
+    Raises:
+        SnapshotRefused: `state_unwritable`.
     """
     with writing(path):
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -90,7 +107,14 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError into SnapshotRefused(`state_unwritable`). path: of the state file."""
+    """Turn an OSError into a refusal.
+
+    Args:
+        path: The state file.
+
+    Raises:
+        SnapshotRefused: `state_unwritable`.
+    """
     try:
         yield
     except OSError as error:
@@ -102,10 +126,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def accept(snapshot: Snapshot, state: State | None) -> State:
-    """Return the state after accepting `snapshot`.
+    """Return the state after accepting a snapshot. The very same snapshot may be loaded again.
 
-    The very same snapshot may be loaded again. Raises SnapshotRefused(`rolled_back`) for a serial that is not above
-    the highest.
+    Args:
+        snapshot: The one to accept.
+        state: What is remembered; None: nothing yet.
+
+    Raises:
+        SnapshotRefused: `rolled_back`: its serial is not above the highest.
     """
     new = State(serial=snapshot.manifest.serial, digest=snapshot.digest)
     if state is None or new.serial > state.serial or new == state:

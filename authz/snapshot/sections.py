@@ -83,7 +83,15 @@ CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside
 
 
 def directory_bits(directory: Array, name: str) -> int:
-    """Return k of a directory of 2^k + 1 positions. Raises SnapshotRefused(`bad_section`) where it is none."""
+    """Return k of a directory of 2^k + 1 positions.
+
+    Args:
+        directory: The section.
+        name: Its name, for the error.
+
+    Raises:
+        SnapshotRefused: `bad_section`: it has another number of positions.
+    """
     bits = (len(directory) - 1).bit_length() - 1
     if not MIN_DIRECTORY_BITS <= bits <= MAX_DIRECTORY_BITS or len(directory) != (1 << bits) + 1:
         expected = f"2^k + 1 with k from {MIN_DIRECTORY_BITS} to {MAX_DIRECTORY_BITS}"
@@ -106,9 +114,15 @@ def bad_section(message: str) -> SnapshotRefused:
 
 
 def array_of(sections: Mapping[str, memoryview], name: str, kind: str) -> Array:
-    """Return a section as an array, in place. kind: its element type.
+    """Return a section as an array, in place.
 
-    Raises SnapshotRefused(`bad_section`) where it is missing, or its bytes are no whole number of elements.
+    Args:
+        sections: The bytes of all sections, by name.
+        name: Of the section.
+        kind: Its element type.
+
+    Raises:
+        SnapshotRefused: `bad_section`: it is missing, or its bytes are not a whole number of elements.
     """
     if name not in sections:
         raise bad_section(f"{name}: missing")

@@ -109,7 +109,17 @@ class Singles:
 
     @classmethod
     def of(cls, sections: Mapping[str, memoryview]) -> Singles | None:
-        """Return the single addresses; None where the snapshot has no such sections. Raises SnapshotRefused."""
+        """Return the single addresses.
+
+        Args:
+            sections: All sections of the snapshot, by name.
+
+        Returns:
+            The single addresses; None: the snapshot has no such sections.
+
+        Raises:
+            SnapshotRefused: `bad_section`.
+        """
         return cls(sections) if SINGLES_TYPES.keys() & sections.keys() else None
 
     def __len__(self) -> int:
@@ -143,7 +153,14 @@ class Singles:
         return Row(*self.address(row), expires, *columns)
 
     def entry(self, row: int) -> Entry:
-        """Return a row as an entry. Raises DecodeError where its template is no Entry."""
+        """Return a row as an entry.
+
+        Args:
+            row: From 1.
+
+        Raises:
+            DecodeError: Its template is not an Entry.
+        """
         _, _, expires, added, template, number = self.row(row)
         entry = self.templates[template]
         entry.id, entry.added = ban_id(number), added

@@ -48,7 +48,16 @@ def snapshot_bytes(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]]
 
 
 def file_bytes(name: object, envelope: bytes, sections: Mapping[str, tuple[str, bytes]]) -> bytes:
-    """Return the bytes of a file. name: of the file, for InputError, which is raised where it is over a cap."""
+    """Return the bytes of a file.
+
+    Args:
+        name: Of the file, for the error.
+        envelope: The signed manifest.
+        sections: Element type and bytes, by name.
+
+    Raises:
+        InputError: The file would be over a cap.
+    """
     return b"".join(_file_parts(name, envelope, [data for _, data in sections.values()]))
 
 

@@ -46,7 +46,14 @@ def repeated(number: int, values: Iterable[Value]) -> bytes:
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field, in the order of the bytes. Raises BadValue where they are no message."""
+    """Yield number and value of each field, in the order of the bytes.
+
+    Args:
+        message: A serialized message.
+
+    Raises:
+        BadValue: The bytes are not a message.
+    """
     place = 0
     while place < len(message):
         key, place = _read_varint(message, place)

@@ -39,7 +39,11 @@ class Class(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the legend. amount: how much there is of it, as text; "" for none."""
+    """A row of the legend.
+
+    Attributes:
+        amount: How much there is of it, as text; "": nothing to count.
+    """
 
     colour: Colour
     label: str
@@ -47,7 +51,11 @@ class Row(NamedTuple):
 
 
 class Map(NamedTuple):
-    """A picture but for its frame. pixels: a square of places in `legend` (u8)."""
+    """A picture without its frame.
+
+    Attributes:
+        pixels: A square of places in `legend` (u8).
+    """
 
     title: str
     notes: tuple[str, ...]
@@ -93,7 +101,16 @@ DIFFERENCES: Final = (
 
 
 def decision_map(deciding: Deciding, application: Application, *, order: int = 12) -> Map:
-    """Return the picture of what is decided for one application. Raises InputError for an order out of ORDERS."""
+    """Return the picture of what is decided for one application.
+
+    Args:
+        deciding: Of a snapshot.
+        application: One of its applications.
+        order: A pixel is a network of 2 * order prefix bits.
+
+    Raises:
+        InputError: The order is not one of ORDERS.
+    """
     decided = deciding.space(application, 4)
     classes = np.array([_BY_REASON[reason] for reason in REASONS], np.uint8)[decided.reasons]
     grid = _Grid(decided.cut, classes, order)
@@ -110,10 +127,16 @@ def decision_map(deciding: Deciding, application: Application, *, order: int = 1
 
 
 def difference_map(before: Deciding, after: Deciding, name: str, *, order: int = 12) -> Map:
-    """Return the picture of what changes for the application of this name.
+    """Return the picture of what changes for one application.
 
-    See authz.analysis.diff for an application that one of them does not have. Raises InputError for an order out of
-    ORDERS.
+    Args:
+        before: Of the old snapshot.
+        after: Of the new one.
+        name: Of the application; see `authz.analysis.diff` for one that a snapshot does not have.
+        order: A pixel is a network of 2 * order prefix bits.
+
+    Raises:
+        InputError: The order is not one of ORDERS.
     """
     laid = Overlay.of(before.loaded, after.loaded, 4)
     was, is_now = (side.of(side.loaded.application(name, "") or side.loaded.general) for side in (before, after))

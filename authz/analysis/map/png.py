@@ -24,8 +24,10 @@ _LEVEL = 6  # of zlib: 9 takes three times the time for 1 % fewer bytes
 def encode_png(pixels: Array, palette: Sequence[Colour], title: str = "") -> bytes:
     """Return the picture as a PNG file.
 
-    pixels: a matrix of places in `palette` (u8, at most 256), rows from the top. title: Latin-1 text in the file, for
-    programs that show it.
+    Args:
+        pixels: A matrix of places in `palette` (u8, at most 256), rows from the top.
+        palette: Colours.
+        title: Latin-1 text in the file, for programs that show it.
     """
     height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _PALETTE, 0, 0, 0)

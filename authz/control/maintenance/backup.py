@@ -34,7 +34,17 @@ _ROWS = 1000  # at once
 
 
 def back_up(store: Store, path: Path) -> int:
-    """Write the store to a file, durably; return how many rows it has. Others may write meanwhile: it is one state."""
+    """Write the store to a file, durably, and return its number of rows.
+
+    Others may write meanwhile: the copy is of one state.
+
+    Args:
+        store: The store.
+        path: The new file.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     count = 0
 
     def write(file: BinaryIO) -> None:
@@ -63,7 +73,15 @@ def _lines(tx: Connection) -> Iterator[bytes]:
 
 
 def restore(store: Store, path: Path) -> int:
-    """Fill an empty store from a file; return how many rows it had. Raises InputError; then nothing was written."""
+    """Fill an empty store from a file, and return its number of rows.
+
+    Args:
+        store: The store.
+        path: What `back_up` wrote.
+
+    Raises:
+        InputError: The store is not empty, or the file is not a whole backup. Nothing was written then.
+    """
     try:
         with gzip.open(path, "rb") as file, store.writing() as tx:
             if read_heads(tx):

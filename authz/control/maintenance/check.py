@@ -92,7 +92,17 @@ def _differences(tx: Connection, state: Connection) -> Iterator[str]:
 
 
 def compare_checkpoints(tx: Connection, config: ControlConfig, file: Path) -> list[str]:
-    """Return how history differs from checkpoints that were kept elsewhere. Raises InputError: none of ours."""
+    """Return how history differs from checkpoints that were kept elsewhere.
+
+    Args:
+        tx: A transaction of the store.
+        config: Names the layers and their keys.
+        file: The checkpoints, as JSON.
+
+    Raises:
+        InputError: The file has no checkpoints, or one is of a layer that control.yaml does not have or not signed by
+            its key.
+    """
     try:
         kept = msgspec.json.decode(file.read_bytes(), type=list[SignedCheckpoint])
     except (OSError, msgspec.DecodeError) as error:

@@ -46,7 +46,16 @@ layers:
 
 
 def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control.sqlite") -> Made:
-    """Make control.yaml, the store, keys, authz.yaml and a token. Raises InputError where something is there."""
+    """Make control.yaml, the store, keys, authz.yaml and a token.
+
+    Args:
+        folder: Made if it is missing.
+        listen: Where the control plane will listen.
+        store: The URL of the store.
+
+    Raises:
+        InputError: One of the files exists or cannot be written, or the store is not a new one.
+    """
     config_file, sidecar_file = folder / "control.yaml", folder / "authz.yaml"
     for path in (config_file, sidecar_file, folder / "keys"):
         if path.exists():
@@ -100,7 +109,13 @@ def prepare_store(config: ControlConfig) -> str | None:
 
 
 def recover_token(store: Store, name: str, by: str) -> tuple[Token, str]:
-    """Make a token of an administrator, for who has lost theirs; return it with its secret. by: who does so, here."""
+    """Make a token of an administrator who lost theirs, and return it with its secret.
+
+    Args:
+        store: The store.
+        name: Of the token.
+        by: Who does so on this machine.
+    """
     actor = Actor(MAIN_TENANT, by, "system", "manual")
     with store.writing() as tx:
         now = store.now()

@@ -55,7 +55,15 @@ class Policy(NamedTuple):
 
 
 def read_policy_file(path: Path) -> Policy:
-    """Read and check a policy file. Raises InputError and InvalidDocument."""
+    """Read and check a policy file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
+    """
     document = read_file(PolicyDocument, path).checked()
     raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}  # noqa: S506  # BaseLoader makes text only
     entries = {
@@ -108,7 +116,20 @@ def _without_defaults(struct: msgspec.Struct) -> dict[str, Any]:
 def import_policy(
     tx: Connection, config: ControlConfig, actor: Actor, tenant: Tenant, now: int, policy: Policy, origin: str
 ) -> Imported:
-    """Bring a policy into the store. origin: the name of the import, such as policy.yaml. Raises Problem."""
+    """Bring a policy into the store.
+
+    Args:
+        tx: A transaction that writes.
+        config: What the layers may say.
+        actor: Who imports.
+        tenant: Whose entries they become.
+        now: Microseconds since 1970.
+        policy: The policy.
+        origin: The name of the import, such as policy.yaml.
+
+    Raises:
+        Problem: An entry is refused.
+    """
     batch = Batch(
         tx, config.rules(policy.settings), actor, tenant, now, layers=(POLICY_LAYER,), force=True, approved=True
     )
@@ -143,7 +164,12 @@ def _put(batch: Batch, known: Entry | None, entry_id: str, written: Written, ori
 
 
 def export_policy(tx: Connection, *, bans: bool = False) -> str:
-    """Return the policy as YAML: what `import_policy` took, and what was added since. bans: with other layers, too."""
+    """Return the policy as YAML: what `import_policy` took, and what was added since.
+
+    Args:
+        tx: A transaction of the store.
+        bans: Include the entries of other layers.
+    """
     wanted = Filter(layer=None if bans else POLICY_LAYER)
     content = policy_document(each_entry(tx, wanted), find_documents(tx, ""))
     ordered = {

@@ -142,7 +142,11 @@ class NotPermitted(AuthzError):
 
 
 class Refused(InputError):
-    """The control plane has said no. problem: its answer, RFC 9457."""
+    """The control plane has said no.
+
+    Attributes:
+        problem: Its answer (RFC 9457).
+    """
 
     code = "refused"
 

@@ -74,7 +74,11 @@ class Entry(Written, frozen=True, kw_only=True, omit_defaults=True, rename={"exc
 
 
 class Actor(NamedTuple):
-    """Who acts. address: where the request came from; None: on this machine, without a network."""
+    """Who acts.
+
+    Attributes:
+        address: Where the request came from; None: from this machine, not over a network.
+    """
 
     tenant: str
     name: str

@@ -36,7 +36,12 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Store:
-    """The store, open. clock: seconds since 1970; tests give their own."""
+    """The store, open.
+
+    Args:
+        engine: Of the database.
+        clock: Seconds since 1970; tests give their own.
+    """
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
         self.engine = engine
@@ -55,13 +60,21 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away."""
+        """Give a transaction that may write. An exception rolls it back.
+
+        Raises:
+            NotReady: The database is away.
+        """
         with self._turn(), self._transaction(authz_write=True) as connection:
             yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a transaction that reads one state. Raises NotReady."""
+        """Give a transaction that reads one state.
+
+        Raises:
+            NotReady: The database is away.
+        """
         options: dict[str, Any] = (
             {"isolation_level": "REPEATABLE READ"} if self.is_postgresql else {"authz_write": False}
         )
@@ -126,7 +139,15 @@ def _reachable() -> Iterator[None]:
 
 
 def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
-    """Open a store that is there and of this version. Raises InputError, with what to run."""
+    """Open a store of this version.
+
+    Args:
+        url: Of the database.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The store is missing or of another version. The error says what to run.
+    """
     store = Store(_engine(url), clock)
     try:
         with store.engine.connect() as connection:
@@ -147,13 +168,29 @@ def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
 
 
 def create_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
-    """Make the tables, or bring older ones up to date, and open the store. Raises InputError."""
+    """Make the tables, or bring older ones up to date, and open the store.
+
+    Args:
+        url: Of the database.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The database cannot be opened.
+    """
     migrate(url)
     return open_store(url, clock=clock)
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the tables to a revision: forward, or (where it is an older one, or `base`) back. Raises InputError."""
+    """Bring the tables to a revision: forward or, if it is an older one or `base`, back.
+
+    Args:
+        url: Of the database.
+        revision: Of Alembic.
+
+    Raises:
+        InputError: The database cannot be opened.
+    """
     engine = _engine(url)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -126,10 +126,18 @@ class Generation:
         return self._nameless if application is None else self.scopes[application.name]
 
     def undecided(self, scope: Scope, host: str, now: float) -> Outcome | None:
-        """Return the answer to a request that is not decided; None where it is.
+        """Return the answer to a request that is not decided.
 
-        Its application is unknown, or a layer that has lapsed says so. host: what was to name the application; "" where
-        nothing was. One that could be taken for a host of another application is denied: `*` may be less strict.
+        Its application is unknown, or a layer that has lapsed says so.
+
+        Args:
+            scope: The application that was asked for.
+            host: What was to name the application; "": nothing was. One that could be taken for a host of another
+                application is denied, as `*` may be less strict.
+            now: Seconds since 1970.
+
+        Returns:
+            The answer; None: the request is decided.
         """
         if scope.unknown and host and self.ruleset.policy.has_hosts and host_name(host) is None:
             return self.special(scope, Verdict("deny", MALFORMED_REQUEST))
@@ -155,7 +163,12 @@ class Generation:
     def outcome(self, scope: Scope, client: Address, places: frozenset[Place], *, attack: bool, now: float) -> Outcome:
         """Return the outcome for a client, cached until a time window changes.
 
-        places: what covers the other addresses of the chain, where the application looks at them.
+        Args:
+            scope: The application.
+            client: The client.
+            places: What covers the other addresses of the chain, if the application looks at them.
+            attack: Whether the request carries an attack signal.
+            now: Seconds since 1970.
         """
         version, value, _ = client
         first = self._find4(value) if version == 4 else self._find6(value)

@@ -45,9 +45,13 @@ MAX_WARNINGS: Final = 16  # entries that a verdict names in `warnings`: answers 
 class Verdict(NamedTuple):
     """What was decided, before `dry_run`.
 
-    entry, layer: the one that decided, and its layer. warned: those that would have, had they not been told to only
-    warn. since, until: the seconds (since 1970) between which no entry's window opens or closes: from `since` on,
-    and before `until`, the verdict is the same.
+    Attributes:
+        entry: The one that decided; None: no entry did.
+        layer: The layer of that entry.
+        warned: The entries that would have decided, but have the action `warn`.
+        since: The verdict is the same from here on: no entry's window opens or closes before `until`. Seconds since
+            1970.
+        until: The verdict is the same before this. Seconds since 1970.
     """
 
     decision: Literal["allow", "deny"]
@@ -71,7 +75,14 @@ class Verdict(NamedTuple):
 
 
 def decide(application: Application, matches: Iterable[Match], *, attack: bool, now: float) -> Verdict:
-    """Decide one request. matches: in any order, an entry at most once. now: seconds since 1970."""
+    """Decide one request.
+
+    Args:
+        application: The application that is asked for.
+        matches: In any order, an entry at most once.
+        attack: Whether the request carries an attack signal.
+        now: Seconds since 1970.
+    """
     since, until = -math.inf, math.inf
     deciding: list[Match] = []
     warned: list[Match] = []

@@ -51,8 +51,13 @@ _MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cu
 class Index:
     """Answers which match set an address has.
 
-    sections: for every name in `INDEX_TYPES` its bytes. Checks what is quick to check (raises SnapshotRefused:
-    `bad_section`); `problems` looks at every element.
+    The constructor checks what is quick to check; `problems` looks at every element.
+
+    Args:
+        sections: The bytes of every name in `INDEX_TYPES`.
+
+    Raises:
+        SnapshotRefused: `bad_section`.
     """
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:

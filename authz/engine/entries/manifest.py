@@ -56,8 +56,12 @@ def entry_message(entry: Entry) -> snapshot_pb2.Entry:
 def applications_of(manifest: Manifest) -> tuple[Application, ...]:
     """Return the applications; the first is `*`.
 
-    Raises SnapshotRefused where a setting has a value that this version does not know, or a deny answer would not deny:
-    guessing what a newer publisher meant could open a door.
+    Args:
+        manifest: Of a verified snapshot.
+
+    Raises:
+        SnapshotRefused: A setting has a value that this version does not know, or a deny answer would not deny.
+            Guessing what a newer publisher meant could open a door.
     """
     applications = tuple(
         Application(
@@ -87,9 +91,13 @@ def protected_by(manifest: Manifest) -> tuple[Network, ...]:
 
 
 class Entries(Sequence[Entry]):
-    """The entries of a snapshot, each made anew whenever it is asked for: few of 100,000 ever decide.
+    """The entries of a snapshot. Each is built when it is asked for: few of 100,000 ever decide.
 
-    All are checked when this is made; raises SnapshotRefused as `applications_of` does.
+    Args:
+        messages: The entries; the constructor checks all of them.
+
+    Raises:
+        SnapshotRefused: One has a value that this version does not know.
     """
 
     def __init__(self, messages: Sequence[snapshot_pb2.Entry]) -> None:
@@ -119,9 +127,14 @@ class Entries(Sequence[Entry]):
 
 
 def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
-    """Return an entry of a snapshot. named: it must have an id; a template has none.
+    """Return an entry of a snapshot.
 
-    Raises SnapshotRefused(`bad_manifest`) where it has a value that this version does not know.
+    Args:
+        e: The message.
+        named: It must have an id; a template has none.
+
+    Raises:
+        SnapshotRefused: `bad_manifest`: it has a value that this version does not know.
     """
     return Entry(
         _plain(TOKEN, e.id) if named or e.id else "",

@@ -36,7 +36,13 @@ _SET_BITS: Final = (
 
 
 class Covering(NamedTuple):
-    """An entry that covers an address. network: the longest of its networks that does. layer: the name of its layer."""
+    """An entry that covers an address.
+
+    Attributes:
+        entry: The entry.
+        network: The longest of its networks that covers the address.
+        layer: The name of its layer.
+    """
 
     entry: Entry
     network: Network
@@ -124,7 +130,12 @@ class OpenedSnapshot:
         return [Covering(m.entry, network_of(address, m.length - offset), self.layer) for m in matches]
 
     def matches(self, version: int, number: int) -> list[Match]:
-        """Return what a number stands for, as the decision takes it. version: of the address that was looked up."""
+        """Return what a number stands for, as the decision takes it.
+
+        Args:
+            version: Of the address that was looked up.
+            number: What the look-up returned.
+        """
         offset, layer = _LENGTH_OFFSET[version], self.layer
         first, set_number = divmod(number, 1 << self._set_bits) if self.singles else (0, number)
         members = self.index.members(set_number)

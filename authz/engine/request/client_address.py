@@ -45,10 +45,12 @@ _PAIR = re.compile(r'(?:[^;"]|"[^"]*")+')  # a parameter of `Forwarded`; a semic
 class Rules(NamedTuple):
     """How the client is found.
 
-    trusted_proxies: whose headers are believed; empty: nobody's. header: `x-forwarded-for`, `forwarded`, or the name of
-    a single-valued header; lower case. missing: what a trusted peer without the header is: `deny`, or `peer` for the
-    client itself. trust_unix: believe a peer that has no address. trusted_hops: N > 0 takes the Nth element from
-    the right and believes every peer; excludes trusted_proxies.
+    Attributes:
+        trusted_proxies: Whose headers are believed; empty: nobody's.
+        header: `x-forwarded-for`, `forwarded`, or the name of a single-valued header; lower case.
+        missing: What a trusted peer without the header is: `deny`, or `peer` for the client itself.
+        trust_unix: Believe a peer that has no address.
+        trusted_hops: N > 0 takes the Nth element from the right and believes every peer; excludes `trusted_proxies`.
     """
 
     trusted_proxies: NetworkSet = NetworkSet(())

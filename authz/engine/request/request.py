@@ -51,9 +51,12 @@ class Request(NamedTuple):
 class RequestReader(Generic[Source]):
     """Reads requests out of one form of sources.
 
-    lines: returns the values of the lines of a header of a source, in their order. metadata: returns the value of a
-    namespace and key of Envoy's metadata, as in JSON, None where there is none; None for sources that have no metadata.
-    header_name: turns a header's name (lower case) into what `lines` is asked for.
+    Args:
+        settings: What counts of a request.
+        lines: Returns the values of all lines of a source's header, in their order.
+        metadata: Returns the value of a namespace and key of Envoy's metadata, as in JSON, or None; None: the sources
+            have no metadata.
+        header_name: Turns a header's name (lower case) into what `lines` is asked for.
 
     Attributes:
         read: Returns what counts of a request: a source, and peer, application and host as in Request.
@@ -99,10 +102,13 @@ class RequestReader(Generic[Source]):
 
 
 class WrittenRequest(NamedTuple):
-    """A request as a person, a log or a library's user writes it down.
+    """A request as a person, a log or a user of the library writes it.
 
-    peer: None for a unix socket. headers: names in any case, and values. application: as the proxy names it; None: not
-    named. metadata: Envoy's, by namespace and key; values as in JSON.
+    Attributes:
+        peer: None: a unix socket.
+        headers: Names in any case, and values.
+        application: As the proxy names it; None: not named.
+        metadata: Envoy's, by namespace and key; values as in JSON.
     """
 
     peer: str | None
@@ -134,8 +140,15 @@ class WrittenReader:
     ) -> Request:
         """Return the request of a client as an operator asks about it.
 
-        Without a peer the client connects itself. With one and no headers, the peer says in the configured header who
-        the client is, as a proxy would. peer: `unix:` for a unix socket.
+        Without a peer, the client connects itself. With a peer and no headers, the peer names the client in the
+        configured header, as a proxy would.
+
+        Args:
+            client: The client.
+            peer: Who connects; `unix:` for a unix socket; None: the client.
+            headers: Names in any case, and values.
+            application: As the proxy names it; None: not named.
+            metadata: Envoy's, by namespace and key.
         """
         if peer is None:
             return self.read(WrittenRequest(client.text, headers, application, metadata))
@@ -159,9 +172,13 @@ def _metadata(written: WrittenRequest, namespace: str, key: str) -> object:
 
 
 def parse_metadata(texts: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Return metadata by namespace and key of texts `NAMESPACE:KEY=VALUE`. A value is read as JSON, or else is text.
+    """Return metadata by namespace and key.
 
-    Raises InputError.
+    Args:
+        texts: `NAMESPACE:KEY=VALUE` each. A value is read as JSON, or else is text.
+
+    Raises:
+        InputError: A text is not of that form.
     """
     metadata: dict[str, dict[str, object]] = {}
     for text in texts:

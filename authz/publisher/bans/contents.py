@@ -18,9 +18,13 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 class Limits(NamedTuple):
-    """What the layer may do, as `may` in authz.yaml says it to the sidecars. longest: seconds, None: for ever.
+    """What the layer may do, as `may` in authz.yaml tells the sidecars.
 
-    applications: patterns such as `team-a-*`; where there are some, each ban names applications that one of them fits.
+    Attributes:
+        longest: Seconds; None: no limit.
+        widest_ipv4: Prefix bits; a wider network is refused.
+        widest_ipv6: Prefix bits; a wider network is refused.
+        applications: Patterns such as `team-a-*`. If there are any, each ban must name applications that match one.
     """
 
     lists: tuple[ListName, ...] = ("deny", "gray")
@@ -31,9 +35,13 @@ class Limits(NamedTuple):
 
 
 class BansDocument(NamedTuple):
-    """The file. snapshot, key, policy: relative to it; a key may be a URI. serial: of the last snapshot.
+    """The file. Its paths are relative to it.
 
-    policy: the snapshot of the first layer, whose protected networks no ban may touch; "": not known here.
+    Attributes:
+        snapshot: The snapshot that is written.
+        key: Signs it: a file or a URI.
+        serial: Of the last snapshot.
+        policy: The snapshot of the first layer, whose protected networks no ban may touch; "": not known here.
     """
 
     snapshot: str
@@ -46,7 +54,14 @@ class BansDocument(NamedTuple):
 
 
 def parse_period(text: str) -> int | None:
-    """Return a period such as `2h` in seconds, None for `forever`. Raises BadValue."""
+    """Return a period in seconds, or None for `forever`.
+
+    Args:
+        text: Such as `2h`.
+
+    Raises:
+        BadValue: It is not a period.
+    """
     if text == FOREVER:
         return None
     try:

@@ -43,14 +43,34 @@ _ROWS = "\nbans:"  # behind it the bans, a line each; ` []` where there are none
 def create_bans_file(
     path: Path, *, layer: str, snapshot: str, key: str, may: Limits | None = None, policy: str = ""
 ) -> None:
-    """Write a new file without bans. Raises InputError where there is one already, or it cannot be written."""
+    """Write a new file without bans.
+
+    Args:
+        path: The file.
+        layer: The name of the layer.
+        snapshot: The snapshot to write, relative to the file.
+        key: The key that signs it, relative to the file, or a URI.
+        may: What the layer may do; None: the default limits.
+        policy: The snapshot of the first layer, relative to the file; "": not known here.
+
+    Raises:
+        InputError: The file exists, or cannot be written.
+    """
     if path.exists():
         raise InputError(f"{path}: exists, expected no such file", hint="`authz bans` shows what is in it")
     write_bans_file(path, BansDocument(snapshot, key, layer, may=may or Limits(), policy=policy))
 
 
 def read_bans_file(path: Path) -> BansDocument:
-    """Read the file. Raises InputError, and InvalidDocument with every mistake."""
+    """Read the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
+    """
     try:
         with path.open("rb") as file:
             document = _ours(file.read(MAX_FILE))

@@ -35,7 +35,13 @@ MIN_PERIOD: Final = 300  # seconds, as for an entry of a policy
 
 
 class Changed(NamedTuple):
-    """What a change did. bans: all that are live now. serial: of the snapshot that has them."""
+    """What a change did.
+
+    Attributes:
+        bans: All that are live now.
+        serial: Of the snapshot that has them.
+        snapshot: Its file.
+    """
 
     bans: tuple[Ban, ...]
     serial: int
@@ -114,7 +120,16 @@ def _archive(path: Path, document: BansDocument) -> Archive:
 
 
 def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
-    """Refuse a ban that sidecars would refuse. Raises InputError, with what the layer may do."""
+    """Refuse a ban that sidecars would refuse.
+
+    Args:
+        document: The bans file, with the limits of its layer.
+        ban: The new ban.
+        now: Seconds since 1970.
+
+    Raises:
+        InputError: The ban exceeds a limit. The error says what the layer may do.
+    """
     may = document.may
     widest = may.widest_ipv4 if ban.network.version == 4 else may.widest_ipv6
     if ban.network.length < widest:

@@ -69,7 +69,13 @@ class Part(NamedTuple):
 
 
 class Files(NamedTuple):
-    """What a layer consists of now. parts: by what the head requires; written before the head."""
+    """What a layer consists of now.
+
+    Attributes:
+        head: The signed head.
+        serial: Of the head.
+        parts: By what the head requires; written before the head.
+    """
 
     head: bytes
     serial: int
@@ -94,10 +100,18 @@ class Tiers:
         self._tombstones: set[int] = set()
 
     def restore(self, head: bytes, parts: Sequence[bytes], keys: Sequence[PublicKey], *, now: float) -> int:
-        """Go on from files that were published: the head, and the parts that it requires. Return the head's serial.
+        """Go on from published files, and return the serial of the head.
 
-        It takes as long as reading the columns, not as making a record for each ban. Raises SnapshotRefused where the
-        files are not of this layer and of one of the keys, or where a part is missing.
+        It takes as long as reading the columns; no record is made for each ban.
+
+        Args:
+            head: The head.
+            parts: The parts that it requires, in any order.
+            keys: The keys that may have signed them.
+            now: Seconds since 1970.
+
+        Raises:
+            SnapshotRefused: The files are not of this layer and of one of the keys, or a part is missing.
         """
         snapshot = check_snapshot(memoryview(head), keys, now=now)
         contents = {requirement_of(content): content for content in parts}
@@ -140,13 +154,22 @@ class Tiers:
         self._settle(1, [table, *(earlier.live(created, self._tombstones) for earlier in self._tables())], created)
 
     def count(self, now: int) -> int:
-        """Return how many bans hold. now: seconds since 1970. Looks at the ends of parts only: some 1 ns a ban."""
+        """Return how many bans are live. It looks only at the ends in the parts: some 1 ns a ban.
+
+        Args:
+            now: Seconds since 1970.
+        """
         gone = np.fromiter(self._tombstones, np.uint64)
         settled = sum(part.count_live(now, gone) for part in self._parts if part)
         return settled + sum(ban.live(now) for ban in self._recent.values())
 
     def publish(self, *, created: int, expires: int | None = None) -> Files:
-        """Build what has changed, and sign it. created: seconds since 1970."""
+        """Build what has changed, and sign it.
+
+        Args:
+            created: Seconds since 1970.
+            expires: When sidecars refuse the file, in seconds since 1970; None: never.
+        """
         self._recent = {ban.id: ban for ban in self._recent.values() if ban.live(created)}
         singles = [ban for ban in self._recent.values() if ban.is_single(created)]
         if len(singles) > MAX_RECENT or len(self._tombstones) > MAX_TOMBSTONES:
@@ -198,9 +221,16 @@ def _part(table: BanTable, content: bytes) -> Part:
 
 
 def write_files(path: Path, files: Files) -> None:
-    """Write the files of a layer: first the parts that are missing, then the head at `path`.
+    """Write the files of a layer: first the missing parts, then the head.
 
-    Parts that no head has required for `GRACE` seconds are removed. Raises OSError.
+    Parts that no head has required for `GRACE` seconds are removed.
+
+    Args:
+        path: Of the head; its parts stand beside it.
+        files: The layer.
+
+    Raises:
+        OSError: A file cannot be written.
     """
     for requirement, content in files.parts.items():
         place = part_path(path, requirement)

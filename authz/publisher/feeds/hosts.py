@@ -44,7 +44,13 @@ class Resolved(NamedTuple):
 
 
 class HostOptions(NamedTuple):
-    """How names are resolved. timeout: seconds for each try. offline: ask nobody, take the cache."""
+    """How names are resolved.
+
+    Attributes:
+        cache: The file of answers that were good once; None: no cache.
+        timeout: Seconds for each try.
+        offline: Ask nobody; use the cache.
+    """
 
     cache: Path | None = None
     timeout: float = 5.0
@@ -64,9 +70,18 @@ def resolve_hosts(
     ask: Callable[[str], list[str]] = ask_system,
     clock: Callable[[], float] = time.time,
 ) -> dict[str, Resolved]:
-    """Return what each name means; no addresses where neither the resolver nor the cache knows it.
+    """Return what each name means. Fresh answers are written to the cache.
 
-    Fresh answers are written to the cache. Raises InputError where the cache is there but cannot be read or written.
+    A name that neither the resolver nor the cache knows has no addresses.
+
+    Args:
+        names: Host names.
+        options: How they are resolved.
+        ask: Returns the addresses of a name; raises OSError.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The cache cannot be read or written.
     """
     wanted = sorted(set(names))
     cache = load_cache(options.cache)
@@ -133,7 +148,14 @@ def _outcome(future: Future[list[str]]) -> tuple[list[str], str]:
 
 
 def load_cache(path: Path | None) -> dict[str, CachedAnswer]:
-    """Return the cached answers; none where there is no file. Raises InputError."""
+    """Return the cached answers; none if there is no file.
+
+    Args:
+        path: The cache.
+
+    Raises:
+        InputError: The file cannot be read, or is not a cache.
+    """
     if path is None:
         return {}
     try:

@@ -23,7 +23,13 @@ _ALL = np.uint64(_LOW)
 
 
 class Prefixes(NamedTuple):
-    """Networks of one version. high, low: their first addresses, left-aligned; length: prefix bits."""
+    """Networks of one version.
+
+    Attributes:
+        high: The upper 64 bits of their first addresses, left-aligned.
+        low: The lower 64 bits.
+        length: Prefix bits.
+    """
 
     high: Array  # u64
     low: Array  # u64

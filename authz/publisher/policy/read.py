@@ -45,8 +45,12 @@ SUBJECTS = ("networks", *(plural for plural, _ in _NAMED))
 class Policy(NamedTuple):
     """A policy, checked and resolved.
 
-    applications: the first is `*`. networks: the subjects of `entries`, in the same order. protected: networks that no
-    application may deny. feeds: what was read for `sources`. warnings: for people, one a line.
+    Attributes:
+        applications: The first is `*`.
+        networks: The subjects of `entries`, in the same order.
+        protected: Networks that no application may deny.
+        feeds: What was read for `sources`.
+        warnings: For people, one a line.
     """
 
     applications: tuple[Application, ...]
@@ -114,9 +118,14 @@ def read_policy(
 
 
 def read_applications(path: Path) -> tuple[Application, ...]:
-    """Return the applications of the policy at `path`, the first of which is `*`; nothing that entries name is read.
+    """Return the applications of a policy, the first of which is `*`. Nothing that entries name is read.
 
-    Raises InputError (the file cannot be read) and InvalidDocument (with every mistake of the document).
+    Args:
+        path: policy.yaml.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
     """
     document = read_file(PolicyDocument, path)
     applications = () if document.content is None else _applications(document, document.content)

@@ -34,10 +34,14 @@ MAX_WARNINGS = 5  # skipped lines and bogons that are named for one feed
 
 
 class SubjectOptions(NamedTuple):
-    """hosts: how names are resolved. allow_unresolved: a name without an address is a warning, not a mistake.
+    """How the subjects of entries are read.
 
-    before: entries that each feed had in the last build, by (source, path); several, in the order of the policy, where
-    it takes more than one part of a file by `where`. last_good: the folder for the last good content of feeds.
+    Attributes:
+        hosts: How names are resolved.
+        allow_unresolved: A name without an address is a warning, not a mistake.
+        before: Entries that each feed had in the last build, by (source, path); several, in the order of the policy, if
+            it takes more than one part of a file by `where`.
+        last_good: The folder for the last good content of feeds.
     """
 
     hosts: HostOptions = HostOptions()
@@ -65,7 +69,11 @@ class ReadFeed(NamedTuple):
 
 
 class Subjects(NamedTuple):
-    """All that the entries of a policy name. warnings: for people, one a line."""
+    """All that the entries of a policy name.
+
+    Attributes:
+        warnings: For people, one a line.
+    """
 
     feeds: tuple[ReadFeed, ...] = ()
     hosts: Mapping[str, Resolved] = {}
@@ -102,7 +110,15 @@ def gather(
     options: SubjectOptions,
     progress: Progress,
 ) -> Subjects:
-    """Read all that the entries name; mistakes are noted in the document. folder: what paths are relative to."""
+    """Read all that the entries name.
+
+    Args:
+        document: Mistakes are noted in it.
+        written: Its content.
+        folder: What paths are relative to.
+        options: How names and feeds are read.
+        progress: Told of each step.
+    """
     warnings = list(_unused_feeds(document, written))
     return Subjects(
         feeds=tuple(_read_feeds(document, written, folder, options, progress, warnings)),

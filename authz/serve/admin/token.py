@@ -18,7 +18,14 @@ _TOKEN: Final = re.compile(r"[!-~]{16,512}")
 
 
 def read_token(path: str) -> str:
-    """Return the token in a file. Blocks. Raises StartError, which does not say what is in the file."""
+    """Return the token in a file. Blocks.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StartError: The file cannot be read, or has no token. The error does not say what is in it.
+    """
     try:
         token = Path(path).read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:

@@ -232,7 +232,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:
-    """Read and check authz.yaml; its paths become absolute. Raises InputError and InvalidDocument."""
+    """Read and check authz.yaml. Its paths become absolute.
+
+    Args:
+        path: The file.
+        environment: The variables that may replace keys, such as `os.environ`.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
+    """
     prefix = len(ENVIRONMENT_PREFIX)
     overrides = {
         name[prefix:]: value

@@ -18,7 +18,13 @@ _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """Where to listen: a TCP address, or a unix socket, or (both None) nowhere. port 0: the system chooses."""
+    """Where to listen: a TCP address, a unix socket, or (both None) nowhere.
+
+    Attributes:
+        host: The address; None: not on TCP.
+        port: 0: the system chooses.
+        path: Of the unix socket; None: not on one.
+    """
 
     host: str | None = None
     port: int = 0

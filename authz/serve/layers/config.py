@@ -142,5 +142,10 @@ def _transport(number: int, layer: LayerConfig) -> Iterator[tuple[int, str, str]
 
 
 def last_good_path(state: Path, layer: str) -> Path:
-    """Return where the last good copy of a layer is kept. state: the state file."""
+    """Return where the last good copy of a layer is kept.
+
+    Args:
+        state: The state file.
+        layer: The name of the layer.
+    """
     return state.parent / LAST_GOOD / f"{layer}.snapshot"

@@ -96,10 +96,16 @@ def _base64(data: bytes) -> str:
 
 
 def parse_envelope(data: bytes | memoryview) -> Envelope:
-    """Return the envelope; raises SnapshotRefused(`bad_envelope`).
+    """Return the envelope.
 
-    Nothing is signed well yet, so nothing is read that could grow: the one form begins with the payload as base64,
+    No signature is verified yet, so nothing is read that could grow: the one form begins with the payload as base64,
     which is cut out, and only the short rest goes through a JSON parser.
+
+    Args:
+        data: The bytes of the envelope.
+
+    Raises:
+        SnapshotRefused: `bad_envelope`: it does not have the one form.
     """
     data = memoryview(data)
     tail = max(len(data) - MAX_SIGNATURE_BYTES, len(_BEGIN))
@@ -154,9 +160,15 @@ def _decoded(text: memoryview) -> bytes:
 
 
 def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey], threshold: int) -> list[str]:
-    """Check the signatures and return the ids of the keys that signed well, at least `threshold` of them.
+    """Check the signatures, and return the ids of the keys that signed.
 
-    Raises SnapshotRefused: `unsigned`, `unknown_key`, `bad_signature` or `threshold_not_met`.
+    Args:
+        envelope: The envelope.
+        keys: The keys that are trusted.
+        threshold: How many of them must have signed.
+
+    Raises:
+        SnapshotRefused: `unsigned`, `unknown_key`, `bad_signature` or `threshold_not_met`.
     """
     trusted = {key.keyid: key for key in keys}
     if threshold < 1 or len(trusted) < threshold:

@@ -72,7 +72,14 @@ class PublicKey:
 
 
 def load_public_key(path: Path) -> PublicKey:
-    """Return the public key in the PEM file at `path`. Raises InputError."""
+    """Return the public key in a PEM file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be read, or has no public key of a kind that is taken.
+    """
     text = read_key_file(path)
     if b"PRIVATE KEY" in text:
         raise InputError(

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 
 class FileSigner:
-    """Signs by a private key that is in memory. public: its public half."""
+    """Signs with a private key in memory.
+
+    Attributes:
+        public: Its public half.
+    """
 
     def __init__(self, key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | RSAPrivateKey) -> None:
         """Take a key. Raises BadValue for a curve that nobody signs with here."""
@@ -77,7 +81,12 @@ LoadedSigner = FileSigner | CheckedSigner  # each says its `public` half
 def generate_keys(folder: Path, name: str) -> tuple[Path, Path]:
     """Write a new ed25519 key pair, `NAME.key` (mode 0600) and `NAME.pub`, and return their paths.
 
-    The folder is made where it is missing. Raises InputError where one of the files exists: a key is never overwritten.
+    Args:
+        folder: Made if it is missing.
+        name: Of the files, without their ending.
+
+    Raises:
+        InputError: One of the files exists, or cannot be written. A key is never overwritten.
     """
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     key = Ed25519PrivateKey.generate()
@@ -104,9 +113,14 @@ def _create(path: Path, content: bytes, mode: int) -> None:
 
 
 def load_signer(key: str, public_key: Path | None = None) -> LoadedSigner:
-    """Return the signer for `key`: a private PEM file, or a URI, which needs the public key too.
+    """Return the signer of a key.
 
-    Raises InputError.
+    Args:
+        key: A private PEM file, or a URI of securesystemslib.
+        public_key: The public half, which a URI needs.
+
+    Raises:
+        InputError: The key cannot be read, or the library that the URI needs is not installed.
     """
     if ":" in key and not Path(key).exists() and _is_uri(key):
         return _signer_from_uri(key, public_key)

@@ -18,7 +18,15 @@ _CONDITIONS: Final = ("condition", "checked_condition")
 
 
 def read_envoy_rbac(text: str, application: str | None = None) -> Imported:
-    """Read a filter's configuration. Raises InputError where there are no rules in it."""
+    """Read a filter's configuration.
+
+    Args:
+        text: The configuration, as YAML or JSON.
+        application: Which application the entries are for; None: all.
+
+    Raises:
+        InputError: There are no rules in it.
+    """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 
 def read_gravitee(text: str, application: str | None = None) -> Imported:
-    """Read the policy, alone or anywhere in an API's definition. Raises InputError where it is not there."""
+    """Read the policy, alone or anywhere in an API's definition.
+
+    Args:
+        text: JSON.
+        application: Which application the entries are for; None: all.
+
+    Raises:
+        InputError: The policy is not in it.
+    """
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:

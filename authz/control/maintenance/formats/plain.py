@@ -24,7 +24,16 @@ _FOREVER: Final = 9999  # the year that fail2ban prints for a ban without an end
 
 
 def read_csv(text: str, application: str | None = None, list_: str = "deny") -> Imported:
-    """Read rows; without the column `list` all are on `list_`. Raises InputError where there is no column `network`."""
+    """Read rows.
+
+    Args:
+        text: CSV with a line of column names.
+        application: Which application the entries are for; None: all, or as the column `applications` says.
+        list_: The list of rows that do not name one.
+
+    Raises:
+        InputError: There is no column `network`.
+    """
     rows = csv.DictReader(io.StringIO(text))
     names = [name.strip().lower() for name in rows.fieldnames or ()]
     if "network" not in names:

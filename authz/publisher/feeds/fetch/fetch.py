@@ -54,7 +54,12 @@ class WantedFeed(NamedTuple):
 
 
 class FetchState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of a copy. asked, changed: seconds since 1970."""
+    """What is known of a copy.
+
+    Attributes:
+        asked: When its server was last asked, in seconds since 1970.
+        changed: When it last changed, in seconds since 1970.
+    """
 
     url: str
     entries: int
@@ -210,7 +215,15 @@ def _state_path(path: Path) -> Path:
 
 
 def save_state(path: Path, state: FetchState) -> None:
-    """Write what is known of the copy at `path`. Raises InputError."""
+    """Write what is known of a copy.
+
+    Args:
+        path: The copy; the state stands beside it.
+        state: What is known.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     try:
         replace_file(_state_path(path), lambda file: file.write(msgspec.json.encode(state)))
     except OSError as error:

@@ -57,11 +57,16 @@ class _Table(NamedTuple):
 
 
 def read_asns(paths: Sequence[Path], wanted: frozenset[int] | None, *, allow_missing: bool = False) -> AsnResult:
-    """Read AS databases for the wanted numbers (None: all); networks are neither merged nor sorted.
+    """Read AS databases. Networks are neither merged nor sorted.
 
-    allow_missing: for lists of numbers (see `read_asn_list`), where some announce nothing at any time. Raises
-    InputError: a number is out of range or, unless `allow_missing`, in none of the databases; all of them are missing;
-    a file cannot be read, is damaged, or has no AS numbers.
+    Args:
+        paths: The databases.
+        wanted: AS numbers; None: all.
+        allow_missing: For lists of numbers (see `read_asn_list`), some of which announce nothing at any time.
+
+    Raises:
+        InputError: A number is out of range or, unless `allow_missing`, in none of the databases; all of them are
+            missing; a file cannot be read, is damaged, or has no AS numbers.
     """
     wrong = sorted(number for number in wanted or () if not 1 <= number <= HIGHEST)
     if wrong:

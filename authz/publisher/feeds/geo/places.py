@@ -71,10 +71,15 @@ def code_problem(kind: Kind, text: str) -> str:
 
 
 def read_geo(paths: Sequence[Path], wanted: GeoWanted) -> GeoResult:
-    """Read geo databases for what is wanted; networks are as the databases have them, neither merged nor sorted.
+    """Read geo databases. Networks are as the databases have them, neither merged nor sorted.
 
-    Raises InputError: a wanted code is none, or has no networks in any of the databases (all such are named); a file
-    cannot be read, is damaged, is of no format that is known here, or has neither countries nor continents.
+    Args:
+        paths: The databases.
+        wanted: What to look for.
+
+    Raises:
+        InputError: A wanted code is not a code, or has no networks in any of the databases (the error names all of
+            them); a file cannot be read, is damaged, has an unknown format, or has neither countries nor continents.
     """
     codes = _codes(wanted)
     tables = [(path, _read(path, codes)) for path in paths]
