@@ -48,6 +48,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few calls are answered in a turn; the others wait."""
+    monkeypatch.setattr(http2_connection, "TURN", -1.0)
+
+
+def crowded(methods: Methods, path: str, *fields: tuple[str, str]) -> Peer:
+    """Return a peer that has sent 1,000 calls at once."""
+    peer = Peer(methods.connections)
+    head = plain_block(path, *fields)
+    calls = b"".join(
+        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
+    )
+    peer.connection.data_received(window(0, 1 << 20) + calls)
+    return peer
+
+
 def test_a_call_whose_timeout_is_long_past_is_not_decided(methods: Methods, clock: Clock) -> None:
     """900 of them were."""
     peer = Peer(methods.connections)
@@ -63,16 +80,9 @@ def test_a_call_whose_timeout_is_long_past_is_not_decided(methods: Methods, cloc
     assert held(peer.connection) == NOTHING
 
 
-def test_calls_that_waited_for_their_turn_know_how_long(
-    methods: Methods, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http2_connection, "TURN", -1.0)
-    peer = Peer(methods.connections)
-    head = plain_block(ECHO, ("grpc-timeout", "100m"))
-    calls = b"".join(
-        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
-    )
-    peer.connection.data_received(window(0, 1 << 20) + calls)
+@pytest.mark.usefixtures("short_turns")
+def test_calls_that_waited_for_their_turn_know_how_long(methods: Methods, clock: Clock) -> None:
+    peer = crowded(methods, ECHO, ("grpc-timeout", "100m"))
     first = methods.calls
     assert 0 < first < 200
     clock.now += 1.0
@@ -83,17 +93,10 @@ def test_calls_that_waited_for_their_turn_know_how_long(
     assert len(peer.answers) == 1000
 
 
-def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(
-    methods: Methods, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("short_turns")
+def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(methods: Methods, clock: Clock) -> None:
     """Under overload those that can still be answered in time are; before, all were answered late."""
-    monkeypatch.setattr(http2_connection, "TURN", -1.0)
-    peer = Peer(methods.connections)
-    head = plain_block(CHECKED)
-    calls = b"".join(
-        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
-    )
-    peer.connection.data_received(window(0, 1 << 20) + calls)
+    peer = crowded(methods, CHECKED)
     first = methods.calls
     assert 0 < first < 200
     clock.now += 5.1
@@ -116,17 +119,12 @@ def test_calls_behind_a_window_of_nothing_are_not_refused_when_it_opens(methods:
     assert (methods.calls, methods.connections.refused) == (200, 0)
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_calls_of_methods_that_are_not_refusable_are_answered_however_long_they_waited(
-    methods: Methods, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    methods: Methods, clock: Clock
 ) -> None:
     """Health checks: a sidecar under load is not a dead one."""
-    monkeypatch.setattr(http2_connection, "TURN", -1.0)
-    peer = Peer(methods.connections)
-    head = plain_block(ECHO)
-    calls = b"".join(
-        frame(HEADERS, WHOLE, stream, head) + frame(DATA, END, stream, message(b"x")) for stream in range(1, 2001, 2)
-    )
-    peer.connection.data_received(window(0, 1 << 20) + calls)
+    peer = crowded(methods, ECHO)
     assert 0 < methods.calls < 200
     clock.now += 5.1
     peer.run_turns()

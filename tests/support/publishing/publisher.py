@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from authz.publisher.build import Built, build_snapshot
+from authz.publisher.build import build_snapshot
 from authz.publisher.policy.read import read_policy
 from authz.snapshot.signing.keys import PublicKey, load_public_key
 from authz.snapshot.signing.signers import generate_keys, load_signer
@@ -60,25 +60,10 @@ class Publisher:
         previous: Snapshot | None = None,
     ) -> Path:
         """Build a policy (YAML text) into a snapshot file and return its path. serial: default one more than before."""
-        self.built(policy, to=to, serial=serial, created=created, expires=expires, keys=keys, previous=previous)
-        return self.folder / to
-
-    def built(
-        self,
-        policy: str,
-        *,
-        to: str = "lists.snapshot",
-        serial: int | None = None,
-        created: int | None = None,
-        expires: int | None = None,
-        keys: Sequence[str] = ("a",),
-        previous: Snapshot | None = None,
-    ) -> Built:
-        """Do what `publish` does, and return what was built."""
         source = self.folder / "policy.yaml"
         source.write_text(policy)
         self._serial = self._serial + 1 if serial is None else serial
-        return build_snapshot(
+        build_snapshot(
             read_policy(source),
             self.folder / to,
             [self.signer(name) for name in keys],
@@ -87,3 +72,4 @@ class Publisher:
             expires=expires,
             previous=previous,
         )
+        return self.folder / to

@@ -47,7 +47,6 @@ class CountingTrigger:
         count = trigger.count
         self._client_counts = make_client_filter(trigger.where, places)
         self._match_path = make_path_filter(trigger.where)
-        self._told_apart = make_distinguisher(count) if count.distinct else None
         v4, self._v6 = count.lengths()
         self._v4 = v4
         self._shift4, self._shift6 = 32 - v4, 128 - self._v6
@@ -55,11 +54,13 @@ class CountingTrigger:
         self._over = count.over
         self._sampled_from = max(count.over - MAX_SAMPLES, count.over // 2, 1)
         self._samples = samples
-        self.counters: RequestCounters | ValueCounters = (
-            ValueCounters(count.over, count.within, budget)
-            if count.distinct
-            else RequestCounters(count.over, count.within, budget)
-        )
+        self.counters: RequestCounters | ValueCounters
+        self._requests: RequestCounters | None = None  # else values are counted, as `_told_apart` tells them apart
+        if count.distinct:
+            self._told_apart = make_distinguisher(count)
+            self.counters = self._values = ValueCounters(count.over, count.within, budget)
+        else:
+            self.counters = self._requests = RequestCounters(count.over, count.within, budget)
 
     def count(self, event: Event) -> int:
         """Count an event that `may_count`; return how many there are above the limit, else 0."""
@@ -74,13 +75,13 @@ class CountingTrigger:
         key = self._key(event)
         if key is None:
             return 0
-        if self._told_apart is None:
-            count = self.counters.add(key, event.time)  # type: ignore[call-arg]  # counts events
+        if self._requests is not None:
+            count = self._requests.add(key, event.time)
         else:
             value = self._told_apart(event, match)
             if value is None:
                 return 0
-            count = self.counters.add(key, event.time, digest(value))  # type: ignore[call-arg]  # counts values
+            count = self._values.add(key, event.time, digest(value))
         if count > self._sampled_from:
             self._samples.keep(self.trigger.name, key, event)
         return count if count > self._over else 0
