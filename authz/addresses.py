@@ -132,7 +132,7 @@ def _without_zeros(text: str) -> str:
 
 
 def try_parse_address(text: str) -> Address | None:
-    """Parse one address; None where `text` is none. The hot path: no exception is built for what clients write."""
+    """Parse one address; None if `text` is not one. The hot path: no exception is built for what clients write."""
     try:
         if ":" not in text:
             if len(text) > 15:

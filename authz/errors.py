@@ -6,7 +6,7 @@
     ├── BadLine                a line of a log that is not of its format           (whoever gave the log)
     ├── InputError             a file, flag or argument is wrong                   (the operator)
     │   ├── InvalidDocument    a YAML file with one or many mistakes
-    │   └── DamagedState       a state file of a sidecar that is none
+    │   └── DamagedState       a state file of a sidecar that is invalid
     ├── SnapshotRefused        a snapshot that must not be used                    (its publisher, see Refusal)
     ├── NoThread               no thread can be started: no memory, too many       (the operator)
     ├── StartError             the sidecar cannot start: a port, a socket, a right (the operator)
@@ -74,7 +74,7 @@ class AddressError(BadValue):
     """Text that is not an address, network or range.
 
     Attributes:
-        meant: The network that was probably meant, where there is one, else "".
+        meant: The network that was probably meant, if there is one, else "".
     """
 
     code = "bad_address"
@@ -124,7 +124,7 @@ class InvalidDocument(InputError):
 
 
 class DamagedState(InputError):
-    """A state file that is no state of authz: a disk or a person damaged it."""
+    """An invalid state file: a disk or a person damaged it."""
 
 
 class Refusal(StrEnum):

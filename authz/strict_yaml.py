@@ -63,7 +63,7 @@ class Document(Generic[T]):
 
     @property
     def content(self) -> T | None:
-        """What was read; None where so much is wrong that there is nothing to look at."""
+        """What was read; None if so much is wrong that there is nothing to look at."""
         return self._content
 
     def checked(self) -> T:
@@ -122,7 +122,7 @@ def read_file(struct: type[T], path: Path, environment: Mapping[str, str] | None
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file. Raises InputError where it cannot be read, is too large or no UTF-8."""
+    """Return the text of a file. Raises InputError if it cannot be read, is too large or no UTF-8."""
     try:
         size = path.stat().st_size
         if size > MAX_SIZE:

@@ -103,7 +103,7 @@ class Ranges:
     def largest(self, count: int) -> list[tuple[Network, int]]:
         """Return the `count` largest of the fewest networks that cover the ranges, each with the place of its range.
 
-        Equal ones by address. Only the `MAX_RANGES` widest ranges are looked into: where there are more, and all are
+        Equal ones by address. Only the `MAX_RANGES` widest ranges are looked into: if there are more, and all are
         badly aligned, a network that is left out may have twice the addresses of one that is not.
         """
         heap: list[tuple[int, int, Network, int]] = []  # a heap: the smallest first, of equal ones the last address

@@ -124,7 +124,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     crowdsec: tuple[CrowdSec, ...] = ()  # LAPIs whose decisions are taken over
     policy_files: tuple[str, ...] = ("feeds", "geo")  # folders with files that a policy by API may name
     triggers: str | None = None  # triggers.yaml: whom to list automatically
-    refresh: Duration = 6 * 3600.0  # a layer is signed anew after this long, so that it is never stale
+    refresh: Duration = 6 * 3600.0  # a layer is signed again after this long, so that it is never stale
     rate: PositiveCount = 200  # requests a second of one token
     events: Duration = 7 * 86400.0  # how long events are kept
     history: Duration = 400 * 86400.0  # how long changes are kept

@@ -1,7 +1,7 @@
 """One build at a time on one output: a lock beside it, and no leftovers of builds that were killed.
 
 The lock is a file of its own, `.OUTPUT.lock`, for the output itself is replaced. It stays: whoever removed it could
-remove it under one who waits for it.
+remove it while another waits for it.
 """
 
 from __future__ import annotations

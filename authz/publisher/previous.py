@@ -18,7 +18,7 @@ MAX_CLOCK_BACK = 60  # seconds that clocks of two publishers may differ without 
 
 
 def last_build(output: Path, *, serial: int | None = None) -> Snapshot | None:
-    """Return the snapshot that stands at `output`; None where there is none.
+    """Return the snapshot that stands at `output`; None if there is none.
 
     Args:
         output: The file that will be replaced.

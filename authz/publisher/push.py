@@ -38,7 +38,7 @@ class Place(Protocol):
     """Where a file can be put."""
 
     def look(self) -> There | None:
-        """Return what is there, None where nothing is. Raises InputError."""
+        """Return what is there, None if nothing is. Raises InputError."""
 
     def put(self, data: bytes, before: There | None) -> None:
         """Put a file there, if that still is what is there. Raises InputError."""

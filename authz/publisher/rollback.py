@@ -1,6 +1,6 @@
-"""Going back: the content of an archived build, signed anew under a higher serial. No feeds, no DNS, no policy.
+"""Going back: the content of an archived build, signed again under a higher serial. No feeds, no DNS, no policy.
 
-A head comes back with its parts. They are signed anew too, for the key may be another one by now; what is signed stays
+A head comes back with its parts. They are signed again too, for the key may be another one by now; what is signed stays
 as it was, and so does the digest by which the head requires them.
 """
 
@@ -53,7 +53,7 @@ def roll_back(
         InputError: The archived file or one of its parts is not ours, broken or absent; then `output` is as it was.
     """
     try:
-        old = read_snapshot(archived, keys, now=0)  # that it has expired is no matter: it is valid anew
+        old = read_snapshot(archived, keys, now=0)  # that it has expired does not matter: it becomes valid again
     except SnapshotRefused as error:
         raise InputError(
             f"{archived}: {error.code}: {error.message}",
@@ -76,7 +76,7 @@ def roll_back(
 
 
 def _part(path: Path, part: Requirement, keys: Sequence[PublicKey]) -> tuple[bytes, list[bytes]]:
-    """Return what was signed in an archived part, and its sections. Raises InputError where it is not what it was."""
+    """Return what was signed in an archived part, and its sections. Raises InputError if it is not what it was."""
     try:
         snapshot, content = read_with_bytes(path, keys, now=0, part=part)
     except SnapshotRefused as error:

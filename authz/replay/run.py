@@ -60,7 +60,7 @@ class Done(NamedTuple):
 def blocks(file: BinaryIO, where: str) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines) of about BLOCK bytes. where: the file, for errors.
 
-    Raises InputError where a line is longer than that.
+    Raises InputError if a line is longer than that.
     """
     number = 1
     rest = b""
@@ -105,7 +105,7 @@ def decide_block(job: Job, where: str, number: int, block: bytes) -> Done:
 
 
 def decide(job: Job, reader: WrittenReader, logged: LoggedRequest, summary: Summary) -> dict[str, Any] | None:
-    """Decide one request and count it; return it as printed, or None where it is not wanted."""
+    """Decide one request and count it; return it as printed, or None if it is not wanted."""
     now = job.at if job.at is not None else time.time() if logged.time is None else logged.time
     application = logged.application or job.application
     request = reader.read(WrittenRequest(logged.peer, logged.headers, application, logged.metadata))

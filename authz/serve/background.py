@@ -31,7 +31,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         if future.done():
             return
         if error is None:
-            future.set_result(result)  # type: ignore[arg-type]  # a result, where there is no error
+            future.set_result(result)  # type: ignore[arg-type]  # a result, if there is no error
         else:
             future.set_exception(error)
 
@@ -52,7 +52,7 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, result, error)
 
-    # Not threading.Thread: without memory its `start` waits for ever for a thread that has ended before it began.
+    # Not threading.Thread: without memory its `start` waits forever for a thread that has ended before it began.
     try:
         _thread.start_new_thread(run, ())
     except (RuntimeError, MemoryError) as error:

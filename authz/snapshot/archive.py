@@ -1,7 +1,7 @@
 """Builds that were published, kept to look back and to go back: ARCHIVE/LAYER/SERIAL.snapshot, and its parts beside it.
 
-The archive is a folder of files as they were published, each signed. Who can write it can remove history, but cannot
-make any: what is taken out of it to be signed anew is verified first.
+The archive is a folder of files as they were published, each signed. Someone who can write to it can remove history,
+but cannot forge it: what is taken out of it to be signed again is verified first.
 """
 
 from __future__ import annotations

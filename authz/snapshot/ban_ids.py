@@ -15,6 +15,6 @@ def ban_id(number: int) -> str:
 
 
 def ban_number(text: str) -> int | None:
-    """Return the number of the ban that has this id; None where it is the id of something else."""
+    """Return the number of the ban that has this id; None if it is the id of something else."""
     match = BAN_ID.fullmatch(text)
     return int(match[1], 16) if match else None

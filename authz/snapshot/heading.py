@@ -136,7 +136,11 @@ def envelope_end(header: bytes, size: int) -> int:
         raise SnapshotRefused(Refusal.TRUNCATED, found=f"{len(header)} bytes", expected=f"at least {HEADER.size}")
     magic, length = HEADER.unpack(header)
     if magic != MAGIC:
-        raise SnapshotRefused(Refusal.BAD_MAGIC, found=shorten(magic), expected=f"{MAGIC!r}: this is not a snapshot")
+        raise SnapshotRefused(
+            Refusal.BAD_MAGIC,
+            found=f"'{shorten(magic.decode('latin-1'))}'",
+            expected=f"'{MAGIC.decode()}': this is not a snapshot",
+        )
     if length > MAX_ENVELOPE:
         raise SnapshotRefused(
             Refusal.TOO_LARGE, found=f"an envelope of {length} bytes", expected=f"at most {MAX_ENVELOPE}"

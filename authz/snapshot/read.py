@@ -201,7 +201,7 @@ def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int =
 def inspect_manifest(path: Path) -> Manifest:
     """Return the manifest of the file at `path`, unverified and without a look at its sections: for lists of files.
 
-    Raises SnapshotRefused where the file cannot be read or has none.
+    Raises SnapshotRefused if the file cannot be read or has none.
     """
     with opened(path, MAX_FILE) as source:
         return manifest_of(source.read)

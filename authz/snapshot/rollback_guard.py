@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_STATE = 64 * 1024  # bytes: some 500 layers
 STATE_HINT = "make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP"
-_ONE = "policy"  # the layer of a file that an operator wrote anew for one layer
+_ONE = "policy"  # the layer of a file that an operator wrote again for one layer
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,11 +48,11 @@ class _States(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_states(path: Path) -> dict[str, State]:
-    """Return what was accepted last, by layer; nothing where nothing was yet.
+    """Return what was accepted last, by layer; nothing if nothing was yet.
 
     Raises:
         InputError: The file is there but cannot be read.
-        DamagedState: It can be read, and is no state of authz.
+        DamagedState: It can be read, but is not a valid state.
     """
     try:
         with path.open("rb") as file:
@@ -138,7 +138,7 @@ def accept(snapshot: Snapshot, state: State | None) -> State:
     new = State(serial=snapshot.manifest.serial, digest=snapshot.digest)
     if state is None or new.serial > state.serial or new == state:
         return new
-    if new.serial == state.serial and not state.digest:  # an operator wrote the state anew, see load_state
+    if new.serial == state.serial and not state.digest:  # an operator wrote the state again, see load_state
         return new
     if new.serial == state.serial:
         message = f"found another snapshot with serial {new.serial}, expected above {state.serial}"

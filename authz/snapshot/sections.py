@@ -16,7 +16,7 @@ the next start; it has the number of its match set:
 `directory` has 2^k + 1 positions (k by the number of pieces, from 4 to 18): position i is how many starts have their
 top k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
 
-`v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty where it would not
+`v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty if it would not
 be quicker. A leaf is one /24 or some side by side without a start inside; its element is the number of their match set.
 A /24 with a start inside is a leaf by itself: bit 31 is set, and the rest is the place of the first such start. Block
 i has the 32 /24 of the addresses whose top 19 bits are i. It is the number of the last leaf that begins in it or before

@@ -10,7 +10,7 @@ and time) and an id. Rows are sorted by address, first IPv4, then IPv6, and are 
     3     2001:db8::1     1795830000   1795822801   0                     b-00000000000000a2
 
 Several rows may have the same address. A look-up reads two positions of a directory and bisects between them, as in
-`authz.engine.entries.lookup`. An expired row stays until the next build; it is in force no more, by its own time.
+`authz.engine.entries.lookup`. An expired row stays until the next build; it no longer counts, by its own end.
 
 Ids of bans are 64 bits. A *tombstone* is the id of a ban in another part of the layer that ended before its time.
 
@@ -79,13 +79,13 @@ class Singles:
         sections: For every name in `SINGLES_TYPES` its bytes.
 
     Attributes:
-        find4: Returns the first row that has an IPv4 address, given as a number; 0 where none has.
+        find4: Returns the first row that has an IPv4 address, given as a number; 0 if none has.
         find6: The same for IPv6.
         templates: Entries without id, start and end.
         v4: The IPv4 addresses, sorted.
         v6_highs: The first halves of the IPv6 addresses, sorted.
-        marks: Where it has some, see `authz.engine.entries.marks`; None where the file has none.
-        last_expiry: The end of the row that ends last; NEVER where one has no end, 0 where there are no rows.
+        marks: Where it has some, see `authz.engine.entries.marks`; None if the file has none.
+        last_expiry: The end of the row that ends last; NEVER where one has no end, 0 if there are no rows.
 
     Raises:
         SnapshotRefused: `bad_section`: columns that do not fit together, or a template that is not there.
@@ -169,7 +169,7 @@ class Singles:
         return entry
 
     def row_of(self, number: int) -> int:
-        """Return the row of the ban with this id, 0 where there is none. Some 50 ms for a million rows."""
+        """Return the row of the ban with this id, 0 if there is none. Some 50 ms for a million rows."""
         for start in range(0, len(self), _CHUNK):
             chunk = self._ids[start : start + _CHUNK].tolist()
             if number in chunk:

@@ -43,7 +43,7 @@ def write_snapshot(
 
 
 def snapshot_bytes(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
-    """Return a snapshot as the bytes of its file. See `write_snapshot`; raises InputError where it is over a cap."""
+    """Return a snapshot as the bytes of its file. See `write_snapshot`; raises InputError if it is over a cap."""
     return file_bytes(manifest.layer, sign_snapshot(manifest, sections, signers), sections)
 
 

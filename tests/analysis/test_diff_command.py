@@ -139,7 +139,7 @@ def test_an_attack_signal_may_be_supposed(authz: Commands) -> None:
         (["old.snapshot", "none.snapshot"],
          ["authz: error: none.snapshot: absent: No such file or directory"]),
         (["policy.yaml", "new.snapshot"],
-         ["authz: error: policy.yaml: bad_magic: found b'version:', expected b'AZSNAP01': this is not a snapshot"]),
+         ["authz: error: policy.yaml: bad_magic: found 'version:', expected 'AZSNAP01': this is not a snapshot"]),
         (["old.snapshot", "new.snapshot", "--trusted-key", "keys/b.pub"],
          ["authz: error: old.snapshot: unknown_key: "]),
     ],

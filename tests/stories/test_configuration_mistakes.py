@@ -123,7 +123,7 @@ COMMANDS: dict[str, list[str]] = {
         "authz: error: --part: found 'static', expected one of main for nginx"
     ],
     "print-config nginx --config authz.yaml --snapshot authz.yaml": [
-        "authz: error: authz.yaml: bad_magic: found b'snapshot', expected b'AZSNAP01': this is not a snapshot"
+        "authz: error: authz.yaml: bad_magic: found 'snapshot', expected 'AZSNAP01': this is not a snapshot"
     ],
     "print-config nginx --config authz.yaml --snapshot lists.snapshot --policy policy.yaml": [
         "authz: error: --policy: found beside --snapshot, expected one of the two"

@@ -166,7 +166,7 @@ COMMANDS: dict[str, list[str]] = {
         "authz: error: --valid-for: found '7', expected a time such as 250ms, 10s, 5m, 24h or 7d"
     ],
     "snapshot verify policy.yaml --trusted-key keys/a.pub": [
-        "authz: error: policy.yaml: bad_magic: found b'version:', expected b'AZSNAP01': this is not a snapshot"
+        "authz: error: policy.yaml: bad_magic: found 'version:', expected 'AZSNAP01': this is not a snapshot"
     ],
     "snapshot show lists.snapshot offce": [
         "authz: error: ENTRY: found 'offce', expected the id of one of 3 entries",

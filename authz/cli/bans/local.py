@@ -1,4 +1,4 @@
-"""Bans of a file on this machine: what `authz ban`, `unban` and `bans` do where there is no control plane.
+"""Bans of a file on this machine: what `authz ban`, `unban` and `bans` do if there is no control plane.
 
 A plain `authz ban` holds soon after it was typed, so this loads neither typer nor rich nor numpy, and no protobuf or
 YAML where none is needed.
@@ -184,7 +184,7 @@ def application_name(text: str, option: str = "--application") -> str:
 
 
 def _named(bans: list[Ban], which: str, application: str | None) -> list[Ban]:
-    """Return the bans that are meant. Raises InputError where there is none, and says which wider one there is."""
+    """Return the bans that are meant. Raises InputError if there is none, and says which wider one there is."""
     concerned = [ban for ban in bans if application is None or application in ban.applications]
     matching = [ban for ban in concerned if ban.id == which]
     if not matching:

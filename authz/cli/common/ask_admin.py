@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def get_admin(admin: AdminConfig, target: str) -> tuple[int, bytes]:
     """Return the status and body of a page, asked with the token where one is configured.
 
-    Raises InputError where nobody answers, and StartError where the token cannot be read.
+    Raises InputError if nobody answers, and StartError where the token cannot be read.
     """
     listen = admin.listen
     headers = {} if admin.token_file is None else {"Authorization": f"Bearer {read_token(admin.token_file)}"}

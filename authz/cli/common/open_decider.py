@@ -67,7 +67,7 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
 
 
 def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: bool) -> Path | None:
-    """Return where the file of a layer stands; None where the archive never had one."""
+    """Return where the file of a layer stands; None if the archive never had one."""
     from authz.serve.layers.config import last_good_path
     from authz.snapshot.archive import Archive
 

@@ -25,7 +25,7 @@ _CONSOLES: Final = {"out": False, "err": True}  # and whether it is that of erro
 
 
 def __getattr__(name: str) -> Console:
-    """Make `out` and `err` for who asks for one of them: rich takes longer to load than a short command to run."""
+    """Make `out` and `err` when one of them is asked for: rich takes longer to load than a short command to run."""
     if name not in _CONSOLES:
         raise AttributeError(name)
     return _console(stderr=_CONSOLES[name])

@@ -5,7 +5,7 @@ client    asking the API that AUTHZ_CONTROL_URL names
 bans      ban, unban, bans
 entries   entries: show, add, change, delete, replace
 lists     history, undo, rollback
-explaining       explain, where there is no configuration of a sidecar
+explaining       explain, if there is no configuration of a sidecar
 administration   control tokens, approvals, publications, feeds, api
 events    control events export
 notify    trying the channels of notifications

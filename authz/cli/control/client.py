@@ -30,7 +30,7 @@ def is_configured() -> bool:
 def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None, **query: Any) -> Any:
     """Ask the API, and return what it answers. query: what is None is left out.
 
-    Raises InputError where it cannot be reached, and Refused.
+    Raises InputError if it cannot be reached, and Refused.
     """
     url, target = _target(path, query)
     sent = _headers() | (headers or {})
@@ -47,7 +47,7 @@ def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] 
 def download(path: str, **query: Any) -> Iterator[bytes]:
     """Ask the API for content, and give it piece by piece; it may be of any size. query: what is None is left out.
 
-    Raises InputError where it cannot be reached or ends early, and Refused.
+    Raises InputError if it cannot be reached or ends early, and Refused.
     """
     url, target = _target(path, query)
     try:

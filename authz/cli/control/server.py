@@ -40,7 +40,7 @@ def init(
         print_json({"url": made.url, "token": made.token, "config": str(made.config),
                     "sidecar_config": str(made.sidecar_config)})  # fmt: skip
         return
-    # Lines to be copied: nothing beside them, and none is wrapped.
+    # Lines to be copied: nothing beside them, and no wrapping.
     typer.echo(f"""made a control plane; the token is an administrator's, and shown only now
 
   authz control serve --config {made.config}

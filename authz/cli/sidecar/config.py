@@ -147,7 +147,7 @@ def print_config(
 
 
 def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
-    """Return the configuration with `http.cache`. Raises InputError where the proxy keeps no answers."""
+    """Return the configuration with `http.cache`. Raises InputError if the proxy keeps no answers."""
     from msgspec.structs import replace
 
     from authz.errors import BadValue, InputError
@@ -165,7 +165,7 @@ def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
 
 
 def _applications(config: Config, policy: Path | None, snapshot: Path | None) -> tuple[Application, ...] | None:
-    """Return the applications of a policy or of a snapshot; None where there is neither."""
+    """Return the applications of a policy or of a snapshot; None if there is neither."""
     if policy is not None:
         from authz.publisher.policy.read import read_applications
 
@@ -174,7 +174,7 @@ def _applications(config: Config, policy: Path | None, snapshot: Path | None) ->
 
 
 def snapshot_applications(config: Config, snapshot: Path | None) -> tuple[Application, ...] | None:
-    """Return the applications of a snapshot; None where none is named and that of the configuration is absent.
+    """Return the applications of a snapshot; None if none is named and that of the configuration is absent.
 
     Raises InputError and SnapshotRefused.
     """

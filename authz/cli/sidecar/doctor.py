@@ -102,7 +102,7 @@ def _decisions(config: Config) -> list[dict[str, Any]]:
 
 
 def _request(proxy: str, path: str, host: str, forwarded: str | None) -> tuple[int | None, str]:
-    """Ask the proxy. Returns its status, None where it did not answer, and the address that we ask from."""
+    """Ask the proxy. Returns its status, None if it did not answer, and the address that we ask from."""
     import http.client
 
     url = urlsplit(proxy)

@@ -125,7 +125,7 @@ def _about(file: Path, opened: OpenedSnapshot) -> dict[str, Any]:
 
 
 def _with_origins(networks: Sequence[Network], subjects: Sequence[str], policy: Path | None) -> list[dict[str, Any]]:
-    """Return the networks, each with the lines of feeds that it came from where there is a policy."""
+    """Return the networks, each with the lines of feeds that it came from if there is a policy."""
     if policy is None:
         return [{"network": str(network)} for network in networks]
     from authz.publisher.policy.origin import SourceFeeds

@@ -72,7 +72,7 @@ def get_approval(tx: Connection, tenant: str | None, approval_id: str) -> Approv
 
 
 def decide_approval(tx: Connection, caller: Caller, approval_id: str, state: str, now: int) -> Approval:
-    """Approve or reject. Raises Missing, Conflict where it was decided, Forbidden for who asked."""
+    """Approve or reject. Raises Missing, Conflict if it was decided, Forbidden for the person who asked."""
     row = tx.execute(select(approvals).where(approvals.c.id == approval_id).with_for_update()).first()
     if row is None or caller.sees not in {None, row.tenant}:
         raise Missing("there is no such approval")

@@ -82,7 +82,7 @@ class Relying:
         self._failed = -AGAIN
 
     def begin(self, to: str, now: int) -> tuple[str, Flow]:
-        """Return where to send the browser, and what it takes along. Raises NotReady where the provider is away."""
+        """Return where to send the browser, and what it takes along. Raises NotReady if the provider is away."""
         flow = Flow(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(48), now, to)
         provider, _ = self._provider()
         url = prepare_grant_uri(

@@ -91,7 +91,7 @@ async def get_decisions(
     ip: FromQuery[str | None] = None,
     range_: Annotated[str | None, QueryParameter(name="range")] = None,
 ) -> list[DecisionBody] | None:
-    """Give the bans that cover an address or network, or all; null where there is none, as CrowdSec does."""
+    """Give the bans that cover an address or network, or all; null if there is none, as CrowdSec does."""
     caller = await _bouncer(request)
     plane = plane_of(request)
     network = parsed_network(ip or range_, "ip" if ip else "range")

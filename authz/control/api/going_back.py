@@ -116,7 +116,7 @@ async def undo_change(
     request: AnyRequest, caller: Asker, data: JSONBody[UndoInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[UndoBody]:  # fmt: skip
-    """Make an entry what it was before a change, where nobody changed it since."""
+    """Make an entry what it was before a change, if nobody changed it since."""
     caller.need("edit")
     plane = plane_of(request)
     if data.layer not in plane.config.limits():

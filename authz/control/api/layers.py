@@ -39,7 +39,7 @@ FILE_TYPE = "application/vnd.authz.snapshot"
 class SidecarBody(msgspec.Struct, frozen=True):
     """What a sidecar serves of a layer.
 
-    name: empty for who is not of the tenant that runs the control plane. behind: whether there is a newer file.
+    name: empty, unless the caller is of the tenant that runs the control plane. behind: whether there is a newer file.
     refusal: why it does not take it. token: whether it shows one; `?wait=enforced` waits for those, or, where none
     does, for all.
     """

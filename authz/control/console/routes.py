@@ -62,7 +62,7 @@ def console_routes() -> Sequence[Any]:
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    """Answer an error as a page; who is not signed on is sent to where that is done."""
+    """Answer an error as a page; a person who is not signed on is sent to the sign-on page."""
     problem = as_problem(error)
     if isinstance(problem, Unauthorized):
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")

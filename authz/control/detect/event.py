@@ -30,16 +30,16 @@ class Event(NamedTuple):
     Attributes:
         time: Seconds since 1970, as its source says.
         client: Who did it.
-        application: As the proxy names it; "" where nobody says.
-        method: Of the request, in capitals; "" where nobody says.
+        application: As the proxy names it; "" if nobody says.
+        method: Of the request, in capitals; "" if nobody says.
         host: Of the request, without a port.
         path: With its query, as the client wrote it.
-        status: The answer's; 0 where nobody says.
+        status: The answer's; 0 if nobody says.
         attacks: Types of attacks that a WAF saw, such as `sqli`.
         payload: What the WAF found malicious, or a digest of it; "" where it does not say.
-        decision: `allow` or `deny`; "" where nobody was asked.
+        decision: `allow` or `deny`; "" if nobody was asked.
         entry: The id of the entry that decided.
-        request_id: Of the request; "" where there is none.
+        request_id: Of the request; "" if there is none.
         warnings: Ids of `warn` entries that would have denied it.
         reason: Why it was decided so, in the words of the decision log.
 

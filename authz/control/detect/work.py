@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     received: seconds since 1970. counted: another process counted them before, and listed what followed: they are
     counted again so that what comes next is judged by all of the window. place: partition and entry of a shared stream.
-    anew: all counters begin anew before it.
+    anew: all counters start again before it.
     """
 
     events: list[Event]
@@ -45,13 +45,13 @@ class Work(Protocol):
         """Take events; return whether there was room. received: seconds since 1970."""
 
     def next(self, timeout: float) -> Batch | None:
-        """Wait for a batch; return None where none came within `timeout` seconds, or at the end."""
+        """Wait for a batch; return None if none came within `timeout` seconds, or at the end."""
 
     def done(self, batch: Batch) -> None:
         """Say that a batch was counted, and what followed was written."""
 
     def close(self) -> None:
-        """Take no more. What waits here can still be had by `next`. A second call is harmless."""
+        """Stop taking. What waits here can still be had by `next`. A second call is harmless."""
 
     def release(self) -> None:
         """Leave what waits to others. A second call is harmless."""
@@ -95,7 +95,7 @@ class LocalWork:
             self._waiting -= len(batch.events)
 
     def close(self) -> None:
-        """Wake who waits."""
+        """Wake the waiting threads."""
         self._queue.put(None)
 
     def release(self) -> None:

@@ -36,7 +36,7 @@ def ban(
 
 
 def unban(batch: Batch, entry_id: str, reason: str = "") -> Entry:
-    """End a ban. Raises Missing where the entry is none."""
+    """End a ban. Raises Missing if the entry is not a ban."""
     entry = batch.entry(entry_id)
     if entry.layer != batch.rules.bans:
         raise Missing(f"'{entry_id}' is not a ban", hint=f"DELETE /v1/entries/{entry_id} deletes it")

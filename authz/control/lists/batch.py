@@ -99,7 +99,7 @@ class Batch:
         change = draft(before, after, reason, forced=forced)
         known = after or before
         if known is None or known.layer not in self._drafts:
-            raise AssertionError  # draft() raises for the first; who makes a batch names its layers
+            raise AssertionError  # draft() raises for the first; the maker of a batch names its layers
         self._drafts[known.layer].append(change)
         self._overlay[known.id] = after
         if after is not None:

@@ -32,7 +32,7 @@ MAX_SHOWN = 1000
 
 
 class Covering(NamedTuple):
-    """An entry that covers the address. entry: None where only the signed file names it. change: that put it there."""
+    """An entry that covers the address. entry: None if only the signed file names it. change: that put it there."""
 
     id: str
     list: str

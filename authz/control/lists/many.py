@@ -90,7 +90,7 @@ def _put(batch: Batch, known: Entry | None, row: Written, source: str, reason: s
 
 
 def _likeness_of(row: Written, tenant: str) -> bytes | None:
-    """Return what like entries share; None for a row with networks that are none: adding it says what is wrong."""
+    """Return what like entries share; None for a row with invalid networks: adding it says what is wrong."""
     try:
         return likeness(row, tenant)
     except AddressError:

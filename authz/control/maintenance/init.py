@@ -84,7 +84,7 @@ def prepare_store(config: ControlConfig) -> str | None:
     """Make the store of a configuration where it is empty, and bring an older one up to date.
 
     Returns:
-        A token of an administrator, told only now; None where the store was filled already.
+        A token of an administrator, told only now; None if the store was filled already.
 
     Raises:
         InputError: The store cannot be opened.

@@ -136,7 +136,7 @@ class JobRounds:
 
 
 def _subjects_of(row: Row) -> Written | None:
-    """Return whom a row names; None where it cannot be read: what adds it says why."""
+    """Return whom a row names; None if it cannot be read: what adds it says why."""
     named = {name: row[name] for name in ("list", "action", *SUBJECTS) if row.get(name) is not None}
     try:
         return msgspec.convert(named, Written)
@@ -153,7 +153,7 @@ def shown_job(tx: Connection, caller: Caller, job_id: str) -> Job:
 
 
 def _caller(tx: Connection, job: Job, now: int) -> Caller:
-    """Return who asked, with the rights of now. Raises Unauthorized where the token was revoked meanwhile."""
+    """Return who asked, with the rights of now. Raises Unauthorized if the token was revoked meanwhile."""
     asked = msgspec.json.decode(job.caller, type=Asked)
     token = asked.token
     if token.id.startswith("t-"):

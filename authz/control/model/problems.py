@@ -8,7 +8,7 @@
     │   ├── NeedsApproval      202: a second person must approve
     │   ├── Forbidden          403: the caller may not
     │   ├── Unauthorized       401: no token, or none that is known
-    │   ├── Missing            404: there is no such thing, or none that the caller may see
+    │   ├── Missing            404: it does not exist, or the caller may not see it
     │   ├── Stale              412: somebody else was first; carries what is there now
     │   ├── Required           428: If-Match is needed
     │   ├── TooMany            429: the caller asks too often
@@ -81,7 +81,7 @@ class Unauthorized(Problem):
 
 
 class Missing(Problem):
-    """There is no such thing, or none that the caller may see."""
+    """It does not exist, or the caller may not see it."""
 
     status = 404
     code = "not_found"

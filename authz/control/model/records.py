@@ -69,7 +69,7 @@ class Entry(Written, frozen=True, kw_only=True, omit_defaults=True, rename={"exc
         return (self.starts is None or self.starts <= now) and (self.expires is None or now < self.expires)
 
     def says(self) -> Written:
-        """Return what it says, without who keeps it where."""
+        """Return what it says, without its id, layer and owner."""
         return Written(**{name: getattr(self, name) for name in WRITTEN})
 
 

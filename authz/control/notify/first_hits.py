@@ -27,8 +27,8 @@ _MAX_KNOWN: Final = 100_000
 class FirstHits:
     """Tells of the first event that each entry warned of; once in the life of the store.
 
-    Who sends events says which entry warned. So a tenant uses up its own first hits only: an entry of another tenant is
-    passed over, and one that is for all is told once for each tenant in whose applications it warned.
+    The sender of events says which entry warned. So a tenant uses up its own first hits only: an entry of another
+    tenant is passed over, and one that is for all is told once for each tenant in whose applications it warned.
     """
 
     def __init__(self, plane: ControlPlane) -> None:

@@ -47,7 +47,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
     def start(self) -> None:
-        """Begin to send, where there is a channel."""
+        """Begin to send, if there is a channel."""
         if self._channels:
             self._thread.start()
 

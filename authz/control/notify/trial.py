@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def try_channel(notify: Notify, name: str) -> str:
-    """Send a message of the topic `test`; return a line that says so. Raises InputError where it is not taken."""
+    """Send a message of the topic `test`; return a line that says so. Raises InputError if it is not taken."""
     known = {channel.name: channel for channel in notify.channels}
     if name not in known:
         raise InputError(f"notify: found no channel '{shorten(name)}', expected one of: {', '.join(known) or 'none'}")

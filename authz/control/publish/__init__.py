@@ -9,7 +9,7 @@
     lease        one publisher among several control planes
     one_layer    publishing one layer: order, keep what was signed
     publisher    the threads that follow the store, one a layer: change -> signed file -> offered
-    offers       what is offered now, and who waits for more
+    offers       what is offered now, and which requests wait for more
     sidecars     which sidecar serves what
 
 The control plane's own process never reads a key.

@@ -1,6 +1,6 @@
 """What the signer holds of a layer between two orders: its entries, and all that makes the next file cheap.
 
-The first layer is held as entries and documents, and is built anew each time. A layer of bans is held as tiers: what is
+The first layer is held as entries and documents, and is rebuilt each time. A layer of bans is held as tiers: what is
 new goes into a small head, what has settled stays in parts that are signed once. So a ban costs what the head costs,
 however many bans there are.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Held(Protocol):
-    """A layer at a sequence, which who calls `take` moves on. After an error of either method it is to be let go."""
+    """A layer at a sequence, which `take` moves on. After an error of either method it must be dropped."""
 
     sequence: int
 
@@ -100,7 +100,7 @@ class HeldBans:
 
     @classmethod
     def of_files(cls, layer: str, files: SignedFiles, signer: Signer, key: PublicKey, now: int) -> HeldBans:
-        """Return the layer as it was when the signer signed these files. Raises SnapshotRefused where it did not."""
+        """Return the layer as it was when the signer signed these files. Raises SnapshotRefused if it did not."""
         held = cls(layer, signer, 0)
         held.sequence = held._serial = held._tiers.restore(files.head, files.parts, [key], now=now)
         held._sent = {requirement_of(part) for part in files.parts}

@@ -1,4 +1,4 @@
-"""What is offered to sidecars now, and who waits for more.
+"""What is offered to sidecars now, and which requests wait for more.
 
 A long poll holds no thread and no connection of the store: it waits for an event of the loop. Files are kept in memory,
 one a layer, with the parts that it requires.

@@ -41,7 +41,7 @@ SYSTEM: Final = Actor("main", "authz", "system", "automatic")
 
 
 class Published(NamedTuple):
-    """What every layer's publisher works with. refresh: seconds after which a layer is signed anew."""
+    """What every layer's publisher works with. refresh: seconds after which a layer is signed again."""
 
     store: Store
     signals: Signals
@@ -227,7 +227,7 @@ class LayerPublisher:
         write_files(self._file, Files(answer.content, 0, parts))
 
     def _kept_part(self, tx: Connection, serial: int) -> bytes:
-        """Return a part that was signed before; empty where its file is there already."""
+        """Return a part that was signed before; empty if its file is there already."""
         if self._file is not None and self._file.with_name(f"{self._file.name}.{serial}").exists():
             return b""
         return part_content(tx, self.layer, serial) or b""

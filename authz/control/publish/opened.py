@@ -66,7 +66,7 @@ class OpenedFiles:
             return self._kept[key]
 
     def parts_at(self, tx: Connection, layer: str, at: int) -> list[OpenedSnapshot]:
-        """Return the parts that the file of a time requires, those that are still kept. They are opened anew."""
+        """Return the parts that the file of a time requires, those that are still kept. They are opened again."""
         publication = publication_at(tx, layer, at)
         serials = [] if publication is None else publication.part_serials()
         contents = (part_content(tx, layer, serial) for serial in serials)

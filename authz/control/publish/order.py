@@ -118,7 +118,7 @@ def receive_order(connection: socket.socket) -> Order | Attest | None:
 
 
 def receive_answer(connection: socket.socket) -> Answer:
-    """Return the answer. Raises OSError where the signer is gone."""
+    """Return the answer. Raises OSError if the signer is gone."""
     data = _receive(connection)
     if data is None:
         raise ConnectionResetError("the signer has closed")

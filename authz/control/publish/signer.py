@@ -221,7 +221,7 @@ def _state_path(config: ControlConfig, layer: str) -> Path:
 
 
 def _load_state(config: ControlConfig, layer: str) -> LastSigned | None:
-    """Return what was signed last. Versions before had one file for all layers: it is read where there is no other."""
+    """Return what was signed last. Versions before had one file for all layers: it is read if there is no other."""
     for path in (_state_path(config, layer), Path(config.signer_state)):
         with contextlib.suppress(FileNotFoundError):
             return msgspec.json.decode(path.read_bytes(), type=dict[str, LastSigned]).get(layer)

@@ -1,9 +1,9 @@
 """Opening the store: SQLite in a file (WAL, every commit synced) or PostgreSQL by psycopg 3; transactions; migrations.
 
 SQLite has one writer: a write transaction takes the lock at its start (`BEGIN IMMEDIATE`), so it never fails in its
-middle. Writers of one process queue up for it (`InTurn`): by itself SQLite has who waits look again after ever longer
-pauses, and under load one that came late is served before one that has waited for a second. In PostgreSQL writers of
-one layer wait for its head row.
+middle. Writers of one process queue up for it (`InTurn`): by itself SQLite has waiting writers look again after ever
+longer pauses, and under load one that came late is served before one that has waited for a second. In PostgreSQL
+writers of one layer wait for its head row.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Store:
 
 
 class InTurn(contextlib.AbstractContextManager[None]):
-    """A lock that is given in the order in which it is asked for. Raises NotReady where that takes too long."""
+    """A lock that is given in the order in which it is asked for. Raises NotReady if that takes too long."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

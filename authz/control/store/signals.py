@@ -1,7 +1,7 @@
-"""Telling who waits that something was written: in this process, and (PostgreSQL) in the others by LISTEN and NOTIFY.
+"""Telling that something was written: in this process, and (PostgreSQL) in the others by LISTEN and NOTIFY.
 
-A signal may come twice or for nothing; who gets one looks into the store. Should one be lost with a connection, a slow
-look finds it.
+A signal may come twice or for nothing; whoever gets one looks into the store. If one is lost with a connection, a slow
+poll finds the change.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Decider:
             now: Seconds since 1970.
 
         Returns:
-            False where a missing or stale layer has every request denied.
+            False if a missing or stale layer has every request denied.
         """
         return not any(lapse.then == "deny" for lapse in self.lapses(now))
 
@@ -174,7 +174,7 @@ class Decider:
             now: Seconds since 1970.
 
         Returns:
-            The outcome, and the client's address; None where it is not known.
+            The outcome, and the client's address; None if it is not known.
         """
         current = self._generation  # one reference: a reload in between changes nothing
         if current is None:

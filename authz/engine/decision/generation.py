@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Key = int | tuple[object, ...]
 
 MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
-MAX_OUTCOMES: Final = 32768  # remembered for a ruleset; then the memory starts anew
+MAX_OUTCOMES: Final = 32768  # remembered for a ruleset; then the memory starts again
 NOWHERE: Final[frozenset[Place]] = frozenset()
 
 
@@ -105,7 +105,7 @@ class Generation:
         self.recent[key] = decided
 
     def give_up(self, most: int) -> bool:
-        """Forget some of what is remembered, of a generation that decides no more; return whether there is more.
+        """Forget some of what is remembered of a generation that no longer decides; return whether there is more.
 
         Ten thousands of outcomes that are freed in one go keep every request waiting for milliseconds.
         """

@@ -33,7 +33,7 @@ class Outcome:
         reason: Why, a token.
         list: The list of the entry that decided; `none` without one.
         entry: The id of the entry that decided.
-        layer: The layer of the entry that decided, or whose absence did; None where the settings of the policy did.
+        layer: The layer of the entry that decided, or whose absence did; None if the settings of the policy did.
         serial: Of the layer, or of the policy; None before the first.
         application: Its name; `*` for one that the policy does not have.
         unknown: Whether the application is one that the policy does not have.

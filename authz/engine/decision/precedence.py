@@ -20,7 +20,7 @@ _ORDER: Final[dict[str, dict[str, int]]] = {
 
 
 def first_of(application: Application, matches: list[Match]) -> Match | None:
-    """Return the entry that decides; None where there is none."""
+    """Return the entry that decides; None if there is none."""
     if len(matches) < 2:
         return matches[0] if matches else None
     order = _ORDER[application.precedence]

@@ -62,7 +62,7 @@ class Index:
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
         arrays = {name: array_of(sections, name, kind) for name, kind in INDEX_TYPES.items()}
-        self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by name, for who looks at all
+        self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by name, to look at all
         self._starts, self._sets, self._directory = arrays["v4.starts"], arrays["v4.sets"], arrays["v4.directory"]
         self._highs, self._lows = arrays["v6.starts_high"], arrays["v6.starts_low"]
         self._sets6, self._directory6 = arrays["v6.sets"], arrays["v6.directory"]
@@ -72,7 +72,7 @@ class Index:
         self._shift = 32 - directory_bits(self._directory, "v4.directory")
         self._shift6 = 64 - directory_bits(self._directory6, "v6.directory")
         self._check_lengths()
-        # Of one version each: who knows the version saves a step by calling these.
+        # Of one version each: a caller that knows the version saves a step.
         self.find4: Find = (
             finder4_by_blocks(self._starts, self._sets, self._blocks, self._leaves)
             if len(self._blocks)
@@ -81,7 +81,7 @@ class Index:
         self.find6: Find = finder6(self._highs, self._lows, self._sets6, self._directory6)
 
     def find(self, version: int, value: int) -> int:
-        """Return the number of the match set that covers the address; 0 where no entry does."""
+        """Return the number of the match set that covers the address; 0 if no entry does."""
         return self.find4(value) if version == 4 else self.find6(value)
 
     def sets_within(self, version: int, first: int, last: int) -> set[int]:
@@ -156,7 +156,7 @@ class Index:
 
 
 def finder4(starts: Array, sets: Array, directory: Array) -> Find:
-    """Return the look-up of an IPv4 address. It raises IndexError for a number that is none."""
+    """Return the look-up of an IPv4 address. It raises IndexError for an invalid number."""
     shift = 32 - _bits(directory)
 
     def find(value: int) -> int:
@@ -185,7 +185,7 @@ def finder4_by_blocks(starts: Array, sets: Array, blocks: Array, leaves: Array) 
 
 
 def finder6(highs: Array, lows: Array, sets: Array, directory: Array) -> Find:
-    """Return the look-up of an IPv6 address. It raises IndexError for a number that is none."""
+    """Return the look-up of an IPv6 address. It raises IndexError for an invalid number."""
     shift = 128 - _bits(directory)
     halves = _cut_halves(highs, lows)
     cut = halves or frozenset()
@@ -220,7 +220,7 @@ def finder6(highs: Array, lows: Array, sets: Array, directory: Array) -> Find:
 
 
 def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
-    """Return the high halves of the /64 in which a piece begins behind the first address; None where they are many.
+    """Return the high halves of the /64 in which a piece begins behind the first address; None if they are many.
 
     Reads at most `_CHUNK` times `_MAX_CHUNKS` elements, and else compares memory, so that loading a large index stops
     no request for long: 0.2 ms for 200,000 pieces that are seldom cut, and 4 ms at most for a million.

@@ -157,7 +157,7 @@ def _denying(status: int) -> int:
 
 
 def _plain(pattern: re.Pattern[str], text: str) -> str:
-    """Return text that goes into headers and logs; raises SnapshotRefused where it could be more than a plain word."""
+    """Return text that goes into headers and logs; raises SnapshotRefused if it could be more than a plain word."""
     if not pattern.fullmatch(text):
         raise _bad(found=f"'{shorten(text)}'", expected="a name, an id or a media type of plain characters")
     return text

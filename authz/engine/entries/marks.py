@@ -33,7 +33,7 @@ _STEP: Final = 1 << 15  # bytes of marks that are joined in one turn
 
 
 def marks_of(files: Iterable[OpenedSnapshot], base: Marks | None = None) -> bytearray | None:
-    """Return the marks of some files and of those that `base` has; None where they would be too many."""
+    """Return the marks of some files and of those that `base` has; None if they would be too many."""
     marks = bytearray(MARKS_SIZE) if base is None else bytearray(base)
     return marks if all(_mark(marks, file) for file in files) else None
 

@@ -52,7 +52,7 @@ class Covering(NamedTuple):
 class OpenedSnapshot:
     """A checked snapshot, ready for look-ups.
 
-    A look-up gives a number, 0 where nothing covers the address; `matches` and `covering` say what it stands for.
+    A look-up gives a number, 0 if nothing covers the address; `matches` and `covering` say what it stands for.
 
     Args:
         snapshot: What was read and verified.
@@ -68,7 +68,7 @@ class OpenedSnapshot:
         self.applications = applications_of(manifest)
         self.entries = Entries(snapshot.entries())
         self.singles = singles = snapshot.singles()
-        self.parts: tuple[OpenedSnapshot, ...] = ()  # of the same layer, set by who has read them
+        self.parts: tuple[OpenedSnapshot, ...] = ()  # of the same layer, set by the reader
         self.marks: Marks | None = None  # of it and its parts, set by the same; None: not known
         self.tombstones = snapshot.tombstones()  # numbers of bans that are over in the files of the layer behind it
         self.layer = snapshot.layer or POLICY_LAYER
@@ -147,7 +147,7 @@ class OpenedSnapshot:
 
 
 def _applications_of(singles: Singles | None) -> Iterator[frozenset[str]]:
-    """Yield the applications of each template. Raises SnapshotRefused where one is none that this version knows."""
+    """Yield the applications of each template. Raises SnapshotRefused if this version does not know one."""
     try:
         for template in singles.templates if singles else ():
             yield entry_of(template, named=False).applications

@@ -42,7 +42,7 @@ class May(NamedTuple):
 
     Attributes:
         lists: The lists that its entries may be on.
-        longest: Seconds from now to the end of an entry; None: an entry may be for ever.
+        longest: Seconds from now to the end of an entry; None: an entry may never end.
         widest_ipv4: The prefix bits that an IPv4 network has at least.
         widest_ipv6: The same for IPv6.
         applications: Patterns such as `team-a-*`, of which one fits each application named; None: any, and all.
@@ -80,7 +80,7 @@ class Violation(NamedTuple):
 def first_violation(
     files: Sequence[OpenedSnapshot], may: May, protected: Iterable[Network], now: float
 ) -> Violation | None:
-    """Return the first limit that the files of a layer break, None where they keep to all.
+    """Return the first limit that the files of a layer break, None if they keep to all.
 
     Args:
         files: All files of the layer.

@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """What covers an address: numbers that the files of a ruleset gave for it.
 
     version: of the address. first: of the policy's first file. others: of the files behind it that are not empty, in
-    their order; empty where none covers the address.
+    their order; empty if none covers the address.
     """
 
     version: int
@@ -265,7 +265,7 @@ def _of_several_layers(find: FindOthers, all_marks: Sequence[Marks], files: Sequ
 
 
 def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> FindOthers:
-    """Return the look-up in several files: from version and value to their numbers; None where none covers it.
+    """Return the look-up in several files: from version and value to their numbers; None if none covers it.
 
     One file is the usual case, and has a way of its own. protected: addresses for which no file counts.
     """

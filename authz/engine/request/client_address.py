@@ -84,7 +84,7 @@ class Resolver:
         self._proxies: set[str] = set()  # peers that are trusted, as they were written; at most MAX_PROXIES
 
     def client(self, peer: str | None, header_lines: Sequence[str]) -> Address | None:
-        """Return the client of a request; None where `resolve` says why nobody knows.
+        """Return the client of a request; None if `resolve` says why nobody knows.
 
         peer: who opened the connection to the proxy, as the proxy reports it; None for a unix socket. header_lines: the
         values of the lines of `rules.header`, in the order of the request.
@@ -211,7 +211,7 @@ def chain(rules: Rules, peer: Address | None, header_lines: Sequence[str]) -> li
 def addresses_behind(rules: Rules, addresses: Sequence[Address], client: Address) -> list[Address]:
     """Return the addresses of a chain that stand behind the client, as seen from us, without trusted proxies.
 
-    They are the proxies that the client says he came through. addresses: as `chain` returns them.
+    They are the proxies that the client says it came through. addresses: as `chain` returns them.
     """
     if client not in addresses:
         return []
@@ -258,7 +258,7 @@ def _split_forwarded(line: str) -> Iterator[str]:
 
 
 def parse_element(header: str, element: str) -> Address | None:
-    """Return the address that an element names, None where it names none."""
+    """Return the address that an element names, None if it names none."""
     if header == "forwarded":
         value = _for_parameter(element)
         return None if value is None else _address_with_port(value)

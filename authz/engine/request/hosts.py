@@ -2,7 +2,7 @@
 
 `Host` and `:authority` may have a port, one trailing dot, and letters of either case; these are the same host. Whatever
 else an application behind the proxy might take for a host that it knows (`x@admin.example.com`, `admin.example.com..`,
-`[admin.example.com]`) is none: it must not be decided by settings of another application.
+`[admin.example.com]`) is invalid: it must not be decided by settings of another application.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _HEADER = (
     "# Written by authz ban and authz unban. The next of them takes over what is changed by hand, but no comments.\n"
 )
 _ESCAPED = re.compile("[^ -~\U00010000-\U0010ffff]")
-_ROWS = "\nbans:"  # behind it the bans, a line each; ` []` where there are none
+_ROWS = "\nbans:"  # behind it the bans, a line each; ` []` if there are none
 
 
 def create_bans_file(
@@ -205,7 +205,7 @@ _HEAD: Final[Parsers] = {
 
 
 def write_bans_file(path: Path, document: BansDocument) -> None:
-    """Write the file in one step. Raises InputError where it cannot be written."""
+    """Write the file in one step. Raises InputError if it cannot be written."""
     may = document.may._asdict() | {"longest": format_period(document.may.longest)}
     if not document.may.applications:
         del may["applications"]

@@ -93,7 +93,7 @@ def bans_of_build(
 ) -> Callable[[BansDocument, list[Ban]], list[Ban]]:
     """Return the change, for `change_bans`, that goes back to the bans of an archived build.
 
-    What has ended since does not come back. The change raises InputError where the archive does not have the build, or
+    What has ended since does not come back. The change raises InputError if the archive does not have the build, or
     has one that is not ours: nobody's content is signed but our own.
 
     Args:

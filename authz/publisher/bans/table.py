@@ -85,7 +85,7 @@ class BanTable(NamedTuple):
 
     @classmethod
     def from_sections(cls, sections: Mapping[str, memoryview]) -> BanTable:
-        """Return the table that a snapshot holds; empty where it has none. The columns are read in place."""
+        """Return the table that a snapshot holds; empty if it has none. The columns are read in place."""
         if "singles.id" not in sections:
             return cls.of(())
         kinds = {"u32": "<u4", "u64": "<u8", "u8": "u1"}

@@ -128,7 +128,7 @@ class Tiers:
         return snapshot.serial
 
     def add(self, ban: Ban) -> None:
-        """Take up a ban, in the place of the one with the same id where there is one."""
+        """Take up a ban, in the place of the one with the same id if there is one."""
         self.remove(ban.id)
         self._recent[ban.id] = ban
 
@@ -189,7 +189,7 @@ class Tiers:
         """Move addresses from the head to part 1, or all there are to part 2.
 
         A ban whose period has changed has the id of a tombstone while part 2 has it as it was: it stays in the head
-        until part 2 is built anew, for in part 1 the tombstone would cancel it too.
+        until part 2 is rebuilt, for in part 1 the tombstone would cancel it too.
         """
         first = self._parts[0]
         movable = [ban for ban in singles if ban_number(ban.id) not in self._tombstones]

@@ -86,7 +86,7 @@ class Collector:
     def take(self, line: int, text: str, columns: Columns = NOTHING, count: int | None = None) -> None:
         """Take an entry: an address, a network or a range. line: from 1. count: the number that ipsum has behind it.
 
-        What is none is skipped with the reason. Raises InputError beyond `MAX_NETWORKS` or `MAX_FAULTS`.
+        Invalid text is skipped with the reason. Raises InputError beyond `MAX_NETWORKS` or `MAX_FAULTS`.
         """
         if self.filters and not self._wanted(columns, count):
             self._filtered += 1
@@ -117,7 +117,7 @@ class Collector:
     def feed(self, format_: str) -> Feed:
         """Return what the feed gave.
 
-        Raises InputError where it has lines but no entry in any of them, where a filter names what no entry has, and
+        Raises InputError if it has lines but no entry in any of them, where a filter names what no entry has, and
         where the filters leave nothing of it.
         """
         self._parse_waiting()

@@ -24,7 +24,7 @@ _XZ: Final = b"\xfd7zXZ\x00"
 def read_unpacked(path: Path, most: int = MAX_BYTES, *, may_be_empty: bool = False) -> bytes:
     """Return the content of the file, unpacked where it is gzip or xz.
 
-    Raises InputError where the file cannot be read, is damaged or cut short, has more than `most` bytes, or is empty
+    Raises InputError if the file cannot be read, is damaged or cut short, has more than `most` bytes, or is empty
     and must not be.
     """
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Collect = Callable[[bytes, Collector], None]
 
 SAMPLE = 200  # lines with content
-SAMPLE_LINE = 1 << 16  # bytes; a cut one is no JSON, so this is more than any JSON line has
+SAMPLE_LINE = 1 << 16  # bytes; a cut line is not JSON, so this is more than any JSON line has
 
 # In the order of preference: a list of addresses is plain, though it could be a table with one column.
 TEXT_FORMATS: dict[str, Collect] = {
@@ -85,7 +85,7 @@ def _text(content: bytes, formats: tuple[str, ...], seen: str) -> Recognised:
 
 
 def _seen_line(content: bytes) -> str:
-    """Return what the first of what may be JSON lines is; "" where it is no JSON."""
+    """Return what the first of what may be JSON lines is; "" if it is not JSON."""
     try:
         return f"found a line with {describe(orjson.loads(next(_content_lines(content))))}"
     except orjson.JSONDecodeError:

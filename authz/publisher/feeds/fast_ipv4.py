@@ -7,7 +7,7 @@ end of a line, and the number before each stop is computed from the three bytes 
     192.0.2.7\n        numbers 192 0 2 7,    stops . . . \n:   four, of the kinds of an address
 
 As strict as `authz.addresses.parse_network`: no leading zeros, no host bits. What does not fit is left to the caller,
-who reads it slowly and can say what is wrong with it.
+which reads it slowly and can say what is wrong with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading a feed in whatever format it is: the way in for everybody else."""
+"""Reading a feed in whatever format it is: what other modules call."""
 
 from __future__ import annotations
 

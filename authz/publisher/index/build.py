@@ -46,7 +46,7 @@ class EntryNetworks(NamedTuple):
 def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_: None) -> dict[str, Array]:
     """Return the arrays of the index by name (see authz.snapshot.sections); entry numbers are places in `entries`.
 
-    Raises InputError where the entries overlap so much that the match sets pass `MAX_MEMBERS`.
+    Raises InputError if the entries overlap so much that the match sets pass `MAX_MEMBERS`.
     """
     sets = _Interner()
     high4, _, states4 = _merged(*_paint(4, _rows(entries, 4), sets, progress))

@@ -169,7 +169,7 @@ def _read_feeds(
 
 
 def _kept(feed: WrittenFeed, folder: Path | None, error: InputError) -> ReadFeed | None:
-    """Return the last good content of a broken feed; None where the policy does not want it, or there is none."""
+    """Return the last good content of a broken feed; None if the policy does not want it, or there is none."""
     last = find_last_good(folder, feed.path) if feed.on_broken == "keep" else None
     if last is None:
         return None

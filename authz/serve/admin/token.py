@@ -37,7 +37,7 @@ def read_token(path: str) -> str:
 
 
 def refusal(head: RequestHead, token: str) -> Answer | None:
-    """Return the answer to a request that does not show the token; None where it does. token: "" for none."""
+    """Return the answer to a request that does not show the token; None if it does. token: "" for none."""
     if not token:
         return None
     shown = head.headers.get(AUTHORIZATION, [])

@@ -58,7 +58,7 @@ def _listen(text: str) -> Listen:
 
 
 def _listen_hint(text: str) -> str:
-    """Return what to write instead of a host that is no address; "" where nobody can guess."""
+    """Return what to write instead of a host that is not an address; "" if nobody can guess."""
     host, _, port = text.rpartition(":")
     if not port.isdigit() or (not host and ":" not in text):
         return ""

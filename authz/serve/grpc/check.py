@@ -56,7 +56,7 @@ class Records(Protocol):
     def record(
         self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
     ) -> None:
-        """Take one. source: a CheckSource; None where it could not be read."""
+        """Take one. source: a CheckSource; None if it could not be read."""
 
 
 class GrpcCheck:
@@ -157,7 +157,7 @@ def _lines(source: CheckSource, name: str) -> list[str]:
 
 
 def _metadata(source: CheckSource, namespace: str, key: str) -> object:
-    """Return a value of Envoy's dynamic metadata as in JSON; None where there is none, or it is no plain value."""
+    """Return a value of Envoy's dynamic metadata as in JSON; None if there is none, or it is no plain value."""
     namespaces = source[0].metadata_context.filter_metadata
     if namespace not in namespaces or key not in namespaces[namespace].fields:
         return None

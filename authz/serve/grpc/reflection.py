@@ -41,7 +41,7 @@ _INVALID_ARGUMENT, _NOT_FOUND, _UNIMPLEMENTED = 3, 5, 12  # gRPC status codes
 
 
 def reflect(message: bytes) -> bytes:
-    """Answer one ServerReflectionRequest. Raises CallFailed where it is not one."""
+    """Answer one ServerReflectionRequest. Raises CallFailed if it is not one."""
     try:
         request = ServerReflectionRequest.FromString(message)
     except DecodeError as error:

@@ -2,7 +2,7 @@
 
 All that differs between two clients with the same outcome is the address, once or twice; between two entries, the id.
 So the message is serialized for placeholders of the same lengths and cut at them; an answer is then one `join`: the
-same bytes as serializing anew, in a tenth of the time. In the memo of an outcome, the numbers are our keys.
+same bytes as serializing again, in a tenth of the time. In the memo of an outcome, the numbers are our keys.
 
 Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
 """
@@ -65,7 +65,7 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
 def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str]) -> bytes:
     """Return the CheckResponse of an allowed request that also removes these headers, which have our prefix.
 
-    What is no name of a header is left alone: no byte of a request goes into an answer unchecked.
+    What is not a header's name is left alone: no byte of a request goes into an answer unchecked.
     """
     response = build(outcome, client.text if client else None, outcome.entry)
     known = {*_SET, *response.ok_response.headers_to_remove}
@@ -109,7 +109,7 @@ def build(outcome: Outcome, client: str | None, entry: str | None) -> CheckRespo
         _fill_ok(response, outcome, client)
     else:
         _fill_denied(response, outcome, client)
-    # By field: by `Struct.__setitem__` it takes four times as long, and a denied client may be the first of his kind.
+    # By field: by `Struct.__setitem__` it takes four times as long, and a denied client may be the first of its kind.
     fields = response.dynamic_metadata.fields
     for name, text in (
         ("decision", outcome.decision),

@@ -23,7 +23,7 @@ def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bo
 
     Args:
         outcome: What was decided.
-        client: Its address; None where it is not known.
+        client: Its address; None if it is not known.
         shown: Whether a denial has the status and body for the client.
         details: Whether a denial has headers of ours. An allowed request always has: they are for the application.
 

@@ -63,7 +63,7 @@ class HttpConnection(asyncio.Protocol):
         self.since = connections.later
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or close it where there are too many and none is idle."""
+        """Take the connection, or close it if there are too many and none is idle."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_MAX_UNSENT)
         self.since = time.monotonic()  # the clock of the loop; who came first must be known exactly
@@ -156,7 +156,7 @@ class HttpConnection(asyncio.Protocol):
             self._end()
 
     def eof_received(self) -> bool:
-        """Close: who sends no more gets no more."""
+        """Close: a peer that has stopped sending is sent nothing."""
         return False
 
     def pause_writing(self) -> None:

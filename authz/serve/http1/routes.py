@@ -47,7 +47,7 @@ class Routes:
         self.known: dict[bytes, Route] = {}
 
     def find(self, target: bytes) -> Route | None:
-        """Return the route of a request's target; None: it is none of ours."""
+        """Return the route of a request's target; None: not one of ours."""
         route = self._find(target)
         if route is not None and len(target) <= MAX_TARGET and not target.startswith(_CLIENT_PATHS):
             if len(self.known) >= MAX_ROUTES:

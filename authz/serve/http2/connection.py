@@ -93,7 +93,7 @@ class Http2Connection(asyncio.Protocol):
     # The transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say what we take, or close where there are too many."""
+        """Say what we take, or close if there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
@@ -125,7 +125,7 @@ class Http2Connection(asyncio.Protocol):
         self._wait_for_turn()
 
     def eof_received(self) -> bool:
-        """Close: who sends no more gets no more."""
+        """Close: a peer that has stopped sending is sent nothing."""
         return False
 
     def data_received(self, data: bytes) -> None:

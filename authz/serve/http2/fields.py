@@ -39,7 +39,7 @@ _CODED_A_FRAME: Final = 64  # bytes of Huffman code that do
 
 
 class _Entry(NamedTuple):
-    """A field of a table. value: b"" where nobody reads it. size: as HPACK counts it."""
+    """A field of a table. value: b"" if nobody reads it. size: as HPACK counts it."""
 
     name: bytes
     value: bytes

@@ -38,7 +38,7 @@ _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # how a block begins that changes 
 class CallHead(NamedTuple):
     """What of a request's header fields counts.
 
-    length: its content-length; None where there is none. timeout: seconds after which nobody waits for the answer;
+    length: its content-length; None if there is none. timeout: seconds after which nobody waits for the answer;
     None: not said. too_large: there were more fields than we take.
     """
 
@@ -122,7 +122,7 @@ class HeaderBlocks(Generic[H]):
 
 
 def head_of(fields: Iterable[tuple[bytes, bytes]], *, too_large: bool = False) -> CallHead:
-    """Return the head that these fields make. Raises StreamFault where they break RFC 9113, 8.2 and 8.3."""
+    """Return the head that these fields make. Raises StreamFault if they break RFC 9113, 8.2 and 8.3."""
     pseudo: dict[bytes, bytes] = {}
     plain: dict[bytes, bytes] = {}
     for name, value in fields:
@@ -152,7 +152,7 @@ def head_of(fields: Iterable[tuple[bytes, bytes]], *, too_large: bool = False) -
 
 
 def _timeout(value: bytes | None) -> float | None:
-    """Return the seconds of a grpc-timeout; None where it is absent or is not one."""
+    """Return the seconds of a grpc-timeout; None if it is absent or is not one."""
     match = None if value is None else _TIMEOUT.fullmatch(value)
     return None if match is None else int(match[1]) * _SECONDS[match[2]]
 

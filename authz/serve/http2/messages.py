@@ -37,7 +37,7 @@ def message_of(body: bytes, max_message: int) -> bytes:
 
 
 def first_message(body: bytearray, max_message: int) -> bytes | None:
-    """Take the first message out of what has come of a body; None where it is not complete. Raises CallFailed."""
+    """Take the first message out of what has come of a body; None if it is not complete. Raises CallFailed."""
     if len(body) < PREFIX.size:
         return None
     compressed, length = PREFIX.unpack_from(body)

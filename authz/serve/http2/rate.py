@@ -29,5 +29,5 @@ class FrameRate:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that carry no call")
 
     def begin_period(self) -> None:
-        """Count anew."""
+        """Start counting again."""
         self.idle = self.answered = 0

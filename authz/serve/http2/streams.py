@@ -166,7 +166,7 @@ class Streams:
                 self._sender.out.append(h2.window_update(stream, self._max_body))
 
     def _end_body(self, stream: int, call: Call) -> None:
-        """Count the body of a call no more."""
+        """Stop counting the body of a call."""
         self.unfinished -= len(call.body)
         self._wanting.pop(stream, None)
         if stream in self._extended:
@@ -221,7 +221,7 @@ class Streams:
             self._rate.answered += call.start.answer is not None
 
     def answer(self, stream: int, start: Start, message: bytes) -> None:
-        """Answer a call by what its method makes of its message. Who calls this counts it in the rate."""
+        """Answer a call by what its method makes of its message. The caller counts it in the rate."""
         try:
             if start.answer is not None:
                 self._sender.answer(stream, start.answer(message))

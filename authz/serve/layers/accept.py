@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     FetchPart = Callable[[Requirement], AbstractContextManager[Path]]
 
-_SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for one who waits; by default 5 ms
+_SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for a waiting thread; by default 5 ms
 
 
 class Rules(NamedTuple):
@@ -38,7 +38,7 @@ class Rules(NamedTuple):
         keys: The public keys that are trusted.
         threshold: How many of them must have signed.
         max_size: Bytes; a larger file is refused before it is copied into memory.
-        permit: Raises SnapshotRefused where the layer's keys may not say what the file says.
+        permit: Raises SnapshotRefused if the layer's keys may not say what the file says.
     """
 
     layer: str
@@ -84,7 +84,7 @@ class Acceptor:
         return self._accept(path, time.time(), fetch_part, keep=True)
 
     def restore(self) -> OpenedSnapshot:
-        """Return the last good copy, however old it is. Raises SnapshotRefused, `absent` where there is none."""
+        """Return the last good copy, however old it is. Raises SnapshotRefused, `absent` if there is none."""
         copy = self._memory.copy(self.rules.layer)
         return self._accept(copy, 0.0, lambda part: nullcontext(part_path(copy, part)), keep=False)
 

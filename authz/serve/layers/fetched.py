@@ -129,5 +129,5 @@ class FetchedSource(Source):
                 await self._closed.wait()
 
     def close(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         self._closed.set()

@@ -59,8 +59,8 @@ class Layer:
     Attributes:
         opened: What was accepted last; None before the first.
         last_good: Whether that is the last good copy, because the source has nothing good.
-        refusal: Why the newest file is not in use; None where it is.
-        distrusted: Whether it is signed by keys that are trusted no more.
+        refusal: Why the newest file is not in use; None if it is.
+        distrusted: Whether it is signed by keys that are no longer trusted.
         from_the_future: Whether it was made later than it is now, by more than clocks differ.
         on_load: Called after each good load.
     """
@@ -142,7 +142,7 @@ class Layer:
             return None, refused, False
 
     def _steps(self, force: bool) -> tuple[OpenedSnapshot | None, SnapshotRefused | None, bool]:
-        """Return what was accepted, or why nothing was and whether to look again soon; nothing where nothing is new."""
+        """Return what was accepted, or why nothing was and whether to look again soon; nothing if nothing is new."""
         if force:
             self.source.forget()
         try:
@@ -150,7 +150,7 @@ class Layer:
                 return (None if path is None else self.acceptor.accept(path, self.source.fetch_part)), None, False
         except SnapshotRefused as error:
             # A new one: the traceback of this one holds the whole copy of the file, and futures would hold that in a
-            # cycle until the next collection; after gc.freeze() for ever.
+            # cycle until the next collection; after gc.freeze() forever.
             refused = error.copy()
         return None, refused, self.source.changed()
 

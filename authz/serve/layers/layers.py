@@ -1,4 +1,4 @@
-"""All layers of a sidecar: made from the configuration, started, watched, and made anew when it is read again."""
+"""All layers of a sidecar: made from the configuration, started, watched, and made again when it is read again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 
 def plan(config: Config) -> list[Plan]:
-    """Read the keys of all layers; blocks. Raises InputError where one cannot be used."""
+    """Read the keys of all layers; blocks. Raises InputError if one cannot be used."""
     return [
         Plan(layer, Rules(layer.name, [load_public_key(Path(key)) for key in layer.trusted_keys], layer.threshold,
                           layer.max_size))

@@ -51,7 +51,7 @@ class Memory:
         self._told = False  # that the file is damaged
 
     def load(self) -> dict[str, State]:
-        """Return the highest serials. Raises InputError where the file cannot be read at all."""
+        """Return the highest serials. Raises InputError if the file cannot be read at all."""
         try:
             states = load_states(self.path)
         except DamagedState as error:
@@ -70,7 +70,7 @@ class Memory:
     def _of_copies(self) -> dict[str, State]:
         """Return the serials of the last good copies that are whole.
 
-        Nobody's signature is looked at: who can write a copy here can write the state file, too.
+        No signature is checked: someone who can write a copy here can write the state file, too.
         """
         states: dict[str, State] = {}
         for path in sorted((self.path.parent / LAST_GOOD).glob("*.snapshot")):

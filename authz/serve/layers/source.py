@@ -28,9 +28,9 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self) -> AbstractContextManager[Path | None]:
-        """Give the path at which the file can be read now, or None where it is what it was at the last fetch.
+        """Give the path at which the file can be read now, or None if it is what it was at the last fetch.
 
-        Raises SnapshotRefused where it cannot be had.
+        Raises SnapshotRefused if it cannot be had.
         """
 
     def changed(self) -> bool:

@@ -67,7 +67,7 @@ class Swap:
 
 
 def _give_up(generation: Generation, files: list[OpenedSnapshot]) -> None:
-    """Forget what was remembered of lists that decide no more, a little in each turn of the event loop, then the lists.
+    """Forget what was remembered of lists that no longer decide, a little in each turn of the loop, then the lists.
 
     files: which are in no list that decides.
     """

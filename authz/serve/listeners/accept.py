@@ -32,7 +32,7 @@ class Listener:
     Args:
         server: Accepts.
         bound: Its socket.
-        path: To be removed at the end; None where it is not ours to remove.
+        path: To be removed at the end; None if it is not ours to remove.
         descriptors: Tells whether there are enough.
         own: How many sockets of ours share the port.
     """
@@ -50,11 +50,11 @@ class Listener:
         self.port = int(name[1]) if isinstance(name, tuple) else 0
 
     def drain(self) -> None:
-        """Leave new connections to a successor, where there is one. We go on accepting what comes to us."""
+        """Leave new connections to a successor, if there is one. We go on accepting what comes to us."""
         leave_to_others(self._bound, self._own)
 
     async def end(self, close: Callable[[], object], announce: Callable[[], object] = lambda: None) -> None:
-        """Announce the end, accept for `GOODBYE` still, then no more; close what is left, and remove the path."""
+        """Announce the end, accept for `GOODBYE` still, then stop; close what is left, and remove the path."""
         self.drain()
         announce()
         await asyncio.sleep(GOODBYE)
@@ -89,7 +89,7 @@ async def listen(
         name: Of the listener, for messages: `http` stands for the key `http.listen`.
         where: A TCP address or a unix path; not `off`.
         factory: Makes the protocol of each connection.
-        mode: Rights of a unix socket: who may write to it may ask.
+        mode: Rights of a unix socket: whoever may write to it may ask.
         overlap: Whether another process of ours may listen there, too.
         given: A socket that listens there already; None: one is bound.
         own: How many sockets of ours share the port.

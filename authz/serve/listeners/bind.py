@@ -46,7 +46,7 @@ def bind(name: str, where: Listen, *, mode: int, overlap: bool) -> socket.socket
     Args:
         name: Of the listener, for messages: `http` stands for the key `http.listen`.
         where: A TCP address or a unix path; not `off`.
-        mode: Rights of a unix socket: who may write to it may ask.
+        mode: Rights of a unix socket: whoever may write to it may ask.
         overlap: Whether another process of ours may listen there, too.
 
     Raises:
@@ -97,10 +97,10 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
 
 
 def leave_to_others(bound: socket.socket, own: int = 1) -> None:
-    """Have new connections go to the sockets that were bound behind ours; harmless where there are none.
+    """Have new connections go to the sockets that were bound behind ours; harmless if there are none.
 
     The kernel asks a small program (BPF) for the number of a socket among those that share the port, in the order in
-    which they were bound; a number that is none means that it chooses itself, as without a program. Linux only; for
+    which they were bound; an invalid number means that it chooses itself, as without a program. Linux only; for
     unix sockets there is nothing to do.
 
     Args:
@@ -133,7 +133,7 @@ def bind_problem(error: OSError) -> tuple[str, str]:
 def clear_unix_path(path: Path) -> None:
     """Remove the socket of a process that has ended, so that the path can be bound.
 
-    Raises StartError where something else stands there, or where somebody still listens.
+    Raises StartError if something else stands there, or where somebody still listens.
     """
     try:
         status = path.stat()
@@ -151,13 +151,13 @@ def clear_unix_path(path: Path) -> None:
             with suppress(FileNotFoundError):
                 path.unlink()
             return
-        except OSError:  # it is alive: busy, or of somebody who does not let us in
+        except OSError:  # it is alive: busy, or another user's
             pass
     raise StartError(f"{path}: another program listens there", hint="is another authz running?")
 
 
 def inode(path: Path) -> int | None:
-    """Return the inode number of what stands at the path; None where nothing does."""
+    """Return the inode number of what stands at the path; None if nothing does."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:

@@ -44,7 +44,7 @@ class Endpoints:
         config: Where they listen.
         metrics: Counts handshakes.
         held: The budget of bytes for all peers.
-        give: Returns a socket that listens there already, by the name of a listener; None where one is to be bound.
+        give: Returns a socket that listens there already, by the name of a listener; None if one is to be bound.
         own: How many sockets of ours share a port.
 
     Attributes:
@@ -79,7 +79,7 @@ class Endpoints:
         Args:
             name: Of the listener.
             connections: Makes the protocol of each connection.
-            protocols: What is offered by ALPN, where there is TLS.
+            protocols: What is offered by ALPN, if there is TLS.
         """
         settings = getattr(self._config, name)
         factory: Callable[[], asyncio.BaseProtocol] = connections

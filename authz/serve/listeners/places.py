@@ -64,7 +64,7 @@ class Places(Generic[G]):
         self._no_look_before = 0.0
 
     def idle(self) -> int:
-        """Return how many connections are idle. Looks at all: for who asks seldom."""
+        """Return how many connections are idle. Looks at all: call it seldom."""
         return sum(connection.idle for connection in self.open)
 
     def admit(self, connection: G, most: int) -> bool:

@@ -66,7 +66,7 @@ class Passed:
         return None
 
     def check_all_taken(self) -> None:
-        """Raise StartError where a socket is of no listener: its clients would wait for ever."""
+        """Raise StartError where a socket is of no listener: its clients would wait forever."""
         if self._sockets:
             name, unused = self._sockets[0]
             raise StartError(
@@ -83,7 +83,7 @@ def _at(listening: socket.socket) -> str:
 
 
 def notify(environment: Mapping[str, str], *lines: str) -> None:
-    """Tell systemd; nothing where it does not listen. Never blocks, never raises."""
+    """Tell systemd; nothing if it does not listen. Never blocks, never raises."""
     path = environment.get("NOTIFY_SOCKET", "")
     if path[:1] not in {"/", "@"}:
         return

@@ -102,7 +102,7 @@ class BatchSender(ABC):
         return len(self._waiting)
 
     def put(self, item: object) -> None:
-        """Queue what `body` will make bytes of, or drop and count it where there is no room."""
+        """Queue what `body` will make bytes of, or drop and count it if there is no room."""
         if len(self._waiting) >= self._config.queue:
             self.dropped += 1
             return

@@ -33,7 +33,7 @@ _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 class Details(NamedTuple):
-    """Bytes as they came, cut; b"" where there is none."""
+    """Bytes as they came, cut; b"" if there is none."""
 
     request_id: bytes = b""
     host: bytes = b""
@@ -62,7 +62,7 @@ class ReadsDetails(Protocol):
 
 NO_DETAILS: Final = Details()
 TRACEPARENT: Final = "traceparent"
-_TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut to something that is none
+_TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut to something invalid
 
 
 class CheckDetails:

@@ -122,7 +122,7 @@ class Metrics:
         return [(layer, hits) for (_, layer), hits in self._decisions.items()]
 
     def prune(self) -> None:
-        """Forget the hits of entries that are seldom hit, where there are too many. Called every second."""
+        """Forget the hits of entries that are seldom hit, if there are too many. Called every second."""
         for hits in (*self._decisions.values(), *self._warnings.values()):
             hits.prune()
 

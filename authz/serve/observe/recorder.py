@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     """A decision as sinks get it.
 
     now: seconds since 1970. peer: as the proxy reported it, None: a unix socket. named: the application as the proxy
-    named it; b"" where the outcome says which it is.
+    named it; b"" if the outcome says which it is.
     """
 
     now: float
@@ -87,10 +87,10 @@ class Recorder:
 
         Args:
             outcome: What was decided.
-            client: Of whom; None where that is not known.
+            client: Of whom; None if that is not known.
             peer: As the proxy reported it.
             now: Seconds since 1970.
-            source: The request in the front's form; None where it could not be read.
+            source: The request in the front's form; None if it could not be read.
         """
         try:
             counts, shares = outcome.memo[self]
@@ -165,7 +165,7 @@ class Recorder:
 
 
 def _short(peer: str) -> str:
-    """Return a peer as sinks may keep it: one that is no address may be as long as a request."""
+    """Return a peer as sinks may keep it: text that is not an address may be as long as a request."""
     return peer if len(peer) <= MAX_TEXT else f"{peer[:MAX_TEXT]}..."
 
 

@@ -52,7 +52,7 @@ class Channel:
         return self._end.fileno()
 
     def send(self, message: Message) -> bool:
-        """Send a message. Returns False where the other side does not take it now. Raises OSError where it has gone."""
+        """Send a message. Returns False if the other side does not take it now. Raises OSError if it has gone."""
         data = orjson.dumps([message.kind, message.content])
         descriptors, long = list(message.descriptors), -1
         if len(data) > _INLINE:
@@ -74,7 +74,7 @@ class Channel:
     def receive(self) -> Iterator[Message]:
         """Yield the messages that have come.
 
-        Raises EOFError where the other side has gone, OSError where there was no descriptor left for a message.
+        Raises EOFError if the other side has gone, OSError if there was no descriptor left for a message.
         """
         while True:
             try:

@@ -49,7 +49,7 @@ def _sealed_copy(data: bytearray | memoryview) -> int:
 
 
 def open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnapshot | None:
-    """Return the snapshot of a message with its parts, None where the layer has none now. Blocks.
+    """Return the snapshot of a message with its parts, None if the layer has none now. Blocks.
 
     known: by digest, snapshots that are open already. Closes the descriptors.
     """
@@ -75,7 +75,7 @@ def _open(file: dict[str, Any], envelope: int, sections: int) -> OpenedSnapshot:
 
 
 def _map_sealed(descriptor: int) -> memoryview:
-    """Return sealed memory, in place. Raises StartError where it is not sealed."""
+    """Return sealed memory, in place. Raises StartError if it is not sealed."""
     seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     if seals & _SEALS != _SEALS:
         raise StartError("found memory of a snapshot that is not sealed")

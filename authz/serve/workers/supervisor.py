@@ -97,7 +97,7 @@ class Supervisor:
         self._told = 0.0  # when systemd last heard of us
 
     def serve(self) -> None:
-        """Serve until the end. Raises StartError where a child cannot start at all."""
+        """Serve until the end. Raises StartError if a child cannot start at all."""
         wake, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for wanted in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):

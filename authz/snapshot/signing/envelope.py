@@ -120,7 +120,7 @@ def parse_envelope(data: bytes | memoryview) -> Envelope:
             for signature in written["signatures"]
         }
         envelope = Envelope(b"", _text(written["payloadType"]), signatures)
-        same = canonical(envelope) == short  # not where there is anything else, or a key id twice
+        same = canonical(envelope) == short  # not if there is anything else, or a key id twice
         envelope = envelope._replace(payload=_decoded(data[len(_BEGIN) : end]))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SnapshotRefused(Refusal.BAD_ENVELOPE, f"the envelope is not DSSE: {type(error).__name__}") from error
@@ -143,7 +143,7 @@ def _text(value: object) -> str:
 
 
 def _decoded(text: memoryview) -> bytes:
-    """Return the bytes that base64 text stands for; raises ValueError where it is not the only text for them.
+    """Return the bytes that base64 text stands for; raises ValueError if it is not the only text for them.
 
     In steps: in one, a text of megabytes would keep the interpreter, and every request, waiting for as long.
     """

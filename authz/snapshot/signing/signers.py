@@ -62,7 +62,7 @@ class CheckedSigner:
         self._name = name
 
     def sign(self, payload: bytes) -> SignatureLike:
-        """Return the signature of some bytes. Raises InputError where there is none, or it is none of this key."""
+        """Return the signature of some bytes. Raises InputError if there is none, or another key made it."""
         try:
             made = self._signer.sign(payload)
         except Exception as error:  # each cloud's client raises errors of its own

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from support.suite.commands import Ran
 
-NO_SNAPSHOT = "found b'version:', expected b'AZSNAP01': this is not a snapshot"
+NO_SNAPSHOT = "found 'version:', expected 'AZSNAP01': this is not a snapshot"
 WRONG_TIME = "expected a time such as 2026-12-01T00:00:00Z"
 
 

@@ -25,7 +25,7 @@ _CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
 def render_caddy(config: Config, sites: Sites) -> str:
-    """Return a Caddyfile. Raises InputError where the sidecar does not listen for Caddy."""
+    """Return a Caddyfile. Raises InputError if the sidecar does not listen for Caddy."""
     listen = target("caddy", "http", config.http.listen)
     header = config.client_address.header
     by_header = config.application.http == "header"

@@ -20,7 +20,7 @@ OLDEST_ENVOY: Final = (1, 37)
 
 
 def render_envoy(config: Config, sites: Sites) -> str:
-    """Return envoy.yaml. Raises InputError where the sidecar does not listen for Envoy."""
+    """Return envoy.yaml. Raises InputError if the sidecar does not listen for Envoy."""
     listen = target("envoy", "grpc", config.grpc.listen)
     tls, signal = config.grpc.tls, config.attack_signal
     header = config.client_address.header

@@ -18,7 +18,7 @@ _CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
 def render_haproxy(config: Config, sites: Sites) -> str:
-    """Return haproxy.cfg. Raises InputError where the sidecar does not listen for HAProxy."""
+    """Return haproxy.cfg. Raises InputError if the sidecar does not listen for HAProxy."""
     listen = target("haproxy", "http", config.http.listen)
     return fill(
         load("haproxy.cfg"),

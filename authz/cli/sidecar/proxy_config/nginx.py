@@ -32,7 +32,7 @@ _EXAMPLE: Final[dict[str, Value]] = {
 
 
 def render_nginx(config: Config, sites: Sites) -> str:
-    """Return nginx.conf. Raises InputError where the sidecar does not listen for nginx."""
+    """Return nginx.conf. Raises InputError if the sidecar does not listen for nginx."""
     listen = target("nginx", "http", config.http.listen)
     header, tls = config.client_address.header, config.http.tls
     return fill(

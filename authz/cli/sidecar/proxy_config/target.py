@@ -12,11 +12,11 @@ from authz.serve.config.values import Listen
 if TYPE_CHECKING:
     from authz.serve.config.config import Config
 
-_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask who listens everywhere
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask a listener on all addresses
 
 
 def target(proxy: str, front: str, listen: Listen) -> Listen:
-    """Return where the proxy finds a listener. Raises InputError where there is nothing to find."""
+    """Return where the proxy finds a listener. Raises InputError if there is nothing to find."""
     if listen.path is None and listen.host is None:
         raise InputError(
             f"{front}.listen: found 'off', expected a listener for {proxy}", hint=f"set {front}.listen in authz.yaml"

@@ -24,7 +24,7 @@ _TOLD: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, "x-authz-warning
 
 
 def render_traefik(config: Config, sites: Sites) -> str:
-    """Return the dynamic part. Raises InputError where the sidecar does not listen for Traefik."""
+    """Return the dynamic part. Raises InputError if the sidecar does not listen for Traefik."""
     listen = _listen(config)
     by_header = config.application.http == "header"
     signal = config.attack_signal.header

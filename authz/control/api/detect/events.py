@@ -114,7 +114,7 @@ def _read(caller: Caller, content: bytes, received: float) -> tuple[list[Event],
 
 
 def _unpacked(body: bytes, encoding: str | None) -> bytes:
-    """Return the bytes of a body; raises Problem where it is packed otherwise, damaged, or too large."""
+    """Return the bytes of a body; raises Problem if it is packed otherwise, damaged, or too large."""
     if encoding in {None, "", "identity"}:
         return body
     if encoding != "gzip":
@@ -134,7 +134,7 @@ def _unpacked(body: bytes, encoding: str | None) -> bytes:
 
 
 class EventBody(msgspec.Struct, frozen=True):
-    """What a client did. status: 0 where nobody says. country: of the client (ISO 3166-1), empty where not known."""
+    """What a client did. status: 0 if nobody says. country: of the client (ISO 3166-1), empty if not known."""
 
     time: str
     client: str
@@ -159,7 +159,7 @@ class EventsBody(msgspec.Struct, frozen=True):
 
 
 class CountBody(msgspec.Struct, frozen=True):
-    """How many events of a decision a step of time has. decision: empty where nobody was asked."""
+    """How many events of a decision a step of time has. decision: empty if nobody was asked."""
 
     time: str
     decision: str

@@ -114,7 +114,7 @@ async def add_trigger(request: AnyRequest, caller: Asker, data: JSONBody[dict[st
 async def set_trigger(
     request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[dict[str, Any]], if_match: IfMatch = None
 ) -> Response[TriggerState]:
-    """Replace a trigger of the API. What it has listed stays listed; counting begins anew."""
+    """Replace a trigger of the API. What it has listed stays listed; counting starts again."""
     _need_main(caller)
     seen = _version_of(name, if_match)
     return _tagged(await in_thread(state.write, plane_of(request), caller.actor(), data, name=name, version=seen))
@@ -169,7 +169,7 @@ def _tagged(state: TriggerState, status: int = 200) -> Response[TriggerState]:
 
 
 def _version_of(name: str, if_match: str | None) -> int | None:
-    """Return the version that If-Match names; None without the header. Raises Stale where it names none of these."""
+    """Return the version that If-Match names; None without the header. Raises Stale if it names none of these."""
     if if_match is None:
         return None
     version = if_match.strip().removeprefix(f'"{name}.').removesuffix('"')

@@ -62,7 +62,7 @@ def values_of(form: FormMultiDict) -> dict[str, str]:
 
 
 def entry_input(values: Mapping[str, str]) -> EntryInput:
-    """Return what a form asks for. Raises Invalid where a field cannot be read at all."""
+    """Return what a form asks for. Raises Invalid if a field cannot be read at all."""
     networks = [*lines(values["networks"]), *_range(values)]
     starts = values["starts"]
     content: dict[str, Any] = {

@@ -44,7 +44,7 @@ Asker = NamedDependency[Asked]
 
 
 async def provide_asked(request: AnyRequest) -> Asked:
-    """Return who asks. Raises Unauthorized where nobody is signed on, Forbidden where the form is not one of ours."""
+    """Return who asks. Raises Unauthorized if nobody is signed on, Forbidden where the form is not one of ours."""
     shown = None
     if request.method not in SAFE_METHODS:
         refuse_other_sites(request)

@@ -48,7 +48,7 @@ async def add_page(asked: Asker, address: FromQuery[str] = "", reason: FromQuery
     asked.caller.need("ban")
     given = {"networks": address, "reason": reason, "list": asked.request.query_params.get("list", "deny")}
     if given["list"] == "allow":
-        given["period"] = FOREVER  # who is let in for an hour only would be missed: whoever wants that says so
+        given["period"] = FOREVER  # one who is let in for an hour would soon be locked out
     return await _form(asked, FormState({**EMPTY.values, **given}, {}))
 
 
@@ -66,7 +66,7 @@ async def add(asked: Asker) -> Response[str]:
 
 
 def _addition(asked: Asked, data: EntryInput) -> Operation:
-    """Return the operation: an entry; for who may only ban, the short form."""
+    """Return the operation: an entry; the short form for a person who may only ban."""
     if asked.caller.may("edit"):
         return AddEntry(data)
     others = any(getattr(data, name) for name in (*SUBJECTS[1:], "except_")) or data.starts is not None
@@ -88,7 +88,7 @@ async def edit_page(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
 
 @post("/entries/{entry_id:str}/edit", status_code=200)
 async def edit(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
-    """Change an entry, where nobody else has since the form was shown."""
+    """Change an entry, if nobody else has since the form was shown."""
     asked.caller.need("edit")
     form = await asked.form()
     values, seen = values_of(form), str(form.get("seen", ""))

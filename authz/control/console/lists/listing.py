@@ -186,7 +186,7 @@ async def change_many(asked: Asker) -> Response[str]:
 
 
 def _all_that_fit(asked: Asked, address: str) -> list[str]:
-    """Return the entries of all pages of a list, with their versions. Raises Conflict where they are too many."""
+    """Return the entries of all pages of a list, with their versions. Raises Conflict if they are too many."""
     query = Query.of(dict(parse_qsl(urlsplit(address).query)))
     now = asked.plane.store.now() // MICROSECONDS
     wanted, search = wanted_by(query._replace(at=""), asked.caller.sees, None, now)

@@ -103,7 +103,7 @@ async def show_attention(asked: Asker) -> Response[str]:
 
 @get("/attention/count")
 async def count_attention(asked: Asker) -> Response[str]:
-    """Give how many things need attention, for the menu; nothing where none does."""
+    """Give how many things need attention, for the menu; nothing if none does."""
     asked.caller.need("read")
     count = len(await in_thread(attention_of, asked))
     return html(f'<span class="count">{count}</span>' if count else "")

@@ -38,7 +38,7 @@ class AddressTable:
                     numbers.append(number)
 
     def find(self, client: Address) -> int:
-        """Return the number of an address; 0 where it has none."""
+        """Return the number of an address; 0 if it has none."""
         high = client.value << 32 if client.version == 4 else client.value >> 64
         place = bisect_right(self._begins[client.version], high) - 1
         return 0 if place < 0 else self._numbers[client.version][place]

@@ -48,7 +48,7 @@ class Budget:
         self.used -= sharer.weight
 
     def take(self, weight: int) -> None:
-        """Take bytes, or give them back; where there are none left, those who take most make room."""
+        """Take bytes, or give them back; if there are none left, those who take most make room."""
         self.used += weight
         if self.used > self._most and weight > 0:
             max(self._sharers, key=lambda sharer: sharer.weight).make_room()

@@ -73,13 +73,13 @@ class Counters:
         return self._young_weight + self._old_weight
 
     def forget(self, client: int) -> None:
-        """Begin anew with a client."""
+        """Start again with a client."""
         known = self._young.pop(client, None)
         if known is not None:
             self._grow(-self._weigh(known))
 
     def clear(self) -> None:
-        """Begin anew with all."""
+        """Start again with all."""
         self._budget.take(-self.weight)
         self._young, self._old = {}, {}
         self._young_weight = self._old_weight = 0

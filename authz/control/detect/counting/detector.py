@@ -5,7 +5,7 @@
         ...    # the caller makes it an entry, or writes it down where the trigger only tries
 
 A client is counted for each trigger by itself. When there are more than `over` in the window, the client is listed and
-its count begins anew. The guard says who is never listed and why not now; what it stops is counted, by its reason.
+its count starts again. The guard says who is never listed and why not now; what it stops is counted, by its reason.
 
 To ask the guard and the offences takes a store far longer than to count. So what was found of a client holds for all
 events of a batch, and for a trigger that is stopped nothing is asked.
@@ -48,7 +48,7 @@ class Listing(NamedTuple):
         trigger: Which.
         time: Seconds since 1970.
         subject: The address, or the network over it that the trigger counts by.
-        period: Seconds; None for ever.
+        period: Seconds; None: forever.
         applications: Empty for all.
         counted: How many there were in the window; for many different values, about so many.
         offence: 1 for the first time, 2 for the next, ...
@@ -79,7 +79,7 @@ class Detector:
 
     Args:
         triggers: Completed ones, as `read_triggers` returns them.
-        guard: Returns why a listing must not be, such as `protected` or `held`; None where it may.
+        guard: Returns why a listing must not be, such as `protected` or `held`; None if it may.
         offences: Who was listed before.
         places: Where clients are, for triggers that ask it.
         budget: Memory for the counters of all triggers; none: MAX_BYTES.
@@ -249,7 +249,7 @@ class Detector:
         return listing
 
     def _goes_on(self, trigger: Trigger, subject: Network, now: float) -> bool:
-        """Return whether a client of a system was listed a moment ago: its count does not begin anew."""
+        """Return whether a client of a system was listed a moment ago: its count does not start again."""
         key = trigger.name, subject
         if now - self._listed.get(key, 0.0) < _AGAIN:
             return True

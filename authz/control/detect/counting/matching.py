@@ -64,7 +64,7 @@ def make_client_filter(where: Where, places: Places) -> Callable[[Event], bool] 
 
 
 def make_path_filter(where: Where) -> Callable[[str], Match] | None:
-    """Return the function from a path to its match; None where every path counts."""
+    """Return the function from a path to its match; None if every path counts."""
     if not where.path:
         return None
     patterns = [pattern.expression for pattern in where.path]

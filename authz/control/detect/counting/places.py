@@ -27,7 +27,7 @@ class Places:
     Args:
         countries: By code, the networks of each country that a trigger names.
         asns: By number, those of each system that a trigger names.
-        systems: Of every address; None where nobody counts by it.
+        systems: Of every address; None if nobody counts by it.
 
     """
 
@@ -50,12 +50,12 @@ class Places:
         return any(client in self._asns[number] for number in numbers)
 
     def asn_of(self, client: Address) -> int:
-        """Return the number of a client's system; 0 where none is known."""
+        """Return the number of a client's system; 0 if none is known."""
         return 0 if self._systems is None else self._systems.find(client)
 
 
 def read_places(databases: Databases, triggers: Sequence[Trigger]) -> Places:
-    """Read what triggers ask for. Raises InputError where a file cannot be read, or has no such country or system."""
+    """Read what triggers ask for. Raises InputError if a file cannot be read, or has no such country or system."""
     codes = frozenset(code for trigger in triggers for code in trigger.where.country)
     numbers = frozenset(number for trigger in triggers for number in trigger.where.asn)
     countries = read_geo(databases.country, GeoWanted(codes)).countries if codes else {}

@@ -55,7 +55,7 @@ class _Table:
         return self._places[self._find(mark)] == mark
 
     def add(self, mark: int) -> bool:
-        """Add a number; return False where it is there."""
+        """Add a number; return False if it is there."""
         place = self._find(mark)
         if self._places[place] == mark:
             return False

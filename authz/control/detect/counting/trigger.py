@@ -108,7 +108,7 @@ class CountingTrigger:
         if self._asn_of is not None:
             return self._asn_of(event.client) or None
         _, value, _ = client = event.client
-        # Networks of IPv6 are negative, so that they are none of IPv4.
+        # Networks of IPv6 are negative, so that they differ from those of IPv4.
         return value >> self._shift4 if client.version == 4 else ~(value >> self._shift6)
 
 

@@ -1,6 +1,6 @@
 """A sink to ClickHouse, by its HTTP interface: for those who outgrow the store.
 
-A sink is one small class with one method: `write_batch` sends events, and raises NotTaken where they are to be sent
+A sink is one small class with one method: `write_batch` sends events, and raises NotTaken if they are to be sent
 again. Waiting, batches, counting and back-off come with `Writer`. One to Kafka or NATS is the same with another `post`.
 
     CREATE TABLE authz_events (time DateTime64(6, 'UTC'), client IPv6, country LowCardinality(String),

@@ -1,7 +1,7 @@
 """In which countries clients are: by the geo database of the policy, else by that of triggers.yaml.
 
 Events are stored with the country, so that charts need no database, and the past stays as it was seen. A database is
-read where it is named first, and anew where its file changes.
+read where it is named first, and again where its file changes.
 """
 
 from __future__ import annotations

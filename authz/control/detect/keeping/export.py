@@ -32,7 +32,7 @@ _TEXTS: Final = (
 
 
 def pages(store: Store, wanted: WantedEvents, order: Order) -> Iterator[Sequence[Row[Any]]]:
-    """Give events in pages, the first first. Raises NotReady where the store is away."""
+    """Give events in pages, the first first. Raises NotReady if the store is away."""
     last: Row[Any] | None = None
     while True:
         with store.reading() as tx:

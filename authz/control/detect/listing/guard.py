@@ -39,7 +39,7 @@ class StoreGuard:
         self._plane = plane
 
     def __call__(self, listing: Listing) -> str | None:
-        """Return why `listing` must not be; None where it may. Raises NotReady where the store is away."""
+        """Return why `listing` must not be; None if it may. Raises NotReady if the store is away."""
         subject = listing.subject
         with self._plane.store.reading() as tx:
             if any(subject.overlaps(network) for network in self._plane.rules(tx).protected):

@@ -44,7 +44,7 @@ class MemoryOffences:
 
 
 def grown_period(then: Reaction, before: int) -> float | None:
-    """Return the seconds of a listing after `before` earlier ones; None for ever.
+    """Return the seconds of a listing after `before` earlier ones; None: forever.
 
     period * grow ** before, at most `max`: 1h with grow 2 and max 4h gives 1h, 2h, 4h, 4h, ...
     """

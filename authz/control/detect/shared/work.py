@@ -7,7 +7,7 @@ stay there for as long as the longest window. When a process takes a partition o
     2. counts what the other had got and not acknowledged, and lists
     3. goes on with what is new
 
-So a process that is killed loses nothing, and nothing counts twice: counters are made anew from the stream. A process
+So a process that is killed loses nothing, and nothing counts twice: counters are made again from the stream. A process
 that takes a partition back which it had before begins all of its counters anew: they still have what it counted then.
 """
 
@@ -283,7 +283,7 @@ class SharedWork:
 
 
 def client_of(config: Streams) -> Any:
-    """Return a client of the Valkey or Redis that a configuration names. Raises OSError where a password file fails."""
+    """Return a client of the Valkey or Redis that a configuration names. Raises OSError if a password file fails."""
     url = re.sub("^redis", "valkey", config.url or "")
     password = None if config.password_file is None else Path(config.password_file).read_text("utf-8").strip()
     return valkey.Valkey.from_url(

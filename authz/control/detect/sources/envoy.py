@@ -47,7 +47,7 @@ class EnvoyLogs:
         self.port = 0
 
     async def start(self) -> None:
-        """Bind the port, and begin to take logs. Raises RuntimeError where the port is taken."""
+        """Bind the port, and begin to take logs. Raises RuntimeError if the port is taken."""
         method = grpc.stream_unary_rpc_method_handler(self._stream)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {
             "StreamAccessLogs": method,
@@ -74,7 +74,7 @@ class EnvoyLogs:
 
 
 def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
-    """Return the event of a log entry; None where it names no client. waf: the namespace of a WAF's metadata."""
+    """Return the event of a log entry; None if it names no client. waf: the namespace of a WAF's metadata."""
     common, request = entry.common_properties, entry.request
     said = common.metadata.filter_metadata.get(METADATA)
     decided = {name: value.string_value for name, value in said.fields.items()} if said else {}

@@ -26,7 +26,7 @@ _PAGE: Final = 5000
 def try_on_yesterday(plane: ControlPlane, content: dict[str, Any], begin: int, end: int) -> Trial:
     """Feed the events of a time to the trigger that `content` writes; nothing is listed.
 
-    begin, end: microseconds. Raises Invalid where the trigger has mistakes.
+    begin, end: microseconds. Raises Invalid if the trigger has mistakes.
     """
     file = plane.intake.file
     trigger = parse_trigger(content, file)

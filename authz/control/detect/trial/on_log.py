@@ -82,7 +82,7 @@ class _Lists:
         self._until: dict[tuple[Network, tuple[str, ...]], float] = {}
 
     def guard(self, listing: Listing) -> str | None:
-        """Return why a listing must not be; None where it may."""
+        """Return why a listing must not be; None if it may."""
         subject = listing.subject
         if any(subject.overlaps(network) for network in self._protected):
             return PROTECTED

@@ -81,7 +81,7 @@ def write_trigger(
     Raises:
         Invalid: The content has mistakes.
         Conflict: The name is taken (`exists`), or triggers.yaml owns it (`owned_by_file`); there are too many.
-        Missing: There is none of the name to replace.
+        Missing: There is no trigger of this name to replace.
         Stale: Somebody else was first.
         Required: `version` is needed.
 

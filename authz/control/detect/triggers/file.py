@@ -135,7 +135,7 @@ class Where(msgspec.Struct, frozen=True):
     """`where`: which requests count. A key that is absent lets every request through; all that are present must fit.
 
     status: the answer's. attack: types that a WAF names; `any` for each. decision: requests that authz denied count
-    only where this is `deny`: else who is banned would be banned for knocking.
+    only if this is `deny`: otherwise a banned client that keeps trying would be banned again and again.
     """
 
     application: Annotated[tuple[str, ...], OneOrMany] = ()
@@ -170,7 +170,7 @@ class CountRule(msgspec.Struct, frozen=True):
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """`then`: what follows. period: seconds, None for ever. grow: each return within `forget` lasts so much longer."""
+    """`then`: what follows. period: seconds, None: forever. grow: each return within `forget` lasts so much longer."""
 
     list: Literal["deny", "gray", "notify"] = "deny"
     period: Period = 3600.0

@@ -84,7 +84,7 @@ def get_state(plane: ControlPlane, name: str) -> TriggerState:
 
 
 def list_versions(plane: ControlPlane, name: str) -> list[TriggerVersion]:
-    """Return who wrote what when, the newest first. Raises Missing where the API never had the name."""
+    """Return who wrote what when, the newest first. Raises Missing if the API never had the name."""
     with plane.store.reading() as tx:
         versions = versions_of(tx, name)
     if not versions:

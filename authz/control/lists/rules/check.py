@@ -63,7 +63,7 @@ def named_subjects(entry: Written) -> Named:
 
 
 def network_mistakes(written: tuple[str, ...], pointer: str) -> Iterator[FieldMistake]:
-    """Give what is no network, range or address, or has host bits set."""
+    """Give what is not a network, range or address, or has host bits set."""
     for number, text in enumerate(written):
         try:
             parse_networks(text)

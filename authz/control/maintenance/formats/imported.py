@@ -24,7 +24,7 @@ class Imported:
         self.notes.append((line, text))
 
     def add(self, list_: str, networks: list[str], line: int, **more: Any) -> None:
-        """Add an entry; what is no address or network is noted."""
+        """Add an entry; what is not an address or network is noted."""
         good = [network for network in networks if self._is_network(network, line)]
         if good:
             content = {"list": list_, "networks": good} | {name: value for name, value in more.items() if value}

@@ -62,7 +62,7 @@ def check_scheme(url: str, place: str, own: Collection[str] = ()) -> None:
 
 
 def send(channel: Channel, message: Message) -> None:
-    """Send a message to all URLs. Raises NotTaken where one of them does not take it, OSError, InputError."""
+    """Send a message to all URLs. Raises NotTaken if one of them does not take it, OSError, InputError."""
     urls = urls_of(channel.apprise_file or "", channel.apprise_schemes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the modules that apprise loads

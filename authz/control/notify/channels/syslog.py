@@ -27,7 +27,7 @@ _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff\U000100
 
 
 def send(channel: Channel, message: Message) -> None:
-    """Send a message. Raises NotTaken where the receiver cannot be reached."""
+    """Send a message. Raises NotTaken if the receiver cannot be reached."""
     lines = [_line(message, item) for item in message.items or [{"text": message.text}]]
     target = urlsplit(channel.syslog or "")
     try:

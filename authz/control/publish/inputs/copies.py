@@ -48,7 +48,7 @@ class Copies:
         return [feed for feed in document.checked().feeds if feed.url and feed.path]
 
     def wanted(self, feed: WrittenFeed) -> WantedFeed:
-        """Return what is to be fetched for a feed. Raises InputError where its path leads out of the folder."""
+        """Return what is to be fetched for a feed. Raises InputError if its path leads out of the folder."""
         path = self.folder / feed.path
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise InputError(f"{feed.path}: found a path out of the folder, expected one below it")

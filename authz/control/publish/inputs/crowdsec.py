@@ -245,7 +245,7 @@ def _key(decision: Decision) -> Key | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Return a duration of Go, such as `3h59m27.5s`; None: it is none. Below zero it has ended."""
+    """Return a duration of Go, such as `3h59m27.5s`; None: it is not one. Below zero it has ended."""
     digits = text.removeprefix("-")
     parts = _DURATION.findall(digits)
     if not parts or "".join(number + unit for number, unit in parts) != digits:

@@ -1,4 +1,4 @@
-"""A round over feeds and host names: what is new lets the first layer be signed anew."""
+"""A round over feeds and host names: what is new lets the first layer be signed again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FeedRounds:
         store: Its clock says what is due.
         copies: Where what was fetched goes.
         every: Seconds between two questions for a host name.
-        sign_anew: Lets the first layer be signed anew; is told why.
+        sign_anew: Lets the first layer be signed again; is told why.
         client: Makes what fetches.
 
     """

@@ -122,7 +122,7 @@ def ordered(
 
 
 def count_page(tx: Connection, wanted: Filter, search: Search) -> int | None:
-    """Return how many there are, at most MAX_COUNTED; None where only reading them would tell."""
+    """Return how many there are, at most MAX_COUNTED; None if only reading them would tell."""
     if search.by_row or wanted.application or wanted.owner or wanted.origin:
         return None
     counted = filtered(tx, wanted).with_only_columns(entries.c.recorded_to)  # an index has it: no row is read

@@ -4,7 +4,7 @@
     ... read what the change depends on ...
     made = append(tx, head, actor, drafts, now)
 
-The head row is locked first, so sequences have no gaps and commit in their order: who reads `sequence > last` misses
+The head row is locked first, so sequences have no gaps and commit in their order: a reader of `sequence > last` misses
 nothing. Times of record never go back, whatever the clock does. Each change's hash covers the hash before it:
 
     hash(n) = SHA-256(hash(n - 1) as text, line feed, JSON of the change without its hash)
@@ -44,8 +44,8 @@ class Head(NamedTuple):
 def add_layer(tx: Connection, layer: str, now: int) -> None:
     """Make the head row of a new layer; a second call is harmless. now: microseconds.
 
-    Sequences begin at the seconds since 1970: where a store was lost and is made anew, its serials are still above what
-    sidecars have accepted (docs/decisions/0002).
+    Sequences begin at the seconds since 1970: if a store was lost and is made again, its serials are still above those
+    that sidecars have accepted (docs/decisions/0002).
     """
     if tx.execute(select(heads.c.layer).where(heads.c.layer == layer)).first() is None:
         tx.execute(insert(heads).values(layer=layer, sequence=now // MICROSECONDS, time=0, hash=FIRST_HASH))

@@ -43,7 +43,7 @@ def keep_content(folder: Path, written: str, feed: Path) -> None:
 
 
 def find_last_good(folder: Path | None, written: str) -> LastGood | None:
-    """Return the copy of a feed; None where there is none. See `keep_content`."""
+    """Return the copy of a feed; None if there is none. See `keep_content`."""
     if folder is None:
         return None
     copy = _copy_of(folder, written)

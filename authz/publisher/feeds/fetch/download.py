@@ -65,7 +65,7 @@ def download(
         limits: Caps.
 
     Returns:
-        The new validators; None where the server says that nothing has changed.
+        The new validators; None if the server says that nothing has changed.
 
     Raises:
         InputError: The address cannot be reached, answers with another status than 200 or 304, redirects too often,

@@ -77,7 +77,7 @@ class Fetched(NamedTuple):
         outcome: `new`; `unchanged`, the server says or sent the same; `fresh`, it was not asked; `kept`, something was
             wrong and the last good copy stays; `missing`, something was wrong and there is no copy.
         entries: Of the copy that is there now.
-        changed: When that copy came, in seconds since 1970; None where there is none.
+        changed: When that copy came, in seconds since 1970; None if there is none.
         problem: What was wrong, for a person; "" where nothing was.
     """
 
@@ -120,7 +120,7 @@ def fetch_feeds(
 
 
 def load_state(feed: WantedFeed) -> FetchState | None:
-    """Return what is known of the copy of a feed; None where there is none, or its address is another now."""
+    """Return what is known of the copy of a feed; None if there is none, or its address is another now."""
     try:
         with _state_path(feed.path).open("rb") as file:
             state = msgspec.json.decode(file.read(MAX_STATE), type=FetchState)
@@ -155,7 +155,7 @@ def _linked(client: httpx.Client, feed: WantedFeed, limits: Limits) -> str:
 
 
 def _checked(feed: WantedFeed, beside: Path, known: FetchState | None) -> int:
-    """Return how many entries the new copy has. Raises InputError where it cannot be read or has lost too many."""
+    """Return how many entries the new copy has. Raises InputError if it cannot be read or has lost too many."""
     try:
         entries = read_feed(beside, feed.options).taken
     except InputError as error:

@@ -42,7 +42,7 @@ class Target(NamedTuple):
 
 
 def redirected(before: Target, location: str) -> Target:
-    """Return where a redirect leads. Raises InputError where it must not be followed, and OSError for no such name."""
+    """Return where a redirect leads. Raises InputError if it must not be followed, and OSError for no such name."""
     after = urljoin(before.url, location)
     old, new = urlsplit(before.url), urlsplit(after)
     if new.scheme not in _PORTS or (old.scheme == "https" and new.scheme != "https"):
@@ -71,7 +71,7 @@ def _port(parts: Any) -> int:
 
 
 def _addresses(scheme: str, host: str, port: int) -> list[str]:
-    """Return what a host means; nothing where a proxy will find it out."""
+    """Return what a host means; nothing if a proxy will find it out."""
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

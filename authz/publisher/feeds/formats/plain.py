@@ -35,7 +35,7 @@ _MAX_COUNT_DIGITS = 9
 def read_plain(path: Path) -> Feed:
     """Read a plain list as it is, bogons included; `feeds.read_feed.read_feed` is for all formats and options.
 
-    Raises InputError where the file cannot be read, or has lines but no address in any of them: that is a broken
+    Raises InputError if the file cannot be read, or has lines but no address in any of them: that is a broken
     download or another format, and must not be taken for an empty feed.
     """
     collector = Collector(FeedOptions(bogons="keep"))

@@ -48,7 +48,7 @@ class _Row(NamedTuple):
 
 
 def collect_csv(content: bytes, collector: Collector) -> None:
-    """Read a table into `collector`. Raises InputError where its header names no column of addresses."""
+    """Read a table into `collector`. Raises InputError if its header names no column of addresses."""
     rows = _rows(content, collector)
     first = next(rows, None)
     if first is None:
@@ -89,7 +89,7 @@ def _rows(content: bytes, collector: Collector) -> Iterator[_Row]:
 
 
 def _headless(cells: list[str]) -> _Layout | None:
-    """Return the layout of a table without header from its first row; None where that row is a header."""
+    """Return the layout of a table without header from its first row; None if that row is a header."""
     if len(cells) > 1 and all(try_parse_address(cell) for cell in cells[:2]):
         return _Layout(("start", "end"), (0, 1))
     if try_parse_address(cells[0].partition("/")[0].partition("-")[0].strip()):

@@ -48,7 +48,7 @@ def describe(document: object) -> str:
 
 
 def collect_document(document: Any, content: bytes, shape: str, collector: Collector) -> None:
-    """Read a document of this shape into `collector`. Raises InputError where it has another shape."""
+    """Read a document of this shape into `collector`. Raises InputError if it has another shape."""
     if not SHAPES[shape].fits(document):
         raise InputError(f"found {describe(document)}, expected the format {shape}: {SHAPES[shape].example}")
     SHAPES[shape].walk(_Walk(content, collector), document)
@@ -92,7 +92,7 @@ class _Walk:
         return columns_of(merged)
 
     def list_of(self, value: object) -> list[Any]:
-        """Return a list; an empty one for what is none."""
+        """Return a list; an empty one for anything else."""
         if isinstance(value, list):
             return value
         if value is not None:
@@ -108,7 +108,7 @@ class _Walk:
                 self.skip(item, "an object")
 
     def object_of(self, value: object) -> dict[str, Any]:
-        """Return an object; an empty one for what is none."""
+        """Return an object; an empty one for anything else."""
         if isinstance(value, dict):
             return value
         self.skip(value, "an object")
@@ -122,7 +122,7 @@ class _Walk:
         if not self._lost:
             place = self._content.find(b'"%b"' % text.encode("utf-8", "replace"), self._at)
             if place < 0:
-                self._lost = True  # looking for each that follows through to the end would take for ever
+                self._lost = True  # looking for each that follows through to the end would take forever
             else:
                 self._line += self._content.count(b"\n", self._at, place)
                 self._at = place + 1

@@ -23,7 +23,7 @@ _NOBODY: Final = frozenset({"", "-", "0", "AS0"})
 
 
 def parse_asn(text: str) -> int | None:
-    """Return the number of `AS64496` or `64496`; None where the text is neither, or out of range."""
+    """Return the number of `AS64496` or `64496`; None if the text is neither, or out of range."""
     match = _NUMBER.fullmatch(text)
     return _in_range(int(match[1])) if match else None
 
@@ -33,7 +33,7 @@ def _in_range(number: int) -> int | None:
 
 
 def parse_origin(text: str, place: str) -> int:
-    """Return who announces a network; 0 where nobody does (`0`, `-`, "").
+    """Return who announces a network; 0 if nobody does (`0`, `-`, "").
 
     place: file and line, for the error. Raises InputError for other text.
     """
@@ -52,7 +52,7 @@ def parse_origins(text: str, place: str) -> frozenset[int]:
 def read_asn_list(path: Path) -> frozenset[int]:
     """Read a list of AS numbers: `AS9009 # comment` lines, or JSON lines with a field `asn` (Spamhaus's asn_drop).
 
-    Raises InputError where the file cannot be read, at the first line that is something else, and where it has none.
+    Raises InputError if the file cannot be read, at the first line that is something else, and where it has none.
     """
     numbers = set()
     for line, text in content_lines(read_unpacked(path, MAX_TEXT)):

@@ -61,7 +61,7 @@ class Mmdb:
     def __init__(self, data: bytes, name: str) -> None:
         """Read the metadata of `data`.
 
-        Raises InputError where it is no such database, or one that cannot be whole.
+        Raises InputError if it is not such a database, or is cut short.
         """
         self.name = name
         marker = _find_marker(data)
@@ -90,7 +90,7 @@ class Mmdb:
     def leaves(self) -> dict[int, Leaves]:
         """Return all networks that have a record, by version (4, 6).
 
-        Raises InputError where the search tree is damaged: a loop, a path longer than an address, a record outside of
+        Raises InputError if the search tree is damaged: a loop, a path longer than an address, a record outside of
         the file.
         """
         self._met = 0
@@ -225,14 +225,14 @@ class Section:
         return places
 
     def text(self, place: int | None) -> str | None:
-        r"""Return a text; None where the value is none. Bytes that are no UTF-8 are written as \xff."""
+        r"""Return a text; None if the value is not one. Bytes that are not UTF-8 are written as \xff."""
         if place is None:
             return None
         kind, size, place = self._resolved(place)
         return self._bytes(place, size).decode("utf-8", errors="backslashreplace") if kind == _TEXT else None
 
     def number(self, place: int | None) -> int | None:
-        """Return a number without sign; None where the value is none."""
+        """Return a number without sign; None if the value is not one."""
         if place is None:
             return None
         kind, size, place = self._resolved(place)

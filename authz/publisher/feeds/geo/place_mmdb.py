@@ -33,7 +33,7 @@ _FIELDS = ("country", "country_code", "subdivisions", "continent")
 def read_geo_mmdb(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     """Read a database whose bytes are `data`.
 
-    Raises InputError where it is damaged.
+    Raises InputError if it is damaged.
     """
     database = Mmdb(data, name)
     leaves = database.leaves()

@@ -53,7 +53,7 @@ def is_code(kind: Kind, text: str) -> bool:
 
 
 def country_code(text: str, place: str) -> Code | None:
-    """Return the country that a database names, in whatever case; None where it says that it knows none.
+    """Return the country that a database names, in whatever case; None if it says that it knows none.
 
     place: file and line, for the error. Raises InputError for other text: a database of whole countries, of which one
     is not readable, is not used.

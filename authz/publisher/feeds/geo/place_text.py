@@ -55,7 +55,7 @@ def read_geo_csv(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
 def read_geo_json(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     """Read ipverse's aggregated.json, which is one country.
 
-    Raises InputError where it is other JSON, or has a network that is none.
+    Raises InputError if it is other JSON, or has an invalid network.
     """
     try:
         content = orjson.loads(data)
@@ -83,7 +83,7 @@ def _ipverse_networks(prefixes: dict[str, Any], name: str) -> Iterator[Network]:
 def read_geo_tar(data: bytes, name: str, wanted: AbstractSet[Code]) -> GeoTable:
     """Read an archive of files `ipv4/cc.cidr` and `ipv6/cc.cidr`, one network a line; other files are not read.
 
-    An address may be in two countries there. Nothing is written to disk. Raises InputError where the archive or a file
+    An address may be in two countries there. Nothing is written to disk. Raises InputError if the archive or a file
     of it is damaged.
     """
     known: set[Code] = set()

@@ -56,7 +56,7 @@ class Ranges(NamedTuple):
     def networks(self) -> tuple[Prefixes, Array]:
         """Return the fewest networks that cover exactly each range, and for each network the number of its range.
 
-        Raises InputError where they are more than `MAX_NETWORKS`.
+        Raises InputError if they are more than `MAX_NETWORKS`.
         """
         first_high, first_low, last_high, last_low = self
         rows = np.arange(len(self))

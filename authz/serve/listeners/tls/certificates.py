@@ -58,7 +58,7 @@ class Certificates:
         self._seen: tuple[object, ...] = ()
 
     def load(self) -> None:
-        """Read the files. Blocks. Raises StartError where they cannot be used; then what was current stays."""
+        """Read the files. Blocks. Raises StartError if they cannot be used; then what was current stays."""
         seen = self._look()
         context = make_context(self.tls, self._protocols, f"{self.name}.tls")
         try:
@@ -99,7 +99,7 @@ class Certificates:
         return lambda: TlsConnection(self, factory)
 
     def begin(self, connection: TlsConnection) -> None:
-        """Take a connection whose handshake begins; where there are too many the oldest has to go."""
+        """Take a connection whose handshake begins; if there are too many the oldest has to go."""
         if len(self.handshakes) >= MAX_HANDSHAKES:
             oldest = next(iter(self.handshakes))
             self.end(oldest, "crowded")

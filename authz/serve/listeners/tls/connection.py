@@ -76,7 +76,7 @@ class TlsConnection(asyncio.Protocol):
             self._take()
 
     def eof_received(self) -> bool:
-        """Close: who sends no more gets no more."""
+        """Close: a peer that has stopped sending is sent nothing."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
