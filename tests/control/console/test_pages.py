@@ -28,17 +28,22 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         running.end()
 
 
-def serious(page: Page, *rules: str) -> list[str]:
-    """Return what axe-core finds that is serious or critical. rules: only these; none: all."""
+def serious(page: Page, context: str | None = None, *rules: str) -> list[str]:
+    """Return what axe-core finds that is serious or critical. context: a part of the page. rules: only these."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
-    found: list[dict[str, Any]] = axe.Axe().run(page, options=options).response["violations"]
+    found: list[dict[str, Any]] = axe.Axe().run(page, context=context, options=options).response["violations"]
     return [
         f"{one['id']}: {one['help']}: {node['html'][:160]}"
         for one in found
         if one["impact"] in {"serious", "critical"}
         for node in one["nodes"][:3]
     ]
+
+
+def wait_until_filled(page: Page) -> None:
+    """Wait for the parts that a page asks for when it is there."""
+    page.wait_for_function("!document.querySelector('.htmx-request')")
 
 
 def test_no_page_has_a_fault_or_anything_serious_for_axe_light_or_dark(browser: Browser, running: Running) -> None:
@@ -48,10 +53,11 @@ def test_no_page_has_a_fault_or_anything_serious_for_axe_light_or_dark(browser: 
             faults.clear()
             page.emulate_media(color_scheme="light")
             page.goto(path)
-            page.wait_for_load_state("networkidle")
+            wait_until_filled(page)
             problems = serious(page) + [one for one in faults if "status of 422" not in one]
             page.emulate_media(color_scheme="dark")
-            problems += serious(page, "color-contrast")  # nothing else depends on the colours
+            # Nothing else depends on the colours, and the frame is that of the first page.
+            problems += serious(page, "main" if path != PAGES[0] else None, "color-contrast")
             if problems:
                 found[path] = problems
     assert found == {}
@@ -143,10 +149,21 @@ def test_a_table_on_a_phone_shows_every_row_without_scrolling_sideways(browser: 
     with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
         for path in tables:
             page.goto(path)
-            page.wait_for_load_state("networkidle")
+            wait_until_filled(page)
             beyond = "all => all.filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.ariaLabel)"
             cut[path] = page.locator(".scroll").evaluate_all(beyond)
     assert {path: names for path, names in cut.items() if names} == {}
+
+
+def test_no_field_of_a_form_is_wider_than_its_place(browser: Browser, running: Running) -> None:
+    """From and Until of History touched."""
+    wide = {}
+    with viewer(browser, running.url, running.token) as (page, _):
+        for path in ("/history", "/events", "/lists", "/difference", "/explain", "/add"):
+            page.goto(path)
+            beyond = "all => all.filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText)"
+            wide[path] = page.locator(".field").evaluate_all(beyond)
+    assert {path: labels for path, labels in wide.items() if labels} == {}
 
 
 def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running: Running) -> None:

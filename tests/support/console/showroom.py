@@ -94,6 +94,7 @@ def _take_feeds(running: Running) -> None:
         {"list": "deny", "sources": ["tor"], "applications": ["shop"], "reason": "no anonymous orders"},
         {"list": "deny", "sources": ["malicious"], "reason": "known bad, three lists say so"},
         {"list": "gray", "sources": ["vpn", "datacenter"], "applications": ["shop", "api"], "reason": "look twice"},
+        {"list": "gray", "sources": ["aws", "gcp"], "applications": ["shop"], "reason": "no people there"},
         {"list": "deny", "countries": ["AQ", "KP"], "applications": ["shop"], "reason": "we do not deliver there"},
     ):
         running.ok("POST", "/v1/entries", entry | {"period": "forever"})
