@@ -130,11 +130,11 @@ def rollback(serial: int, *, layer: Path, key: str | None, json: bool) -> None:
 
 def init(file: Path, *, key: str, snapshot: str, name: str, longest: str, policy: str) -> None:
     """Make a bans file and sign its snapshot."""
-    from authz.publisher.bans.contents import Limits, parse_period
+    from authz.publisher.bans.contents import BanLimits, parse_period
     from authz.publisher.bans.document import create_bans_file
 
     try:
-        may = Limits(longest=parse_period(longest))
+        may = BanLimits(longest=parse_period(longest))
     except BadValue as error:
         raise InputError(f"--longest: {error.message}") from None
     create_bans_file(file, layer=application_name(name, "--name"), snapshot=snapshot, key=key, may=may,

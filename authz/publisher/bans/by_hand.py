@@ -11,8 +11,8 @@ from authz.engine.model import Action, ListName  # noqa: TC001  # msgspec reads 
 from authz.publisher.bans.contents import (
     PERIOD_EXPECTED,
     VERSION,
+    BanLimits,
     BansDocument,
-    Limits,
     parse_period,
     parse_token,
 )
@@ -27,7 +27,7 @@ _Token = Annotated[str, Scalar(parse_token, "letters, digits, '.', '_' and '-'")
 _Network = Annotated[Network, Scalar(parse_network, NETWORK_EXPECTED)]
 _Moment = Annotated[int, Scalar(parse_moment, MOMENT_EXPECTED)]
 _Period = Annotated[int | None, Scalar(parse_period, PERIOD_EXPECTED)]
-_DEFAULT = Limits()
+_DEFAULT = BanLimits()
 
 
 class _Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +86,6 @@ def read_yaml(path: Path) -> BansDocument:
         ids.add(ban.id)
     content = document.checked()
     return BansDocument(
-        content.snapshot, content.key, content.layer, content.serial, Limits(*msgspec.structs.astuple(content.may)),
+        content.snapshot, content.key, content.layer, content.serial, BanLimits(*msgspec.structs.astuple(content.may)),
         tuple(ban.ban() for ban in content.bans), content.policy,
     )  # fmt: skip

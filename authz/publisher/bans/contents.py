@@ -17,7 +17,7 @@ VERSION: Final = 1  # of the file
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-class Limits(NamedTuple):
+class BanLimits(NamedTuple):
     """What the layer may do, as `may` in authz.yaml tells the sidecars.
 
     Attributes:
@@ -48,7 +48,7 @@ class BansDocument(NamedTuple):
     key: str
     layer: str = "bans"
     serial: int = 0
-    may: Limits = Limits()
+    may: BanLimits = BanLimits()
     bans: tuple[Ban, ...] = ()
     policy: str = ""
 

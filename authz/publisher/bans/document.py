@@ -22,7 +22,7 @@ from authz.addresses import parse_network
 from authz.durable import replace_file
 from authz.engine.model import Action, ListName
 from authz.errors import AuthzError, BadValue, InputError
-from authz.publisher.bans.contents import VERSION, BansDocument, Limits, format_period, parse_period, parse_token
+from authz.publisher.bans.contents import VERSION, BanLimits, BansDocument, format_period, parse_period, parse_token
 from authz.publisher.bans.record import Ban
 from authz.times import format_moment, parse_moment
 
@@ -41,7 +41,7 @@ _ROWS = "\nbans:"  # behind it the bans, a line each; ` []` if there are none
 
 
 def create_bans_file(
-    path: Path, *, layer: str, snapshot: str, key: str, may: Limits | None = None, policy: str = ""
+    path: Path, *, layer: str, snapshot: str, key: str, may: BanLimits | None = None, policy: str = ""
 ) -> None:
     """Write a new file without bans.
 
@@ -58,7 +58,7 @@ def create_bans_file(
     """
     if path.exists():
         raise InputError(f"{path}: exists, expected no such file", hint="`authz bans` shows what is in it")
-    write_bans_file(path, BansDocument(snapshot, key, layer, may=may or Limits(), policy=policy))
+    write_bans_file(path, BansDocument(snapshot, key, layer, may=may or BanLimits(), policy=policy))
 
 
 def read_bans_file(path: Path) -> BansDocument:
@@ -136,8 +136,8 @@ def _parsed(values: dict[str, Any], parsers: Parsers) -> dict[str, Any]:
     return {name: parsers[name](value) for name, value in values.items()}
 
 
-def _may(values: object) -> Limits:
-    return Limits(**_parsed(_mapping(values), _MAY))
+def _may(values: object) -> BanLimits:
+    return BanLimits(**_parsed(_mapping(values), _MAY))
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -253,7 +253,7 @@ class Geo(msgspec.Struct, frozen=True):
     asn: Annotated[tuple[str, ...], OneOrMany] = ()
 
 
-class Limits(msgspec.Struct, frozen=True):
+class PolicyLimits(msgspec.Struct, frozen=True):
     """`limits`: the widest networks that an entry may name, in prefix bits."""
 
     widest_ipv4: int = 12
@@ -268,5 +268,5 @@ class PolicyDocument(msgspec.Struct, frozen=True):
     entries: tuple[WrittenEntry, ...] = ()
     feeds: tuple[WrittenFeed, ...] = ()
     geo: Geo = Geo()
-    limits: Limits = Limits()
+    limits: PolicyLimits = PolicyLimits()
     protected: tuple[Networks, ...] = ()

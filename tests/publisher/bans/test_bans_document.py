@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from authz.addresses import BITS, Network
 from authz.errors import InvalidDocument
 from authz.publisher.bans import Ban, by_hand
-from authz.publisher.bans.contents import BansDocument, Limits
+from authz.publisher.bans.contents import BanLimits, BansDocument
 from authz.publisher.bans.document import read_bans_file, write_bans_file
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BANS = st.builds(
     st.integers(0, 1 << 32),
 )  # fmt: skip
 LIMITS = st.builds(
-    Limits, st.lists(st.sampled_from(["deny", "gray", "allow"]), max_size=3).map(tuple),
+    BanLimits, st.lists(st.sampled_from(["deny", "gray", "allow"]), max_size=3).map(tuple),
     st.none() | st.integers(1, 1 << 28), st.integers(0, 32), st.integers(0, 128),
     st.lists(TEXTS, max_size=2).map(tuple),
 )  # fmt: skip

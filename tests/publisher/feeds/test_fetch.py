@@ -14,7 +14,7 @@ import pytest
 from support.suite.commands import Commands, Ran
 
 from authz.errors import InputError
-from authz.publisher.feeds.fetch.download import Limits, Validators, download, make_client
+from authz.publisher.feeds.fetch.download import DownloadLimits, Validators, download, make_client
 from authz.publisher.feeds.fetch.fetch import Fetched, WantedFeed, fetch_feeds
 from authz.publisher.feeds.fetch.presets import PRESETS
 from authz.publisher.feeds.fetch.redirects import Target, public, redirected
@@ -86,7 +86,7 @@ def lines(count: int) -> str:
     return "".join(f"5.0.{number // 256}.{number % 256}\n" for number in range(count))
 
 
-def fetch(feed: WantedFeed, now: float = NOW, limits: Limits = Limits()) -> Fetched:  # noqa: B008
+def fetch(feed: WantedFeed, now: float = NOW, limits: DownloadLimits = DownloadLimits()) -> Fetched:  # noqa: B008
     with make_client(limits) as client:
         (fetched,) = fetch_feeds([feed], client, now=now, limits=limits)
     return fetched
@@ -184,7 +184,7 @@ def test_what_is_wrong_replaces_nothing_and_is_told(
     fetch(feed)
     state = copy.with_name("bad.txt.fetch.json").read_bytes()
     web.pages["/bad.txt"] = page
-    fetched = fetch(feed, NOW + 50, Limits(size=200_000, silence=2.0))
+    fetched = fetch(feed, NOW + 50, DownloadLimits(size=200_000, silence=2.0))
     assert fetched[:4] == (copy, "kept", 10, NOW)
     assert problem in fetched.problem
     assert fetched.problem.startswith(f"{web.url}/bad.txt: ")
@@ -217,7 +217,9 @@ def test_a_server_that_is_down_does_not_keep_the_next_feed_waiting(web: Web, cop
 
 def test_a_bomb_is_given_up_at_the_cap(web: Web, copy: Path) -> None:
     bomb = gzip.compress(bytes(1 << 24))
-    fetched = fetch(WantedFeed(web.put("/bomb", bomb, content_encoding="gzip"), copy), limits=Limits(size=1 << 20))
+    fetched = fetch(
+        WantedFeed(web.put("/bomb", bomb, content_encoding="gzip"), copy), limits=DownloadLimits(size=1 << 20)
+    )
     assert "found more than 1,048,576 bytes" in fetched.problem
 
 
@@ -359,5 +361,5 @@ def test_presets_are_shown(authz: Commands) -> None:
 
 
 def test_a_fetch_takes_no_longer_than_its_total(web: Web, copy: Path) -> None:
-    fetched = fetch(WantedFeed(web.put("/a", lines(100)), copy), limits=Limits(total=-1))
+    fetched = fetch(WantedFeed(web.put("/a", lines(100)), copy), limits=DownloadLimits(total=-1))
     assert "not complete after -1 seconds" in fetched.problem

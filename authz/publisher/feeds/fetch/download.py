@@ -27,7 +27,7 @@ _CONNECT: Final = 10.0  # seconds
 _HEADERS: Final = {"user-agent": f"authz/{__version__} (feeds fetch)", "accept-encoding": "gzip"}
 
 
-class Limits(NamedTuple):
+class DownloadLimits(NamedTuple):
     """size: bytes, unpacked. silence: seconds without a byte. total: seconds for all of it, redirects too."""
 
     size: int = MAX_SIZE
@@ -42,7 +42,7 @@ class Validators(NamedTuple):
     last_modified: str = ""
 
 
-def make_client(limits: Limits = Limits()) -> httpx.Client:  # noqa: B008  # it is frozen
+def make_client(limits: DownloadLimits = DownloadLimits()) -> httpx.Client:  # noqa: B008  # it is frozen
     """Return a client for `download`. Proxies and certificates are those of the environment."""
     timeout = httpx.Timeout(limits.silence, connect=_CONNECT)
     return httpx.Client(headers=_HEADERS, timeout=timeout, follow_redirects=False)
@@ -53,7 +53,7 @@ def download(
     url: str,
     known: Validators,
     to: BinaryIO,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: DownloadLimits = DownloadLimits(),  # noqa: B008
 ) -> Validators | None:
     """Write what is at `url` into a file.
 
@@ -90,14 +90,14 @@ def download(
     raise InputError(f"{public(url)}: found more than {MAX_REDIRECTS} redirects, expected fewer")
 
 
-def page(client: httpx.Client, url: str, limits: Limits = Limits()) -> str:  # noqa: B008
+def page(client: httpx.Client, url: str, limits: DownloadLimits = DownloadLimits()) -> str:  # noqa: B008
     """Return a page as text, at most `limits.size` bytes of it. Raises InputError as `download` does."""
     content = io.BytesIO()
     download(client, url, Validators(), content, limits)
     return content.getvalue().decode("utf-8", "replace")
 
 
-def _taken(answer: httpx.Response, url: str, to: BinaryIO, limits: Limits, end: float) -> Validators | None:
+def _taken(answer: httpx.Response, url: str, to: BinaryIO, limits: DownloadLimits, end: float) -> Validators | None:
     if answer.status_code == 304:
         return None
     if answer.status_code != 200:

@@ -21,7 +21,7 @@ from authz.durable import replace_file, sync_folder
 from authz.errors import InputError
 from authz.publisher.feeds.clean.shrink_guard import check_shrink
 from authz.publisher.feeds.feed import FeedOptions
-from authz.publisher.feeds.fetch.download import Limits, Validators, download, page
+from authz.publisher.feeds.fetch.download import DownloadLimits, Validators, download, page
 from authz.publisher.feeds.fetch.redirects import public
 from authz.publisher.feeds.read_feed import read_feed
 
@@ -93,7 +93,7 @@ def fetch_feeds(
     client: httpx.Client,
     *,
     now: float,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: DownloadLimits = DownloadLimits(),  # noqa: B008
 ) -> Iterator[Fetched]:
     """Fetch feeds one after the other; what goes wrong with one is in its result, and the next is fetched all the same.
 
@@ -129,7 +129,9 @@ def load_state(feed: WantedFeed) -> FetchState | None:
     return state if state.url == public(feed.url) and feed.path.is_file() else None
 
 
-def _fetch(feed: WantedFeed, client: httpx.Client, known: FetchState | None, now: int, limits: Limits) -> Fetched:
+def _fetch(
+    feed: WantedFeed, client: httpx.Client, known: FetchState | None, now: int, limits: DownloadLimits
+) -> Fetched:
     url = _linked(client, feed, limits) if feed.link else feed.url
     validators = Validators(known.etag, known.last_modified) if known and not feed.link else Validators()
     with _beside(feed.path) as (beside, file):
@@ -147,7 +149,7 @@ def _fetch(feed: WantedFeed, client: httpx.Client, known: FetchState | None, now
     return Fetched(feed.path, "unchanged" if same else "new", entries, changed)
 
 
-def _linked(client: httpx.Client, feed: WantedFeed, limits: Limits) -> str:
+def _linked(client: httpx.Client, feed: WantedFeed, limits: DownloadLimits) -> str:
     match = re.search(feed.link, page(client, feed.url, limits))
     if match is None:
         raise InputError(f"{public(feed.url)}: found no link such as {feed.link}, expected one on the page")
