@@ -48,7 +48,8 @@ class Tally(NamedTuple):
 class Overlay(NamedTuple):
     """The space of one version, cut where either of two snapshots cuts it.
 
-    before, after: the number of the match set of each piece in the older and in the newer.
+    Attributes:
+        before, after: The number of the match set of each piece in the older and in the newer.
     """
 
     cut: Cut

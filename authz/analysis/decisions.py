@@ -34,8 +34,10 @@ NO_ENTRY: Final = -1
 class SetDecisions(NamedTuple):
     """What each match set decides for one application.
 
-    reasons: by the number of the set, places in `REASONS` (u8). entries: the number of the entry that decides, or
-    `NO_ENTRY` (i64). enforced: false under dry_run, where the answer is allow whatever the reason.
+    Attributes:
+        reasons: By the number of the set, places in `REASONS` (u8).
+        entries: The number of the entry that decides, or `NO_ENTRY` (i64).
+        enforced: False under dry_run, where the answer is allow whatever the reason.
     """
 
     reasons: Array
@@ -49,7 +51,11 @@ class SetDecisions(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """The address space of one version, cut where the reason changes. reasons: of each piece, places in `REASONS`."""
+    """The address space of one version, cut where the reason changes.
+
+    Attributes:
+        reasons: Of each piece, places in `REASONS`.
+    """
 
     cut: Cut
     reasons: Array

@@ -34,7 +34,11 @@ CHANGES: Final = ("newly_denied", "newly_allowed", "changed_reason")
 
 
 class Side(NamedTuple):
-    """What one snapshot decides. entry: the id of the one that does; None: no list has the address."""
+    """What one snapshot decides.
+
+    Attributes:
+        entry: The id of the one that does; None: no list has the address.
+    """
 
     reason: str
     entry: str | None
@@ -49,14 +53,22 @@ class ChangedNetwork(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The addresses of one application with one kind of change. largest: the largest networks, IPv4 and then IPv6."""
+    """The addresses of one application with one kind of change.
+
+    Attributes:
+        largest: The largest networks, IPv4 and then IPv6.
+    """
 
     tally: Tally
     largest: tuple[ChangedNetwork, ...]
 
 
 class ApplicationDiff(NamedTuple):
-    """What changes for one application. before, after: its name, or `*` where a snapshot does not have it."""
+    """What changes for one application.
+
+    Attributes:
+        before, after: Its name, or `*` where a snapshot does not have it.
+    """
 
     name: str
     before: str
@@ -67,8 +79,9 @@ class ApplicationDiff(NamedTuple):
 class Difference(NamedTuple):
     """An application or entry that was added, removed or changed.
 
-    fields: what was and what is, by field, where it is in both. gained, lost: the addresses that an entry covers now
-    and did not, and the other way round.
+    Attributes:
+        fields: What was and what is, by field, where it is in both.
+        gained, lost: The addresses that an entry covers now and did not, and the other way round.
     """
 
     name: str
@@ -86,7 +99,11 @@ class Written(NamedTuple):
 
 
 class SnapshotDiff(NamedTuple):
-    """All that differs. decisions: by application, in the order of the newer snapshot."""
+    """All that differs.
+
+    Attributes:
+        decisions: By application, in the order of the newer snapshot.
+    """
 
     applications: Written
     entries: Written

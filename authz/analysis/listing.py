@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class Listing(NamedTuple):
-    """What an entry names. exceptions: the fewest networks for the addresses that are taken out."""
+    """What an entry names.
+
+    Attributes:
+        exceptions: The fewest networks for the addresses that are taken out.
+    """
 
     networks: tuple[Network, ...]
     exceptions: tuple[Network, ...]

@@ -33,7 +33,11 @@ ALL_ONES = 0xFFFFFFFFFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The address space of a version, cut into pieces. high, low: where each begins, rising; the first is 0."""
+    """The address space of a version, cut into pieces.
+
+    Attributes:
+        high, low: Where each begins, rising; the first is 0.
+    """
 
     version: int
     high: Array  # u64
@@ -66,7 +70,11 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """Ranges of addresses of one version, apart and rising. piece: the number of the first piece of each."""
+    """Ranges of addresses of one version, apart and rising.
+
+    Attributes:
+        piece: The number of the first piece of each.
+    """
 
     version: int
     first_high: Array  # u64

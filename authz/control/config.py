@@ -92,7 +92,11 @@ def _lapi(text: str) -> str:
 
 
 class CrowdSec(msgspec.Struct, frozen=True, kw_only=True):
-    """One of `crowdsec`. key_file: has the key that `cscli bouncers add` printed."""
+    """One of `crowdsec`.
+
+    Attributes:
+        key_file: Has the key that `cscli bouncers add` printed.
+    """
 
     name: Annotated[str, Scalar(_name, "letters, digits, '.', '_' and '-', at most 64")]
     url: Annotated[str, Scalar(_lapi, "the address of a LAPI, such as http://127.0.0.1:8080")]

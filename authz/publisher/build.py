@@ -40,7 +40,13 @@ MAX_AHEAD = 300  # seconds that `created` may be ahead of the clock
 
 
 class Built(NamedTuple):
-    """What was built. networks: before merging; pieces: after, of both versions together; size: bytes of the file."""
+    """What was built.
+
+    Attributes:
+        networks: Before merging.
+        pieces: After, of both versions together.
+        size: Bytes of the file.
+    """
 
     serial: int
     applications: int

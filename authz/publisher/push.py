@@ -27,7 +27,13 @@ _STORES = frozenset({"s3", "gs", "az"})
 
 
 class There(NamedTuple):
-    """What is at a URL. serial: of the snapshot. tag: its ETag. version: what a store has besides, if anything."""
+    """What is at a URL.
+
+    Attributes:
+        serial: Of the snapshot.
+        tag: Its ETag.
+        version: What a store has besides, if anything.
+    """
 
     serial: int
     tag: str

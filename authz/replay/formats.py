@@ -53,7 +53,12 @@ _ESCAPED = re.compile(r"\\x([0-9A-Fa-f]{2})")  # how nginx writes quotes, backsl
 
 
 class LoggedRequest(NamedTuple):
-    """A request as a log has it. peer: None for a unix socket. time: seconds since 1970; None: not said."""
+    """A request as a log has it.
+
+    Attributes:
+        peer: None for a unix socket.
+        time: Seconds since 1970; None: not said.
+    """
 
     peer: str | None
     headers: tuple[tuple[str, str], ...] = ()
@@ -63,7 +68,12 @@ class LoggedRequest(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of `jsonl`. time: absent for now. metadata: Envoy's, by namespace and key."""
+    """A line of `jsonl`.
+
+    Attributes:
+        time: Absent for now.
+        metadata: Envoy's, by namespace and key.
+    """
 
     peer: str
     headers: tuple[tuple[str, str], ...] = ()

@@ -49,7 +49,12 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A decided block. size: its bytes, for the progress. error: of the line at which it ends before its end."""
+    """A decided block.
+
+    Attributes:
+        size: Its bytes, for the progress.
+        error: Of the line at which it ends before its end.
+    """
 
     output: bytes
     summary: Summary

@@ -31,7 +31,13 @@ class Requirement(NamedTuple):
 
 
 class SectionPlace(NamedTuple):
-    """Where a section stands. offset: bytes from the first section. kind: element type. digest: SHA-256."""
+    """Where a section stands.
+
+    Attributes:
+        offset: Bytes from the first section.
+        kind: Element type.
+        digest: SHA-256.
+    """
 
     name: str
     offset: int

@@ -104,7 +104,11 @@ class Snapshot(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file in its parts. padding: the bytes from the envelope to the first section; all may be cut short."""
+    """A file in its parts.
+
+    Attributes:
+        padding: The bytes from the envelope to the first section; all may be cut short.
+    """
 
     envelope: memoryview
     padding: memoryview

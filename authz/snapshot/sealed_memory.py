@@ -41,7 +41,11 @@ class Descriptor:
 
 
 class _Map(mmap.mmap):
-    """Sealed memory as we read it. descriptor: of the memory."""
+    """Sealed memory as we read it.
+
+    Attributes:
+        descriptor: Of the memory.
+    """
 
     descriptor: Descriptor
 
@@ -69,7 +73,11 @@ def give_back(view: memoryview[Any]) -> int | None:
 class Source:
     """A file that is read once, from its begin to its end: first by `read`, and what is left by `seal`.
 
-    size: its bytes when it was opened. Both raise SnapshotRefused(`too_large`) where it has grown over the limit.
+    Args:
+        size: Its bytes when it was opened.
+
+    Raises:
+        SnapshotRefused: `too_large`, from both: it has grown over the limit.
     """
 
     def __init__(self, descriptor: int, size: int, limit: int) -> None:

@@ -62,7 +62,12 @@ def tombstones(sections: Mapping[str, memoryview]) -> frozenset[int]:
 
 
 class Row(NamedTuple):
-    """One ban. value: the address as a number of its version. expires: None: never. Times: seconds since 1970."""
+    """One ban.
+
+    Attributes:
+        value: The address as a number of its version.
+        expires: None: never. Times: seconds since 1970.
+    """
 
     version: int
     value: int

@@ -1,4 +1,4 @@
-"""Docstrings of what another part of authz uses: arguments, attributes and errors are in sections (Google's style)."""
+"""Docstrings have sections (Google's style) for fields of classes, and for what another part of authz uses."""
 
 from __future__ import annotations
 
@@ -104,3 +104,19 @@ def test_what_another_part_uses_tells_arguments_attributes_and_errors_in_section
     ]
     assert len(seen) > 300
     assert {where: told for where, told in seen if told} == {}
+
+
+# Their docstrings are descriptions in the OpenAPI document, which has no sections.
+BODIES = ("authz.control.api.", "authz.control.detect.triggers.")
+
+
+def test_the_fields_of_a_class_are_told_in_a_section() -> None:
+    classes = [
+        (f"{module}: {node.name}", node)
+        for module, tree in trees().items()
+        if not module.startswith(BODIES)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert len(classes) > 300
+    assert {where: told for where, node in classes if (told := outside_of_sections(node))} == {}

@@ -15,8 +15,11 @@ _OFF: Final = ("AUTHZ_CONTROL_URL", "_AUTHZ_COMPLETE")  # variables with which `
 class Shape(NamedTuple):
     """What a plain command line may have.
 
-    options: the parameter of each option that has a value. flags: the same of those that have none. lists: parameters
-    whose options may be given more than once. argument: the parameter of the one argument; "": there is none.
+    Attributes:
+        options: The parameter of each option that has a value.
+        flags: The same of those that have none.
+        lists: Parameters whose options may be given more than once.
+        argument: The parameter of the one argument; "": there is none.
     """
 
     options: Mapping[str, str]

@@ -33,7 +33,11 @@ WIDE: Final = {4: 8, 6: 16}  # prefix bits; networks of trusted proxies that are
 
 
 class Finding(NamedTuple):
-    """One thing that was found. key: of the configuration."""
+    """One thing that was found.
+
+    Attributes:
+        key: Of the configuration.
+    """
 
     level: Literal["wrong", "warning", "note"]
     key: str

@@ -23,8 +23,12 @@ WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
 class Approval(NamedTuple):
     """A change that waits, or waited.
 
-    actor: the name of the token that asked; person: whose that is. request: JSON of the operation. created, decided:
-    microseconds; decided: 0: not yet.
+    Attributes:
+        actor: The name of the token that asked.
+        person: Whose that is.
+        request: JSON of the operation.
+        created, decided: Microseconds.
+        decided: 0: not yet.
     """
 
     id: str

@@ -18,7 +18,12 @@ MAX_SECRET = 200  # characters; longer is not looked up
 
 
 class Caller(NamedTuple):
-    """Who asks. address: where the request came from; None: a unix socket. session: of a person; empty: a token."""
+    """Who asks.
+
+    Attributes:
+        address: Where the request came from; None: a unix socket.
+        session: Of a person; empty: a token.
+    """
 
     token: Token
     tenant: Tenant

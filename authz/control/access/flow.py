@@ -10,7 +10,12 @@ LIFE: Final = 600  # seconds that a person has at the provider
 
 
 class Flow(msgspec.Struct, frozen=True, array_like=True):
-    """A sign-on that was begun. began: seconds since 1970; to: the page of ours to go to."""
+    """A sign-on that was begun.
+
+    Attributes:
+        began: Seconds since 1970.
+        to: The page of ours to go to.
+    """
 
     state: str
     nonce: str

@@ -70,7 +70,11 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 class Relying:
-    """Us, as the provider knows us. redirect: where it sends people back to. Called from any thread."""
+    """Us, as the provider knows us. Called from any thread.
+
+    Args:
+        redirect: Where the provider sends people back to.
+    """
 
     def __init__(self, config: Oidc, redirect: str, transport: httpx.BaseTransport | None = None) -> None:
         self._config = config

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 
 class Person(NamedTuple):
-    """Who signs on. token: id of the token that was shown; empty: an identity provider told the rest."""
+    """Who signs on.
+
+    Attributes:
+        token: Id of the token that was shown; empty: an identity provider told the rest.
+    """
 
     name: str
     tenant: str

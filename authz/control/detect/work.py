@@ -19,9 +19,12 @@ MAX_WAITING: Final = 200_000  # events in the queue
 class Batch(NamedTuple):
     """Events that came together.
 
-    received: seconds since 1970. counted: another process counted them before, and listed what followed: they are
-    counted again so that what comes next is judged by all of the window. place: partition and entry of a shared stream.
-    anew: all counters start again before it.
+    Attributes:
+        received: Seconds since 1970.
+        counted: Another process counted them before, and listed what followed: they are counted again so that what
+            comes next is judged by all of the window.
+        place: Partition and entry of a shared stream.
+        anew: All counters start again before it.
     """
 
     events: list[Event]

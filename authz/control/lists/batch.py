@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Changes on their way. approved: a second person has agreed; force: past the lock-out guard, where that may be."""
+    """Changes on their way.
+
+    Args:
+        approved: A second person has agreed.
+        force: Pass the lock-out guard, if that may be.
+    """
 
     def __init__(
         self, tx: Connection, rules: Rules, actor: Actor, tenant: Tenant, now: int, *, layers: Iterable[str],

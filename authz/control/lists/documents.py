@@ -47,7 +47,12 @@ def delete_application(batch: Batch, name: str, reason: str = "") -> None:
 
 
 class Folders(NamedTuple):
-    """Where files of a policy may be. base: what paths are relative to. allowed: folders, relative to it or whole."""
+    """Where files of a policy may be.
+
+    Attributes:
+        base: What paths are relative to.
+        allowed: Folders, relative to it or whole.
+    """
 
     base: Path
     allowed: tuple[str, ...]

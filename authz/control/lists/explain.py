@@ -32,7 +32,12 @@ MAX_SHOWN = 1000
 
 
 class Covering(NamedTuple):
-    """An entry that covers the address. entry: None if only the signed file names it. change: that put it there."""
+    """An entry that covers the address.
+
+    Attributes:
+        entry: None if only the signed file names it.
+        change: That put it there.
+    """
 
     id: str
     list: str
@@ -43,7 +48,11 @@ class Covering(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """A decision, and all that led to it. complete: whether the signed file of then could be asked, too."""
+    """A decision, and all that led to it.
+
+    Attributes:
+        complete: Whether the signed file of then could be asked, too.
+    """
 
     application: Application
     verdict: Verdict

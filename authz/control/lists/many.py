@@ -21,7 +21,11 @@ MAX_DELETED: Final = 10_000  # in one change
 
 
 class Replaced(NamedTuple):
-    """What a source's new list did. skipped: rows (from 0) that say what another entry says, by its id."""
+    """What a source's new list did.
+
+    Attributes:
+        skipped: Rows (from 0) that say what another entry says, by its id.
+    """
 
     added: list[Entry]
     changed: list[Entry]

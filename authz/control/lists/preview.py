@@ -26,8 +26,11 @@ MAX_SHOWN = 50
 class Preview(NamedTuple):
     """What adding an entry would do.
 
-    addresses: how many it names by networks (IPv6 by /64). overlaps: entries that name some of the same addresses.
-    refusal: why it would not be taken. approval: why it would wait for a second person.
+    Attributes:
+        addresses: How many it names by networks (IPv6 by /64).
+        overlaps: Entries that name some of the same addresses.
+        refusal: Why it would not be taken.
+        approval: Why it would wait for a second person.
     """
 
     layer: str
@@ -62,7 +65,8 @@ def preview(batch: Batch, written: Written) -> Preview:
 class Yesterday(NamedTuple):
     """Events of the 24 hours since `since` (microseconds) from addresses that an entry names.
 
-    uncounted: subjects that the entry names otherwise than by networks: events do not say what they are.
+    Attributes:
+        uncounted: Subjects that the entry names otherwise than by networks: events do not say what they are.
     """
 
     since: int

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class RolledBack(NamedTuple):
-    """What going back does. skipped: entries that cannot be brought back, with why."""
+    """What going back does.
+
+    Attributes:
+        skipped: Entries that cannot be brought back, with why.
+    """
 
     restored: list[Entry]
     changed: list[Entry]

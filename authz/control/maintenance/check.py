@@ -30,7 +30,11 @@ _FOLLOWS = (entries, entry_networks, documents)
 
 
 class Checked(NamedTuple):
-    """What was found. problems: empty: all is well."""
+    """What was found.
+
+    Attributes:
+        problems: Empty: all is well.
+    """
 
     changes: int
     problems: list[str]

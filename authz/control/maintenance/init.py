@@ -24,7 +24,12 @@ BANS_LAYER = "bans"
 
 
 class Made(NamedTuple):
-    """What was made. url: where the control plane will listen; token: of an administrator, told only now."""
+    """What was made.
+
+    Attributes:
+        url: Where the control plane will listen.
+        token: Of an administrator, told only now.
+    """
 
     folder: Path
     url: str

@@ -75,7 +75,11 @@ def ask_job(plane: ControlPlane, caller: Caller, rows: list[Row], idempotent: Id
 
 
 class JobRounds:
-    """Does what waits. add_row: makes an entry of a row; raises Problem."""
+    """Does what waits.
+
+    Args:
+        add_row: Makes an entry of a row; it may raise Problem.
+    """
 
     def __init__(self, plane: ControlPlane, add_row: Callable[[Batch, Row], object]) -> None:
         self._plane = plane

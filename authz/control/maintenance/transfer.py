@@ -36,7 +36,11 @@ _COPIED = ("hosts", "countries", "regions", "continents", "asns", "sources", "ac
 
 
 class Imported(NamedTuple):
-    """What an import did. skipped: ids and why."""
+    """What an import did.
+
+    Attributes:
+        skipped: Ids and why.
+    """
 
     added: int
     changed: int
@@ -47,7 +51,11 @@ class Imported(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What a policy file says, as the store keeps it. entries: by id."""
+    """What a policy file says, as the store keeps it.
+
+    Attributes:
+        entries: By id.
+    """
 
     applications: dict[str, dict[str, Any]]
     settings: dict[str, Any]

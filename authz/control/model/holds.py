@@ -18,7 +18,12 @@ FOREVER: Final = 24 * 3600.0  # seconds of a hold after the deletion of an entry
 
 
 class Hold(NamedTuple):
-    """One hold. until: seconds since 1970. trigger: the only one that is held; None: every one but api_abuse."""
+    """One hold.
+
+    Attributes:
+        until: Seconds since 1970.
+        trigger: The only one that is held; None: every one but api_abuse.
+    """
 
     subject: Network
     until: float

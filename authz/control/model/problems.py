@@ -30,14 +30,22 @@ from authz.errors import AuthzError, InputError
 
 
 class FieldMistake(NamedTuple):
-    """One field that is wrong. pointer: RFC 6901, such as `/networks/0`."""
+    """One field that is wrong.
+
+    Attributes:
+        pointer: RFC 6901, such as `/networks/0`.
+    """
 
     pointer: str
     detail: str
 
 
 class Problem(AuthzError):
-    """A refusal of a request. extra: members of its own, beside those of RFC 9457."""
+    """A refusal of a request.
+
+    Args:
+        extra: Members of its own, beside those of RFC 9457.
+    """
 
     status = 400
     code = "bad_request"

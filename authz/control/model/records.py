@@ -30,7 +30,12 @@ WRITTEN: Final = ("list", *SUBJECTS, "except_", "applications", "action", "start
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"except_": "except"}):
-    """What an entry says. applications: empty: all. starts, expires: seconds since 1970; None: no such bound."""
+    """What an entry says.
+
+    Attributes:
+        applications: Empty: all.
+        starts, expires: Seconds since 1970; None: no such bound.
+    """
 
     list: ListName = "deny"
     networks: tuple[str, ...] = ()
@@ -52,8 +57,12 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 class Entry(Written, frozen=True, kw_only=True, omit_defaults=True, rename={"except_": "except"}):
     """One version of an entry, as the store keeps it.
 
-    version: from 1. layer: the file that carries it. owner: another owner's entry is changed only by `take_over`.
-    created: of the first version, in microseconds. origin: the import that brought it.
+    Attributes:
+        version: From 1.
+        layer: The file that carries it.
+        owner: Another owner's entry is changed only by `take_over`.
+        created: Of the first version, in microseconds.
+        origin: The import that brought it.
     """
 
     id: str
@@ -91,8 +100,9 @@ class Actor(NamedTuple):
 class Draft(NamedTuple):
     """A change that is to be written.
 
-    subject: id of an entry, or name of a document (`application:shop`), told apart by the colon. before, after: its
-    JSON; empty: there was nothing, there is nothing now.
+    Attributes:
+        subject: Id of an entry, or name of a document (`application:shop`), told apart by the colon.
+        before, after: Its JSON; empty: there was nothing, there is nothing now.
     """
 
     action: ChangeAction
@@ -113,7 +123,11 @@ def draft(before: Entry | None, after: Entry | None, reason: str = "", *, forced
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A change as it stands in the store. hash: of all before it and itself, in hexadecimal."""
+    """A change as it stands in the store.
+
+    Attributes:
+        hash: Of all before it and itself, in hexadecimal.
+    """
 
     layer: str
     sequence: int

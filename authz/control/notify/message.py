@@ -23,7 +23,12 @@ _DONE: Final = {"add": "added", "change": "changed", "delete": "deleted"}
 
 
 class Notice(NamedTuple):
-    """Something to tell. tenant: whose it is; what is of the whole control plane is the main one's. item: as shown."""
+    """Something to tell.
+
+    Attributes:
+        tenant: Whose it is; what is of the whole control plane is the main one's.
+        item: As shown.
+    """
 
     topic: Topic
     tenant: str
@@ -65,7 +70,12 @@ def item_of(change: Change) -> dict[str, Any]:
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, as the outbox keeps it and a webhook sends it. count: of what it tells; items: the first of them."""
+    """A message, as the outbox keeps it and a webhook sends it.
+
+    Attributes:
+        count: Of what it tells.
+        items: The first of them.
+    """
 
     delivery: str
     topic: str

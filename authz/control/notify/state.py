@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class ChannelState(msgspec.Struct, frozen=True):
-    """A channel, without its secrets and addresses. messages: of the last 30 days by state."""
+    """A channel, without its secrets and addresses.
+
+    Attributes:
+        messages: Of the last 30 days by state.
+    """
 
     name: str
     kind: str
@@ -26,7 +30,13 @@ class ChannelState(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message. state: waiting, sent or dropped. decided: when it was sent or dropped. error: of the last try."""
+    """A message.
+
+    Attributes:
+        state: Waiting, sent or dropped.
+        decided: When it was sent or dropped.
+        error: Of the last try.
+    """
 
     id: str
     created: str

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class BuiltLayer(NamedTuple):
-    """The file, how many entries it has, and what people should know. parts: that the file requires."""
+    """The file, how many entries it has, and what people should know.
+
+    Attributes:
+        parts: That the file requires.
+    """
 
     content: bytes
     entries: int

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 class Offer(NamedTuple):
-    """A file that sidecars are given. parts: by their serials."""
+    """A file that sidecars are given.
+
+    Attributes:
+        parts: By their serials.
+    """
 
     publication: Publication
     content: bytes

@@ -41,7 +41,11 @@ SYSTEM: Final = Actor("main", "authz", "system", "automatic")
 
 
 class Published(NamedTuple):
-    """What every layer's publisher works with. refresh: seconds after which a layer is signed again."""
+    """What every layer's publisher works with.
+
+    Attributes:
+        refresh: Seconds after which a layer is signed again.
+    """
 
     store: Store
     signals: Signals

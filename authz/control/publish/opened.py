@@ -19,7 +19,11 @@ MAX_KEPT = 4
 
 
 class FeedTaken(NamedTuple):
-    """What a file says of a feed. kept_since: it is broken, and this older content of it was taken (seconds)."""
+    """What a file says of a feed.
+
+    Attributes:
+        kept_since: It is broken, and this older content of it was taken (seconds).
+    """
 
     entries: int
     kept_since: int | None
@@ -27,7 +31,11 @@ class FeedTaken(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A file that is kept open. feeds: by source type and path."""
+    """A file that is kept open.
+
+    Attributes:
+        feeds: By source type and path.
+    """
 
     opened: OpenedSnapshot
     feeds: dict[tuple[str, str], FeedTaken]

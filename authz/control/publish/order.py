@@ -25,7 +25,11 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 class SignedFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Files that the signer signed before, to go on from. chain: of the layer's changes up to the head's serial."""
+    """Files that the signer signed before, to go on from.
+
+    Attributes:
+        chain: Of the layer's changes up to the head's serial.
+    """
 
     head: bytes
     parts: list[bytes]
@@ -35,9 +39,12 @@ class SignedFiles(msgspec.Struct, frozen=True, kw_only=True):
 class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A layer is to be signed.
 
-    serial: of the new file, and the sequence of the last change. chain: hash up to it. base: the sequence that
-    `changes` continue from. entries, documents: JSON; None: what the signer has, with `changes`. files: what `changes`
-    continue, where the signer has nothing.
+    Attributes:
+        serial: Of the new file, and the sequence of the last change.
+        chain: Hash up to it.
+        base: The sequence that `changes` continue from.
+        entries, documents: JSON; None: what the signer has, with `changes`.
+        files: What `changes` continue, where the signer has nothing.
     """
 
     layer: str
@@ -51,7 +58,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Attest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Where the chain stands is to be signed, for a checkpoint. time: microseconds, of the newest change."""
+    """Where the chain stands is to be signed, for a checkpoint.
+
+    Attributes:
+        time: Microseconds, of the newest change.
+    """
 
     layer: str
     sequence: int
@@ -60,7 +71,12 @@ class Attest(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class PartFile(msgspec.Struct, frozen=True):
-    """A part that the file requires. digest: of its manifest. content: None: it was sent with a file before."""
+    """A part that the file requires.
+
+    Attributes:
+        digest: Of its manifest.
+        content: None: it was sent with a file before.
+    """
 
     serial: int
     digest: str
@@ -68,7 +84,12 @@ class PartFile(msgspec.Struct, frozen=True):
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The signed file. entries: how many are in it and its parts. warnings: for people."""
+    """The signed file.
+
+    Attributes:
+        entries: How many are in it and its parts.
+        warnings: For people.
+    """
 
     content: bytes
     entries: int
@@ -85,7 +106,9 @@ class Attested(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class NeedsAll(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The signer stands elsewhere than at `base`.
 
-    signed: the serial that it signed last; 0: none. whole: it takes all entries only, and no files.
+    Attributes:
+        signed: The serial that it signed last; 0: none.
+        whole: It takes all entries only, and no files.
     """
 
     signed: int = 0

@@ -38,7 +38,12 @@ _LOG = logging.getLogger("authz.control.publish")
 
 
 class Publisher:
-    """Publishes all layers. signer_of: gives a layer's signer; prepare: is called before the first layer is built."""
+    """Publishes all layers.
+
+    Args:
+        signer_of: Gives a layer's signer.
+        prepare: Is called before the first layer is built.
+    """
 
     def __init__(
         self, config: ControlConfig, store: Store, signals: Signals, signer_of: Callable[[str], AsksSigner],

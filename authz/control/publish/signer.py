@@ -58,7 +58,11 @@ if TYPE_CHECKING:
 
 
 class LastSigned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was signed last for a layer. limits: a digest of those that it was checked by."""
+    """What was signed last for a layer.
+
+    Attributes:
+        limits: A digest of those that it was checked by.
+    """
 
     serial: int
     chain: str

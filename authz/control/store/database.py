@@ -101,7 +101,11 @@ class Store:
 
 
 class InTurn(contextlib.AbstractContextManager[None]):
-    """A lock that is given in the order in which it is asked for. Raises NotReady if that takes too long."""
+    """A lock that is given in the order in which it is asked for.
+
+    Raises:
+        NotReady: That takes too long.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

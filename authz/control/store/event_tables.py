@@ -8,7 +8,12 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 
 
 class EventTables(NamedTuple):
-    """The tables. counts: by the minute; countries: by the hour, as there are many of them."""
+    """The tables.
+
+    Attributes:
+        counts: By the minute.
+        countries: By the hour, as there are many of them.
+    """
 
     events: Table
     counts: Table

@@ -19,10 +19,14 @@ _COLUMNS = tuple(jobs.c[name] for name in ("id", "created", "finished", "tenant"
 
 
 class Job(NamedTuple):
-    """A job. Times: microseconds; finished: 0: not yet. caller: JSON of who asked for it.
+    """A job. Times: microseconds.
 
-    total, done, added: rows there are, were looked at, became entries. refused: JSON of rows that were not. why: it
-    failed as a whole.
+    Attributes:
+        finished: 0: not yet.
+        caller: JSON of who asked for it.
+        total, done, added: Rows there are, were looked at, became entries.
+        refused: JSON of rows that were not.
+        why: It failed as a whole.
     """
 
     id: str

@@ -63,7 +63,12 @@ class May(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """A limit that is broken. entry: its id; "" where it is the number of all. limit: the key of `may`."""
+    """A limit that is broken.
+
+    Attributes:
+        entry: Its id; "" where it is the number of all.
+        limit: The key of `may`.
+    """
 
     code: Refusal
     entry: str

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """What covers an address: numbers that the files of a ruleset gave for it.
 
-    version: of the address. first: of the policy's first file. others: of the files behind it that are not empty, in
-    their order; empty if none covers the address.
+    Attributes:
+        version: Of the address.
+        first: Of the policy's first file.
+        others: Of the files behind it that are not empty, in their order; empty if none covers the address.
     """
 
     version: int

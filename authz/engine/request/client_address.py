@@ -61,7 +61,12 @@ class Rules(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of the walk, for `authz explain`. element: as written; verdict: what became of it."""
+    """One step of the walk, for `authz explain`.
+
+    Attributes:
+        element: As written.
+        verdict: What became of it.
+    """
 
     element: str
     verdict: str

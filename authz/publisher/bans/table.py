@@ -30,7 +30,11 @@ _BITS = {4: 32, 6: 128}
 
 
 class Columns(NamedTuple):
-    """Rows of one version. high, low: the address, left-aligned in 128 bits. The others are those of a row."""
+    """Rows of one version.
+
+    Attributes:
+        high, low: The address, left-aligned in 128 bits. The others are those of a row.
+    """
 
     high: Array  # u64
     low: Array  # u64
@@ -57,7 +61,12 @@ _KINDS = Columns(*map(np.dtype, ("<u8", "<u8", "<u4", "<u4", "<u4", "<u8")))  # 
 
 
 class BanTable(NamedTuple):
-    """Bans of single addresses. rows: by version. templates: serialized entries without id and times."""
+    """Bans of single addresses.
+
+    Attributes:
+        rows: By version.
+        templates: Serialized entries without id and times.
+    """
 
     rows: Mapping[int, Columns]
     templates: tuple[bytes, ...]

@@ -48,7 +48,12 @@ GRACE = 600.0  # seconds that a part stays after no head requires it, for sideca
 
 
 class Part(NamedTuple):
-    """A part that was built. numbers: its ids, sorted; ends: of the bans, in the same order."""
+    """A part that was built.
+
+    Attributes:
+        numbers: Its ids, sorted.
+        ends: Of the bans, in the same order.
+    """
 
     requirement: Requirement
     table: BanTable

@@ -50,7 +50,12 @@ class _Rows:
 
 
 class _Kept(NamedTuple):
-    """What is left of the networks of one version. entries: of each; taken: those that had a network, repeats too."""
+    """What is left of the networks of one version.
+
+    Attributes:
+        entries: Of each.
+        taken: Those that had a network, repeats too.
+    """
 
     prefixes: Prefixes
     entries: Array

@@ -17,9 +17,12 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 class FeedOptions(NamedTuple):
     """How to read a feed.
 
-    format: one of `feeds.read_feed.FORMATS`. where: take only entries that have this value in this column, in all of
-    them; columns and values are spelled as in the file. min_count: take only entries with at least this count (0: all).
-    bogons: whether networks of special-purpose space (see `authz.publisher.feeds.clean.bogons`) are dropped.
+    Attributes:
+        format: One of `feeds.read_feed.FORMATS`.
+        where: Take only entries that have this value in this column, in all of them; columns and values are spelled as
+            in the file.
+        min_count: Take only entries with at least this count (0: all).
+        bogons: Whether networks of special-purpose space (see `authz.publisher.feeds.clean.bogons`) are dropped.
     """
 
     format: str = "auto"
@@ -29,14 +32,23 @@ class FeedOptions(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A line that was not taken. line: from 1."""
+    """A line that was not taken.
+
+    Attributes:
+        line: From 1.
+    """
 
     line: int
     why: str
 
 
 class Bogon(NamedTuple):
-    """A network that was dropped. line: from 1; what: the special-purpose space that it lies in or contains."""
+    """A network that was dropped.
+
+    Attributes:
+        line: From 1.
+        what: The special-purpose space that it lies in or contains.
+    """
 
     line: int
     network: Network
@@ -46,11 +58,17 @@ class Bogon(NamedTuple):
 class Feed(NamedTuple):
     """What a feed gave.
 
-    networks: by version (4, 6), sorted, each once; those inside others are there, since a decision may ask for the
-    longest. taken: entries (an address, network or range each) of which a network was kept. skipped: in the order of
-    the file. format: the one that was read. filtered: entries that `where` or `min_count` left out. repeats: networks
-    dropped because they came before; nested: networks kept that lie inside others. lines: by version, for each of
-    `networks` the line it first stood in, from 1; a JSON document in one line has them all in line 1.
+    Attributes:
+        networks: By version (4, 6), sorted, each once; those inside others are there, since a decision may ask for the
+            longest.
+        taken: Entries (an address, network or range each) of which a network was kept.
+        skipped: In the order of the file.
+        format: The one that was read.
+        filtered: Entries that `where` or `min_count` left out.
+        repeats: Networks dropped because they came before.
+        nested: Networks kept that lie inside others.
+        lines: By version, for each of `networks` the line it first stood in, from 1; a JSON document in one line has
+            them all in line 1.
     """
 
     networks: dict[int, Prefixes]

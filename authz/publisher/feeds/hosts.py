@@ -29,14 +29,23 @@ _AT_ONCE = 32  # names that are asked for at the same time
 
 
 class CachedAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The last good answer for a name. at: when, in seconds since 1970."""
+    """The last good answer for a name.
+
+    Attributes:
+        at: When, in seconds since 1970.
+    """
 
     addresses: tuple[str, ...]
     at: int
 
 
 class Resolved(NamedTuple):
-    """What a name means. age: seconds since the answer was good; 0 for a fresh one. problem: why it is not fresh."""
+    """What a name means.
+
+    Attributes:
+        age: Seconds since the answer was good; 0 for a fresh one.
+        problem: Why it is not fresh.
+    """
 
     addresses: tuple[Address, ...]
     age: int = 0

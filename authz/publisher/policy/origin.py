@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 class Origin(NamedTuple):
-    """A line of a feed. network: the longest of the feed that covers the address; line: from 1."""
+    """A line of a feed.
+
+    Attributes:
+        network: The longest of the feed that covers the address.
+        line: From 1.
+    """
 
     source: str
     path: str

@@ -49,7 +49,11 @@ _HOST = re.compile(
 
 
 class WrittenNetworks(msgspec.Struct, frozen=True):
-    """What one element of `networks` names. problem: host bits were set, which only `--lenient` takes."""
+    """What one element of `networks` names.
+
+    Attributes:
+        problem: Host bits were set, which only `--lenient` takes.
+    """
 
     networks: tuple[Network, ...]
     problem: AddressError | None = None

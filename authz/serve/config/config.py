@@ -129,7 +129,11 @@ class AttackSignalConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionLogConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`decision_log`: one JSON object a line. path: `-` is standard output, `off` nowhere."""
+    """`decision_log`: one JSON object a line.
+
+    Attributes:
+        path: `-` is standard output, `off` nowhere.
+    """
 
     path: str = "-"
     denied: Share = 1.0  # share of the denied requests that is written

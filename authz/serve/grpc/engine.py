@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class GrpcEngine(Protocol):
-    """An engine of the gRPC front. port: once it has started; 0 or 1 for a unix socket."""
+    """An engine of the gRPC front.
+
+    Attributes:
+        port: Once it has started; 0 or 1 for a unix socket.
+    """
 
     port: int
 

@@ -34,7 +34,11 @@ _EXPECTED: Final = "expected /v1/auth/APPLICATION, /v1/forward/APPLICATION or /e
 
 
 class HttpFront:
-    """Answers HTTP callers. Its `handle` is the handler of `HttpConnections`. clock: seconds since 1970."""
+    """Answers HTTP callers. Its `handle` is the handler of `HttpConnections`.
+
+    Args:
+        clock: Seconds since 1970.
+    """
 
     def __init__(
         self,

@@ -19,7 +19,14 @@ SWEEP: Final = 0.5  # seconds between two looks at all connections
 
 
 class HttpLimits(NamedTuple):
-    """max_header: bytes. idle_timeout, header_timeout: seconds. max_connections: see `places`."""
+    """What one peer may cost.
+
+    Attributes:
+        max_header: Bytes.
+        idle_timeout: Seconds.
+        header_timeout: Seconds.
+        max_connections: See `places`.
+    """
 
     max_header: int = 65536
     idle_timeout: float = 75.0

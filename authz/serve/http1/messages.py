@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 class RequestHead(NamedTuple):
     """A request's header block.
 
-    headers: the values of the wanted headers, and of those that announce a body, by lower-case name, in order. peer:
-    the address of who connected; None: a unix socket.
+    Attributes:
+        headers: The values of the wanted headers, and of those that announce a body, by lower-case name, in order.
+        peer: The address of who connected; None: a unix socket.
     """
 
     method: bytes
@@ -19,7 +20,12 @@ class RequestHead(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer. head: status line and headers, each with its CR LF, without the empty line; body: as announced."""
+    """An answer.
+
+    Attributes:
+        head: Status line and headers, each with its CR LF, without the empty line.
+        body: As announced.
+    """
 
     head: bytes
     body: bytes = b""

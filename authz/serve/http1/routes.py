@@ -40,7 +40,11 @@ class Route(NamedTuple):
 
 
 class Routes:
-    """Finds the route of a target, and remembers it. by_header: a header names the application, never the path."""
+    """Finds the route of a target, and remembers it.
+
+    Args:
+        by_header: A header names the application, never the path.
+    """
 
     def __init__(self, *, by_header: bool) -> None:
         self._by_header = by_header

@@ -39,7 +39,12 @@ _LOG = logging.getLogger("authz.grpc")
 
 
 class _Unfinished(NamedTuple):
-    """What of a connection is under way. unread: the frame that is not complete; pause: which one it is, 0: none."""
+    """What of a connection is under way.
+
+    Attributes:
+        unread: The frame that is not complete.
+        pause: Which one it is, 0: none.
+    """
 
     unread: bytes
     begun: bool

@@ -39,7 +39,12 @@ _CODED_A_FRAME: Final = 64  # bytes of Huffman code that do
 
 
 class _Entry(NamedTuple):
-    """A field of a table. value: b"" if nobody reads it. size: as HPACK counts it."""
+    """A field of a table.
+
+    Attributes:
+        value: B"" if nobody reads it.
+        size: As HPACK counts it.
+    """
 
     name: bytes
     value: bytes
@@ -56,8 +61,10 @@ STATIC_NAMES: Final = frozenset(entry.name for entry in _STATIC if entry.name)
 class Fields(NamedTuple):
     """What a block holds.
 
-    items: names and values in their order; a value that nobody reads is b"". too_large: there were more or longer
-    fields than we take; items has the first of them. cost: what reading it cost, in frames.
+    Attributes:
+        items: Names and values in their order; a value that nobody reads is b"".
+        too_large: There were more or longer fields than we take; items has the first of them.
+        cost: What reading it cost, in frames.
     """
 
     items: list[tuple[bytes, bytes]]

@@ -38,8 +38,10 @@ _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # how a block begins that changes 
 class CallHead(NamedTuple):
     """What of a request's header fields counts.
 
-    length: its content-length; None if there is none. timeout: seconds after which nobody waits for the answer;
-    None: not said. too_large: there were more fields than we take.
+    Attributes:
+        length: Its content-length; None if there is none.
+        timeout: Seconds after which nobody waits for the answer; None: not said.
+        too_large: There were more fields than we take.
     """
 
     method: bytes

@@ -38,7 +38,11 @@ class Method(NamedTuple):
 
 
 class Service(NamedTuple):
-    """The methods by their paths. max_message: bytes of a message, as it came and unpacked."""
+    """The methods by their paths.
+
+    Attributes:
+        max_message: Bytes of a message, as it came and unpacked.
+    """
 
     methods: Mapping[bytes, Method]
     max_message: int
@@ -60,8 +64,12 @@ class Watcher:
 class Start(NamedTuple):
     """What the headers of a call say.
 
-    answer: of a unary call. method: for calls of another kind, and for those that are too large. refusal: headers that
-    answer all there is to say. length: of the body, as announced. timeout: seconds.
+    Attributes:
+        answer: Of a unary call.
+        method: For calls of another kind, and for those that are too large.
+        refusal: Headers that answer all there is to say.
+        length: Of the body, as announced.
+        timeout: Seconds.
     """
 
     answer: Callable[[bytes], bytes] | None

@@ -47,7 +47,11 @@ OPENING: Final = h2.settings({
 
 
 class HeaderParts(NamedTuple):
-    """A header block that goes on in CONTINUATION frames. size: bytes of all parts, kept or not."""
+    """A header block that goes on in CONTINUATION frames.
+
+    Attributes:
+        size: Bytes of all parts, kept or not.
+    """
 
     stream: int
     flags: int

@@ -29,7 +29,13 @@ _END_HEAD: Final = h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 0, TAIL_
 
 
 class Blocked:
-    """What waits for the peer to open a window. data: of DATA frames; sent: bytes of it; ends: are trailers next."""
+    """What waits for the peer to open a window.
+
+    Attributes:
+        data: Of DATA frames.
+        sent: Bytes of it.
+        ends: Whether trailers are next.
+    """
 
     __slots__ = ("data", "ends", "sent")
 

@@ -42,8 +42,13 @@ _LOG = logging.getLogger("authz.grpc")
 class Call:
     """A call whose body comes in parts, or that waits for its answer.
 
-    start: what its headers said. began: when they had come, by `time.monotonic`; None: in this turn of the event loop.
-    body: what came. taken: bytes of its window that were used; window: what it may use. complete: nothing more comes.
+    Attributes:
+        start: What its headers said.
+        began: When they had come, by `time.monotonic`; None: in this turn of the event loop.
+        body: What came.
+        taken: Bytes of its window that were used.
+        window: Bytes that it may use.
+        complete: Nothing more comes.
     """
 
     __slots__ = ("began", "body", "complete", "start", "taken", "window")

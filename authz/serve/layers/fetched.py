@@ -28,7 +28,13 @@ MAX_TIME: Final = 600.0  # seconds that a file may take
 
 
 class Answer(NamedTuple):
-    """A file that is new. tag: its entity tag, "" where it has none; pieces: its bytes; held: see `Pace`."""
+    """A file that is new.
+
+    Attributes:
+        tag: Its entity tag, "" where it has none.
+        pieces: Its bytes.
+        held: See `Pace`.
+    """
 
     tag: str
     pieces: Iterable[bytes]

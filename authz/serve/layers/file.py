@@ -35,7 +35,11 @@ class Signature(NamedTuple):
 
 
 class FileSource(Source):
-    """The file at `path`. poll: seconds between two looks, should the system not tell us of a change."""
+    """The file at `path`.
+
+    Args:
+        poll: Seconds between two looks, if the system does not tell us of a change.
+    """
 
     def __init__(self, path: Path, poll: float) -> None:
         self.name = str(path)

@@ -39,7 +39,11 @@ _LOG = logging.getLogger("authz.reload")
 
 
 class LastRefusal(NamedTuple):
-    """Why the newest file is not in use. at: seconds since 1970."""
+    """Why the newest file is not in use.
+
+    Attributes:
+        at: Seconds since 1970.
+    """
 
     code: Refusal
     message: str

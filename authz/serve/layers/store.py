@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class StoreSource(FetchedSource):
-    """The object at a URL of a store. Raises StartError if the extra is not installed."""
+    """The object at a URL of a store.
+
+    Raises:
+        StartError: The extra is not installed.
+    """
 
     def __init__(self, config: LayerConfig) -> None:
         assert config.url is not None  # noqa: S101  # as the configuration was checked

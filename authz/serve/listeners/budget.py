@@ -43,7 +43,10 @@ class Worker(Protocol):
 class HeldBytes:
     """The bytes that connections hold for peers, over all listeners.
 
-    limit: bytes. Not thread-safe: for one event loop. `hold` and `release` are harmless when called again.
+    Not thread-safe: for one event loop. `hold` and `release` are harmless when called again.
+
+    Args:
+        limit: Bytes.
     """
 
     def __init__(self, limit: int = MAX_HELD) -> None:

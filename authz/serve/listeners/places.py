@@ -55,7 +55,11 @@ G = TypeVar("G", bound=Guest)
 
 
 class Places(Generic[G]):
-    """Which connections are open. clock: seconds. Not thread-safe: for one event loop."""
+    """Which connections are open. Not thread-safe: for one event loop.
+
+    Args:
+        clock: Seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.open: set[G] = set()

@@ -56,7 +56,9 @@ class SenderConfig(Protocol):
 class BatchSender(ABC):
     """Sends what is put. `open`, `start`, then `put` from any thread, then `stop`.
 
-    WHAT: the section of authz.yaml, for messages. TYPE: the media type of a batch.
+    Attributes:
+        WHAT: The section of authz.yaml, for messages.
+        TYPE: The media type of a batch.
     """
 
     WHAT: ClassVar[str]

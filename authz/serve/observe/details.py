@@ -66,7 +66,11 @@ _TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut 
 
 
 class CheckDetails:
-    """Gives the details of CheckRequests. context_key: of the extension that names the application."""
+    """Gives the details of CheckRequests.
+
+    Args:
+        context_key: Of the extension that names the application.
+    """
 
     def __init__(self, context_key: str) -> None:
         self._context_key = context_key
@@ -95,10 +99,13 @@ def _raw(http: AttributeContext.HttpRequest, name: str) -> bytes:
 
 
 class HeadDetails:
-    """Gives the details of HTTP callers' requests. application_header: names the application; b"": the path does.
+    """Gives the details of HTTP callers' requests.
 
     What the client asked for stands in headers of the proxy: `X-Original-URI` and its like (nginx), `X-Forwarded-Uri`
     and its like (Traefik, Caddy); or in the request itself (Envoy's http_service).
+
+    Args:
+        application_header: Names the application; b"": the path does.
     """
 
     def __init__(self, application_header: bytes) -> None:

@@ -54,7 +54,8 @@ class Histogram:
 class Latency:
     """Takes the samples. `add` each recorder, then run `sample` in the event loop.
 
-    clock: seconds that only grow, as of the event loop.
+    Args:
+        clock: Seconds that only grow, as of the event loop.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -21,7 +21,8 @@ STANDARD_OUTPUT: Final = "-"
 class LogFile:
     """A file, a named pipe or standard output (`-`), opened by `open`. Used by one thread, but for `open`.
 
-    lock: where several processes write, a descriptor that they lock (fcntl(2)) while they do; -1 if there is one.
+    Attributes:
+        lock: Where several processes write, a descriptor that they lock (fcntl(2)) while they do; -1 if there is one.
     """
 
     lock: ClassVar[int] = -1

@@ -32,8 +32,10 @@ _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 class Decision(NamedTuple):
     """A decision as sinks get it.
 
-    now: seconds since 1970. peer: as the proxy reported it, None: a unix socket. named: the application as the proxy
-    named it; b"" if the outcome says which it is.
+    Attributes:
+        now: Seconds since 1970.
+        peer: As the proxy reported it, None: a unix socket.
+        named: The application as the proxy named it; b"" if the outcome says which it is.
     """
 
     now: float

@@ -34,7 +34,11 @@ _NONE: Final = frozenset({b"0" * 32, b"0" * 16})
 
 
 class Span(NamedTuple):
-    """A check of a sampled trace. ended: seconds since 1970."""
+    """A check of a sampled trace.
+
+    Attributes:
+        ended: Seconds since 1970.
+    """
 
     trace: bytes
     parent: bytes

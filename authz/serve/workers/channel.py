@@ -21,7 +21,11 @@ _SIZE: Final = array.array("i").itemsize
 
 
 class Message(NamedTuple):
-    """One message. descriptors: whoever has received it must close them."""
+    """One message.
+
+    Attributes:
+        descriptors: Whoever has received it must close them.
+    """
 
     kind: str
     content: Any

@@ -67,7 +67,11 @@ class GivenLayers(Layers):
 
 
 class Worker(Child):
-    """A worker. number: from 1."""
+    """A worker.
+
+    Args:
+        number: From 1.
+    """
 
     layers: GivenLayers
 

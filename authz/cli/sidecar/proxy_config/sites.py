@@ -25,7 +25,11 @@ _EXAMPLES: Final = (
 
 
 class Site(NamedTuple):
-    """An application as the proxy serves it. hosts: its host names; none: it is at the path `/NAME`."""
+    """An application as the proxy serves it.
+
+    Attributes:
+        hosts: Its host names; none: it is at the path `/NAME`.
+    """
 
     name: str
     hosts: tuple[str, ...]
@@ -38,7 +42,12 @@ class Site(NamedTuple):
 
 
 class Sites(NamedTuple):
-    """All applications. real: they are those of a policy. general: what no other has."""
+    """All applications.
+
+    Attributes:
+        real: They are those of a policy.
+        general: What no other has.
+    """
 
     by_host: tuple[Site, ...]
     by_path: tuple[Site, ...]

@@ -52,7 +52,11 @@ class Made(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What a page says of changes that were just made. undo: what takes them back; empty: nothing can."""
+    """What a page says of changes that were just made.
+
+    Attributes:
+        undo: What takes them back; empty: nothing can.
+    """
 
     done: str
     changes: list[Change]
@@ -61,7 +65,11 @@ class Notice(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How far changes have come. behind: sidecars that do not have them."""
+    """How far changes have come.
+
+    Attributes:
+        behind: Sidecars that do not have them.
+    """
 
     published: bool
     sidecars: int

@@ -29,7 +29,11 @@ _DASH: Final = re.compile(r"\s*[-\u2013]\s*(?=[0-9a-fA-F:])")  # 10.0.0.1 - 10.0
 
 
 class FormState(NamedTuple):
-    """A form as it is shown: what was written, and what is wrong with each field. problem: of the whole."""
+    """A form as it is shown: what was written, and what is wrong with each field.
+
+    Attributes:
+        problem: Of the whole.
+    """
 
     values: Mapping[str, str]
     mistakes: Mapping[str, list[str]]

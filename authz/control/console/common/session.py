@@ -23,7 +23,11 @@ CSRF_FIELD = "csrf"
 
 
 class Asked(NamedTuple):
-    """A request of somebody who is signed on. csrf: what this session's forms carry."""
+    """A request of somebody who is signed on.
+
+    Attributes:
+        csrf: What this session's forms carry.
+    """
 
     request: AnyRequest
     plane: ControlPlane

@@ -21,7 +21,11 @@ MAX_CHANGES: Final = 5000  # that are looked at
 
 
 class Differs(NamedTuple):
-    """An entry that is different. before, after: None: it was, or is, on no list."""
+    """An entry that is different.
+
+    Attributes:
+        before, after: None: it was, or is, on no list.
+    """
 
     before: Entry | None
     after: Entry | None
@@ -40,7 +44,11 @@ class Differs(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """All that is different. complete: False: there were more changes than are looked at."""
+    """All that is different.
+
+    Attributes:
+        complete: False: there were more changes than are looked at.
+    """
 
     came: list[Differs]
     went: list[Differs]

@@ -36,7 +36,11 @@ SHOWN = 20  # changes and events
 
 
 class About(NamedTuple):
-    """All that the page tells. now: the entry as it is now, where the page is of another time."""
+    """All that the page tells.
+
+    Attributes:
+        now: The entry as it is now, where the page is of another time.
+    """
 
     entry: Entry | None
     now: Entry | None

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """What a form can offer. sources: that a feed gives; databases: `country`, `asn`, where the policy has them."""
+    """What a form can offer.
+
+    Attributes:
+        sources: That a feed gives.
+        databases: `country`, `asn`, where the policy has them.
+    """
 
     applications: list[str]
     sources: list[str]

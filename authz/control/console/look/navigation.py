@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 class Page(NamedTuple):
-    """A page: where, its name, what one must be allowed. main: only the main tenant has it."""
+    """A page: where, its name, what one must be allowed.
+
+    Attributes:
+        main: Only the main tenant has it.
+    """
 
     path: str
     label: str

@@ -23,7 +23,11 @@ _TYPES: Final = {
 
 
 class StaticFile(NamedTuple):
-    """One file. version: changes with its content."""
+    """One file.
+
+    Attributes:
+        version: Changes with its content.
+    """
 
     content: bytes
     media_type: str

@@ -24,7 +24,11 @@ MISSED: Final = 86400 * MICROSECONDS  # a sidecar that was not seen for longer i
 
 
 class Item(NamedTuple):
-    """One thing to look at. href: where to act."""
+    """One thing to look at.
+
+    Attributes:
+        href: Where to act.
+    """
 
     weight: Literal["bad", "warn"]
     title: str

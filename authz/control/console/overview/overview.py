@@ -28,7 +28,11 @@ TOP: Final = 6  # of who is denied most
 
 
 class Standing(NamedTuple):
-    """What the page shows. chart: times (seconds), allowed, denied; of the last day."""
+    """What the page shows.
+
+    Attributes:
+        chart: Times (seconds), allowed, denied; of the last day.
+    """
 
     lists: dict[str, int]
     chart: tuple[list[int], list[int], list[int]]

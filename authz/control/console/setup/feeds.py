@@ -31,8 +31,10 @@ protected: [192.0.2.0/24]
 class FeedState(NamedTuple):
     """A feed, or a database.
 
-    changed: of the file (microseconds); None: there is none. entries: networks that the newest signed file took from
-    it, or as fetched last. kept_since: it is broken, and older content, of then (seconds), is used meanwhile.
+    Attributes:
+        changed: Of the file (microseconds); None: there is none.
+        entries: Networks that the newest signed file took from it, or as fetched last.
+        kept_since: It is broken, and older content, of then (seconds), is used meanwhile.
     """
 
     kind: str

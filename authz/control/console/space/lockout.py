@@ -21,7 +21,12 @@ SHOWN: Final = 10  # entries of a network
 
 
 class Standing(NamedTuple):
-    """What denies a network, or parts of it. entries: of the lists; denials: by the published first layer, too."""
+    """What denies a network, or parts of it.
+
+    Attributes:
+        entries: Of the lists.
+        denials: By the published first layer, too.
+    """
 
     network: Network
     entries: list[Entry]

@@ -26,7 +26,11 @@ _MAPS: Final = Maps()
 
 
 class Cell(NamedTuple):
-    """A square of the picture: a /8, or nearer a /16. listed: how many /24 of it a list names, or parts of them."""
+    """A square of the picture: a /8, or nearer a /16.
+
+    Attributes:
+        listed: How many /24 of it a list names, or parts of them.
+    """
 
     network: str
     number: int

@@ -27,7 +27,11 @@ _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
 
 
 class Query(NamedTuple):
-    """What the address of the page asks for. live: newest first, again every two seconds."""
+    """What the address of the page asks for.
+
+    Attributes:
+        live: Newest first, again every two seconds.
+    """
 
     address: str = ""
     application: str = ""
@@ -64,7 +68,11 @@ class Query(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What the page shows. names: entries that it refers to."""
+    """What the page shows.
+
+    Attributes:
+        names: Entries that it refers to.
+    """
 
     events: list[tuple[str, Any]]
     following: Place | None

@@ -76,7 +76,11 @@ class ExactWindow:
 
 
 class SlicedWindow:
-    """A window for a large limit: a ring with a count for each slice. times: of events so far."""
+    """A window for a large limit: a ring with a count for each slice.
+
+    Args:
+        times: Of events so far.
+    """
 
     __slots__ = ("_counts", "_newest", "_slice", "_sum")
 

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
 
 class ClickHouse(Writer):
-    """Sends events to a table. country_of: returns the code of a client's country, or ""."""
+    """Sends events to a table.
+
+    Args:
+        country_of: Returns the code of a client's country, or "".
+    """
 
     def __init__(self, config: SinkConfig, country_of: Callable[[Address], str]) -> None:
         super().__init__(f"clickhouse {config.table}")

@@ -27,7 +27,8 @@ Format = Annotated[str, Scalar(_format, f"one of {', '.join(FORMATS)}")]
 class EnvoySource(msgspec.Struct, frozen=True, kw_only=True):
     """`sources.envoy`: the gRPC access log service of Envoy.
 
-    waf: the namespace of dynamic metadata in which a WAF's filter says `attacks` (a text, or a list) and `payload`.
+    Attributes:
+        waf: The namespace of dynamic metadata in which a WAF's filter says `attacks` (a text, or a list) and `payload`.
     """
 
     listen: ListenOn = Listen()

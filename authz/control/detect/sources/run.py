@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class RunningSources:
-    """What feeds the intake. folder: where relative paths of files begin."""
+    """What feeds the intake.
+
+    Args:
+        folder: Where relative paths of files begin.
+    """
 
     def __init__(self, sources: Sources, intake: Intake, folder: str) -> None:
         self._sources = sources

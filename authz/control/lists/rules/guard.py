@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
     """When a change waits for a second person.
 
-    addresses: where it denies more than that many addresses (IPv6: counted by /64); None: never. allow: where it adds
-    to the allow list, or takes from it.
+    Attributes:
+        addresses: Where it denies more than that many addresses (IPv6: counted by /64); None: never.
+        allow: Where it adds to the allow list, or takes from it.
     """
 
     addresses: int | None = None
@@ -31,8 +32,10 @@ class FourEyes(msgspec.Struct, frozen=True, kw_only=True):
 class LockOut(NamedTuple):
     """Whom a change would lock out.
 
-    subject: what names them, as it is written. network: by which of its networks. forceable: whether `force` may do it
-    all the same.
+    Attributes:
+        subject: What names them, as it is written.
+        network: By which of its networks.
+        forceable: Whether `force` may do it all the same.
     """
 
     subject: str

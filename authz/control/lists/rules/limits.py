@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a layer.
 
-    longest: seconds from now to an entry's end; None: also without an end. widest: prefix bits. applications: patterns
-    of names; empty: all, and entries that name none. subjects: which kinds entries may name. networks: how many of them
-    one entry may name, with no exceptions; None: any. entries: how many at once.
+    Attributes:
+        longest: Seconds from now to an entry's end; None: also without an end. widest: prefix bits.
+        applications: Patterns of names; empty: all, and entries that name none.
+        subjects: Which kinds entries may name.
+        networks: How many of them one entry may name, with no exceptions; None: any.
+        entries: How many at once.
     """
 
     lists: tuple[ListName, ...] = ("allow", "deny", "gray")

@@ -19,7 +19,12 @@ _DATABASES: Final = {"countries": "country", "regions": "country", "continents":
 
 
 class Known(NamedTuple):
-    """What the policy has for resolving subjects. sources: given by feeds; geo: `country`, `asn`."""
+    """What the policy has for resolving subjects.
+
+    Attributes:
+        sources: Given by feeds.
+        geo: `country`, `asn`.
+    """
 
     sources: frozenset[str] = frozenset()
     geo: frozenset[str] = frozenset()
@@ -44,8 +49,12 @@ class Known(NamedTuple):
 class Rules(NamedTuple):
     """What the use cases go by.
 
-    layers: limits by name. protected: what no entry may deny. bans: the layer of `ban`. known: what subjects
-    of the first layer can be resolved by. resolver: resolves them.
+    Attributes:
+        layers: Limits by name.
+        protected: What no entry may deny.
+        bans: The layer of `ban`.
+        known: What subjects of the first layer can be resolved by.
+        resolver: Resolves them.
     """
 
     layers: Mapping[str, Limits]

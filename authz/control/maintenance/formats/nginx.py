@@ -21,7 +21,11 @@ _REAL_IP: Final = frozenset({"set_real_ip_from", "real_ip_header", "real_ip_recu
 
 
 class Directive(NamedTuple):
-    """A directive. place: the blocks around it, outermost first."""
+    """A directive.
+
+    Attributes:
+        place: The blocks around it, outermost first.
+    """
 
     words: tuple[str, ...]
     line: int

@@ -33,7 +33,11 @@ _PATIENCE: Final = HostOptions(timeout=3.0, tries=2)
 
 
 class Copies:
-    """The copies of a control plane. folder: what paths of feeds are relative to."""
+    """The copies of a control plane.
+
+    Args:
+        folder: What paths of feeds are relative to.
+    """
 
     def __init__(self, store: Store, folder: Path) -> None:
         self._store = store

@@ -72,7 +72,11 @@ class Key(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A decision that holds. expires: seconds since 1970."""
+    """A decision that holds.
+
+    Attributes:
+        expires: Seconds since 1970.
+    """
 
     key: Key
     expires: int

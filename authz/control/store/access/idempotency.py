@@ -17,7 +17,11 @@ KEPT = 24 * 3600 * MICROSECONDS
 
 
 class Answer(NamedTuple):
-    """An answer as it was given. body: JSON."""
+    """An answer as it was given.
+
+    Attributes:
+        body: JSON.
+    """
 
     status: int
     body: str

@@ -18,10 +18,12 @@ _KEPT = 7 * 86_400_000_000  # microseconds that an ended session stays in the li
 
 
 class Session(NamedTuple):
-    """A session. Times: microseconds since 1970; ended: 0: it was not ended.
+    """A session. Times: microseconds since 1970.
 
-    token: id of the token that was exchanged for it, whose rights it has now; empty: tenant and role are its own.
-    address: where the sign-on came from; empty: a unix socket.
+    Attributes:
+        ended: 0: it was not ended.
+        token: Id of the token that was exchanged for it, whose rights it has now; empty: tenant and role are its own.
+        address: Where the sign-on came from; empty: a unix socket.
     """
 
     id: str

@@ -24,8 +24,11 @@ TOKEN_PREFIX = "authz_"  # noqa: S105  # lets scanners of leaked secrets find on
 class Token(NamedTuple):
     """A token, without its secret.
 
-    networks: empty: from anywhere. created: microseconds; expires: seconds. person: whose it is, as sign-on names
-    people; empty: its name says it.
+    Attributes:
+        networks: Empty: from anywhere.
+        created: Microseconds.
+        expires: Seconds.
+        person: Whose it is, as sign-on names people; empty: its name says it.
     """
 
     id: str
@@ -45,7 +48,11 @@ class Token(NamedTuple):
 
 
 class Tenant(NamedTuple):
-    """A tenant. applications: patterns of the names that are its own."""
+    """A tenant.
+
+    Attributes:
+        applications: Patterns of the names that are its own.
+    """
 
     name: str
     applications: tuple[str, ...]
@@ -166,7 +173,11 @@ def note(tx: Connection, actor: Actor, action: str, subject: str, now: int, deta
 
 
 class Note(NamedTuple):
-    """Something that was done. time: microseconds."""
+    """Something that was done.
+
+    Attributes:
+        time: Microseconds.
+    """
 
     id: int
     time: int

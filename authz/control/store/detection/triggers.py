@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class StoredTrigger(NamedTuple):
-    """One version of a trigger. Times are microseconds; until: None: it still holds. content: JSON."""
+    """One version of a trigger. Times are microseconds.
+
+    Attributes:
+        until: None: it still holds.
+        content: JSON.
+    """
 
     name: str
     version: int

@@ -32,8 +32,9 @@ _HOLDS_NOW = entries.c.recorded_to + 0 == FOREVER
 class Filter(NamedTuple):
     """What entries are asked for; None: whatever.
 
-    network: an address (a network of full length) that they cover, or a network that they cover or lie in.
-    unexpired_at: seconds; without what expired before.
+    Attributes:
+        network: An address (a network of full length) that they cover, or a network that they cover or lie in.
+        unexpired_at: Seconds; without what expired before.
     """
 
     tenant: str | None = None

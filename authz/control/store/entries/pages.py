@@ -37,9 +37,12 @@ _DECODE = msgspec.json.Decoder(Entry).decode
 
 
 class Search(NamedTuple):
-    """What is looked for beside a `Filter`. text: in the reason, the author or whom it names, whatever the case.
+    """What is looked for beside a `Filter`.
 
-    excepting: those with exceptions only. ends_from, ends_before: seconds; entries without an end have FOREVER.
+    Attributes:
+        text: In the reason, the author or whom it names, whatever the case.
+        excepting: Those with exceptions only.
+        ends_from, ends_before: Seconds; entries without an end have FOREVER.
     """
 
     text: str = ""
@@ -72,7 +75,12 @@ class Search(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page. following: where the next one begins; None: this is the last. looked: rows that were read."""
+    """A page.
+
+    Attributes:
+        following: Where the next one begins; None: this is the last.
+        looked: Rows that were read.
+    """
 
     entries: list[Entry]
     following: Place | None

@@ -26,7 +26,11 @@ _Range = tuple[bytes, bytes]  # first and last client
 
 
 class Touched(NamedTuple):
-    """Events of an application, or of all. denied: how many of them were denied already."""
+    """Events of an application, or of all.
+
+    Attributes:
+        denied: How many of them were denied already.
+    """
 
     application: str
     events: int
@@ -35,7 +39,11 @@ class Touched(NamedTuple):
 
 
 class Impact(NamedTuple):
-    """What addresses account for. complete: False: there were more events than are counted."""
+    """What addresses account for.
+
+    Attributes:
+        complete: False: there were more events than are counted.
+    """
 
     total: Touched
     applications: list[Touched]

@@ -22,7 +22,11 @@ MAX_LOOKED: Final = 20_000  # events that are read for one page
 
 
 class EventPage(NamedTuple):
-    """A page, newest first. following: what the next one is before; None: this is the last."""
+    """A page, newest first.
+
+    Attributes:
+        following: What the next one is before; None: this is the last.
+    """
 
     events: list[Row[Any]]
     following: Place | None

@@ -23,8 +23,11 @@ Place = tuple[int, int]  # time, id
 class WantedEvents(NamedTuple):
     """Which events; None: whatever.
 
-    network: an address (of full length), or a network that clients are in. begin, end: microseconds, `end` not
-    included. patterns: of applications that may be seen, `shop` or `team-*`; None: all. country: a code (ISO 3166-1).
+    Attributes:
+        network: An address (of full length), or a network that clients are in.
+        begin, end: Microseconds, `end` not included.
+        patterns: Of applications that may be seen, `shop` or `team-*`; None: all.
+        country: A code (ISO 3166-1).
     """
 
     network: Network | None = None
@@ -96,7 +99,11 @@ def count_by_time(
 
 
 class CountryCount(NamedTuple):
-    """How many events came from a country, and how many of them were denied. country: empty: not known."""
+    """How many events came from a country, and how many of them were denied.
+
+    Attributes:
+        country: Empty: not known.
+    """
 
     country: str
     events: int

@@ -19,7 +19,11 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class Busiest(NamedTuple):
-    """What occurs most among `looked` events, each with how often. complete: no event was left out."""
+    """What occurs most among `looked` events, each with how often.
+
+    Attributes:
+        complete: No event was left out.
+    """
 
     clients: list[tuple[str, int]]
     networks: list[tuple[str, int]]

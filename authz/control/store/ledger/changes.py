@@ -33,7 +33,11 @@ COLUMNS: Final = tuple(changes.columns[name] for name in Change.__struct_fields_
 
 
 class Head(NamedTuple):
-    """Where a layer stands. time: of its newest change, in microseconds."""
+    """Where a layer stands.
+
+    Attributes:
+        time: Of its newest change, in microseconds.
+    """
 
     layer: str
     sequence: int

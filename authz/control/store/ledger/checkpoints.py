@@ -29,7 +29,12 @@ CHECKPOINT_TYPE: Final = "application/vnd.authz.checkpoint+json"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What is signed. time: microseconds since 1970, of the change; hash: of the chain up to it."""
+    """What is signed.
+
+    Attributes:
+        time: Microseconds since 1970, of the change.
+        hash: Of the chain up to it.
+    """
 
     layer: str
     sequence: int

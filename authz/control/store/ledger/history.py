@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Which changes; None: whatever. begin, end: microseconds, `end` not included."""
+    """Which changes; None: whatever.
+
+    Attributes:
+        begin, end: Microseconds, `end` not included.
+    """
 
     tenant: str | None = None
     layer: str | None = None

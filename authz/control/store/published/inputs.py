@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 class Input(NamedTuple):
     """A copy. Times: seconds since 1970; 0: never.
 
-    url: without what may be secret. asked, changed: when the server was asked with success, and sent something new.
-    failed, problem: of the last try, where that failed. size: bytes of the copy; 0: there is none.
+    Attributes:
+        url: Without what may be secret.
+        asked, changed: When the server was asked with success, and sent something new.
+        failed, problem: Of the last try, where that failed.
+        size: Bytes of the copy; 0: there is none.
     """
 
     path: str

@@ -18,7 +18,11 @@ GRACE: Final = 600 * MICROSECONDS  # that a part stays for sidecars that still r
 
 
 class Part(NamedTuple):
-    """A part of a layer. digest: of its manifest."""
+    """A part of a layer.
+
+    Attributes:
+        digest: Of its manifest.
+    """
 
     serial: int
     digest: str

@@ -18,9 +18,13 @@ KEPT_CONTENTS = 16  # files of a layer that are kept whole; of older ones, what 
 
 
 class Publication(NamedTuple):
-    """A published file. created: microseconds; chain: hash of the layer's changes up to it; entries: parts included.
+    """A published file.
 
-    parts: JSON list of the serials of the parts that it requires.
+    Attributes:
+        created: Microseconds.
+        chain: Hash of the layer's changes up to it.
+        entries: Parts included.
+        parts: JSON list of the serials of the parts that it requires.
     """
 
     layer: str
@@ -38,7 +42,13 @@ class Publication(NamedTuple):
 
 
 class Sidecar(NamedTuple):
-    """What a sidecar serves of a layer. refusal: code; since, seen: microseconds; shown: whether it shows a token."""
+    """What a sidecar serves of a layer.
+
+    Attributes:
+        refusal: Code.
+        since, seen: Microseconds.
+        shown: Whether it shows a token.
+    """
 
     name: str
     layer: str

@@ -15,7 +15,8 @@ _ONE = np.uint64(1)
 class Merged(NamedTuple):
     """The places of the networks to keep, sorted by address, then widest first; of equal ones the first place.
 
-    nested: how many of those lie inside others of them.
+    Attributes:
+        nested: How many of those lie inside others of them.
     """
 
     places: Array

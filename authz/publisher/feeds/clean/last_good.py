@@ -15,7 +15,11 @@ from authz.errors import InputError
 
 
 class LastGood(NamedTuple):
-    """A copy. since: when it was last seen to be good, in seconds since 1970."""
+    """A copy.
+
+    Attributes:
+        since: When it was last seen to be good, in seconds since 1970.
+    """
 
     path: Path
     since: int

@@ -28,7 +28,13 @@ _HEADERS: Final = {"user-agent": f"authz/{__version__} (feeds fetch)", "accept-e
 
 
 class DownloadLimits(NamedTuple):
-    """size: bytes, unpacked. silence: seconds without a byte. total: seconds for all of it, redirects too."""
+    """How much is fetched of one URL.
+
+    Attributes:
+        size: Bytes, unpacked.
+        silence: Seconds without a byte.
+        total: Seconds for all of it, including redirects.
+    """
 
     size: int = MAX_SIZE
     silence: float = 30.0

@@ -25,7 +25,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Target(NamedTuple):
-    """What is to be asked. pinned: the address that is connected to; empty: what the name of the host means."""
+    """What is to be asked.
+
+    Attributes:
+        pinned: The address that is connected to; empty: what the name of the host means.
+    """
 
     url: str
     pinned: str = ""

@@ -32,7 +32,11 @@ _COUNTRY = re.compile(r"(?:[A-Za-z]{2})?", re.ASCII)
 
 
 class _Layout(NamedTuple):
-    """What the columns are. places: the one of the address, or those of start and end."""
+    """What the columns are.
+
+    Attributes:
+        places: The one of the address, or those of start and end.
+    """
 
     names: tuple[str, ...]
     places: tuple[int, ...]

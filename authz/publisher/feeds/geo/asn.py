@@ -33,8 +33,10 @@ NAMED = 20  # missing numbers that an error names
 class AsnDatabase(NamedTuple):
     """One file that was read.
 
-    format: `routes`, `csv`, or `mmdb` and what it calls itself. entries: by version, the networks or ranges that have
-    an origin. asns: how many different numbers it has.
+    Attributes:
+        format: `routes`, `csv`, or `mmdb` and what it calls itself.
+        entries: By version, the networks or ranges that have an origin.
+        asns: How many different numbers it has.
     """
 
     path: Path
@@ -44,7 +46,11 @@ class AsnDatabase(NamedTuple):
 
 
 class AsnResult(NamedTuple):
-    """What databases gave: by number, the networks of each version (4, 6). missing: wanted numbers that have none."""
+    """What databases gave: by number, the networks of each version (4, 6).
+
+    Attributes:
+        missing: Wanted numbers that have none.
+    """
 
     networks: dict[int, Networks]
     missing: frozenset[int]

@@ -45,7 +45,11 @@ _LONG_POINTERS: Final = (0, 2048, 526336, 0)
 
 
 class Leaves(NamedTuple):
-    """The networks of one version that have a record. places: where it is, in the section `Mmdb.records` (i64)."""
+    """The networks of one version that have a record.
+
+    Attributes:
+        places: Where it is, in the section `Mmdb.records` (i64).
+    """
 
     prefixes: Prefixes
     places: Array
@@ -54,8 +58,11 @@ class Leaves(NamedTuple):
 class Mmdb:
     """One opened database.
 
-    name: for errors. kind: what the publisher calls it, such as "GeoLite2-Country". version: 6 where the tree is of
-    IPv6 (with IPv4 in it), 4 where it has IPv4 only. records: its data section.
+    Attributes:
+        name: For errors.
+        kind: What the publisher calls it, such as "GeoLite2-Country".
+        version: 6 if the tree is of IPv6 (with IPv4 in it), 4 if it has IPv4 only.
+        records: Its data section.
     """
 
     def __init__(self, data: bytes, name: str) -> None:

@@ -37,8 +37,11 @@ NO_COUNTRY: Final = frozenset({"", "-"})  # what databases write where they know
 class GeoTable(NamedTuple):
     """What one database says.
 
-    format: such as "csv" or "mmdb GeoLite2-Country". entries: by version, the networks or ranges that it gives a
-    country, region or continent. known: every code that it has. found: the networks of those that were wanted.
+    Attributes:
+        format: Such as "csv" or "mmdb GeoLite2-Country".
+        entries: By version, the networks or ranges that it gives a country, region or continent.
+        known: Every code that it has.
+        found: The networks of those that were wanted.
     """
 
     format: str

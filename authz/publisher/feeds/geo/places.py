@@ -44,8 +44,10 @@ class GeoWanted(NamedTuple):
 class GeoDatabase(NamedTuple):
     """One file that was read.
 
-    format: `csv`, `json`, `tar` or `mmdb` and what it calls itself. entries: by version, the networks or ranges that it
-    gives a country, region or continent. countries, regions, continents: all codes that it has.
+    Attributes:
+        format: `csv`, `json`, `tar` or `mmdb` and what it calls itself.
+        entries: By version, the networks or ranges that it gives a country, region or continent.
+        countries, regions, continents: All codes that it has.
     """
 
     path: Path

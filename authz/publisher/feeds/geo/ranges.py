@@ -125,8 +125,10 @@ def grouped(prefixes: Prefixes, labels: Array) -> dict[int, Prefixes]:
 class RangeTable(NamedTuple):
     """The lines `start,end,label` of a file.
 
-    labels: the different ones, as written. lines: of each label, the first line that has it, from 1. ranges, numbers:
-    by version, the ranges and for each the place of its label in `labels`.
+    Attributes:
+        labels: The different ones, as written.
+        lines: Of each label, the first line that has it, from 1.
+        ranges, numbers: By version, the ranges and for each the place of its label in `labels`.
     """
 
     labels: tuple[str, ...]

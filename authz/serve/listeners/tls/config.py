@@ -19,7 +19,12 @@ _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
 
 
 class ClientName(NamedTuple):
-    """A name that a client's certificate may have. kind: DNS or URI; parts: of it, `*` stands for any one part."""
+    """A name that a client's certificate may have.
+
+    Attributes:
+        kind: DNS or URI.
+        parts: Of it, `*` stands for any one part.
+    """
 
     kind: str
     parts: tuple[str, ...]
