@@ -128,7 +128,7 @@ FEEDS: list[tuple[str, str, str]] = [
         "<!DOCTYPE html>\n<p>Too many requests\n",
         "",
         "policy.yaml:3: feeds[0].path: bad.txt: not recognised: the first line is '<!DOCTYPE html>'; of the first "
-        "2 lines, none of them is an entry in any format (known formats: plain, proxies, geofeed, csv, json-lines, ",
+        "2 lines, none is an entry in any format (known formats: plain, proxies, geofeed, csv, json-lines, ",
     ),
     (
         "192.0.2.1\n",

@@ -76,9 +76,9 @@ def _text(content: bytes, formats: tuple[str, ...], seen: str) -> Recognised:
     taken, unskipped, _, name = max(tried)
     if taken < -unskipped:
         seen = seen or f"the first line is '{shorten(decode(sample[0]))}'"
-        best = f"the best, {name}, takes {taken}" if taken else "none of them is an entry in any format"
+        best = f"the best format, {name}, reads {taken}" if taken else "none is an entry in any format"
         raise InputError(
-            f"not recognised: {seen}; of the first {len(sample)} lines, {best}",
+            f"not recognised: {seen}; of the first {len(sample)} line{'s' * (len(sample) > 1)}, {best}",
             hint=f"known formats: {', '.join((*TEXT_FORMATS, *SHAPES))}",
         )
     return Recognised(name, partial(TEXT_FORMATS[name], content))
