@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.processes import CONFIG, Sidecar, wait_for
+from support.servers.receiver import Receiver
 
 from authz.errors import StartError
 from authz.serve.config.config import EventsConfig
@@ -19,7 +18,7 @@ from authz.serve.observe.events import EventSender
 from authz.serve.observe.recorder import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from support.publishing.publisher import Publisher
@@ -27,55 +26,32 @@ if TYPE_CHECKING:
 DENIED = "203.0.113.9"
 
 
-class Taker:
-    """An HTTP server that takes events, and answers as the test says."""
+class Taker(Receiver):
+    """Takes events, and answers as the test says."""
+
+    path = "/v1/events"
+    protocol = "HTTP/1.1"
 
     def __init__(self) -> None:
-        self.status = 202
         self.events: list[dict[str, Any]] = []
         self.batches: list[int] = []
         self.tokens: set[str | None] = set()
-        taker = self
+        super().__init__(202, b"{}")
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                assert self.headers["Content-Encoding"] == "gzip"
-                lines = gzip.decompress(body).splitlines()
-                if taker.status == 202:
-                    taker.events += [json.loads(line) for line in lines]
-                    taker.batches.append(len(lines))
-                    taker.tokens.add(self.headers["Authorization"])
-                self.send_response(taker.status)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/events"
-
-    def run(self) -> None:
-        self.server.serve_forever(0.05)
-
-    def end(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def take(self, headers: Mapping[str, str], body: bytes) -> None:
+        assert headers["Content-Encoding"] == "gzip"
+        lines = gzip.decompress(body).splitlines()
+        if self.status == 202:
+            self.events += [json.loads(line) for line in lines]
+            self.batches.append(len(lines))
+            self.tokens.add(headers.get("Authorization"))
 
 
 @pytest.fixture
 def taker() -> Iterator[Taker]:
-    one = Taker()
-    thread = threading.Thread(target=one.run)
-    thread.start()
-    yield one
-    one.end()
-    thread.join()
+    taker = Taker()
+    yield taker
+    taker.end()
 
 
 @contextlib.contextmanager

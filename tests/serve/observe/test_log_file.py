@@ -42,23 +42,17 @@ def test_a_line_that_a_full_disk_cut_never_joins_the_next(tmp_path: Path, monkey
     assert (tmp_path / "log").read_bytes() == b"a fir\na third line\na fourth line\n"
 
 
-def test_a_line_that_the_process_before_left_half_written_is_ended(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"whole\nha")
+@pytest.mark.parametrize(("before", "after"), [(b"whole\nha", b"whole\nha\nnext\n"), (b"whole\n", b"whole\nnext\n")])
+def test_a_file_is_appended_to_and_a_line_that_was_left_half_written_is_ended(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    (tmp_path / "log").write_bytes(before)
     file = LogFile(str(tmp_path / "log"))
     file.open()
     file.write(b"next\n")
     file.close()
     file.close()
-    assert (tmp_path / "log").read_bytes() == b"whole\nha\nnext\n"
-
-
-def test_a_file_that_ends_with_a_line_is_appended_to(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"whole\n")
-    file = LogFile(str(tmp_path / "log"))
-    file.open()
-    file.write(b"next\n")
-    file.close()
-    assert (tmp_path / "log").read_bytes() == b"whole\nnext\n"
+    assert (tmp_path / "log").read_bytes() == after
 
 
 def test_a_named_pipe_without_a_reader_does_not_block_the_start(publisher: Publisher) -> None:

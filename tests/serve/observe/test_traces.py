@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from support.processes import CONFIG, Sidecar, wait_for
 from support.proxies.envoy_api import check_request
+from support.servers.receiver import Receiver
 from support.sidecar.fronts import Fronts, HttpClient
 
 from authz.addresses import parse_address
@@ -26,7 +25,7 @@ from authz.serve.observe.traces import TraceSender
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from support.publishing.publisher import Publisher
@@ -44,45 +43,29 @@ NOT_SAMPLED = [
 ]
 
 
-class Collector:
+class Collector(Receiver):
     """Takes spans, as a collector of OpenTelemetry does."""
+
+    path = "/v1/traces"
+    protocol = "HTTP/1.1"
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
         self.resources: list[dict[str, Any]] = []
-        collector = self
+        super().__init__(200, b"{}")
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
-                assert (self.path, self.headers["Content-Type"]) == ("/v1/traces", "application/json")
-                for resource in json.loads(body)["resourceSpans"]:
-                    collector.resources.append(resource["resource"])
-                    collector.spans += [span for scope in resource["scopeSpans"] for span in scope["spans"]]
-                self.send_response(200)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
+    def take(self, headers: Mapping[str, str], body: bytes) -> None:
+        assert (headers["Path"], headers["Content-Type"]) == (self.path, "application/json")
+        for resource in json.loads(gzip.decompress(body))["resourceSpans"]:
+            self.resources.append(resource["resource"])
+            self.spans += [span for scope in resource["scopeSpans"] for span in scope["spans"]]
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     collector = Collector()
-    thread = threading.Thread(target=collector.server.serve_forever, daemon=True)
-    thread.start()
     yield collector
-    collector.server.shutdown()
-    collector.server.server_close()
-    thread.join()
+    collector.end()
 
 
 @pytest.fixture
