@@ -43,7 +43,7 @@ def serious(page: Page, context: str | None = None, *rules: str) -> list[str]:
 
 def wait_until_filled(page: Page) -> None:
     """Wait for the parts that a page asks for when it is there."""
-    page.wait_for_function("!document.querySelector('.htmx-request')")
+    page.locator(".htmx-request").first.wait_for(state="detached")
 
 
 def test_no_page_has_a_fault_or_anything_serious_for_axe_light_or_dark(browser: Browser, running: Running) -> None:
