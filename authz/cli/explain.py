@@ -13,7 +13,8 @@ from authz.cli.common.ask_admin import get_admin
 from authz.cli.common.failure import fail
 from authz.cli.common.open_decider import AsOf, SnapshotFile, open_decider, parse_time
 from authz.cli.common.output import out, print_json, table, visible
-from authz.cli.control import client, explaining
+from authz.cli.control import explaining
+from authz.cli.control.common import client
 from authz.errors import InputError, SnapshotRefused
 
 if TYPE_CHECKING:

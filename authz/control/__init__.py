@@ -1,7 +1,7 @@
 """The control plane: lists that live, with history, an API and tenants (extra `control`).
 
     config plane process  control.yaml, all of it put together, and the running process
-    model/                what all rooms speak of: entries, changes, who acts; problems; holds
+    model problems        what all rooms speak of: entries, changes, who acts; what is refused
     store/                the truth: changes and the entries that follow, tokens, publications; SQLite or PostgreSQL
     lists/                use cases, the one place of their rules: ban, add, change, delete, undo, rollback, preview
     access/               who may what: tokens, tenants, roles

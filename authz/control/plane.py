@@ -14,6 +14,7 @@ from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.lists.rules.guard import denies, names_others
+from authz.control.maintenance import daily
 from authz.control.model.records import POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
@@ -38,7 +39,7 @@ from authz.control.store.signals import Signals
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection
 
@@ -55,6 +56,11 @@ class Idempotent(NamedTuple):
 
     key: str
     request: bytes
+
+
+def nobody(_: Connection) -> Iterable[Written]:
+    """Foresee nothing: a change names addresses only."""
+    return ()
 
 
 class ControlPlane:
@@ -74,7 +80,9 @@ class ControlPlane:
         self.sender = Sender(config.notify, store, lease_of(store, "sender"), Watch(self))
         copies = Copies(store, Path(config.folder))
         self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
-        self.publisher = Publisher(config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare)
+        self.publisher = Publisher(
+            config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare, self.offers.put
+        )  # fmt: skip
         self.followers = [Follower(self, lapi) for lapi in config.crowdsec]
         lead = self.publisher.lead
         self.inputs = [
@@ -83,8 +91,9 @@ class ControlPlane:
         ]
         if any(layer.name == POLICY_LAYER for layer in config.layers):
             rounds = Rounds("feeds and host names", LOOK, lead, self.feeds.round)
-            self.signals.on("changed", rounds.wake)
+            self.signals.on("changed", rounds.wake, layer=POLICY_LAYER)
             self.inputs.append(rounds)
+        self.inputs.append(Rounds("counts of days", daily.EVERY, lead, lambda: daily.count_days(store)))
 
     @classmethod
     def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
@@ -119,31 +128,37 @@ class ControlPlane:
     def _sign_anew(self, why: str) -> None:
         with self.store.writing() as tx:
             append(tx, lock_head(tx, POLICY_LAYER), SYSTEM, [signed_anew(POLICY_LAYER, why)], self.store.now())
-            self.signals.announce(tx, "changed")
-        self.signals.wake("changed")
+            self.signals.announce(tx, "changed", [POLICY_LAYER])
+        self.signals.wake("changed", [POLICY_LAYER])
 
     def rules(self, tx: Connection) -> Rules:
         """Return what use cases go by now."""
         return self.config.rules(msgspec.json.decode(get_document(tx, SETTINGS) or b"{}"))
 
-    def foresee(self, entries: Iterable[Written]) -> None:
-        """Read what entries name, before a transaction that all other writers would wait for meanwhile."""
-        wanted = [entry for entry in entries if denies(entry) and names_others(entry)]
-        if wanted:
-            with self.store.reading() as tx:
-                rules = self.rules(tx)
-            rules.resolver.foresee(wanted)
+    def foresee(self, foreseen: Callable[[Connection], Iterable[Written]]) -> list[Written]:
+        """Read what entries name, before a transaction that all other writers would wait for meanwhile.
+
+        foreseen: gives entries that a change may add, as the store is now; those that name nobody but by networks are
+        passed over. Returns the others, for the resolver of the transaction: it finds what was read here.
+        """
+        if foreseen is nobody:
+            return []
+        with self.store.reading() as tx:
+            wanted = [entry for entry in foreseen(tx) if denies(entry) and names_others(entry)]
+            rules = self.rules(tx)
+        rules.resolver.foresee(wanted)
+        return wanted
 
     def mutate(
         self, caller: Caller, use: Callable[[Batch], tuple[int, msgspec.Struct]], *, layers: Iterable[str],
         force: bool = False, approved: bool = False, idempotent: Idempotent | None = None,
-        foreseen: Sequence[Written] = (),
+        foreseen: Callable[[Connection], Iterable[Written]] = nobody,
     ) -> Answer:  # fmt: skip
         """Run a use case in one transaction, and return its answer. Raises Problem; then nothing was written.
 
-        foreseen: subjects of entries that it will add, as far as they are known before.
+        foreseen: see `foresee`.
         """
-        self.foresee(foreseen)
+        known_before = self.foresee(foreseen)
         now = self.store.now()
         with self.store.writing() as tx:
             batch = Batch(
@@ -153,17 +168,18 @@ class ControlPlane:
                 known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, now)
                 if known is not None:
                     return known
-            batch.rules.resolver.foresee(foreseen)
+            batch.rules.resolver.foresee(known_before)
             status, body = use(batch)
             written = batch.write()
             note_notices(tx, self.config.notify, notices_of(written), now)
             answer = Answer(status, msgspec.json.encode(body).decode())
             if idempotent is not None:
                 keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
-            if written:
-                self.signals.announce(tx, "changed")
-        if written:
-            self.signals.wake("changed")
+            touched = {change.layer for change in written}
+            if touched:
+                self.signals.announce(tx, "changed", touched)
+        if touched:
+            self.signals.wake("changed", touched)
         return answer
 
 

@@ -5,7 +5,6 @@ It ends gracefully: what was begun is answered, what is being published is finis
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from authz.control.api.app import create_app
+from authz.control.api.common.log import start_log
 from authz.control.config import load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
+    from authz.control.api.common.log import Format
     from authz.control.config import ControlConfig
 
 DRAIN = 5  # seconds that open requests have when we end; long polls are cut
+# Seconds after which a thread lets another one have the interpreter; by default 5 ms. Each question to the store lets
+# go of it, and then waits for whoever computes: a dozen times in a transaction that all other writers wait for.
+SWITCH = 0.0005
 
 
 class _Server(uvicorn.Server):
@@ -49,11 +53,10 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()  # uvicorn would raise them again: we ended as asked
 
 
-def serve(config_file: Path, log_level: str = "info") -> None:
+def serve(config_file: Path, log_level: str = "info", log_format: Format = "text") -> None:
     """Serve until SIGTERM. Raises InputError, InvalidDocument and StartError."""
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    start_log(log_level, log_format)
+    sys.setswitchinterval(SWITCH)
     config = load_control_config(config_file, os.environ)
     plane = ControlPlane.open(config, config_file.absolute())
     server = _Server(_uvicorn_config(config, plane, log_level), plane)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +152,12 @@ def _made(folder: Path, listen: Listen, *, store: str = "sqlite:///control.sqlit
 class Running:
     """A control plane that runs, and a client with its token."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, *, extra: str = "", **options: Any) -> None:
+        """Make and start it. extra: more of control.yaml."""
         self.folder = folder
         self.url, self.token = init(folder, **options)
+        with (folder / "control.yaml").open("a") as file:
+            file.write(extra)
         self.process = ControlProcess(folder)
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
 
@@ -170,3 +175,27 @@ class Running:
     def end(self) -> None:
         self.client.close()
         self.process.end()
+
+
+class Shell:
+    """The command line, against a control plane."""
+
+    def __init__(self, running: Running, token: str = "") -> None:
+        self.running = running
+        self._token = token or running.token
+
+    def with_token(self, token: str) -> Shell:
+        return Shell(self.running, token)
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        env = os.environ | {"AUTHZ_CONTROL_URL": self.running.url, "AUTHZ_TOKEN": self._token}
+        command = [sys.executable, "-m", "authz", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout if status == 0 else done.stdout + done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def api(self, method: str, path: str, body: object = None, **headers: str) -> Any:
+        return self.running.ok(method, path, body, **headers)

@@ -9,7 +9,8 @@ import typer
 
 from authz.cli.bans import local
 from authz.cli.control import bans as remote_bans
-from authz.cli.control import client as remote
+from authz.cli.control.common import client as remote
+from authz.cli.control.common.completion import complete_application, complete_ban
 
 app = typer.Typer(name="bans", help="List the bans of a layer, create its file, or go back to earlier bans.")
 
@@ -20,8 +21,12 @@ Layer = Annotated[
 Key = Annotated[str | None, typer.Option(help="Private key file or URI. Default: the key named in the bans file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Applications = Annotated[
-    list[str] | None, typer.Option("--application", help="Only for this application; may be repeated. Default: all.")
-]
+    list[str] | None,
+    typer.Option(
+        "--application", help="Only for this application; may be repeated. Default: all.",
+        autocompletion=complete_application,
+    ),
+]  # fmt: skip
 Wait = Annotated[
     str | None,
     typer.Option(metavar="published|enforced", help="With a control plane: wait until the change is there."),
@@ -65,7 +70,12 @@ def ban(
 
 def unban(
     which: Annotated[
-        str, typer.Argument(metavar="ADDRESS|NETWORK|ID", help="The banned address or network, or the id of the ban.")
+        str,
+        typer.Argument(
+            metavar="ADDRESS|NETWORK|ID",
+            help="The banned address or network, or the id of the ban.",
+            autocompletion=complete_ban,
+        ),
     ],
     application: Annotated[
         str | None, typer.Option("--application", help="Only the bans that name this application.")

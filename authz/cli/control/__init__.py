@@ -1,14 +1,14 @@
 """`authz control`, and the commands that ask a control plane.
 
-server    init, serve, sign
-client    asking the API that AUTHZ_CONTROL_URL names
-bans      ban, unban, bans
-entries   entries: show, add, change, delete, replace
-lists     history, undo, rollback
-explaining       explain, if there is no configuration of a sidecar
-administration   control tokens, approvals, publications, feeds, api
-events    control events export
-notify    trying the channels of notifications
+server      control init, serve, sign, prepare
+admin/      the other verbs of `authz control`
+bans        ban, unban, bans
+entries     entries: show, count, add, load, change, delete, replace
+lists       history, undo, rollback
+explaining  explain, where there is no configuration of a sidecar
+foreign     import: lists of other programs
+notify      trying the channels of notifications
+common/     asking the API, tables, completion
 """
 
 from authz.cli.control.server import app

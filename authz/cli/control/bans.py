@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from authz.cli.common.output import print_json
-from authz.cli.control.client import ask, segment
-from authz.cli.control.shown import print_entries, print_entry, reached
+from authz.cli.control.common.client import all_pages, ask, segment
+from authz.cli.control.common.shown import print_entries, print_entry, reached
 from authz.control.model.problems import Refused
 from authz.errors import InputError
 
@@ -59,19 +59,6 @@ def bans(*, json: bool) -> None:
         print_json({"bans": entries})
     else:
         print_entries(entries, "no bans")
-
-
-def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str, Any]]:
-    """Return the items of all pages, or the first ones. most: how many; None: all."""
-    items: list[dict[str, Any]] = []
-    cursor = None
-    while True:
-        room = 1000 if most is None else min(1000, most - len(items))
-        page = ask("GET", path, cursor=cursor, limit=room, **query)
-        items += page["items"]
-        cursor = page["cursor"]
-        if cursor is None or (most is not None and len(items) >= most):
-            return items
 
 
 def _meant(which: str, application: str | None) -> list[str]:

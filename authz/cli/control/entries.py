@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from authz.cli.common.output import print_json
-from authz.cli.control.bans import all_pages
-from authz.cli.control.client import ask, segment
-from authz.cli.control.shown import describe, print_entries, print_entry, reached
+from authz.cli.control.common.client import all_pages, ask, segment
+from authz.cli.control.common.completion import complete_application, complete_entry
+from authz.cli.control.common.shown import describe, print_entries, print_entry, print_rows, print_yesterday, reached
 from authz.errors import InputError
 
 app = typer.Typer(name="entries", help="Show, add, change and delete entries of a control plane.")
@@ -26,9 +26,15 @@ Networks = Annotated[
 Excepted = Annotated[Many, typer.Option("--except", help="Except this address or network.")]
 Hosts = Annotated[Many, typer.Option("--host", help="A host name.")]
 Countries = Annotated[Many, typer.Option("--country", help="Two letters, such as KP.")]
+Regions = Annotated[Many, typer.Option("--region", help="Of a country, such as UA-43.")]
+Continents = Annotated[Many, typer.Option("--continent", help="Two letters, such as EU.")]
 Asns = Annotated[list[int] | None, typer.Option("--asn", help="The number of an autonomous system.")]
 Sources = Annotated[Many, typer.Option("--source", help="A source type, such as tor.")]
-Applications = Annotated[Many, typer.Option("--application", help="Only for this application. Default: all.")]
+Applications = Annotated[
+    Many,
+    typer.Option("--application", help="Only for this application. Default: all.", autocompletion=complete_application),
+]
+EntryId = Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.", autocompletion=complete_entry)]
 Force = Annotated[bool, typer.Option("--force", help="Apply it even if it denies your own address.")]
 TakeOver = Annotated[bool, typer.Option("--take-over", help="Change it even if it belongs to an import or a feed.")]
 Period = Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Such as 5m, 2h, 7d, or forever.")]
@@ -45,7 +51,9 @@ def entries(
     on: Annotated[
         str | None, typer.Option("--list", metavar="allow|deny|gray", help="Only entries on this list.")
     ] = None,
-    application: Annotated[str | None, typer.Option(help="Only entries for this application.")] = None,
+    application: Annotated[
+        str | None, typer.Option(help="Only entries for this application.", autocompletion=complete_application)
+    ] = None,
     origin: Annotated[str | None, typer.Option(help="Only entries from this import, trigger or feed.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries to show.")] = 200,
     json: Json = False,
@@ -63,12 +71,27 @@ def entries(
 
 @app.command(epilog="Example: authz entries show b-272c00006b0a4dd0")
 def show(
-    entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
+    entry_id: EntryId,
     json: Json = False,
 ) -> None:
     """Show one entry in full."""
     entry = ask("GET", f"/v1/entries/{segment(entry_id)}")
     print_json(entry) if json else print_entry(entry_id, describe(entry))
+
+
+@app.command(epilog="Example: authz entries count --at 2026-12-01T00:00:00Z")
+def count(
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As of this time. Default: now.")] = None,
+    json: Json = False,
+) -> None:
+    """Count the entries of each list, now or as of a time."""
+    counts = ask("GET", "/v1/counts", at=at)
+    if json:
+        print_json(counts)
+        return
+    rows = [(item["list"], item["layer"], item["tenant"], item["entries"]) for item in counts["items"]]
+    print_rows(("list", "layer", "tenant", "entries"), rows, "no entries")
+    print_entry("in all", [("entries", counts["total"]), ("at", counts["at"])])
 
 
 @app.command(epilog="Example: authz entries add --list allow --host vpn.example.com --for forever --reason office")
@@ -78,6 +101,8 @@ def add(
     excepted: Excepted = None,
     host: Hosts = None,
     country: Countries = None,
+    region: Regions = None,
+    continent: Continents = None,
     asn: Asns = None,
     source: Sources = None,
     application: Applications = None,
@@ -87,31 +112,66 @@ def add(
     warn: Annotated[bool, typer.Option("--warn", help="Only report; do not deny.")] = False,
     reason: Reason = "",
     force: Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
     wait: Wait = None,
     json: Json = False,
 ) -> None:
     """Add an entry. Without a period it lasts one hour."""
     body = {
-        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
-        "sources": source, "applications": application, "period": period, "expires": expires, "starts": starts,
+        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country,
+        "regions": region, "continents": continent, "asns": asn, "sources": source, "applications": application,
+        "period": period, "expires": expires, "starts": starts,
         "action": "warn" if warn else None, "reason": reason, "force": force,
     }  # fmt: skip
-    _told("added", ask("POST", "/v1/entries", _given(body), wait=wait), json=json)
+    if dry_run:
+        _previewed(ask("POST", "/v1/preview", _given(body)), json=json)
+    else:
+        _told("added", ask("POST", "/v1/entries", _given(body), wait=wait), json=json)
+
+
+@app.command(epilog="Example: authz entries load addresses.txt --for 7d --application shop")
+def load(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="One address, network or range per line; - for standard input.")
+    ],
+    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entries.")] = "deny",
+    application: Applications = None,
+    period: Period = None,
+    expires: Expires = None,
+    reason: Reason = "",
+    wait: Wait = None,
+    json: Json = False,
+) -> None:
+    """Add an entry for each line of a file. Lines that are refused do not keep the others from being added."""
+    rest = _given({"list": on, "applications": application, "period": period, "expires": expires, "reason": reason})
+    lines = _lines(file)
+    done = ask("POST", "/v1/entries/bulk", [{"networks": [line], **rest} for line in lines], wait=wait)
+    if json:
+        print_json(done)
+    elif "items" not in done:  # so many that they became a job
+        print_entry("a job adds them", [("id", done["id"]), ("see", f"authz control jobs show {done['id']}")])
+    else:
+        refused = [(line, row["problem"]["detail"]) for line, row in zip(lines, done["items"], strict=True)
+                   if row["problem"]]  # fmt: skip
+        print_entry(f"added {len(lines) - len(refused)} of {len(lines)}", [*refused, *reached(done)])
 
 
 @app.command(epilog="Example: authz entries change b-272c00006b0a4dd0 --for 7d --reason 'comes back each night'")
 def change(
-    entry_id: Annotated[str, typer.Argument(metavar="ID", help="The id of an entry.")],
+    entry_id: EntryId,
     on: Annotated[str | None, typer.Option("--list", metavar="allow|deny|gray", help="The new list.")] = None,
     network: Networks = None,
     excepted: Excepted = None,
     host: Hosts = None,
     country: Countries = None,
+    region: Regions = None,
+    continent: Continents = None,
     asn: Asns = None,
     source: Sources = None,
     application: Applications = None,
     period: Period = None,
     expires: Expires = None,
+    starts: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on.")] = None,
     action: Annotated[str | None, typer.Option(metavar="block|warn", help="The new action.")] = None,
     reason: Reason = "",
     force: Force = False,
@@ -121,8 +181,9 @@ def change(
 ) -> None:
     """Change the given fields of an entry. Refused if somebody else changed the entry in between."""
     body = {
-        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country, "asns": asn,
-        "sources": source, "applications": application, "period": period, "expires": expires, "action": action,
+        "list": on, "networks": network, "except": excepted, "hosts": host, "countries": country,
+        "regions": region, "continents": continent, "asns": asn, "sources": source, "applications": application,
+        "period": period, "expires": expires, "starts": starts, "action": action,
         "reason": reason, "force": force, "take_over": take_over,
     }  # fmt: skip
     path = f"/v1/entries/{segment(entry_id)}"
@@ -133,18 +194,26 @@ def change(
 
 @app.command(epilog="Example: authz entries delete --origin old-list --expect 312 --reason 'the list is gone'")
 def delete(
-    entry_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The id of an entry; or use a filter.")] = None,
+    entry_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="The id of an entry; or use a filter.", autocompletion=complete_entry),
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="All entries that cover this address or network, or lie in it.")
     ] = None,
     on: Annotated[
         str | None, typer.Option("--list", metavar="allow|deny|gray", help="All entries on this list.")
     ] = None,
-    application: Annotated[str | None, typer.Option(help="All entries for this application.")] = None,
+    application: Annotated[
+        str | None, typer.Option(help="All entries for this application.", autocompletion=complete_application)
+    ] = None,
     origin: Annotated[str | None, typer.Option(help="All entries from this import, trigger or feed.")] = None,
     expect: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Delete only if the filter matches exactly N entries.")
     ] = None,
+    permanent: Annotated[
+        bool, typer.Option("--permanent", help="Also bans without an end; without it only --origin finds these.")
+    ] = False,
     reason: Reason = "",
     take_over: TakeOver = False,
     wait: Wait = None,
@@ -161,9 +230,11 @@ def delete(
         _told("deleted", done, json=json)
         return
     if expect is None:
-        many = len(all_pages("/v1/entries", **wanted))
+        kept = not permanent and origin is None
+        many = sum(not (kept and _is_permanent_ban(each)) for each in all_pages("/v1/entries", **wanted))
         raise InputError(f"--expect: missing, expected how many entries go; the filter finds {many} now")
-    done = ask("DELETE", "/v1/entries", expect=expect, **wanted, **rest)
+    forever: dict[str, Any] = {"permanent": "true" if permanent else None}
+    done = ask("DELETE", "/v1/entries", expect=expect, **forever, **wanted, **rest)
     if json:
         print_json(done)
     else:
@@ -207,6 +278,22 @@ def _lines(file: Path) -> list[str]:
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value not in (None, "", False)}
+
+
+def _is_permanent_ban(entry: dict[str, Any]) -> bool:
+    return entry["list"] != "allow" and entry["expires"] is None
+
+
+def _previewed(shown: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(shown)
+        return
+    problem = shown["problem"] or {}
+    said = [("layer", shown["layer"]), ("addresses", shown["addresses"]), ("refused", problem.get("detail", "")),
+            ("waits for approval", shown["approval"])]  # fmt: skip
+    print_entry("would be refused" if problem else "would be added", [(name, value) for name, value in said if value])
+    print_entries(shown["overlaps"], "no entry names the same addresses")
+    print_yesterday(shown["yesterday"])
 
 
 def _told(what: str, done: dict[str, Any], *, json: bool) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from authz.cli.common.output import print_json
-from authz.cli.control.client import ask
-from authz.cli.control.shown import print_entry, print_rows
+from authz.cli.control.common.client import ask
+from authz.cli.control.common.shown import print_entry, print_rows
 
 
 def explain(address: str, *, application: str | None, at: str | None, json: bool) -> None:

@@ -8,9 +8,8 @@ import typer
 
 from authz.cli.common.output import print_json
 from authz.cli.control import entries
-from authz.cli.control.bans import all_pages
-from authz.cli.control.client import ask
-from authz.cli.control.shown import print_entries, print_entry, print_history, reached
+from authz.cli.control.common.client import all_pages, ask
+from authz.cli.control.common.shown import print_entries, print_entry, print_history, reached
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Most = Annotated[int, typer.Option("--limit", min=1, help="Maximum number of changes to show.")]

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from authz.cli.common.output import print_json
-from authz.cli.control import administration, events, store
+from authz.cli.control.admin import administration, detection, events, records, settings, store
 
 app = typer.Typer(
     name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
@@ -57,6 +57,7 @@ def prepare(
     token_file: Annotated[
         Path, typer.Option(metavar="FILE", help="File for an administrator's token, written if the store is new.")
     ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Create the store of a control.yaml if it is empty, or migrate an older one; then serve.
 
@@ -72,22 +73,29 @@ def prepare(
     if not os.access(token_file.absolute().parent, os.W_OK):  # else the token would be made, and lost
         raise InputError(f"--token-file: {token_file}: its folder cannot be written to, expected one that can")
     token = prepare_store(load_control_config(config, os.environ))
-    if token is None:
+    if token is not None:
+        replace_file(token_file, lambda file: file.write(f"{token}\n".encode()), mode=0o600)
+    if json:
+        print_json({"made": token is not None, "token_file": None if token is None else str(token_file)})
+    elif token is None:
         typer.echo("the store is there, and of this version")
-        return
-    replace_file(token_file, lambda file: file.write(f"{token}\n".encode()), mode=0o600)
-    typer.echo(f"made the store; the token of an administrator is in {token_file}: keep it elsewhere")
+    else:
+        typer.echo(f"made the store; the token of an administrator is in {token_file}: keep it elsewhere")
 
 
 @app.command(epilog="Example: authz control serve --config control/control.yaml")
 def serve(
     config: ConfigOption,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[str, typer.Option(help="text, or json: an object for each line.")] = "text",
 ) -> None:
     """Serve until SIGTERM."""
     from authz.control import process
+    from authz.errors import InputError, shorten
 
-    process.serve(config, log_level)
+    if log_format not in {"text", "json"}:
+        raise InputError(f"--log-format: found '{shorten(log_format)}', expected text or json")
+    process.serve(config, log_level, "json" if log_format == "json" else "text")
 
 
 @app.command(epilog="Example: authz control sign --config control/control.yaml")
@@ -98,6 +106,5 @@ def sign(config: ConfigOption) -> None:
     signer.listen(config)
 
 
-store.register(app)
-administration.register(app)
-events.register(app)
+for part in (store, administration, settings, records, detection, events):
+    part.register(app)

@@ -9,7 +9,7 @@ from authz.addresses import NetworkSet, parse_networks, try_parse_address
 from authz.control.access.roles import RIGHTS, Right
 from authz.control.model.problems import Forbidden, Unauthorized
 from authz.control.model.records import MAIN_TENANT, Actor, ActorKind, Method
-from authz.control.store.access.tokens import Tenant, Token, find_token, get_tenant, holds
+from authz.control.store.access.tokens import Tenant, Token, find_holder, holds
 
 if TYPE_CHECKING:
     from authz.control.store.database import Store
@@ -62,10 +62,10 @@ def authenticate(store: Store, secret: str, address: str | None, request_id: str
     if not secret or len(secret) > MAX_SECRET:
         raise Unauthorized("found no token, expected 'Authorization: Bearer TOKEN'")
     with store.reading() as tx:
-        token = find_token(tx, secret)
-        tenant = token and get_tenant(tx, token.tenant)
-    if token is None or tenant is None:
+        known = find_holder(tx, secret)
+    if known is None:
         raise _unknown()
+    token, tenant = known
     check_token(token, store.now(), address)
     return Caller(token, tenant, address, request_id, method)
 

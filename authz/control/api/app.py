@@ -19,7 +19,7 @@ from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
 from authz.control.api.detect import event_export, events, notifications, triggers
-from authz.control.api.lists import bans, entries
+from authz.control.api.lists import bans, counts, entries
 from authz.control.api.lists.many import changes, jobs
 from authz.control.maintenance.jobs import JobRounds
 from authz.control.publish.inputs.rounds import Rounds
@@ -50,6 +50,7 @@ def create_routes(more: Sequence[Any] = ()) -> Litestar:
     routes: list[Any] = [
         bans.router,
         entries.router,
+        counts.router,
         changes.router,
         jobs.router,
         events.router,

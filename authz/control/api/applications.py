@@ -94,16 +94,20 @@ async def get_policy(request: AnyRequest, caller: Asker) -> dict[str, Any]:
     return content
 
 
-@put("/v1/policy", summary="Set feeds, databases, limits, protected networks", responses=documented(422))
+@put("/v1/policy", summary="Set feeds, databases, limits, protected networks", responses=documented(409, 422))
 async def set_policy(
     request: AnyRequest, caller: Asker, data: JSONBody[dict[str, Any]], reason: FromQuery[str] = "",
-    wait: WaitFor = None, timeout: Timeout = 10.0,
+    force: FromQuery[bool] = False, wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
-    """Replace `feeds`, `geo`, `limits` and `protected`. Files are in the folders that control.yaml has for them."""
+    """Replace `feeds`, `geo`, `limits` and `protected`. Files are in the folders that control.yaml has for them.
+
+    Where entries keep out what would be protected, it is refused (409 `lock_out`, with their ids); with `force` the
+    bans among them end in the same change.
+    """
     _check_owner(caller, "*")
     config = plane_of(request).config
     folders = Folders(Path(config.folder), config.policy_files)
-    use = partial(put_settings, settings=data, reason=reason, folders=folders)
+    use = partial(put_settings, settings=data, reason=reason, folders=folders, force=force)
     return await _write(request, caller, use, wait, timeout)
 
 
@@ -116,9 +120,9 @@ async def _write(
 
     def run(batch: Batch) -> tuple[int, DoneBody]:
         use(batch)
-        return 200, DoneBody({POLICY_LAYER: batch.serial(POLICY_LAYER)})
+        return 200, DoneBody({POLICY_LAYER: batch.serial(POLICY_LAYER)} | batch.serials())
 
-    answer = await in_thread(plane.mutate, caller, run, layers=(POLICY_LAYER,))
+    answer = await in_thread(plane.mutate, caller, run, layers=plane.config.limits())
     return await answered(plane, caller, answer, wait, timeout)
 
 

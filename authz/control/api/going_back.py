@@ -22,17 +22,19 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import EntryBody, EntryInput, Input, Reason, entry_body
 from authz.control.api.common.changing import answered
-from authz.control.api.common.operations import written_of
+from authz.control.api.common.operations import all_of, written_of
 from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import preview
-from authz.control.lists.undo import roll_back, undo
+from authz.control.lists.undo import differing, roll_back, undo, would_be_again
 from authz.control.model.problems import FieldMistake, Invalid, Missing
 from authz.control.model.records import SUBJECTS, Written
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from authz.control.lists.batch import Batch
 
 
@@ -103,7 +105,8 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
         batch.discard()
         return 200, shown[0]
 
-    await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), force=data.force)
+    layers = layers_of(plane.config.rules())
+    await in_thread(plane.mutate, caller, use, layers=layers, force=data.force, foreseen=all_of(data))
     named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
     yesterday = await in_thread(yesterday_of, plane, caller, named)  # outside of the transaction that locks the layers
     return msgspec.structs.replace(shown[0], yesterday=yesterday)
@@ -128,7 +131,11 @@ async def undo_change(
         return 200, UndoBody(None if entry is None else entry_body(entry, batch.seconds), serials)
 
     key = await idempotent_of(request, idempotency_key)
-    answer = await in_thread(plane.mutate, caller, use, layers=(data.layer,), idempotent=key)
+    layers = {*layers_of(plane.config.rules()), data.layer}  # all: what the first layer protects stays so meanwhile
+    before = [(data.layer, data.serial)]
+    answer = await in_thread(
+        plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=lambda tx: would_be_again(tx, before)
+    )
     return await answered(plane, caller, answer, wait, timeout)
 
 
@@ -150,15 +157,18 @@ async def roll_lists_back(
     if data.layer is not None and data.layer not in limits:
         raise Missing(f"there is no layer '{data.layer[:64]}'")
     given = data.to if isinstance(data.to, int) else _moment(data.to)
+    layer = data.layer or (plane.config.rules().bans if isinstance(data.to, int) else None)
+
+    def when(tx: Connection) -> int:
+        if not isinstance(data.to, int) or layer is None:
+            return given
+        made = get_change(tx, layer, data.to)
+        if made is None:
+            raise Missing(f"the layer '{layer}' has no serial {data.to}")
+        return made.time
 
     def use(batch: Batch) -> tuple[int, RollbackBody]:
-        at, layer = given, data.layer
-        if isinstance(data.to, int):
-            layer = layer or batch.rules.bans
-            made = get_change(batch.tx, layer, data.to)
-            if made is None:
-                raise Missing(f"the layer '{layer}' has no serial {data.to}")
-            at = made.time
+        at = when(batch.tx)
         if at > batch.now:
             raise Invalid([FieldMistake("/to", "found a time in the future, expected one in the past")])
         done = roll_back(batch, at, layer=layer, reason=data.reason or f"rollback to {data.to}")
@@ -170,7 +180,10 @@ async def roll_lists_back(
         return 200, RollbackBody(restored, changed, deleted, dict(done.skipped), data.dry_run, serials)
 
     key = await idempotent_of(request, idempotency_key)
-    answer = await in_thread(plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key)
+    answer = await in_thread(
+        plane.mutate, caller, use, layers=layers_of(plane.config.rules()), idempotent=key,
+        foreseen=lambda tx: differing(tx, when(tx), caller.sees, layer)[0].values(),
+    )  # fmt: skip
     return await answered(plane, caller, answer, wait, timeout)
 
 

@@ -71,6 +71,8 @@ def _metrics(plane: ControlPlane) -> list[str]:
             [(layer, publication.entries) for layer, publication in published.items()])  # fmt: skip
     _family(lines, "authz_control_published_bytes", "gauge", "Size of the newest file.",
             [(layer, publication.size) for layer, publication in published.items()])  # fmt: skip
+    waiting = [(layer, head.sequence - published[layer].serial) for layer, head in heads.items() if layer in published]
+    _family(lines, "authz_control_publish_queue", "gauge", "Changes that are not published yet.", waiting)
     _family(lines, "authz_control_publish_lag_seconds", "gauge", "Age of the oldest change that is not published.",
             [(layer, (now - head.time) / 1e6 if layer not in published or published[layer].serial < head.sequence
               else 0.0) for layer, head in heads.items()])  # fmt: skip

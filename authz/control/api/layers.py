@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, Router, get
@@ -20,7 +22,7 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.model.problems import Missing
+from authz.control.model.problems import Missing, NotReady
 from authz.control.store.published.publications import list_publications
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SERIAL = re.compile(r"[0-9]{1,18}")
 _CODE = re.compile(r"[a-z_]{1,40}")
 FILE_TYPE = "application/vnd.authz.snapshot"
+MAX_REPORTING: Final = 64  # reports that are written while their askers have their answers already
+_REPORTING: Final = set[asyncio.Task[None]]()
 
 
 class SidecarBody(msgspec.Struct, frozen=True):
@@ -92,7 +96,7 @@ async def get_layer(
     if layer not in names:
         return await _part(plane, layer, names)
     named = {tag.strip().strip('"') for tag in (if_none_match or "").split(",")} - {""}
-    await _note_sidecar(request, layer, next(iter(named), ""), shown=shown)
+    reporting = asyncio.create_task(_note_sidecar(request, layer, next(iter(named), ""), shown=shown))
     asked = _WAIT.search(prefer or "")
 
     def newer() -> bool:
@@ -101,6 +105,11 @@ async def get_layer(
 
     if asked:
         await plane.offers.until(newer, min(float(asked[1]), MAX_WAIT))
+    if named and newer() and len(_REPORTING) < MAX_REPORTING:  # a new file does not wait for the store
+        _REPORTING.add(reporting)
+        reporting.add_done_callback(_REPORTING.discard)
+    else:
+        await reporting
     offer = plane.offers.get(layer)
     if offer is None:
         raise Missing(f"the layer '{layer}' is not published yet", code="not_published")
@@ -128,6 +137,7 @@ async def _part(plane: ControlPlane, name: str, layers: Collection[str]) -> Resp
 
 
 async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: bool) -> None:
+    """Write down what a sidecar serves. While the store is away, sidecars have their files without that."""
     name = request.headers.get("authz-sidecar", "")
     refusal = request.headers.get("authz-refused", "")
     if not _NAME.fullmatch(name):
@@ -137,8 +147,9 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: 
     peer = None if shown else client_address(request) or "unix"
     plane = plane_of(request)
     known = refusal if _CODE.fullmatch(refusal) else ""
-    if await in_thread(plane.sidecars.report, name, layer, digest, known, peer):
-        plane.offers.wake()
+    with contextlib.suppress(NotReady):
+        if await in_thread(plane.sidecars.report, name, layer, digest, known, peer):
+            plane.offers.wake()
 
 
 @get("", summary="What is published, and which sidecars have it", responses=documented())

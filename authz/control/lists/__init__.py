@@ -4,7 +4,7 @@ rules/     what they go by: checks, periods, limits of layers, the lock-out guar
 entries    add, change, change the period, delete; `many`: very many at once
 bans       the short form: ban and unban an address
 automatic  entries that triggers make; `holds`: what they leave alone after a person deleted one
-documents  applications and settings of the policy
+documents  applications and settings of the policy; `protected`: bans of what is protected from now on
 batch      changes that are written together
 undo       take a change back; go back to an older state
 preview    what a change would do, without doing it

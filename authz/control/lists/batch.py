@@ -19,7 +19,7 @@ from authz.control.model.problems import Conflict, Missing
 from authz.control.model.records import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import get_entry, latest_version, like_entry
-from authz.control.store.ledger.changes import append, lock_head
+from authz.control.store.ledger.changes import append, lock_heads
 from authz.control.store.ledger.follow import likeness
 from authz.control.store.published.publications import newest_publication
 from authz.errors import shorten
@@ -56,7 +56,7 @@ class Batch:
         self.seconds = now / MICROSECONDS
         self.force = force
         self.approved = approved
-        self._heads = {layer: lock_head(tx, layer) for layer in sorted(set(layers))}
+        self._heads = lock_heads(tx, layers)
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
         self._overlay: dict[str, Entry | None] = {}
         self._likeness: dict[bytes, str] = {}
@@ -86,6 +86,10 @@ class Batch:
         if entry is None or not self.may_see(entry.tenant):
             raise Missing(f"there is no entry '{shorten(entry_id)}'")
         return entry
+
+    def holds(self, entry: Entry) -> bool:
+        """Return whether nothing in this batch changes an entry that the store has."""
+        return self._overlay.get(entry.id, entry) is entry
 
     def may_see(self, tenant: str) -> bool:
         """Return whether the actor may know of a tenant's entries."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from authz.control.lists.protected import newly_protected, protect
 from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing
 from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS, ChangeAction, Draft
 from authz.control.store.entries.documents import get_document
@@ -67,11 +68,18 @@ class Folders(NamedTuple):
         return any(resolved != root and resolved.is_relative_to(root) for root in roots)
 
 
-def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, folders: Folders | None = None) -> None:
-    """Set feeds, geo databases, limits and protected networks. Raises Invalid.
+def put_settings(
+    batch: Batch, settings: dict[str, Any], reason: str = "", *, folders: Folders | None = None, force: bool = False
+) -> None:  # fmt: skip
+    """Set feeds, geo databases, limits and protected networks. The batch has all layers.
 
     folders: where files may be that these settings name and those before did not; None: anywhere on this machine, but
-    what is fetched is written below the folder.
+    what is fetched is written below the folder. force: bans of what is protected from now on end.
+
+    Raises:
+        Invalid: They are not well-formed.
+        Conflict: Entries keep out what they would protect; see `protect`.
+
     """
     check_policy({"version": 1, **settings}, "")
     mistakes = [
@@ -80,17 +88,19 @@ def put_settings(batch: Batch, settings: dict[str, Any], reason: str = "", *, fo
         for name in ("source", "path")
         if not feed.get(name) and not feed.get("preset")
     ]
+    known = msgspec.json.decode(get_document(batch.tx, SETTINGS) or b"{}")
     named = _files(settings)
     if folders is None:
         expected = "a path below the folder"
         bad = [pointer for pointer, (kind, path) in named.items() if kind == "fetched" and not _is_below(path)]
     else:
-        before = set(_files(msgspec.json.decode(get_document(batch.tx, SETTINGS) or b"{}")).values())
+        before = set(_files(known).values())
         expected = f"a file in {', '.join(folders.allowed)} (policy_files of control.yaml)"
         bad = [pointer for pointer, file in named.items() if file not in before and not folders.have(file[1])]
     mistakes += [FieldMistake(pointer, f"found '{shorten(named[pointer][1])}', expected {expected}") for pointer in bad]
     if mistakes:
         raise Invalid(mistakes)
+    protect(batch, newly_protected(known.get("protected") or (), settings.get("protected") or ()), force=force)
     _put(batch, SETTINGS, settings, reason)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.control.lists.entries import add, change, delete
@@ -35,19 +34,31 @@ class Replaced(NamedTuple):
 
 
 def delete_matching(
-    batch: Batch, wanted: Filter, expect: int, reason: str = "", *, take_over: bool = False
+    batch: Batch, wanted: Filter, expect: int, reason: str = "", *, take_over: bool = False, permanent: bool = True
 ) -> list[Entry]:  # fmt: skip
     """Delete the entries that a filter finds, of the tenant that asks, if they are as many as it expects.
 
-    Raises Conflict (`unexpected_count`, with how many were found) and what `delete` does; then nothing is deleted.
+    permanent: also those of the deny and gray list that have no end. Raises Conflict (`unexpected_count`, with how many
+    were found, and how many permanent ones were left out) and what `delete` does; then nothing is deleted.
     """
     own = wanted._replace(tenant=batch.tenant.name, unexpired_at=int(batch.seconds))
-    entries = list(islice(each_entry(batch.tx, own), MAX_DELETED + 1))
+    kept = 0
+    entries: list[Entry] = []
+    for entry in each_entry(batch.tx, own):
+        if not permanent and entry.list != "allow" and entry.expires is None:
+            kept += 1
+        else:
+            entries.append(entry)
+        if len(entries) > MAX_DELETED:
+            break
     if len(entries) != expect:
         many = f"more than {MAX_DELETED}" if len(entries) > MAX_DELETED else str(len(entries))
+        beside = f", and {kept} permanent {'ban' if kept == 1 else 'bans'} that stay" if kept else ""
         raise Conflict(
-            f"found {many} entries, expected {expect}", code="unexpected_count", extra={"found": len(entries)}
-        )
+            f"found {many} entries{beside}, expected {expect}", code="unexpected_count",
+            hint="give permanent=true, if you mean them, too" if kept else "",
+            extra={"found": len(entries), "permanent": kept},
+        )  # fmt: skip
     return [delete(batch, entry, reason, take_over=take_over) for entry in entries]
 
 

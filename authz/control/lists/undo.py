@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from authz.control.lists.entries import change, check_permitted, delete
 from authz.control.model.problems import Conflict, Missing, Problem
 from authz.control.model.records import MAIN_TENANT, Entry
-from authz.control.store.entries.find import Filter, each_entry, get_entry, latest_version
+from authz.control.store.entries.find import changed_since, get_entries, get_entry, latest_version
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
     from authz.control.lists.batch import Batch
+
+
+MAX_CHANGED: Final = 200_000  # entries that one rollback looks at
 
 
 class RolledBack(NamedTuple):
@@ -48,17 +55,34 @@ def undo(batch: Batch, layer: str, sequence: int, reason: str = "") -> Entry | N
     return _bring_back(batch, before, now, reason)
 
 
+def would_be_again(tx: Connection, changes: Iterable[tuple[str, int]]) -> list[Entry]:
+    """Return entries as they were before changes, by layer and sequence: what taking these back would bring."""
+    made = [get_change(tx, layer, sequence) for layer, sequence in changes]
+    return [entry for change in made if change and ":" not in change.subject and (entry := change.entry_before())]
+
+
+def differing(
+    tx: Connection, at: int, tenant: str | None, layer: str | None
+) -> tuple[dict[str, Entry], dict[str, Entry]]:  # fmt: skip
+    """Return the entries that are not now as they were at a time of record (microseconds): as of then, and as of now.
+
+    It costs what has changed since, however many entries there are. Raises Conflict (`too_many`).
+    """
+    ids = changed_since(tx, at, tenant, layer, limit=MAX_CHANGED + 1)
+    if len(ids) > MAX_CHANGED:
+        raise Conflict(f"over {MAX_CHANGED:,} entries changed since, expected fewer", code="too_many",
+                       hint="go back in steps: a later time first, or one layer")  # fmt: skip
+    return get_entries(tx, ids, at=at), get_entries(tx, ids)
+
+
 def roll_back(batch: Batch, at: int, *, layer: str | None = None, reason: str = "") -> RolledBack:
     """Make the lists what they were at a time of record (microseconds), but for what has expired since.
 
     Entries of owners other than the API are left alone: what owns them would bring them back.
     """
     tenant = None if batch.tenant.name == MAIN_TENANT else batch.tenant.name
-    wanted = Filter(tenant=tenant, layer=layer)
-    then = {entry.id: entry for entry in each_entry(batch.tx, wanted._replace(at=at))}
-    now = {entry.id: entry for entry in each_entry(batch.tx, wanted)}
+    then, now = differing(batch.tx, at, tenant, layer)
     result = RolledBack([], [], [], [])
-    batch.rules.resolver.foresee(e for e in then.values() if e.id not in now or now[e.id].says() != e.says())
     for entry_id in sorted(then.keys() | now.keys()):
         before, current = then.get(entry_id), now.get(entry_id)
         if before is not None and current is not None and before.says() == current.says():

@@ -13,6 +13,7 @@ import msgspec
 from authz.control.access.callers import Caller, check_token
 from authz.control.lists.batch import Batch
 from authz.control.lists.entries import layers_of
+from authz.control.lists.rules.guard import names_others
 from authz.control.model.problems import Missing, Problem, Unauthorized
 from authz.control.model.records import SUBJECTS, Method, Written
 from authz.control.notify.message import notices_of
@@ -101,8 +102,8 @@ class JobRounds:
     def _step(self, job: Job, rows: list[Row]) -> Job:
         """Do some rows of a job, in one transaction; return it as it is then."""
         plane, now = self._plane, self._plane.store.now()
-        known = [read for row in rows[job.done : job.done + CHUNK] if (read := _subjects_of(row))]
-        plane.foresee(known)
+        named = [read for row in rows[job.done : job.done + CHUNK] if (read := _subjects_of(row))]
+        known = plane.foresee(lambda _: named) if any(map(names_others, named)) else []
         with plane.store.writing() as tx:
             try:
                 caller = _caller(tx, job, now)
@@ -132,10 +133,11 @@ class JobRounds:
                 state="done" if over else "waiting",
             )  # fmt: skip
             save_job(tx, job)
-            if written:
-                plane.signals.announce(tx, "changed")
-        if written:
-            plane.signals.wake("changed")
+            touched = {change.layer for change in written}
+            if touched:
+                plane.signals.announce(tx, "changed", touched)
+        if touched:
+            plane.signals.wake("changed", touched)
         return job
 
 

@@ -10,7 +10,17 @@ from authz.control.model.records import FOREVER
 from authz.control.store.access.idempotency import forget_answers
 from authz.control.store.detection.listings import drop_old_listings
 from authz.control.store.published.publications import forget_sidecars, published_serials
-from authz.control.store.tables import audit, changes, documents, entries, entry_networks, heads, publications, triggers
+from authz.control.store.tables import (
+    audit,
+    changes,
+    daily_counts,
+    documents,
+    entries,
+    entry_networks,
+    heads,
+    publications,
+    triggers,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,6 +43,7 @@ def forget_before(tx: Connection, before: int, now: int) -> int:
     for layer, serial in published_serials(tx).items():
         old = (publications.c.layer == layer) & (publications.c.serial < serial) & (publications.c.created < before)
         tx.execute(delete(publications).where(old))
+    tx.execute(delete(daily_counts).where(daily_counts.c.day < before))
     tx.execute(delete(audit).where(audit.c.time < before))
     tx.execute(delete(triggers).where(triggers.c.recorded_to < before))
     drop_old_listings(tx, before)

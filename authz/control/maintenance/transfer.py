@@ -6,7 +6,7 @@ changes what is different, adds what is new and deletes what is gone, all in one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import yaml
@@ -14,6 +14,7 @@ import yaml
 from authz.control.lists.batch import Batch
 from authz.control.lists.documents import put_application, put_settings
 from authz.control.lists.entries import add, change, delete
+from authz.control.model.problems import Conflict
 from authz.control.model.records import POLICY_LAYER, Entry, Written
 from authz.control.publish.policy_document import SETTINGS_KEYS, policy_document
 from authz.control.store.entries.documents import find_documents
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _COPIED = ("hosts", "countries", "regions", "continents", "asns", "sources", "action", "starts", "expires", "reason",
            "author")  # fmt: skip
+
+
+MAX_TOLD: Final = 10  # entries that a refusal names
 
 
 class Imported(NamedTuple):
@@ -121,29 +125,35 @@ def _without_defaults(struct: msgspec.Struct) -> dict[str, Any]:
     }
 
 
+def foresee(config: ControlConfig, policy: Policy) -> None:
+    """Read whom the entries of a policy name, before the transaction that all other writers wait for."""
+    config.rules(policy.settings).resolver.foresee(policy.entries.values())
+
+
 def import_policy(
-    tx: Connection, config: ControlConfig, actor: Actor, tenant: Tenant, now: int, policy: Policy, origin: str
-) -> Imported:
+    tx: Connection, config: ControlConfig, actor: Actor, tenant: Tenant, now: int, policy: Policy, origin: str, *,
+    force: bool = False,
+) -> Imported:  # fmt: skip
     """Bring a policy into the store.
 
     Args:
-        tx: A transaction that writes.
-        config: What the layers may say.
+        tx: A transaction that may write.
+        config: Whose layers and protected networks count, beside the policy's.
         actor: Who imports.
-        tenant: Whose entries they become.
-        now: Microseconds since 1970.
-        policy: The policy.
+        tenant: The main one.
+        now: Microseconds.
+        policy: What is to be there.
         origin: The name of the import, such as policy.yaml.
+        force: Also with entries that deny what is protected; bans of that end then.
 
     Raises:
-        Problem: An entry is refused.
+        Problem: An entry is not permitted. Conflict (`lock_out`): entries deny what is protected.
+
     """
-    batch = Batch(
-        tx, config.rules(policy.settings), actor, tenant, now, layers=(POLICY_LAYER,), force=True, approved=True
-    )
+    layers = [layer.name for layer in config.layers]
+    batch = Batch(tx, config.rules(policy.settings), actor, tenant, now, layers=layers, force=force, approved=True)
     for name, settings in policy.applications.items():
         put_application(batch, name, settings)
-    put_settings(batch, policy.settings)
     batch.rules.resolver.foresee(policy.entries.values())
     before = {entry.id: entry for entry in each_entry(tx, Filter(layer=POLICY_LAYER, origin=origin))}
     counts = {"added": 0, "changed": 0, "deleted": 0, "kept": 0}
@@ -151,11 +161,21 @@ def import_policy(
     for entry_id in before.keys() - policy.entries.keys():  # first: what is new may say the same
         delete(batch, before[entry_id], f"no longer in {origin}", take_over=True)
         counts["deleted"] += 1
+    lockouts: list[str] = []
     for entry_id, written in policy.entries.items():
         if written.expires is not None and written.expires <= batch.seconds:
             skipped.append((entry_id, "it has expired"))
-        else:
+            continue
+        try:
             counts[_put(batch, before.get(entry_id), entry_id, written, origin)] += 1
+        except Conflict as error:
+            if error.code != "lock_out":
+                raise
+            lockouts.append(f"{entry_id}: {error.message}")
+    if lockouts:
+        told = "; ".join(lockouts[:MAX_TOLD]) + (f"; and {len(lockouts) - MAX_TOLD} more" * (len(lockouts) > MAX_TOLD))
+        raise Conflict(told, code="lock_out", hint="except what is protected, or give --force if you mean it")
+    put_settings(batch, policy.settings, force=force)  # last: it looks at the entries that stay as they are
     batch.write()
     return Imported(**counts, skipped=skipped, serial=batch.serial(POLICY_LAYER))
 
@@ -171,16 +191,13 @@ def _put(batch: Batch, known: Entry | None, entry_id: str, written: Written, ori
     return "changed"
 
 
-def export_policy(tx: Connection, *, bans: bool = False) -> str:
-    """Return the policy as YAML: what `import_policy` took, and what was added since.
-
-    Args:
-        tx: A transaction of the store.
-        bans: Include the entries of other layers.
-    """
+def exported_policy(tx: Connection, *, bans: bool = False) -> dict[str, Any]:
+    """Return the policy: what `import_policy` took, and what was added since. bans: with other layers, too."""
     wanted = Filter(layer=None if bans else POLICY_LAYER)
     content = policy_document(each_entry(tx, wanted), find_documents(tx, ""))
-    ordered = {
-        name: content[name] for name in ("version", "applications", "entries", *SETTINGS_KEYS) if name in content
-    }
-    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
+    return {name: content[name] for name in ("version", "applications", "entries", *SETTINGS_KEYS) if name in content}
+
+
+def as_yaml(policy: dict[str, Any]) -> str:
+    """Return a policy as policy.yaml."""
+    return yaml.safe_dump(policy, sort_keys=False, allow_unicode=True, width=120)

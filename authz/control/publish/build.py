@@ -15,15 +15,18 @@ import msgspec
 
 from authz.control.model.records import HOSTS, POLICY_LAYER
 from authz.control.publish.policy_document import policy_document, without_missing
+from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, InvalidDocument
-from authz.publisher.build import build_snapshot
+from authz.publisher.build import MAX_REFUSALS, build_snapshot
+from authz.publisher.checks import lockouts
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from authz.addresses import Network
     from authz.control.model.records import Entry as StoredEntry
     from authz.control.publish.order import PartFile
     from authz.snapshot.signing.envelope import Signer
@@ -44,14 +47,23 @@ class BuiltLayer(NamedTuple):
 
 def build_policy(
     entries: Sequence[StoredEntry], documents: Mapping[str, str], signer: Signer, *, serial: int, created: int,
-    folder: Path,
+    folder: Path, protected: Iterable[Network] = (),
 ) -> BuiltLayer:  # fmt: skip
-    """Build and sign the first layer. folder: what paths of feeds are relative to. Raises InputError."""
+    """Build and sign the first layer. Raises InputError.
+
+    It warns of what is protected and denied all the same: a change that does so was forced, but a feed or a database
+    may come to have such an address by itself. folder: what paths of feeds are relative to. protected: networks beside
+    the policy's own.
+    """
     content, warnings = without_missing(policy_document(entries, documents), folder)
     policy, told = _whole_policy(content, folder)
     with tempfile.TemporaryDirectory(prefix="authz-layer-") as beside:
         path = Path(beside) / f"{POLICY_LAYER}.snapshot"
-        build_snapshot(policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER)
+        kept = (*policy.protected, *protected)
+        build_snapshot(
+            policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER,
+            guard=lambda built: told.extend(lockouts(OpenedSnapshot(built), kept, created)[:MAX_REFUSALS]),
+        )  # fmt: skip
         return BuiltLayer(path.read_bytes(), len(policy.entries), (*warnings, *told))
 
 

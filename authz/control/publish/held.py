@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from authz.addresses import Network
     from authz.control.model.records import Change, Entry
     from authz.control.publish.order import SignedFiles
     from authz.snapshot.heading import Requirement
@@ -47,13 +48,15 @@ class HeldPolicy:
     """The first layer."""
 
     def __init__(
-        self, entries: Iterable[Entry], documents: Mapping[str, str], signer: Signer, folder: Path, sequence: int
-    ) -> None:
+        self, entries: Iterable[Entry], documents: Mapping[str, str], signer: Signer, folder: Path, sequence: int,
+        protected: Sequence[Network] = (),
+    ) -> None:  # fmt: skip
         self.sequence = sequence
         self._entries = {entry.id: entry for entry in entries}
         self._documents = dict(documents)
         self._signer = signer
         self._folder = folder
+        self._protected = protected
 
     def count(self, now: int) -> int:
         """Return how many entries hold."""
@@ -78,7 +81,8 @@ class HeldPolicy:
             del self._entries[entry_id]
         entries = sorted(self._entries.values(), key=lambda entry: entry.id)
         return build_policy(
-            entries, self._documents, self._signer, serial=serial, created=now, folder=self._folder
+            entries, self._documents, self._signer, serial=serial, created=now, folder=self._folder,
+            protected=self._protected,
         )  # fmt: skip
 
 

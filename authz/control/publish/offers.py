@@ -71,6 +71,24 @@ class Offers:
                     self._offers[layer] = Offer(newest, content, _parts(tx, newest, known.parts if known else {}))
         self.wake()
 
+    def put(self, publication: Publication, content: bytes, parts: Mapping[int, bytes]) -> bool:
+        """Offer a file that was just kept in the store, without reading it from there.
+
+        parts: those of its parts that are new. Returns False where another one that it requires is not in memory:
+        `refresh` finds all.
+        """
+        with self._lock:
+            known = self._offers.get(publication.layer)
+            if known is not None and known.publication.serial >= publication.serial:
+                return True
+            there = {**(known.parts if known is not None else {}), **parts}
+            wanted = publication.part_serials()
+            if any(serial not in there for serial in wanted):
+                return False
+            self._offers[publication.layer] = Offer(publication, content, {serial: there[serial] for serial in wanted})
+        self.wake()
+        return True
+
     def part(self, layer: str, serial: int) -> bytes | None:
         """Return a part that the newest file requires, or one before did; None: none. May read the store."""
         offer = self._offers.get(layer)

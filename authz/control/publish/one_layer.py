@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,8 +26,6 @@ from authz.publisher.bans.tiers import Files, write_files
 from authz.snapshot.heading import Requirement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy import Connection
 
     from authz.control.publish.client import AsksSigner
@@ -40,16 +39,20 @@ _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
 
 
+Offering = Callable[[Publication, bytes, Mapping[int, bytes]], bool]
+
+
 class Published(NamedTuple):
     """What every layer's publisher works with.
 
-    Attributes:
-        refresh: Seconds after which a layer is signed again.
+    refresh: seconds after which a layer is signed anew. offer: is given what was kept (its content, and the parts that
+    are new), and returns whether that is offered now; otherwise it is read from the store, after a signal.
     """
 
     store: Store
     signals: Signals
     refresh: float
+    offer: Offering = lambda *_: False
 
 
 def signed_anew(layer: str, reason: str = "signed anew") -> Draft:
@@ -69,7 +72,7 @@ class LayerPublisher:
         self.warnings: tuple[str, ...] = ()
         self._file = None if file is None else Path(file)
         self._signer = signer
-        self._store, self._signals, self._refresh = shared
+        self._store, self._signals, self._refresh, self._offer = shared
         self._prepare = prepare
         self._sent: int | None = None
         self._checked = 0
@@ -91,7 +94,7 @@ class LayerPublisher:
         if newest is not None and head.sequence <= newest.serial:
             self._checkpoint(head)
             return None
-        return self._publish(head) if self._worth_trying(head) else None
+        return self._publish(head, newest) if self._worth_trying(head) else None
 
     def _checkpoint(self, head: Head) -> None:
         """Have it signed where the chain stands, once an hour, where it has grown since."""
@@ -127,9 +130,10 @@ class LayerPublisher:
         tried, at = self._refused
         return tried != head.sequence or time.monotonic() - at > _TRY_AGAIN
 
-    def _publish(self, head: Head) -> Publication | None:
+    def _publish(self, head: Head, newest: Publication | None) -> Publication | None:
+        """Have a layer signed up to its head. newest: what is published now."""
         self._prepare()
-        answer = self._signer.ask(self._changes(head))
+        answer = self._signer.ask(self._changes(head, newest))
         if isinstance(answer, NeedsAll) and (order := self._since_files(head, answer)) is not None:
             answer = self._signer.ask(order)
         if isinstance(answer, NeedsAll):
@@ -141,13 +145,14 @@ class LayerPublisher:
             self.layer, head.sequence, hashlib.sha256(answer.content).hexdigest(), self._store.now(), head.hash,
             answer.entries, len(answer.content), str([part.serial for part in answer.parts]),
         )  # fmt: skip
-        if not self._keep(publication, answer):
+        if not self._keep(publication, answer, newest):
             self._sent = None  # the signer thinks that we have a part, which was lost on the way
-            return self._publish(self.sign_anew("a part was lost"))
+            return self._publish(self.sign_anew("a part was lost"), newest)
         self._sent = head.sequence
         self.problem = None
+        if not self._offer(publication, answer.content, _new_parts(answer)):
+            self._signals.wake("published")
         self._write_file(answer)
-        self._signals.wake("published")
         self.warnings = tuple(answer.warnings)
         for warning in answer.warnings:
             _LOG.warning("layer %s: %s", self.layer, warning)
@@ -164,28 +169,34 @@ class LayerPublisher:
         if refused.code == "old_serial":  # it was signed, and then not kept: a new serial is needed
             self.sign_anew()
 
-    def _keep(self, publication: Publication, answer: Signed) -> bool:
+    def _keep(self, publication: Publication, answer: Signed, newest: Publication | None) -> bool:
         """Write what was signed to the store; False: a part that the file requires is not there."""
+        ours = newest is not None and newest.serial == self._sent and newest.parts == publication.parts
         with self._store.writing() as tx:
-            known, now = known_parts(tx, self.layer), publication.created
-            if any(part.content is None and Part(part.serial, part.digest) not in known for part in answer.parts):
+            if not (ours and not _new_parts(answer)) and not self._keep_parts(tx, answer, publication.created):
                 return False
-            for part in answer.parts:
-                if part.content is not None:
-                    add_part(tx, self.layer, Part(part.serial, part.digest), part.content, now)
-            if known or answer.parts:
-                require_only(tx, self.layer, [part.serial for part in answer.parts], now)
             add_publication(tx, publication, answer.content)
             self._signals.announce(tx, "published")
         return True
 
-    def _changes(self, head: Head) -> Order:
+    def _keep_parts(self, tx: Connection, answer: Signed, now: int) -> bool:
+        """Write the parts that are new. Where nobody published since we did, and with the same parts, all is there."""
+        known = known_parts(tx, self.layer)
+        if any(part.content is None and Part(part.serial, part.digest) not in known for part in answer.parts):
+            return False
+        for part in answer.parts:
+            if part.content is not None:
+                add_part(tx, self.layer, Part(part.serial, part.digest), part.content, now)
+        if known or answer.parts:
+            require_only(tx, self.layer, [part.serial for part in answer.parts], now)
+        return True
+
+    def _changes(self, head: Head, newest: Publication | None) -> Order:
         """Return an order with what is new; where we do not know what the signer holds, one that asks it."""
         base = self._sent
         if base is None:
             return Order(layer=self.layer, serial=head.sequence, chain=head.hash, base=-1, changes=[])
         with self._store.reading() as tx:
-            newest = newest_publication(tx, self.layer)
             # The signer may have signed more than was kept, or less: it skips what it has signed already.
             changes = read_changes(tx, self.layer, min(base, newest.serial if newest else 0), head.sequence)
         return Order(layer=self.layer, serial=head.sequence, chain=head.hash, base=base, changes=changes)
@@ -235,3 +246,7 @@ class LayerPublisher:
         if self._file is not None and self._file.with_name(f"{self._file.name}.{serial}").exists():
             return b""
         return part_content(tx, self.layer, serial) or b""
+
+
+def _new_parts(answer: Signed) -> dict[int, bytes]:
+    return {part.serial: part.content for part in answer.parts if part.content is not None}

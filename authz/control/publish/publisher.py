@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from authz.control.config import ControlConfig
     from authz.control.publish.client import AsksSigner
     from authz.control.publish.lease import Lease
+    from authz.control.publish.one_layer import Offering
     from authz.control.publish.order import Refused
     from authz.control.store.database import Store
     from authz.control.store.published.publications import Publication
@@ -40,16 +41,14 @@ _LOG = logging.getLogger("authz.control.publish")
 class Publisher:
     """Publishes all layers.
 
-    Args:
-        signer_of: Gives a layer's signer.
-        prepare: Is called before the first layer is built.
+    signer_of: gives a layer's signer; prepare: is called before the first layer is built; offer: see `Published`.
     """
 
     def __init__(
         self, config: ControlConfig, store: Store, signals: Signals, signer_of: Callable[[str], AsksSigner],
-        lease: Lease, prepare: Callable[[], None] = lambda: None,
+        lease: Lease, prepare: Callable[[], None] = lambda: None, offer: Offering = lambda *_: False,
     ) -> None:  # fmt: skip
-        shared = Published(store, signals, config.refresh)
+        shared = Published(store, signals, config.refresh, offer)
         self._layers = [
             LayerPublisher(
                 layer.name, layer.file, signer_of(layer.name), shared,
@@ -61,9 +60,10 @@ class Publisher:
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._wakes: list[threading.Event] = []
+        self._wakes = [threading.Event() for _ in self._layers]
         self.leading = False
-        signals.on("changed", self._wake)
+        for layer, wake in zip(self._layers, self._wakes, strict=True):
+            signals.on("changed", wake.set, layer=layer.layer)
 
     @property
     def problems(self) -> dict[str, Refused]:
@@ -77,9 +77,7 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to follow the store."""
-        for layer in self._layers:
-            wake = threading.Event()
-            self._wakes.append(wake)
+        for layer, wake in zip(self._layers, self._wakes, strict=True):
             thread = threading.Thread(target=self._run, args=(layer, wake), name=f"publish {layer.layer}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -87,7 +85,8 @@ class Publisher:
     def close(self) -> None:
         """End: what is being published is finished first."""
         self._end.set()
-        self._wake()
+        for wake in self._wakes:
+            wake.set()
         for thread in self._threads:
             thread.join(30.0)
         for layer in self._layers:
@@ -103,10 +102,6 @@ class Publisher:
         with self._lock:
             self.leading = not self._end.is_set() and self._lease.held()
             return self.leading
-
-    def _wake(self) -> None:
-        for wake in self._wakes:
-            wake.set()
 
     def _run(self, layer: LayerPublisher, wake: threading.Event) -> None:
         begun = 0.0

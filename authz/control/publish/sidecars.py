@@ -77,7 +77,7 @@ class Sidecars:
                 pending, self._pending = self._pending, {}
             if not pending:
                 return
-            with self._store.writing() as tx:
+            with self._store.writing(durable=False) as tx:  # a lost report comes again
                 for key, sidecar in pending.items():
                     put_sidecar(tx, sidecar) if sidecar is not None else forget_sidecar(tx, *key)
 

@@ -78,6 +78,7 @@ class SignerState:
         self._clock = clock
         self._folder = Path(config.folder)
         self._limits = config.limits()
+        self._protected = config.rules().protected
         self._keys: dict[str, LoadedSigner] = {}
         self._state = {}
         self._signed: dict[str, LastSigned] = {}
@@ -181,7 +182,7 @@ class SignerState:
     def _loaded(self, order: Order, entries: list[Entry], now: int) -> Held:
         key = self._keys[order.layer]
         if order.layer == POLICY_LAYER:
-            return HeldPolicy(entries, order.documents or {}, key, self._folder, order.serial)
+            return HeldPolicy(entries, order.documents or {}, key, self._folder, order.serial, self._protected)
         return HeldBans.of_entries(order.layer, entries, key, order.serial, now)
 
     def _check(self, layer: str, entries: Iterable[Entry], now: int) -> None:

@@ -59,13 +59,14 @@ class Store:
         return int(self.clock() * 1_000_000)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Give a transaction that may write. An exception rolls it back.
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away.
 
-        Raises:
-            NotReady: The database is away.
+        durable: False: a commit does not wait for the disk, and is lost where the machine loses its power soon after.
         """
-        with self._turn(), self._transaction(authz_write=True) as connection:
+        with self._turn(), self._transaction(authz_write=True, authz_durable=durable) as connection:
+            if not durable and self.is_postgresql:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             yield connection
 
     @contextlib.contextmanager
@@ -241,7 +242,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("authz_write", True)
+    options = connection.get_execution_options()
+    write = options.get("authz_write", True)
+    wanted = "FULL" if options.get("authz_durable", True) else "NORMAL"
+    if write and connection.info.setdefault("synchronous", "FULL") != wanted:
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")  # in a transaction it would do nothing
+        connection.info["synchronous"] = wanted
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -75,6 +75,14 @@ entries = Table(
     Index(None, "recorded_to", "reason", "id"),
     Index(None, "recorded_to", "author", "id"),
     Index(None, "recorded_to", "applications", "id"),
+    Index(None, "expires"),
+)
+
+daily_counts = Table(
+    "daily_counts",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),  # midnight UTC, in microseconds
+    Column("counts", Text, nullable=False),  # JSON: [[tenant, layer, list], entries] of each that has some
 )
 
 entry_networks = Table(

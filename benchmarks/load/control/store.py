@@ -28,7 +28,7 @@ from support.servers import postgresql
 
 from authz.control.config import load_control_config
 from authz.control.maintenance.init import make_folder
-from authz.control.store.database import open_store
+from authz.control.store.database import create_store, migrate, open_store
 from authz.serve.config.values import Listen
 from authz.times import format_moment
 from benchmarks.load.control.api import Api
@@ -84,7 +84,7 @@ def _fill(options: argparse.Namespace) -> int:
         known.write_text(json.dumps(content))
     of = json.loads(known.read_text())
     wanted = Fill(of["bans"], of["ended"], PERIOD)
-    store = open_store(load_control_config(options.folder / "control.yaml", os.environ).store)
+    store = create_store(load_control_config(options.folder / "control.yaml", os.environ).store)
     begin, cpu = time.perf_counter(), time.process_time()
     whole = fill(store, wanted, options.seconds)
     store.close()
@@ -97,6 +97,7 @@ def _ask(options: argparse.Namespace) -> int:
     of = json.loads((options.folder / "made.json").read_text())
     wanted, api = Fill(of["bans"], of["ended"], PERIOD), Api(of["url"], of["token"])
     answer: dict[str, Any] = {"changes": wanted.changes}
+    migrate(load_control_config(options.folder / "control.yaml", os.environ).store)  # it may be of a version before
     with ControlPlane(options.folder, of["url"]) as control:
         begin = time.perf_counter()
         while not api.ready():  # the signer is told all bans first

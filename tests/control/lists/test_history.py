@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.control import Clock, Control, control
 
+from authz.control.store.entries import find
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -132,3 +133,23 @@ def test_a_rollback_to_a_serial_goes_to_the_state_behind_it(plane: Control, cloc
     second = plane.ok("POST", "/v1/bans", {"address": "203.0.113.2", "period": "7d"})
     done = plane.ok("POST", "/v1/rollback", {"to": first["serial"]})
     assert done["deleted"] == [second["id"]]
+
+
+def test_a_rollback_reads_what_has_changed_and_not_all_that_is_on_the_lists(
+    plane: Control, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"networks": [f"203.0.113.{number}"], "period": "7d"} for number in range(200)]
+    plane.ok("POST", "/v1/entries/bulk", rows)
+    then = clock.now
+    clock.now += HOUR
+    wrong = plane.ok("POST", "/v1/bans", {"address": "198.51.100.1"})
+    read: list[str] = []
+
+    def counted(content: str) -> object:
+        read.append(content)
+        return decode(content)
+
+    decode = find._DECODE
+    monkeypatch.setattr(find, "_DECODE", counted)
+    assert plane.ok("POST", "/v1/rollback", {"to": format_moment(then + 1)})["deleted"] == [wrong["id"]]
+    assert 0 < len(read) < 10

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +13,9 @@ from support.control import Control, control
 from support.processes import wait_for
 from support.publishing.mmdb import write_mmdb
 
+from authz.control.config import FourEyesConfig
 from authz.control.maintenance.transfer import import_policy, read_policy_file
+from authz.control.model.problems import Conflict
 from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.store.access.tokens import get_tenant
 from authz.publisher.feeds.hosts import CachedAnswer
@@ -19,6 +24,8 @@ from authz.publisher.policy.subjects import gather
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
 CH, DE, OTHERS = "198.51.100.0/25", "203.0.113.0/24", "192.0.2.0/25"
 EXTRA = "protected: [198.51.100.7, 2001:db8:7::/64]\n"
@@ -154,15 +161,23 @@ def test_going_back_denies_nobody_who_is_protected_since(plane: Control) -> None
     assert list(done["skipped"]) == [made["id"]]
 
 
-def test_an_import_that_denies_whom_the_policy_protects_says_so_in_history(plane: Control) -> None:
+def imported(plane: Control, *, force: bool = False) -> None:
     path, store = plane.folder / "policy.yaml", plane.plane.store
     entries = "entries: [{list: deny, countries: [CH]}, {list: deny, countries: [FR]}]"
     path.write_text(f"version: 1\n{entries}\ngeo: {{country: geo/country.mmdb}}\nprotected: [198.51.100.7]\n")
     with store.writing() as tx:
         tenant = get_tenant(tx, MAIN_TENANT)
         assert tenant is not None
-        actor = Actor(MAIN_TENANT, "ops", "import", "import")
-        import_policy(tx, plane.plane.config, actor, tenant, store.now(), read_policy_file(path), "policy.yaml")
+        actor, policy = Actor(MAIN_TENANT, "ops", "import", "import"), read_policy_file(path)
+        import_policy(tx, plane.plane.config, actor, tenant, store.now(), policy, "policy.yaml", force=force)
+
+
+def test_an_import_that_denies_whom_the_policy_protects_is_refused_unless_forced(plane: Control) -> None:
+    with pytest.raises(Conflict, match=r"'CH' would deny the protected network 198\.51\.100\.7") as refused:
+        imported(plane)
+    assert refused.value.code == "lock_out"
+    assert plane.ok("GET", "/v1/entries")["items"] == []
+    imported(plane, force=True)
     told = [change for change in plane.ok("GET", "/v1/history")["items"] if (change["after"] or {}).get("countries")]
     assert {change["after"]["countries"][0]: change["forced"] for change in told} == {"CH": True, "FR": False}
 
@@ -173,6 +188,63 @@ def test_an_entry_whose_system_no_database_has_is_refused_before_it_spoils_the_l
     assert refused.json()["errors"][0]["detail"].startswith("geo/asn.csv: found no networks of AS65000")
     assert code(plane, "POST", "/v1/entries", {"countries": ["FR"], "asns": [64498]}) == ""
     wait_for(lambda: plane.ok("GET", "/v1/explain?address=192.0.2.9")["decision"] == "deny")
+
+
+def test_no_database_is_read_while_other_writers_wait(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = plane.plane.store
+    writing, inside, read = store.writing, set[int](), list[bool]()
+
+    @contextlib.contextmanager
+    def noted(**options: bool) -> Iterator[Connection]:
+        with writing(**options) as tx:
+            inside.add(threading.get_ident())
+            try:
+                yield tx
+            finally:
+                inside.discard(threading.get_ident())
+
+    def gathered(*arguments: Any) -> Any:
+        read.append(threading.get_ident() in inside)
+        return gather(*arguments)
+
+    def other_file() -> None:
+        status = (plane.folder / "geo" / "country.mmdb").stat()
+        os.utime(plane.folder / "geo" / "country.mmdb", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+
+    made = plane.ok("POST", "/v1/entries", {"countries": ["FR"]})
+    monkeypatch.setattr(store, "writing", noted)
+    monkeypatch.setattr("authz.control.lists.rules.resolved.gather", gathered)
+    path = f"/v1/entries/{made['id']}"
+    plane.ok("PATCH", path, {"asns": [64498]}, If_Match="*")
+    other_file()
+    gone = plane.ok("DELETE", path, If_Match="*")
+    plane.ok("POST", "/v1/undo", {"layer": "policy", "serial": gone["serial"]})
+    other_file()
+    gone = plane.ok("DELETE", path, If_Match="*")
+    assert plane.ok("POST", "/v1/rollback", {"to": gone["serial"] - 1, "layer": "policy"})["restored"] == [made["id"]]
+    other_file()
+    plane.ok("POST", "/v1/preview", {"countries": ["FR"]})
+    assert read == [False] * 4
+
+
+def test_an_approved_change_reads_its_database_before_other_writers_wait(
+    plane: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = msgspec.structs.replace(plane.plane.config, four_eyes=FourEyesConfig(addresses=1))
+    monkeypatch.setattr(plane.plane, "config", config)
+    asked = plane.ok("POST", "/v1/entries", {"countries": ["FR"], "asns": [64498]})["approval"]
+    before = plane.plane.foresee
+    foreseen: list[Any] = []
+
+    def noted(entries: Any) -> Any:
+        found = before(entries)
+        foreseen.extend(found)
+        return found
+
+    monkeypatch.setattr(plane.plane, "foresee", noted)
+    second = plane.token_of("approver")
+    assert plane.ask("POST", f"/v1/approvals/{asked}/approve", token=second).status_code == 200
+    assert [entry.countries for entry in foreseen] == [("FR",)]
 
 
 def test_a_database_is_read_once_for_many_entries(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from support.control import Clock, Control, control, opened
 from authz.control.maintenance.backup import back_up, restore
 from authz.control.maintenance.check import check_store
 from authz.control.maintenance.retention import forget_before
-from authz.control.maintenance.transfer import Imported, export_policy, import_policy, read_policy_file
+from authz.control.maintenance.transfer import Imported, as_yaml, exported_policy, import_policy, read_policy_file
 from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import create_store, migrate
@@ -57,7 +57,7 @@ def imported(plane: Control, path: Path, text: str) -> Imported:
 
 def exported(plane: Control, **options: bool) -> dict[str, Any]:
     with plane.plane.store.reading() as tx:
-        content: dict[str, Any] = yaml.safe_load(export_policy(tx, **options))
+        content: dict[str, Any] = yaml.safe_load(as_yaml(exported_policy(tx, **options)))
     return content
 
 

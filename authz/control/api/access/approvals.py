@@ -21,9 +21,9 @@ from authz.control.access.callers import Caller
 from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, plane_of
 from authz.control.api.common.bodies import micro_moment
 from authz.control.api.common.changing import answered
-from authz.control.api.common.operations import Operation, forced, layers_of, perform
+from authz.control.api.common.operations import Operation, forced, foreseen, layers_of, named_by, perform
 from authz.control.api.common.problems import documented
-from authz.control.api.common.touched import YesterdayBody, named_by, yesterday_of
+from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.model.problems import Missing
 from authz.control.model.records import Actor
 from authz.control.store.access import tokens as store_access
@@ -129,7 +129,9 @@ def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
         return (200 if status == 201 else status), body
 
     layers = layers_of(operation, plane.config.rules())
-    return plane.mutate(caller, use, layers=layers, force=forced(operation), approved=True)
+    return plane.mutate(
+        caller, use, layers=layers, force=forced(operation), approved=True, foreseen=foreseen(operation)
+    )  # fmt: skip
 
 
 @post("/v1/approvals/{approval_id:str}/reject", summary="Reject a change", status_code=200,

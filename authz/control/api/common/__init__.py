@@ -6,6 +6,6 @@
     operations   changes as data; changing: doing one, and waiting until it is everywhere
     matching     ETags and If-Match
     problems     errors as RFC 9457
-    middleware   request ids, the log of requests
+    middleware   request ids, the line of each request; log: as text or JSON
 Nothing here knows a path.
 """

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
+from authz.control.api.common.log import FIELDS
+
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,9 +36,9 @@ def with_request_id(app: ASGIApp) -> ASGIApp:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 asked: Any = scope
                 spent = (time.perf_counter() - begin) * 1000
-                _LOG.info(
-                    "%s %s %d %.1f ms id=%s", asked["method"], asked["path"], message["status"], spent, request_id
-                )
+                told = asked["method"], asked["path"], message["status"], round(spent, 1), request_id
+                fields = dict(zip(("method", "path", "status", "ms", "request_id"), told, strict=True))
+                _LOG.info("%s %s %d %.1f ms id=%s", *told, extra={FIELDS: fields})
             await send(message)
 
         await app(scope, receive, send_with_id)

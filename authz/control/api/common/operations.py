@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -11,11 +11,18 @@ from authz.control.api.common.bodies import BanInput, EntryBody, EntryInput, Ent
 from authz.control.api.common.matching import check_match
 from authz.control.lists import entries as lists
 from authz.control.lists.bans import ban, unban
+from authz.control.lists.rules.guard import names_others
 from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of, moment
 from authz.control.model.problems import Forbidden
 from authz.control.model.records import SUBJECTS, WRITTEN, Entry, Written
+from authz.control.plane import nobody
+from authz.control.store.entries.find import get_entry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Connection
+
     from authz.control.lists.batch import Batch
     from authz.control.lists.rules.rules import Rules
 
@@ -59,6 +66,7 @@ class DeleteEntry(msgspec.Struct, frozen=True, tag=True):
 
 
 Operation = AddBan | EndBan | AddEntry | ChangeEntry | DeleteEntry
+_NAMED: Final = (*SUBJECTS, "except_", "list", "applications", "action")
 
 
 def layers_of(operation: Operation, rules: Rules) -> tuple[str, ...]:
@@ -71,14 +79,37 @@ def forced(operation: Operation) -> bool:
     return isinstance(operation, AddBan | AddEntry | ChangeEntry) and operation.data.force
 
 
-def foreseen(operation: Operation) -> tuple[Written, ...]:
-    """Return the subjects of an operation that adds an entry."""
-    return (subjects_of(operation.data),) if isinstance(operation, AddEntry) else ()
+def foreseen(*operations: Operation) -> Callable[[Connection], Iterable[Written]]:
+    """Return what finds out whom entries will name that operations add or change; see `plane.foresee`."""
+    wanted = [operation for operation in operations if isinstance(operation, AddEntry | ChangeEntry)]
+    if all(isinstance(operation, AddEntry) for operation in wanted):
+        return all_of(*(operation.data for operation in wanted if isinstance(operation, AddEntry)))
+    return lambda tx: [named for operation in wanted if (named := named_by(tx, operation)) is not None]
+
+
+def all_of(*rows: EntryInput) -> Callable[[Connection], Iterable[Written]]:
+    """Return what finds out whom entries will name."""
+    named = [subjects_of(row) for row in rows]
+    return (lambda _: named) if any(map(names_others, named)) else nobody
 
 
 def subjects_of(data: EntryInput) -> Written:
     """Return whom an entry will name."""
-    return Written(list=data.list, action=data.action, **{name: getattr(data, name) for name in SUBJECTS})
+    return Written(**{name: getattr(data, name) for name in _NAMED})
+
+
+def named_by(tx: Connection, operation: Operation) -> Written | None:
+    """Return whom an operation is about: the entry as it would be, or as it is that would go; None: it is gone."""
+    if isinstance(operation, AddBan):
+        return Written(networks=(operation.data.address,), applications=operation.data.applications)
+    if isinstance(operation, AddEntry):
+        return subjects_of(operation.data)
+    entry = get_entry(tx, operation.id)
+    if entry is None:
+        return None
+    data = operation.data if isinstance(operation, ChangeEntry) else EntryPatch()
+    given = {name: getattr(data, name) for name in _NAMED if getattr(data, name) is not UNSET}
+    return msgspec.structs.replace(entry.says(), **given)
 
 
 def perform(batch: Batch, operation: Operation) -> tuple[int, EntryBody]:

@@ -5,23 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET
 
-from authz.control.api.common.bodies import EntryPatch, micro_moment
-from authz.control.api.common.operations import AddBan, AddEntry, Operation
+from authz.control.api.common.bodies import micro_moment
 from authz.control.lists.preview import against_yesterday
-from authz.control.model.records import SUBJECTS, Written
-from authz.control.store.entries.find import get_entry
 from authz.errors import AddressError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from authz.control.access.callers import Caller
+    from authz.control.model.records import Written
     from authz.control.plane import ControlPlane
     from authz.control.store.events.impact import Touched
-
-_NAMED = (*SUBJECTS, "except_", "list", "applications", "action")
 
 
 class TouchedBody(msgspec.Struct, frozen=True):
@@ -67,20 +60,3 @@ def yesterday_of(plane: ControlPlane, caller: Caller, written: Written | None) -
 
 def _touched(touched: Touched) -> TouchedBody:
     return TouchedBody(touched.application, touched.events, touched.denied, touched.clients)
-
-
-def named_by(tx: Connection, operation: Operation) -> Written | None:
-    """Return whom an operation is about: the entry as it would be, or as it is that would go; None: it is gone."""
-    if isinstance(operation, AddBan):
-        return Written(networks=(operation.data.address,), applications=operation.data.applications)
-    if isinstance(operation, AddEntry):
-        return Written(**{name: getattr(operation.data, name) for name in _NAMED})
-    entry = get_entry(tx, operation.id)
-    if entry is None:
-        return None
-    data = getattr(operation, "data", None)
-    return entry.says() if not isinstance(data, EntryPatch) else msgspec.structs.replace(entry.says(), **_given(data))
-
-
-def _given(data: EntryPatch) -> dict[str, object]:
-    return {name: getattr(data, name) for name in _NAMED if getattr(data, name) is not UNSET}

@@ -38,7 +38,7 @@ from authz.control.api.common.bodies import (
 )
 from authz.control.api.common.changing import answered, change
 from authz.control.api.common.matching import etag
-from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, subjects_of, written_of
+from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, all_of, written_of
 from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.lists.many.changes import delete_entries
 from authz.control.api.lists.many.jobs import JobBody, accepted
@@ -149,8 +149,7 @@ async def add_entries(
         return 200, BulkBody(rows, batch.serials())
 
     layers = lists.layers_of(plane.config.rules())
-    known = [subjects_of(row) for row in data]
-    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=known)
+    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=all_of(*data))
     return await answered(plane, caller, answer, wait, timeout)
 
 

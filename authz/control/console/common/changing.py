@@ -23,7 +23,8 @@ from authz.control.api.common.operations import (
     perform,
 )
 from authz.control.console.look.render import see_other
-from authz.control.lists.undo import undo
+from authz.control.lists.entries import layers_of as layers_of_lists
+from authz.control.lists.undo import undo, would_be_again
 from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval
 from authz.control.model.records import Change
 from authz.control.store.ledger.history import get_change
@@ -94,8 +95,7 @@ def carry_out(plane: ControlPlane, caller: Caller, operations: Sequence[Operatio
     layers = {layer for operation in operations for layer in layers_of(operation, rules)}
     try:
         force = any(map(forced, operations))
-        known = [entry for operation in operations for entry in foreseen(operation)]
-        plane.mutate(caller, use, layers=layers, force=force, foreseen=known)
+        plane.mutate(caller, use, layers=layers, force=force, foreseen=foreseen(*operations))
     except NeedsApproval as why:
         if len(operations) > 1:
             raise
@@ -126,7 +126,9 @@ def take_back(plane: ControlPlane, caller: Caller, done: str) -> str:
         again.extend(Made(layer, before[layer] + 1, serial) for layer, serial in batch.serials().items())
         return 200, _NOTHING
 
-    plane.mutate(caller, use, layers={span.layer for span in made})
+    before = [(span.layer, sequence) for span in made for sequence in range(span.first, span.last + 1)]
+    layers = {*layers_of_lists(plane.config.rules()), *(span.layer for span in made)}
+    plane.mutate(caller, use, layers=layers, foreseen=lambda tx: would_be_again(tx, before))
     return written(again)
 
 

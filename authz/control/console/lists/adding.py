@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery
 from authz.addresses import parse_networks
 from authz.control.api.common.asking import in_thread
 from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
-from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, subjects_of, written_of
+from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, all_of, written_of
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.console.common.changing import afterwards, carry_out, need_for
 from authz.control.console.common.forms import EMPTY, PRESETS, FormState, entry_input, form_of, mistakes_of, values_of
@@ -137,7 +137,7 @@ def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:
         return 200, _Nothing()
 
     layers = layers_of(asked.plane.config.rules())
-    asked.plane.mutate(asked.caller, use, layers=layers, force=data.force, foreseen=(subjects_of(data),))
+    asked.plane.mutate(asked.caller, use, layers=layers, force=data.force, foreseen=all_of(data))
     named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
     return Tried(shown[0], yesterday_of(asked.plane, asked.caller, named))
 

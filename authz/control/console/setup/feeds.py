@@ -60,7 +60,8 @@ async def save(asked: Asker) -> Response[str]:
     form = await asked.form()
     text = str(form.get("settings", ""))
     try:
-        await done_by(api.set_policy, asked, data=_from_yaml(text), reason=str(form.get("reason", "")))
+        force = form.get("force") == "yes"
+        await done_by(api.set_policy, asked, data=_from_yaml(text), reason=str(form.get("reason", "")), force=force)
     except Problem as error:
         return await _page(asked, await done_by(api.get_policy, asked), text, error)
     return see_other("/feeds")

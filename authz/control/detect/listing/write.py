@@ -100,6 +100,7 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
         written = batch.write()
         add_listing(tx, entry.id, actor_name, evidence(listing), batch.now)
         note_notices(tx, plane.config.notify, notices_of(written), batch.now)
-        plane.signals.announce(tx, "changed")
-    plane.signals.wake("changed")
+        touched = {change.layer for change in written}
+        plane.signals.announce(tx, "changed", touched)
+    plane.signals.wake("changed", touched)
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)

@@ -49,11 +49,12 @@ def locked_out(
 ) -> Iterator[LockOut]:
     """Give whom an entry would deny that must not be denied.
 
-    In a layer with limited rights a protected network cannot be forced: every sidecar would refuse the file.
-    resolved: by version, the networks of its subjects that are none.
+    In a layer with limited rights a protected network cannot be forced, nor be on the gray list: every sidecar would
+    refuse the file. resolved: by version, the networks of its subjects that are none.
     """
-    if not denies(entry):
+    if not keeps_out(entry, layer):
         return
+    own_address = own_address if denies(entry) else None
     excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
     own = try_parse_address(own_address) if own_address else None
     guarded = [(kept, f"the protected network {kept}", layer == POLICY_LAYER) for kept in protected]
@@ -62,11 +63,11 @@ def locked_out(
     for text in entry.networks:
         for network in parse_networks(text):
             for kept, whom, forceable in guarded:
-                if network.overlaps(kept) and not _inside(_narrower(network, kept), excepted):
+                if network.overlaps(kept) and not inside(_narrower(network, kept), excepted):
                     yield LockOut(text, text, whom, forceable)
     for kept, whom, forceable in guarded:
         for network in resolved[kept.version].overlapping(kept) if kept.version in resolved else ():
-            if not _inside(_narrower(network, kept), excepted):
+            if not inside(_narrower(network, kept), excepted):
                 yield LockOut(_others(entry), str(network), whom, forceable)
                 break
 
@@ -125,6 +126,11 @@ def denies(entry: Written) -> bool:
     return entry.list == "deny" and entry.action == "block"
 
 
+def keeps_out(entry: Written, layer: str) -> bool:
+    """Return whether an entry may not name what is protected: one of a later layer also where it marks as gray."""
+    return denies(entry) or (layer != POLICY_LAYER and entry.list == "gray" and entry.action == "block")
+
+
 def names_others(entry: Written) -> bool:
     """Return whether an entry names anybody otherwise than by networks."""
     return any(getattr(entry, name) for name in SUBJECTS if name != "networks")
@@ -134,7 +140,8 @@ def _narrower(one: Network, other: Network) -> Network:
     return one if one.length > other.length else other
 
 
-def _inside(network: Network, networks: NetworkSet) -> bool:
+def inside(network: Network, networks: NetworkSet) -> bool:
+    """Return whether a set of networks has every address of a network."""
     bounds = networks.bounds[network.version]
     return any(
         first <= network.value and network.last < end for first, end in zip(bounds[::2], bounds[1::2], strict=True)

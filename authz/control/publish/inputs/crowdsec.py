@@ -190,15 +190,16 @@ class Follower:
                 except Problem:  # somebody else's entry says it; protected; the layer may not
                     refused += 1
             changes = batch.write()
-            if changes:
-                plane.signals.announce(tx, "changed")
+            touched = {change.layer for change in changes}
+            if touched:
+                plane.signals.announce(tx, "changed", touched)
         for key, entry_id in made.items():
             if entry_id is None:
                 self._entries.pop(key, None)
             else:
                 self._entries[key] = entry_id
-        if changes:
-            plane.signals.wake("changed")
+        if touched:
+            plane.signals.wake("changed", touched)
         return len(changes), refused
 
     def _put(self, batch: Batch, key: Key, held: Held | None) -> str | None:

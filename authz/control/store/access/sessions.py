@@ -45,7 +45,7 @@ def add_session(tx: Connection, session: Session, secret: str) -> None:
 
 
 def find_session(tx: Connection, secret: str) -> Session | None:
-    """Return the session of a cookie's secret, whether it still holds or not. See `find_token` of the timing."""
+    """Return the session of a cookie's secret, whether it still holds or not. See `find_holder` of the timing."""
     wanted = hash_of(secret)
     row = tx.execute(select(sessions).where(sessions.c.sha256 == wanted)).first()
     if row is None or not secrets.compare_digest(bytes(row.sha256), wanted):

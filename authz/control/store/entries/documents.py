@@ -5,9 +5,9 @@ They are written as changes, like entries, and have the same history.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, bindparam, select
 
 from authz.control.model.records import FOREVER
 from authz.control.store.tables import documents
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
 
+# Each change asks for some: making the statement anew takes longer than asking.
+_NOW: Final = select(documents.c.content).where(documents.c.name == bindparam("of"), documents.c.recorded_to == FOREVER)
+
+
 def get_document(tx: Connection, name: str, *, at: int | None = None) -> str:
     """Return the JSON of a document that holds at a time (microseconds; None: now); empty: there is none."""
-    row = tx.execute(select(documents.c.content).where(documents.c.name == name, _holds(at))).first()
+    query = _NOW if at is None else select(documents.c.content).where(documents.c.name == bindparam("of"), _holds(at))
+    row = tx.execute(query, {"of": name}).first()
     return "" if row is None else row.content
 
 

@@ -6,10 +6,10 @@ window is a question of its own (`Entry.active`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import and_, func, select, tuple_
+from sqlalchemy import and_, bindparam, func, select, tuple_, union
 
 from authz.addresses import BITS, Address
 from authz.control.model.records import FOREVER, Entry
@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     from authz.addresses import Network
 
 _DECODE = msgspec.json.Decoder(Entry).decode
+_AT_ONCE: Final = 500  # ids in one question
 # No index answers a sum. Without it SQLite takes one that begins with recorded_to and reads every entry that holds,
 # where the id or the likeness beside it finds one row.
 _HOLDS_NOW = entries.c.recorded_to + 0 == FOREVER
+_LATEST: Final = select(func.max(entries.c.version)).where(entries.c.id == bindparam("of"))
+_LIKE: Final = (
+    select(entries.c.content)
+    .where(entries.c.likeness == bindparam("like"), _HOLDS_NOW, entries.c.expires > bindparam("now"))
+    .limit(1)
+)
 
 
 class Filter(NamedTuple):
@@ -55,10 +62,26 @@ def get_entry(tx: Connection, entry_id: str, *, at: int | None = None) -> Entry 
     return None if row is None else _DECODE(row.content)
 
 
-def get_entries(tx: Connection, ids: Iterable[str]) -> dict[str, Entry]:
-    """Return the entries that hold, by their id; one that is on no list any more is left out."""
-    where = and_(entries.c.id.in_(set(ids)), _HOLDS_NOW)
-    return {row.id: _DECODE(row.content) for row in tx.execute(select(entries.c.id, entries.c.content).where(where))}
+def get_entries(tx: Connection, ids: Iterable[str], *, at: int | None = None) -> dict[str, Entry]:
+    """Return the entries that hold, by their id; one that is (or was) on no list is left out."""
+    holds = _HOLDS_NOW if at is None else _holds(at)
+    holding, wanted = dict[str, Entry](), sorted(set(ids))
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = entries.c.id.in_(wanted[start : start + _AT_ONCE])
+        query = select(entries.c.id, entries.c.content).where(some, holds)
+        holding |= {row.id: _DECODE(row.content) for row in tx.execute(query)}
+    return holding
+
+
+def changed_since(tx: Connection, at: int, tenant: str | None, layer: str | None, *, limit: int) -> list[str]:
+    """Return the ids of entries of which a version began or ended after a time of record, at most `limit`."""
+    begun = entries.c.recorded_from > at
+    ended = and_(entries.c.recorded_to > at, entries.c.recorded_to < FOREVER)
+    queries = [select(entries.c.id).where(when) for when in (begun, ended)]
+    for column, value in (("tenant", tenant), ("layer", layer)):
+        if value is not None:
+            queries = [query.where(entries.c[column] == value) for query in queries]
+    return list(tx.execute(union(*queries).limit(limit)).scalars())
 
 
 def first_version(tx: Connection, entry_id: str) -> Entry | None:
@@ -77,15 +100,13 @@ def added_since(tx: Connection, network: Network, since: int) -> list[Entry]:
 
 def latest_version(tx: Connection, entry_id: str) -> int:
     """Return the highest version that an entry ever had; 0: there never was one."""
-    query = select(func.max(entries.c.version)).where(entries.c.id == entry_id)
-    highest: int | None = tx.execute(query).scalar_one()
+    highest: int | None = tx.execute(_LATEST, {"of": entry_id}).scalar_one()
     return highest or 0
 
 
 def like_entry(tx: Connection, likeness: bytes, now: int) -> Entry | None:
     """Return an entry that says the same and still holds. now: seconds."""
-    where = and_(entries.c.likeness == likeness, _HOLDS_NOW, entries.c.expires > now)
-    row = tx.execute(select(entries.c.content).where(where).limit(1)).first()
+    row = tx.execute(_LIKE, {"like": likeness, "now": now}).first()
     return None if row is None else _DECODE(row.content)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from authz.control.model.records import MICROSECONDS, Change
 from authz.control.store.ledger.chain import FIRST_HASH, chained
@@ -30,6 +30,26 @@ if TYPE_CHECKING:
     from authz.control.model.records import Actor, Draft
 
 COLUMNS: Final = tuple(changes.columns[name] for name in Change.__struct_fields__)
+
+
+# Statements that each change needs are made once: making one takes longer than the question.
+_LOCK: Final = (
+    select(heads)
+    .where(heads.c.layer.in_(bindparam("layers", expanding=True)))
+    .order_by(heads.c.layer)
+    .with_for_update()
+)
+_ADD: Final = insert(changes)
+_MOVE: Final = update(heads).where(heads.c.layer == bindparam("of"))
+_BETWEEN: Final = (
+    select(*COLUMNS)
+    .where(
+        changes.c.layer == bindparam("of"),
+        changes.c.sequence > bindparam("after"),
+        changes.c.sequence <= bindparam("until"),
+    )
+    .order_by(changes.c.sequence)
+)
 
 
 class Head(NamedTuple):
@@ -57,8 +77,12 @@ def add_layer(tx: Connection, layer: str, now: int) -> None:
 
 def lock_head(tx: Connection, layer: str) -> Head:
     """Wait for other writers of the layer, and return where it stands."""
-    row = tx.execute(select(heads).where(heads.c.layer == layer).with_for_update()).one()
-    return Head(*row)
+    return lock_heads(tx, (layer,))[layer]
+
+
+def lock_heads(tx: Connection, layers: Iterable[str]) -> dict[str, Head]:
+    """Wait for other writers of these layers, one after the other by their names, and return where they stand."""
+    return {row.layer: Head(*row) for row in tx.execute(_LOCK, {"layers": sorted(set(layers))})}
 
 
 def read_heads(tx: Connection) -> dict[str, Head]:
@@ -78,19 +102,15 @@ def append(tx: Connection, head: Head, actor: Actor, drafts: Sequence[Draft], no
         )  # fmt: skip
         last = chained(last, change)
         made.append(msgspec.structs.replace(change, hash=last))
-    tx.execute(insert(changes), [msgspec.structs.asdict(change) for change in made])
+    tx.execute(_ADD, [msgspec.structs.asdict(change) for change in made])
     follow(tx, made)
-    tx.execute(
-        update(heads).where(heads.c.layer == head.layer).values(sequence=made[-1].sequence, time=time, hash=last)
-    )
+    tx.execute(_MOVE, {"of": head.layer, "sequence": made[-1].sequence, "time": time, "hash": last})
     return made
 
 
 def read_changes(tx: Connection, layer: str, after: int, until: int) -> list[Change]:
     """Return the changes of a layer with a sequence above `after`, up to `until`."""
-    where = (changes.c.layer == layer) & (changes.c.sequence > after) & (changes.c.sequence <= until)
-    rows = tx.execute(select(*COLUMNS).where(where).order_by(changes.c.sequence))
-    return list(changes_of(rows))
+    return list(changes_of(tx.execute(_BETWEEN, {"of": layer, "after": after, "until": until})))
 
 
 def changes_of(rows: Iterable[Sequence[object]]) -> Iterable[Change]:

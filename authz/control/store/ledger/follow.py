@@ -33,6 +33,8 @@ _END_NETWORKS = (
     .where(entry_networks.c.id == bindparam("of"), entry_networks.c.version == bindparam("was"))
     .values(recorded_to=bindparam("at"))
 )
+_ADD_ENTRY, _ADD_NETWORK = insert(entries), insert(entry_networks)
+_LENGTHS = select(prefix_lengths.c.length)
 MAX_SORTED = 80  # characters of a text that people sort by
 _ADD_LENGTH = text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING")
 
@@ -51,11 +53,11 @@ def follow(tx: Connection, made: Sequence[Change]) -> None:
         if after is not None:
             begun.append((after, change.time))
     if begun:
-        tx.execute(insert(entries), [entry_row(entry, time) for entry, time in begun])
+        tx.execute(_ADD_ENTRY, [entry_row(entry, time) for entry, time in begun])
         networks = [row for entry, _ in begun for row in network_rows(entry)]
         if networks:
             _note_lengths(tx, {row["key"][16] for row in networks})
-            tx.execute(insert(entry_networks), networks)
+            tx.execute(_ADD_NETWORK, networks)
     if ended:
         tx.execute(_END_ENTRY, ended)
         tx.execute(_END_NETWORKS, ended)
@@ -103,12 +105,9 @@ def network_rows(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _note_lengths(tx: Connection, lengths: set[int]) -> None:
-    new = lengths - set(tx.execute(select(prefix_lengths.c.length)).scalars())
+    new = lengths - set(tx.execute(_LENGTHS).scalars())
     for length in sorted(new):
-        # A writer of another layer may add it at the same time.
-        tx.execute(
-            text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING"), {"length": length}
-        )
+        tx.execute(_ADD_LENGTH, {"length": length})  # a writer of another layer may add it at the same time
 
 
 def _follow_document(tx: Connection, change: Change) -> None:

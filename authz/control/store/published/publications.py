@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from authz.control.store.tables import heads, publications, sidecars
 
@@ -60,6 +60,7 @@ class Sidecar(NamedTuple):
 
 
 _ROW = tuple(publications.c[name] for name in Publication._fields)
+_NEWEST = select(*_ROW).where(publications.c.layer == bindparam("of")).order_by(publications.c.serial.desc()).limit(1)
 
 
 def add_publication(tx: Connection, publication: Publication, content: bytes) -> None:
@@ -75,8 +76,7 @@ def add_publication(tx: Connection, publication: Publication, content: bytes) ->
 
 def newest_publication(tx: Connection, layer: str) -> Publication | None:
     """Return what was published last."""
-    query = select(*_ROW).where(publications.c.layer == layer).order_by(publications.c.serial.desc()).limit(1)
-    row = tx.execute(query).first()
+    row = tx.execute(_NEWEST, {"of": layer}).first()
     return None if row is None else Publication(*row)
 
 

@@ -22,7 +22,7 @@ from authz.control.api.common.asking import (
 )
 from authz.control.api.common.bodies import EntryInput
 from authz.control.api.common.changing import answered
-from authz.control.api.common.operations import subjects_of, written_of
+from authz.control.api.common.operations import all_of, written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
@@ -68,13 +68,15 @@ class ReplacedBody(msgspec.Struct, frozen=True):
 @delete("", summary="Delete what a filter finds", status_code=200, responses=documented(403, 409, 422))
 async def delete_entries(
     request: AnyRequest, caller: Asker, expect: Expect, address: Covering = None, list_: OfList = None,
-    application: FromQuery[str | None] = None, origin: FromQuery[str | None] = None, reason: Reason = "",
+    application: FromQuery[str | None] = None, origin: FromQuery[str | None] = None,
+    permanent: Annotated[bool, QueryParameter(description="Also bans without an end.")] = False, reason: Reason = "",
     take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[DeletedBody]:  # fmt: skip
     """Delete the caller's entries that a filter finds, all in one change, if they are `expect`; otherwise none (409).
 
-    application: also entries for all applications are found by it.
+    application: also entries for all applications are found by it. Bans without an end are found by `origin`, their
+    id, or with `permanent`, so that nobody flushes them by the way.
     """
     caller.need("edit")
     wanted = Filter(list=list_, application=application, origin=origin, network=parsed_network(address))
@@ -83,7 +85,9 @@ async def delete_entries(
     plane = plane_of(request)
 
     def use(batch: Batch) -> tuple[int, DeletedBody]:
-        gone = _without_approval(lambda: delete_matching(batch, wanted, expect, reason, take_over=take_over))
+        gone = _without_approval(lambda: delete_matching(
+            batch, wanted, expect, reason, take_over=take_over, permanent=permanent or origin is not None
+        ))  # fmt: skip
         return 200, DeletedBody([entry.id for entry in gone], batch.serials())
 
     key = await idempotent_of(request, idempotency_key)
@@ -116,8 +120,8 @@ async def replace_entries(
         return 200, ReplacedBody(added, changed, deleted, kept, skipped, batch.serials())
 
     key = await idempotent_of(request, idempotency_key)
-    layers, known = layers_of(plane.config.rules()), [subjects_of(row) for row in data]
-    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=known)
+    layers = layers_of(plane.config.rules())
+    answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=all_of(*data))
     return await answered(plane, caller, answer, wait, timeout)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from authz.cli.common.output import say, table, visible
+from authz.cli.common.output import print_json, say, table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,6 +59,24 @@ def print_rows(names: Sequence[str], rows: Sequence[Sequence[object]], nothing: 
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         say("  ".join(f"{value:{width}}" for value, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_list(
+    name: str, content: Sequence[object], names: Sequence[str], rows: Sequence[Sequence[object]], *, json: bool
+) -> None:  # fmt: skip
+    """Print what was listed: as rows, or with `json` as `{name: content}`."""
+    print_json({name: content}) if json else print_rows(names, rows, f"no {name}")
+
+
+def print_yesterday(yesterday: dict[str, Any] | None) -> None:
+    """Print what a change would have touched of the last day's events; None: it names no clients."""
+    if yesterday is None:
+        return
+    more = "" if yesterday["complete"] else " at least"
+    counts = [(name, yesterday[name]) for name in ("events", "denied", "clients")]
+    counts += [(f"in {each['application'] or 'none'}", each["events"]) for each in yesterday["applications"]]
+    uncounted = [("not counted", ", ".join(yesterday["uncounted"]))] if yesterday["uncounted"] else []
+    print_entry(f"of the events since {yesterday['since']} it would have touched{more}", [*counts, *uncounted])
 
 
 def describe(entry: dict[str, Any]) -> list[tuple[str, object]]:

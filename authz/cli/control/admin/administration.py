@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from authz.cli.common.output import print_json
-from authz.cli.control.client import ask, segment
-from authz.cli.control.shown import describe, print_entry, print_rows, reached
+from authz.cli.control.common.client import ask, json_of, segment
+from authz.cli.control.common.shown import describe, print_entry, print_rows, print_yesterday, reached
 from authz.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -82,9 +80,18 @@ def list_approvals(context: typer.Context, json: Json = False) -> None:
 
 
 @approvals.command("show", epilog="Example: authz control approvals show a-12ab34cd56ef")
-def show_approval(approval_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Show a waiting change, and which of yesterday's events it would have affected, as JSON."""
-    print_json(ask("GET", f"/v1/approvals/{segment(approval_id)}"))
+def show_approval(approval_id: Annotated[str, typer.Argument(metavar="ID")], json: Json = False) -> None:
+    """Show a waiting change, and which of yesterday's events it would have affected."""
+    approval = ask("GET", f"/v1/approvals/{segment(approval_id)}")
+    if json:
+        print_json(approval)
+        return
+    told = {name: value for name, value in approval["request"].items() if name not in {"type", "data"}}
+    told |= approval["request"].get("data", {})
+    asked = [(name, approval[name]) for name in ("created", "actor", "why", "state")]
+    said = [(name, value) for name, value in told.items() if value not in (None, "", [], False)]
+    print_entry(approval_id, [*asked, ("change", approval["request"]["type"]), *said])
+    print_yesterday(approval["yesterday"])
 
 
 @approvals.command("approve", epilog="Example: authz control approvals approve a-12ab34cd56ef")
@@ -130,16 +137,12 @@ def api(
     path: Annotated[str, typer.Argument(metavar="PATH", help="The path with its query, such as /v1/applications.")],
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to send; - for standard input.")] = None,
     if_match: Annotated[str | None, typer.Option(metavar="ETAG", help="The version to change; * for any.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, which it does anyhow.")] = True,  # noqa: ARG001  # as of all
 ) -> None:
     """Send any request to the API, and print the answer."""
     if not path.startswith("/"):
         raise InputError(f"found the path '{path[:64]}', expected one such as /v1/applications")
-    body = None
-    if data is not None:
-        try:
-            body = orjson.loads(sys.stdin.buffer.read() if str(data) == "-" else data.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            raise InputError(f"--data: {data}: {error}") from error
+    body: object = None if data is None else json_of(data, object)
     print_json(ask(method.upper(), path, body, headers={} if if_match is None else {"If-Match": if_match}))
 
 

@@ -6,7 +6,8 @@ import contextlib
 import http.client
 import os
 import ssl
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
@@ -16,7 +17,9 @@ from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+T = TypeVar("T")
 URL, TOKEN = "AUTHZ_CONTROL_URL", "AUTHZ_TOKEN"  # names of variables
 PATIENCE = 90.0  # seconds: `--wait` takes up to 60
 _PIECE = 1 << 20  # bytes
@@ -27,8 +30,11 @@ def is_configured() -> bool:
     return bool(os.environ.get(URL))
 
 
-def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None, **query: Any) -> Any:
-    """Ask the API, and return what it answers. query: what is None is left out.
+def ask(
+    method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None, patience: float = PATIENCE,
+    **query: Any,
+) -> Any:  # fmt: skip
+    """Ask the API, and return what it answers. patience: seconds. query: what is None is left out.
 
     Raises InputError if it cannot be reached, and Refused.
     """
@@ -38,10 +44,23 @@ def ask(method: str, path: str, body: object = None, *, headers: dict[str, str] 
     if body is not None:
         content = orjson.dumps(body)
         sent["Content-Type"] = "application/json"
-    status, answer = _send(url, method, target, content, sent)
+    status, answer = _send(url, method, target, content, sent, patience)
     if status >= 400:
         raise Refused(status, answer if isinstance(answer, dict) else {})
     return answer
+
+
+def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str, Any]]:
+    """Return the items of all pages, or the first ones. most: how many; None: all."""
+    items: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        room = 1000 if most is None else min(1000, most - len(items))
+        page = ask("GET", path, cursor=cursor, limit=room, **query)
+        items += page["items"]
+        cursor = page["cursor"]
+        if cursor is None or (most is not None and len(items) >= most):
+            return items
 
 
 def download(path: str, **query: Any) -> Iterator[bytes]:
@@ -63,6 +82,17 @@ def download(path: str, **query: Any) -> Iterator[bytes]:
         raise InputError(f"{shorten(url)}: {error}", hint="is the control plane running?") from error
 
 
+def json_of(file: Path, kind: type[T]) -> T:
+    """Return what a file has, as JSON; that of standard input for `-`. Raises InputError."""
+    try:
+        content = orjson.loads(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise InputError(f"{file}: found {type(content).__name__}, expected {kind.__name__}")
+    return content
+
+
 def segment(text: str) -> str:
     """Return text as one segment of a path."""
     return quote(text, safe="")
@@ -82,9 +112,11 @@ def _headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {os.environ.get(TOKEN, '')}", "Authz-Method": "cli"}
 
 
-def _send(url: str, method: str, target: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+def _send(
+    url: str, method: str, target: str, content: bytes | None, headers: dict[str, str], patience: float
+) -> tuple[int, Any]:  # fmt: skip
     try:
-        with contextlib.closing(_connection(url)) as connection:
+        with contextlib.closing(_connection(url, patience)) as connection:
             connection.request(method, target, body=content, headers=headers)
             answer = connection.getresponse()
             data = answer.read()
@@ -93,13 +125,13 @@ def _send(url: str, method: str, target: str, content: bytes | None, headers: di
     return answer.status, _decoded(url, answer.status, data)
 
 
-def _connection(url: str) -> http.client.HTTPConnection:
+def _connection(url: str, patience: float = PATIENCE) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     if parts.scheme == "https":
         context = ssl.create_default_context(cafile=os.environ.get("AUTHZ_CA"))
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=PATIENCE, context=context)
+        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=patience, context=context)
     if parts.scheme == "http":
-        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience)
     raise InputError(f"{URL}: found '{shorten(url)}', expected http://HOST:PORT or https://HOST")
 
 

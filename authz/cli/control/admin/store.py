@@ -50,21 +50,25 @@ def import_(
     policy: Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy to import.")],
     config: ConfigOption,
     name: Annotated[str | None, typer.Option(help="Name of the import. Default: the name of the file.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if entries deny what is protected; bans of that are ended.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Import a policy into the store. Entries of an earlier import of this name that are gone now are deleted."""
-    from authz.control.maintenance.transfer import import_policy, read_policy_file
+    from authz.control.maintenance.transfer import foresee, import_policy, read_policy_file
     from authz.control.model.records import MAIN_TENANT
     from authz.control.store.access.tokens import get_tenant
     from authz.errors import InputError
 
     content = read_policy_file(policy)
     loaded, store = _open(config)
+    foresee(loaded, content)
     with store.writing() as tx:
         tenant = get_tenant(tx, MAIN_TENANT)
         if tenant is None:
             raise InputError(f"the store has no tenant '{MAIN_TENANT}'", hint="`authz control init DIR` makes a store")
-        done = import_policy(tx, loaded, _actor(), tenant, store.now(), content, name or policy.name)
+        done = import_policy(tx, loaded, _actor(), tenant, store.now(), content, name or policy.name, force=force)
     store.close()
     if json:
         print_json(done._asdict())
@@ -76,15 +80,16 @@ def import_(
 def export(
     config: ConfigOption,
     bans: Annotated[bool, typer.Option("--bans", help="Also export the entries of the other layers.")] = False,
+    json: Json = False,
 ) -> None:
-    """Print the content of the store as policy.yaml."""
-    from authz.control.maintenance.transfer import export_policy
+    """Print the content of the store as policy.yaml. With --json the same as JSON, which is YAML as well."""
+    from authz.control.maintenance.transfer import as_yaml, exported_policy
 
     _, store = _open(config)
     with store.reading() as tx:
-        text = export_policy(tx, bans=bans)
+        content = exported_policy(tx, bans=bans)
     store.close()
-    typer.echo(text, nl=False)
+    print_json(content) if json else typer.echo(as_yaml(content), nl=False)
 
 
 def backup(
@@ -150,13 +155,14 @@ def check(
 def migrate(
     config: ConfigOption,
     to: Annotated[str, typer.Option(metavar="REVISION", help="head, base, or a revision.")] = "head",
+    json: Json = False,
 ) -> None:
     """Migrate the tables to this version, or to an older one before a downgrade."""
     from authz.control.config import load_control_config
     from authz.control.store.database import migrate as migrate_store
 
     migrate_store(load_control_config(config, os.environ).store, to)
-    typer.echo(f"the store is at {to}")
+    print_json({"revision": to}) if json else typer.echo(f"the store is at {to}")
 
 
 def recover(

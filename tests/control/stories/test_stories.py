@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.control import Shell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.control import Running
-
-
-class Shell:
-    """The command line, against a control plane."""
-
-    def __init__(self, running: Running, token: str = "") -> None:
-        self._running = running
-        self._token = token or running.token
-
-    def with_token(self, token: str) -> Shell:
-        return Shell(self._running, token)
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        env = os.environ | {"AUTHZ_CONTROL_URL": self._running.url, "AUTHZ_TOKEN": self._token}
-        command = [sys.executable, "-m", "authz", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout if status == 0 else done.stdout + done.stderr
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json"))
-
-    def api(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        return self._running.ok(method, path, body, **headers)
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""The log: a line for people, or an object for programs, with the id of each request."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from support.control import control
+
+from authz.control.api.common.log import JsonFormatter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_each_request_is_an_object_with_its_id_and_nothing_breaks_out_of_its_line(tmp_path: Path) -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter())
+    log = logging.getLogger("authz.control.requests")
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        with control(tmp_path / "control") as plane:
+            plane.ok("GET", "/v1/bans", X_Request_Id="from-the-proxy")
+            plane.ask("GET", "/v1/entries/a%0Ab")
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert lines[0].items() >= {
+        "level": "info", "logger": "authz.control.requests", "method": "GET", "path": "/v1/bans", "status": 200,
+        "request_id": "from-the-proxy",
+    }.items()  # fmt: skip
+    assert (lines[1]["path"], lines[1]["status"], len(lines)) == ("/v1/entries/a\nb", 404, 2)
+
+
+def test_an_error_is_one_object_with_its_traceback() -> None:
+    try:
+        raise ValueError("no such thing")
+    except ValueError as error:
+        record = logging.LogRecord("authz", logging.ERROR, __file__, 1, "internal error", (), (ValueError, error, None))
+    told = json.loads(JsonFormatter().format(record))
+    assert (told["level"], told["message"]) == ("error", "internal error")
+    assert "no such thing" in told["error"]

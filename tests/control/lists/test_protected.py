@@ -1,0 +1,83 @@
+"""The policy protects more than before: no file that sidecars would refuse, and nobody is surprised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.processes import wait_for
+
+from authz.addresses import parse_network
+from authz.control.lists.protected import newly_protected
+from authz.control.model.records import MICROSECONDS
+from authz.engine.entries.permissions import May, first_violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.control import Control
+
+    from authz.addresses import Network
+
+OFFICE = "198.51.100.7"
+
+
+def taken_by_sidecars(plane: Control, protected: list[Network]) -> bool:
+    """Return whether sidecars whose policy protects these networks take the newest file of bans."""
+    now = plane.plane.store.now()
+    with plane.plane.store.reading() as tx:
+        file = plane.plane.opened.at(tx, "bans", now)
+    assert file is not None
+    may = May(longest=None, widest_ipv4=16, widest_ipv6=32)
+    return first_violation([file], may, protected, now / MICROSECONDS) is None
+
+
+@pytest.mark.parametrize(
+    "ban",
+    [{"address": OFFICE}, {"address": "198.51.100.0/24"}, {"address": OFFICE, "list": "gray"}],
+    ids=["address", "network", "gray"],
+)
+def test_a_policy_that_protects_a_banned_address_ends_the_ban_or_is_refused(
+    plane: Control, ban: Mapping[str, str]
+) -> None:
+    made = plane.ok("POST", "/v1/bans?wait=published", ban)
+    other = plane.ok("POST", "/v1/bans", {"address": "192.0.2.1"})
+    protects = {"protected": [f"{OFFICE}/32"]}
+    refused = plane.ask("PUT", "/v1/policy", protects)
+    assert (refused.status_code, refused.json()["code"]) == (409, "lock_out")
+    assert (refused.json()["entries"], refused.json()["count"]) == ([made["id"]], 1)
+    assert plane.ok("GET", "/v1/policy") == {}
+    assert not taken_by_sidecars(plane, [parse_network(OFFICE)])
+    done = plane.ok("PUT", "/v1/policy?force=true&wait=published&timeout=60", protects)
+    assert done["serials"].keys() == {"bans", "policy"}
+    assert taken_by_sidecars(plane, [parse_network(OFFICE)])
+    assert [entry["id"] for entry in plane.ok("GET", "/v1/bans")["items"]] == [other["id"]]
+    ended = plane.ok("GET", f"/v1/history?id={made['id']}")["items"][0]
+    assert (ended["action"], ended["forced"], ended["actor"]) == ("delete", True, "admin")
+    assert ended["reason"] == f"the protected network {OFFICE}/32 is protected now"
+
+
+def test_nobody_puts_a_protected_address_on_the_gray_list_of_a_layer_that_sidecars_would_refuse(plane: Control) -> None:
+    plane.ok("PUT", "/v1/policy", {"protected": [OFFICE]})
+    for body in ({"address": OFFICE, "list": "gray"}, {"address": "198.51.100.0/24", "list": "gray", "force": True}):
+        refused = plane.ask("POST", "/v1/bans", body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "lock_out")
+
+
+def test_entries_of_the_first_layer_are_told_of_and_stay_where_it_is_forced(plane: Control) -> None:
+    made = plane.ok("POST", "/v1/entries", {"networks": ["198.51.0.0/16", "203.0.113.0/24"], "period": "forever"})
+    spared = {"networks": ["198.51.96.0/20", "192.0.2.0/24"], "except": [OFFICE]}
+    plane.ok("POST", "/v1/entries", spared)
+    refused = plane.ask("PUT", "/v1/policy", {"protected": [OFFICE]})
+    assert refused.json()["entries"] == [made["id"]]
+    plane.ok("PUT", "/v1/policy?force=true", {"protected": [OFFICE]})
+    assert plane.ok("GET", f"/v1/entries/{made['id']}")["version"] == 1
+    wait_for(lambda: any(OFFICE in warning for warning in plane.plane.publisher.warnings["policy"]))
+
+
+def test_what_was_protected_before_is_not_looked_for_again(plane: Control) -> None:
+    plane.ok("PUT", "/v1/policy", {"protected": ["198.51.100.0/24"]})
+    assert plane.ok("PUT", "/v1/policy", {"protected": ["198.51.100.0/25", "198.51.100.200"]})["serials"]
+    assert newly_protected(["198.51.100.0/24", "2001:db8::/32"], ["198.51.100.9", "198.51.0.0/16", "2001:db8::1"]) == [
+        parse_network("198.51.0.0/16")
+    ]

@@ -1,0 +1,105 @@
+"""From a commit to the sidecars nothing is read twice, and nobody waits for what is not needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from support.processes import wait_for
+
+from authz.control.publish import offers, one_layer
+from authz.control.store.published.parts import known_parts
+from authz.control.store.published.publications import content_of
+from authz.control.store.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+    from support.control import Control
+
+
+class Counted:
+    """A function that counts its calls for the layer of bans."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.count = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.count += "bans" in arguments
+        return self._function(*arguments)
+
+
+def test_who_cares_for_one_layer_is_not_woken_for_another(plane: Control) -> None:
+    signals, woken = Signals(plane.plane.store), list[str]()
+    signals.on("changed", lambda: woken.append("bans"), layer="bans")
+    signals.on("changed", lambda: woken.append("policy"), layer="policy")
+    signals.on("changed", lambda: woken.append("any"))
+    signals.wake("changed", ["bans"])
+    assert woken == ["bans", "any"]
+    signals.wake("changed")
+    assert woken[2:] == ["bans", "policy", "any"]
+
+
+def test_another_control_plane_is_told_which_layers_changed(plane: Control) -> None:
+    if not plane.plane.store.is_postgresql:
+        return  # one process has its store
+    signals, woken = Signals(plane.plane.store), list[str]()
+    signals.on("changed", lambda: woken.append("policy"), layer="policy")
+    signals.on("changed", lambda: woken.append("bans"), layer="bans")
+    signals.start()
+    try:
+        wait_for(lambda: len(woken) >= 2, "it listens")
+        woken.clear()
+        plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+        wait_for(lambda: "bans" in woken, "the ban is told of")
+        assert "policy" not in woken
+    finally:
+        signals.close()
+
+
+def test_a_file_is_offered_without_being_read_from_the_store_again(
+    plane: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.8"})
+    read = Counted(content_of)
+    for name in ("content_of", "part_content"):
+        monkeypatch.setattr(offers, name, read)
+    made = plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+    offer = plane.plane.offers.get("bans")
+    assert offer is not None
+    assert offer.publication.serial >= made["serial"]
+    assert read.count == 0
+    with plane.plane.store.reading() as tx:
+        assert content_of(tx, "bans", offer.publication.serial) == offer.content
+
+
+def test_parts_that_stay_are_not_asked_for_at_each_change(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.8"})
+    looked = Counted(known_parts)
+    monkeypatch.setattr(one_layer, "known_parts", looked)
+    for last in range(9, 13):
+        plane.ok("POST", "/v1/bans?wait=published", {"address": f"203.0.113.{last}"})
+    assert looked.count == 0
+
+
+def test_a_sidecar_has_a_new_file_while_its_report_waits_for_the_store(plane: Control) -> None:
+    store = plane.plane.store
+    if store.is_postgresql:
+        return  # its writers of other tables do not wait
+    plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.8"})
+    [older] = plane.ok("GET", "/v1/publications?layer=bans&limit=1")["items"]
+    made = plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+    headers = {"Authz-Sidecar": "edge-1", "Prefer": "wait=30", "If-None-Match": f'"{older["digest"]}"'}
+    with store.writing():  # nobody else writes meanwhile
+        answer = plane.client.get("/v1/layers/bans", headers=headers)
+        assert (answer.status_code, int(answer.headers["authz-serial"])) == (200, made["serial"])
+    wait_for(lambda: [s["serial"] for s in plane.ok("GET", "/v1/publications")["sidecars"]] == [older["serial"]])
+
+
+def test_reports_of_sidecars_do_not_wait_for_the_disk_and_changes_do(plane: Control) -> None:
+    store = plane.plane.store
+    question = "SHOW synchronous_commit" if store.is_postgresql else "PRAGMA synchronous"
+    for durable, expected in ((True, {"on", 2}), (False, {"off", 1}), (True, {"on", 2})) * 2:
+        with store.writing(durable=durable) as tx:
+            assert tx.exec_driver_sql(question).scalar_one() in expected
