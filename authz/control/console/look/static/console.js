@@ -135,7 +135,7 @@
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px Inter, sans-serif" };
     const line = (label, name, numbers) => ({ label, stroke: colour(name), fill: colour(name) + "22", width: 1.75, points: { show: false }, value: (_, v) => (v == null ? total(numbers) : v.toLocaleString()) });
     const options = {
-      width: holder.clientWidth, height: 220, padding: [12, 12, 0, 0], cursor: { y: false, points: { size: 6 } },
+      width: holder.clientWidth, height: 220, padding: [12, 20, 0, 0], cursor: { y: false, points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.08, 5)] } },
       axes: [{ ...axis, size: 30, values: (_, all) => all.map((v) => hour.format(new Date(v * 1000))) }, { ...axis, size: 48, values: (_, all) => all.map((v) => (v >= 1e6 ? `${v / 1e6} M` : v >= 1000 ? `${v / 1000} k` : String(v))) }],
       series: [{ label: "", value: (_, v) => (v == null ? "all 24 hours" : `from ${day.format(new Date(v * 1000))}`) }, line("allowed", "--accent", allowed), line("denied", "--deny", denied)],
