@@ -27,7 +27,8 @@ $(STAMP): constraints.txt pyproject.toml
 
 system: ## the Debian packages that tests start: installed when root, named otherwise
 	@sh tests/support/suite/system-packages nginx-light:nginx haproxy:haproxy postgresql:pg_ctlcluster redis-server:redis-server \
-	    chromium:chromium prometheus:promtool strace:strace
+	    chromium:chromium prometheus:promtool strace:strace \
+	    apache2-bin:apache2 lua-socket:/usr/share/lua/5.3/socket.lua
 
 demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))

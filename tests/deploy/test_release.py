@@ -124,7 +124,7 @@ def test_the_installed_wheel_works(dist: Path, installed: Path, tmp_path: Path) 
     run("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
     run("snapshot", "verify", "lists.snapshot", "--trusted-key", "keys/a.pub")
     run("explain", "203.0.113.9", "--config", "authz.yaml")
-    for proxy in ("envoy", "nginx", "traefik", "caddy", "haproxy"):
+    for proxy in ("envoy", "nginx", "traefik", "caddy", "haproxy", "apache"):
         assert "127.0.0.1" in run("print-config", proxy, "--config", "authz.yaml")
     assert "authz_" in run("control", "init", "control")
     with Process([installed, "serve", "--config", "authz.yaml"], cwd=tmp_path, env=env) as sidecar:

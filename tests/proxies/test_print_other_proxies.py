@@ -1,4 +1,4 @@
-"""`authz print-config` for HAProxy, Caddy and Traefik: valid for every configuration that they can serve."""
+"""`authz print-config` for HAProxy, Apache, Caddy and Traefik: valid for every configuration that they can serve."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from support.proxies.configurations import CONFIGURATIONS, POLICY, SNAPSHOT
+from support.proxies.programs.apache import apache_path
 from support.proxies.programs.caddy import beside_python
 from support.proxies.programs.haproxy import haproxy_path
 
@@ -43,6 +44,12 @@ def test_haproxy_takes_what_is_printed(tmp_path: Path, configuration: str) -> No
     (tmp_path / "haproxy.cfg").write_text(texts["main"])
     (tmp_path / "authz.lua").write_text(texts["lua"])
     check(tmp_path, haproxy_path(), "-c", "-f", "haproxy.cfg")
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))
+def test_apache_takes_what_is_printed(tmp_path: Path, configuration: str) -> None:
+    (tmp_path / "apache.conf").write_text(printed(tmp_path, "apache", configuration)["main"])
+    check(tmp_path, apache_path(), "-d", tmp_path, "-f", tmp_path / "apache.conf", "-t")
 
 
 FOR_CADDY = OVER_TCP | {"unix sockets": CONFIGURATIONS["unix sockets"]}

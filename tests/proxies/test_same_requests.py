@@ -168,7 +168,7 @@ class Stack:
         self._running.close()
 
 
-@pytest.fixture(scope="module", params=["envoy", "nginx", "traefik", "caddy", "haproxy"])
+@pytest.fixture(scope="module", params=["envoy", "nginx", "traefik", "caddy", "haproxy", "apache"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp(request.param), request.param)
     yield stack

@@ -33,6 +33,7 @@ class Proxy(StrEnum):
     TRAEFIK = "traefik"
     CADDY = "caddy"
     HAPROXY = "haproxy"
+    APACHE = "apache"
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP front: auth_request-style callers (nginx, HAProxy), forward-auth (Traefik, Caddy), Envoy's http_service.
+"""The HTTP front: auth_request-style callers (nginx, HAProxy, Apache), forward-auth (Traefik, Caddy), Envoy by HTTP.
 
 Translates a request, asks the decider, and translates its answer: see `routes` for what may be asked, `answers` for
 what is said. 503 is "cannot decide"; to no caller it means allow. A request whose headers cannot be read is denied, not

@@ -30,6 +30,7 @@ _SERVERS: Final = {
     "envoy": ("envoy", 8080),
     "nginx": ("nginx", 8080),
     "haproxy": ("haproxy", 8080),
+    "apache2": ("apache", 8080),
     "traefik": ("traefik", 8080),
     "caddy run": ("caddy", 8080),
 }

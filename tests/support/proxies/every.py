@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from support.processes import free_port
+from support.proxies.programs.apache import start_apache
 from support.proxies.programs.caddy import start_caddy
 from support.proxies.programs.envoy import Envoy, adapt_envoy
 from support.proxies.programs.haproxy import start_haproxy
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from support.proxies.upstream import Upstream
 
-PROXIES = ("envoy", "nginx", "traefik", "caddy", "haproxy")
+PROXIES = ("envoy", "nginx", "traefik", "caddy", "haproxy", "apache")
 
 
 @contextlib.contextmanager
@@ -33,6 +34,6 @@ def start_proxy(folder: Path, proxy: str, printed: Mapping[str, str], upstream: 
         with Nginx(folder, printed["main"], upstream) as nginx:
             yield ProxyPorts(*nginx.ports)
         return
-    start = {"haproxy": start_haproxy, "caddy": start_caddy, "traefik": start_traefik}[proxy]
+    start = {"haproxy": start_haproxy, "caddy": start_caddy, "traefik": start_traefik, "apache": start_apache}[proxy]
     with start(folder, printed, upstream.port, ProxyPorts(free_port(), free_port())) as process:
         yield process.ports

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authz.cli.sidecar.proxy_config.apache import render_apache
 from authz.cli.sidecar.proxy_config.caddy import render_caddy
 from authz.cli.sidecar.proxy_config.envoy import render_envoy
 from authz.cli.sidecar.proxy_config.haproxy import render_haproxy, render_haproxy_lua
@@ -34,6 +35,7 @@ _PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
     "traefik": {"main": render_traefik, "static": render_traefik_static},
     "caddy": {"main": render_caddy},
     "haproxy": {"main": render_haproxy, "lua": render_haproxy_lua},
+    "apache": {"main": render_apache},
 }
 
 
