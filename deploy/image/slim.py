@@ -2,14 +2,18 @@
 
     /opt/authz/bin/python slim.py --sidecar --megabytes 60
 
---sidecar: only `authz serve` and what it needs of authz stays. Sources of C and stubs of types go everywhere.
+--sidecar: only `authz serve` and what it needs of authz stays. Sources of C and stubs of types go everywhere, and so do
+symbols and debugging information of libraries, which are a third of what wheels bring.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
+import hashlib
 import shutil
+import struct
 import sys
 import sysconfig
 from pathlib import Path
@@ -31,8 +35,24 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def strip(path: Path) -> None:
+    """Cut a library (ELF, 64 bits, little-endian) behind the last byte that is loaded.
+
+    What follows are sections for debuggers and linkers. The loader reads segments alone (ELF, "Program Loading"): the
+    header then says that there are no sections.
+    """
+    content = bytearray(path.read_bytes())
+    if content[:6] != b"\x7fELF\x02\x01":
+        return
+    start, size, number = struct.unpack_from("<Q14xHH", content, 32)  # e_phoff, e_phentsize, e_phnum
+    segments = [struct.unpack_from("<Q16xQ", content, start + size * index + 8) for index in range(number)]
+    struct.pack_into("<Q", content, 40, 0)  # e_shoff
+    struct.pack_into("<HH", content, 60, 0, 0)  # e_shnum, e_shstrndx
+    path.write_bytes(content[: max(offset + length for offset, length in segments)])
+
+
 def slim(site: Path, *, sidecar: bool) -> None:
-    """Remove what is not run, and its lines from the records of what is installed."""
+    """Remove what is not run, and bring the records of what is installed up to date."""
     for pattern in NOT_RUN:
         for path in site.rglob(pattern):
             remove(path)
@@ -44,11 +64,23 @@ def slim(site: Path, *, sidecar: bool) -> None:
         for path in (site / "authz" / "cli").iterdir():
             if path.name not in OF_THE_COMMAND_LINE and path.name != "__pycache__":
                 remove(path)
+    for library in (*site.rglob("*.so"), *site.rglob("*.so.*")):
+        strip(library)
     for record in site.glob("*.dist-info/RECORD"):
         rows = list(csv.reader(record.read_text().splitlines()))
-        kept = [row for row in rows if (site / row[0]).exists()]
+        kept = [recorded(site, row) for row in rows if (site / row[0]).exists()]
         with record.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(kept)
+
+
+def recorded(site: Path, row: list[str]) -> list[str]:
+    """Return the line of a record (path, hash, size) for the file as it is now."""
+    name, digest, _ = row
+    if not digest:  # of a compiled module, or of the record itself
+        return row
+    content = (site / name).read_bytes()
+    now = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return [name, f"sha256={now}", str(len(content))]
 
 
 def megabytes(folder: Path) -> float:
