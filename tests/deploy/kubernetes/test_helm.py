@@ -115,6 +115,8 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "admin where the kubelet cannot ask": ("authz", {"config": {"admin": {"listen": "127.0.0.1:9193"}}}),
     "a state that no volume has": ("authz", {"config": {"state": "/var/lib/other.json"}}),
     "everybody may ask": ("authz", {"networkPolicy": {"clients": None}}),
+    "no filter of system calls": ("authz", {"seccompProfile": {"type": "Unconfined"}}),
+    "a profile without a name": ("authz", {"seccompProfile": {"type": "Localhost"}}),
     "a size without a unit": ("authz", {"state": {"size": "256"}}),
     "two of one volume": ("authz-control", {"replicas": 2}),
     "a store that no volume has": ("authz-control", {"config": {"store": "sqlite:///control.sqlite"}}),
