@@ -75,6 +75,53 @@ END
 """
 
 
+# A sidecar with the layers of the page, which it asks for at the control plane of this machine.
+SIDECAR = """\
+install -m 644 layers/*.pub /etc/authz/keys/
+sed '/^layers:/,/^[a-z]*: /{/^state/!d}' deploy/nginx/authz.yaml | cat - layers.yaml > /etc/authz/authz.yaml
+/opt/authz/bin/authz check-config /etc/authz/authz.yaml
+systemctl enable --now authz-http.socket authz.service
+export AUTHZ_CONTROL_URL=http://127.0.0.1:9194 AUTHZ_TOKEN=$(cat /var/lib/authz-control/first-token)
+status() { curl -s -o /dev/null -w '%{http_code}' -H "X-Forwarded-For: $1" http://127.0.0.1:9192/v1/auth/shop; }
+becomes() {  # ADDRESS STATUS
+    for _ in $(seq 200); do test "$(status $1)" != $2 || return 0; sleep 0.1; done; return 1
+}
+"""
+BANS = """\
+becomes 203.0.113.9 200
+/opt/authz/bin/authz ban 203.0.113.9 --for 2h --reason 'guesses passwords'
+becomes 203.0.113.9 403
+# A killed process is started again, and what it did before holds; then there is a new ban.
+for name in authz-signer authz-control; do
+    kill -KILL "$(systemctl show --property MainPID --value $name.service)"
+done
+ready() { for _ in $(seq 200); do curl -sf http://127.0.0.1:9194/readyz && return 0; sleep 0.1; done; return 1; }
+sleep 0.5; ready
+becomes 203.0.113.9 403
+/opt/authz/bin/authz ban 203.0.113.10 --for 2h --reason 'guesses passwords'
+becomes 203.0.113.10 403
+systemctl restart authz-signer.service; ready
+/opt/authz/bin/authz unban 203.0.113.9
+becomes 203.0.113.9 200
+becomes 203.0.113.10 403
+# Only the signer reads the keys, and neither has rights; the signer has no network but its socket.
+test "$(stat -c %U:%a /etc/authz-signer/bans.key)" = authz-signer:600
+if runuser -u authz-control -- cat /etc/authz-signer/bans.key; then exit 1; fi
+for name in authz-signer authz-control; do
+    main=$(systemctl show --property MainPID --value $name.service)
+    grep -q '^CapEff:.0000000000000000$' /proc/$main/status
+    grep -q '^NoNewPrivs:.1$' /proc/$main/status
+    grep -q '^Seccomp:.2$' /proc/$main/status
+done
+test "$(nsenter -t $(systemctl show --property MainPID --value authz-signer.service) -n ip -o link | wc -l)" = 1
+systemctl stop authz.service authz-control.service authz-signer.service
+for name in authz-signer authz-control; do
+    test "$(systemctl show --property Result --value $name.service)" = success
+done
+test -z "$(systemctl --failed --no-legend)"
+"""
+
+
 def texts() -> dict[str, str]:
     """Return the blocks of the page by their first words."""
     return {block.first: block.text for block in blocks("deploy/README.md")}
@@ -93,5 +140,15 @@ def test_a_host_that_was_set_up_by_the_page_serves(proxy: str, tmp_path: Path) -
         before += f"install -m 755 {envoy_path()} /usr/local/bin/envoy\n"
         after += ENVOY
     after += block(f"install -m 644 deploy/{proxy}") + PATIENT[proxy] + CHECKS
+    printed = run_in_a_machine(tmp_path, before, after)
+    assert "HTTP/1.1 200 OK" in printed  # of /readyz
+
+
+def test_a_control_plane_that_was_set_up_by_the_page_bans(tmp_path: Path) -> None:
+    firsts = ("python3 -m venv", "install -m 644 deploy/systemd")
+    page = block("/opt/authz/bin/pip install --require-hashes -r deploy/requirements-control").splitlines(keepends=True)
+    started = next(number for number, line in enumerate(page) if line.startswith("systemctl"))
+    before = "".join([block(first) for first in firsts] + page[:started])
+    after = "".join(page[started:]) + f"cat > layers.yaml <<'END'\n{block('layers:')}END\n" + SIDECAR + BANS
     printed = run_in_a_machine(tmp_path, before, after)
     assert "HTTP/1.1 200 OK" in printed  # of /readyz
