@@ -34,6 +34,14 @@ class Said(NamedTuple):
     err: str
 
 
+class Access(NamedTuple):
+    """How a program that is no kubectl asks the API server. authority: the file of who signed its certificate."""
+
+    url: str
+    token: str
+    authority: Path
+
+
 class Cluster:
     """An API server on free ports with its files in `folder`. As a context manager: ended."""
 
@@ -65,6 +73,7 @@ class Cluster:
         (self._folder / "sa.pub").write_bytes(public)
         (self._folder / "tokens.csv").write_text(f'{_TOKEN},admin,admin,"system:masters"\n')
         port = free_port()
+        self.access = Access(f"https://{LOOPBACK}:{port}", _TOKEN, self._folder / "certificates" / "apiserver.crt")
         options = ["--etcd-servers", etcd, "--bind-address", LOOPBACK, "--advertise-address", LOOPBACK]
         options += ["--secure-port", str(port), "--cert-dir", "certificates", "--token-auth-file", "tokens.csv"]
         options += ["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24"]

