@@ -120,6 +120,27 @@ def test_the_control_plane_s_image_makes_its_store_and_serves(engine: Path) -> N
         wait_for(lambda: ask(port, "/readyz").status == 200, "it is ready", patience=60)
 
 
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [("stores", "obstore"), ("control-kms", "boto3, google.cloud.kms, azure.keyvault.keys")],
+)
+def test_an_image_with_more_has_what_it_is_for(target: str, wanted: str, engine: Path) -> None:
+    base, image = os.environ["BASE_IMAGE"], f"authz-{target}:tests"
+    words = ["build", "-f", "deploy/Dockerfile", "--target", target, "--build-arg", f"PYTHON={base}", "-t", image, "."]
+    done = subprocess.run([engine / "docker", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    try:
+        for command in (
+            ["--entrypoint", "/opt/authz/bin/python", image, "-c", f"import {wanted}"],
+            [image, "--version"],
+        ):
+            done = subprocess.run(without_unified([*RUN, *command]), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout.strip().endswith("0.1.0")
+    finally:
+        subprocess.run(["podman", "rmi", image], capture_output=True, check=False)
+
+
 def without_unified(command: list[str]) -> list[str]:
     """Return a command whose engine does not see a cgroup tree of the second kind beside one of the first."""
     hidden = 'mountpoint -q /sys/fs/cgroup/unified && umount /sys/fs/cgroup/unified; exec "$@"'

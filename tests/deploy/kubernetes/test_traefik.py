@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from support.processes import wait_for
-from support.proxies.client import ask
+from support.proxies.client import ask, ask_tls
 from support.proxies.kubernetes import traefik
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.upstream import Upstream
@@ -42,7 +42,7 @@ class Gateway:
     def ask(self, peer: str, path: str = "/cart", *headers: tuple[str, str]) -> Reply:
         """Ask as a peer."""
         if self._secure:
-            return traefik.ask_tls(self._ports.proxied, peer, path, headers, host=HOST)
+            return ask_tls(self._ports.proxied, peer, path, headers, host=HOST)
         return ask(self._ports.edge, path, headers, peer=peer, host=HOST)
 
 

