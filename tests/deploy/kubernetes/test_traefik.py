@@ -14,7 +14,7 @@ from support.proxies.client import ask, ask_tls
 from support.proxies.kubernetes import traefik
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.upstream import Upstream
-from support.shared import shared
+from support.suite.shared import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

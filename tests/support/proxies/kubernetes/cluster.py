@@ -50,7 +50,7 @@ class Cluster:
         if not box or not Path(box).is_file():
             pytest.skip("needs KUBEBOX, the path of a program that is etcd, kube-apiserver and kubectl")
         self._box, self._folder = box, folder
-        self._config = folder / "kubeconfig"
+        self.kubeconfig = folder / "kubeconfig"
         with contextlib.ExitStack() as stack:
             etcd = self._start_etcd(stack)
             self._start_api_server(stack, etcd)
@@ -81,7 +81,7 @@ class Cluster:
         options += ["--service-account-key-file", "sa.pub", "--service-account-signing-key-file", "sa.key"]
         options += ["--profiling=false", "--allow-privileged"]  # it is the namespace that refuses
         server = stack.enter_context(Process([self._box, "kube-apiserver", *options], cwd=self._folder))
-        self._config.write_text(yaml.safe_dump(_kubeconfig(port)))
+        self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(port)))
 
         def ready() -> bool:
             assert server.popen.poll() is None, server.output[-4000:]
@@ -91,14 +91,14 @@ class Cluster:
 
     def kubectl(self, *arguments: str | Path, manifests: list[dict[str, Any]] | None = None) -> Said:
         """Run kubectl; `manifests` are given to it as its standard input (`-f -`)."""
-        command = [self._box, "kubectl", "--kubeconfig", str(self._config), *map(str, arguments)]
+        command = [self._box, "kubectl", "--kubeconfig", str(self.kubeconfig), *map(str, arguments)]
         stdin = None if manifests is None else yaml.safe_dump_all(manifests)
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         return Said(done.returncode, done.stdout, done.stderr)
 
     def write_command(self, path: Path) -> None:
         """Write a `kubectl` that asks this server."""
-        path.write_text(f'#!/bin/sh\nexec {self._box} kubectl --kubeconfig {self._config} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec {self._box} kubectl --kubeconfig {self.kubeconfig} "$@"\n')
         path.chmod(0o755)
 
     def apply(self, *arguments: str | Path, manifests: list[dict[str, Any]] | None = None) -> Said:
