@@ -41,7 +41,7 @@ def _script(config: Config) -> str:
         load("apache.lua"),
         {
             "unix": listen.path is not None,
-            "path": quoted(listen.path or ""),
+            "path": quoted(str(listen.path or "")),
             "host": quoted(listen.host or ""),
             "port": str(listen.port),
             "by_chain": header == "x-forwarded-for",

