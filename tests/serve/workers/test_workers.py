@@ -278,6 +278,25 @@ def test_all_drain_and_end_together_and_leave_nothing(publisher: Publisher) -> N
         assert "Traceback" not in sidecar.output
 
 
+def test_workers_that_drain_leave_new_connections_to_the_successors_workers(publisher: Publisher) -> None:
+    """Without the step each of them would still get every fourth, and reset what waits when it closes."""
+    publisher.publish()
+    text = several(drain="1h").replace("127.0.0.1:0", f"127.0.0.1:{free_port()}", 1) + "overlap: true\n"
+    text = text.replace("127.0.0.1:0", f"127.0.0.1:{free_port()}", 1)
+
+    def answered() -> list[bool]:
+        return ["connection" in get(sidecar.ports["http"], "/v1/auth", ALLOWED).headers for _ in range(40)]
+
+    with Sidecar(publisher.folder, text) as sidecar, Sidecar(publisher.folder, text) as successor:
+        sidecar.popen.terminate()
+        sidecar.wait_for_line("all workers end")
+        wait_for(lambda: not any(answered()), "only those that do not drain", patience=10)
+        assert not any(answered())
+        assert successor.popen.poll() is None
+        sidecar.popen.terminate()
+        assert sidecar.wait() == 0
+
+
 def test_when_the_supervisor_is_killed_its_children_end(family: Family) -> None:
     children = family.children
     os.kill(family.sidecar.pid, signal.SIGKILL)

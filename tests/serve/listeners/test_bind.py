@@ -1,0 +1,89 @@
+"""Leaving a port that is shared: new connections go to the sockets that were bound behind ours, where there are any."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from authz.serve.config.values import Listen
+from authz.serve.listeners.bind import bind, leave_to_others
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECTIONS = 48  # of two sockets one has none of so many by chance once in 10 ** 14
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's choice is Linux's")
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def sharing(stack: contextlib.ExitStack, number: int) -> list[socket.socket]:
+    """Return so many sockets that listen on one port, in the order in which they were bound."""
+    bound: list[socket.socket] = []
+    for _ in range(number):
+        port = bound[0].getsockname()[1] if bound else 0
+        bound.append(bind("http", Listen(host="127.0.0.1", port=port), mode=0, overlap=True))
+        stack.enter_context(bound[-1])
+    return bound
+
+
+def waiting(stack: contextlib.ExitStack, bound: list[socket.socket]) -> list[int]:
+    """Connect, and return how many connections wait at each socket."""
+    address = bound[0].getsockname()
+    for _ in range(CONNECTIONS):
+        stack.enter_context(socket.create_connection(address, timeout=10))
+    found = [0] * len(bound)
+    for number, one in enumerate(bound):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                stack.enter_context(one.accept()[0])
+                found[number] += 1
+    assert sum(found) == CONNECTIONS
+    return found
+
+
+def test_sockets_that_share_a_port_all_get_connections(stack: contextlib.ExitStack) -> None:
+    assert min(waiting(stack, sharing(stack, 2))) > 0
+
+
+def test_one_that_leaves_gets_none_where_a_successor_listens(stack: contextlib.ExitStack) -> None:
+    bound = sharing(stack, 2)
+    leave_to_others(bound[0])
+    assert waiting(stack, bound) == [0, CONNECTIONS]
+
+
+def test_workers_that_leave_get_none_and_all_of_their_successors_do(stack: contextlib.ExitStack) -> None:
+    bound = sharing(stack, 4)
+    for ours in bound[:2]:
+        leave_to_others(ours, own=2)
+    *old, one, other = waiting(stack, bound)
+    assert old == [0, 0]
+    assert min(one, other) > 0
+
+
+def test_without_a_successor_those_that_leave_get_all(stack: contextlib.ExitStack) -> None:
+    bound = sharing(stack, 2)
+    for ours in bound:
+        leave_to_others(ours, own=2)
+    assert min(waiting(stack, bound)) > 0
+
+
+def test_the_next_one_after_a_successor_gets_connections(stack: contextlib.ExitStack) -> None:
+    """The program stays on the port when the socket that it was attached to is closed."""
+    bound = sharing(stack, 2)
+    leave_to_others(bound[0])
+    bound[0].close()
+    assert waiting(stack, bound[1:]) == [CONNECTIONS]
+    third = bind("http", Listen(host="127.0.0.1", port=bound[1].getsockname()[1]), mode=0, overlap=True)
+    stack.enter_context(third)
+    leave_to_others(bound[1])
+    assert waiting(stack, [bound[1], third]) == [0, CONNECTIONS]
