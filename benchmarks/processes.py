@@ -104,7 +104,7 @@ class Child(Process):
 CONFIG: Final = """\
 snapshot: {{path: {snapshot}, trusted_keys: [keys/bench.pub], state: {name}.state.json}}
 grpc: {{listen: "{grpc}", engine: {engine}}}
-http: {{listen: "{http}"}}
+http: {{listen: "{http}", cache: {cache}}}
 admin: {{listen: "127.0.0.1:0"}}
 client_address: {{trusted_proxies: [127.0.0.0/8], trust_unix: true}}
 application: {{unknown: default}}
@@ -126,7 +126,7 @@ class Sidecar(Child):
 
     name: its files begin with it. grpc, http: ADDRESS:PORT, `unix:` and a name in the folder, or `off`. ports: of grpc,
     http and admin, where it has them. ready_seconds: from the start of the process until it serves with the snapshot
-    loaded. bans: where the file of a second layer comes from, as in authz.yaml.
+    loaded. bans: where the file of a second layer comes from, as in authz.yaml. cache: `http.cache`.
     """
 
     def __init__(
@@ -140,8 +140,9 @@ class Sidecar(Child):
         http: str = LOOPBACK,
         log: str = "off",
         bans: str | None = None,
+        cache: str = "0s",
     ) -> None:
-        config = CONFIG.format(name=name, snapshot=snapshot, engine=engine, grpc=grpc, http=http, log=log)
+        config = CONFIG.format(name=name, snapshot=snapshot, engine=engine, grpc=grpc, http=http, log=log, cache=cache)
         if bans is not None:
             config = config.partition("\n")[2] + LAYERS.format(name=name, snapshot=snapshot, bans=bans)
         (folder / f"{name}.yaml").write_text(config, encoding="utf-8")

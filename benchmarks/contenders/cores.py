@@ -4,6 +4,7 @@
 
     authz                    `authz serve` with 1 and 2 workers, plain and over TLS
     tonic, grpc-go           the same load, answered by an empty message, with as many threads as we have processes
+    grpc-go, deciding        the same load, the same networks, and the answers that authz gives
 
 The load is h2load on the same machine, so figures of a second are those of both together; CPU time of a check is the
 server's alone, of all its processes. Each round of each server follows one of every other.
@@ -22,7 +23,8 @@ import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -32,8 +34,10 @@ from support.servers.certificates import Authority
 
 from benchmarks.contenders import go_servers  # behind the path of the tests
 from benchmarks.contenders.building import NotBuilt
+from benchmarks.contenders.envoy import answer_of
+from benchmarks.contenders.go_servers import GoServer
 from benchmarks.load.tools import framed, missing
-from benchmarks.processes import Child, cpu_seconds
+from benchmarks.processes import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +46,8 @@ _CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 _CONNECTIONS: Final = 50
 _STREAMS: Final = 4
 _ROUNDS: Final = 3
+_CLIENT: Final = "192.0.2.7"
+_DENIED: Final = ("203.0.113.0/24", "2001:db8:bad::/48")  # of the policy
 _CONFIG: Final = """\
 snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], state: {name}.json}}
 grpc: {{listen: "127.0.0.1:0"{tls}}}
@@ -81,7 +87,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as where, ExitStack() as stack:
         folder = Path(where)
         (folder / "frame").write_bytes(framed(_message()))
-        servers = {**_ours(folder, stack), **_others(folder, stack)}
+        servers = _ours(folder, stack)
+        servers |= _others(folder, stack, _port(next(iter(servers.values()))))
         counts = {name: _count(server, folder, options.seconds) for name, server in servers.items()}
         rounds: dict[str, list[Round]] = {name: [] for name in servers}
         for _ in range(_ROUNDS):
@@ -99,7 +106,7 @@ def _message() -> bytes:
     from authz.addresses import parse_address  # noqa: PLC0415  # behind the path of the tests
     from benchmarks.load.messages import SIZES, USUAL, check_request  # noqa: PLC0415  # the same
 
-    return check_request(parse_address("192.0.2.7"), SIZES[USUAL])
+    return check_request(parse_address(_CLIENT), SIZES[USUAL])
 
 
 def _ours(folder: Path, stack: ExitStack) -> dict[str, Server]:
@@ -118,25 +125,34 @@ def _ours(folder: Path, stack: ExitStack) -> dict[str, Server]:
     return found
 
 
-def _others(folder: Path, stack: ExitStack) -> dict[str, Server]:
+def _others(folder: Path, stack: ExitStack, port: int) -> dict[str, Server]:
+    """Return those that are not ours. port: of an authz that gives the answers for the one that decides."""
+    (folder / "networks").write_text("".join(f"{network}\n" for network in _DENIED))
+    for name, client in (("allow", _CLIENT), ("deny", _DENIED[0].partition("/")[0])):
+        (folder / name).write_bytes(answer_of(port, client))
+    deciding = [folder / name for name in ("networks", "allow", "deny")]
     found = {}
-    for name, program, variable in (("tonic", "tonic", "TOKIO_WORKER_THREADS"), ("grpc-go", "floor", "GOMAXPROCS")):
+    for name, program, arguments, variable in (
+        ("tonic, empty", "tonic", [], "TOKIO_WORKER_THREADS"),
+        ("grpc-go, empty", "floor", [], "GOMAXPROCS"),
+        ("grpc-go, deciding", "trie", deciding, "GOMAXPROCS"),
+    ):
         for threads in (1, 2):
             os.environ[variable] = str(threads)
             try:
-                server: Any = stack.enter_context(_started(folder, program))
+                server = stack.enter_context(GoServer(folder, go_servers.program(program), *arguments))
             except NotBuilt as error:
                 print(f"{name} is left out: {error}", file=sys.stderr)
                 break
             finally:
                 del os.environ[variable]
-            what = f"{name}, empty, {threads} thread{'s' * (threads > 1)}"
+            what = f"{name}, {threads} thread{'s' * (threads > 1)}"
             found[what] = Server(f"http://127.0.0.1:{server.port}{_CHECK}", server.pid)
     return found
 
 
-def _started(folder: Path, program: str) -> Child:
-    return go_servers.GoServer(folder, go_servers.program(program))
+def _port(server: Server) -> int:
+    return urlsplit(server.url).port or 0
 
 
 def _processes(pid: int) -> list[int]:

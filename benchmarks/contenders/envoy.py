@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from benchmarks.contenders.go_servers import Rule
     from benchmarks.data.networks import Table
 
-UNFILTERED, FLOOR, SAME = "no filter", "empty answer (grpc-go)", "authz's answer (grpc-go)"
+UNFILTERED, FLOOR, TONIC = "no filter", "empty answer (grpc-go)", "empty answer (tonic)"
+SAME, TRIE = "authz's answer (grpc-go)", "authz's decision (grpc-go)"
 AUTHZ, UNIX, AIO = "authz", "authz, unix socket", "authz on grpc.aio"
 RBAC, TRIES = "RBAC, principals", "RBAC, tries"
 OPA, OPA_LINEAR = "OPA, buckets", "OPA, cidr_contains_matches"
@@ -72,15 +73,31 @@ class Starts:
 
     def floors(self, authz: Contender, client: str) -> dict[str, Contender]:
         """Return the empty answer, and the answer that authz gives for a client. Raises NotBuilt."""
-        path = program("floor")
-        answer = self._folder / "answer.pb"
-        if not isinstance(authz.server, Sidecar):
-            raise TypeError(f"found {authz.server}, expected a sidecar")
-        answer.write_bytes(_answer(authz.server.ports["grpc"], client))
+        path, answer = program("floor"), self._answer_of(authz, client, "floor")
         return {
             FLOOR: self._asked("floor", GoServer(self._folder, path), decides=False),
             SAME: self._asked("same", GoServer(self._folder, path, answer), decides=False),
         }
+
+    def tonic(self) -> dict[str, Contender]:
+        """Return the empty answer in Rust. Raises NotBuilt."""
+        return {TONIC: self._asked("tonic", GoServer(self._folder, program("tonic")), decides=False)}
+
+    def deciding(self, authz: Contender, allowed: str, denied: str) -> dict[str, Contender]:
+        """Return a server in Go that looks clients up, and gives the answers that authz gives. Raises NotBuilt."""
+        path = program("trie")
+        networks = self._folder / f"{self._size}.networks"
+        networks.write_text("".join(f"{network}\n" for network in self._table.networks), encoding="ascii")
+        answers = [self._answer_of(authz, client, name) for name, client in (("allow", allowed), ("deny", denied))]
+        return {TRIE: self._asked("deciding", GoServer(self._folder, path, networks, *answers))}
+
+    def _answer_of(self, authz: Contender, client: str, name: str) -> Path:
+        """Write the answer of authz for a client to a file."""
+        if not isinstance(authz.server, Sidecar):
+            raise TypeError(f"found {authz.server}, expected a sidecar")
+        path = self._folder / f"{name}.answer"
+        path.write_bytes(answer_of(authz.server.ports["grpc"], client))
+        return path
 
     def opas(self, *, build: bool) -> dict[str, Contender]:
         """Return OPA with both policies. Raises NotBuilt."""
@@ -121,7 +138,7 @@ def _loopback(port: int) -> Listen:
     return Listen(host="127.0.0.1", port=port)
 
 
-def _answer(port: int, client: str) -> bytes:
+def answer_of(port: int, client: str) -> bytes:
     """Return the CheckResponse of a sidecar for a client behind a trusted proxy."""
     request = CheckRequest()
     request.attributes.source.address.socket_address.address = b"127.0.0.1"

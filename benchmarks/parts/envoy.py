@@ -13,7 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from benchmarks.contenders.envoy import AIO, AUTHZ, FLOOR, OPA, RBAC, SAME, TRIES, UNFILTERED, UNIX, Contender, Starts
+from benchmarks.contenders.envoy import (
+    AIO,
+    AUTHZ,
+    FLOOR,
+    OPA,
+    RBAC,
+    SAME,
+    TONIC,
+    TRIE,
+    TRIES,
+    UNFILTERED,
+    UNIX,
+    Contender,
+    Starts,
+)
 from benchmarks.contenders.go_servers import NotBuilt
 from benchmarks.data.networks import SlowTable, Table, address, hits, load_table, misses
 from benchmarks.data.policies import Publisher, deny_table
@@ -40,7 +54,7 @@ _MORE: Final = 5  # times as long, where nothing was answered
 _CHECKED: Final = 20  # clients of a kind
 _MEGABYTE: Final = 1_000_000
 _PERCENTILES: Final = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "worst": "worst"}
-_DENYING: Final = (AUTHZ, OPA, RBAC, TRIES)  # those that denied clients are measured with
+_DENYING: Final = (AUTHZ, TRIE, OPA, RBAC, TRIES)  # those that denied clients are measured with
 
 Key = tuple[str, int]  # the name of a contender and the size of its list
 
@@ -52,6 +66,10 @@ _ABOUT: Final = (
     (
         "authz's answer (grpc-go): the program of the empty answer with an answer of authz, headers and metadata "
         "included; what lies between the two is what Envoy does with these"
+    ),
+    (
+        "authz's decision (grpc-go): looks the last address of X-Forwarded-For up in a routing table (gaissmai/bart), "
+        "and gives one of two answers of authz; no policy, log, metric or reload"
     ),
     (
         "RBAC, principals: one for each network, compared one after the other; RBAC, tries: the matcher API with the "
@@ -125,8 +143,10 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
             contenders |= {(name, size): one for name, one in started.items() if _right(part, name, one, clients[size])}
         _measure(part, contenders, clients, scale, note)
     part.compare(THROUGHPUT, UNIX, FLOOR)
-    for other in (FLOOR, SAME, AIO, OPA, RBAC, TRIES):
+    for other in (FLOOR, TONIC, SAME, TRIE, AIO, OPA, RBAC, TRIES):
         part.compare(THROUGHPUT, AUTHZ, other)
+    for other in (FLOOR, TONIC, TRIE):
+        part.compare(f"{CPU}, server", AUTHZ, other)
     part.notes += _notes(scale)
     return part
 
@@ -155,6 +175,8 @@ def _start(part: Part, starts: Starts, clients: Clients, scale: Scale, size: int
         found |= starts.ours()
         for start in (
             partial(starts.floors, found[AUTHZ], clients.allowed[0]),
+            starts.tonic,
+            partial(starts.deciding, found[AUTHZ], clients.allowed[0], clients.denied[0]),
             partial(starts.opas, build=scale != QUICK),
         ):
             try:

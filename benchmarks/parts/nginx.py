@@ -4,6 +4,7 @@
     static 204             auth_request to a location of the same nginx: `return 204`
     another nginx's 204    the same over a kept connection, to an nginx that does nothing else: what asking costs
     authz                  over kept TCP connections, or a unix socket
+    authz, cache 1 s       the same over TCP, and nginx keeps each client's answer for up to a second
     geo                    the geo module with the list in its file, and `return 403`
 
 nginx and whom it asks share a core, and the load generator has the other: so the throughput tells what a request costs
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from benchmarks.data.networks import Table
     from benchmarks.scale import Scale
 
-NO_AUTH, STATIC, HOP, AUTHZ, UNIX, GEO = (
-    "no auth", "static 204", "another nginx's 204", "authz", "authz, unix socket", "geo",
+NO_AUTH, STATIC, HOP, AUTHZ, UNIX, CACHED, GEO = (
+    "no auth", "static 204", "another nginx's 204", "authz", "authz, unix socket", "authz, cache 1 s", "geo",
 )  # fmt: skip
 THROUGHPUT: Final = "requests per second"
 BY_CPU_TIME: Final = "requests per CPU second of nginx and server"
@@ -55,6 +56,7 @@ RATE: Final = 2_000  # requests a second
 _MOST: Final = 200  # connections at that rate; with those to authz nginx has 1,024 at most
 _CHECKED: Final = 50  # clients of each kind and version
 _WARM_UP: Final = 0.2  # seconds
+_KEPT: Final = 1.0  # seconds that nginx may keep an answer, with the cache
 _MEGABYTE: Final = 1_000_000
 
 
@@ -115,7 +117,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         _latency(part, contenders, scale)
         _resources(part, contenders)
     for measured in (BY_CPU_TIME, THROUGHPUT):
-        for ours in (AUTHZ, UNIX):
+        for ours in (AUTHZ, UNIX, CACHED):
             for other in (NO_AUTH, STATIC, HOP, GEO):
                 part.compare(measured, ours, other)
     _say_how(part, scale, start.source)
@@ -142,6 +144,11 @@ class _Starts:
         empty = self._nginx("empty", empty_server())
         to_unix = self._nginx("to-unix", asking(Listen(path=self._folder / "http.sock")))
         found[Key(UNIX, networks)] = Contender(to_unix, unix, clients, decides=True)
+        keeps = self._stack.enter_context(
+            Sidecar(self._folder, "kept", snapshot=f"{networks}.snapshot", grpc="off", cache=f"{_KEPT:g}s")
+        )
+        to_kept = self._nginx("to-kept", asking(Listen(host="127.0.0.1", port=keeps.ports["http"]), _KEPT))
+        found[Key(CACHED, networks)] = Contender(to_kept, keeps, clients, decides=True)
         hop = self._nginx("to-empty", asking(Listen(host="127.0.0.1", port=empty.port)))
         found[Key(HOP, networks)] = Contender(hop, empty, clients, decides=False)
         for name, config in ((STATIC, asking_itself()), (NO_AUTH, asking_nobody())):
@@ -233,7 +240,7 @@ def _latency(part: Part, contenders: Mapping[Key, Contender], scale: Scale) -> N
             in_turn=_headers(one), connections=HTTP_CONNECTIONS, most=_MOST,
         )
         for key, one in contenders.items()
-        if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX}
+        if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX, CACHED}
     }  # fmt: skip
     if works:
         measure_latency(part, works, scale.load_rounds, RATE, networks=f"{scale.policy:,}")
@@ -255,6 +262,10 @@ def _resources(part: Part, contenders: Mapping[Key, Contender]) -> None:
 
 def _say_how(part: Part, scale: Scale, source: str) -> None:
     server, load = cores()
+    part.notes.append(
+        f"with the cache authz is asked about a client once in {_KEPT:g} s or more: the faster clients come round, the "
+        "more answers come from the cache"
+    )
     part.notes.append(
         f"nginx (one worker) and whom it asks share core {server}, wrk and paced have core {load}: requests per second "
         "are what one core does for all of it, or what wrk can do, which is less for those who ask nobody; requests "

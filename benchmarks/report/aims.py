@@ -49,6 +49,7 @@ class Aim:
 
 _POLICY: Final = "100,000"  # networks in the lists of the fronts and the proxies (scale.policy)
 _LARGEST: Final = "1,000,000"
+_IPV6: Final = "150,849 IPv6"  # of the sample of 1 M networks
 _LISTS_OF_RBAC: Final = r"\d{1,3},\d{3}"  # 1 k to 100 k
 
 
@@ -60,6 +61,12 @@ def _envoy(contender: str, networks: str = _POLICY, clients: str = "allowed|deni
 def _envoy_p99(contender: str, networks: str = _POLICY) -> Figures:
     where = (("networks", networks), ("percentile", "p99"))
     return Figures("envoy", "latency at a fixed rate", contender, "us", where)
+
+
+def _envoy_cpu(contender: str) -> Figures:
+    """Return the CPU time of who is asked, without Envoy's."""
+    where = (("networks", _POLICY), ("clients", "allowed"))
+    return Figures("envoy", "CPU time of one request, server", contender, "us", where)
 
 
 def _envoy_memory(contender: str) -> Figures:
@@ -98,7 +105,7 @@ def _nginx(contender: str) -> Figures:
     return Figures("nginx", measure, contender, "1/s", (("networks", _POLICY),))
 
 
-def _lookup(contender: str, table: str = "849,151 IPv4|150,849 IPv6") -> Figures:
+def _lookup(contender: str, table: str = f"849,151 IPv4|{_IPV6}") -> Figures:
     """Return the figures of tables: by default of the sample of 1 M networks, which has so many of each version."""
     return Figures("lookup", "time of one look-up", contender, "ns", (("table", f"BGP ({table})"),))
 
@@ -115,6 +122,10 @@ AIMS: Final = (
     Aim(
         "checks per CPU second, gRPC, against grpc.aio with the same work", "8 x or more",
         quotients(_a_cpu_second("grpc", "authz native"), _a_cpu_second("grpc", "authz grpcio")), 8.0, more=True,
+    ),
+    Aim(
+        "through Envoy, against tonic's empty answer: CPU time of the server for a check", "no higher",
+        quotients(_envoy_cpu("authz"), _envoy_cpu("empty answer (tonic)")), 1.0,
     ),
     Aim(
         "through Envoy, against the empty Go answer: throughput", "0.9 x or more",
@@ -147,14 +158,26 @@ AIMS: Final = (
         quotients(_nginx("authz"), _nginx("static 204")), 0.9, more=True,
     ),
     Aim(
+        "through nginx, against another nginx that returns 204: throughput", "0.9 x or more",
+        quotients(_nginx("authz"), _nginx("another nginx's 204")), 0.9, more=True,
+    ),
+    Aim(
+        "through nginx that keeps answers for 1 s, against nginx answering itself: throughput", "0.6 x or more",
+        quotients(_nginx("authz, cache 1 s"), _nginx("static 204")), 0.6, more=True,
+    ),
+    Aim(
         "lookup at 1 M against pytricia, hits and misses", "1.5 x faster or more",
         quotients(_lookup("pytricia"), _lookup("authz")), 1.5, more=True,
+    ),
+    Aim(
+        "IPv6 lookup at 1 M against pytricia, hits and misses", "as fast or faster",
+        quotients(_lookup("pytricia", _IPV6), _lookup("authz", _IPV6)), 1.0, more=True,
     ),
     Aim(
         "lookup at 1 M against 10 k", "at most 1.5 x the time",
         together(
             growth(_lookup("authz", "8,515 IPv4"), _lookup("authz", "849,151 IPv4"), "table"),
-            growth(_lookup("authz", "1,485 IPv6"), _lookup("authz", "150,849 IPv6"), "table"),
+            growth(_lookup("authz", "1,485 IPv6"), _lookup("authz", _IPV6), "table"),
         ), 1.5,
     ),
     Aim(
