@@ -74,6 +74,11 @@ class Stack(ABC):
     def proxied_port(self) -> int:
         """The port on which the PROXY protocol names the peer."""
 
+    @property
+    @abstractmethod
+    def edge_port(self) -> int:
+        """The port on which the peer is who connects."""
+
     def config(self) -> Config:
         """Return the sidecar's configuration."""
         return load_config(self.folder / "authz.yaml", {})
