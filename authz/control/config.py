@@ -26,6 +26,7 @@ from authz.engine.model import TOKEN, ListName
 from authz.errors import BadValue
 from authz.scalars import Duration, PositiveCount
 from authz.serve.config.values import Listen, ListenOn, Trusted
+from authz.serve.listeners.tls.config import Tls
 from authz.strict_yaml import Document, Scalar, read_file
 from authz.times import parse_duration
 
@@ -63,13 +64,6 @@ class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
     public_key: str | None = None  # for a KMS: the PEM file of its public half
     may: May = May()  # of every layer but `policy`
     file: str | None = None  # written there too, for sidecars on this machine and for other carriers
-
-
-class Tls(msgspec.Struct, frozen=True, kw_only=True):
-    """`tls`: PEM files of the listener."""
-
-    certificate: str
-    key: str
 
 
 class FourEyesConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,6 +202,8 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     _check_oidc(document, config)
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
+    if config.tls is not None and config.tls.clients and config.tls.client_ca is None:
+        document.mistake("tls.clients", "found without client_ca, expected the authority that signed them")
 
 
 def _check_once(document: Document[ControlConfig], key: str, names: list[str], what: str) -> None:
@@ -243,7 +239,7 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
         msgspec.structs.replace(layer, key=key(layer.key), public_key=at(layer.public_key), file=at(layer.file))
         for layer in config.layers
     )
-    tls = config.tls and Tls(certificate=str(folder / config.tls.certificate), key=str(folder / config.tls.key))
+    tls = config.tls and config.tls.at(lambda path: str(folder / path))
     notify = msgspec.structs.replace(
         config.notify,
         channels=tuple(

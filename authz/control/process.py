@@ -16,6 +16,7 @@ from authz.control.api.common.log import start_log
 from authz.control.config import load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
+from authz.control.tls import TlsListener
 from authz.errors import StartError
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ SWITCH = 0.0005
 class _Server(uvicorn.Server):
     """Says where it listens, once it does; ends long polls at once."""
 
-    def __init__(self, config: uvicorn.Config, plane: ControlPlane) -> None:
+    def __init__(self, config: uvicorn.Config, plane: ControlPlane, tls: TlsListener | None) -> None:
         super().__init__(config)
         self._plane = plane
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._tls is not None:
+                self._tls.start()
             for server in self.servers:
                 for listener in server.sockets:
                     name = listener.getsockname()
@@ -49,6 +53,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._plane.offers.close()
+        if self._tls is not None:
+            await self._tls.stop()
         await super().shutdown(sockets)
         self._captured_signals.clear()  # uvicorn would raise them again: we ended as asked
 
@@ -58,8 +64,11 @@ def serve(config_file: Path, log_level: str = "info", log_format: Format = "text
     start_log(log_level, log_format)
     sys.setswitchinterval(SWITCH)
     config = load_control_config(config_file, os.environ)
+    tls = None if config.tls is None else TlsListener(config.tls)
+    if tls is not None:
+        tls.load()
     plane = ControlPlane.open(config, config_file.absolute())
-    server = _Server(_uvicorn_config(config, plane, log_level), plane)
+    server = _Server(_uvicorn_config(config, plane, tls, log_level), plane, tls)
     try:
         server.run()
     except SystemExit as error:  # uvicorn's word for a port that is taken
@@ -68,14 +77,15 @@ def serve(config_file: Path, log_level: str = "info", log_format: Format = "text
         raise StartError(f"listen: {config.listen}: cannot listen there; the log says why")
 
 
-def _uvicorn_config(config: ControlConfig, plane: ControlPlane, log_level: str) -> uvicorn.Config:
-    tls = {} if config.tls is None else {"ssl_certfile": config.tls.certificate, "ssl_keyfile": config.tls.key}
+def _uvicorn_config(
+    config: ControlConfig, plane: ControlPlane, tls: TlsListener | None, log_level: str
+) -> uvicorn.Config:
     listen = config.listen
     where: dict[str, object] = {"host": listen.host, "port": listen.port}
     if listen.path is not None:
         where = {"uds": str(listen.path)}
     return uvicorn.Config(
-        create_app(plane, console_routes()), **where, **tls,  # type: ignore[arg-type]  # of mixed types
+        create_app(plane, console_routes()), **where, http="httptools" if tls is None else tls.protocol,  # type: ignore[arg-type]  # of mixed types
         log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
         proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
     )  # fmt: skip

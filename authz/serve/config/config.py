@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -33,10 +33,11 @@ from authz.serve.listeners.tls.config import Tls  # noqa: TC001  # msgspec reads
 from authz.strict_yaml import Document, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
 _LAYER_FILES = ("path", "token", "ca", "certificate", "key")
+_SENDER_FILES = ("token_file", "ca", "certificate", "key")  # of `events` and `traces`
 
 
 class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +149,8 @@ class EventsConfig(msgspec.Struct, frozen=True, kw_only=True):
     url: EventsUrl | None = None  # https://HOST/v1/events
     token_file: str | None = None  # holds a token of the role `sidecar`
     ca: str | None = None  # PEM file of the authority of an https server; none: those of the system
+    certificate: str | None = None  # PEM file of the certificate that we show an https server
+    key: str | None = None  # PEM file of its key
     denied: Share = 1.0  # share of the denied requests that is sent
     warned: Share = 1.0  # share of those let through that a warn entry, a dry run or the like speaks against
     allowed: Share = 0.01
@@ -160,6 +163,8 @@ class TracesConfig(msgspec.Struct, frozen=True, kw_only=True):
     url: TracesUrl | None = None  # OTLP over HTTP: http://COLLECTOR:4318/v1/traces
     token_file: str | None = None  # holds a bearer token for the collector
     ca: str | None = None  # PEM file of the authority of an https server; none: those of the system
+    certificate: str | None = None  # PEM file of the certificate that we show an https server
+    key: str | None = None  # PEM file of its key
     share: Share = 0.1  # share of all checks whose `traceparent` is looked at; a client can write it
     queue: PositiveCount = 2000  # spans that wait; more are dropped, and counted
 
@@ -285,6 +290,9 @@ def _check_tls(document: Document[Config], config: Config) -> None:
     for name, tls in (("grpc", config.grpc.tls), ("http", config.http.tls)):
         if tls is not None and tls.clients and tls.client_ca is None:
             document.mistake(f"{name}.tls.clients", "found without client_ca, expected the authority that signed them")
+    for name, sender in (("events", config.events), ("traces", config.traces)):
+        if (sender.certificate is None) != (sender.key is None):
+            document.mistake(f"{name}.certificate", "found certificate or key alone, expected both or none")
     if config.grpc.engine == "grpcio" and config.grpc.tls is not None and config.grpc.tls.clients:
         document.mistake("grpc.tls.clients", "found with the engine grpcio, expected 'native' or 'auto'")
 
@@ -298,11 +306,13 @@ def _absolute(config: Config, folder: Path) -> Config:
 
     replace = msgspec.structs.replace
 
+    def files(of: object, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: at(name) for key in keys if (name := getattr(of, key)) is not None}
+
     def layer(number: int, written: LayerConfig) -> LayerConfig:
-        files = {key: at(name) for key in _LAYER_FILES if (name := getattr(written, key)) is not None}
         missing = written.when_missing or ("ignore" if number else "deny")
         keys = tuple(at(key) for key in written.trusted_keys)
-        return replace(written, trusted_keys=keys, when_missing=missing, **files)
+        return replace(written, trusted_keys=keys, when_missing=missing, **files(written, _LAYER_FILES))
 
     snapshot = config.snapshot
 
@@ -328,15 +338,7 @@ def _absolute(config: Config, folder: Path) -> Config:
             listen=listen(config.admin.listen),
             token_file=config.admin.token_file and at(config.admin.token_file),
         ),
-        events=replace(
-            config.events,
-            token_file=config.events.token_file and at(config.events.token_file),
-            ca=config.events.ca and at(config.events.ca),
-        ),
-        traces=replace(
-            config.traces,
-            token_file=config.traces.token_file and at(config.traces.token_file),
-            ca=config.traces.ca and at(config.traces.ca),
-        ),
+        events=replace(config.events, **files(config.events, _SENDER_FILES)),
+        traces=replace(config.traces, **files(config.traces, _SENDER_FILES)),
         decision_log=log if log.path in {"-", "off"} else replace(log, path=at(log.path)),
     )

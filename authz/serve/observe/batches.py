@@ -49,6 +49,14 @@ class SenderConfig(Protocol):
         """The authorities of an https server."""
 
     @property
+    def certificate(self) -> str | None:
+        """The certificate that we show an https server."""
+
+    @property
+    def key(self) -> str | None:
+        """Its key."""
+
+    @property
     def queue(self) -> int:
         """How many may wait."""
 
@@ -177,6 +185,8 @@ class BatchSender(ABC):
         host = target.hostname or ""
         if target.scheme == "https":
             context = ssl.create_default_context(cafile=self._config.ca)
+            if self._config.certificate is not None:
+                context.load_cert_chain(self._config.certificate, self._config.key)
             return http.client.HTTPSConnection(host, target.port, timeout=TIMEOUT, context=context)
         return http.client.HTTPConnection(host, target.port, timeout=TIMEOUT)
 

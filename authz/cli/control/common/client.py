@@ -129,6 +129,8 @@ def _connection(url: str, patience: float = PATIENCE) -> http.client.HTTPConnect
     parts = urlsplit(url)
     if parts.scheme == "https":
         context = ssl.create_default_context(cafile=os.environ.get("AUTHZ_CA"))
+        if certificate := os.environ.get("AUTHZ_CERTIFICATE"):
+            context.load_cert_chain(certificate, os.environ.get("AUTHZ_KEY"))  # without: in the same file
         return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=patience, context=context)
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience)

@@ -281,7 +281,9 @@ class TlsTransport(asyncio.Transport):
         self.resume_reading = connection.resume_reading  # type: ignore[method-assign]
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the socket knows, or `ssl_object`."""
+        """Return what the socket knows, or `ssl_object` and `sslcontext`."""
+        if name == "sslcontext":
+            return self._object.context
         return self._object if name == "ssl_object" else self._outer.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
