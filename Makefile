@@ -40,7 +40,7 @@ test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: 
 chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
 	AUTHZ_EFFORT=long $(PYTEST) -m "long or hypothesis" $(ARGS)
 
-fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --seconds 600'; without ARGS: the names)
+fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --cpu-seconds 600'; without ARGS: the names)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	    --require-hashes -r tests/support/fuzz/requirements.txt
 	cd tests && ../$(BIN)/python -m support.fuzz.run $(or $(ARGS),--help)
@@ -103,7 +103,7 @@ pictures: $(STAMP) ## the pictures of the guide to the console, from real pages
 sheets: $(STAMP) ## every page of the console, wide and on a phone, light and dark, to be looked at: build/sheets/
 	PYTHONPATH=tests $(BIN)/python -m support.console.sheets $(ARGS)
 
-clients: $(STAMP) ## clients in Go, JavaScript and Rust, and grpcurl, for the tests of real clients: build/clients/
+clients: $(STAMP) ## clients in Go, JavaScript, Rust and Java, and grpcurl, for the tests of real clients: build/clients/
 	PYTHONPATH=tests:. $(BIN)/python -m support.sidecar.clients
 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them

@@ -1,7 +1,7 @@
-"""Programs in other languages, built once from a folder of sources: Go, Rust, JavaScript.
+"""Programs in other languages, built once from a folder of sources: Go, Rust, JavaScript, Java.
 
 A built program lies where `into` says, its name ending with a hash of its sources, so that a change builds it anew.
-What it is built from is pinned by the folder's lock file: go.sum, Cargo.lock, package-lock.json. These name no
+What it is built from is pinned by the folder's lock file: go.sum, Cargo.lock, package-lock.json; pom.xml. These name no
 registry, so that each machine asks the one that it is set up for; Cargo wants the name in its lock, so it is put in.
 """
 
@@ -12,16 +12,17 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 BUILT: Final = Path(__file__).parents[1] / "results" / "bin"
 BUILDING: Final = 1800.0  # seconds at most; the first time, modules are fetched
 _SOURCES: Final = ("*.go", "go.mod", "go.sum", "Cargo.toml", "Cargo.lock", "src/*.rs", "build.rs", "*.js",
-                   "package.json", "package-lock.json", "*.proto")  # fmt: skip
+                   "package.json", "package-lock.json", "pom.xml", "src/*.java", "*.proto")  # fmt: skip
 _NAMELESS: Final = 'source = "registry"'
 _NAMED: Final = re.compile(r'^source = "registry\+[^"]+"$', re.MULTILINE)
 
@@ -33,7 +34,7 @@ class NotBuilt(Exception):
 def program(sources: Path, into: Path | None = None, *, build: bool = True) -> Path:
     """Return the program of a folder, built where it is not yet; without `build` it must be there. Raises NotBuilt.
 
-    into: the folder of built programs; None: BUILT. Of JavaScript it is the main.js, to be run with node.
+    into: the folder of built programs; None: BUILT. Of JavaScript it is the main.js, to run with node; of Java a jar.
     """
     into = into or BUILT
     path = into / f"{sources.name}-{fingerprint(sources)}"
@@ -59,7 +60,8 @@ def _files(sources: Path) -> list[Path]:
 
 def _build(sources: Path, path: Path) -> None:
     marks: dict[str, tuple[str, Callable[[Path, Path, str], None]]] = {
-        "go.mod": ("go", _build_go), "Cargo.toml": ("cargo", _build_rust), "package.json": ("npm", _build_javascript)
+        "go.mod": ("go", _build_go), "Cargo.toml": ("cargo", _build_rust), "package.json": ("npm", _build_javascript),
+        "pom.xml": ("mvn", _build_java),
     }  # fmt: skip
     tool, building = next(found for mark, found in marks.items() if (sources / mark).exists())
     if shutil.which(tool) is None:
@@ -81,11 +83,7 @@ def _build_go(sources: Path, path: Path, name: str) -> None:
 
 def _build_rust(sources: Path, path: Path, name: str) -> None:
     """Build in a copy of the sources, whose lock names the registry as this machine's Cargo does."""
-    folder = path.with_name(f"{path.name}.sources")
-    try:
-        for file in _files(sources):
-            (folder / file.relative_to(sources)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, folder / file.relative_to(sources))
+    with _copied(sources, path) as folder:
         lock = folder / "Cargo.lock"
         pinned = lock.read_text()
         lock.unlink()
@@ -95,6 +93,23 @@ def _build_rust(sources: Path, path: Path, name: str) -> None:
         run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", "target"], folder, name)
         crate = re.search(r'^name = "([^"]+)"', (folder / "Cargo.toml").read_text(), re.MULTILINE)
         shutil.copy(folder / "target" / "release" / (crate[1] if crate else name), path)
+
+
+def _build_java(sources: Path, path: Path, name: str) -> None:
+    with _copied(sources, path) as folder:
+        run(["mvn", "--batch-mode", "--quiet", "--strict-checksums", "package"], folder, name)
+        shutil.copyfile(folder / "target" / "client.jar", path)
+
+
+@contextmanager
+def _copied(sources: Path, path: Path) -> Iterator[Path]:
+    """Give a copy of the sources beside what is built, for builders that write into their folder."""
+    folder = path.with_name(f"{path.name}.sources")
+    try:
+        for file in _files(sources):
+            (folder / file.relative_to(sources)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / file.relative_to(sources))
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLIENTS = ("go", "js", "rust", "python")
+CLIENTS = ("go", "js", "rust", "java", "python")
 POLICY = "version: 1\nentries:\n  - {id: bad, list: deny, networks: [203.0.113.0/24]}\n"
 ALLOWED, DENIED = "192.0.2.7", "203.0.113.9"
 RESTARTS = 2

@@ -12,7 +12,8 @@ from benchmarks.contenders.building import NotBuilt, program
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "tests/serve/clients"
 BUILT = ROOT / "build/clients"
-LANGUAGES = ("go", "js", "rust", "grpcurl")
+LANGUAGES = ("go", "js", "rust", "java", "grpcurl")
+RUN = {"js": ["node"], "java": ["java", "-jar"]}  # what runs it; the others are programs
 
 
 def client_command(language: str) -> list[str | Path]:
@@ -23,7 +24,7 @@ def client_command(language: str) -> list[str | Path]:
         path = program(SOURCES / language, BUILT, build=False)
     except NotBuilt as error:
         pytest.skip(f"{error} (make clients)")
-    return ["node", path] if language == "js" else [path]
+    return [*RUN.get(language, []), path]
 
 
 def main() -> int:
