@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from support.fuzz.spent import SPENT, Spent, add, read, table, total
 from support.fuzz.targets import TARGETS, kept
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PAGE = Path(__file__).parents[2] / "docs/internals/reliability.md"
 
 
 @pytest.fixture
@@ -43,3 +43,20 @@ def test_seeds_and_what_resembles_them_raise_documented_errors_only(
         run(data)
     for _ in range(100):
         run(changed(choose.choice(inputs), choose))
+
+
+def test_cpu_time_adds_up_over_runs_and_commits(tmp_path: Path) -> None:
+    path = tmp_path / "fuzzed.json"
+    for commit, seconds, inputs in (("a", 60.5, 1000), ("a", 30.0, 500), ("b", 9.5, 20)):
+        add(path, "http2", commit, Spent(seconds, inputs))
+    assert read(path)["http2"] == {
+        "a": {"cpu_seconds": 90.5, "inputs": 1500}, "b": {"cpu_seconds": 9.5, "inputs": 20},
+    }  # fmt: skip
+    assert total(read(path), "http2") == (100.0, 1520)
+    assert table(read(path))[-1] == "| http2 | 1,520 | 1.7 | 2 |"
+
+
+def test_the_page_says_what_was_fuzzed() -> None:
+    noted = read(SPENT)
+    assert set(noted) <= set(TARGETS)
+    assert "\n".join(table(noted)) in PAGE.read_text()

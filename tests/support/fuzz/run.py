@@ -1,58 +1,65 @@
-"""Fuzz one target by atheris: `python -m support.fuzz.run TARGET [--seconds N] [--work FOLDER]`, in the folder `tests`.
+"""Fuzz one target by atheris: `python -m support.fuzz.run TARGET [--cpu-seconds N] [--work FOLDER]`, in `tests`.
 
 The corpus grows in FOLDER/TARGET, beginning with the seeds and the corpus that is kept. The first input that raises
-what is not documented ends the run with exit status 1, and is written to FOLDER/TARGET-crash.
+what is not documented, or takes 20 seconds of CPU time, ends the run with exit status 1, and is written to
+FOLDER/TARGET-crash. What was spent is added to a file, by target and commit, so that hours add up over many runs; the
+run ends with the total of each target.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import logging
+import re
+import resource
+import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["authz", "hpack"]):
-    from support.fuzz.targets import TARGETS, kept
+from support.fuzz.spent import SPENT, Spent, add, read, table
+from support.fuzz.targets import TARGETS
 
 
-def main() -> None:
-    """Fuzz, and end the process."""
+def main() -> int:
+    """Fuzz, note what was spent, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=sorted(TARGETS))
-    parser.add_argument("--seconds", type=int, default=60, help="default: %(default)s")
+    parser.add_argument("--cpu-seconds", type=float, default=60.0, help="of the fuzzer; default: %(default)g")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "authz-fuzz")
+    parser.add_argument("--spent", type=Path, default=SPENT, help="where CPU time is noted; default: %(default)s")
     options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    target, corpus = TARGETS[options.target], options.work / options.target
-    corpus.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "seeds").mkdir()
-        for data in [*target.seeds(Path(folder) / "seeds"), *kept(options.target)]:
-            (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-        run = target.make(Path(folder))
+    commit = _commit()
+    status, spent = fuzz(options.target, options.cpu_seconds, options.work)
+    add(options.spent, options.target, commit, spent)
+    print(f"{options.target} at {commit}: {spent.inputs:,} inputs, {spent.cpu_seconds:.0f} s of CPU")  # noqa: T201
+    print("\n".join(table(read(options.spent))))  # noqa: T201
+    return 1 if status else 0
 
-        def one_input(data: bytes) -> None:
-            try:
-                run(data)
-            except BaseException:
-                traceback.print_exc()
-                raise
 
-        atheris.Setup(
-            [
-                sys.argv[0], str(corpus), f"-max_total_time={options.seconds}", "-max_len=4096", "-timeout=20",
-                "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=1",
-                f"-exact_artifact_path={options.work / options.target}-crash",
-            ],
-            one_input,
-        )  # fmt: skip
-        atheris.Fuzz()
+def fuzz(target: str, cpu_seconds: float, work: Path) -> tuple[int, Spent]:
+    """Run a fuzzer and show what it says; return its exit status, and what it spent, its CPU time by the kernel."""
+    command = [sys.executable, "-m", "support.fuzz.fuzzer", target, str(cpu_seconds), str(work)]
+    before, inputs = _of_children(), 0
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as one:
+        for line in one.stdout or ():
+            sys.stdout.write(line)
+            if found := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):
+                inputs = int(found[1])
+    return one.returncode, Spent(round(_of_children() - before, 1), inputs)
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
