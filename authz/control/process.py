@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from authz.control.access.tls import TlsListener
 from authz.control.api.app import create_app
 from authz.control.api.common.log import start_log
 from authz.control.config import load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
-from authz.control.tls import TlsListener
 from authz.errors import StartError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@
     oidc       signing on by an identity provider; claims: from what it tells to a name, role and tenant
     config     `sign_on` of control.yaml
     rate       requests a second of each token
+    tls        the listener's TLS: clients known by their certificates
 
 Tokens and tenants themselves are kept by `store.access.tokens`.
 """

@@ -18,8 +18,8 @@ from support.publishing.publisher import Publisher
 from support.servers.certificates import Authority
 from support.sidecar.running import DENIED, config, get
 
+from authz.control.access.tls import TlsListener
 from authz.control.config import load_control_config
-from authz.control.tls import TlsListener
 from authz.errors import InvalidDocument, StartError
 from authz.serve.listeners.tls import certificates
 from authz.serve.listeners.tls.config import ClientName, Tls
