@@ -5,6 +5,7 @@
     another nginx's 204    the same over a kept connection, to an nginx that does nothing else: what asking costs
     authz                  over kept TCP connections, or a unix socket
     authz, cache 1 s       the same over TCP, and nginx keeps each client's answer for up to a second
+    authz, cache, 50       the same, asked for 50 of the clients only, so that more answers come from the cache
     geo                    the geo module with the list in its file, and `return 403`
 
 nginx and whom it asks share a core, and the load generator has the other: so the throughput tells what a request costs
@@ -47,9 +48,8 @@ if TYPE_CHECKING:
     from benchmarks.data.networks import Table
     from benchmarks.scale import Scale
 
-NO_AUTH, STATIC, HOP, AUTHZ, UNIX, CACHED, GEO = (
-    "no auth", "static 204", "another nginx's 204", "authz", "authz, unix socket", "authz, cache 1 s", "geo",
-)  # fmt: skip
+NO_AUTH, STATIC, HOP, GEO = "no auth", "static 204", "another nginx's 204", "geo"
+AUTHZ, UNIX, CACHED, CACHED_FEW = "authz", "authz, unix socket", "authz, cache 1 s", "authz, cache, 50"
 THROUGHPUT: Final = "requests per second"
 BY_CPU_TIME: Final = "requests per CPU second of nginx and server"
 RATE: Final = 2_000  # requests a second
@@ -57,6 +57,7 @@ _MOST: Final = 200  # connections at that rate; with those to authz nginx has 1,
 _CHECKED: Final = 50  # clients of each kind and version
 _WARM_UP: Final = 0.2  # seconds
 _KEPT: Final = 1.0  # seconds that nginx may keep an answer, with the cache
+_FEW: Final = 50  # clients, such as of an office or of a page that loads
 _MEGABYTE: Final = 1_000_000
 
 
@@ -117,7 +118,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         _latency(part, contenders, scale)
         _resources(part, contenders)
     for measured in (BY_CPU_TIME, THROUGHPUT):
-        for ours in (AUTHZ, UNIX, CACHED):
+        for ours in (AUTHZ, UNIX, CACHED, CACHED_FEW):
             for other in (NO_AUTH, STATIC, HOP, GEO):
                 part.compare(measured, ours, other)
     _say_how(part, scale, start.source)
@@ -147,8 +148,12 @@ class _Starts:
         keeps = self._stack.enter_context(
             Sidecar(self._folder, "kept", snapshot=f"{networks}.snapshot", grpc="off", cache=f"{_KEPT:g}s")
         )
-        to_kept = self._nginx("to-kept", asking(Listen(host="127.0.0.1", port=keeps.ports["http"]), _KEPT))
+        memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))  # where it is printed to be
+        where = Listen(host="127.0.0.1", port=keeps.ports["http"])
+        to_kept = self._nginx("to-kept", asking(where, _KEPT, Path(memory) / "kept"))
         found[Key(CACHED, networks)] = Contender(to_kept, keeps, clients, decides=True)
+        few = clients._replace(asked=clients.asked[:_FEW])
+        found[Key(CACHED_FEW, networks)] = Contender(to_kept, keeps, few, decides=True)
         hop = self._nginx("to-empty", asking(Listen(host="127.0.0.1", port=empty.port)))
         found[Key(HOP, networks)] = Contender(hop, empty, clients, decides=False)
         for name, config in ((STATIC, asking_itself()), (NO_AUTH, asking_nobody())):
@@ -240,7 +245,7 @@ def _latency(part: Part, contenders: Mapping[Key, Contender], scale: Scale) -> N
             in_turn=_headers(one), connections=HTTP_CONNECTIONS, most=_MOST,
         )
         for key, one in contenders.items()
-        if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX, CACHED}
+        if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX, CACHED, CACHED_FEW}
     }  # fmt: skip
     if works:
         measure_latency(part, works, scale.load_rounds, RATE, networks=f"{scale.policy:,}")

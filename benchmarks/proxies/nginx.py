@@ -84,10 +84,10 @@ def missing_nginx() -> str | None:
     return None if nginx_path() else "it needs nginx (Debian package nginx-light)"
 
 
-def asking(listen: Listen, cache: float = 0.0) -> str:
+def asking(listen: Listen, cache: float = 0.0, kept: Path | None = None) -> str:
     """Return the configuration of an nginx that asks a sidecar, as it is printed but for what serves and measures.
 
-    cache: seconds that answers are kept at most; its folder is named `cache`. 0: none is.
+    cache: seconds that answers are kept at most; 0: none is. kept: the folder of those.
     """
     http = HttpConfig(listen=listen, cache=cache)
     text = render("nginx", Config(snapshot=SnapshotConfig(path="", trusted_keys=()), http=http))
@@ -102,7 +102,7 @@ def asking(listen: Listen, cache: float = 0.0) -> str:
         (rf"({_LOCATION}[^}}]*)proxy_pass +http://app;", r"\1empty_gif;"),
     ):
         text = _replaced(text, old, new)
-    return _replaced(text, "/var/cache/nginx/authz ", "cache ") if cache else text
+    return _replaced(text, "/dev/shm/authz-nginx ", f"{kept} ") if kept else text
 
 
 def asking_itself() -> str:

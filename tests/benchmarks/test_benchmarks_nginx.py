@@ -37,7 +37,7 @@ def test_nginx_asks_authz_itself_and_nobody_and_only_those_who_know_the_list_den
     from benchmarks.scale import QUICK
 
     part = finished(nginx_proxy.run(QUICK._replace(list_sizes=(10, 2_000)), lambda _: None))
-    ours = {"authz", "authz, unix socket", "authz, cache 1 s"}
+    ours = {"authz", "authz, unix socket", "authz, cache 1 s", "authz, cache, 50"}
     everyone = ours | {"geo", "static 204", "another nginx's 204", "no auth"}
     assert contenders(part, "requests per CPU second of nginx and server") == everyone
     assert contenders(part, "requests per second") == everyone
@@ -81,7 +81,8 @@ def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
     assert re.search(location, asks)
     assert "server 127.0.0.1:9192;" in asks
     assert "proxy_cache" not in asks
-    assert "proxy_cache_path cache " in asking(Listen(host="127.0.0.1", port=9192), cache=1.0)
+    kept = asking(Listen(host="127.0.0.1", port=9192), 1.0, Path("/here"))
+    assert "proxy_cache_path /here levels" in kept
     assert re.search(r"location \^~ /_authz \{\s+internal;\s+return 204;", asking_itself())
     assert "auth_request " not in asking_nobody().replace("auth_request off;", "").partition("location = /healthz")[2]
 

@@ -337,6 +337,19 @@ def test_two_requests_with_other_headers_never_share_a_kept_answer(tmp_path: Pat
                 assert stack.ask_with("/shop/", headers, BALANCER).status == status
 
 
+def test_made_up_headers_leave_no_kept_answers_behind(tmp_path: Path) -> None:
+    """Each X-Forwarded-For has a key of its own: one client could fill the folder, a file for each request."""
+    with NginxStack(tmp_path, "tcp", [("unix_mode: 666", "unix_mode: 666, cache: 5s")]) as stack:
+        stack.publisher.publish(POLICY)
+        with stack.start_sidecar(), contextlib.closing(stack.client(UNKNOWN)) as client:
+            for number in range(200):
+                assert client.ask("/shop/", [("X-Forwarded-For", f"192.0.2.{number}")]).status == 200
+            assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+            for _ in range(3):
+                assert client.ask("/shop/", [("X-Forwarded-For", "192.0.2.1")]).status == 200
+            assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 1
+
+
 def test_a_flood_of_idle_connections_neither_locks_nginx_out_nor_costs_it_a_request(tmp_path: Path) -> None:
     """Its kept connections end now and then, and it sends the request again on a new one, which gets a place."""
     stack = NginxStack(tmp_path, "tcp", [("unix_mode: 666", "unix_mode: 666, max_connections: 12")])

@@ -102,7 +102,7 @@ def test_new_certificates_are_served_without_a_restart(
     async def serial(port: int) -> str:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting(authority))
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert (await reader.read()).endswith(b"here")
+        assert b"here" in await reader.read()
         shown: str = writer.get_extra_info("peercert")["serialNumber"]
         writer.close()
         return shown
