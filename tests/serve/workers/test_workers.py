@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +20,8 @@ from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
-from authz.serve.listeners.descriptors import Descriptors
 from authz.serve.workers.channel import Channel, Message
 from authz.serve.workers.share import LAYER
-from authz.serve.workers.spread import FRONTS, Spread, Table
 from authz.serve.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -320,24 +317,6 @@ def test_what_ends_the_start_of_a_child_is_said_as_with_one_process(publisher: P
             assert "Address already in use" in process.output
 
 
-def test_nobody_hands_connections_to_a_worker_that_has_died() -> None:
-    """It seemed to have none, so that it got all: they waited for its successor, or for ever where that fails, too."""
-    table = Table(2)
-    doors = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
-    spread = Spread(table, 0, [door for door, _ in doors], doors[0][1])
-    spread.wrap("http", asyncio.Protocol, lambda: 5)
-    with socket.socket() as connection:
-        transport = SimpleNamespace(get_extra_info=lambda _name: connection)
-        assert spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
-        table.forget(1)
-        assert not spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
-        table.set_open(FRONTS.index("http"), 1, 0)  # its successor has begun
-        assert spread.hand_over(FRONTS.index("http"), transport)  # type: ignore[arg-type]
-    for door in doors:
-        for end in door:
-            end.close()
-
-
 def test_a_worker_that_cannot_take_a_layer_gives_its_place_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """It went on with the old list, was ready, and nobody was told."""
     killed: list[int] = []
@@ -360,51 +339,3 @@ def test_a_message_without_all_of_its_descriptors_is_a_fault() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     one.close()
     other.close()
-
-
-def test_a_connection_handed_over_counts_without_a_gap() -> None:
-    """For 20 ms after it was taken nobody counted it, so three of four connections went to one of two workers."""
-    front, table, made = FRONTS.index("http"), Table(2), list[asyncio.BaseProtocol]()
-    doors = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
-    for door in doors:
-        door[1].setblocking(False)
-
-    def factory() -> asyncio.BaseProtocol:
-        made.append(asyncio.Protocol())
-        return made[-1]
-
-    async def live() -> None:
-        taker = Spread(table, 1, [door for door, _ in doors], doors[1][1])
-        taker.wrap("http", factory, lambda: len(made))
-        giver = Spread(table, 0, [door for door, _ in doors], doors[0][1])
-        giver.wrap("http", asyncio.Protocol, lambda: 5)
-        one, other = socket.socketpair()
-        with one, other:
-            assert giver.hand_over(front, SimpleNamespace(get_extra_info=lambda _name: one))  # type: ignore[arg-type]
-            taker._receive()
-            assert table.load(front, 1) == 1
-            while taker._tasks:
-                await asyncio.sleep(0)
-                assert table.load(front, 1) == 1
-
-    asyncio.run(live())
-    for end in (end for door in doors for end in door):
-        end.close()
-
-
-def test_a_connection_handed_over_takes_no_descriptor_of_the_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those that a worker accepted itself were refused: a new list needs twenty descriptors."""
-    monkeypatch.setattr(Descriptors, "scarce", lambda _: True)
-    front, table = FRONTS.index("http"), Table(2)
-    door, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    own.setblocking(False)
-    spread = Spread(table, 1, [], own)
-    spread.wrap("http", asyncio.Protocol, lambda: 0)
-    one, other = socket.socketpair()
-    socket.send_fds(door, [bytes([front, 0])], [one.fileno()])
-    one.close()
-    spread._receive()
-    assert other.recv(1) == b""
-    assert not spread._tasks
-    for end in (door, own, other):
-        end.close()
