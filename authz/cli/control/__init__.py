@@ -5,7 +5,7 @@ admin/      the other verbs of `authz control`
 bans        ban, unban, bans
 entries     entries: show, count, add, load, change, delete, replace
 lists       history, undo, rollback
-explaining  explain, where there is no configuration of a sidecar
+explaining  explain, if there is no configuration of a sidecar
 foreign     import: lists of other programs
 notify      trying the channels of notifications
 common/     asking the API, tables, completion

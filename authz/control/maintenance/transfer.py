@@ -192,7 +192,12 @@ def _put(batch: Batch, known: Entry | None, entry_id: str, written: Written, ori
 
 
 def exported_policy(tx: Connection, *, bans: bool = False) -> dict[str, Any]:
-    """Return the policy: what `import_policy` took, and what was added since. bans: with other layers, too."""
+    """Return the policy: what `import_policy` took, and what was added since.
+
+    Args:
+        tx: A transaction of the store.
+        bans: Include the entries of other layers.
+    """
     wanted = Filter(layer=None if bans else POLICY_LAYER)
     content = policy_document(each_entry(tx, wanted), find_documents(tx, ""))
     return {name: content[name] for name in ("version", "applications", "entries", *SETTINGS_KEYS) if name in content}

@@ -74,7 +74,7 @@ class Offers:
     def put(self, publication: Publication, content: bytes, parts: Mapping[int, bytes]) -> bool:
         """Offer a file that was just kept in the store, without reading it from there.
 
-        parts: those of its parts that are new. Returns False where another one that it requires is not in memory:
+        parts: those of its parts that are new. Returns False if another one that it requires is not in memory:
         `refresh` finds all.
         """
         with self._lock:

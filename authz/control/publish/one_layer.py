@@ -45,8 +45,10 @@ Offering = Callable[[Publication, bytes, Mapping[int, bytes]], bool]
 class Published(NamedTuple):
     """What every layer's publisher works with.
 
-    refresh: seconds after which a layer is signed anew. offer: is given what was kept (its content, and the parts that
-    are new), and returns whether that is offered now; otherwise it is read from the store, after a signal.
+    Attributes:
+        refresh: Seconds after which a layer is signed again.
+        offer: Is given what was kept (its content, and the parts that are new), and returns whether that is offered
+            now; otherwise it is read from the store, after a signal.
     """
 
     store: Store

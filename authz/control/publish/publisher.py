@@ -41,7 +41,10 @@ _LOG = logging.getLogger("authz.control.publish")
 class Publisher:
     """Publishes all layers.
 
-    signer_of: gives a layer's signer; prepare: is called before the first layer is built; offer: see `Published`.
+    Args:
+        signer_of: Gives a layer's signer.
+        prepare: Is called before the first layer is built.
+        offer: See `Published`.
     """
 
     def __init__(

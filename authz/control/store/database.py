@@ -60,9 +60,13 @@ class Store:
 
     @contextlib.contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
-        """Give a transaction that may write; what it raises rolls back. Raises NotReady where the store is away.
+        """Give a transaction that may write. An exception rolls it back.
 
-        durable: False: a commit does not wait for the disk, and is lost where the machine loses its power soon after.
+        Args:
+            durable: False: a commit does not wait for the disk, and is lost if the machine loses its power soon after.
+
+        Raises:
+            NotReady: The database is away.
         """
         with self._turn(), self._transaction(authz_write=True, authz_durable=durable) as connection:
             if not durable and self.is_postgresql:

@@ -45,7 +45,7 @@ def _named(path: str, incomplete: str) -> list[tuple[str, str]]:
 
 
 def _asked(path: str) -> Iterator[dict[str, Any]]:
-    """Give what the control plane lists; nothing where there is none, or where it does not answer."""
+    """Give what the control plane lists; nothing if there is none, or where it does not answer."""
     if not is_configured():
         return
     try:

@@ -20,7 +20,7 @@ _CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
 def render_apache(config: Config, sites: Sites) -> str:
-    """Return apache.conf. Raises InputError where the sidecar does not listen for Apache."""
+    """Return apache.conf. Raises InputError if the sidecar does not listen for Apache."""
     listen = target("apache", "http", config.http.listen)
     return fill(
         load("apache.conf"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
 
-# Each change asks for some: making the statement anew takes longer than asking.
+# Each change asks for some: making the statement again takes longer than asking.
 _NOW: Final = select(documents.c.content).where(documents.c.name == bindparam("of"), documents.c.recorded_to == FOREVER)
 
 

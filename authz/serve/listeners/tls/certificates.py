@@ -58,7 +58,11 @@ class Certificates:
         self._seen: tuple[object, ...] = ()
 
     def load(self) -> None:
-        """Read the files. Blocks. Raises StartError if they cannot be used; then what was current stays."""
+        """Read the files. Blocks.
+
+        Raises:
+            StartError: They cannot be used; what was current stays.
+        """
         seen = self._look()
         context = make_context(self.tls, self._protocols, f"{self.name}.tls")
         try:
