@@ -24,8 +24,7 @@ from support.suite.effort import tries
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 
 if TYPE_CHECKING:
-    from authz.addresses import Address
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided as EngineDecided
 
 MODES: Final = ("off", "monitoring", "safe_blocking", "block")
 PRECEDENCES: Final = ("allow_first", "deny_first", "most_specific")
@@ -207,10 +206,9 @@ def by_grpc(fronts: Fronts, case: Case, asked: Asked) -> Decided:
 class Kept(list[Decided]):
     """In the place of a recorder: keeps what was decided."""
 
-    def record(
-        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
-    ) -> None:
+    def record(self, decided: EngineDecided, peer: str | None, now: float, source: object = None) -> None:
         """Keep a decision."""
+        outcome, client, _ = decided
         self.append(outcome.as_dict(client))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.engine.decision.generation import Scope
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
     from authz.engine.entries.opened_snapshot import Covering
     from authz.engine.entries.ruleset import Ruleset
     from authz.engine.request.request import Request
@@ -176,15 +176,29 @@ class Decider:
         Returns:
             The outcome, and the client's address; None if it is not known.
         """
+        return self.decide(request, now)[:2]
+
+    def decide(self, request: Request, now: float) -> Decided:  # noqa: C901  # the hot path: a call costs as much as a branch
+        """Decide one request, as `check` does, for who renders the decision. Not for two threads at once.
+
+        Args:
+            request: What of it counts.
+            now: Seconds since 1970.
+
+        Returns:
+            The decision, with a place for what is made of it where the request has come before.
+        """
         current = self._generation  # one reference: a reload in between changes nothing
         if current is None:
-            return self._missing, None
+            return self._missing, None, None
         peer, forwarded, name, host, attack = request
         short = len(forwarded) == 1 and len(forwarded[0]) <= MAX_TEXT
         key = (name, host, peer, forwarded[0], attack) if short else None
         known = current.recent.get(key)
-        if known is not None and known[0].since <= now < known[0].until:
-            return known
+        if known is not None:
+            outcome, client, rendered = known
+            if outcome.since <= now < outcome.until:
+                return known if rendered is not None else current.keep_rendered(key, known)
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None:
             scope = current.unknown
@@ -194,15 +208,15 @@ class Decider:
         if (scope.unknown and current.refuses_unknown) or now >= current.lapses_at:
             undecided = current.undecided(scope, "" if name else host, now)
             if undecided is not None:
-                return undecided, self._client(peer, forwarded)
+                return undecided, self._client(peer, forwarded), None
             current, scope = current.at(now, scope)
         client = self._client(peer, forwarded)
         if client is None:
             problem = self._resolver.resolve(peer, forwarded).problem
-            return current.special(scope, Verdict("deny", problem or CLIENT_UNRESOLVED)), None
+            return current.special(scope, Verdict("deny", problem or CLIENT_UNRESOLVED)), None, None
         if scope.by_path:
-            return self._by_path(current, scope, request, client, now), client
-        decided = current.outcome(scope, client, NOWHERE, attack=attack, now=now), client
+            return self._by_path(current, scope, request, client, now), client, None
+        decided = current.outcome(scope, client, NOWHERE, attack=attack, now=now), client, None
         if key is not None and len(host) <= MAX_HOST:
             current.keep(key, decided)
         return decided

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.engine.decision.lapses import lapses
-from authz.engine.decision.outcome import MALFORMED_REQUEST, UNKNOWN_APPLICATION, make_outcome
+from authz.engine.decision.outcome import MALFORMED_REQUEST, UNKNOWN_APPLICATION, Rendered, make_outcome
 from authz.engine.decision.verdict import Verdict, decide
 from authz.engine.entries.ruleset import Place
 from authz.engine.model import ANY_APPLICATION
@@ -19,7 +19,7 @@ from authz.engine.request.hosts import host_name
 if TYPE_CHECKING:
     from authz.addresses import Address
     from authz.engine.decision.lapses import Lapse
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
     from authz.engine.entries.ruleset import Ruleset
     from authz.engine.model import Application
     from authz.engine.settings import Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
 MAX_OUTCOMES: Final = 32768  # remembered for a ruleset; then the memory starts again
 NOWHERE: Final[frozenset[Place]] = frozenset()
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 class Scope:
@@ -71,7 +72,7 @@ class Generation:
         self._answers_at = min((lapse.since for lapse in self.lapses if lapse.answers), default=math.inf)
         self._ignores_at = min((lapse.since for lapse in self._ignorable()), default=math.inf)
         self.lapses_at = min(self._answers_at, self._ignores_at)
-        self.recent: dict[object, tuple[Outcome, Address]] = {}  # by what of a request they depend on, but for the time
+        self.recent: dict[object, Decided] = {}  # by what of a request they depend on, but for the time
         self._settings = settings
         self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
         self._find4, self._find6 = ruleset.find4, ruleset.find6
@@ -98,11 +99,17 @@ class Generation:
             return later, later.unknown
         return later, later.scopes.get(scope.application.name, later.unknown)
 
-    def keep(self, key: object, decided: tuple[Outcome, Address]) -> None:
+    def keep(self, key: object, decided: Decided) -> None:
         """Remember a decision for the client's next request: clients seldom come once."""
         if len(self.recent) >= MAX_RECENT:
             self.recent.clear()
         self.recent[key] = decided
+
+    def keep_rendered(self, key: object, decided: Decided) -> Decided:
+        """Return a decision whose request has come again, with a place for what is made of it from now on."""
+        outcome, client, _ = decided
+        again = self.recent[key] = outcome, client, Rendered()
+        return again
 
     def give_up(self, most: int) -> bool:
         """Forget some of what is remembered of a generation that no longer decides; return whether there is more.
@@ -178,7 +185,8 @@ class Generation:
             key = key, others, places
         outcome = scope.outcomes.get(key)
         if outcome is None or not outcome.since <= now < outcome.until:
-            outcome = self._decide(scope, Place(version, first, others or ()), places, attack=attack, now=now)
+            place = _make(Place, (version, first, others or ()))
+            outcome = self._decide(scope, place, places, attack=attack, now=now)
             self._remember(scope, key, outcome)
         return outcome
 

@@ -35,6 +35,7 @@ ATTACK: Final = "attack"
 DEFAULT_ALLOW: Final = "default_allow"
 DEFAULT_DENY: Final = "default_deny"
 
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 DECIDED: Final = frozenset(
     {ALLOWLISTED, DENYLISTED, GRAYLISTED, GRAYLISTED_ATTACK, ATTACK, DEFAULT_ALLOW, DEFAULT_DENY}
 )  # the reasons of `decide`; every other one means that no entry was looked at
@@ -83,18 +84,20 @@ def decide(application: Application, matches: Iterable[Match], *, attack: bool, 
         attack: Whether the request carries an attack signal.
         now: Seconds since 1970.
     """
-    since, until = -math.inf, math.inf
+    since, until = -math.inf, math.inf  # when windows last opened or closed, and when they will next
     deciding: list[Match] = []
     warned: list[Match] = []
     for match in matches:
         entry = match.entry
         if not entry.concerns(application.name):
             continue
-        if entry.starts is not None or entry.expires is not None:
-            begin, end = _window(entry, now)
-            since, until = max(since, begin), min(until, end)
-            if not entry.active(now):
-                continue
+        for bound in (entry.starts, entry.expires):
+            if bound is not None and bound <= now:
+                since = max(since, bound)
+            elif bound is not None:
+                until = min(until, bound)
+        if not entry.active(now):
+            continue
         if only_warns(application, entry):
             warned.append(match)
         elif entry.list != "gray" or application.mode == "safe_blocking":
@@ -102,10 +105,10 @@ def decide(application: Application, matches: Iterable[Match], *, attack: bool, 
     first = first_of(application, deciding)
     if first is None:
         decision, reason = _meaning(application, None, attack=attack)
-        return Verdict(decision, reason, "none", None, None, tuple(warned), since, until)
+        return _make(Verdict, (decision, reason, "none", None, None, tuple(warned), since, until))
     entry, _, layer = first
     decision, reason = _meaning(application, entry.list, attack=attack)
-    return Verdict(decision, reason, entry.list, entry, layer, tuple(warned), since, until)
+    return _make(Verdict, (decision, reason, entry.list, entry, layer, tuple(warned), since, until))
 
 
 def only_warns(application: Application, entry: Entry) -> bool:
@@ -114,13 +117,6 @@ def only_warns(application: Application, entry: Entry) -> bool:
         return True
     reporting = application.mode in {"off", "monitoring"} and not application.denylist_in_monitoring
     return entry.list == "deny" and reporting
-
-
-def _window(entry: Entry, now: float) -> tuple[float, float]:
-    """Return the last moment at which the entry's window opened or closed, and the next one."""
-    bounds = [bound for bound in (entry.starts, entry.expires) if bound is not None]
-    since = max((bound for bound in bounds if bound <= now), default=-math.inf)
-    return since, min((bound for bound in bounds if bound > now), default=math.inf)
 
 
 def _meaning(application: Application, on: ListName | None, *, attack: bool) -> tuple[Literal["allow", "deny"], str]:

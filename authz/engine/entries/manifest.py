@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LISTS: Final[dict[str, ListName]] = {name: name for name in get_args(ListName)}
 _ACTIONS: Final[dict[str, Action]] = {name: name for name in get_args(Action)}
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 
 
@@ -136,18 +137,19 @@ def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
     Raises:
         SnapshotRefused: `bad_manifest`: it has a value that this version does not know.
     """
-    return Entry(
+    applications, subjects = e.applications, e.subjects
+    return _make(Entry, (
         _plain(TOKEN, e.id) if named or e.id else "",
         _LISTS.get(e.list) or _known(e.list, _LISTS),
         _ACTIONS.get(e.action) or _known(e.action, _ACTIONS),
-        frozenset(e.applications),
+        frozenset(applications) if applications else frozenset(),
         e.starts if e.HasField("starts") else None,
         e.expires if e.HasField("expires") else None,
         e.reason,
         e.author,
-        tuple(e.subjects),
+        tuple(subjects) if subjects else (),
         e.added if e.HasField("added") else None,
-    )
+    ))  # fmt: skip
 
 
 def _denying(status: int) -> int:

@@ -33,6 +33,7 @@ _LENGTH_OFFSET: Final = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one
 _SET_BITS: Final = (
     32  # of a number that `find4` returns, where the file has match sets; above them the row of a single address
 )
+_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
 class Covering(NamedTuple):
@@ -138,8 +139,8 @@ class OpenedSnapshot:
         """
         offset, layer = _LENGTH_OFFSET[version], self.layer
         first, set_number = divmod(number, 1 << self._set_bits) if self.singles else (0, number)
-        members = self.index.members(set_number)
-        matches = [Match(self.entries[entry], length + offset, layer) for entry, length in members]
+        entries, members = self.entries, self.index.members(set_number)
+        matches = [_make(Match, (entries[entry], length + offset, layer)) for entry, length in members]
         if first and self.singles:
             rows = self.singles.rows_at(first)
             matches[:0] = [Match(entry_of(self.singles.entry(row)), BITS[6], layer) for row in rows]

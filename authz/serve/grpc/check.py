@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.struct_pb2 import Value
 
-    from authz.addresses import Address
     from authz.engine.decision.decider import Decider
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
     from authz.serve.config.config import ApplicationConfig, GrpcConfig
     from authz.serve.observe.details import CheckSource
     from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
@@ -53,9 +52,7 @@ class CheckConfig(Protocol):
 class Records(Protocol):
     """Takes decisions; a `Recorder` does."""
 
-    def record(
-        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
-    ) -> None:
+    def record(self, decided: Decided, peer: str | None, now: float, source: object = None) -> None:
         """Take one. source: a CheckSource; None if it could not be read."""
 
 
@@ -83,25 +80,26 @@ class GrpcCheck:
         """Return the answer to one CheckRequest."""
         now = self._clock()
         try:
-            if len(payload) > self._max_message:
+            size = len(payload)
+            if size > self._max_message:
                 return self._undecided(self._decider.too_large(), now)
             attributes = _parse(payload).attributes
             http = attributes.request.http
             headers = http.headers
-            source = attributes, http, headers
+            source = attributes, http, headers, size
             address = attributes.source.address
             peer: str | None = address.socket_address.address.decode("latin-1")
             if not peer and not address.HasField("socket_address"):
                 peer = None
             application = attributes.context_extensions[self._context_key].decode("latin-1")
             host = "" if application else http.host.decode("latin-1")
-            outcome, client = self._decider.check(self._read(source, peer, application, host), now)
-            self._recorder.record(outcome, client, peer, now, source)
-            if outcome.status == 200:
+            decided = self._decider.decide(self._read(source, peer, application, host), now)
+            self._recorder.record(decided, peer, now, source)
+            if decided[0].status == 200:
                 names = "\0".join(headers) or _raw_names(http)
                 if "authz" in names:  # hardly ever; values are not looked at, for a client chooses their size
-                    return answer_without(outcome, client, _forged(names))
-            return answer(outcome, client)
+                    return answer_without(decided[0], decided[1], _forged(names))
+            return answer(decided)
         except DecodeError:
             return self._undecided(self._decider.malformed(), now)
         except Exception:  # noqa: BLE001  # whatever it is, Envoy waits for an answer
@@ -117,8 +115,9 @@ class GrpcCheck:
         return self._undecided(self._decider.too_large(), self._clock())
 
     def _undecided(self, outcome: Outcome, now: float) -> bytes:
-        self._recorder.record(outcome, None, None, now)
-        return answer(outcome, None)
+        decided = outcome, None, None
+        self._recorder.record(decided, None, now)
+        return answer(decided)
 
 
 def _raw_names(http: AttributeContext.HttpRequest) -> str:
@@ -147,7 +146,7 @@ def _lines(source: CheckSource, name: str) -> list[str]:
 
     That is as a map, or as raw lines (`encode_raw_headers`).
     """
-    _, http, headers = source
+    _, http, headers, _ = source
     value = headers.get(name)
     if value is not None:
         return [value.decode("latin-1")]

@@ -2,7 +2,8 @@
 
 All that differs between two clients with the same outcome is the address, once or twice; between two entries, the id.
 So the message is serialized for placeholders of the same lengths and cut at them; an answer is then one `join`: the
-same bytes as serializing again, in a tenth of the time. In the memo of an outcome, the numbers are our keys.
+same bytes as serializing again, in a tenth of the time. In the memo of an outcome, the numbers are our keys. The answer
+to a request that comes again is kept whole.
 
 Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
 """
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.struct_pb2 import NullValue
 
+from authz.engine.decision.outcome import MAX_RENDERED
 from authz.wire.envoy.v3.check_pb2 import CheckResponse, HeaderValueOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.addresses import Address
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
 
 CLIENT_HEADER: Final = "x-authz-client-address"
 LIST_HEADER: Final = "x-authz-list"
@@ -44,8 +46,11 @@ _ALLOWED = 4  # parts around two addresses and an entry, which always comes last
 _DENIED = 3  # parts around one address and an entry
 
 
-def answer(outcome: Outcome, client: Address | None) -> bytes:
-    """Return the CheckResponse for an outcome and a client (None: not known)."""
+def answer(decided: Decided) -> bytes:
+    """Return the CheckResponse for a decision."""
+    outcome, client, rendered = decided
+    if rendered is not None and rendered.check is not None:
+        return rendered.check
     text = b"" if client is None else client.text.encode("ascii")
     entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
     key = len(entry) << 8 | len(text)  # an entry's id and an address are short
@@ -53,13 +58,17 @@ def answer(outcome: Outcome, client: Address | None) -> bytes:
         parts = outcome.memo[key]
     except KeyError:
         parts = outcome.memo[key] = _cut(outcome, client, len(text), len(entry))
-    if entry and text:
-        if len(parts) == _ALLOWED:
-            return b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))
-        if len(parts) == _DENIED:
-            return b"".join((parts[0], text, parts[1], entry, parts[2]))
-        return b"".join((text.join(parts[:-1]), entry, parts[-1]))  # the body of the denial has the address, too
-    return (text or entry).join(parts)
+    if not (entry and text):
+        made = (text or entry).join(parts)
+    elif len(parts) == _ALLOWED:
+        made = b"".join((parts[0], text, parts[1], text, parts[2], entry, parts[3]))
+    elif len(parts) == _DENIED:
+        made = b"".join((parts[0], text, parts[1], entry, parts[2]))
+    else:
+        made = b"".join((text.join(parts[:-1]), entry, parts[-1]))  # the body of the denial has the address, too
+    if rendered is not None and len(made) <= MAX_RENDERED:
+        rendered.check = made
+    return made
 
 
 def answer_without(outcome: Outcome, client: Address | None, names: Iterable[str]) -> bytes:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Address
     from authz.engine.decision.decider import Decider
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
 
 
 class _Server(Protocol):
@@ -55,10 +55,9 @@ class _Told:
     def __init__(self, on_decision: Callable[[Outcome, Address | None], object] | None) -> None:
         self._on_decision = on_decision
 
-    def record(
-        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
-    ) -> None:
+    def record(self, decided: Decided, peer: str | None, now: float, source: object = None) -> None:
         if self._on_decision is not None:
+            outcome, client, _ = decided
             self._on_decision(outcome, client)
 
 

@@ -1,4 +1,6 @@
-"""The answer of an HTTP front to an outcome, as the caller wants it; all but client and entry is made once.
+"""The answer of an HTTP front to a decision, as the caller wants it; all but client and entry is made once.
+
+The answer to a request that comes again is kept whole.
 
 Every byte in a header is ours: tokens of the policy, and the address in its canonical form.
 """
@@ -7,35 +9,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from authz.engine.decision.outcome import MAX_RENDERED
 from authz.serve.http1.messages import Answer, status_line
 
 if TYPE_CHECKING:
     from authz.addresses import Address
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
 
-# Ours in the memo of an outcome: numbers below zero, by whether details are told, and whether a denial is shown.
+# The forms of an answer: whether details are told, and whether a denial is shown. Ours in the memo of an outcome, too.
 _PLAIN, _SHOWN, _DETAILS, _SHOWN_DETAILS = -1, -2, -3, -4
 _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
-def answer(outcome: Outcome, client: Address | None, *, shown: bool, details: bool = True) -> Answer:
+def answer(decided: Decided, *, shown: bool, details: bool = True) -> Answer:
     """Return the answer to a caller.
 
     Args:
-        outcome: What was decided.
-        client: Its address; None if it is not known.
+        decided: The decision.
         shown: Whether a denial has the status and body for the client.
         details: Whether a denial has headers of ours. An allowed request always has: they are for the application.
 
     """
+    outcome, client, rendered = decided
+    form = (_SHOWN_DETAILS if shown else _DETAILS) if details else (_SHOWN if shown else _PLAIN)
+    if rendered is None:
+        return _joined(outcome, client, form, shown=shown, details=details)
+    kept = rendered.http
+    if kept is not None and kept[0] == form:
+        made: Answer = kept[1]
+        return made
+    made = _joined(outcome, client, form, shown=shown, details=details)
+    if len(made.head) + len(made.body) <= MAX_RENDERED:
+        rendered.http = form, made
+    return made
+
+
+def _joined(outcome: Outcome, client: Address | None, form: int, *, shown: bool, details: bool) -> Answer:
+    """Return the answer for an outcome and a client (None: not known)."""
     if shown and outcome.deny.personal and outcome.status != 200:
         built = _build(outcome, shown=True, details=details, client=client)
     else:
-        key = (_SHOWN_DETAILS if shown else _DETAILS) if details else (_SHOWN if shown else _PLAIN)
         try:
-            built = outcome.memo[key]
+            built = outcome.memo[form]
         except KeyError:
-            built = outcome.memo[key] = _build(outcome, shown=shown, details=details)
+            built = outcome.memo[form] = _build(outcome, shown=shown, details=details)
     if not details and outcome.status != 200:
         return built
     head, body = built

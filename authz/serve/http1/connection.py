@@ -219,7 +219,8 @@ class HttpConnection(asyncio.Protocol):
         parser, headers = self._parser, self._headers
         method = parser.get_method()
         try:
-            answer = self._all.handler(tuple.__new__(RequestHead, (method, self._target, headers, self.peer)))
+            head = tuple.__new__(RequestHead, (method, self._target, headers, self.peer, self._parsed))
+            answer = self._all.handler(head)
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)

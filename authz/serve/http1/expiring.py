@@ -15,8 +15,7 @@ from authz.serve.http1.front import HttpFront
 from authz.serve.http1.messages import Answer
 
 if TYPE_CHECKING:
-    from authz.addresses import Address
-    from authz.engine.decision.outcome import Outcome
+    from authz.engine.decision.outcome import Decided, Outcome
     from authz.serve.http1.messages import RequestHead
     from authz.serve.observe.recorder import Recorder
 
@@ -49,12 +48,10 @@ class _Noted:
         self._recorder = recorder
         self.last: tuple[Outcome, float] | None = None
 
-    def record(
-        self, outcome: Outcome, client: Address | None, peer: str | None, now: float, source: object = None
-    ) -> None:
+    def record(self, decided: Decided, peer: str | None, now: float, source: object = None) -> None:
         """Record a decision."""
-        self.last = outcome, now
-        self._recorder.record(outcome, client, peer, now, source)
+        self.last = decided[0], now
+        self._recorder.record(decided, peer, now, source)
 
     def take(self) -> tuple[Outcome, float] | None:
         """Return what was recorded since the last time."""

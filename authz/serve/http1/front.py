@@ -77,20 +77,19 @@ class HttpFront:
             if route is None:
                 return self._other(head)
         now = self._clock()
-        client = None
         shown, details, application, host_header = route
-        _, _, headers, peer = head
+        _, _, headers, peer, _ = head
         host = ""
         try:
             if not application:
                 application, host = self._named(headers, host_header)
-            outcome, client = self._decider.check(self._read(headers, peer, application, host), now)
-            answered = answer(outcome, client, shown=shown, details=details)
+            decided = self._decider.decide(self._read(headers, peer, application, host), now)
+            answered = answer(decided, shown=shown, details=details)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
-            outcome, client = self._decider.failed(), None
-            answered = answer(outcome, None, shown=shown, details=details)
-        self._recorder.record(outcome, client, peer, now, head)
+            decided = self._decider.failed(), None, None
+            answered = answer(decided, shown=shown, details=details)
+        self._recorder.record(decided, peer, now, head)
         return answered
 
     def _other(self, head: RequestHead) -> Answer:
@@ -106,9 +105,9 @@ class HttpFront:
 
     def refuse(self, peer: str | None) -> Answer:
         """Return the answer to a request whose header block cannot be read: a denial."""
-        outcome = self._decider.malformed()
-        self._recorder.record(outcome, None, peer, self._clock())
-        return answer(outcome, None, shown=False)
+        decided = self._decider.malformed(), None, None
+        self._recorder.record(decided, peer, self._clock())
+        return answer(decided, shown=False)
 
     def _named(self, headers: dict[bytes, list[bytes]], host_header: bytes) -> tuple[str, str]:
         """Return the application and the host of a request whose path names no application."""

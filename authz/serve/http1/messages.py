@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+MAX_HEAD: Final = 1 << 20  # bytes; the most that `http.max_header` may be
+
 
 class RequestHead(NamedTuple):
     """A request's header block.
@@ -11,12 +13,14 @@ class RequestHead(NamedTuple):
     Attributes:
         headers: The values of the wanted headers, and of those that announce a body, by lower-case name, in order.
         peer: The address of who connected; None: a unix socket.
+        size: Bytes of the target and all headers.
     """
 
     method: bytes
     target: bytes
     headers: dict[bytes, list[bytes]]
     peer: str | None
+    size: int = MAX_HEAD
 
 
 class Answer(NamedTuple):

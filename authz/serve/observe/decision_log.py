@@ -19,7 +19,7 @@ from authz.serve.observe.log_lines import LogLines
 if TYPE_CHECKING:
     from authz.engine.decision.outcome import Outcome
     from authz.serve.config.config import DecisionLogConfig
-    from authz.serve.observe.recorder import Decision
+    from authz.serve.observe.recorder import Taken
 
 _LOG = logging.getLogger("authz.decision_log")
 _BATCH: Final = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
@@ -34,9 +34,10 @@ class DecisionLog:
 
     def __init__(self, config: DecisionLogConfig) -> None:
         self._config = config
+        self._most = config.queue
         self.on = config.path != "off" and bool(config.denied or config.warned or config.allowed)
         self._file = LogFile(config.path)
-        self._waiting: deque[Decision] = deque()
+        self._waiting: deque[Taken] = deque()
         self._asleep = False  # whether the thread waits to be told that there is something
         self._something = threading.Event()
         self._ending = False
@@ -56,6 +57,7 @@ class DecisionLog:
     def change(self, config: DecisionLogConfig, file: LogFile | None) -> None:
         """Go on with other shares and, where one is given, in another file, which is open."""
         self._config = config
+        self._most = config.queue
         self.on = config.path != "off" and bool(config.denied or config.warned or config.allowed)
         if file is not None:
             self._next = file
@@ -86,12 +88,12 @@ class DecisionLog:
             return self._config.denied
         return max(self._config.allowed, self._config.warned if outcome.warned else 0.0)
 
-    def write(self, decision: Decision) -> None:
+    def write(self, taken: Taken) -> None:
         """Queue one line."""
-        if len(self._waiting) >= self._config.queue:
+        if len(self._waiting) >= self._most:
             self.dropped += 1
             return
-        self._waiting.append(decision)
+        self._waiting.append(taken)
         if self._asleep:
             self._asleep = False
             self._something.set()
@@ -125,7 +127,7 @@ class DecisionLog:
             except OSError as error:
                 _LOG.error("the decision log cannot be opened again: %s", error.strerror)  # no fault of ours
 
-    def _write_all(self, batch: list[Decision]) -> None:
+    def _write_all(self, batch: list[Taken]) -> None:
         try:
             self._file.write(self._lines.lines(batch))
         except OSError as error:

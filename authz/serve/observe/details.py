@@ -1,12 +1,13 @@
 """What of a request stands in its log line beside the decision, so that the line can be joined with an access log.
 
-A front gives it only for a request that is logged. All of it is what the proxy or a client wrote: it is cut here, and
-escaped where the line is made.
+A front gives it only for a request that is logged: request id, host, method and path, b"" where there is none. All of
+it is what the proxy or a client wrote. Of a long request it is cut here, for it may wait in a queue; what is shown of
+any request is cut and escaped where it is written (`printable`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,54 +16,44 @@ if TYPE_CHECKING:
     from authz.serve.http1.messages import RequestHead
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
-    # Of a CheckRequest: the whole, its request, and the headers of that as a map. Each costs to be asked for again.
-    CheckSource: TypeAlias = tuple[AttributeContext, AttributeContext.HttpRequest, Mapping[str, bytes]]
+    # Of a CheckRequest: the whole, its request, and the headers of that as a map, for each costs to be asked for again;
+    # and its bytes.
+    CheckSource: TypeAlias = tuple[AttributeContext, AttributeContext.HttpRequest, Mapping[str, bytes], int]
+    Details: TypeAlias = tuple[bytes, bytes, bytes, bytes]
 
 MAX_SHORT: Final = 128  # bytes of a request id, a method or an application
 MAX_HOST: Final = 255  # bytes; the longest name of the DNS
 MAX_PATH: Final = 512  # bytes
+MAX_WHOLE: Final = 2048  # bytes of a request of which these are kept as they came
 
 _REQUEST_ID, _HOST = b"x-request-id", b"host"
-_HOSTS: Final = (b"x-forwarded-host", b"x-original-host", _HOST)
-_METHODS: Final = (b"x-original-method", b"x-forwarded-method")
-_PATHS: Final = (b"x-original-uri", b"x-forwarded-uri")
-HTTP_HEADERS: Final = frozenset({_REQUEST_ID, *_HOSTS, *_METHODS, *_PATHS})
+_FORWARDED_HOST, _ORIGINAL_HOST = b"x-forwarded-host", b"x-original-host"
+_ORIGINAL_METHOD, _FORWARDED_METHOD = b"x-original-method", b"x-forwarded-method"
+_ORIGINAL_PATH, _FORWARDED_PATH = b"x-original-uri", b"x-forwarded-uri"
+HTTP_HEADERS: Final = frozenset({
+    _REQUEST_ID, _HOST, _FORWARDED_HOST, _ORIGINAL_HOST, _ORIGINAL_METHOD, _FORWARDED_METHOD, _ORIGINAL_PATH,
+    _FORWARDED_PATH,
+})  # fmt: skip
 _CLIENT_TARGETS: Final = b"/envoy/"  # where the target's rest is the client's own
 _NONE: Final = (b"",)
-_make = tuple.__new__  # of a NamedTuple whose fields are at hand
-
-
-class Details(NamedTuple):
-    """Bytes as they came, cut; b"" if there is none."""
-
-    request_id: bytes = b""
-    host: bytes = b""
-    method: bytes = b""
-    path: bytes = b""
-
-
-class TracedDetails(Details):
-    """The same with the `traceparent`, which is read only where traces are sent."""
-
-    traceparent: bytes = b""
 
 
 class ReadsDetails(Protocol):
     """Reads what a front passes to its recorder as `source`."""
 
     def details(self, source: Any) -> Details:
-        """Return the details of a request."""
+        """Return request id, host, method and path of a request."""
 
     def named(self, source: Any) -> bytes:
         """Return the application as the proxy named it, cut."""
 
     def traceparent(self, source: Any) -> bytes:
-        """Return the `traceparent` of a request; b"" for none."""
+        """Return the `traceparent` of a request; b"" for none. Cut to what is none where it is too long."""
 
 
-NO_DETAILS: Final = Details()
+NO_DETAILS: Final = (b"", b"", b"", b"")
 TRACEPARENT: Final = "traceparent"
-_TRACEPARENT_SIZE: Final = 55  # bytes of its only version; a longer one is cut to something invalid
+_TOO_LONG: Final = 56  # bytes of a `traceparent`: one more than its only version has
 
 
 class CheckDetails:
@@ -76,12 +67,14 @@ class CheckDetails:
         self._context_key = context_key
 
     def details(self, source: CheckSource) -> Details:
-        """Return the details of a request."""
-        _, http, headers = source
-        request_id = headers.get("x-request-id", b"") if headers else _raw(http, "x-request-id")
-        return _make(
-            Details, (request_id[:MAX_SHORT], http.host[:MAX_HOST], http.method[:MAX_SHORT], http.path[:MAX_PATH])
-        )
+        """Return request id, host, method and path of a request."""
+        _, http, headers, size = source
+        request_id = headers.get("x-request-id")
+        if request_id is None:
+            request_id = b"" if headers else _raw(http, "x-request-id")
+        if size <= MAX_WHOLE:
+            return request_id, http.host, http.method, http.path
+        return _cut(request_id, http.host, http.method, http.path)
 
     def named(self, source: CheckSource) -> bytes:
         """Return the application as the proxy named it, cut."""
@@ -89,8 +82,8 @@ class CheckDetails:
 
     def traceparent(self, source: CheckSource) -> bytes:
         """Return the `traceparent` of a request; b"" for none."""
-        _, http, headers = source
-        return headers.get(TRACEPARENT, b"") if headers else _raw(http, TRACEPARENT)
+        _, http, headers, _ = source
+        return (headers.get(TRACEPARENT, b"") if headers else _raw(http, TRACEPARENT))[:_TOO_LONG]
 
 
 def _raw(http: AttributeContext.HttpRequest, name: str) -> bytes:
@@ -112,17 +105,19 @@ class HeadDetails:
         self._application_header = application_header
 
     def details(self, source: RequestHead) -> Details:
-        """Return the details of a request."""
-        method, target, headers, _ = source
+        """Return request id, host, method and path of a request."""
+        method, target, headers, _, size = source
         get = headers.get
         if target.startswith(_CLIENT_TARGETS):
             path = b"/" + b"".join(target.split(b"/", 3)[3:])
         else:
-            method = (get(_METHODS[0]) or get(_METHODS[1]) or _NONE)[0]
-            path = (get(_PATHS[0]) or get(_PATHS[1]) or _NONE)[0]
-        host = (get(_HOSTS[0]) or get(_HOSTS[1]) or get(_HOST) or _NONE)[0]
+            method = (get(_ORIGINAL_METHOD) or get(_FORWARDED_METHOD) or _NONE)[0]
+            path = (get(_ORIGINAL_PATH) or get(_FORWARDED_PATH) or _NONE)[0]
+        host = (get(_FORWARDED_HOST) or get(_ORIGINAL_HOST) or get(_HOST) or _NONE)[0]
         request_id = get(_REQUEST_ID, _NONE)[0]
-        return _make(Details, (request_id[:MAX_SHORT], host[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH]))
+        if size <= MAX_WHOLE:
+            return request_id, host, method, path
+        return _cut(request_id, host, method, path)
 
     def named(self, source: RequestHead) -> bytes:
         """Return the application as the proxy named it, cut."""
@@ -135,18 +130,19 @@ class HeadDetails:
     def traceparent(self, source: RequestHead) -> bytes:
         """Return the `traceparent` of a request; b"" for none, or two (W3C Trace Context, 3.2)."""
         lines = source.headers.get(TRACEPARENT.encode(), ())
-        return lines[0] if len(lines) == 1 else b""
+        return lines[0][:_TOO_LONG] if len(lines) == 1 else b""
 
 
-class Traced:
-    """Reads the `traceparent`, too."""
+def _cut(request_id: bytes, host: bytes, method: bytes, path: bytes) -> Details:
+    return request_id[:MAX_SHORT], host[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH]
 
-    def __init__(self, reads: ReadsDetails) -> None:
-        self._reads = reads
-        self.named, self.traceparent = reads.named, reads.traceparent
 
-    def details(self, source: Any) -> Details:
-        """Return the details of a request."""
-        details = TracedDetails(*self._reads.details(source))
-        details.traceparent = self.traceparent(source)[: _TRACEPARENT_SIZE + 1]
-        return details
+def printable(data: bytes, most: int) -> str | None:
+    """Return bytes of a client as printable ASCII; None for none. What is not printable is escaped as in Python.
+
+    most: bytes; what is behind them is left out.
+    """
+    if not data:
+        return None
+    text = data[:most].decode("ascii", "backslashreplace")
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from authz.serve.observe.batches import BatchSender
-from authz.serve.observe.log_lines import printable
+from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, printable
+from authz.serve.observe.recorder import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.engine.decision.outcome import Outcome
     from authz.serve.config.config import EventsConfig
-    from authz.serve.observe.recorder import Decision
+    from authz.serve.observe.recorder import Taken
 
 
 class EventSender(BatchSender):
@@ -35,8 +36,9 @@ class EventSender(BatchSender):
             return self._shares.denied
         return max(self._shares.allowed, self._shares.warned if outcome.warned else 0.0)
 
-    def write(self, decision: Decision) -> None:
+    def write(self, taken: Taken) -> None:
         """Queue one event. A decision without a client says nothing of anybody, and is not sent."""
+        decision = Decision._make(taken)
         if decision.client is not None:
             self.put(decision)
 
@@ -47,7 +49,7 @@ class EventSender(BatchSender):
 
 def event_of(decision: Decision) -> dict[str, Any]:
     """Return a decision as `POST /v1/events` takes it."""
-    outcome, details, client = decision.outcome, decision.details, decision.client
+    outcome, client = decision.outcome, decision.client
     event: dict[str, Any] = {
         "time": decision.now,
         "client": client.text if client else None,
@@ -56,9 +58,9 @@ def event_of(decision: Decision) -> dict[str, Any]:
         "reason": outcome.reason,
         "entry": outcome.entry,
         "warnings": outcome.warnings,
-        "request_id": printable(details.request_id),
-        "host": printable(details.host),
-        "method": printable(details.method),
-        "path": printable(details.path),
+        "request_id": printable(decision.request_id, MAX_SHORT),
+        "host": printable(decision.host, MAX_HOST),
+        "method": printable(decision.method, MAX_SHORT),
+        "path": printable(decision.path, MAX_PATH),
     }
     return {name: value for name, value in event.items() if value}

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from authz.engine.decision.outcome import MAX_RENDERED
 from authz.errors import shorten
+from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from authz.addresses import Address
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.observe.recorder import Decision
+    from authz.serve.observe.recorder import Taken
 
 _PARTS: Final = object()  # ours in the memo of an outcome
 _MAX_PEERS: Final = 1024  # whose texts are remembered
@@ -30,39 +33,48 @@ class LogLines:
     """Makes lines, and remembers the parts that many of them share."""
 
     def __init__(self) -> None:
-        self._millisecond = -1
         self._time = ""
+        self._begin = self._end = 0.0  # of the millisecond that this is the text of; seconds since 1970
         self._peers: dict[str | None, str] = {}
         self._targets: dict[tuple[bytes, bytes, bytes], str] = {}
 
-    def lines(self, decisions: Iterable[Decision]) -> bytes:
+    def lines(self, decisions: Iterable[Taken]) -> bytes:
         """Return the lines of some decisions, each a JSON object."""
-        return "".join(map(self._line, decisions)).encode()
+        lines = []
+        targets = self._targets
+        for now, front, peer, outcome, client, rendered, request_id, host, method, path, named, _ in decisions:
+            if not self._begin <= now < self._end:
+                self._set_time(now)
+            if rendered is None:
+                decided = self._decided(front, peer, outcome, client)
+            elif (kept := rendered.line) is not None and kept[0] == front:
+                decided = kept[1]
+            else:
+                decided = self._decided(front, peer, outcome, client)
+                if len(decided) <= MAX_RENDERED:
+                    rendered.line = front, decided
+            target = host, method, path
+            asked = targets.get(target) or self._target(target)
+            unknown = _quoted(named, MAX_SHORT) if named and named != outcome.application.encode() else "null"
+            lines.append(f"{self._time}{decided}{_quoted(request_id, MAX_SHORT)}{asked}{unknown}}}\n")
+        return "".join(lines).encode()
 
-    def _line(self, decision: Decision) -> str:
-        now, front, peer, outcome, client, details, named = decision
+    def _decided(self, front: str, peer: str | None, outcome: Outcome, client: Address | None) -> str:
+        """Return the line's text from the front to the decision, and what the next value is."""
         try:
             before, between, behind = outcome.memo[_PARTS]
         except KeyError:
             before, between, behind = outcome.memo[_PARTS] = _cut(outcome)
-        if int(now * 1000) != self._millisecond:
-            self._set_time(now)
         seen = self._peers.get(peer) or self._peer(peer)
         entry = "null" if outcome.entry is None else f'"{outcome.entry}"'
-        address = "null" if client is None else f'"{client[2]}"'
-        request_id, host, method, path = details
-        request_id_text = _quoted(request_id)
-        target = host, method, path
-        asked = self._targets.get(target) or self._target(target)
-        unknown = _quoted(named) if named and named != outcome.application.encode() else "null"
-        return (
-            f'{{"time":"{self._time}","front":"{front}","peer":{seen}{before}{entry}{between}{address}{behind}'
-            f',"request_id":{request_id_text}{asked}{unknown}}}\n'
-        )
+        address = "null" if client is None else f'"{client.text}"'
+        return f',"front":"{front}","peer":{seen}{before}{entry}{between}{address}{behind},"request_id":'
 
     def _set_time(self, now: float) -> None:
         moment = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-        self._millisecond, self._time = int(now * 1000), moment.replace("+00:00", "Z")
+        self._time = f'{{"time":"{moment.removesuffix("+00:00")}Z"'
+        millisecond = int(now * 1000)
+        self._begin, self._end = millisecond / 1000, (millisecond + 1) / 1000
 
     def _peer(self, peer: str | None) -> str:
         if len(self._peers) >= _MAX_PEERS:
@@ -73,7 +85,7 @@ class LogLines:
     def _target(self, target: tuple[bytes, bytes, bytes]) -> str:
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        host, method, path = map(_quoted, target)
+        host, method, path = map(_quoted, target, (MAX_HOST, MAX_SHORT, MAX_PATH))
         text = self._targets[target] = f',"host":{host},"method":{method},"path":{path},"unknown_application":'
         return text
 
@@ -92,22 +104,14 @@ def _cut(outcome: Outcome) -> tuple[str, str, str]:
     return ("," + fields(before) + ',"entry":', "," + middle + '"client":', "," + fields(behind))
 
 
-def _quoted(data: bytes) -> str:
-    """Return bytes of a client as JSON; `null` for none."""
+def _quoted(data: bytes, most: int) -> str:
+    """Return bytes of a client as JSON; `null` for none. most: bytes that are shown."""
     if not data:
         return "null"
-    if not data.translate(None, _PLAIN):
+    if len(data) <= most and not data.translate(None, _PLAIN):
         return f'"{data.decode()}"'
-    return _json(printable(data))
+    return _json(printable(data, most))
 
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
-
-
-def printable(data: bytes) -> str | None:
-    """Return bytes of a client as printable ASCII; None for none. What is not printable is escaped as in Python."""
-    if not data:
-        return None
-    text = data.decode("ascii", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -16,16 +16,16 @@ import orjson
 
 from authz import __version__
 from authz.serve.observe.batches import BatchSender
-from authz.serve.observe.details import TracedDetails
-from authz.serve.observe.log_lines import printable
+from authz.serve.observe.details import MAX_HOST, MAX_SHORT, printable
 from authz.serve.observe.metrics import Family
+from authz.serve.observe.recorder import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from authz.engine.decision.outcome import Outcome
     from authz.serve.config.config import TracesConfig
-    from authz.serve.observe.recorder import Decision
+    from authz.serve.observe.recorder import Taken
 
 _FORM: Final = re.compile(rb"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
 _SAMPLED: Final = 1
@@ -60,10 +60,10 @@ class TraceSender(BatchSender):
         """Return the share of checks whose `traceparent` is looked at."""
         return self._share if self.on else 0.0
 
-    def write(self, decision: Decision) -> None:
+    def write(self, taken: Taken) -> None:
         """Queue the span of a check, where its trace is sampled."""
-        details = decision.details
-        match = _FORM.fullmatch(details.traceparent if isinstance(details, TracedDetails) else b"")
+        decision = Decision._make(taken)
+        match = _FORM.fullmatch(decision.traceparent)
         if match is None or not int(match["flags"], 16) & _SAMPLED or {match["trace"], match["parent"]} & _NONE:
             return
         self.put(Span(match["trace"], match["parent"], decision, time.time()))
@@ -84,7 +84,7 @@ class TraceSender(BatchSender):
 
 def span_of(span: Span) -> dict[str, Any]:
     """Return one span. Its id is random: nobody refers to it."""
-    outcome, client, details = span.decision.outcome, span.decision.client, span.decision.details
+    outcome, client = span.decision.outcome, span.decision.client
     return {
         "traceId": span.trace.decode(),
         "spanId": secrets.token_hex(8),
@@ -102,8 +102,8 @@ def span_of(span: Span) -> dict[str, Any]:
             "authz.enforced": str(outcome.enforced).lower(),
             "authz.front": span.decision.front,
             "client.address": client.text if client else None,
-            "http.request.method": printable(details.method),
-            "server.address": printable(details.host),
+            "http.request.method": printable(span.decision.method, MAX_SHORT),
+            "server.address": printable(span.decision.host, MAX_HOST),
         }),
     }  # fmt: skip
 

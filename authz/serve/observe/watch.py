@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from authz.errors import shorten
+from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -61,13 +62,18 @@ class Watch:
 
 
 def _as_dict(decision: Decision) -> dict[str, Any]:
-    now, front, peer, outcome, client, details, named = decision
-    texts = {name: value.decode("ascii", "backslashreplace") for name, value in details._asdict().items()}
     return {
-        "time": format_moment(now),
-        "front": front,
-        "peer": "unix:" if peer is None else shorten(peer),
-        "named": named.decode("ascii", "backslashreplace"),
-        **texts,
-        **outcome.as_dict(client),
+        "time": format_moment(decision.now),
+        "front": decision.front,
+        "peer": "unix:" if decision.peer is None else shorten(decision.peer),
+        "named": _text(decision.named, MAX_SHORT),
+        "request_id": _text(decision.request_id, MAX_SHORT),
+        "host": _text(decision.host, MAX_HOST),
+        "method": _text(decision.method, MAX_SHORT),
+        "path": _text(decision.path, MAX_PATH),
+        **decision.outcome.as_dict(decision.client),
     }
+
+
+def _text(data: bytes, most: int) -> str:
+    return data[:most].decode("ascii", "backslashreplace")

@@ -146,7 +146,7 @@ def every_kind() -> dict[str, Outcome]:
 def test_both_decoders_read_the_same_in_every_kind_of_answer(kind: str) -> None:
     outcome = every_kind()[kind]
     for client in (None, parse_address("192.0.2.7"), parse_address("2001:db8::7")):
-        data = grpc_answers.answer(outcome, client)
+        data = grpc_answers.answer((outcome, client, None))
         theirs, ours = read_answer(data), CheckResponse.FromString(data)
 
         part = getattr(ours, f"{theirs.kind}_response")
@@ -194,7 +194,7 @@ def test_an_answer_from_the_template_is_the_message_serialized_anew(kind: str) -
     for text in many_addresses():
         client = parse_address(text)
 
-        assert grpc_answers.answer(outcome, client) == fresh(outcome, client.text)
+        assert grpc_answers.answer((outcome, client, None)) == fresh(outcome, client.text)
 
 
 def fresh(outcome: Outcome, client: str | None) -> bytes:
@@ -209,7 +209,7 @@ def test_no_serial_can_be_taken_for_the_placeholder(serial: int) -> None:
     for kind in ("allow", "deny"):
         outcome = make_outcome(Application("shop"), Verdict("allow" if kind == "allow" else "deny", "x"), serial)
         for text in ("::", "::1", "1::1", "192.0.2.7"):
-            assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
+            assert grpc_answers.answer((outcome, parse_address(text), None)) == fresh(outcome, text)
 
 
 CONTROLS = "".join(chr(code) for code in range(1, 32))
@@ -219,11 +219,11 @@ CONTROLS = "".join(chr(code) for code in range(1, 32))
 def test_no_deny_body_can_be_taken_for_the_placeholder(body: str) -> None:
     outcome = make_outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
     for text in ("::", "::1", "1::1", "10::1", "192.0.2.7", "2001:db8::7"):
-        assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
+        assert grpc_answers.answer((outcome, parse_address(text), None)) == fresh(outcome, text)
 
 
 @pytest.mark.parametrize("body", ["{client}{client}", "{client}{client}{client} 1", "1{client}1{client}{client}2"])
 def test_addresses_side_by_side_in_a_deny_body_are_all_put_in(body: str) -> None:
     outcome = make_outcome(Application("shop", deny=DenyAnswer(403, body)), Verdict("deny", "denylisted", "deny"), 7)
     for text in ("::", "192.0.2.7", "2001:db8::7", "11.11.11.11"):
-        assert grpc_answers.answer(outcome, parse_address(text)) == fresh(outcome, text)
+        assert grpc_answers.answer((outcome, parse_address(text), None)) == fresh(outcome, text)

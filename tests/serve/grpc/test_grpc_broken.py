@@ -10,10 +10,12 @@ from support.proxies.envoy_api import check_request, read_answer
 from support.sidecar.fronts import NOW, Fronts
 from support.sidecar.grpc_questions import ask
 
-from authz.engine.decision.outcome import INTERNAL_ERROR, Outcome
+from authz.engine.decision.outcome import INTERNAL_ERROR
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
+
+    from authz.engine.decision.outcome import Decided, Outcome
 
 MAX_MESSAGE = 131072  # grpc.max_message
 
@@ -82,7 +84,7 @@ def test_a_fault_of_our_own_is_an_error_of_503_and_is_logged(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(fronts.decider, "check", fail)
+    monkeypatch.setattr(fronts.decider, "decide", fail)
     with caplog.at_level(logging.ERROR):
         data = fronts.check(check_request("10.0.0.1", {"x-forwarded-for": "192.0.2.7"}))
     answer = read_answer(data)
@@ -103,10 +105,11 @@ def test_a_fault_while_the_answer_is_made_is_an_error_of_503_too(
     fronts = Fronts(publisher)
     original = getattr(grpc_check, function)
 
-    def fail_once(outcome: Outcome, *rest: Any) -> bytes:
+    def fail_once(what: Outcome | Decided, *rest: Any) -> bytes:
+        outcome = what[0] if isinstance(what, tuple) else what
         if outcome.reason != INTERNAL_ERROR:
             raise ZeroDivisionError
-        return bytes(original(outcome, *rest))
+        return bytes(original(what, *rest))
 
     monkeypatch.setattr(grpc_check, function, fail_once)
     monkeypatch.setattr(grpc_check._LOG, "exception", lambda *_: None)

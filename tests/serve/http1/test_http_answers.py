@@ -113,7 +113,7 @@ def test_a_fault_of_our_own_is_503(
         raise ZeroDivisionError("secret detail")
 
     with serving(publisher) as server, server.client() as client, caplog.at_level(logging.ERROR):
-        monkeypatch.setattr(server.fronts.decider, "check", fail)
+        monkeypatch.setattr(server.fronts.decider, "decide", fail)
         answer = client.ask(target, ALLOWED)
 
     assert (answer.status, answer.header("reason")) == (

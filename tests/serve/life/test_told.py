@@ -44,7 +44,7 @@ def by_http(fronts: Fronts, client: str, application: str, *, shown: bool = True
     from authz.engine.request.request import Request
 
     outcome, address = fronts.decider.check(Request("10.0.0.1", [client], application), fronts.now)
-    head, body = answer(outcome, address, shown=shown, details=details)
+    head, body = answer((outcome, address, None), shown=shown, details=details)
     return (head + b"\r\n" + body).decode("ascii")
 
 

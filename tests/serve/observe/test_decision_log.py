@@ -143,7 +143,7 @@ def test_the_decision_log_keeps_no_peer_that_is_longer_than_an_address(publisher
     tracemalloc.start()
     try:
         for number in range(50):
-            recorder.record(outcome, None, f"{number}{megabyte}", 1.0)
+            recorder.record((outcome, None, None), f"{number}{megabyte}", 1.0)
         assert tracemalloc.get_traced_memory()[0] < 1 << 20
         log.open()
         log.start()

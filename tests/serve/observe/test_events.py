@@ -70,11 +70,10 @@ def decision() -> Decision:
     from authz.engine.decision.outcome import make_outcome
     from authz.engine.decision.verdict import Verdict
     from authz.engine.model import Application
-    from authz.serve.observe.details import Details
 
     outcome = make_outcome(Application("shop"), Verdict("deny", "denylisted"), None)
-    details = Details(b"r1", b"shop.example.com", b"GET", b"/x\xff?y")
-    return Decision(1_790_000_000.0, "grpc", "10.0.0.1", outcome, parse_address(DENIED), details)
+    details = b"r1", b"shop.example.com", b"GET", b"/x\xff?y"
+    return Decision(1_790_000_000.0, "grpc", "10.0.0.1", outcome, parse_address(DENIED), None, *details)
 
 
 def test_a_sidecar_sends_what_it_denied(publisher: Publisher, taker: Taker, tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def decide(fronts: Fronts, recorder: Recorder, began: float | None = None) -> None:
     now = time.time() if began is None else began
-    outcome, client = fronts.decider.check(Request("192.0.2.7"), now)
-    recorder.record(outcome, client, "192.0.2.7", now)
+    recorder.record(fronts.decider.decide(Request("192.0.2.7"), now), "192.0.2.7", now)
 
 
 def count(latency: Latency, name: str) -> float:

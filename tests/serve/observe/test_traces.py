@@ -134,6 +134,7 @@ def test_spans_events_and_decisions_shown_keep_no_peer_that_is_longer_than_an_ad
     recorder = make_recorder("grpc", ApplicationConfig(), Metrics(), [spans, events], traced=True)
     recorder.watch(shown.append)
     http = source.request.http
-    recorder.record(outcome, parse_address("192.0.2.1"), "x" * 131072, 1.0, (source, http, http.headers))
+    decided = outcome, parse_address("192.0.2.1"), None
+    recorder.record(decided, "x" * 131072, 1.0, (source, http, http.headers, 131072))
     kept = spans._waiting[0].decision, events._waiting[0], shown[0]
     assert {len(one.peer or "") for one in kept} == {len("...") + 45}

@@ -31,8 +31,7 @@ def test_decisions_are_kept_from_one_look_to_the_next_and_no_longer(
 
         def decide(times: int) -> None:
             for _ in range(times):
-                outcome, client = decider.check(Request("192.0.2.7"), 0.0)
-                recorder.record(outcome, client, "192.0.2.7", 0.0)
+                recorder.record(decider.decide(Request("192.0.2.7"), 0.0), "192.0.2.7", 0.0)
 
         decide(1)
         counts.append(len(watch.look()))

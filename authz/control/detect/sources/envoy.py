@@ -16,7 +16,7 @@ from google.protobuf.struct_pb2 import Value
 
 from authz.addresses import try_parse_address
 from authz.control.detect.event import MAX_ATTACKS, MAX_PATH, MAX_TOKEN, SIGNALLED, WAF_SIGNAL, Event
-from authz.serve.observe.log_lines import printable
+from authz.serve.observe.details import printable
 from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry, StreamAccessLogsMessage, StreamAccessLogsResponse
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
     common, request = entry.common_properties, entry.request
     said = common.metadata.filter_metadata.get(METADATA)
     decided = {name: value.string_value for name, value in said.fields.items()} if said else {}
-    address = decided.get("client") or printable(common.downstream_remote_address.socket_address.address) or ""
-    client = try_parse_address(address)
+    peer = common.downstream_remote_address.socket_address.address
+    client = try_parse_address(decided.get("client") or printable(peer, MAX_TOKEN) or "")
     if client is None:
         return None
     written = common.metadata.filter_metadata.get(waf) if waf else None
@@ -90,15 +90,15 @@ def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:
         client=client,
         application=decided.get("application", "")[:MAX_TOKEN],
         method=_METHODS[method] if 0 <= method < len(_METHODS) else "",
-        host=(printable(request.authority) or "")[:MAX_TOKEN],
-        path=(printable(request.original_path or request.path) or "")[:MAX_PATH],
+        host=(printable(request.authority, MAX_TOKEN) or "")[:MAX_TOKEN],
+        path=(printable(request.original_path or request.path, MAX_PATH) or "")[:MAX_PATH],
         status=entry.response.response_code.value % 1000,
         decision=decided.get("decision", "")[:MAX_TOKEN],
         attacks=attacks or ((WAF_SIGNAL,) if decided.get("reason") in SIGNALLED else ()),
         payload=payload,
         reason=decided.get("reason", "")[:MAX_TOKEN],
         entry=decided.get("entry", "")[:MAX_TOKEN],
-        request_id=(printable(request.request_id) or "")[:MAX_TOKEN],
+        request_id=(printable(request.request_id, MAX_TOKEN) or "")[:MAX_TOKEN],
     )
 
 
