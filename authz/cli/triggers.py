@@ -13,8 +13,13 @@ from authz.errors import BadLine, InputError
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.trial.on_log import Trial
+    from authz.control.detect.triggers.file import Trigger
+
+_SHOWN_APPLICATIONS = 5
 
 app = typer.Typer(name="triggers", help="Check triggers, and try them on a log.", no_args_is_help=True)
 
@@ -38,6 +43,7 @@ def try_on_log(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="A log of nginx, Envoy or authz; - for standard input.")],
     log_format: Annotated[str, typer.Option("--format", help="auto, event, nginx, nginx-json or envoy-json.")] = "auto",
     protect: Annotated[list[str] | None, typer.Option(help="A network that is never listed; may be repeated.")] = None,
+    application: Annotated[str, typer.Option(help="The application of lines that name none.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print whom these triggers would have listed, when and why. Nobody is listed."""
@@ -54,7 +60,7 @@ def try_on_log(
     networks = [network for text in protect or () for network in parse_networks(text)]
     try:
         with nullcontext(sys.stdin.buffer) if str(log) == "-" else log.open("rb") as lines:
-            trial = try_triggers(written, lines, log_format, networks)
+            trial = try_triggers(written, lines, log_format, networks, application)
     except OSError as error:
         raise InputError(f"{log}: cannot be read: {error.strerror}") from error
     except BadLine as error:
@@ -62,10 +68,10 @@ def try_on_log(
     if json:
         print_json(trial.as_dict())
     else:
-        _show(trial)
+        _show(trial, written.triggers)
 
 
-def _show(trial: Trial) -> None:
+def _show(trial: Trial, triggers: Iterable[Trigger]) -> None:
     for listing in trial.listings:
         out.print(visible(_sentence(listing)))
         for event in listing.samples:
@@ -79,6 +85,19 @@ def _show(trial: Trial) -> None:
     if trial.skipped:
         rows.append((f"lines that cannot be read ({trial.first_skipped})", trial.skipped))
     table("summary", rows)
+    for trigger in triggers:
+        _hint_at_application(trigger, trial)
+
+
+def _hint_at_application(trigger: Trigger, trial: Trial) -> None:
+    """Say why a trigger found nothing, where that is only because the log names other applications, or none."""
+    wanted = trigger.where.application
+    if not wanted or not trial.applications or not trial.applications.isdisjoint(wanted):
+        return
+    named = sorted(name for name in trial.applications if name)[:_SHOWN_APPLICATIONS]
+    found = f"names only {', '.join(named)}" if named else "names no application"
+    hint = f"hint: {trigger.name} counts the application {' or '.join(wanted)}, and the log {found}"
+    out.print(visible(hint if named else f"{hint}; give --application {wanted[0]} if it is of that one"))
 
 
 def _sentence(listing: Listing) -> str:

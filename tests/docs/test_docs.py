@@ -15,6 +15,10 @@ import yaml
 from support.publishing.mmdb import write_mmdb
 
 from authz.analysis.lockout import would_deny
+from authz.control.config import ControlConfig
+from authz.control.detect.keeping.config import SinkConfig
+from authz.control.detect.shared.config import Streams
+from authz.control.detect.sources.config import EnvoySource, Sources
 from authz.engine.decision import decider as decision
 from authz.engine.decision import outcome
 from authz.engine.decision import verdict as decide
@@ -67,6 +71,18 @@ def test_the_configuration_page_has_every_key_of_a_layer_and_no_other() -> None:
     assert set(re.findall(r"`(layers\[\]\.[a-z0-9_.]+)`", text)) == {
         key for key, _ in keys_of(LayerConfig, "layers[].")
     }
+
+
+def test_the_guide_of_the_control_plane_has_every_key_of_control_yaml_and_of_its_events() -> None:
+    text = (ROOT / "docs" / "guides" / "control.md").read_text().partition("## control.yaml")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (`[^|]+`) \|[^|]*\|([^\n]*)\|$", text, re.MULTILINE))
+    keys = {key for row in rows for key in re.findall(r"`([a-z_.\[\]]+)`", row)}
+    assert {field.name for field in msgspec.structs.fields(ControlConfig)} - {"folder"} <= keys  # where it lies
+    for struct, row in (
+        (Sources, "`sources`"), (EnvoySource, "`sources`"), (Streams, "`streams`"), (SinkConfig, "`sinks`"),
+    ):  # fmt: skip
+        names = {field.name for field in msgspec.structs.fields(struct)}
+        assert {name for name in names if not re.search(rf"\b{name}\b", rows[row])} == set(), row
 
 
 @pytest.mark.parametrize(("key", "default"), list(keys_of(configuration.Config)))

@@ -85,7 +85,7 @@ class Intake:
         self.lag = 0.0
         self.listed: Tally[str] = Tally()
         self.tried: Tally[str] = Tally()
-        plane.signals.on("changed", self._told.set)
+        plane.signals.on("triggers", self._told.set)
 
     def start(self) -> None:
         """Begin to count."""

@@ -12,6 +12,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
 
 from authz.control.model.problems import NotReady
 from authz.errors import InputError, shorten
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 BUSY_TIMEOUT = 10.0  # seconds that a writer waits for another
+IDLE = 1.0  # seconds without use after which a connection may have been closed by the other side
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -235,7 +237,27 @@ def _engine(url: str) -> Engine:
         return engine
     if parsed.get_backend_name() != "postgresql":
         raise InputError(f"store: found '{_plain_url(url)}', expected sqlite:///PATH or postgresql://…")
-    return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16, max_overflow=32, pool_pre_ping=True)
+    engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=16, max_overflow=32)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_look_at_idle, engine))
+    return engine
+
+
+def _note_use(_connection: object, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _look_at_idle(engine: Engine, connection: Any, record: Any, _proxy: object) -> None:
+    """Ask a connection that was idle whether the server is still there; the pool takes another where it is not.
+
+    Not each time: that would be a way to the server and back in each transaction (SQLAlchemy's `pool_pre_ping`).
+    """
+    if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from authz.control.store.database import Store
 
-Topic = Literal["changed", "published"]
+Topic = Literal["changed", "published", "triggers"]  # entries and documents; files; triggers and their breakers
 _CHANNEL: Final = "authz"
 _LOG = logging.getLogger("authz.control.signals")
 
@@ -34,7 +34,9 @@ class Signals:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._wanted: dict[Topic, list[tuple[str | None, Callable[[], object]]]] = {"changed": [], "published": []}
+        self._wanted: dict[Topic, list[tuple[str | None, Callable[[], object]]]] = {
+            "changed": [], "published": [], "triggers": [],
+        }  # fmt: skip
         self._origin = secrets.token_hex(4)
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
@@ -89,6 +91,7 @@ class Signals:
                 for note in connection.notifies(timeout=0.5):
                     words = note.payload.split()
                     if words[1:2] != [self._origin]:
-                        self.wake("published" if words[:1] == ["published"] else "changed", words[2:])
+                        topic = next((topic for topic in self._wanted if words[:1] == [topic]), "changed")
+                        self.wake(topic, words[2:])
         finally:
             raw.invalidate()

@@ -57,7 +57,7 @@ def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[htt
     with contextlib.ExitStack() as stack:
         options = {}
         if store == "postgresql":
-            options["store"] = postgresql.new_database(stack.enter_context(postgresql.server()), "bench")
+            options["store"] = postgresql.new_database(stack.enter_context(postgresql.server(durable=True)), "bench")
         url, token = init(folder / "control", **options)
         detector(folder)
         with (folder / "control" / "control.yaml").open("a") as file:

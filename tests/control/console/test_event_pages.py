@@ -16,8 +16,7 @@ from authz.control.store.events.writing import write_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from authz.control.store.events.search import Place
+    from pathlib import Path
 
 COUNT = 400
 WANTED = [
@@ -69,5 +68,25 @@ def test_pages_give_every_event_once_in_order_however_few_are_looked_at(
 def test_a_page_that_finds_nothing_among_those_it_may_look_at_says_where_to_go_on(filled: Control) -> None:
     with filled.plane.store.reading() as tx:
         page = find_event_page(tx, WantedEvents(decision="nonsense"), most=25)
-        tenth: Place = [(row.time, row.id) for row in find_events(tx, WantedEvents(), limit=25)][-1]
-    assert page == ([], tenth)
+        last = find_events(tx, WantedEvents(), limit=25)[-1].time
+    assert page == ([], (last // 1_000_000 * 1_000_000, 0))
+
+
+def test_where_to_go_on_tells_a_tenant_no_time_or_id_of_another_tenants_event(tmp_path: Path) -> None:
+    with control(tmp_path / "control") as plane:
+        now = plane.plane.store.now() // 1_000_000
+        with plane.plane.store.writing() as tx:
+            write_events(tx, [
+                Event(time=now - number + 0.123456, client=parse_address("192.0.2.7"), application="other")
+                for number in range(1, 60)
+            ])  # fmt: skip
+            others = {(row.time, row.id) for row in find_events(tx, WantedEvents())}
+            before = None
+            for _ in range(4):
+                page = find_event_page(tx, WantedEvents(patterns=("team-a-*",)), before=before, most=10)
+                assert page.events == []
+                before = page.following
+                assert before is not None
+                time, number = before
+                assert (time % 1_000_000, number) == (0, 0)
+                assert {time, number}.isdisjoint(value for other in others for value in other)

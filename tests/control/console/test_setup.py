@@ -130,6 +130,26 @@ def test_an_application_keeps_what_its_form_does_not_say(eyes: Control) -> None:
     assert "dry run" in console.get("/applications").text
 
 
+def test_a_trigger_is_written_changed_and_deleted_by_its_form(eyes: Control) -> None:
+    console = Console(eyes)
+    fields = {
+        "csrf": console.csrf, "do": "save", "name": "login", "kind": "brute_force", "path": "/login", "over": "30",
+        "within": "30s", "by": "address", "list": "deny", "period": "1h", "dry_run": "yes",
+    }  # fmt: skip
+    assert console.post("/triggers", fields).headers["location"] == "/triggers"
+    form = console.get("/triggers/login").text
+    assert 'name="over" value="30"' in form
+    seen = re.search(r'name="seen" value="(\d+)"', form)
+    assert seen is not None
+    changed = fields | {"of": "login", "seen": seen[1], "over": "50"}
+    assert console.post("/triggers", changed).headers["location"] == "/triggers"
+    assert eyes.ok("GET", "/v1/triggers/login")["over"] == 50
+    assert console.post("/triggers", changed).status_code == 412  # somebody else's form, of the version before
+    version = eyes.ok("GET", "/v1/triggers/login")["version"]
+    console.post("/triggers/login", {"csrf": console.csrf, "do": "delete", "seen": str(version)})
+    assert console.get("/triggers/login").status_code == 404
+
+
 def test_two_people_who_change_one_entry_do_not_overwrite_each_other(eyes: Control) -> None:
     made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.5"})
     console = Console(eyes)

@@ -41,7 +41,7 @@ def test_a_log_of_nginx_says_who_would_have_been_listed(tmp_path: Path, commands
     done = commands("triggers", "test", "triggers.yaml", "access.log", "--json")
     content = done.json()
     assert [(one["network"], one["trigger"], one["count"]) for one in content["listings"]] == [
-        ("203.0.113.9/32", "login", 6), ("198.51.100.7/32", "crawl", 11),
+        ("203.0.113.9", "login", 6), ("198.51.100.7", "crawl", 11),
     ]  # fmt: skip
     assert content["suppressed"] == [{"trigger": "login", "reason": "listed", "listings": 2}]
     assert (content["events"], content["skipped"]) == (52, 1)
@@ -54,7 +54,7 @@ def test_it_is_told_to_a_person(tmp_path: Path, commands: Commands) -> None:
         "2026-12-01T00:00:05Z 203.0.113.9: on the deny list for 1h in all applications"
         " by login: 6 requests within 30s, limit 5" in done.out
     )
-    assert "198.51.100.7/32" not in done.out
+    assert "198.51.100.7: on" not in done.out
     assert "not listed by crawl: protected" in done.out
 
 
@@ -75,3 +75,18 @@ def test_a_log_of_another_kind_is_refused(tmp_path: Path, commands: Commands) ->
     log(tmp_path)
     done = commands("triggers", "test", "triggers.yaml", "triggers.yaml")
     assert "triggers.yaml: line 1 is in none of the known formats: event, nginx, nginx-json, envoy-json" in done.err
+
+
+def test_who_tries_a_trigger_of_an_application_on_a_log_that_names_none_is_told_so(
+    tmp_path: Path, commands: Commands
+) -> None:
+    log(tmp_path)
+    (tmp_path / "triggers.yaml").write_text(TRIGGERS.replace("where: {", "where: {application: shop, "))
+    hint = "hint: login counts the application shop, and the log names no application; give --application shop"
+    assert hint in commands("triggers", "test", "triggers.yaml", "access.log").out
+    done = commands("triggers", "test", "triggers.yaml", "access.log", "--application", "shop")
+    assert "203.0.113.9: on the deny list for 1h in shop by login" in done.out
+    assert "hint" not in done.out
+    assert "the log names only blog" in commands(
+        "triggers", "test", "triggers.yaml", "access.log", "--application", "blog"
+    ).out  # fmt: skip

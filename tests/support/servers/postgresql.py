@@ -38,11 +38,11 @@ def missing() -> str:
 
 
 @contextlib.contextmanager
-def server(data: Path | None = None, *, durable: bool = False) -> Iterator[str]:
+def server(data: Path | None = None, *, durable: bool = False, log: Path | None = None) -> Iterator[str]:
     """Give the folder of a running server's socket.
 
     data: where its data are and stay; None: they go with it. durable: whether it syncs what is committed, for who
-    measures: no test takes the machine's power.
+    measures: no test takes the machine's power. log: a file for what it says; None: nowhere.
     """
     found = binaries()
     assert found is not None
@@ -72,17 +72,17 @@ def server(data: Path | None = None, *, durable: bool = False) -> Iterator[str]:
             subprocess.run([*init, "--locale=C"], check=True, capture_output=True, cwd="/")
         settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "max_connections=200"]
         settings += [] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
-        process = subprocess.Popen(
-            [*as_user, found / "postgres", "-D", kept, *settings],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
+        with (log or Path(os.devnull)).open("a") as said:
+            process = subprocess.Popen(
+                [*as_user, found / "postgres", "-D", kept, *settings], stdout=said, stderr=said, cwd="/"
+            )
         try:
             wait_for(lambda: _answers(folder), "PostgreSQL answers")
             yield str(folder)
         finally:
             pid = int((kept / "postmaster.pid").read_text().splitlines()[0])
             os.kill(pid, signal.SIGINT)  # fast: does not wait for connections
-            process.wait(20)
+            process.wait(60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

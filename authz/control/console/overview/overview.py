@@ -18,7 +18,7 @@ from authz.control.console.overview.attention import Item, attention_of
 from authz.control.model.records import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
 from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time
-from authz.control.store.events.top import Busiest, find_busiest
+from authz.control.store.events.top import MOST, Busiest, find_busiest
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 
@@ -96,7 +96,7 @@ async def show_busiest(asked: Asker) -> Response[str]:
     now = asked.plane.store.now()
     wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
     busiest, names, countries = await in_thread(_busiest, asked, wanted)
-    return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries)
+    return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries, most=MOST)
 
 
 def _busiest(

@@ -15,7 +15,7 @@ from authz.control.console.common.forms import words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
 from authz.control.detect.triggers import state
-from authz.control.model.problems import Invalid, Problem
+from authz.control.model.problems import Conflict, Invalid, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,10 +51,12 @@ async def new_trigger(asked: Asker) -> Response[str]:
 
 @get("/triggers/{name:str}")
 async def edit_trigger(asked: Asker, name: FromPath[str]) -> Response[str]:
-    """Show the form of a trigger of the API."""
+    """Show the form of a trigger of the API. Raises Conflict for one of triggers.yaml."""
     asked.caller.need("edit")
     known = await _known(asked, name)
-    return _form(asked, values_of(known.content or {}) if known.content else {"name": name}, known)
+    if known.content is None:
+        raise Conflict(f"triggers.yaml has '{name}'", code="owned_by_file", hint="change the file")
+    return _form(asked, values_of(known.content), known)
 
 
 @post("/triggers", status_code=200)
@@ -98,8 +100,8 @@ async def end_hold(asked: Asker) -> Response[str]:
 
 
 async def _known(asked: Asked, name: str) -> state.TriggerState:
-    answer: Response[state.TriggerState] = await done_by(api.get_trigger, asked, name=name)
-    return answer.content
+    known: state.TriggerState = await done_by(api.get_trigger, asked, name=name)
+    return known
 
 
 def content_of(values: Mapping[str, str], before: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,12 +74,13 @@ def union(sketches: Iterable[HyperLogLog]) -> HyperLogLog:
 class ExactDistinct:
     """Different values for a small limit: the last time of each of the newest `limit` + 1 values."""
 
-    __slots__ = ("_kept", "_newest", "_times", "_values", "_within")
+    __slots__ = ("_kept", "_newest", "_oldest", "_times", "_values", "_within")
 
     def __init__(self, limit: int, within: float) -> None:
         self._kept = limit + 1
         self._within = within
         self._newest = -math.inf
+        self._oldest = math.inf  # no time is earlier; the earliest may be later
         self._values = array("Q")  # beside each, at the same place, its last time
         self._times = array("d")
 
@@ -94,9 +95,10 @@ class ExactDistinct:
             except ValueError:
                 values.append(value)
                 times.append(time)
+                self._oldest = min(self._oldest, time)
             else:
                 times[place] = max(times[place], time)
-        if times and min(times) <= begin:
+        if self._oldest <= begin:
             self._forget(begin)
         elif len(times) > self._kept:
             place = times.index(min(times))
@@ -107,6 +109,7 @@ class ExactDistinct:
         kept = [(value, last) for value, last in self.last_times() if last > begin]
         self._values = array("Q", (value for value, _ in kept))
         self._times = array("d", (last for _, last in kept))
+        self._oldest = min(self._times, default=math.inf)
 
     def last_times(self) -> Iterable[tuple[int, float]]:
         """Return each digest, with the last time it came."""

@@ -59,8 +59,8 @@ def write_stop(plane: ControlPlane, name: str) -> None:
             return
         text = f"the trigger {name} was stopped: it would have listed too many; POST /v1/triggers/{name}/resume"
         note_notices(tx, plane.config.notify, [Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})], now)
-        plane.signals.announce(tx, "changed")
-    plane.signals.wake("changed")
+        plane.signals.announce(tx, "triggers")
+    plane.signals.wake("triggers")
     _LOG.error("the trigger %s was stopped by its breaker", name)
 
 

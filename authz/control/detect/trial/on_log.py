@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from authz.control.detect.triggers.file import Trigger, TriggersFile
 
 PROTECTED: Final = "protected"
+MAX_APPLICATIONS: Final = 1000
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Trial:
         events: How many were read.
         skipped: Lines that could not be read.
         first_skipped: Why the first of them could not.
+        applications: That the events named, the first MAX_APPLICATIONS of them.
         listings: In the order of the log.
         suppressed: How many listings were not made, by trigger and reason.
 
@@ -44,6 +46,7 @@ class Trial:
     events: int = 0
     skipped: int = 0
     first_skipped: str = ""
+    applications: set[str] = field(default_factory=set)
     listings: list[Listing] = field(default_factory=list)
     suppressed: Tally[tuple[str, str]] = field(default_factory=Tally)
 
@@ -64,7 +67,7 @@ def _listing(listing: Listing) -> dict[str, Any]:
     return {
         "time": format_moment(listing.time),
         "trigger": listing.trigger.name,
-        "network": str(listing.subject),
+        "network": listing.network,
         "list": listing.trigger.then.list,
         "period": listing.period,
         "applications": list(listing.applications),
@@ -98,8 +101,9 @@ class _Lists:
 
 
 def try_triggers(
-    file: TriggersFile, lines: Iterable[bytes], name: str = "auto", protected: Iterable[Network] = ()
-) -> Trial:
+    file: TriggersFile, lines: Iterable[bytes], name: str = "auto", protected: Iterable[Network] = (),
+    application: str = "",
+) -> Trial:  # fmt: skip
     """Feed a log to triggers.
 
     Args:
@@ -107,6 +111,7 @@ def try_triggers(
         lines: Of the log, in its order.
         name: One of `authz.control.detect.logs.FORMATS`.
         protected: Networks that are never listed.
+        application: Of the lines that name none.
 
     Raises:
         BadLine: The first line is of no format known here.
@@ -126,7 +131,7 @@ def try_triggers(
             trial.first_skipped = trial.first_skipped or shorten(error)
             continue
         newest = max(newest, event.time)
-        run.take(event, newest)
+        run.take(event if event.application else event._replace(application=application), newest)
     return trial
 
 
@@ -151,6 +156,8 @@ class _Run:
     def take(self, event: Event, now: float) -> None:
         """Count an event."""
         self.trial.events += 1
+        if len(self.trial.applications) < MAX_APPLICATIONS:
+            self.trial.applications.add(event.application)
         for listing in self._detector.feed(event, now):
             self._lists.add(listing)
             self.trial.listings.append(listing)

@@ -101,8 +101,8 @@ def write(
         _check_four_eyes(parse_trigger(content, plane.intake.file), plane.config.four_eyes.addresses)
         known = write_trigger(tx, plane.intake.file, actor, content, now, name=name, version=version)
         halted = stopped(tx)
-        plane.signals.announce(tx, "changed")
-    plane.signals.wake("changed")
+        plane.signals.announce(tx, "triggers")
+    plane.signals.wake("triggers")
     return _state(plane, known, halted.get(known.trigger.name))
 
 
@@ -120,8 +120,8 @@ def delete(plane: ControlPlane, actor: Actor, name: str, version: int | None) ->
     with plane.store.writing() as tx:
         delete_trigger(tx, plane.intake.file, actor, name, version, plane.store.now())
         resume_trigger(tx, name)
-        plane.signals.announce(tx, "changed")
-    plane.signals.wake("changed")
+        plane.signals.announce(tx, "triggers")
+    plane.signals.wake("triggers")
 
 
 def resume(plane: ControlPlane, actor: Actor, name: str) -> TriggerState:
@@ -130,8 +130,8 @@ def resume(plane: ControlPlane, actor: Actor, name: str) -> TriggerState:
     with plane.store.writing() as tx:
         resume_trigger(tx, name)
         note(tx, actor, "trigger.resume", name, plane.store.now())
-        plane.signals.announce(tx, "changed")
-    plane.signals.wake("changed")
+        plane.signals.announce(tx, "triggers")
+    plane.signals.wake("triggers")
     return get_state(plane, name)
 
 

@@ -154,13 +154,12 @@ def list_tenants(tx: Connection) -> list[Tenant]:
 
 def owner_of(tx: Connection, applications: tuple[str, ...]) -> Tenant:
     """Return the tenant whose patterns name the applications; the main one where none or several do."""
-    main = get_tenant(tx, MAIN_TENANT)
-    assert main is not None  # noqa: S101  # `authz control init` makes it
+    known = {tenant.name: tenant for tenant in list_tenants(tx)}
+    main = known.pop(MAIN_TENANT)  # `authz control init` makes it
     owners = [
         tenant
-        for tenant in list_tenants(tx)
-        if tenant.name != MAIN_TENANT
-        and applications
+        for tenant in known.values()
+        if applications
         and all(any(fnmatchcase(name, pattern) for pattern in tenant.applications) for name in applications)
     ]
     return owners[0] if len(owners) == 1 else main

@@ -1,8 +1,10 @@
 """Pages of events for people, whose cost does not grow with the table.
 
 What an index finds (a client, an entry, a time) is read from there. Whatever else is asked for (a decision, a status,
-a country) is looked for among the next MAX_LOOKED events that the index gives: then the page says how far it came, and
-the next one goes on from there. So a value that hardly ever occurs costs as much as one that always does.
+a country) is looked for among the next MAX_LOOKED events that the index gives, and the rest of the last one's second:
+then the page says how far it came, and the next one goes on from there. So a value that hardly ever occurs costs as
+much as one that always does. A whole second, because a tenant is told where to go on, and the last event that was
+looked at may be another tenant's.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import func, select, tuple_
 
 from authz.addresses import BITS
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.events.search import Place, WantedEvents, conditions_of
 from authz.control.store.tables import events
 
@@ -41,14 +44,14 @@ def find_event_page(
     last = _last_looked_at(tx, wanted, before, most)
     query = _before(select(events).where(*conditions_of(tx, wanted)), before)
     if last is not None:
-        query = query.where(_place() >= tuple_(*last))
+        query = query.where(events.c.time >= last)
     return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)
 
 
-def _page(rows: list[Row[Any]], limit: int, last: Place | None) -> EventPage:
+def _page(rows: list[Row[Any]], limit: int, last: int | None) -> EventPage:
     if len(rows) > limit:
         return EventPage(rows[:limit], (rows[limit - 1].time, rows[limit - 1].id))
-    return EventPage(rows, last)
+    return EventPage(rows, None if last is None else (last, 0))
 
 
 def _is_wide(wanted: WantedEvents) -> bool:
@@ -68,14 +71,14 @@ def _few(tx: Connection, wanted: WantedEvents, before: Place | None) -> Select[A
     return query.order_by((events.c.time + 0).desc(), events.c.id.desc())
 
 
-def _last_looked_at(tx: Connection, wanted: WantedEvents, before: Place | None, most: int) -> Place | None:
-    """Return the place of the last event that is looked at; None: all are, for there are fewer than `most`."""
+def _last_looked_at(tx: Connection, wanted: WantedEvents, before: Place | None, most: int) -> int | None:
+    """Return where the last second that is looked at begins (microseconds); None: all are, for they are few."""
     by_index = WantedEvents(
         network=None if _is_wide(wanted) else wanted.network, entry=wanted.entry, begin=wanted.begin, end=wanted.end
     )
     query = _before(select(events.c.time, events.c.id).where(*conditions_of(tx, by_index)), before)
     row = tx.execute(_newest(query).offset(most - 1).limit(1)).first()
-    return None if row is None else (row.time, row.id)
+    return None if row is None else row.time // MICROSECONDS * MICROSECONDS
 
 
 def _before(query: Select[Any], before: Place | None) -> Select[Any]:
