@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from support.console.addresses import PAGES, pages_of
 from support.console.browser import PHONE, WIDE, viewer
@@ -42,7 +43,8 @@ def serious(page: Page, context: str | None = None, *rules: str) -> list[str]:
 
 
 def wait_until_filled(page: Page) -> None:
-    """Wait for the parts that a page asks for when it is there."""
+    """Wait for the parts that a page asks for when it is there, and for a map that is being drawn."""
+    page.locator("#drawing").wait_for(state="detached")
     page.locator(".htmx-request").first.wait_for(state="detached")
 
 
@@ -68,6 +70,7 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, running: Running) -> No
     with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
         for path in (*PAGES, *pages_of(running)):
             page.goto(path)
+            wait_until_filled(page)
             width = page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE[0]:
                 wide[path] = width
@@ -187,6 +190,20 @@ def test_pointing_at_the_map_tells_what_is_there(browser: Browser, running: Runn
         assert faults == []
 
 
+def test_a_map_that_is_not_drawn_yet_says_so_at_once_and_then_shows_itself(browser: Browser, running: Running) -> None:
+    path = "/map?layer=bans&application=api"  # which no other test asks for
+    with httpx.Client(base_url=running.url) as client:
+        client.post("/sign-in", data={"token": running.token})
+        first = client.get(path)
+    assert "The map is being drawn" in first.text
+    assert first.headers["refresh"] == "1"
+    with viewer(browser, running.url, running.token) as (page, faults):
+        page.goto(path)
+        page.locator("svg.map a.has").first.wait_for()
+        assert page.get_by_text("serial").count() > 0
+        assert faults == []
+
+
 def test_live_events_come_by_themselves(browser: Browser, running: Running) -> None:
     with viewer(browser, running.url, running.token) as (page, _):
         page.goto("/events?live=yes")
@@ -198,6 +215,7 @@ def test_live_events_come_by_themselves(browser: Browser, running: Running) -> N
 def test_the_map_of_bans_shows_banned_addresses(browser: Browser, running: Running) -> None:
     with viewer(browser, running.url, running.token) as (page, faults):
         page.goto("/map?layer=bans&of=203")
+        wait_until_filled(page)
         assert page.locator("a.has").evaluate_all("all => all.map(a => a.dataset.network)") == ["203.0.0.0/16"]
         assert "single addresses banned" in page.get_by_label("Legend").inner_text()
         assert faults == []

@@ -70,3 +70,10 @@ def sign_on(page: Page, token: str) -> None:
     page.get_by_label("Your token").fill(token)
     page.get_by_role("button", name="Sign on").click()
     page.wait_for_url("**/lists")
+
+
+def settle(page: Page) -> None:
+    """Wait until a page has all that it loads, and a map is drawn."""
+    page.wait_for_load_state("networkidle")
+    page.locator("#drawing").wait_for(state="detached")
+    page.wait_for_load_state("networkidle")

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.console.browser import PHONE, chromium, viewer
+from support.console.browser import PHONE, chromium, settle, viewer
 from support.console.showroom import showroom
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def take(browser: Browser, running: Running) -> None:
 
 def shoot(page: Page, name: str) -> None:
     """Write what the page shows."""
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert page.get_by_text("That did not work").count() == 0
     page.screenshot(path=FOLDER / f"console-{name}.png")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.console.addresses import PAGES, pages_of
-from support.console.browser import PHONE, WIDE, chromium, viewer
+from support.console.browser import PHONE, WIDE, chromium, settle, viewer
 from support.console.showroom import showroom
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def take(browser: Browser, running: Running, wanted: str) -> list[str]:
             with viewer(browser, running.url, running.token, size=pixels, color_scheme=look) as (page, _):
                 for number, path in enumerate(paths):
                     page.goto(path)
-                    page.wait_for_load_state("networkidle")
+                    settle(page)
                     names.append(f"{number:02}{re.sub('[^a-z0-9]+', '-', path)[:40]}.{size}.{look}.png")
                     page.screenshot(path=FOLDER / names[-1], full_page=True)
     return sorted(names)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 LABELS: Final = {"except_": "except", "expires": "ends", "asns": "ASNs"}
 # Reasons of a decision (design section 5), as a sentence goes on after "Allowed: ".
 REASONS: Final = {
-    "allowlisted": "it is on the allow list, by",
-    "denylisted": "it is on the deny list, by",
-    "graylisted": "it is on the gray list, and the request shows no attack,",
-    "graylisted_attack": "it is on the gray list, and the request shows an attack,",
+    "allowlisted": "it is on the allow list",
+    "denylisted": "it is on the deny list",
+    "graylisted": "it is on the gray list, and the request shows no attack",
+    "graylisted_attack": "it is on the gray list, and the request shows an attack",
     "attack": "the request shows an attack",
     "default_allow": "it is on no list, and the default is to allow",
     "default_deny": "it is on no list, and the default is to deny",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from litestar import Response, Router, get
@@ -15,14 +16,19 @@ from authz.control.api.common.asking import in_thread, parsed_network
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of
 from authz.control.console.look.render import HEADERS, page
-from authz.control.console.space.tiles import Maps, legend, listed_in, tile
+from authz.control.console.space.tiles import Drawn, Maps, NewestMaps, legend, listed_in, tile
 from authz.control.model.problems import Missing
 from authz.control.model.records import MICROSECONDS, Entry
 from authz.control.store.entries.find import Filter, find_entries
-from authz.engine.entries.opened_snapshot import OpenedSnapshot
+
+if TYPE_CHECKING:
+    from authz.control.plane import ControlPlane
+    from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 SHOWN: Final = 12  # entries of a network
 _MAPS: Final = Maps()
+_NEWEST: Final[WeakKeyDictionary[ControlPlane, NewestMaps]] = WeakKeyDictionary()
+_AGAIN: Final = "1"  # seconds after which a browser asks again for a map that is being drawn
 
 
 class Cell(NamedTuple):
@@ -41,20 +47,24 @@ class Cell(NamedTuple):
 
 @get("/map")
 async def show_map(asked: Asker) -> Response[str]:
-    """Show the map of a layer, or of one /8 of it."""
+    """Show the map of a layer, or of one /8 of it; until it is drawn, that it will be."""
     layer, application, of = _wanted(asked)
     known = await in_thread(known_of, asked)
-    drawn = await in_thread(_drawn, asked, layer, application)
-    listed = [[0] * 16] * 16 if drawn is None else listed_in(drawn[0], of)
+    offer = asked.plane.offers.get(layer)
+    drawn = None if offer is None else _newest(asked.plane, layer, application, offer.publication.serial)
+    listed = [[0] * 16] * 16 if drawn is None else await in_thread(listed_in, drawn.picture, of)
     cells = [
         Cell(f"{number}.0.0.0/8" if of is None else f"{of}.{number}.0.0/16", number, row, column, listed[row][column])
         for number, (row, column) in enumerate(_places(of))
     ]
-    return page(
+    answer = page(
         asked, "space/map.html", layer=layer, application=application, of=of, cells=cells, known=known,
-        layers=[layer.name for layer in asked.plane.config.layers], rows=[] if drawn is None else legend(drawn[0]),
-        serial=None if drawn is None else drawn[1],
+        layers=[layer.name for layer in asked.plane.config.layers], drawn=drawn,
+        rows=[] if drawn is None else legend(drawn.picture), newest=None if offer is None else offer.publication.serial,
     )  # fmt: skip
+    if drawn is None and offer is not None:
+        answer.headers["Refresh"] = _AGAIN
+    return answer
 
 
 def _places(of: int | None) -> list[tuple[int, int]]:
@@ -77,10 +87,12 @@ async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     _, application, of = _wanted(asked)
     if layer not in {known.name for known in asked.plane.config.layers}:
         raise Missing("there is no such layer")
-    drawn = await in_thread(_drawn, asked, layer, application)
+    offer = asked.plane.offers.get(layer)
+    drawn = None if offer is None else _newest(asked.plane, layer, application, offer.publication.serial)
+    drawn = drawn or await in_thread(_drawn, asked.plane, layer, application)
     if drawn is None:
         raise Missing("nothing of this layer is published yet")
-    content = await in_thread(tile, drawn[0], of)
+    content = await in_thread(tile, drawn.picture, of)
     headers = HEADERS | {"Cache-Control": "private, max-age=3600"}
     return Response(content, media_type="image/png", headers=headers)
 
@@ -113,8 +125,13 @@ def _wanted(asked: Asked) -> tuple[str, str, int | None]:
     return layer if layer in layers else layers[0], given.get("application", "").strip() or "*", number
 
 
-def _drawn(asked: Asked, layer: str, application: str) -> tuple[Any, int] | None:
-    plane, now = asked.plane, asked.plane.store.now()
+def _newest(plane: ControlPlane, layer: str, application: str, serial: int) -> Drawn | None:
+    maps = _NEWEST.setdefault(plane, NewestMaps())
+    return maps.get(layer, application, serial, lambda: _drawn(plane, layer, application))
+
+
+def _drawn(plane: ControlPlane, layer: str, application: str) -> Drawn | None:
+    now = plane.store.now()
     with plane.store.reading() as tx:
         opened = plane.opened.at(tx, layer, now)
         if opened is None:
@@ -123,7 +140,7 @@ def _drawn(asked: Asked, layer: str, application: str) -> tuple[Any, int] | None
         def parts() -> list[OpenedSnapshot]:
             return plane.opened.parts_at(tx, layer, now)
 
-        return _MAPS.get(opened, parts, application, now / MICROSECONDS), opened.serial
+        return Drawn(_MAPS.get(opened, parts, application, now / MICROSECONDS), opened.serial)
 
 
 router: Any = Router("/", route_handlers=[show_map, get_picture, show_there])

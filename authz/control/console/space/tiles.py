@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,53 @@ if TYPE_CHECKING:
 ORDER: Final = 12  # a pixel is a /24
 SQUARES: Final = 16  # /8 in a row
 MAX_KEPT: Final = 3  # maps: 16 MB each
+MAX_DRAWN: Final = 4  # maps that are drawn, or wait to be, at once
+_LOG = logging.getLogger("authz.control.console")
+
+
+class Drawn(NamedTuple):
+    """A map, and the serial of the file that it shows."""
+
+    picture: Map
+    serial: int
+
+
+class NewestMaps:
+    """The newest map of each layer and application. A newer one is drawn beside: nobody waits for that second."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Drawn] = {}
+        self._drawing: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+
+    def get(self, layer: str, application: str, serial: int, draw: Callable[[], Drawn | None]) -> Drawn | None:
+        """Return the newest map that is drawn; None: none is. Where it is older than `serial`, have `draw` called."""
+        key = layer, application
+        with self._lock:
+            known = self._kept.get(key)
+            is_old = known is None or known.serial < serial
+            if is_old and key not in self._drawing and len(self._drawing) < MAX_DRAWN:
+                self._drawing.add(key)
+                threading.Thread(target=self._draw, args=(key, draw), name="map", daemon=True).start()
+        return known
+
+    def _draw(self, key: tuple[str, str], draw: Callable[[], Drawn | None]) -> None:
+        drawn = None
+        try:
+            drawn = draw()
+        except Exception:  # noqa: BLE001  # the store may be away, or we end; the next look tries again
+            _LOG.warning("the map of %s could not be drawn", key[0], exc_info=True)
+        with self._lock:
+            self._drawing.discard(key)
+            if drawn is not None:
+                self._kept.pop(key, None)
+                while len(self._kept) >= MAX_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[key] = drawn
 
 
 class Maps:
-    """The maps asked for last. Drawing one takes a second, and a thread of its own."""
+    """The maps drawn last, by what is in their files. Drawing one takes a second, and a thread of its own."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Map] = {}
