@@ -10,6 +10,7 @@ from support.control import Control, control
 
 from authz.addresses import parse_address, parse_network
 from authz.control.detect.event import Event
+from authz.control.store.events import pages
 from authz.control.store.events.pages import find_event_page
 from authz.control.store.events.search import WantedEvents, find_events
 from authz.control.store.events.writing import write_events
@@ -50,26 +51,37 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
 def test_pages_give_every_event_once_in_order_however_few_are_looked_at(
     filled: Control, wanted: WantedEvents, most: int
 ) -> None:
-    found, before, pages = [], None, 0
+    found, before, count = [], None, 0
     with filled.plane.store.reading() as tx:
         expected = [(row.time, row.id) for row in find_events(tx, wanted, limit=COUNT)]
         while True:
             page = find_event_page(tx, wanted, before=before, limit=7, most=most)
             found += [(row.time, row.id) for row in page.events]
-            pages += 1
+            count += 1
             assert len(page.events) <= 7
             before = page.following
             if before is None:
                 break
     assert found == expected
-    assert pages <= COUNT // min(most, 7) + 2
+    assert count <= COUNT // min(most, 7) + 2
 
 
 def test_a_page_that_finds_nothing_among_those_it_may_look_at_says_where_to_go_on(filled: Control) -> None:
     with filled.plane.store.reading() as tx:
         page = find_event_page(tx, WantedEvents(decision="nonsense"), most=25)
         last = find_events(tx, WantedEvents(), limit=25)[-1].time
-    assert page == ([], (last // 1_000_000 * 1_000_000, 0))
+    assert page == ([], (last // 1_000_000 * 1_000_000, 0), 25)
+
+
+def test_of_events_that_lie_apart_fewer_are_looked_at(filled: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MAX_SCATTERED", 3)
+    client = parse_network("192.0.2.7/32")
+    with filled.plane.store.reading() as tx:
+        page = find_event_page(tx, WantedEvents(network=client, decision="nonsense"))
+        assert (page.events, page.looked) == ([], 3)
+        assert page.following is not None
+        found = find_event_page(tx, WantedEvents(network=client))  # the index finds all of that
+        assert len(found.events) == len(find_events(tx, WantedEvents(network=client), limit=50)) > 0
 
 
 def test_where_to_go_on_tells_a_tenant_no_time_or_id_of_another_tenants_event(tmp_path: Path) -> None:

@@ -72,11 +72,13 @@ class Shown(NamedTuple):
 
     Attributes:
         names: Entries that it refers to.
+        looked: How many events were looked at, at most.
     """
 
     events: list[tuple[str, Any]]
     following: Place | None
     names: dict[str, Entry]
+    looked: int
 
     @property
     def complete(self) -> bool:
@@ -89,7 +91,7 @@ async def show_events(asked: Asker) -> Response[str]:
     """Show events, newest first."""
     asked.caller.need("read")
     given = asked.request.query_params
-    query, mistakes, shown = Query.of(given), {}, Shown([], None, {})
+    query, mistakes, shown = Query.of(given), {}, Shown([], None, {}, MAX_LOOKED)
     try:
         wanted, before = query.wanted(asked.patterns), read_cursor(given.get("after"), _CURSOR)
         shown = await in_thread(_find, asked, wanted, before)
@@ -97,14 +99,14 @@ async def show_events(asked: Asker) -> Response[str]:
         mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
     following = None if shown.following is None else write_cursor(shown.following)
     return page(asked, "traffic/events.html", status=422 if mistakes else 200, query=query, found=shown,
-                following=following, mistakes=mistakes, first="after" not in given, most=MAX_LOOKED)  # fmt: skip
+                following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
 
 
 def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> Shown:
     with asked.plane.store.reading() as tx:
         part = find_event_page(tx, wanted, before=before, limit=PAGE)
         names = names_of(asked, tx, (row.entry for row in part.events))
-    return Shown([(client_of(bytes(row.client)), row) for row in part.events], part.following, names)
+    return Shown([(client_of(bytes(row.client)), row) for row in part.events], part.following, names, part.looked)
 
 
 router: Any = Router("/", route_handlers=[show_events])

@@ -4,7 +4,7 @@ What an index finds (a client, an entry, a time) is read from there. Whatever el
 a country) is looked for among the next MAX_LOOKED events that the index gives, and the rest of the last one's second:
 then the page says how far it came, and the next one goes on from there. So a value that hardly ever occurs costs as
 much as one that always does. A whole second, because a tenant is told where to go on, and the last event that was
-looked at may be another tenant's.
+looked at may be another tenant's. Events of a client or of an entry lie apart in the table: MAX_SCATTERED of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Row, Select
 
 MAX_LOOKED: Final = 20_000  # events that are read for one page
+MAX_SCATTERED: Final = 5_000  # where each may be on another page of the disk
 
 
 class EventPage(NamedTuple):
@@ -29,10 +30,12 @@ class EventPage(NamedTuple):
 
     Attributes:
         following: What the next one is before; None: this is the last.
+        looked: How many were looked at, at most.
     """
 
     events: list[Row[Any]]
     following: Place | None
+    looked: int = MAX_LOOKED
 
 
 def find_event_page(
@@ -41,11 +44,14 @@ def find_event_page(
     """Return a page of events. It has fewer than `limit` and a following one where `most` were looked at."""
     if _is_wide(wanted) and _has_few(tx, wanted, most):
         return _page([*tx.execute(_few(tx, wanted, before).limit(limit + 1))], limit, None)
-    last = _last_looked_at(tx, wanted, before, most)
+    by_index = _by_index(wanted)
+    if by_index.network is not None or by_index.entry is not None:
+        most = min(most, MAX_SCATTERED)
+    last = None if by_index == wanted else _last_looked_at(tx, by_index, before, most)
     query = _before(select(events).where(*conditions_of(tx, wanted)), before)
     if last is not None:
         query = query.where(events.c.time >= last)
-    return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)
+    return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)._replace(looked=most)
 
 
 def _page(rows: list[Row[Any]], limit: int, last: int | None) -> EventPage:
@@ -71,11 +77,14 @@ def _few(tx: Connection, wanted: WantedEvents, before: Place | None) -> Select[A
     return query.order_by((events.c.time + 0).desc(), events.c.id.desc())
 
 
-def _last_looked_at(tx: Connection, wanted: WantedEvents, before: Place | None, most: int) -> int | None:
+def _by_index(wanted: WantedEvents) -> WantedEvents:
+    """Return what of it an index finds in the order of time."""
+    network = None if _is_wide(wanted) or wanted.entry is not None else wanted.network
+    return WantedEvents(network=network, entry=wanted.entry, begin=wanted.begin, end=wanted.end)
+
+
+def _last_looked_at(tx: Connection, by_index: WantedEvents, before: Place | None, most: int) -> int | None:
     """Return where the last second that is looked at begins (microseconds); None: all are, for they are few."""
-    by_index = WantedEvents(
-        network=None if _is_wide(wanted) else wanted.network, entry=wanted.entry, begin=wanted.begin, end=wanted.end
-    )
     query = _before(select(events.c.time, events.c.id).where(*conditions_of(tx, by_index)), before)
     row = tx.execute(_newest(query).offset(most - 1).limit(1)).first()
     return None if row is None else row.time // MICROSECONDS * MICROSECONDS
