@@ -150,6 +150,25 @@ def test_a_trigger_is_written_changed_and_deleted_by_its_form(eyes: Control) -> 
     assert console.get("/triggers/login").status_code == 404
 
 
+def test_who_adds_from_the_allow_list_adds_to_the_allow_list(eyes: Control) -> None:
+    console = Console(eyes)
+    assert 'href="/add?list=allow" data-key="a"' in console.get("/lists?list=allow").text
+    assert 'href="/add" data-key="a"' in console.get("/lists?list=deny").text
+    assert 'href="/add" data-key="a"' in console.get("/lists?list=%22%3E").text
+
+
+def test_a_form_of_a_period_that_is_sent_as_it_is_changes_no_end(eyes: Control) -> None:
+    made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.46", "period": "7d"})
+    console = Console(eyes)
+    path = f"/entries/{made['id']}/period"
+    page = console.get(path).text
+    assert 'value="until" checked' in page
+    until = re.search(r'name="until"[^>]* value="([^"]+)"', page)
+    assert until is not None
+    console.post(path, {"csrf": console.csrf, "seen": "1", "period": "until", "until": until[1], "reason": "looked"})
+    assert eyes.ok("GET", f"/v1/entries/{made['id']}")["expires"] == made["expires"]
+
+
 def test_two_people_who_change_one_entry_do_not_overwrite_each_other(eyes: Control) -> None:
     made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.5"})
     console = Console(eyes)

@@ -21,7 +21,7 @@ from authz.control.console.common.changing import (
     take_back,
     written,
 )
-from authz.control.console.common.forms import EMPTY, PRESETS, FormState, mistakes_of, period_patch, values_of
+from authz.control.console.common.forms import PRESETS, FormState, form_of, mistakes_of, period_patch, values_of
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import entry_of, seconds_of
 from authz.control.console.look.render import page
@@ -76,7 +76,7 @@ async def period_page(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
     """Show the form that lets an entry end at another time."""
     asked.caller.need("ban")
     entry = await in_thread(entry_of, asked, entry_id)
-    return _period(asked, entry, EMPTY)
+    return _period(asked, entry, FormState({**form_of(entry).values, "reason": ""}, {}))  # as it is: nothing changes
 
 
 @post("/entries/{entry_id:str}/period", status_code=200)
