@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from authz.addresses import Network, parse_network
 from authz.analysis.map.drawing import label_places
 from authz.analysis.map.hilbert import fold
+from authz.analysis.map.picture import ALLOWED
 from authz.control.api.common.asking import in_thread, parsed_network
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of
@@ -60,7 +61,9 @@ async def show_map(asked: Asker) -> Response[str]:
     answer = page(
         asked, "space/map.html", layer=layer, application=application, of=of, cells=cells, known=known,
         layers=[layer.name for layer in asked.plane.config.layers], drawn=drawn,
-        rows=[] if drawn is None else legend(drawn.picture), newest=None if offer is None else offer.publication.serial,
+        rows=[] if drawn is None else legend(drawn.picture),
+        ground=None if drawn is None else drawn.picture.legend[ALLOWED].colour,
+        newest=None if offer is None else offer.publication.serial,
     )  # fmt: skip
     if drawn is None and offer is not None:
         answer.headers["Refresh"] = _AGAIN
@@ -92,7 +95,7 @@ async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     drawn = drawn or await in_thread(_drawn, asked.plane, layer, application)
     if drawn is None:
         raise Missing("nothing of this layer is published yet")
-    content = await in_thread(tile, drawn.picture, of)
+    content = await in_thread(tile, drawn.picture, of, dark=asked.request.query_params.get("look") == "dark")
     headers = HEADERS | {"Cache-Control": "private, max-age=3600"}
     return Response(content, media_type="image/png", headers=headers)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ORDER: Final = 12  # a pixel is a /24
 SQUARES: Final = 16  # /8 in a row
+DARK: Final = (45, 45, 49)  # of what is allowed, for who looks at it in the dark
 MAX_KEPT: Final = 3  # maps: 16 MB each
 MAX_DRAWN: Final = 4  # maps that are drawn, or wait to be, at once
 _LOG = logging.getLogger("authz.control.console")
@@ -132,9 +133,11 @@ def _class_of(entry: Entry, application: str) -> int:
     return FEW_DENIED if entry.list == "deny" else GRAY if entry.list == "gray" else ALLOWED
 
 
-def tile(picture: Map, of: int | None) -> bytes:
+def tile(picture: Map, of: int | None, *, dark: bool = False) -> bytes:
     """Return a PNG: of the whole, a pixel a /20; of a /8 (its number), a pixel a /24."""
     colours = [row.colour for row in picture.legend]
+    if dark:
+        colours[ALLOWED] = DARK
     side = len(picture.pixels) // SQUARES
     if of is None:
         # Of each 4 x 4 pixels the one that is most worth seeing: classes are numbered from the dullest.
