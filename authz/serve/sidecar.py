@@ -1,8 +1,8 @@
 """The life of the sidecar, as named steps.
 
     start   keys · state · decision_log · admin · snapshot · grpc · http · watch
-    end     SIGTERM or SIGINT: drain (NOT_SERVING, GOAWAY, Connection: close; serve on for `drain`) · http and grpc
-            together · admin · decision_log
+    end     SIGTERM or SIGINT: drain (NOT_SERVING, GOAWAY, Connection: close; serve on for `drain`) · all listeners
+            together · decision_log, events and traces together
     SIGHUP  configuration · certificates · snapshot (load it again, changed or not) · decision_log (open the file again)
 
 A step that fails ends the start with an error that names what to do; what was begun before it is ended. A missing or
@@ -90,7 +90,7 @@ class Sidecar:
         self._tell = tell  # systemd
         self._endpoints = Endpoints(config, self.metrics, self._held, self._passed.take)
         self._fronts: dict[str, tuple[Callable[[], None], Callable[[], Awaitable[None]]]] = {}  # their drains and ends
-        self._ends: list[tuple[str, Callable[[], object]]] = []  # what to undo, in order of the start
+        self._writers: dict[str, Callable[[], None]] = {}  # end what writes or sends in a thread; block
         self._memory = Memory(config.state_file)
         self.layers = self._make_layers()
         self._status = Status(self.health, self.layers, self.decider, self.metrics, self._log, self._events, time.time)
@@ -127,11 +127,11 @@ class Sidecar:
         self.metrics.gauges = self._gauges
         await in_thread(self._log.open)
         self._log.start()
-        self._ends.append(("decision_log", self._log.stop))
+        self._writers["decision_log"] = self._log.stop
         for sender in (candidate for candidate in (self._events, self._traces) if candidate.on):
             await in_thread(sender.open)
             sender.start()
-            self._ends.append((sender.WHAT, functools.partial(in_thread, sender.stop)))
+            self._writers[sender.WHAT] = sender.stop
         await self._start_admin()
         await self._start_layers(plans)
         await self._start_fronts()
@@ -193,7 +193,7 @@ class Sidecar:
             connections = HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns)
             listener = await self._endpoints.listen("admin", connections)
             connections.start()
-            self._ends.append(("admin", lambda: listener.end(connections.stop)))
+            self._fronts["admin"] = lambda: None, lambda: listener.end(connections.stop)
 
     async def _start_http(self) -> None:
         recorder = self._recorder("http")
@@ -341,12 +341,17 @@ class Sidecar:
         await asyncio.gather(*(end() for _, end in fronts.values()))
         for name in reversed(fronts):
             _LOG.info("%s: ended", name)
-        while self._ends:
-            name, end = self._ends.pop()
-            result = end()
-            if asyncio.iscoroutine(result):
-                await result
+        writers, self._writers = self._writers, {}
+        await asyncio.gather(*map(_in_thread_if_possible, writers.values()))
+        for name in reversed(writers):
             _LOG.info("%s: ended", name)
+
+
+async def _in_thread_if_possible(end: Callable[[], None]) -> None:
+    try:
+        await in_thread(end)
+    except NoThread:
+        end()
 
 
 def _load_states(memory: Memory) -> dict[str, State]:

@@ -1,16 +1,87 @@
-"""Long work in turns, so that requests on the same core do not wait for all of it."""
+"""Long work in turns, so that requests that the same process answers do not wait for all of it.
+
+    with CONSIDERATE:               # the work is done beside an event loop that answers requests
+        for entry in in_turns(entries, 64):
+            ...                     # some 0.1 ms of the interpreter between two turns
+
+The system preempts a thread when its time slice is over and other threads want the core. If the thread holds the
+interpreter then, every request waits until it runs again: 10 ms and more on a busy machine. A thread that lets go every
+0.1 ms is seldom preempted while it holds the interpreter (decision 0078). Outside of `CONSIDERATE` a turn costs nothing.
+"""
 
 from __future__ import annotations
 
+import gc
+import sys
+import threading
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-STEP: Final = 1 << 19  # bytes: some 0.3 ms of copying or hashing
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+T = TypeVar("T")
+STEP: Final = 1 << 19  # bytes: some 0.3 ms of copying or hashing, which do not hold the interpreter
+SWITCH: Final = 0.0001  # seconds after which we let go of the interpreter for a waiting thread; by default 5 ms
+_CHUNK: Final = 1 << 13  # numbers that are looked at in one turn; some 0.1 ms
+
+
+class Considerate:
+    """Makes decisions wait as little as possible while any thread is in here.
+
+    Attributes:
+        inside: How many threads are.
+
+    """
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self._lock = threading.Lock()
+        self._interval = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.inside += 1
+            if self.inside == 1:
+                self._interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._interval, SWITCH))
+                gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.inside -= 1
+            if self.inside == 0:
+                gc.enable()
+                sys.setswitchinterval(self._interval)
+
+
+CONSIDERATE: Final = Considerate()
 
 
 def next_turn() -> None:
-    """Let go of the interpreter and of the core, for some 0.1 ms; for less if nobody waits for them.
+    """Let go of the interpreter and of the core, for less than 0.1 ms; do nothing if no requests are answered.
 
     Not sched_yield(2): a thread that only yields keeps the rest of its time slice, 3 ms and more.
     """
-    time.sleep(0)
+    if CONSIDERATE.inside:
+        time.sleep(0)
+
+
+def in_turns(items: Iterable[T], count: int) -> Iterator[T]:
+    """Yield the items, with a turn for others after each `count` of them."""
+    left = count
+    for item in items:
+        yield item
+        left -= 1
+        if not left:
+            next_turn()
+            left = count
+
+
+def greatest(numbers: Sequence[int] | memoryview[int]) -> int:
+    """Return the greatest of some numbers that are not below 0; 0 of none. One call over a million takes 20 ms."""
+    found = 0
+    for start in range(0, len(numbers), _CHUNK):
+        found = max(found, *numbers[start : start + _CHUNK])
+        next_turn()
+    return found

@@ -75,6 +75,7 @@ TOMBSTONES: Final = "tombstones"  # u64
 MARKS: Final = "singles.marks"  # u8
 MARKS_SIZE: Final = 1 << 21  # bytes
 IPV6_MARKS: Final = (1 << 24) - 3  # the greatest prime that is not above the number of bits
+BITS_OF_MARKS: Final = tuple(1 << bit for bit in range(8))  # in a byte; quicker than a shift
 MIN_FOR_MARKS: Final = 1 << 16  # rows
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches

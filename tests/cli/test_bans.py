@@ -18,6 +18,7 @@ from authz.publisher.bans.table import BanTable
 from authz.snapshot.read import Snapshot, read_snapshot
 from authz.snapshot.signing.keys import load_public_key
 from authz.snapshot.signing.signers import load_signer
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,6 +237,22 @@ def test_a_protected_address_is_not_banned_where_the_policy_is_known(authz: Comm
     assert authz("ban", "203.0.113.9", "--layer", "known.yaml").status == 0
     (authz.folder / "lists.snapshot").unlink()
     assert authz("ban", "192.0.2.7", "--layer", "known.yaml").status == 0  # a ban needs its own file only
+
+
+def test_an_older_ban_of_what_is_protected_now_keeps_nobody_from_banning(authz: Commands) -> None:
+    assert authz("keys", "generate", "keys", "--name", "2026").status == 0
+    init = ("bans", "init", "known.yaml", "--key", "keys/bans.key", "--snapshot", "known.snapshot")
+    assert authz(*init, "--policy", "lists.snapshot").status == 0
+    assert authz("ban", "192.0.2.7", "--layer", "known.yaml").status == 0
+    path = authz.folder / "known.yaml"
+    hour_ago = format_moment(time.time() - 3600)
+    path.write_text(re.sub(r'"added": "[^"]+"', f'"added": "{hour_ago}"', path.read_text()))
+    (authz.folder / "policy.yaml").write_text("version: 1\nprotected: [192.0.2.0/24]\n")
+    assert authz("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/2026.key").status == 0
+    assert authz("ban", "203.0.113.9", "--layer", "known.yaml").status == 0
+    ran = authz("ban", "192.0.2.7", "--layer", "known.yaml", "--for", "3h")
+    assert ran.status == 2
+    assert "expected no address of 192.0.2.0/24, which the policy protects" in ran.err
 
 
 def test_explain_says_that_sidecars_refuse_the_bans(authz: Commands) -> None:

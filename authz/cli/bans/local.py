@@ -63,7 +63,7 @@ def ban(
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
         changed = [*(ban for ban in bans if ban != before), made]
-        check_protected(layer, document, changed)
+        check_protected(layer, document, made, changed)
         return changed
 
     changed = _change(layer, change, key, now)

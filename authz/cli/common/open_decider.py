@@ -101,7 +101,8 @@ def _check_permitted(
     from authz.engine.entries.permissions import first_violation
     from authz.serve.layers.config import MayConfig
 
-    violation = first_violation(opened, (layer.may or MayConfig()).limits(), policy.protected, now)
+    limits = (layer.may or MayConfig()).limits()
+    violation = first_violation(opened, limits, policy.protected, now, since=policy.created)
     if violation is not None:
         refusal = violation.refusal().copy(path)
         refusal.hint = "sidecars refuse this file, and decide by the last good one; `authz unban ID` ends a ban"

@@ -15,6 +15,7 @@ from authz.engine.decision.verdict import Verdict, decide
 from authz.engine.entries.ruleset import Place
 from authz.engine.model import ANY_APPLICATION
 from authz.engine.request.hosts import host_name
+from authz.snapshot.sections import BITS_OF_MARKS, IPV6_MARKS
 
 if TYPE_CHECKING:
     from authz.addresses import Address
@@ -76,7 +77,7 @@ class Generation:
         self._settings = settings
         self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
         self._find4, self._find6 = ruleset.find4, ruleset.find6
-        self._find_others = ruleset.find_others
+        self._find_others, self._marks = ruleset.find_others, ruleset.marks
         self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[object, ...], Outcome] = {}
         self._memos: dict[tuple[object, ...], dict[object, Any]] = {}  # of outcomes that are alike
@@ -179,7 +180,16 @@ class Generation:
         """
         version, value, _ = client
         first = self._find4(value) if version == 4 else self._find6(value)
-        others = self._find_others(version, value) if self._find_others else None
+        others = None
+        if self._find_others:
+            marks = self._marks  # asked in here: a call would double the cost; see authz.engine.entries.marks
+            if marks is None:
+                others = self._find_others(version, value)
+            elif version == 4:
+                if marks[value >> 11] & BITS_OF_MARKS[value >> 8 & 7]:
+                    others = self._find_others(4, value)
+            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3] & BITS_OF_MARKS[number & 7]:
+                others = self._find_others(6, value)
         key: Key = first << 3 | version | attack  # a version is 4 or 6
         if others or places:
             key = key, others, places

@@ -22,10 +22,11 @@ Safe while others read; never changed after it was made.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from authz.snapshot.cooperative import greatest, in_turns, next_turn
 from authz.snapshot.sections import (
     BLOCKS,
     CUT,
@@ -36,13 +37,14 @@ from authz.snapshot.sections import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     Array = memoryview[int]
     Find = Callable[[int], int]  # from an address as a number of its version to the number of its match set
 
 _LOW = 0xFFFFFFFFFFFFFFFF
 _NUMBER = 0xFFFFFFFF  # of the last leaf, in a block
+_TURN = 128  # elements that are looked at in one turn; some 0.1 ms
 _CHUNK = 512  # low halves that are compared with zeros at once
 _ZEROS = bytes(8 * _CHUNK)
 _MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cut
@@ -113,24 +115,26 @@ class Index:
         return len(self._offsets) - 1
 
     def problems(self, entry_count: int) -> Iterator[str]:
-        """Yield what is wrong with the elements of the arrays; reads all of them, so takes seconds for millions."""
-        starts6 = list(zip(self._highs, self._lows, strict=True))
-        yield from _unsorted("v4.starts", list(self._starts))
-        yield from _unsorted("v6.starts", starts6)
-        yield from _wrong_directory("v4.directory", self._directory, [s >> self._shift for s in self._starts])
-        yield from _wrong_directory("v6.directory", self._directory6, [h >> self._shift6 for h in self._highs])
+        """Yield what is wrong with the elements of the arrays; reads all of them, so takes seconds for millions.
+
+        No call takes all elements of an array: it would hold the interpreter, and every request, for as long.
+        """
+        yield from _unsorted("v4.starts", self._starts)
+        yield from _unsorted("v6.starts", zip(self._highs, self._lows, strict=True))
+        yield from _wrong_directory("v4.directory", self._directory, self._starts, self._shift)
+        yield from _wrong_directory("v6.directory", self._directory6, self._highs, self._shift6)
         if len(self._blocks):
-            yield from _wrong_blocks(self._blocks, self._leaves, list(self._starts), self._sets)
+            yield from _wrong_blocks(self._blocks, self._leaves, self._starts, self._sets)
         for name, numbers, limit in (
             ("v4.sets", self._sets, self.set_count),
             ("v6.sets", self._sets6, self.set_count),
             ("members.entry", self._entries, entry_count),
         ):
-            if len(numbers) and max(numbers) >= limit:
-                yield f"{name}: found number {max(numbers)}, expected less than {limit}"
-        if len(self._lengths) and max(self._lengths) > 128:
-            yield f"members.length: found {max(self._lengths)}, expected at most 128"
-        if list(self._offsets) != sorted(self._offsets):
+            if len(numbers) and (found := greatest(numbers)) >= limit:
+                yield f"{name}: found number {found}, expected less than {limit}"
+        if (found := greatest(self._lengths)) > 128:
+            yield f"members.length: found {found}, expected at most 128"
+        if any(one > other for one, other in in_turns(pairwise(self._offsets), _TURN)):
             yield "sets.offset: not in order"
         if self._offsets[0] or self._offsets[1]:
             yield "sets.offset: set 0 is not empty"
@@ -234,6 +238,7 @@ def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
         chunks += 1
         if chunks > _MAX_CHUNKS:
             return None
+        next_turn()
         halves.update(highs[begin + place] for place, low in enumerate(chunk) if low)
     return frozenset(halves)
 
@@ -242,23 +247,24 @@ def _bits(directory: Array) -> int:
     return (len(directory) - 1).bit_length() - 1
 
 
-def _unsorted(name: str, starts: Sequence[int] | Sequence[tuple[int, int]]) -> Iterator[str]:
-    for position in range(len(starts) - 1):
-        if not starts[position] < starts[position + 1]:  # type: ignore[operator]  # both are of one kind
-            yield f"{name}: position {position + 1} is not above the one before it"
+def _unsorted(name: str, starts: Iterable[int] | Iterable[tuple[int, int]]) -> Iterator[str]:
+    for position, (one, other) in enumerate(in_turns(pairwise(starts), _TURN), 1):
+        if not one < other:  # type: ignore[operator]  # both are of one kind
+            yield f"{name}: position {position} is not above the one before it"
             return
 
 
-def _wrong_directory(name: str, directory: Array, tops: list[int]) -> Iterator[str]:
-    for top in range(len(directory)):
-        if directory[top] != bisect_left(tops, top):
-            yield f"{name}: position {top} is {directory[top]}, expected {bisect_left(tops, top)}"
+def _wrong_directory(name: str, directory: Array, starts: Array, shift: int) -> Iterator[str]:
+    for top in in_turns(range(len(directory)), _TURN):
+        expected = bisect_left(starts, top << shift)
+        if directory[top] != expected:
+            yield f"{name}: position {top} is {directory[top]}, expected {expected}"
             return
 
 
-def _wrong_blocks(blocks: Array, leaves: Array, starts: list[int], sets: Array) -> Iterator[str]:
+def _wrong_blocks(blocks: Array, leaves: Array, starts: Array, sets: Array) -> Iterator[str]:
     begins: list[int] = []  # of the leaves, as numbers of a /24
-    for number, block in enumerate(blocks):
+    for number, block in enumerate(in_turns(blocks, _TURN)):
         others, last = block >> 32, block & _NUMBER
         if last + 1 - others.bit_count() == len(begins) + 1:
             begins.append(number << 5)
@@ -269,7 +275,7 @@ def _wrong_blocks(blocks: Array, leaves: Array, starts: list[int], sets: Array) 
     if len(leaves) != len(begins):
         yield f"v4.leaves: found {len(leaves)}, expected {len(begins)}, as the blocks say"
         return
-    for number, (begin, end) in enumerate(pairwise([*begins, 1 << 24])):
+    for number, (begin, end) in enumerate(in_turns(pairwise(chain(begins, [1 << 24])), _TURN)):
         first = bisect_right(starts, begin << 8)
         is_cut = bisect_left(starts, end << 8, first) > first
         if leaves[number] != (CUT | first if is_cut else sets[first - 1]) or (is_cut and end != begin + 1):

@@ -24,6 +24,7 @@ from authz.engine.model import (
     Precedence,
 )
 from authz.errors import AddressError, Refusal, SnapshotRefused, shorten
+from authz.snapshot.cooperative import in_turns
 from authz.wire.snapshot.v1 import snapshot_pb2
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LISTS: Final[dict[str, ListName]] = {name: name for name in get_args(ListName)}
 _ACTIONS: Final[dict[str, Action]] = {name: name for name in get_args(Action)}
 _make = tuple.__new__  # of a NamedTuple whose fields are at hand
+_TURN: Final = 32  # entries that are looked at in one turn; some 0.1 ms
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 
 
@@ -106,7 +108,7 @@ class Entries(Sequence[Entry]):
         self.applications: set[str] = set()  # that entries name
         token, lists, actions = TOKEN.fullmatch, _LISTS, _ACTIONS
         try:
-            for message in messages:
+            for message in in_turns(messages, _TURN):
                 self.applications.update(message.applications)
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     entry_of(message)  # says what is wrong

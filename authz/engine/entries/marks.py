@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final
 
-from authz.snapshot.cooperative import next_turn
+from authz.snapshot.cooperative import in_turns, next_turn
 from authz.snapshot.sections import IPV6_MARKS, MARKS_SIZE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Marks = bytearray | memoryview[int]
 
 MAX_WIDE: Final = 1 << 16  # /24 and /48 that the networks of a file may cover; with more, one read tells too little
-_CHUNK: Final = 1 << 12  # rows that are looked at in one turn
+_CHUNK: Final = 1 << 9  # rows that are looked at in one turn
 _STEP: Final = 1 << 15  # bytes of marks that are joined in one turn
 
 
@@ -55,7 +55,7 @@ def _mark(marks: bytearray, file: OpenedSnapshot) -> bool:
             left -= len(numbers)
             if left < 0:
                 return False
-            for number in numbers:
+            for number in in_turns(numbers, _CHUNK):
                 place = number if version == 4 else number % IPV6_MARKS
                 marks[place >> 3] |= 1 << (place & 7)
     return True
@@ -69,7 +69,8 @@ def _covered(file: OpenedSnapshot, version: int) -> Iterator[range]:
     else:
         halves = zip(arrays["v6.starts_high"], arrays["v6.starts_low"], strict=True)
         starts, host_bits, end_of_all = (high << 64 | low for high, low in halves), 80, 1 << 128
-    for (first, end), number in zip(pairwise(chain(starts, [end_of_all])), arrays[f"v{version}.sets"], strict=True):
+    pieces = zip(pairwise(chain(starts, [end_of_all])), arrays[f"v{version}.sets"], strict=True)
+    for (first, end), number in in_turns(pieces, _CHUNK):
         if number:
             yield range(first >> host_bits, (end - 1 >> host_bits) + 1)
 

@@ -11,11 +11,13 @@ A later layer is signed by a key that is online, so the sidecar's configuration 
     crafted file cannot say /24 and mean everything.
 4.  Nothing denies, or marks as gray, an address that the policy protects.
 
-What breaks one of them refuses the layer as a whole. An entry that is over breaks none.
+What breaks one of them refuses the layer as a whole. An entry that is over breaks none. Neither does one that was there
+before the policy came to protect its address: it is *overruled*, it has no effect, and the other entries go on.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from fnmatch import fnmatchcase
 from itertools import chain, pairwise
@@ -25,6 +27,7 @@ from authz.addresses import BITS, NetworkSet, format_address
 from authz.engine.entries.manifest import entry_of
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.ban_ids import NEVER
+from authz.snapshot.cooperative import in_turns
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry
 
+_TURN: Final = 32  # entries, rows or pieces that are looked at in one turn; some 0.1 ms
 CLOCK_SLACK: Final = 300  # seconds that the publisher's clock may be ahead of ours
 
 
@@ -82,8 +86,22 @@ class Violation(NamedTuple):
         return SnapshotRefused(self.code, what, found=self.found, expected=self.expected)
 
 
+class Denial(NamedTuple):
+    """An entry that would deny an address that the policy protects. address: its version, and its number."""
+
+    entry: Entry
+    address: tuple[int, int]
+
+    def older(self, since: float) -> bool:
+        """Return whether the entry says that it was there before this time, in seconds since 1970."""
+        return self.entry.added is not None and self.entry.added < since
+
+    def __str__(self) -> str:
+        return format_address(*self.address)
+
+
 def first_violation(
-    files: Sequence[OpenedSnapshot], may: May, protected: Iterable[Network], now: float
+    files: Sequence[OpenedSnapshot], may: May, protected: Iterable[Network], now: float, *, since: float = -math.inf
 ) -> Violation | None:
     """Return the first limit that the files of a layer break, None if they keep to all.
 
@@ -92,23 +110,51 @@ def first_violation(
         may: Its limits.
         protected: Networks that the policy protects.
         now: Seconds since 1970.
+        since: When that policy was made; what an older entry denies of them is no violation.
 
     Raises:
         SnapshotRefused: `bad_section`, for an index that contradicts itself: it could hide what it covers.
 
     """
-    return next(_violations(files, may, NetworkSet(protected), now), None)
+    return next(_violations(files, may, NetworkSet(protected), now, since), None)
 
 
-def _violations(files: Sequence[OpenedSnapshot], may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
+def overruled(files: Iterable[OpenedSnapshot], protected: Iterable[Network], now: float) -> Iterator[Denial]:
+    """Yield the entries of an accepted layer that would deny what the policy protects, each once a file.
+
+    They have no effect there: see `authz.engine.entries.ruleset`.
+
+    Args:
+        files: All files of the layer.
+        protected: Networks that the policy protects.
+        now: Seconds since 1970.
+
+    """
+    networks = NetworkSet(protected)
+    for file in files:
+        known = set[str]()
+        for denial in _denials(file, networks, now):
+            if denial.entry.id not in known:
+                known.add(denial.entry.id)
+                yield denial
+
+
+def _violations(
+    files: Sequence[OpenedSnapshot], may: May, protected: NetworkSet, now: float, since: float
+) -> Iterator[Violation]:
     yield from _too_many(sum(_count(file) for file in files), may)
     for file in files:
         for problem in file.index.problems(len(file.entries)):
             raise SnapshotRefused(Refusal.BAD_SECTION, problem)
-        for entry in file.entries:
+        entries = list(in_turns(file.entries, _TURN))
+        for entry in in_turns(entries, _TURN):
             yield from _of_entry(entry, may, now)
-        yield from _of_singles(file, may, protected, now)
-        yield from _of_networks(file, may, protected, now)
+        yield from _of_singles(file, may, now)
+        yield from _of_networks(file, entries, may, now)
+        for denial in _denials(file, protected, now):
+            if not denial.older(since):
+                expected = "no address that the policy protects"
+                yield Violation(Refusal.NOT_PERMITTED_PROTECTED, denial.entry.id, "protected", str(denial), expected)
     yield from _too_many(sum(_used(file, may) for file in files), may)
 
 
@@ -125,13 +171,11 @@ def _of_entry(entry: Entry, may: May, now: float) -> Iterator[Violation]:
     if entry.expires is not None and entry.expires <= now:
         return
     yield from _of_content(entry, entry.id, may)
-    if may.longest is None:
+    if may.longest is None or (entry.expires is not None and entry.expires <= now + may.longest + CLOCK_SLACK):
         return
-    expected = f"an end at most {format_duration(may.longest)} from now"
-    if entry.expires is None:
-        yield Violation(Refusal.NOT_PERMITTED_ENDLESS, entry.id, "longest", "no end", expected)
-    elif entry.expires > now + may.longest + CLOCK_SLACK:
-        yield Violation(Refusal.NOT_PERMITTED_PERIOD, entry.id, "longest", format_moment(entry.expires), expected)
+    code = Refusal.NOT_PERMITTED_ENDLESS if entry.expires is None else Refusal.NOT_PERMITTED_PERIOD
+    found, expected = format_moment(entry.expires, "no end"), f"an end at most {format_duration(may.longest)} from now"
+    yield Violation(code, entry.id, "longest", found, expected)
 
 
 def _of_content(entry: Entry, name: str, may: May) -> Iterator[Violation]:
@@ -149,7 +193,7 @@ def _of_content(entry: Entry, name: str, may: May) -> Iterator[Violation]:
             yield Violation(Refusal.NOT_PERMITTED_APPLICATION, name, "applications", application, expected)
 
 
-def _of_singles(file: OpenedSnapshot, may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
+def _of_singles(file: OpenedSnapshot, may: May, now: float) -> Iterator[Violation]:
     """Yield what is wrong with single addresses: looks at each of them only where something is."""
     singles = file.singles
     if singles is None:
@@ -158,48 +202,53 @@ def _of_singles(file: OpenedSnapshot, may: May, protected: NetworkSet, now: floa
     wrong = {number for number, entry in enumerate(templates) if next(_of_content(entry, "", may), None)}
     latest = NEVER if may.longest is None else now + may.longest + CLOCK_SLACK
     if wrong or singles.last_expiry > latest:
-        for row in range(1, len(singles) + 1):
+        for row in in_turns(range(1, len(singles) + 1), _TURN):
             _, _, expires, _, template, _ = singles.row(row)
             if template in wrong or expires is None or expires > latest:
                 yield from _of_entry(entry_of(singles.entry(row)), may, now)
+
+
+def _of_networks(file: OpenedSnapshot, entries: Sequence[Entry], may: May, now: float) -> Iterator[Violation]:
+    """Yield networks that are too wide."""
+    for version in (4, 6):
+        widest, seen = may.widest(version), set[int]()  # match sets
+        for first, _, number in _pieces(file, version):
+            if number not in seen:
+                seen.add(number)
+                for place, length in file.index.members(number):
+                    entry = entries[place]
+                    if length < widest and (entry.expires is None or entry.expires > now):
+                        found = f"/{length} at {format_address(version, first)}"
+                        key, expected = f"widest_ipv{version}", f"/{widest} or narrower"
+                        yield Violation(Refusal.NOT_PERMITTED_WIDTH, entry.id, key, found, expected)
+
+
+def _denials(file: OpenedSnapshot, protected: NetworkSet, now: float) -> Iterator[Denial]:
+    """Yield what would deny a protected address; looks at each piece of the index only where something does."""
     for version, bounds in protected.bounds.items():
-        for first, end in zip(bounds[::2], bounds[1::2], strict=True):
-            for row in singles.rows_in(version, first, end - 1):
-                entry = entry_of(singles.entry(row))
-                if _denies(entry, now):
-                    yield _protected(entry.id, *singles.address(row))
+        ranges = list(zip(bounds[::2], bounds[1::2], strict=True))
+        if file.singles is not None:
+            for first, end in ranges:
+                for row in file.singles.rows_in(version, first, end - 1):
+                    entry = entry_of(file.singles.entry(row))
+                    if _denies(entry, now):
+                        yield Denial(entry, file.singles.address(row))
+        numbers = set[int]().union(*(file.index.sets_within(version, first, end - 1) for first, end in ranges))
+        denying = {number: [e for e in _members(file, number) if _denies(e, now)] for number in numbers}
+        if any(denying.values()):
+            for first, end, number in _pieces(file, version):
+                place = _first_common(bounds, first, end) if denying.get(number) else None
+                if place is not None:
+                    yield from (Denial(entry, (version, place)) for entry in denying[number])
+
+
+def _members(file: OpenedSnapshot, number: int) -> Iterator[Entry]:
+    return (file.entries[entry] for entry, _ in file.index.members(number))
 
 
 def _denies(entry: Entry, now: float) -> bool:
     """Return whether an entry may deny somebody, now or later."""
     return entry.list != "allow" and entry.action == "block" and (entry.expires is None or entry.expires > now)
-
-
-def _protected(entry: str, version: int, value: int) -> Violation:
-    address = format_address(version, value)
-    expected = "no address that the policy protects"
-    return Violation(Refusal.NOT_PERMITTED_PROTECTED, entry, "protected", address, expected)
-
-
-def _of_networks(file: OpenedSnapshot, may: May, protected: NetworkSet, now: float) -> Iterator[Violation]:
-    """Yield networks that are too wide, and denials of what is protected."""
-    entries = list(file.entries)
-    live = [entry.expires is None or entry.expires > now for entry in entries]
-    for version in (4, 6):
-        widest, bounds = may.widest(version), protected.bounds[version]
-        seen: dict[int, str | None] = {}  # the entry of each match set that may deny
-        for first, end, number in _pieces(file, version):
-            if number not in seen:
-                members = [(entries[entry], length) for entry, length in file.index.members(number) if live[entry]]
-                seen[number] = next((entry.id for entry, _ in members if _denies(entry, now)), None)
-                for entry, length in members:
-                    if length < widest:
-                        found = f"/{length} at {format_address(version, first)}"
-                        key, expected = f"widest_ipv{version}", f"/{widest} or narrower"
-                        yield Violation(Refusal.NOT_PERMITTED_WIDTH, entry.id, key, found, expected)
-            name, place = seen[number], _first_common(bounds, first, end)
-            if name is not None and place is not None:
-                yield _protected(name, version, place)
 
 
 def _used(file: OpenedSnapshot, may: May) -> int:
@@ -221,7 +270,7 @@ def _pieces(file: OpenedSnapshot, version: int) -> Iterator[tuple[int, int, int]
     else:
         starts = (high << 64 | low for high, low in zip(arrays["v6.starts_high"], arrays["v6.starts_low"], strict=True))
     ends = pairwise(chain(starts, [1 << BITS[version]]))
-    for (first, end), number in zip(ends, arrays[f"v{version}.sets"], strict=True):
+    for (first, end), number in in_turns(zip(ends, arrays[f"v{version}.sets"], strict=True), _TURN):
         if number:
             yield first, end, number
 

@@ -10,11 +10,11 @@ other, and a file's tombstones cancel entries of the same layer that stand behin
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import NetworkSet
 from authz.snapshot.ban_ids import ban_number
-from authz.snapshot.sections import IPV6_MARKS
+from authz.snapshot.sections import BITS_OF_MARKS, IPV6_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from authz.engine.model import Application, Match
 
     FindOthers = Callable[[int, int], tuple[int, ...] | None]
+
+_WITH_PARTS: Final = 3  # files of a layer of very many bans
 
 
 class Place(NamedTuple):
@@ -55,6 +57,8 @@ class Ruleset:
         applications: Those of the policy with their settings; the first is `*`.
         mentioned: Applications that only entries name, by name, with the settings of `*`.
         protected: Addresses for which only the policy counts.
+        find_others: The look-up in the files behind the policy's; None where there are none.
+        marks: Where they have no bit for an address, `find_others` need not be asked; None: it has to be.
 
     """
 
@@ -74,10 +78,13 @@ class Ruleset:
         self._cancelled = [self._tombstones(file) for file in self._others]  # numbers of bans
         self.find4, self.find6 = self.policy.find4, self.policy.find6
         self.protected = NetworkSet(self.policy.protected)
-        self.find_others = self._finder_of_others() if self._others else None
+        self.find_others: FindOthers | None = None
+        self.marks: Marks | None = None
+        if self._others:
+            self.find_others, self.marks = self._finder_of_others()
 
-    def _finder_of_others(self) -> FindOthers:
-        """Return the look-up in the files behind the policy's."""
+    def _finder_of_others(self) -> tuple[FindOthers, Marks | None]:
+        """Return the look-up in the files behind the policy's, and the marks of all of them in one."""
         find = _finder(self._others, self.protected)
         marked = [head.marks for head in self._heads[1:] if head.marks is not None]
         unmarked = [*self.policy.parts]
@@ -85,8 +92,8 @@ class Ruleset:
             unmarked += [] if head.marks is not None else [head, *head.parts]
         asked = [file for file in unmarked if not file.empty]
         if len(marked) == 1 and not asked:
-            return _marked(find, marked[0])
-        return _of_several_layers(find, marked, asked) if marked else find
+            return find, marked[0]
+        return (_of_several_layers(find, marked, asked) if marked else find), None
 
     def _tombstones(self, file: OpenedSnapshot) -> frozenset[int]:
         before = self.files[: self.files.index(file)]
@@ -163,7 +170,16 @@ class Ruleset:
         """
         version, value, _ = address
         first = self.find4(value) if version == 4 else self.find6(value)
-        others = self.find_others(version, value) if self.find_others else None
+        others = None
+        if self.find_others:
+            marks = self.marks
+            if marks is None:
+                others = self.find_others(version, value)
+            elif version == 4:
+                if marks[value >> 11] & BITS_OF_MARKS[value >> 8 & 7]:
+                    others = self.find_others(4, value)
+            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3] & BITS_OF_MARKS[number & 7]:
+                others = self.find_others(6, value)
         return Place(version, first, others or ())
 
     def covering(self, address: Address) -> list[Covering]:
@@ -233,28 +249,13 @@ class Ruleset:
         return list(longest.values())
 
 
-def _marked(find: FindOthers, marks: Marks) -> FindOthers:
-    """Return the same look-up in a layer of several files: none is asked where the marks say that none covers it.
-
-    marks: see `authz.engine.entries.marks`.
-    """
-
-    def find_marked(version: int, value: int) -> tuple[int, ...] | None:
-        if version == 4:  # a way of its own, as it is the usual case
-            return find(4, value) if marks[value >> 11] >> (value >> 8 & 7) & 1 else None
-        place = (value >> 80) % IPV6_MARKS
-        return find(6, value) if marks[place >> 3] >> (place & 7) & 1 else None
-
-    return find_marked
-
-
 def _of_several_layers(find: FindOthers, all_marks: Sequence[Marks], files: Sequence[OpenedSnapshot]) -> FindOthers:
     """Return the same look-up in several layers. all_marks: of those that have some. files: of the others."""
     finders4, finders6 = [file.find4 for file in files], [file.find6 for file in files]
 
     def find_if_any(version: int, value: int) -> tuple[int, ...] | None:
         place = value >> 8 if version == 4 else (value >> 80) % IPV6_MARKS
-        byte, bit = place >> 3, 1 << (place & 7)
+        byte, bit = place >> 3, BITS_OF_MARKS[place & 7]
         for marks in all_marks:
             if marks[byte] & bit:
                 return find(version, value)
@@ -269,11 +270,15 @@ def _of_several_layers(find: FindOthers, all_marks: Sequence[Marks], files: Sequ
 def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> FindOthers:
     """Return the look-up in several files: from version and value to their numbers; None if none covers it.
 
-    One file is the usual case, and has a way of its own. protected: addresses for which no file counts.
+    One file, and a head with two parts, are the usual cases, and have ways of their own.
+
+    protected: addresses for which no file counts.
     """
     bounds = protected.bounds  # see NetworkSet
     finders4, finders6 = [file.find4 for file in files], [file.find6 for file in files]
     find4, find6 = finders4[0], finders6[0]
+    second4, third4 = finders4[-2:] if len(files) == _WITH_PARTS else (find4, find4)
+    second6, third6 = finders6[-2:] if len(files) == _WITH_PARTS else (find6, find6)
 
     def find_one(version: int, value: int) -> tuple[int, ...] | None:
         number = find4(value) if version == 4 else find6(value)
@@ -283,4 +288,11 @@ def _finder(files: Sequence[OpenedSnapshot], protected: NetworkSet) -> FindOther
         numbers = tuple([find(value) for find in (finders4 if version == 4 else finders6)])
         return numbers if any(numbers) and not bisect_right(bounds[version], value) & 1 else None
 
-    return find_one if len(files) == 1 else find_all
+    def find_three(version: int, value: int) -> tuple[int, ...] | None:
+        if version == 4:
+            numbers = find4(value), second4(value), third4(value)
+        else:
+            numbers = find6(value), second6(value), third6(value)
+        return numbers if any(numbers) and not bisect_right(bounds[version], value) & 1 else None
+
+    return {1: find_one, _WITH_PARTS: find_three}.get(len(files), find_all)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from authz.addresses import parse_network
@@ -71,28 +72,43 @@ def read_bans_file(path: Path) -> BansDocument:
         InputError: The file cannot be read.
         InvalidDocument: The file has mistakes; the error has all of them.
     """
+    return read_with_lines(path)[0]
+
+
+def read_with_lines(path: Path) -> tuple[BansDocument, Mapping[Ban, str]]:
+    """Read the file, and return also the lines of bans that `write_bans_file` need not make again.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: The file cannot be read.
+        InvalidDocument: The file has mistakes; the error has all of them.
+    """
     try:
         with path.open("rb") as file:
-            document = _ours(file.read(MAX_FILE))
+            ours = _ours(file.read(MAX_FILE))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", hint=f"`authz bans init {path} --key KEY` makes one") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if document is not None:
-        return document
+    if ours is not None:
+        return ours
     from authz.publisher.bans.by_hand import read_yaml  # noqa: PLC0415  # loads YAML, which takes its time
 
-    return read_yaml(path)
+    return read_yaml(path), {}
 
 
-def _ours(data: bytes) -> BansDocument | None:
-    """Return what stands in a file as we write it, without a mistake; None: YAML's to read."""
+def _ours(data: bytes) -> tuple[BansDocument, Mapping[Ban, str]] | None:
+    """Return what stands in a file as we write it, without a mistake, and the lines; None: YAML's to read."""
     try:
-        head, rows, lines = data.decode().removeprefix(_HEADER).partition(_ROWS)
+        head, rows, text = data.decode().removeprefix(_HEADER).partition(_ROWS)
         if not rows:
             return None
-        bans = _bans(lines)
-        return BansDocument(bans=bans, **_head(head)) if len({ban.id for ban in bans}) == len(bans) else None
+        lines = _lines(text)
+        bans = {_ban(line): line for line in lines}
+        unique = len({ban.id for ban in bans}) == len(lines)
+        return (BansDocument(bans=tuple(bans), **_head(head)), bans) if unique else None
     except (AuthzError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -109,13 +125,13 @@ def _head(text: str) -> dict[str, Any]:
     return values
 
 
-def _bans(text: str) -> tuple[Ban, ...]:
+def _lines(text: str) -> list[str]:
     if text in {" []", " []\n"}:
-        return ()
+        return []
     first, *lines = text.removesuffix("\n").split("\n")
     if first:
         raise BadValue(first)
-    return tuple([_ban(line) for line in lines])
+    return lines
 
 
 def _ban(line: str) -> Ban:
@@ -204,14 +220,15 @@ _HEAD: Final[Parsers] = {
 }
 
 
-def write_bans_file(path: Path, document: BansDocument) -> None:
-    """Write the file in one step. Raises InputError if it cannot be written."""
+def write_bans_file(path: Path, document: BansDocument, known: Mapping[Ban, str] = MappingProxyType({})) -> None:
+    """Write the file in one step. Raises InputError if it cannot be written. known: lines, see `read_with_lines`."""
     may = document.may._asdict() | {"longest": format_period(document.may.longest)}
     if not document.may.applications:
         del may["applications"]
     head = {"version": VERSION, **document._asdict(), "may": may}
     lines = [f"{name}: {_json(head[name])}" for name in _HEAD if head[name] != ""]
-    lines += ["bans:", *(f"- {_json(_written(ban))}" for ban in document.bans)] if document.bans else ["bans: []"]
+    rows = [known.get(ban) or f"- {_json(_written(ban))}" for ban in document.bans]
+    lines += ["bans:", *rows] if rows else ["bans: []"]
     text = (_HEADER + "\n".join(lines) + "\n").encode()
     try:
         replace_file(path, lambda file: file.write(text))

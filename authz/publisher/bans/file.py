@@ -16,7 +16,7 @@ from authz.durable import remove_leftovers, replace_file
 from authz.errors import AddressError, InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
-from authz.publisher.bans.document import read_bans_file, write_bans_file
+from authz.publisher.bans.document import read_with_lines, write_bans_file
 from authz.publisher.output_lock import building
 from authz.snapshot.archive import Archive
 from authz.snapshot.heading import read_heading
@@ -69,7 +69,7 @@ def change_bans(
         InputError: The file, the key or the snapshot cannot be used; whatever `change` raises. Then nothing changed.
     """
     with building(path):
-        document = read_bans_file(path)
+        document, lines = read_with_lines(path)
         signer = load(_beside(path, document.key))
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
@@ -77,7 +77,7 @@ def change_bans(
         data = build_bans_layer(
             bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=str(path)
         )
-        write_bans_file(path, document._replace(serial=serial, bans=tuple(bans)))
+        write_bans_file(path, document._replace(serial=serial, bans=tuple(bans)), lines)
         with contextlib.suppress(OSError):  # no reason not to ban
             remove_leftovers(snapshot)
         try:
@@ -157,14 +157,16 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
         )
 
 
-def check_protected(path: Path, document: BansDocument, bans: Sequence[Ban]) -> None:
+def check_protected(path: Path, document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
     """Refuse bans of what the policy protects: sidecars would refuse the file with all bans that are in it.
 
-    A policy that cannot be read refuses none: a ban needs nothing but its own file and key.
+    Not those that were there before the policy protected their addresses: sidecars let them have no effect. A policy
+    that cannot be read refuses none: a ban needs nothing but its own file and key.
 
     Args:
         path: The bans file.
         document: What stands in it.
+        made: The ban that is new, or changed.
         bans: Those that shall be.
 
     Raises:
@@ -173,12 +175,15 @@ def check_protected(path: Path, document: BansDocument, bans: Sequence[Ban]) -> 
     if not document.policy:
         return
     try:
-        protected = [parse_network(text) for text in read_heading(path.parent / document.policy).protected]
+        policy = read_heading(path.parent / document.policy)
+        protected = list(map(parse_network, policy.protected))
     except (SnapshotRefused, AddressError):
         return
     for ban in bans:
+        if ban.action != "block" or (ban != made and ban.added < policy.created):
+            continue
         for network in protected:
-            if ban.action == "block" and network.overlaps(ban.network):
+            if network.overlaps(ban.network):
                 raise InputError(
                     f"found {ban.network}, expected no address of {network}, which the policy protects: "
                     "sidecars would refuse this and every other ban",

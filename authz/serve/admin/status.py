@@ -81,6 +81,8 @@ class Status:
             yield "untrusted_key", "what is loaded is signed by keys that are trusted no more"
         if layer.from_the_future:
             yield "created_in_the_future", "this clock is wrong, or the publisher's was"
+        if layer.overruled.entries:
+            yield "overruled", str(layer.overruled)
         if layer.refusal is not None:
             yield layer.refusal.code, layer.refusal.message
 
@@ -101,6 +103,7 @@ class Status:
             "source": layer.source.name,
             "loaded": None if opened is None else self._loaded(layer, opened),
             "last_good": layer.last_good,
+            "overruled": [{"entry": denial.entry.id, "address": str(denial)} for denial in layer.overruled.entries],
             "refused": None if refusal is None else _refused(refusal),
         }
 
@@ -148,6 +151,10 @@ _OF_LAYERS: Final[dict[str, tuple[str, Callable[[Layer, OpenedSnapshot], float]]
     "authz_snapshot_entries": ("Entries in it", lambda _, opened: entries_of(opened)),
     "authz_snapshot_bytes": ("Size of the file", lambda _, opened: opened.size),
     "authz_snapshot_last_good": ("1 where it is the last good copy", lambda layer, _: layer.last_good),
+    "authz_snapshot_overruled": (
+        "Entries without effect, since the policy protects what they would deny",
+        lambda layer, _: len(layer.overruled.entries),
+    ),
 }
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import threading
 import time
 from contextlib import nullcontext
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from authz.engine.entries.marks import marks_of
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import Refusal, SnapshotRefused
+from authz.snapshot.cooperative import CONSIDERATE, next_turn
 from authz.snapshot.heading import part_path
 from authz.snapshot.read import read_with_bytes
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     FetchPart = Callable[[Requirement], AbstractContextManager[Path]]
 
-_SWITCH: Final = 0.0005  # seconds after which we let go of the interpreter for a waiting thread; by default 5 ms
-
 
 class Rules(NamedTuple):
     """What a layer's file must meet.
@@ -39,6 +35,7 @@ class Rules(NamedTuple):
         threshold: How many of them must have signed.
         max_size: Bytes; a larger file is refused before it is copied into memory.
         permit: Raises SnapshotRefused if the layer's keys may not say what the file says.
+        marked: Whether a file without parts gets marks as well; they have 2 MiB.
     """
 
     layer: str
@@ -46,6 +43,7 @@ class Rules(NamedTuple):
     threshold: int
     max_size: int
     permit: Callable[[OpenedSnapshot], object] = lambda _: None
+    marked: bool = False
 
 
 class _Loaded(NamedTuple):
@@ -93,19 +91,23 @@ class Acceptor:
         self._loaded = _Loaded()
 
     def _accept(self, path: Path, now: float, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
-        before, (layer, keys, threshold, max_size, permit) = self._loaded, self.rules
-        with _CONSIDERATE:
+        before, (layer, keys, threshold, max_size, permit, marked) = self._loaded, self.rules
+        with CONSIDERATE:
             snapshot, content = read_with_bytes(path, keys, threshold, now=now, most=max_size, layer=layer,
                                                   share=self._share)  # fmt: skip
+            next_turn()
             opened = OpenedSnapshot(snapshot)
+            next_turn()
             parts = {
                 part: before.parts.get(part) or self._part(part, fetch_part, keep=keep) for part in snapshot.requires
             }
             opened.parts = tuple(parts.values())
             permit(opened)
+            next_turn()
             # Those of the parts are made once for many heads; None: of no use here.
             marks = before.marks if parts == before.parts else marks_of(parts.values()) if parts else None
-            opened.marks = None if marks is None else marks_of([opened], marks)
+            if marks is not None or (marked and not parts and not opened.empty):
+                opened.marks = marks_of([opened], marks)
             self._memory.remember(layer, snapshot, content if keep else None)
             if self._loaded is before:  # else other keys are trusted since we began
                 self._loaded = _Loaded(parts, marks)
@@ -115,7 +117,7 @@ class Acceptor:
 
     def _part(self, part: Requirement, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
         """Return a part that the source has."""
-        layer, keys, threshold, max_size, _ = self.rules
+        layer, keys, threshold, max_size, *_ = self.rules
         try:
             with fetch_part(part) as path:
                 # Its head says how long it is good for: a part has no end of its own.
@@ -132,30 +134,3 @@ class Acceptor:
         if keep:
             self._memory.keep_part(layer, part, content)
         return OpenedSnapshot(snapshot)
-
-
-class _Considerate:
-    """Has those who decide meanwhile wait as little as can be, as long as any thread is in here."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._interval = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._interval = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._interval, _SWITCH))
-                gc.disable()  # what is made here stays; looking for garbage among it would only stall the checks
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                gc.enable()
-                sys.setswitchinterval(self._interval)
-
-
-_CONSIDERATE: Final = _Considerate()

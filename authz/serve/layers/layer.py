@@ -18,6 +18,7 @@ from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.serve.background import in_thread
 from authz.serve.layers.file import SETTLE
+from authz.serve.layers.overruled import Overruled
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Layer:
         refusal: Why the newest file is not in use; None if it is.
         distrusted: Whether it is signed by keys that are no longer trusted.
         from_the_future: Whether it was made later than it is now, by more than clocks differ.
+        overruled: What of it has no effect, since the policy protects what it would deny.
         on_load: Called after each good load.
     """
 
@@ -83,6 +85,7 @@ class Layer:
         self.last_good = False
         self.distrusted = False
         self.from_the_future = False
+        self.overruled = Overruled()
         self.refusal: LastRefusal | None = None
         self._of_the_file: LastRefusal | None = None  # the refusal before the source stopped answering
         self.on_load: Callable[[], None] = lambda: None

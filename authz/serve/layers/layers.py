@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from authz.engine.entries.permissions import first_violation
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from authz.serve.layers.source import Source
     from authz.serve.observe.metrics import Metrics
 
+_MOST_MARKED: Final = 5  # layers; of more, each look-up looks at marks where there are parts alone
 _LOG = logging.getLogger("authz.reload")
 
 
@@ -70,6 +71,7 @@ class Layers:
         self._swap = Swap(decider)
         self._layers: dict[str, Layer] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._comparing: asyncio.Task[None] | None = None
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers.values())
@@ -112,7 +114,8 @@ class Layers:
             if [key.keyid for key in layer.acceptor.rules.keys] != [key.keyid for key in rules.keys]:
                 layer.acceptor.forget_parts()
             permitted = functools.partial(self._permit, config.may or MayConfig())
-            layer.config, layer.acceptor.rules = config, rules._replace(permit=permitted) if made else rules
+            later = rules._replace(permit=permitted, marked=len(plans) <= _MOST_MARKED)
+            layer.config, layer.acceptor.rules = config, later if made else rules
             made[config.name] = layer
         self._layers = made
         self._swap.keep(list(self._layers))
@@ -126,9 +129,9 @@ class Layers:
     def _permit(self, may: MayConfig, opened: OpenedSnapshot) -> None:
         """Refuse what the keys of a layer behind the policy may not say. Called in a thread."""
         policy = self.policy.opened
-        violation = first_violation(
-            (opened, *opened.parts), may.limits(), policy.protected if policy else (), time.time()
-        )
+        files, protected = (opened, *opened.parts), policy.protected if policy else ()
+        since = policy.created if policy else 0.0
+        violation = first_violation(files, may.limits(), protected, time.time(), since=since)
         if violation is not None:
             raise violation.refusal()
 
@@ -143,6 +146,16 @@ class Layers:
 
     def _call_on_load(self) -> None:
         self.on_load()
+        if self._comparing is None or self._comparing.done():
+            self._comparing = asyncio.get_running_loop().create_task(self._compare())
+
+    async def _compare(self) -> None:
+        """Compare each later layer with what the policy protects, until all are compared with what is loaded."""
+        policy = self.policy
+        while late := [layer for layer in list(self)[1:] if not layer.overruled.is_of(policy.opened, layer.opened)]:
+            for layer in late:
+                await layer.overruled.compare(policy.opened, layer.opened, layer.config.name)
+            policy = self.policy
 
     def look(self, now: float) -> None:
         """Notice what time alone changes. now: seconds since 1970."""
@@ -154,6 +167,8 @@ class Layers:
         for task in self._watches.values():
             task.cancel()
         self._watches.clear()
+        if self._comparing is not None:
+            self._comparing.cancel()
 
 
 def make_source(config: LayerConfig) -> Source:

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from authz.engine.entries.ruleset import Ruleset
+from authz.snapshot.cooperative import CONSIDERATE
 from authz.snapshot.sealed_memory import give_back
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _give_up(generation: Generation, files: list[OpenedSnapshot]) -> None:
 def _free(files: list[OpenedSnapshot]) -> None:
     """Free files that nobody else refers to any more, in a thread, so that no request waits for it."""
     time.sleep(_LEFT)
-    kept = [give_back(file.index.arrays["v4.starts"]) for file in files]
+    with CONSIDERATE:
+        kept = [give_back(file.index.arrays["v4.starts"]) for file in files]
     files.clear()
     for descriptor in kept:
         if descriptor is not None:

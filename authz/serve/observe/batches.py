@@ -28,7 +28,7 @@ GATHERING: Final = 0.1  # seconds from one look at the queue to the next
 TIMEOUT: Final = 10.0  # seconds to connect, and for each answer
 FIRST_PAUSE: Final = 0.5  # seconds before the second try; doubled up to MAX_PAUSE, with a random part
 MAX_PAUSE: Final = 30.0
-_PATIENCE: Final = 1.0  # seconds that the end waits for a last batch
+_PATIENCE: Final = 0.4  # seconds that the end waits for a last batch; with all else less than one
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOG = logging.getLogger("authz.events")
 

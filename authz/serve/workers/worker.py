@@ -54,6 +54,9 @@ class GivenLayers(Layers):
     async def load(self) -> None:
         """Do nothing: the keeper loads."""
 
+    async def _compare(self) -> None:
+        """Do nothing: the keeper tells."""
+
     def take(self, name: str, opened: OpenedSnapshot | None, *, last_good: bool) -> None:
         """Decide by this snapshot of a layer from the next request on."""
         layer = self._layers.get(name)

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engine.small_layers import layer, policy
-from support.publishing.worlds import deny
+from support.publishing.worlds import NOW, deny
 from support.suite.effort import tries
 
 from authz.addresses import BITS, Address, Network, format_address, parse_network
+from authz.engine.decision.decider import Decider
 from authz.engine.entries import marks as marks_module
 from authz.engine.entries.marks import marks_of
 from authz.engine.entries.ruleset import Ruleset
+from authz.engine.request.request import Request
+from authz.engine.settings import Settings
 from authz.errors import SnapshotRefused
 from authz.publisher.bans import Ban, table
 from authz.publisher.bans.table import BanTable
@@ -90,9 +93,14 @@ def test_exactly_those_are_marked_that_a_file_covers(
     head.marks = found
     marked = Ruleset([policy(), head])
     covered = [*recent, *networks, *first, *second]
+    decides, as_without = Decider(Settings()), Decider(Settings())
+    decides.load(marked)
+    as_without.load(plain)
     for network in covered:
         for address in near(network):
             assert marked.find(address) == plain.find(address)
+            asked = Request(address.text)
+            assert decides.check(asked, NOW)[0].entry == as_without.check(asked, NOW)[0].entry
     set_bits = set(np.flatnonzero(np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")).tolist())
     assert set_bits == set().union(*map(numbers_of, covered))
 
@@ -125,9 +133,9 @@ def test_a_file_that_is_asked_though_nothing_is_marked_would_be_seen() -> None:
     head, part = file(v4(1)), file(addresses, number=2)
     head.parts, head.marks = (part,), bytearray(MARKS_SIZE)
     other = file(v4(7), of="other")
-    for find in (Ruleset([policy(), head]).find_others, Ruleset([policy(), head, other]).find_others):
-        assert find
-        assert find(4, 1) is find(4, 0x0A000001) is find(6, 1) is None
+    for rules in (Ruleset([policy(), head]), Ruleset([policy(), head, other])):
+        for version, value in ((4, 1), (4, 0x0A000001), (6, 1)):
+            assert rules.find(Address(version, value, "")).others == ()
 
 
 @pytest.mark.parametrize(("few", "many"), [("0.0.0.0/22", "0.0.0.0/21"), ("2001:db8::/46", "2001:db8::/45")])

@@ -10,7 +10,7 @@ from support.publishing.worlds import NOW, allow, deny, load, subject
 
 from authz.addresses import parse_network
 from authz.engine.decision.decider import Decider
-from authz.engine.entries.permissions import CLOCK_SLACK, May, first_violation
+from authz.engine.entries.permissions import CLOCK_SLACK, May, first_violation, overruled
 from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
@@ -74,6 +74,32 @@ def test_a_bans_key_cannot_ban_protected_networks() -> None:
         assert violation(layer(deny("coup", network, expires=END)), **wide) == ("protected", "coup")
     for address in ("192.0.2.7", "192.0.2.255", "2001:db8:1::"):
         assert violation(layer(bans=[ban(1, "203.0.113.1"), ban(2, address)])) == ("protected", ban_id(2))
+
+
+def test_what_was_banned_before_the_policy_protected_it_is_overruled_and_refuses_nothing() -> None:
+    def made(added: int | None) -> OpenedSnapshot:
+        entries = [deny("net", "192.0.2.0/25", expires=END, added=added), deny("fine", "203.0.113.9", expires=END)]
+        return layer(*entries, bans=[] if added is None else [ban(7, "2001:db8:1::9", added=added)])
+
+    for added, code in ((NOW - 1, None), (NOW, "net"), (NOW + 1, "net"), (None, "net")):
+        found = first_violation([made(added)], May(), PROTECTED, NOW, since=NOW)
+        assert (found and found.entry) == code
+    assert [(denial.entry.id, str(denial)) for denial in overruled([made(NOW - 1)], PROTECTED, NOW)] == [
+        ("net", "192.0.2.0"),
+        (ban_id(7), "2001:db8:1::9"),
+    ]
+    late = layer(bans=[ban(1, "192.0.2.1", added=NOW - 1), ban(2, "192.0.2.2", added=NOW)])
+    found = first_violation([late], May(), PROTECTED, NOW, since=NOW)
+    assert found is not None
+    assert found.entry == ban_id(2)
+
+
+def test_an_entry_in_many_places_is_overruled_once() -> None:
+    several = deny("many", *(f"192.0.2.{number}" for number in (1, 3, 5)), "2001:db8:1::1", expires=END)
+    beside = [deny("beside", "192.0.3.0/24", expires=END), deny("over", "192.0.2.9", expires=NOW)]
+    warns = deny("warns", "192.0.2.9", expires=END, action="warn")
+    found = list(overruled([layer(several, *beside, warns)], PROTECTED, NOW))
+    assert [(denial.entry.id, str(denial)) for denial in found] == [("many", "192.0.2.1")]
 
 
 @pytest.mark.parametrize("network", ["192.0.1.255", "192.0.3.0/24", "2001:db8:2::/56", "2001:db8:0:ffff::/64"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.publishing.publisher import Publisher
+    from support.sidecar.running import Running
 
 NEUTRAL: Final = "198.51.100.1"  # on no list of POLICY
 MAY: Final = "may: {longest: 2h, applications: [shop], entries: 1000}"
 PROTECTING: Final = POLICY + "protected: [192.0.2.0/28]\n"
+GUARDED: Final = "198.51.100.77"  # on no list, either
+GUARDING: Final = POLICY + f"protected: [{GUARDED}]\n"
 
 
 def config(bans: str = MAY) -> str:
@@ -225,5 +229,70 @@ def test_parts_are_loaded_with_the_file_that_requires_them_and_kept_with_it(publ
         async with running(publisher.folder, config()) as one:  # from the last good copies alone
             for last, status in ((1, 200), (2, 403), (3, 200)):
                 assert (await one.ask(f"198.51.100.{last}")).status == status
+
+    run(live())
+
+
+# Bans of addresses that the policy came to protect later: they have no effect, and stop no other ban.
+
+
+async def overruled(one: Running, count: int) -> None:
+    """Wait until so many entries of the bans are known to have no effect."""
+    bans = list(one.sidecar.layers)[1]
+    await until(lambda: len(bans.overruled.entries) == count)
+
+
+def test_a_policy_that_protects_a_banned_address_stops_no_later_ban(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every sidecar refused the file with all bans from then on, and after a restart its last good copy too."""
+    caplog.set_level(logging.INFO, logger="authz.reload")
+    now = int(time.time())
+    old, other = ban(1, f"{GUARDED}/32", added=now - 60), ban(2, f"{NEUTRAL}/32", added=now - 60)
+    publisher.publish(serial=1, created=now - 90)
+    put(publisher, 1, [old])
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            assert (await one.ask(GUARDED)).status == 403
+            publisher.publish(GUARDING, serial=2, created=now)
+            await overruled(one, 1)
+            assert (await one.ask(GUARDED)).status == 200
+            assert await one.readiness() == (200, ["overruled"])
+            put(publisher, 2, [old, other])
+            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert (await one.ask(NEUTRAL)).status == 403
+            text = (await one.page("/metrics")).body.decode()
+            assert 'authz_snapshot_overruled{layer="bans"} 1.0' in text
+            assert 'authz_snapshot_overruled{layer="policy"} 0.0' in text
+            shown = (await one.page("/snapshot")).body.decode()
+            assert f'"entry":"{old.id}","address":"{GUARDED}"' in shown.replace(" ", "")
+        (publisher.folder / "bans.snapshot").write_bytes(b"garbage")
+        async with running(publisher.folder, config()) as one:
+            await overruled(one, 1)
+            assert (await one.ask(GUARDED)).status == 200
+            assert (await one.ask(NEUTRAL)).status == 403
+            assert await one.readiness() == (200, ["last_good", "overruled", "truncated"])
+            put(publisher, 3, [other])
+            await overruled(one, 0)
+            assert await one.readiness() == (200, [])
+
+    run(live())
+    told = f"bans: 1 entry has no effect, since the policy protects what would be denied: '{old.id}' ({GUARDED})"
+    assert caplog.text.count(told) == 2  # once in each process
+    assert "bans: all entries have effect again" in caplog.text
+
+
+def test_a_ban_of_what_the_policy_protects_already_still_refuses_its_file(publisher: Publisher) -> None:
+    now = int(time.time())
+    publisher.publish(GUARDING, serial=1, created=now - 60)
+    put(publisher, 1, [ban(1, f"{NEUTRAL}/32")])
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            put(publisher, 2, [ban(1, f"{GUARDED}/32", added=now - 59)])
+            await until(lambda: "not_permitted_protected" in one.sidecar.metrics.loads("bans"))
+            assert (await one.ask(NEUTRAL)).status == 403
+            assert (await one.ask(GUARDED)).status == 200
 
     run(live())

@@ -5,30 +5,43 @@ from __future__ import annotations
 import gc
 import struct
 import sys
+import time
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from support.publishing.publisher import Publisher
+from support.publishing.worlds import deny, load
 from support.sidecar.loading import Loading
 
+from authz.addresses import Network
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.permissions import May, first_violation
 from authz.engine.model import ANY_APPLICATION, Application, Entry
 from authz.engine.request.request import Request
+from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy
+from authz.serve.layers.accept import Acceptor, Rules
+from authz.serve.layers.memory import Memory
 from authz.snapshot import read as read_module
 from authz.snapshot import sealed_memory as sealed_module
-from authz.snapshot.cooperative import STEP
+from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.cooperative import CONSIDERATE, STEP, in_turns
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import FrameType
+
+    from authz.snapshot.heading import Requirement
 
 COUNT = 20_000  # entries
 NOW = 1_795_000_000
+LONGEST = 9_000  # instructions between two turns; some 0.1 ms
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +84,16 @@ def test_an_entry_is_made_when_it_is_asked_for_and_not_kept(many: Publisher) -> 
     assert loaded.entries[7] is not loaded.entries[7]
 
 
+def test_a_turn_is_taken_only_where_somebody_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = list[float]()
+    monkeypatch.setattr(time, "sleep", turns.append)
+    assert list(in_turns(range(7), 3)) == [0, 1, 2, 3, 4, 5, 6]
+    assert turns == []
+    with CONSIDERATE:
+        assert list(in_turns(range(7), 3)) == [0, 1, 2, 3, 4, 5, 6]
+    assert turns == [0, 0]
+
+
 def test_long_work_is_done_in_turns(many: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
     for module in (read_module, sealed_module):
@@ -81,6 +104,76 @@ def test_long_work_is_done_in_turns(many: Publisher, monkeypatch: pytest.MonkeyP
     size = path_of(many).stat().st_size
     for module in (read_module, sealed_module):
         assert turns.count(module.__name__) > size // STEP, module.__name__
+
+
+def no_part(part: Requirement) -> NoReturn:
+    pytest.fail(f"asked for part {part.serial}")
+
+
+def stretches(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many instructions of the interpreter `work` takes between two turns of others."""
+    counts = [0]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        frame.f_trace_opcodes = True
+        counts[-1] += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", lambda _: counts.append(0))
+        sys.settrace(trace)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
+    return counts
+
+
+def test_a_load_lets_go_of_the_interpreter_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is put aside while it holds the interpreter keeps every request waiting until it runs again."""
+    publisher = Publisher(tmp_path)
+    entries = [Entry(f"e-{number}", "deny", expires=NOW + 60, added=NOW) for number in range(1500)]
+    networks = [
+        EntryNetworks(Prefixes.split([Network(version, number << host, bits)]), Prefixes.split(()))
+        for number in range(1500)
+        for version, host, bits in [(4, 8, 24) if number % 2 else (6, 72, 56)]
+    ]
+    path = tmp_path / "lists.snapshot"
+    build_snapshot(
+        Policy((Application(ANY_APPLICATION),), tuple(entries), tuple(networks)), path, [publisher.signer()], serial=1,
+        created=NOW,
+    )  # fmt: skip
+    rows = [Ban(ban_id(number), Network(4, number << 12, 32), expires=NOW + 60) for number in range(3000)]
+    (tmp_path / "bans.snapshot").write_bytes(
+        build_bans_layer(rows, layer="bans", serial=1, created=NOW, signers=[publisher.signer()])
+    )
+
+    def permit(opened: OpenedSnapshot) -> None:
+        assert first_violation([opened], May(), (), NOW) is None
+
+    for layer, file in (("policy", path), ("bans", tmp_path / "bans.snapshot")):
+        rules = Rules(layer, [publisher.key()], 1, 1 << 30, permit)
+        acceptor = Acceptor(rules, Memory(tmp_path / "state" / "authz.json"))
+        (tmp_path / "state").mkdir(exist_ok=True)
+        acceptor.accept(file, no_part)  # patterns that are compiled once
+        found = stretches(lambda acceptor=acceptor, file=file: acceptor.accept(file, no_part), monkeypatch)  # type: ignore[misc]
+        assert max(found) < LONGEST
+        assert sum(found) > LONGEST, "or nothing was counted"
+
+
+def test_an_index_is_checked_without_a_copy_of_it() -> None:
+    """`list` and `sorted` of all its elements held the interpreter for milliseconds, and every request with it."""
+    networks = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(0, COUNT, 2)]
+    index = load([Application(ANY_APPLICATION)], [deny("many", *networks)], layer="bans").index
+    assert index.pieces[4] > COUNT - 2
+    tracemalloc.start()
+    try:
+        assert list(index.problems(1)) == []
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * COUNT
 
 
 def test_the_signature_covers_a_digest_of_the_entries_and_not_their_bytes(many: Publisher) -> None:

@@ -7,7 +7,8 @@ import json
 import re
 import signal
 import socket
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.processes import Sidecar, wait_for
@@ -18,13 +19,18 @@ from support.sidecar.running import (
     PATIENCE,
     config,
     get,
+    logging_to,
     run,
     running,
 )
 
 from authz.serve.listeners import accept
+from authz.serve.observe.decision_log import DecisionLog
+from authz.serve.observe.events import EventSender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from support.publishing.publisher import Publisher
 
 
@@ -106,6 +112,36 @@ def test_a_request_in_the_last_moment_is_answered_whole(publisher: Publisher, mo
         assert answers.endswith(b"\r\n\r\n")
 
     run(live())
+
+
+def test_the_ends_of_listeners_and_of_writers_wait_together(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, they took longer than the second that the end may take more than the drain."""
+    publisher.publish()
+    text = logging_to() + 'events: {url: "http://127.0.0.1:1/v1/events"}\n'
+    listeners, writers = asyncio.Barrier(2), threading.Barrier(2)
+    end = accept.Listener.end
+    stops: dict[type, Callable[[Any], None]] = {DecisionLog: DecisionLog.stop, EventSender: EventSender.stop}
+
+    async def end_together(listener: accept.Listener, *arguments: Any) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await listeners.wait()
+        await end(listener, *arguments)
+
+    def stop_together(writer: Any) -> None:
+        writers.wait(PATIENCE)
+        stops[type(writer)](writer)
+
+    async def live() -> None:
+        monkeypatch.setattr(accept.Listener, "end", end_together)
+        for kind in stops:
+            monkeypatch.setattr(kind, "stop", stop_together)
+        async with running(publisher.folder, text):
+            pass
+
+    run(live())
+    assert not writers.broken
 
 
 def test_stopping_twice_is_harmless(publisher: Publisher) -> None:
