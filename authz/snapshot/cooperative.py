@@ -5,8 +5,9 @@
             ...                     # some 0.1 ms of the interpreter between two turns
 
 The system preempts a thread when its time slice is over and other threads want the core. If the thread holds the
-interpreter then, every request waits until it runs again: 10 ms and more on a busy machine. A thread that lets go every
-0.1 ms is seldom preempted while it holds the interpreter (decision 0078). Outside of `CONSIDERATE` a turn costs nothing.
+interpreter then, every request waits until it runs again: 10 ms and more on a busy machine. A thread that lets go
+every 0.1 ms is seldom preempted while it holds the interpreter (decision 0078). Outside of `CONSIDERATE` a turn costs
+nothing.
 """
 
 from __future__ import annotations
