@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import tempfile
 import time
 from abc import abstractmethod
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refusal, SnapshotRefused
-from authz.serve.layers.pace import Pace
 from authz.serve.layers.source import Source
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from authz.snapshot.heading import Requirement
 
 MAX_TIME: Final = 600.0  # seconds that a file may take
+MAX_BACKOFF: Final = 60.0  # seconds; a server that comes back has all sidecars again within this
 
 
 class Answer(NamedTuple):
@@ -39,6 +40,39 @@ class Answer(NamedTuple):
     tag: str
     pieces: Iterable[bytes]
     held: bool = False
+
+
+class Pace:
+    """Says how long to wait until the next question.
+
+    All times are drawn at random around their mean, so that many sidecars do not ask at the same moment.
+
+    Args:
+        poll: Seconds between two questions to a server that answers.
+    """
+
+    def __init__(self, poll: float) -> None:
+        self._poll = poll
+        self._failures = 0
+        self.held = False  # whether the server held its answer back until there was something: ask again at once
+
+    def succeeded(self, *, held: bool) -> None:
+        """Note an answer."""
+        self._failures, self.held = 0, held
+
+    def failed(self) -> None:
+        """Note that there was none."""
+        self._failures, self.held = self._failures + 1, False
+
+    def next(self) -> float:
+        """Return the seconds to wait."""
+        if self.held:
+            return 0.0
+        if not self._failures:
+            return self._poll * random.uniform(0.9, 1.1)  # noqa: S311  # a delay, no secret
+        # From a second on: a server that starts beside us is there in a moment.
+        most = min(MAX_BACKOFF, float(1 << min(self._failures - 1, 10)))
+        return most * random.uniform(0.5, 1.0)  # noqa: S311  # the same
 
 
 class FetchedSource(Source):

@@ -14,7 +14,7 @@ from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
 
 from authz.errors import SnapshotRefused
 from authz.serve.layers.config import LayerConfig
-from authz.serve.layers.pace import MAX_BACKOFF, Pace
+from authz.serve.layers.fetched import MAX_BACKOFF, Pace
 from authz.serve.layers.web import WebSource
 
 if TYPE_CHECKING:
