@@ -130,10 +130,10 @@ class Index:
             ("v6.sets", self._sets6, self.set_count),
             ("members.entry", self._entries, entry_count),
         ):
-            if len(numbers) and (found := greatest(numbers)) >= limit:
-                yield f"{name}: found number {found}, expected less than {limit}"
-        if (found := greatest(self._lengths)) > 128:
-            yield f"members.length: found {found}, expected at most 128"
+            if len(numbers) and (number := greatest(numbers)) >= limit:
+                yield f"{name}: found number {number}, expected less than {limit}"
+        if (length := greatest(self._lengths)) > 128:
+            yield f"members.length: found {length}, expected at most 128"
         if any(one > other for one, other in in_turns(pairwise(self._offsets), _TURN)):
             yield "sets.offset: not in order"
         if self._offsets[0] or self._offsets[1]:

@@ -44,15 +44,15 @@ class Overruled:
 
     async def compare(self, policy: OpenedSnapshot | None, opened: OpenedSnapshot | None, layer: str) -> None:
         """Find what of a layer has no effect beside a policy, and tell what is new."""
-        found: list[Denial] = []
+        denials: list[Denial] = []
         if policy is not None and policy.protected and opened is not None:
             with contextlib.suppress(NoThread):  # the next file is compared again
-                found = await in_thread(_find, policy, opened)
+                denials = await in_thread(_find, policy, opened)
         known = {denial.entry.id for denial in self.entries}
-        self.entries, self._compared = found, (policy, opened)
-        if not known.issuperset(denial.entry.id for denial in found):
+        self.entries, self._compared = denials, (policy, opened)
+        if not known.issuperset(denial.entry.id for denial in denials):
             _LOG.warning("%s: %s; the rest of the layer holds", layer, self)
-        elif known and not found:
+        elif known and not denials:
             _LOG.info("%s: all entries have effect again", layer)
 
     def __str__(self) -> str:
