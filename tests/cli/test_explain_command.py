@@ -23,7 +23,7 @@ def test_a_denied_client_is_explained(authz: Commands) -> None:
     assert (ran.status, ran.err) == (0, "")
     lines = [line.rstrip() for line in ran.out.splitlines()]
     assert lines[lines.index("who is the client") + 1] == (
-        "  203.0.113.7: the peer is no trusted proxy, so it is the client"
+        "  203.0.113.7: the peer is not a trusted proxy, so it is the client"
     )
     covering = lines.index("entries that cover it")
     assert lines[covering + 1] == "  bad: deny 203.0.113.0/24, all applications, always  abuse"

@@ -153,4 +153,4 @@ def _applications_of(singles: Singles | None) -> Iterator[frozenset[str]]:
         for template in singles.templates if singles else ():
             yield entry_of(template, named=False).applications
     except DecodeError as error:
-        raise SnapshotRefused(Refusal.BAD_MANIFEST, "a template is no Entry of protobuf") from error
+        raise SnapshotRefused(Refusal.BAD_MANIFEST, "a template is not a valid entry") from error

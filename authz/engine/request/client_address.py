@@ -109,7 +109,7 @@ class Resolver:
         address = None if peer is None else try_parse_address(peer)
         if peer is not None:
             if address is None:
-                return _unresolved(CLIENT_UNRESOLVED, steps, peer, "the peer is no address")
+                return _unresolved(CLIENT_UNRESOLVED, steps, peer, "the peer is not an address")
             if self._plain and address in self.rules.trusted_proxies:
                 if len(self._proxies) >= MAX_PROXIES:
                     self._proxies.clear()
@@ -128,7 +128,7 @@ def walk(
         if not rules.trust_unix:
             return _unresolved(PEER_UNTRUSTED_TRANSPORT, steps, "unix:", "a unix socket, and trust_unix is off")
     elif not rules.trusted_hops and peer not in rules.trusted_proxies:
-        return _resolved(peer, steps, peer.text, "the peer is no trusted proxy, so it is the client")
+        return _resolved(peer, steps, peer.text, "the peer is not a trusted proxy, so it is the client")
     elif steps is not None:
         steps.append(Step(peer.text, "peer, a trusted proxy"))
     if rules.header not in {"x-forwarded-for", "forwarded"}:
@@ -165,7 +165,7 @@ def _first_untrusted(rules: Rules, header_lines: Sequence[str], steps: list[Step
         if address is None:
             return _unresolved(CLIENT_UNRESOLVED, steps, element, "no address")
         if address not in rules.trusted_proxies:
-            return _resolved(address, steps, element, "the first that is no trusted proxy: the client")
+            return _resolved(address, steps, element, "the first that is not a trusted proxy: the client")
         leftmost = address
         if steps is not None:
             steps.append(Step(element, "a trusted proxy"))

@@ -53,7 +53,7 @@ def test_what_a_policy_says_is_shown_as_it_is(shop: Publisher, authz: Commands) 
     assert "[/red] \\x1b[31m :bee:" in shown.out
     assert "[/b] :bee:" in shown.out
     explained = authz.real("explain", "2001:db8:a:bee:ab:1:2:3", "--config", "authz.yaml")
-    assert "2001:db8:a:bee:ab:1:2:3: the peer is no trusted proxy" in explained.out
+    assert "2001:db8:a:bee:ab:1:2:3: the peer is not a trusted proxy" in explained.out
     assert "a: deny 2001:db8:a:bee::/64, all applications, always  [/red] \\x1b[31m :bee:" in explained.out
 
 

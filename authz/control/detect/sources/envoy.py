@@ -65,7 +65,7 @@ class EnvoyLogs:
             try:
                 message = StreamAccessLogsMessage.FromString(content)
             except DecodeError:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no StreamAccessLogsMessage")
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not a StreamAccessLogsMessage")
             events = [
                 event for entry in message.http_logs.log_entry if (event := event_of(entry, self._waf)) is not None
             ]

@@ -49,7 +49,9 @@ def read_csv(text: str, application: str | None = None, list_: str = "deny") -> 
         line = rows.line_num
         more = {name: (row.get(name) or "").strip() for name in ("reason", "author", "expires")}
         if more["expires"] and not _is_moment(more["expires"]):
-            imported.note(line, f"left out: the end '{more['expires'][:64]}' is no time such as 2026-12-01T00:00:00Z")
+            imported.note(
+                line, f"left out: the end '{more['expires'][:64]}' is not a time such as 2026-12-01T00:00:00Z"
+            )
             continue
         where = (row.get("list") or "").strip() or list_
         if where not in {"allow", "deny", "gray"}:

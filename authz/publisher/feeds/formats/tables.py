@@ -85,7 +85,7 @@ def _rows(content: bytes, collector: Collector) -> Iterator[_Row]:
             try:
                 cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
             except csv.Error as error:
-                collector.skip(number, f"found '{shorten(line)}', which is no row of CSV: {shorten(error)}")
+                collector.skip(number, f"found '{shorten(line)}', which is not a row of CSV: {shorten(error)}")
                 continue
         else:
             cells = line.split(separator)
