@@ -138,9 +138,13 @@ def _cut(request_id: bytes, host: bytes, method: bytes, path: bytes) -> Details:
 
 
 def printable(data: bytes, most: int) -> str | None:
-    """Return bytes of a client as printable ASCII; None for none. What is not printable is escaped as in Python.
+    """Return bytes of a client as printable ASCII, or None if there are none.
 
-    most: bytes; what is behind them is left out.
+    What is not printable is escaped as in Python.
+
+    Args:
+        data: As they came.
+        most: Bytes; what is behind them is left out.
     """
     if not data:
         return None
