@@ -95,8 +95,8 @@ def _hint_at_application(trigger: Trigger, trial: Trial) -> None:
     if not wanted or not trial.applications or not trial.applications.isdisjoint(wanted):
         return
     named = sorted(name for name in trial.applications if name)[:_SHOWN_APPLICATIONS]
-    found = f"names only {', '.join(named)}" if named else "names no application"
-    hint = f"hint: {trigger.name} counts the application {' or '.join(wanted)}, and the log {found}"
+    what = f"names only {', '.join(named)}" if named else "names no application"
+    hint = f"hint: {trigger.name} counts the application {' or '.join(wanted)}, and the log {what}"
     out.print(visible(hint if named else f"{hint}; give --application {wanted[0]} if it is of that one"))
 
 
