@@ -81,18 +81,25 @@ def test_login_csrf_another_site_cannot_sign_a_viewer_on(shared_plane: Control) 
 
 
 def test_clickjacking_no_page_lets_itself_be_framed(console: Console) -> None:
-    for path in ("/", "/lists", "/sign-in", "/nothing-there", "/entries/none"):
+    for path, status in (("/", 200), ("/lists", 200), ("/sign-in", 200), ("/entries/none", 404)):
         answer = console.get(path)
-        if answer.headers["content-type"].startswith("text/html"):
-            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-            assert answer.headers["x-frame-options"] == "DENY"
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8"), path
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-frame-options"] == "DENY"
 
 
 def test_the_policy_of_a_page_permits_no_script_or_style_in_it_and_no_third_party(console: Console) -> None:
     policy = console.get("/lists").headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "http" not in policy
-    assert "default-src 'none'" in policy
+    for part in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+    ):
+        assert part in policy
     for path in ("/lists", "/add", "/", "/map", "/triggers/new"):
         text = console.get(path).text
         assert re.findall(r"<script(?![^>]*\ssrc=)", text) == []
@@ -197,6 +204,20 @@ def test_cross_tenant_addresses_of_pages_show_nothing_of_another_tenant(shared_p
     ):  # fmt: skip
         console.post(path, fields)
     assert shared_plane.ok("GET", f"/v1/entries/{entry}")["version"] == 1
+
+
+def test_cross_tenant_names_of_entries_are_not_told_to_who_has_an_event_of_one(shared_plane: Control) -> None:
+    theirs = shared_plane.token_of("editor", "team-b", ("b-*",))
+    subjects = {"networks": ["192.0.2.97"], "applications": ["b-shop"], "period": "1d"}
+    made = shared_plane.ok("POST", "/v1/entries", subjects, token=theirs)
+    event = {"client": "203.0.113.99", "application": "a-shop", "decision": "deny", "entry": made["id"]}
+    shared_plane.ok("POST", "/v1/events", event)
+    wait_for(lambda: shared_plane.ok("GET", "/v1/events?application=a-shop")["items"], "the event is kept")
+    console = Console(shared_plane, shared_plane.token_of("admin", "team-a", ("a-*",)))
+    for path in ("/events", "/busiest"):
+        text = console.get(path).text
+        assert made["id"] in text  # which is in its own event
+        assert "192.0.2.97" not in text
 
 
 def test_cross_tenant_applications_are_not_shown_to_another_tenant(shared_plane: Control) -> None:
