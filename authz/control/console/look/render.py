@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THEME_COOKIE: Final = "authz_theme"
 THEMES: Final = ("light", "dark")
-HTML: Final = "text/html; charset=utf-8"
+HTML: Final = "text/html"  # its charset, UTF-8, is added
 HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; "
