@@ -72,11 +72,11 @@ def _whole_policy(content: dict[str, Any], folder: Path) -> tuple[Policy, list[s
     text = msgspec.json.encode(content)  # JSON is YAML
     hosts = folder / HOSTS
     options = SubjectOptions(HostOptions(cache=hosts, offline=hosts.exists()), allow_unresolved=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".policy.", suffix=".yaml") as file:
+    with tempfile.NamedTemporaryFile(prefix="authz-policy-", suffix=".yaml") as file:  # `folder` may be read-only
         file.write(text)
         file.flush()
         try:
-            policy = read_policy(Path(file.name), options=options)
+            policy = read_policy(Path(file.name), options=options, folder=folder)
         except InvalidDocument as error:  # the line is of a file that nobody wrote
             told = "; ".join(f"{mistake.key}: {mistake.message}" for mistake in error.mistakes)
             raise InputError(told, hint=error.hint) from error

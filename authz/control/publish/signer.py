@@ -46,7 +46,7 @@ from authz.control.publish.order import (
 from authz.control.store.ledger.chain import chained
 from authz.control.store.ledger.checkpoints import CHECKPOINT_TYPE, Checkpoint
 from authz.durable import replace_file
-from authz.errors import AuthzError, SnapshotRefused
+from authz.errors import AuthzError, InputError, SnapshotRefused
 from authz.snapshot.signing.envelope import Envelope, canonical
 from authz.snapshot.signing.signers import load_signer
 
@@ -131,6 +131,8 @@ class SignerState:
             built = held.build(order.serial, now)
         except AuthzError as error:
             return Refused(code=error.code, message=error.message)
+        except OSError as error:  # told: a connection that ends says nothing
+            return Refused(code=InputError.code, message=f"the layer cannot be built: {error}")
         held.sequence = order.serial
         self._keep(order, held)
         return Signed(

@@ -69,6 +69,7 @@ def read_policy(
     now: float | None = None,
     known: Mapping[str, int | None] = MappingProxyType({}),
     progress: Progress = lambda *_: None,
+    folder: Path | None = None,
 ) -> Policy:
     """Read and check the policy at `path`.
 
@@ -80,6 +81,7 @@ def read_policy(
             checked.
         known: The entries of the last build, by id, with the end of each: they may be about to end.
         progress: Is told how far it is.
+        folder: What paths in it are relative to. None: the folder of the file.
 
     Raises:
         InputError: The file cannot be read.
@@ -95,7 +97,7 @@ def read_policy(
     _check_limits(document, written)
     _check_host_bits(document, written.protected, lenient=lenient)
     _check_feeds(document, written)
-    subjects = gather(document, written, path.parent, options, progress)
+    subjects = gather(document, written, folder or path.parent, options, progress)
     entries: dict[str, tuple[Entry, EntryNetworks]] = {}
     for number, entry in enumerate(written.entries):
         _check_entry(document, entry, written, lenient=lenient)
