@@ -219,7 +219,7 @@ class _Bench:
         part = self._part
         part.add("time of the command", "ms", {"authz": [_ms(one.done - one.started) for one in seen]}, bans=way)
         renamed = [_ms(one.renamed - one.started) for one in seen]
-        part.add("from the command to the rename", "ms", {"authz": renamed}, bans=way)
+        part.add("time of the command until its rename", "ms", {"authz": renamed}, bans=way)
         for proxy in (_ENVOY, _NGINX):
             labels = {"bans": way, "proxy": proxy}
             for what in ("ban", "unban"):
