@@ -87,7 +87,11 @@ class Violation(NamedTuple):
 
 
 class Denial(NamedTuple):
-    """An entry that would deny an address that the policy protects. address: its version, and its number."""
+    """An entry that would deny an address that the policy protects.
+
+    Attributes:
+        address: Its version, and its number.
+    """
 
     entry: Entry
     address: tuple[int, int]
