@@ -98,9 +98,12 @@ def test_exactly_those_are_marked_that_a_file_covers(
     as_without.load(plain)
     for network in covered:
         for address in near(network):
-            assert marked.find(address) == plain.find(address)
-            asked = Request(address.text)
-            assert decides.check(asked, NOW)[0].entry == as_without.check(asked, NOW)[0].entry
+            numbers = tuple(one.find(address) for one in (head, *parts) if not one.empty)
+            expected = numbers if any(numbers) else ()
+            assert marked.find(address).others == plain.find(address).others == expected
+            asked = Request(address.text, (), "shop")
+            answers = [decider.check(asked, NOW)[0].decision for decider in (decides, as_without)]
+            assert answers == ["deny" if expected else "allow"] * 2
     set_bits = set(np.flatnonzero(np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")).tolist())
     assert set_bits == set().union(*map(numbers_of, covered))
 

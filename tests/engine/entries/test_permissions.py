@@ -94,6 +94,15 @@ def test_what_was_banned_before_the_policy_protected_it_is_overruled_and_refuses
     assert found.entry == ban_id(2)
 
 
+def test_a_protected_address_by_itself_is_not_banned_either() -> None:
+    protected = [parse_network("192.0.2.77"), parse_network("2001:db8:1::7")]
+    for address in ("192.0.2.77", "2001:db8:1::7"):
+        for file in (layer(deny("coup", address, expires=END)), layer(bans=[ban(1, address)])):
+            assert first_violation([file], May(), protected, NOW) is not None
+    beside = deny("beside", "192.0.2.76", "192.0.2.78", "2001:db8:1::6", "2001:db8:1::8", expires=END)
+    assert first_violation([layer(beside)], May(), protected, NOW) is None
+
+
 def test_an_entry_in_many_places_is_overruled_once() -> None:
     several = deny("many", *(f"192.0.2.{number}" for number in (1, 3, 5)), "2001:db8:1::1", expires=END)
     beside = [deny("beside", "192.0.3.0/24", expires=END), deny("over", "192.0.2.9", expires=NOW)]

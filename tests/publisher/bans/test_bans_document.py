@@ -12,7 +12,7 @@ from authz.addresses import BITS, Network
 from authz.errors import InvalidDocument
 from authz.publisher.bans import Ban, by_hand
 from authz.publisher.bans.contents import BanLimits, BansDocument
-from authz.publisher.bans.document import read_bans_file, write_bans_file
+from authz.publisher.bans.document import read_bans_file, read_with_lines, write_bans_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,17 @@ def test_what_is_written_is_read_by_both_ways_as_it_was(folder: Path, written: B
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_hand, "read_yaml", no_yaml)
         assert read_bans_file(path) == written
+
+
+def test_a_ban_that_changed_is_written_anew_and_the_others_as_they_stood(tmp_path: Path) -> None:
+    path = tmp_path / "bans.yaml"
+    bans = [Ban(f"b-{n}", Network(4, n, 32), expires=1795824000, added=1795820000) for n in range(3)]
+    write_bans_file(path, BansDocument("bans.snapshot", "bans.key", bans=tuple(bans)))
+    document, lines = read_with_lines(path)
+    changed = (bans[0], bans[1]._replace(expires=1795829000), bans[2])
+    write_bans_file(path, document._replace(bans=changed), lines)
+    assert read_bans_file(path).bans == changed
+    assert lines.keys() == set(bans)
 
 
 OTHERS = {
