@@ -93,7 +93,7 @@ def test_the_installed_command_is_the_same(tmp_path: Path) -> None:
         ("snapshot verify lists.snapshot --trusted-key keys/a.pub --threshold 0", "Invalid value for '--threshold'"),
         ("explain 192.0.2.1", "--config: missing"),
         ("replay requests.jsonl --config authz.yaml --format csv", "Invalid value for '--format'"),
-        ("print-config apache --config authz.yaml", "Invalid value for 'proxy'"),
+        ("print-config squid --config authz.yaml", "Invalid value for 'proxy'"),
     ],
 )
 def test_a_wrong_flag_or_argument_is_named(authz: Commands, arguments: str, message: str) -> None:

@@ -241,7 +241,9 @@ def test_its_libraries_have_nothing_for_debuggers_and_its_records_are_right(buil
     libraries = list(site_of(built).rglob("*.so"))
     assert len(libraries) > 5
     assert [path for path in libraries if path.read_bytes()[40:48] != bytes(8)] == []  # where sections would begin
-    rows = [row for file in site_of(built).glob("*.dist-info/RECORD") for row in csv.reader(file.open())]
+    rows = [
+        row for file in site_of(built).glob("*.dist-info/RECORD") for row in csv.reader(file.read_text().splitlines())
+    ]
     recorded = {row[0]: row[1] for row in rows if row[1]}
     assert {name for name in recorded if name.endswith(".so")} == {
         str(one.relative_to(site_of(built))) for one in libraries

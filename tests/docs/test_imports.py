@@ -202,10 +202,10 @@ def test_the_sidecar_knows_no_publisher() -> None:
 
 
 def test_the_lookup_needs_the_standard_library_alone() -> None:
-    for name in ("engine/entries/lookup", "snapshot/sections", "errors"):
+    for name in ("engine/entries/lookup", "snapshot/cooperative", "snapshot/sections", "errors"):
         found = imports(PACKAGE / f"{name}.py")
         ours = {other for other in found if other.startswith("authz")}
-        assert ours <= {"authz.errors", "authz.snapshot.sections"}
+        assert ours <= {"authz.errors", "authz.snapshot.cooperative", "authz.snapshot.sections"}
         assert {other.split(".")[0] for other in found - ours} <= set(sys.stdlib_module_names)
 
 

@@ -116,7 +116,7 @@ def test_the_templates_are_part_of_the_package() -> None:
     packed = {path for pattern in package_data for path in (ROOT / "authz").glob(pattern)}
     templates = set((Path(proxy_config.__file__).parent / "templates").iterdir())
     assert templates <= packed
-    assert len(templates) == 7
+    assert len(templates) == 9
 
 
 def test_a_name_without_a_value_in_a_template_is_an_error() -> None:
