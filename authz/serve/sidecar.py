@@ -302,7 +302,7 @@ class Sidecar:
             )
 
     async def run_until_signal(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP loads the snapshot again."""
+        """Serve until SIGTERM or SIGINT, then drain and end. SIGHUP reads the configuration, keys and layers again."""
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ def serve(
     config: Annotated[Path, typer.Option(help="The configuration of the sidecar.")],
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Serve until SIGTERM. SIGHUP loads the snapshot again.
+    """Serve until SIGTERM. SIGHUP reads the configuration, keys and layers again.
 
     Environment variables override keys of the configuration: AUTHZ_GRPC__LISTEN=0.0.0.0:9191.
     """
