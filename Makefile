@@ -1,5 +1,5 @@
 # `make` or `make help` lists what there is to do.
-.PHONY: pictures sheets clients help demo test chaos fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
+.PHONY: pictures sheets clients help demo test chaos faults fuzz kube-test coverage lint types style check docs docs-generated dist proto bench \
     bench-full bench-cores attacks constraints system clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -39,6 +39,9 @@ test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: 
 # Long forms of tests are marked `long`, which `make test` leaves out; random tests try three times as often here.
 chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
 	AUTHZ_EFFORT=long $(PYTEST) -m "long or hypothesis" $(ARGS)
+
+faults: $(STAMP) ## deliberate faults, one at a time in a copy: each must be noticed by a test (some minutes)
+	$(PYTEST) -m long tests/chaos/test_faults.py $(ARGS)
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --cpu-seconds 600'; without ARGS: the names)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \

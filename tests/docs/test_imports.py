@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import signal
 import subprocess
@@ -122,9 +123,21 @@ runpy.run_module("authz")
 """
 
 
+def installed(name: str) -> bool:
+    """Return whether a package is there, without importing more of it than its parents."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_sidecar_is_as_lean_with_all_extras_beside_it_as_without(publisher: Publisher, tmp_path: Path) -> None:
     """It took 91 MB instead of 47: securesystemslib imports the client of every cloud that is installed."""
+    missing = [name for name in ("azure", "boto3", "hvac", "google.cloud.kms", "obstore", "litestar", "numpy")
+               if not installed(name)]  # fmt: skip
+    if missing:
+        pytest.skip(f"not all extras are installed: {', '.join(missing)} cannot be imported")
     publisher.publish()
     (tmp_path / "authz.yaml").write_text(CONFIG)
     resident = []

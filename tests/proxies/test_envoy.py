@@ -200,7 +200,11 @@ def test_cookies_and_tokens_reach_the_application_and_not_the_sidecar(stack: Env
 def test_the_access_log_has_the_decision(stack: EnvoyStack) -> None:
     stack.ask("/shop/denied", SCRAPER)
     entry = stack.envoy.log_of("/shop/denied")
+    assert len(entry["request_id"]) == 36  # Envoy's own
     wanted = {
+        "host": "test.example.com",
+        "method": "GET",
+        "path": "/shop/denied",
         "status": 403,
         "details": "ext_authz_denied",
         "peer": SCRAPER,
@@ -219,6 +223,15 @@ def test_the_access_log_has_the_decision(stack: EnvoyStack) -> None:
     stack.ask("/shop/allowed", OFFICE)
     entry = stack.envoy.log_of("/shop/allowed")
     assert (entry["decision"], entry["list"], entry["entry"], entry["status"]) == ("allow", "allow", "office", 200)
+
+
+def test_the_access_log_bounds_and_escapes_what_a_client_wrote(stack: EnvoyStack) -> None:
+    path, long = '/shop/?a="', "/shop/?" + "x" * 3000
+    for asked in (path, long):
+        stack.ask(asked, SCRAPER, host="TEST.example.com", method="PUT")
+    entry = stack.envoy.log_of(path)  # it is one line of JSON
+    assert (entry["host"], entry["method"], entry["entry"]) == ("TEST.example.com", "PUT", "scrapers")
+    assert stack.envoy.log_of(long[:1024])["application"] == "shop"
 
 
 def test_an_entry_that_warns_lets_in_and_is_reported(stack: EnvoyStack) -> None:

@@ -211,9 +211,19 @@ def test_the_access_log_has_the_decision(stack: NginxStack) -> None:
     assert (entry["status"], entry["peer"], entry["client"]) == (403, SCRAPER, SCRAPER)
     assert (entry["decision"], entry["reason"], entry["list"]) == ("deny", "denylisted", "deny")
     assert (entry["application"], entry["entry"], len(entry["request_id"])) == ("shop", "scrapers", 32)
+    assert (entry["host"], entry["method"], entry["path"]) == ("test.example.com", "GET", "/shop/denied")
     stack.ask("/shop/allowed", "198.51.100.200")
     entry = stack.nginx.log_of("/shop/allowed")
     assert (entry["decision"], entry["reason"], entry["status"]) == ("allow", "default_allow", 200)
+
+
+def test_the_access_log_bounds_and_escapes_what_a_client_wrote(stack: NginxStack) -> None:
+    path, long = '/shop/?a="', "/shop/?" + "x" * 3000
+    for asked in (path, long):
+        stack.ask(asked, SCRAPER, method="PUT")
+    entry = stack.nginx.log_of(path)  # it is one line of JSON
+    assert (entry["host"], entry["method"], entry["entry"]) == ("test.example.com", "PUT", "scrapers")
+    assert stack.nginx.log_of(long[:1024])["application"] == "shop"
 
 
 # Keep-alive

@@ -124,6 +124,8 @@ def test_what_waits_to_be_written_keeps_no_more_of_a_long_request_than_its_line_
     assert sizes.pop("request_id") == MAX_SHORT
     assert max(sizes.values()) <= MAX_SHORT
     assert len(LogLines().lines(kept)) < MAX_WHOLE
+    short = decision._replace(path=b"/" * (MAX_PATH + 1))  # of a request that is kept as it came
+    assert LogLines().lines([short]).count(b"/") == MAX_PATH
 
 
 @pytest.mark.parametrize(("application", "keeps"), [("personal", True), ("page", False)])

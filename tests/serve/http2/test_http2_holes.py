@@ -112,6 +112,29 @@ def test_headers_that_change_the_table_are_read_at_the_cost_of_others(monkeypatc
     assert sum(entry.size for entry in reader._entries) <= 4096
 
 
+def test_huffman_codes_that_change_with_each_call_are_decoded_up_to_a_limit_and_have_a_rate(methods: Methods) -> None:
+    """A byte of them costs as much as eight others: 4 kB of a block are decoded, and each 64 B count as a frame."""
+    reader = http2_fields.FieldReader([b":path", b"te"])
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    block = encoder.encode([*fields(ECHO), *(("te", f"{number:05}" * 200) for number in range(20))], huffman=True)
+    read = reader.read(block)
+    assert reader._coded <= 4096 < len(block)
+    assert read.too_large
+    assert read.cost >= reader._coded // 64
+
+    peer = Peer(methods.connections)
+    for number in range(1000):
+        headers = [*fields(ECHO), *((f"x-{number}-{n}-{'v' * 50}", "") for n in range(40))]
+        stream = 2 * number + 1
+        block = encoder.encode(headers, huffman=True)
+        peer.send(frame(HEADERS, WHOLE, stream, block) + frame(DATA, END, stream, message(b"x")))
+        if lost(peer) is not None:
+            break
+    assert lost(peer) == CALM
+    assert 50 < number < 500
+
+
 @pytest.mark.parametrize(
     "flood",
     [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
+from hpack import Decoder
 from support.sidecar.http2 import (
     DATA,
     END,
@@ -15,6 +18,7 @@ from support.sidecar.http2 import (
     INITIAL_WINDOW,
     PING,
     PREFACE,
+    TABLE_SIZE,
     WHOLE,
     frame,
     message,
@@ -22,10 +26,13 @@ from support.sidecar.http2 import (
     window,
 )
 from support.sidecar.http2 import settings as settings_frame
-from support.sidecar.http2_methods import BLOCK, Methods, ways
+from support.sidecar.http2_methods import BLOCK, ECHO, Methods, ways
 
 from authz.serve.http2.connection import Http2Connection
 from authz.serve.listeners.budget import Turns
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Over real sockets.
 
@@ -106,3 +113,57 @@ def test_over_a_socket_a_peer_that_does_not_read_is_not_read(
     assert frames[-1].kind == GOAWAY
     answers = [item.stream for item in frames if item.kind == HEADERS and not item.flags & END]
     assert answers == list(range(1, 16001, 2))
+
+
+# A peer that keeps no header table (RFC 7541, 4.2): its decoder fails where a block does not say so first.
+
+NODE = """
+const http2 = require("http2");
+const session = http2.connect("http://127.0.0.1:" + process.argv[1], {settings: {headerTableSize: 0}});
+const ask = (left) => {
+  const call = session.request({":method": "POST", ":path": process.argv[2], "content-type": "application/grpc"});
+  call.on("trailers", (trailers) => console.log(trailers["grpc-status"]));
+  call.on("end", () => left ? ask(left - 1) : session.close());
+  call.resume();
+  call.end(Buffer.from([0, 0, 0, 0, 1, 120]));
+};
+session.on("error", (error) => { console.log(error.message); process.exit(1); });
+ask(4);
+"""
+
+
+def test_a_peer_on_a_socket_that_keeps_no_header_table_is_answered(methods: Methods) -> None:
+    calls = b"".join(ways(message(b"x"), stream)["whole"] for stream in (1, 3, 5))
+    got = asyncio.run(_exchange(methods, PREFACE + settings_frame((TABLE_SIZE, 0)) + calls))
+    strict = Decoder()
+    strict.max_allowed_table_size = strict.header_table_size = 0
+    frames, _ = read_frames(got)
+    blocks: list[dict[Any, Any]] = [dict(strict.decode(item.payload)) for item in frames if item.kind == HEADERS]
+    assert [block.get("grpc-status") for block in blocks] == [None, "0"] * 3
+
+
+async def _of_program(methods: Methods, *command: str | Path) -> str:
+    """Return what a program prints; PORT stands for that of the listener."""
+    server, port = await _listening(methods)
+    try:
+        words = [str(word).replace("PORT", str(port)) for word in command]
+        program = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await program.communicate()
+        return printed.decode()
+    finally:
+        server.close()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
+def test_a_node_client_that_keeps_no_header_table_is_answered(methods: Methods) -> None:
+    assert asyncio.run(_of_program(methods, "node", "-e", NODE, "PORT", ECHO)).split() == ["0"] * 5
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="there is no h2load")
+def test_an_h2load_that_keeps_no_header_table_is_answered(methods: Methods, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(message(b"x"))
+    printed = asyncio.run(_of_program(
+        methods, "h2load", "--header-table-size=0", "-n", "50", "-c", "1", "-H", "content-type: application/grpc",
+        "-d", tmp_path / "body", f"http://127.0.0.1:PORT{ECHO}",
+    ))  # fmt: skip
+    assert "50 succeeded, 0 failed, 0 errored" in printed

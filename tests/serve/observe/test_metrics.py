@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.sidecar.running import (
     ALLOWED,
@@ -18,6 +19,10 @@ from support.sidecar.running import (
     until,
 )
 
+from authz.engine.decision.outcome import make_outcome
+from authz.engine.decision.verdict import Verdict
+from authz.engine.model import Application
+from authz.serve.observe.hits import MAX_NAMES
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -57,6 +62,7 @@ DOCUMENTED: Final = {
     "authz_snapshot_entries": {"layer"},
     "authz_snapshot_last_good": {"layer"},
     "authz_snapshot_bytes": {"layer"},
+    "authz_snapshot_overruled": {"layer"},
     "authz_spans_sent": set(),
     "authz_spans_dropped": set(),
     "authz_check_duration_seconds": {"front"},
@@ -118,6 +124,26 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         assert value("authz_snapshot_bytes", layer="policy") == size
 
     run(live())
+
+
+@pytest.mark.parametrize("effect", ["decided", "warned"])
+def test_hits_of_entries_are_bounded_and_none_is_lost_but_by_name(effect: str) -> None:
+    """A policy may have 100,000 entries, and a layer 5 million bans."""
+    metrics, entries = Metrics(), 5 * MAX_NAMES
+    counts = metrics.decision_counts("grpc", make_outcome(Application("shop"), Verdict("deny", "denylisted"), 1))
+    for number in range(entries):
+        for _ in range(2 if number < 10 else 1):
+            if effect == "decided":
+                counts[f"e{number}"] += 1
+            else:
+                metrics.count_warning("policy", f"e{number}")
+    for _ in range(2):
+        families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+        hits = {sample.labels["entry"]: sample.value for sample in families["authz_entry_hits"].samples}
+        assert len(hits) == MAX_NAMES + 1  # all others are one
+        assert [hits[f"e{number}"] for number in range(10)] == [2] * 10
+        assert sum(hits.values()) == entries + 10
+        metrics.prune()
 
 
 def test_a_label_may_have_any_character() -> None:

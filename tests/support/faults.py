@@ -1,0 +1,203 @@
+"""Deliberate faults, each of which a test must notice: `make faults` puts them in one at a time, into a copy.
+
+A fault stands for a mistake that somebody could make there. Where one survives, the test that is named is too weak.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Fault(NamedTuple):
+    """A fault: `old`, which stands once in a module of authz, becomes `new`; `test` must then fail."""
+
+    module: str
+    old: str
+    new: str
+    test: str
+
+
+_DECISION: Final = "engine/decision/test_"
+_CLIENT: Final = "engine/request/test_client_address.py::"
+_HTTP2: Final = "serve/http2/test_http2_holes.py::"
+
+FAULTS: Final = (
+    # The look-up, and what covers a client.
+    Fault(
+        "engine/entries/lookup.py",
+        "min(first + 255, count)",
+        "min(first + 1, count)",
+        "engine/entries/test_lookup_blocks.py",
+    ),
+    Fault(
+        "engine/entries/lookup.py",
+        "return sets[bisect_right(starts, value, first, end) - 1]",
+        "return sets[bisect_right(starts, value, first, end) - 2]",
+        "engine/entries/test_lookup.py",
+    ),
+    Fault("engine/entries/opened_snapshot.py", "{4: 96, 6: 0}", "{4: 0, 6: 0}", "engine/request/test_path.py"),
+    Fault(
+        "engine/entries/ruleset.py",
+        "known is None or known.length < match.length",
+        "known is None",
+        "engine/request/test_path.py",
+    ),
+    Fault("engine/entries/ruleset.py", 'match.entry.list == "deny" and', "", "engine/entries/test_ruleset.py"),
+    Fault(
+        "engine/entries/marks.py", "(end - 1 >> host_bits) + 1", "end - 1 >> host_bits", "engine/entries/test_marks.py"
+    ),
+    # Precedence and verdict.
+    Fault(
+        "engine/decision/precedence.py",
+        '"deny_first": {"deny": 0, "allow": 1',
+        '"deny_first": {"deny": 1, "allow": 0',
+        _DECISION + "verdict.py",
+    ),
+    Fault(
+        "engine/decision/precedence.py",
+        "(-m.length, order[m.entry.list])",
+        "(order[m.entry.list], -m.length)",
+        _DECISION + "verdict.py",
+    ),
+    Fault(
+        "engine/decision/verdict.py",
+        "bound is not None and bound <= now",
+        "bound is not None and bound < now",
+        _DECISION + "verdict.py",
+    ),
+    Fault(
+        "engine/decision/verdict.py",
+        '("deny", GRAYLISTED_ATTACK) if attack',
+        '("deny", GRAYLISTED_ATTACK) if not attack',
+        _DECISION + "verdict.py",
+    ),
+    Fault(
+        "engine/decision/verdict.py", "if not entry.concerns(application.name):", "if False:", _DECISION + "verdict.py"
+    ),
+    Fault(
+        "engine/decision/outcome.py",
+        "verdict.decision if enforced else",
+        "verdict.decision if not enforced else",
+        _DECISION + "outcome.py",
+    ),
+    # What is remembered.
+    Fault("engine/decision/outcome.py", "min(verdict.until, until)", "verdict.until", _DECISION + "remembered.py"),
+    Fault(
+        "engine/decision/decider.py",
+        "if outcome.since <= now < outcome.until:",
+        "if True:",
+        _DECISION + "remembered.py",
+    ),
+    Fault("engine/decision/decider.py", "len(forwarded) == 1 and", "forwarded and", _DECISION + "remembered.py"),
+    Fault(
+        "engine/decision/decider.py",
+        "(name, host, peer, forwarded[0], attack)",
+        "(name, host, peer, forwarded[0])",
+        _DECISION + "remembered.py",
+    ),
+    Fault(
+        "engine/decision/generation.py", "if len(self.recent) >= MAX_RECENT:", "if False:", _DECISION + "remembered.py"
+    ),
+    Fault(
+        "engine/decision/generation.py",
+        "if self._remembered >= MAX_OUTCOMES:",
+        "if False:",
+        _DECISION + "remembered.py",
+    ),
+    Fault("serve/grpc/responses.py", "and len(made) <= MAX_RENDERED", "", "engine/decision/test_rendered.py"),
+    Fault(
+        "serve/http1/answers.py",
+        "kept is not None and kept[0] == form",
+        "kept is not None",
+        "engine/decision/test_rendered.py",
+    ),
+    # Who the client is.
+    Fault(
+        "engine/request/client_address.py",
+        "MAX_ELEMENTS = 32",
+        "MAX_ELEMENTS = 33",
+        _CLIENT + "test_a_client_behind_more_than_thirty_two_elements_is_unresolved",
+    ),
+    Fault(
+        "engine/request/client_address.py",
+        "if address not in rules.trusted_proxies:\n            return _resolved",
+        "if address in rules.trusted_proxies:\n            return _resolved",
+        "engine/request/test_client_address.py",
+    ),
+    Fault(
+        "engine/request/client_address.py",
+        "if not rules.trust_unix:",
+        "if rules.trust_unix:",
+        _CLIENT + "test_a_unix_peer_is_denied_by_default",
+    ),
+    Fault("engine/request/client_address.py", "<= 65535", "<= 99999", "engine/request/test_client_address.py"),
+    Fault("engine/request/hosts.py", '\\.?(?::[0-9]*)?"', '\\.*(?::[0-9]*)?"', "engine/request/test_hosts.py"),
+    Fault("addresses.py", "if value >= _MAPPED:", "if value > _MAPPED_END:", "ground/test_addresses.py"),
+    # Checks of a snapshot, and rights of a layer.
+    Fault("snapshot/read.py", "and now >= manifest.expires", "and False", "snapshot/test_shelf.py"),
+    Fault("snapshot/read.py", "if end != size:", "if end > size:", "snapshot/test_shelf.py"),
+    Fault(
+        "snapshot/read.py",
+        "if _sha256(sections[section.name]).digest() != section.sha256:",
+        "if False:",
+        "snapshot/test_shelf.py",
+    ),
+    Fault("snapshot/read.py", "if any(padding):", "if False:", "snapshot/test_bit_flips.py"),
+    Fault(
+        "engine/entries/permissions.py",
+        "if length < widest and",
+        "if length < widest - 1 and",
+        "engine/entries/test_permissions.py",
+    ),
+    Fault(
+        "engine/entries/permissions.py",
+        "if entry.list not in may.lists:",
+        "if False:",
+        "engine/entries/test_permissions.py",
+    ),
+    Fault(
+        "engine/entries/permissions.py",
+        "if place is not None:",
+        "if False:",
+        "engine/entries/test_permissions.py",
+    ),
+    # The fronts, and their limits.
+    Fault("serve/grpc/check.py", "if size > self._max_message:", "if False:", "serve/grpc/test_grpc_broken.py"),
+    Fault("serve/grpc/check.py", "if len(forged) > _MAX_FORGED:", "if False:", "serve/grpc/test_grpc_headers.py"),
+    Fault(
+        "serve/http2/rate.py",
+        "if self.idle > MAX_IDLE + CREDIT * self.answered:",
+        "if False:",
+        _HTTP2 + "test_frames_that_carry_no_call_have_a_rate",
+    ),
+    Fault(
+        "serve/http2/fields.py",
+        "if self._coded + length > _MAX_CODED:",
+        "if False:",
+        _HTTP2 + "test_huffman_codes_that_change_with_each_call_are_decoded_up_to_a_limit_and_have_a_rate",
+    ),
+    Fault("serve/http2/fields.py", "if size > self._offer:", "if False:", "serve/http2/test_http2_headers.py"),
+    Fault(
+        "serve/http2/sending.py",
+        "self.full = self.waiting > MAX_BLOCKED",
+        "self.full = False",
+        _HTTP2 + "test_answers_behind_a_window_of_nothing_have_a_limit_and_all_come_when_it_opens",
+    ),
+    Fault(
+        "serve/listeners/budget.py", "while self.total > self._limit:", "while False:", "serve/listeners/test_budget.py"
+    ),
+    # The log, and what is counted.
+    Fault(
+        "serve/observe/recorder.py", "counts[outcome.entry] += 1", "counts[None] += 1", "serve/observe/test_metrics.py"
+    ),
+    Fault(
+        "serve/observe/details.py",
+        "request_id[:MAX_SHORT], host[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH]",
+        "request_id, host, method, path",
+        "engine/decision/test_rendered.py",
+    ),
+    Fault("serve/observe/log_lines.py", "if len(data) <= most and not", "if not", "engine/decision/test_rendered.py"),
+    Fault(
+        "serve/observe/hits.py", "heapq.nlargest(number,", "heapq.nlargest(number * 9,", "serve/observe/test_metrics.py"
+    ),
+)
