@@ -1,4 +1,4 @@
-"""Each deliberate fault of `support.faults` is noticed by the test that is named for it."""
+"""Each deliberate fault of `support.suite.faults` is noticed by the test that is named for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.faults import FAULTS, Fault
+from support.suite.faults import FAULTS, Fault
 
 ROOT: Final = Path(__file__).parents[2]
 NAMES: Final = [f"{number}-{fault.module.rpartition('/')[2]}" for number, fault in enumerate(FAULTS, 1)]
