@@ -226,6 +226,21 @@ def test_the_access_log_bounds_and_escapes_what_a_client_wrote(stack: NginxStack
     assert stack.nginx.log_of(long[:1024])["application"] == "shop"
 
 
+@pytest.mark.parametrize(
+    ("peer", "status", "methods"),
+    [(SCRAPER, 403, ["PUT", "HEAD", "M-SEARCH", "X" * 40]), (OFFICE, 200, ["PUT", "DELETE"])],
+    ids=["denied", "allowed"],
+)
+def test_the_access_log_names_the_method_that_was_asked_by(
+    stack: NginxStack, peer: str, status: int, methods: list[str]
+) -> None:
+    """It was GET for whoever was denied: the page of a denial is a request of nginx's own."""
+    for method in methods:
+        path = f"/shop/{status}/{method}"
+        assert stack.ask(path, peer, method=method).status == status
+        assert stack.nginx.log_of(path)["method"] == method[:32]
+
+
 # Keep-alive
 
 

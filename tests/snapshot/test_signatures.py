@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.sidecar.loading import Loading
 from support.snapshot.forge import Forge, canonical
 from support.snapshot.refusal import code_of
 from support.snapshot.shelf import SERIAL, payload_with, set_section
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import SnapshotRefused
+from authz.serve.layers import accept
 from authz.snapshot.heading import Requirement
 from authz.snapshot.read import check_snapshot, read_snapshot
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.publishing.publisher import Publisher
 
 
@@ -64,11 +69,31 @@ def test_an_unknown_key_is_named_with_what_to_do(good: Forge, base: Publisher) -
     assert refused.value.hint == "add its publisher's .pub file to snapshot.trusted_keys, if you trust it"
 
 
-def test_a_snapshot_is_expired_from_the_second_that_it_names(good: Forge, base: Publisher) -> None:
-    data = memoryview(good.with_payload(payload_with(good, expires=2000)))
-    assert check_snapshot(data, [base.key()], now=1999.9).manifest.expires == 2000
-    with pytest.raises(SnapshotRefused, match=r"expired 0 seconds ago, expected a newer snapshot"):
-        check_snapshot(data, [base.key()], now=2000.0)
+@pytest.mark.parametrize("now", [1999.0, 1999.9])
+def test_a_snapshot_is_good_up_to_the_second_that_it_names(good: Forge, base: Publisher, now: float) -> None:
+    data = good.with_payload(payload_with(good, expires=2000))
+    assert check_snapshot(memoryview(data), [base.key()], now=now).manifest.expires == 2000
+
+
+@pytest.mark.parametrize(("now", "ago"), [(2000.0, 0), (2000.9, 0), (2001.0, 1), (2059.0, 59)])
+def test_a_snapshot_is_expired_from_the_second_that_it_names(
+    good: Forge, base: Publisher, now: float, ago: int
+) -> None:
+    data = good.with_payload(payload_with(good, expires=2000))
+    with pytest.raises(SnapshotRefused, match=f"expired {ago} seconds ago, expected a newer snapshot") as refused:
+        check_snapshot(memoryview(data), [base.key()], now=now)
+    assert refused.value.code == "expired"
+
+
+def test_a_file_is_loaded_up_to_the_second_before_it_expires(
+    good: Forge, base: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, clock = good.with_payload(payload_with(good, expires=2000)), SimpleNamespace(now=0.0)
+    monkeypatch.setattr(accept, "time", SimpleNamespace(time=lambda: clock.now))
+    for clock.now, code in ((1999.0, "ok"), (2000.0, "expired"), (2001.0, "expired")):
+        loading = Loading(tmp_path / f"{clock.now:.0f}", [base.key()])
+        loading.put(data)
+        assert loading.load() == code
 
 
 def test_messages_repeat_no_more_than_a_little_of_a_hostile_file(good: Forge, base: Publisher) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,31 @@ def test_blocks_find_what_the_directory_finds_in_many_networks() -> None:
     networks = [network(4, chance.getrandbits(32), chance.choice(lengths)) for _ in range(20_000)]
     index = same_by_blocks(arrays_of([Subject(networks[n::5]) for n in range(5)]))
     assert list(index.problems(5)) == []
+
+
+@pytest.mark.usefixtures("always_blocks")
+def test_the_first_24_may_be_cut_and_its_leaf_is_the_least_that_is() -> None:
+    arrays = arrays_of([subject("0.0.0.7"), subject("0.0.0.0/24")])
+    assert arrays["v4.leaves"].tolist()[:2] == [CUT | 1, 0]
+    index = same_by_blocks(arrays)
+    assert [index.members(index.find4(value)) for value in (0, 6, 7, 8, 255, 256)] == [
+        [(1, 24)], [(1, 24)], [(0, 32), (1, 24)], [(1, 24)], [(1, 24)], [],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "leaf"), [(0, CUT), (1, CUT | 1), (2, CUT | 2)])
+def test_a_leaf_is_cut_where_bit_31_is_set_whatever_the_rest_of_it(first: int, leaf: int) -> None:
+    """A builder writes no place 0, for the first start is 0: by the format it is cut all the same."""
+    starts, sets = memoryview(array("I", [0, 5, 9])), memoryview(array("I", [3, 1, 2]))
+    find = finder4_by_blocks(starts, sets, memoryview(array("Q", [0])), memoryview(array("I", [leaf])))
+    assert [find(value) for value in (starts[first], starts[first] + 1)] == [sets[first]] * 2
+    assert find(255) == 2
+
+
+@pytest.mark.parametrize("number", [0, 1, CUT - 1])
+def test_a_leaf_is_a_match_set_where_bit_31_is_not_set(number: int) -> None:
+    none, leaves = memoryview(array("I", [0])), memoryview(array("I", [number]))
+    assert finder4_by_blocks(none, none, memoryview(array("Q", [0])), leaves)(7) == number
 
 
 def test_a_table_has_blocks_where_it_is_large_and_seldom_cut_below_24() -> None:

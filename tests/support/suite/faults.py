@@ -35,6 +35,12 @@ FAULTS: Final = (
         "return sets[bisect_right(starts, value, first, end) - 2]",
         "engine/entries/test_lookup.py",
     ),
+    Fault(
+        "engine/entries/lookup.py",
+        "if leaf < CUT:",
+        "if leaf <= CUT:",
+        "engine/entries/test_lookup_blocks.py::test_a_leaf_is_cut_where_bit_31_is_set_whatever_the_rest_of_it",
+    ),
     Fault("engine/entries/opened_snapshot.py", "{4: 96, 6: 0}", "{4: 0, 6: 0}", "engine/request/test_path.py"),
     Fault(
         "engine/entries/ruleset.py",
@@ -135,6 +141,14 @@ FAULTS: Final = (
     Fault("addresses.py", "if value >= _MAPPED:", "if value > _MAPPED_END:", "ground/test_addresses.py"),
     # Checks of a snapshot, and rights of a layer.
     Fault("snapshot/read.py", "and now >= manifest.expires", "and False", "snapshot/test_shelf.py"),
+    Fault("snapshot/read.py", "now >= manifest.expires", "now >= manifest.expires + 60", "snapshot/test_signatures.py"),
+    Fault("snapshot/read.py", "now >= manifest.expires", "now > manifest.expires", "snapshot/test_signatures.py"),
+    Fault(
+        "engine/decision/lapses.py",
+        "min(file.created + max_age, file.expires)",
+        "min(file.created + max_age, file.expires + 1)",
+        "serve/layers/test_stale.py::test_a_snapshot_that_expires_while_it_serves_is_stale",
+    ),
     Fault("snapshot/read.py", "if end != size:", "if end > size:", "snapshot/test_shelf.py"),
     Fault(
         "snapshot/read.py",
