@@ -6,6 +6,7 @@ import contextlib
 import socket
 import socketserver
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 ONE_THREAD = "\nServerLimit 1\nStartServers 1\nThreadsPerChild 1\nMaxRequestWorkers 1\nListen "
 
@@ -78,12 +78,19 @@ class Apache(contextlib.ExitStack):
         )
         printed = adapted(render("apache", load_config(folder / "authz.yaml", {})), {"\nListen ": ONE_THREAD})
         ports = ProxyPorts(free_port(), free_port())
-        process = start_apache(folder, {"main": printed}, self.upstream.port, ports, changes)
-        self.ports = self.enter_context(process).ports
+        self.process = self.enter_context(start_apache(folder, {"main": printed}, self.upstream.port, ports, changes))
+        self.ports = ports
 
     def status(self, path: str) -> int:
         """Ask Apache for a path, and return the status."""
         return ask(self.ports.edge, path).status
+
+    def sockets(self) -> int:
+        """Return how many sockets its processes have open."""
+        parent = self.process.popen.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        links = [link for child in children for link in Path(f"/proc/{child}/fd").iterdir()]
+        return sum(str(link.readlink()).startswith("socket:") for link in links)
 
 
 @pytest.fixture
@@ -126,6 +133,16 @@ def test_the_body_of_a_denied_request_is_not_taken_for_the_next_one(apache: Apac
 @pytest.mark.parametrize("apache", [{'require "socket.core"': 'require "socket.missing"'}], indirect=True)
 def test_where_lua_has_no_sockets_nobody_is_let_in(apache: Apache) -> None:
     assert apache.status("/allowed") == 500
+    assert apache.upstream.seen == []
+
+
+def test_a_sidecar_that_is_down_costs_apache_no_descriptor_for_each_request(apache: Apache) -> None:
+    apache.asked.shutdown()
+    apache.asked.server_close()
+    assert apache.status("/allowed") == 503
+    before = apache.sockets()
+    assert {apache.status("/allowed") for _ in range(8)} == {503}
+    assert apache.sockets() < before + 4  # of the client's own connections some may not be closed yet
     assert apache.upstream.seen == []
 
 

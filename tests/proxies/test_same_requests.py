@@ -230,6 +230,19 @@ def test_no_header_that_a_client_made_up_to_look_like_ours_reaches_the_applicati
     assert {value for name, value in headers.items() if "authz" in name.replace("_", "-")} == {UNKNOWN, "none", "shop"}
 
 
+OURS = ("client-address", "list", "application", "dry-run")
+
+
+def test_no_client_can_have_our_headers_dropped_on_the_way_to_the_application(stack: Stack) -> None:
+    """What `Connection` names, a proxy takes off again (RFC 9110, 7.6.1)."""
+    before, dry_run = len(stack.upstream.seen), Case(BAD, "/api", "api", BAD)
+    named = ", ".join(f"X-Authz-{name.title()}" for name in OURS)
+    replies = [stack.ask(dry_run, ("Connection", text)) for text in (named, named.lower(), f"keep-alive, {named}")]
+    assert {reply.status for reply in replies} <= {200, 400, 403}
+    for seen in stack.upstream.seen[before:]:
+        assert [seen.headers.get(f"x-authz-{name}") for name in OURS] == [BAD, "deny", "api", "denylisted"]
+
+
 @pytest.mark.parametrize("application", ["quiet", "api"])
 def test_a_client_cannot_choose_its_application(stack: Stack, application: str) -> None:
     assert stack.ask(Case(SCRAPER, "/shop", "shop", None), ("X-Authz-Application", application)).status == 403

@@ -55,9 +55,9 @@ class Scope:
 
 
 class Generation:
-    """Outcomes by one ruleset."""
+    """Outcomes by one ruleset. Of one without some layers, they hold from `since` on: when the last of them lapsed."""
 
-    def __init__(self, ruleset: Ruleset, settings: Settings) -> None:
+    def __init__(self, ruleset: Ruleset, settings: Settings, since: float = -math.inf) -> None:
         self.ruleset = ruleset
         self.scopes: dict[str | None, Scope] = {a.name: Scope(a) for a in ruleset.applications}
         self.general = self.scopes[ANY_APPLICATION]
@@ -74,7 +74,7 @@ class Generation:
         self._ignores_at = min((lapse.since for lapse in self._ignorable()), default=math.inf)
         self.lapses_at = min(self._answers_at, self._ignores_at)
         self.recent: dict[object, Decided] = {}  # by what of a request they depend on, but for the time
-        self._settings = settings
+        self._settings, self._since = settings, since
         self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
         self._find4, self._find6 = ruleset.find4, ruleset.find6
         self._find_others, self._marks = ruleset.find_others, ruleset.marks
@@ -89,13 +89,15 @@ class Generation:
         """Return the generation without the layers that are ignored by now, and the same scope in it."""
         if now < self._ignores_at:
             return self, scope
-        stale = frozenset(lapse.layer for lapse in self._ignorable() if lapse.since <= now)
+        ignored = [lapse for lapse in self._ignorable() if lapse.since <= now]
+        stale = frozenset(lapse.layer for lapse in ignored)
         later = self._later.get(stale)
         if later is None:
             others = tuple(layer for layer in self._settings.layers if layer.name not in stale)
             settings = self._settings._replace(layers=others)  # there those that are ignored are not missing
-            later = self._later[stale] = Generation(self.ruleset.without(stale), settings)
-            later.recent = self.recent  # what is remembered here ends when a layer is ignored
+            since = max(lapse.since for lapse in ignored)
+            later = self._later[stale] = Generation(self.ruleset.without(stale), settings, since)
+            later.recent = self.recent  # what is remembered here ends when a layer is ignored, and begins then there
         if scope is self.unknown:
             return later, later.unknown
         return later, later.scopes.get(scope.application.name, later.unknown)
@@ -211,7 +213,15 @@ class Generation:
         if memo is None:
             memo = self._memos[kind] = {}
         serial = self.ruleset.serial_of(verdict.layer)
-        return make_outcome(scope.application, verdict, serial, unknown=scope.unknown, until=self.lapses_at, memo=memo)
+        return make_outcome(
+            scope.application,
+            verdict,
+            serial,
+            unknown=scope.unknown,
+            since=self._since,
+            until=self.lapses_at,
+            memo=memo,
+        )
 
     def _remember(self, scope: Scope, key: Key, outcome: Outcome) -> None:
         if self._remembered >= MAX_OUTCOMES:

@@ -143,12 +143,13 @@ def make_outcome(
     *,
     unknown: bool = False,
     cannot: bool = False,
+    since: float = -math.inf,
     until: float = math.inf,
     memo: dict[object, Any] | None = None,
 ) -> Outcome:
     """Return the outcome of a verdict.
 
-    cannot: a denial means "cannot decide". until: it holds no longer than that. The rest is as in Outcome.
+    cannot: a denial means "cannot decide". since, until: it holds no earlier, and no longer. The rest is as in Outcome.
     """
     enforced = not application.dry_run
     decision = verdict.decision if enforced else "allow"
@@ -168,7 +169,7 @@ def make_outcome(
     outcome.warnings = verdict.warnings if verdict.warned else ()
     outcome.warning_layers = verdict.warning_layers if verdict.warned else ()
     outcome.deny = deny
-    outcome.since = verdict.since
+    outcome.since = max(verdict.since, since)
     outcome.until = min(verdict.until, until)
     outcome.memo = {} if memo is None else memo
     outcome.__class__ = Outcome

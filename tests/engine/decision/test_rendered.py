@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from support.proxies.envoy_api import check_request
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import NOW, TRUSTING, Fronts
+from support.suite.effort import tries
 
 from authz.engine.decision.outcome import MAX_RENDERED
 from authz.engine.request.request import Request
+from authz.serve.config.config import EventsConfig
 from authz.serve.http1.messages import RequestHead
 from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, MAX_WHOLE
+from authz.serve.observe.events import EventSender
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import Decision, make_recorder
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.engine.decision.outcome import Outcome
+    from authz.engine.entries.ruleset import Ruleset
+    from authz.engine.settings import Settings
     from authz.serve.observe.recorder import Taken
 
 PAGE: Final = "x" * 60_000
@@ -96,6 +102,93 @@ def test_a_log_line_is_the_same_whether_its_part_was_kept_or_not(tmp_path: Path)
     assert any(decision.rendered and decision.rendered.line for decision in taken)
     assert kept == [LogLines().lines([decision._replace(rendered=None)]) for decision in taken]
     assert lines.lines(taken) == b"".join(kept)
+
+
+HOSTS: Final = ("plain.example", "Trial.example:8080", "elsewhere.example", "trial.example..")
+OTHER_POLICY: Final = """\
+version: 1
+applications:
+  plain: {default: deny, deny: {status: 410, body: "gone, {client}"}, hosts: [trial.example]}
+  trial: {mode: block, hosts: [plain.example]}
+entries:
+  - {id: bad, list: allow, networks: [203.0.113.0/24], expires: 2027-01-15T08:10:00Z, reason: x}
+"""
+BY_HOST: Final = POLICY.replace("plain: {}", "plain: {hosts: [plain.example], mode: block}").replace(
+    "{dry_run: true}", "{dry_run: true, hosts: [trial.example]}"
+)
+
+
+class Logged(Fronts):
+    """Fronts whose decisions are kept."""
+
+    def __init__(self, publisher: Publisher, policy: str | None) -> None:
+        self.kept = Kept()
+        super().__init__(publisher, TRUSTING + "attack_signal: {header: x-waf}\n", policy, serial=1)
+        self.check._recorder, self.http._recorder = (
+            make_recorder(front, self.config.application, self.metrics, [self.kept]) for front in ("grpc", "http")
+        )
+
+    def ask(self, asked: RequestHead | bytes) -> object:
+        """Return the answer of the front that a request is for."""
+        return self.check(asked) if isinstance(asked, bytes) else self.http.handle(asked)
+
+    def decide_by(self, settings: Settings, ruleset: Ruleset | None) -> None:
+        """Forget all, and decide by these."""
+        assert ruleset is not None
+        self.decider.change(settings)
+        self.decider.load(ruleset)
+
+
+def make_request(generator: random.Random, number: int) -> RequestHead | bytes:
+    """Return a request of either front."""
+    application = generator.choice(("", "", *APPLICATIONS))
+    headers = {
+        "host": generator.choice(HOSTS),
+        "x-waf": generator.choice(("0", "0", "1")),
+        "x-forwarded-for": generator.choice(CLIENTS),
+        "x-request-id": str(number),
+    }
+    if generator.random() < 0.5:
+        forged = FORGED if generator.random() < 0.2 else {}
+        context = {"application": application}
+        return check_request("10.0.0.1", headers | forged, host=headers["host"], path=f"/{number}", context=context)
+    target = generator.choice(TARGETS[: 3 if application else 2]).format(application).rstrip("/")
+    lines = {name.encode(): [value.encode()] for name, value in headers.items()}
+    return RequestHead(generator.choice((b"GET", b"HEAD")), target.encode(), lines, "10.0.0.1", 400)
+
+
+def test_a_run_of_requests_gets_what_each_of_them_would_get_alone(tmp_path: Path) -> None:
+    """Whatever came before: other clients, applications, hosts, signals, fronts, rulesets, settings, and times."""
+    publisher, generator = Publisher(tmp_path), random.Random(5)
+    fronts, alone = Logged(publisher, BY_HOST), Logged(publisher, OTHER_POLICY)
+    trusting = fronts.decider.settings
+    settings, ruleset = trusting, fronts.decider.ruleset
+    rulesets = [ruleset, alone.decider.ruleset]
+    seen = set[object]()
+    for number in range(tries(6000)):
+        if generator.random() < 0.01:
+            settings = trusting._replace(rules=trusting.rules._replace(trusted_hops=generator.choice((0, 1))))
+            ruleset = generator.choice(rulesets)
+            fronts.decide_by(settings, ruleset)
+        alone.decide_by(settings, ruleset)
+        fronts.now = alone.now = NOW + generator.choice((0, 0, 0, 599.9, 600, 1199.9, 1200, -60))
+        asked = make_request(generator, number)
+        answer = fronts.ask(asked)
+        assert answer == alone.ask(asked), (number, asked)
+        seen.add(answer)
+    assert len(seen) > 60
+    assert sum(decision.rendered is not None for decision in fronts.kept) > len(fronts.kept) / 5
+    assert not any(decision.rendered for decision in alone.kept)
+    assert LogLines().lines(fronts.kept * 2) == LogLines().lines(alone.kept * 2)
+
+
+def test_events_that_wait_keep_no_answers(tmp_path: Path) -> None:
+    """Else a banned /64 that asks from 20,000 addresses while the control plane is away would fill 60 MB with them."""
+    fronts = Fronts(Publisher(tmp_path), TRUSTING, POLICY)
+    sender = EventSender(EventsConfig(url="http://127.0.0.1:1/"))
+    fronts.check._recorder = make_recorder("grpc", fronts.config.application, fronts.metrics, [sender])
+    assert len({fronts.check(check(CLIENTS[0], "plain")) for _ in range(3)}) == 1
+    assert [(event.client.text, event.rendered) for event in sender._waiting] == [(CLIENTS[0], None)] * 3
 
 
 LONG: Final = b"x" * 60_000

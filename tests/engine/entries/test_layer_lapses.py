@@ -49,7 +49,7 @@ STALE_BANS = layer("bans", deny("ban", "192.0.2.1"))  # created NOW
 )
 def test_a_stale_layer_does_as_it_is_told(then: Any, fresh: object, stale: object, other: object) -> None:
     decide = decider(policy(), STALE_BANS, layers=(BANS._replace(when_stale=then, max_age=100),))
-    for _ in range(2):  # from now on remembered, and the clock may go back
+    for _ in range(2):  # the clock may go back
         for at, address, expected in (
             (NOW + 99, "192.0.2.1", fresh),
             (NOW + 100, "192.0.2.1", stale),
@@ -80,6 +80,14 @@ def test_what_is_decided_without_an_ignored_layer_is_remembered_too() -> None:
     again = decide.decide(request, NOW + 101)
     assert again[2] is not None
     assert decide.decide(request, NOW + 102) is again
+
+
+def test_what_is_remembered_without_an_ignored_layer_does_not_outlive_a_clock_that_goes_back() -> None:
+    """A clock that was ahead for a moment must not let the banned in until the next file comes."""
+    decide = decider(policy(), STALE_BANS, layers=(BANS._replace(when_stale="ignore", max_age=100),))
+    request = Request("192.0.2.1", ("192.0.2.1",), "shop")
+    found = [decide.check(request, NOW + after)[0].decision for after in (0, 100, 101, 50, 51, 102, 99)]
+    assert found == ["deny", "allow", "allow", "deny", "deny", "allow", "deny"]
 
 
 def test_a_layer_that_denies_counts_before_a_policy_that_allows() -> None:

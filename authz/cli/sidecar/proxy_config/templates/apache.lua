@@ -11,13 +11,14 @@ local function connect()
 {{ if unix }}
     local connection = unix.stream()
     connection:settimeout(TIMEOUT)
-    return connection:connect({{ path }}) and connection
+    if connection:connect({{ path }}) then return connection end
 {{ end }}
 {{ if not unix }}
     local connection = socket.tcp()
     connection:settimeout(TIMEOUT)
-    return connection:connect({{ host }}, {{ port }}) and connection
+    if connection:connect({{ host }}, {{ port }}) then return connection end
 {{ end }}
+    connection:close()   -- else it would stay open until Lua looks for what nobody needs
 end
 
 -- Sends a request, and returns status, headers and body; nil: no whole answer in time.
@@ -119,6 +120,10 @@ function authz(r)
     end
     if not r:regex(host, [=[{{ valid_host }}]=]) then
         return answer(r, 400, "text/plain", nil, "ambiguous host\n")
+    end
+    -- What `Connection` names, Apache does not pass on: a client must not have it drop headers of ours.
+    if (r.headers_in["Connection"] or ""):lower():find("x-authz-", 1, true) then
+        return answer(r, 400, "text/plain", nil, "ambiguous connection\n")
     end
     if r.uri == "/healthz" then return answer(r, 200, "text/plain", nil, "ok\n") end   -- not checked
 
