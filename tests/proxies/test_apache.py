@@ -26,7 +26,10 @@ ONE_THREAD = "\nServerLimit 1\nStartServers 1\nThreadsPerChild 1\nMaxRequestWork
 
 
 class Asked(socketserver.ThreadingTCPServer):
-    """What Apache asks: allows /allowed, is late with /late until it is told, denies the rest, keeps connections."""
+    """What Apache asks: allows /allowed, is late with /late until it is told, denies the rest, keeps connections.
+
+    It answers twice where the path has /twice.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -50,8 +53,9 @@ class Question(socketserver.StreamRequestHandler):
             if "/late" in head["x-forwarded-uri"]:
                 self.server.told.wait(PATIENCE)
             allowed = head["x-forwarded-uri"].startswith(("/allowed", "/late"))
+            answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if allowed else b"403 No")
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if allowed else b"403 No"))
+                self.wfile.write(answer * (2 if "/twice" in head["x-forwarded-uri"] else 1))
             if self.server.hangs_up:
                 return
 
@@ -117,6 +121,11 @@ def test_an_answer_that_comes_late_lets_nobody_else_in(apache: Apache) -> None:
     apache.asked.told.set()
     assert [apache.status(path) for path in ("/x", "/y")] == [403, 403]
     assert [seen.path for seen in apache.upstream.seen] == ["/allowed"]
+
+
+def test_what_comes_behind_an_answer_lets_nobody_else_in(apache: Apache) -> None:
+    assert [apache.status(path) for path in ("/allowed/twice", "/x", "/y")] == [200, 403, 403]
+    assert [seen.path for seen in apache.upstream.seen] == ["/allowed/twice"]
 
 
 def test_the_body_of_a_denied_request_is_not_taken_for_the_next_one(apache: Apache) -> None:

@@ -45,7 +45,8 @@ local function exchange(connection, request, deadline)
     return status, headers, body
 end
 
--- A connection on which anything went wrong is never used again: what still comes on it answers another request.
+-- A connection on which anything went wrong, or more came than the answer, is never used again: what is or will be on it
+-- answers another request.
 local function ask(request)
     local deadline = socket.gettime() + TIMEOUT
     local connection, status, headers, body = kept, nil, nil, nil
@@ -57,7 +58,8 @@ local function ask(request)
         if not connection then return nil end
         status, headers, body = exchange(connection, request, deadline)
     end
-    if status and headers["connection"] ~= "close" then kept = connection else connection:close() end
+    local clean = status and headers["connection"] ~= "close" and not connection:dirty()
+    if clean then kept = connection else connection:close() end
     return status, headers, body
 end
 
