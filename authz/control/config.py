@@ -1,11 +1,13 @@
 """control.yaml: the configuration of the control plane. Every key is described where it is declared.
 
-Paths are relative to the folder of control.yaml. An environment variable `AUTHZ_CONTROL_SECTION__KEY` takes the place
-of `section.key`.
+Paths are relative to the folder of control.yaml; those of what is written (`store`, `signer_state`, `layers[].file`)
+and those of a policy in the store to `data`. An environment variable `AUTHZ_CONTROL_SECTION__KEY` takes the place of
+`section.key`.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +22,10 @@ from authz.control.lists.rules.guard import FourEyes
 from authz.control.lists.rules.limits import Limits
 from authz.control.lists.rules.resolved import Resolver
 from authz.control.lists.rules.rules import Known, Rules
-from authz.control.model.records import POLICY_LAYER
+from authz.control.model.records import HOSTS, POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
 from authz.engine.model import TOKEN, ListName
-from authz.errors import BadValue
+from authz.errors import BadValue, InputError
 from authz.scalars import Duration, PositiveCount
 from authz.serve.config.values import Listen, ListenOn, Trusted
 from authz.serve.listeners.tls.config import Tls
@@ -104,6 +106,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     layers: tuple[LayerConfig, ...]
     listen: ListenOn = Listen(host="127.0.0.1", port=9194)
+    data: str = "."  # folder of what is written: fetched feeds, answers for host names, and see above
     store: str = "sqlite:///control.sqlite"  # or postgresql://USER:PASSWORD@HOST/DATABASE
     tls: Tls | None = None
     public_url: str | None = None  # as browsers reach it; with https their cookies are Secure
@@ -147,7 +150,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
         own += tuple(network for text in settings.get("protected", ()) for network in parse_networks(text))
         eyes = FourEyes(addresses=self.four_eyes.addresses, allow=self.four_eyes.allow)
         bans = next((layer.name for layer in self.layers if layer.name != POLICY_LAYER), POLICY_LAYER)
-        resolver = Resolver(settings, Path(self.folder))
+        resolver = Resolver(settings, Path(self.data))
         return Rules(self.limits(settings.get("limits")), own, eyes, bans, Known.of(settings), resolver)
 
     def proxies(self) -> NetworkSet:
@@ -225,8 +228,10 @@ def _check_oidc(document: Document[ControlConfig], config: ControlConfig) -> Non
 
 
 def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
-    def at(path: str | None) -> str | None:
-        return None if path is None else str(folder / path)
+    data = folder / config.data
+
+    def at(path: str | None, base: Path = folder) -> str | None:
+        return None if path is None else str(base / path)
 
     def key(text: str) -> str:
         scheme, colon, _ = text.partition(":")
@@ -234,9 +239,9 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
 
     store = config.store
     if store.startswith("sqlite:///") and not store.startswith("sqlite:////"):
-        store = f"sqlite:///{folder / store.removeprefix('sqlite:///')}"
+        store = f"sqlite:///{data / store.removeprefix('sqlite:///')}"
     layers = tuple(
-        msgspec.structs.replace(layer, key=key(layer.key), public_key=at(layer.public_key), file=at(layer.file))
+        msgspec.structs.replace(layer, key=key(layer.key), public_key=at(layer.public_key), file=at(layer.file, data))
         for layer in config.layers
     )
     tls = config.tls and config.tls.at(lambda path: str(folder / path))
@@ -259,6 +264,42 @@ def _absolute(config: ControlConfig, folder: Path) -> ControlConfig:
     streams = msgspec.structs.replace(config.streams, password_file=at(config.streams.password_file))
     return msgspec.structs.replace(
         config, sign_on=sign_on, crowdsec=crowdsec, notify=notify, streams=streams, layers=layers, store=store, tls=tls,
-        signer=at(config.signer), triggers=at(config.triggers), signer_state=str(folder / config.signer_state),
-        sinks=sinks, folder=str(folder),
+        signer=at(config.signer), triggers=at(config.triggers), signer_state=str(data / config.signer_state),
+        sinks=sinks, data=str(data), folder=str(folder),
     )  # fmt: skip
+
+
+def check_folders(config: ControlConfig) -> None:
+    """Check the folders that `authz control serve` writes to: now, not at the first ban. Raises InputError."""
+    if any(layer.name == POLICY_LAYER for layer in config.layers):  # with feeds and host names
+        check_writable("data", Path(config.data))
+        check_writable("data", Path(config.data, HOSTS).parent)
+    for number, layer in enumerate(config.layers):
+        if layer.file is not None:
+            check_writable(f"layers[{number}].file", Path(layer.file).parent)
+    store = Path(config.store.removeprefix("sqlite:///")).parent
+    if config.store.startswith("sqlite:////") and store.is_dir():  # opening it says what to do where it is missing
+        check_writable("store", store)
+    if config.signer is None:  # its process is ours
+        check_writable("signer_state", Path(config.signer_state).parent)
+
+
+def check_writable(key: str, folder: Path) -> None:
+    """Make a folder where it is missing, and write there.
+
+    Args:
+        key: Names it in control.yaml.
+        folder: An absolute path.
+
+    Raises:
+        InputError: That cannot be done.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        expected = "expected a folder where this process may write"
+        hint = "`data` of control.yaml is the folder of all that has a relative path and is written"
+        raise InputError(f"{key}: {folder}: cannot be written: {error.strerror}, {expected}", hint=hint) from error

@@ -78,7 +78,7 @@ class ControlPlane:
         self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
         self.sources = RunningSources(config.sources, self.intake, config.folder)
         self.sender = Sender(config.notify, store, lease_of(store, "sender"), Watch(self))
-        copies = Copies(store, Path(config.folder))
+        copies = Copies(store, Path(config.data))
         self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
         self.publisher = Publisher(
             config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare, self.offers.put

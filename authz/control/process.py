@@ -14,7 +14,7 @@ import uvicorn
 from authz.control.access.tls import TlsListener
 from authz.control.api.app import create_app
 from authz.control.api.common.log import start_log
-from authz.control.config import load_control_config
+from authz.control.config import check_folders, load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
 from authz.errors import StartError
@@ -67,6 +67,7 @@ def serve(config_file: Path, log_level: str = "info", log_format: Format = "text
     tls = None if config.tls is None else TlsListener(config.tls)
     if tls is not None:
         tls.load()
+    check_folders(config)
     plane = ControlPlane.open(config, config_file.absolute())
     server = _Server(_uvicorn_config(config, plane, tls, log_level), plane, tls)
     try:

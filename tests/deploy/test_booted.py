@@ -104,6 +104,19 @@ systemctl restart authz-signer.service; ready
 /opt/authz/bin/authz unban 203.0.113.9
 becomes 203.0.113.9 200
 becomes 203.0.113.10 403
+# A feed and a host name: the control plane keeps them in its own folder, where the signer may read.
+mkdir -p /srv/feeds; seq -f '198.51.100.%g' 0 39 > /srv/feeds/bad.txt; echo '203.0.113.77 bad.example' >> /etc/hosts
+systemd-run --quiet --unit feeds python3 -m http.server 8099 --bind 127.0.0.1 --directory /srv/feeds
+ask() {  # METHOD PATH BODY
+    curl -sSf -o /dev/null -X $1 -H "Authorization: Bearer $AUTHZ_TOKEN" -H 'Content-Type: application/json' -d "$3" \
+        $AUTHZ_CONTROL_URL$2
+}
+feed='"source": "malicious", "path": "feeds/bad.txt", "url": "http://127.0.0.1:8099/bad.txt", "format": "plain"'
+ask PUT /v1/policy "{\"feeds\": [{$feed}]}"
+ask POST /v1/entries '{"list": "deny", "sources": ["malicious"], "expires": "forever"}'
+ask POST /v1/entries '{"list": "deny", "hosts": ["bad.example"], "expires": "forever"}'
+becomes 198.51.100.7 403
+becomes 203.0.113.77 403
 # Only the signer reads the keys, and neither has rights; the signer has no network but its socket.
 test "$(stat -c %U:%a /etc/authz-signer/bans.key)" = authz-signer:600
 if runuser -u authz-control -- cat /etc/authz-signer/bans.key; then exit 1; fi

@@ -106,7 +106,7 @@ async def set_policy(
     """
     _check_owner(caller, "*")
     config = plane_of(request).config
-    folders = Folders(Path(config.folder), config.policy_files)
+    folders = Folders(Path(config.data), config.policy_files)
     use = partial(put_settings, settings=data, reason=reason, folders=folders, force=force)
     return await _write(request, caller, use, wait, timeout)
 

@@ -45,7 +45,11 @@ def _not_ready(plane: ControlPlane) -> str:
             read_heads(tx)
     except Problem as error:
         return error.message
-    missing = [layer.name for layer in plane.config.layers if plane.offers.get(layer.name) is None]
+    problems = plane.publisher.problems  # of which anybody is told the code: a message may name an entry
+    missing = [
+        f"{layer.name} ({problems[layer.name].code})" if layer.name in problems else layer.name
+        for layer in plane.config.layers if plane.offers.get(layer.name) is None
+    ]  # fmt: skip
     return f"not published yet: {', '.join(missing)}" if missing else ""
 
 
@@ -76,8 +80,13 @@ def _metrics(plane: ControlPlane) -> list[str]:
     _family(lines, "authz_control_publish_lag_seconds", "gauge", "Age of the oldest change that is not published.",
             [(layer, (now - head.time) / 1e6 if layer not in published or published[layer].serial < head.sequence
               else 0.0) for layer, head in heads.items()])  # fmt: skip
-    _family(lines, "authz_control_publish_refused", "gauge", "Whether the signer refuses the newest changes.",
+    _family(lines, "authz_control_publish_refused", "gauge", "Whether the newest changes cannot be published.",
             [(layer.name, int(layer.name in plane.publisher.problems)) for layer in plane.config.layers])  # fmt: skip
+    lines += ["# HELP authz_control_input_failed Whether the last round failed that fetches it.",
+              "# TYPE authz_control_input_failed gauge"]  # fmt: skip
+    lines += [
+        f'authz_control_input_failed{{input="{rounds.name}"}} {int(bool(rounds.problem))}' for rounds in plane.inputs
+    ]
     sidecars = plane.sidecars.connected()
     behind = dict.fromkeys(heads, 0)
     for sidecar in sidecars:

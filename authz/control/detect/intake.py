@@ -67,7 +67,7 @@ class Intake:
         offences = _PatientOffences(StoreOffences(plane), self._patiently)
         places = read_places(file.databases, file.triggers)
         self.detector = Detector(file.triggers, self._refusal, offences, places)
-        countries = Countries(plane.store, Path(plane.config.folder), file.databases.country)
+        countries = Countries(plane.store, Path(plane.config.data), file.databases.country)
         self.keeper = EventKeeper(plane.store, plane.config.events, countries)
         self.writers: list[Writer] = [self.keeper, *(ClickHouse(sink, countries.find) for sink in plane.config.sinks)]
         self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)

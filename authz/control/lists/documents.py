@@ -74,7 +74,7 @@ def put_settings(
     """Set feeds, geo databases, limits and protected networks. The batch has all layers.
 
     folders: where files may be that these settings name and those before did not; None: anywhere on this machine, but
-    what is fetched is written below the folder. force: bans of what is protected from now on end.
+    what is fetched is written below `data`. force: bans of what is protected from now on end.
 
     Raises:
         Invalid: They are not well-formed.

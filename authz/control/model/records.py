@@ -18,7 +18,7 @@ POLICY_LAYER: Final = "policy"  # the first layer of every sidecar; the others h
 MAIN_TENANT: Final = "main"  # the tenant that runs the control plane; it sees all others
 
 APPLICATION: Final = "application:"  # names of documents with the settings of an application begin so
-HOSTS: Final = "state/hosts.json"  # answers for host names, beside control.yaml; also the name of the store's copy
+HOSTS: Final = "state/hosts.json"  # answers for host names, below `data`; also the name of the store's copy
 SETTINGS: Final = "settings:policy"  # the document with the rest of a policy
 
 Owner = Literal["api", "git", "trigger", "feed"]

@@ -68,10 +68,12 @@ def build_policy(
 
 
 def _whole_policy(content: dict[str, Any], folder: Path) -> tuple[Policy, list[str]]:
-    """Return the policy, and its warnings without the place: it is of a file that nobody wrote."""
+    """Return the policy, and its warnings without the place: it is of a file that nobody wrote.
+
+    Nothing is written: the signer may only read the folder.
+    """
     text = msgspec.json.encode(content)  # JSON is YAML
-    hosts = folder / HOSTS
-    options = SubjectOptions(HostOptions(cache=hosts, offline=hosts.exists()), allow_unresolved=True)
+    options = SubjectOptions(HostOptions(cache=folder / HOSTS, offline=True), allow_unresolved=True)
     with tempfile.NamedTemporaryFile(prefix="authz-policy-", suffix=".yaml") as file:  # `folder` may be read-only
         file.write(text)
         file.flush()

@@ -22,6 +22,7 @@ from authz.control.store.published.publications import (
     content_of,
     newest_publication,
 )
+from authz.errors import AuthzError
 from authz.publisher.bans.tiers import Files, write_files
 from authz.snapshot.heading import Requirement
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from authz.control.store.signals import Signals
 
 CHECKPOINT_EVERY: Final = 3600.0  # seconds
+PATIENCE: Final = 5.0  # seconds for which publishing may fail before people are told: a signer may be starting again
 _TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
@@ -79,6 +81,7 @@ class LayerPublisher:
         self._sent: int | None = None
         self._checked = 0
         self._refused: tuple[int, float] = (0, 0.0)
+        self._failing: float | None = None
 
     def close(self) -> None:
         """Let the signer go."""
@@ -94,9 +97,21 @@ class LayerPublisher:
         if newest is not None and self._store.now() - newest.created > self._refresh * MICROSECONDS:
             head = self.sign_anew()
         if newest is not None and head.sequence <= newest.serial:
+            self.problem = None
             self._checkpoint(head)
             return None
         return self._publish(head, newest) if self._worth_trying(head) else None
+
+    def note_outcome(self, error: Exception | None) -> None:
+        """Have `problem` tell why `publish_due` fails, once it has done so for a while. None: it did not."""
+        if error is None:
+            self._failing = None
+            return
+        now = time.monotonic()
+        self._failing = now if self._failing is None else self._failing
+        if now - self._failing >= PATIENCE:
+            code = error.code if isinstance(error, AuthzError) else "cannot_publish"
+            self.problem = Refused(code=code, message=str(error) or repr(error))
 
     def _checkpoint(self, head: Head) -> None:
         """Have it signed where the chain stands, once an hour, where it has grown since."""
@@ -154,9 +169,8 @@ class LayerPublisher:
         self.problem = None
         if not self._offer(publication, answer.content, _new_parts(answer)):
             self._signals.wake("published")
-        self._write_file(answer)
-        self.warnings = tuple(answer.warnings)
-        for warning in answer.warnings:
+        self.warnings = (*answer.warnings, *self._written_file(answer))
+        for warning in self.warnings:
             _LOG.warning("layer %s: %s", self.layer, warning)
         _LOG.info("layer %s: published serial %d: %d entries, %d bytes", self.layer, head.sequence, answer.entries,
                   len(answer.content))  # fmt: skip
@@ -231,6 +245,14 @@ class LayerPublisher:
                 entries=contents_of_layer(tx, self.layer, head.time, self._store.now() // MICROSECONDS),
                 documents=find_documents(tx, "", at=head.time) if self.layer == POLICY_LAYER else {},
             )  # fmt: skip
+
+    def _written_file(self, answer: Signed) -> list[str]:
+        """Write the file that control.yaml names; return what is to be told: it is published all the same."""
+        try:
+            self._write_file(answer)
+        except OSError as error:
+            return [f"{self._file}: cannot be written: {error.strerror}"]
+        return []
 
     def _write_file(self, answer: Signed) -> None:
         if self._file is None:

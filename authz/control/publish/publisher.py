@@ -113,11 +113,14 @@ class Publisher:
                 tried = time.monotonic()
                 if self.lead() and layer.publish_due() is not None:
                     begun = tried
+                layer.note_outcome(None)
             except (Problem, SignerGone, OSError) as error:
                 _LOG.warning("layer %s: cannot publish: %s", layer.layer, error)
+                layer.note_outcome(error)
                 self._end.wait(0.2)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end publishing for good
+            except Exception as error:  # noqa: BLE001  # a fault of ours must not end publishing for good
                 _LOG.exception("layer %s: cannot publish", layer.layer)
+                layer.note_outcome(error)
                 self._end.wait(1.0)
             if wake.wait(LOOK):
                 self._end.wait(max(GATHER, begun + SPACING - time.monotonic()))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.config import ControlConfig, load_control_config
+from authz.control.config import ControlConfig, check_writable, load_control_config
 from authz.control.lists.rules.limits import breaches
 from authz.control.model.problems import NotPermitted
 from authz.control.model.records import POLICY_LAYER, decode_entry
@@ -76,7 +76,7 @@ class SignerState:
         self, config: ControlConfig, clock: Callable[[], float] = time.time, layers: Collection[str] | None = None
     ) -> None:
         self._clock = clock
-        self._folder = Path(config.folder)
+        self._data = Path(config.data)
         self._limits = config.limits()
         self._protected = config.rules().protected
         self._keys: dict[str, LoadedSigner] = {}
@@ -129,12 +129,12 @@ class SignerState:
         try:
             held = self._taken(order, held, now)
             built = held.build(order.serial, now)
+            held.sequence = order.serial
+            self._keep(order, held)
         except AuthzError as error:
             return Refused(code=error.code, message=error.message)
         except OSError as error:  # told: a connection that ends says nothing
             return Refused(code=InputError.code, message=f"the layer cannot be built: {error}")
-        held.sequence = order.serial
-        self._keep(order, held)
         return Signed(
             content=built.content, entries=built.entries, parts=list(built.parts), warnings=list(built.warnings)
         )  # fmt: skip
@@ -184,7 +184,7 @@ class SignerState:
     def _loaded(self, order: Order, entries: list[Entry], now: int) -> Held:
         key = self._keys[order.layer]
         if order.layer == POLICY_LAYER:
-            return HeldPolicy(entries, order.documents or {}, key, self._folder, order.serial, self._protected)
+            return HeldPolicy(entries, order.documents or {}, key, self._data, order.serial, self._protected)
         return HeldBans.of_entries(order.layer, entries, key, order.serial, now)
 
     def _check(self, layer: str, entries: Iterable[Entry], now: int) -> None:
@@ -195,11 +195,14 @@ class SignerState:
                 raise NotPermitted(f"{entry.id}: {mistake.pointer}: {mistake.detail}")
 
     def _keep(self, order: Order, held: Held) -> None:
-        """Write what was signed, before anybody gets it."""
+        """Write what was signed, before anybody gets it. Raises InputError."""
         signed = LastSigned(order.serial, order.chain, self._limits_of(order.layer))
         path, content = self._state[order.layer], msgspec.json.encode({order.layer: signed})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, lambda file: file.write(content), mode=0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, lambda file: file.write(content), mode=0o600)
+        except OSError as error:
+            raise InputError(f"signer_state: {path}: cannot be written: {error.strerror}") from error
         self._signed[order.layer] = signed
         self._held[order.layer] = held
 
@@ -250,10 +253,14 @@ def main(arguments: list[str]) -> None:
 
 
 def listen(config_file: Path) -> None:
-    """Run as a service of its own, on the unix socket that the configuration names; a thread a connection."""
+    """Run as a service of its own, on the unix socket that the configuration names; a thread a connection.
+
+    Raises InputError and AuthzError where it cannot begin.
+    """
     config = load_control_config(config_file, os.environ)
     if config.signer is None:
         raise AuthzError("signer: missing, expected the path of a unix socket")
+    check_writable("signer_state", Path(config.signer_state).parent)
     state, path = SignerState(config), Path(config.signer)
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:

@@ -39,7 +39,8 @@ class Item(NamedTuple):
 def attention_of(asked: Asked) -> list[Item]:
     """Return what needs attention, the worst first. Reads the store."""
     items = [
-        *_publishing(asked), *_sidecars(asked), *_breakers(asked), *_warnings(asked), *_approvals(asked),
+        *_publishing(asked), *_inputs(asked), *_sidecars(asked), *_breakers(asked), *_warnings(asked),
+        *_approvals(asked),
     ]  # fmt: skip
     return sorted(items, key=lambda item: item.weight != "bad")
 
@@ -48,6 +49,14 @@ def _publishing(asked: Asked) -> Iterator[Item]:
     for layer, problem in asked.plane.publisher.problems.items():
         detail = f"{problem.code}: {problem.message}" if asked.caller.sees is None else problem.code
         yield Item("bad", f"The layer {layer} is not published", detail, "/publications")
+
+
+def _inputs(asked: Asked) -> Iterator[Item]:
+    if asked.caller.sees is not None:  # messages name files of this machine
+        return
+    for rounds in asked.plane.inputs:
+        if rounds.problem:
+            yield Item("bad", f"Failing: {rounds.name}", rounds.problem, "/feeds")
 
 
 def _sidecars(asked: Asked) -> Iterator[Item]:

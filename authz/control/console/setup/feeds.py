@@ -74,7 +74,7 @@ async def _page(asked: Asked, settings: dict[str, Any], text: str, problem: Prob
 
 
 def _states(asked: Asked, settings: dict[str, Any]) -> list[FeedState]:
-    folder = Path(asked.plane.config.folder)
+    folder = Path(asked.plane.config.data)
     with asked.plane.store.reading() as tx:
         taken = asked.plane.opened.feeds_at(tx, POLICY_LAYER, asked.plane.store.now())
     states = []

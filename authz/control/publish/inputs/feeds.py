@@ -65,6 +65,7 @@ class FeedRounds:
                     self._asked |= dict.fromkeys(new, now)
         except (AuthzError, OSError) as error:  # the layer is built with what is there
             _LOG.warning("feeds and host names: %s", error)
+            self._resolved = self._looked = 0  # the next round tries again, and tells operators
 
     def round(self) -> list[str]:
         """Fetch and resolve what is due; return what is new, for people. Raises AuthzError and OSError."""
@@ -73,12 +74,12 @@ class FeedRounds:
         now = self._now()
         if head == self._head and now - self._looked < LOOK:
             return []  # woken by a change of another layer
-        self._head, self._looked = head, now
         with self._lock:
             self.copies.pull()
         news = self._fetch()
         with self._lock:
             news += self._resolve()
+        self._head, self._looked = head, now  # not where it fails: each round tells until one has succeeded
         if news:
             self._sign_anew("; ".join(news)[:500])
         return news
@@ -111,9 +112,10 @@ class FeedRounds:
         now = self._now()
         if now - self._resolved < self._every:
             return []
-        self._resolved = now
         names = self.copies.names()
-        return [f"{name} has other addresses" for name in self.copies.resolve(names, now)] if names else []
+        changed = self.copies.resolve(names, now) if names else []
+        self._resolved = now  # not where the answers cannot be written: then the next round tries again, and tells
+        return [f"{name} has other addresses" for name in changed]
 
     def _now(self) -> int:
         return self._store.now() // MICROSECONDS

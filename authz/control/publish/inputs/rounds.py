@@ -16,10 +16,16 @@ _LOG = logging.getLogger("authz.control.inputs")
 
 
 class Rounds:
-    """Calls `round_` every `interval` seconds, and when it is woken. Whatever goes wrong, the next round comes."""
+    """Calls `round_` every `interval` seconds, and when it is woken. Whatever goes wrong, the next round comes.
+
+    Attributes:
+        problem: Why the last round failed; "" if it did not, or another control plane leads.
+
+    """
 
     def __init__(self, name: str, interval: float, leading: Callable[[], bool], round_: Callable[[], object]) -> None:
-        self._name = name
+        self.name = name
+        self.problem = ""
         self._interval = interval
         self._leading = leading
         self._round = round_
@@ -48,9 +54,12 @@ class Rounds:
             try:
                 if self._leading():
                     self._round()
+                self.problem = ""
             except (AuthzError, OSError) as error:
-                _LOG.warning("%s: %s", self._name, error)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end the rounds for good
-                _LOG.exception("%s", self._name)
+                _LOG.warning("%s: %s", self.name, error)
+                self.problem = str(error)
+            except Exception as error:  # noqa: BLE001  # a fault of ours must not end the rounds for good
+                _LOG.exception("%s", self.name)
+                self.problem = repr(error)
             self._end.wait(min(PAUSE, self._interval))  # however often we are woken
             self._wake.wait(self._interval)
