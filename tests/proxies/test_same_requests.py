@@ -243,6 +243,15 @@ def test_no_client_can_have_our_headers_dropped_on_the_way_to_the_application(st
         assert [seen.headers.get(f"x-authz-{name}") for name in OURS] == [BAD, "deny", "api", "denylisted"]
 
 
+def test_no_client_can_have_its_address_dropped_on_the_way_to_the_sidecar(stack: Stack) -> None:
+    """Of a trusted proxy that passes `Connection` on as it came, only its own address would be left."""
+    before = len(stack.upstream.seen)
+    for text in ("X-Forwarded-For", "keep-alive, x-forwarded-for", "upgrade,X-Forwarded-For"):
+        for peer in (None, BALANCER):
+            assert stack.ask(Case(peer, "/shop", "shop", None, BAD), ("Connection", text)).status in {400, 403}
+    assert len(stack.upstream.seen) == before
+
+
 @pytest.mark.parametrize("application", ["quiet", "api"])
 def test_a_client_cannot_choose_its_application(stack: Stack, application: str) -> None:
     assert stack.ask(Case(SCRAPER, "/shop", "shop", None), ("X-Authz-Application", application)).status == 403

@@ -45,11 +45,18 @@ def render_caddy(config: Config, sites: Sites) -> str:
             "by_header": by_header,
             "application_header": config.application.header.title(),
             "ambiguous_path": f"`(?i){AMBIGUOUS_PATH}`",
+            "bad_connection": f"`(?i)(^|[ \\t,])({'|'.join(_kept(config))})`",
             "valid_host": f"`^({HOST})(:[0-9]*)?$`",
             "hosts": [_site(site, by_header=by_header) | {"names": " ".join(site.hosts)} for site in sites.by_host],
             "paths": [_site(site, by_header=by_header) | {"pattern": f"`{site.path}`"} for site in sites.by_path],
         },
     )
+
+
+def _kept(config: Config) -> list[str]:
+    """Return how names of headers begin that must reach the sidecar or the application, as regular expressions."""
+    signal = config.attack_signal.header
+    return ["x-", "forwarded", *([re.escape(signal)] if signal else [])]
 
 
 def _site(site: Site, *, by_header: bool) -> dict[str, str]:
