@@ -162,7 +162,7 @@ class ControlPlane:
         now = self.store.now()
         with self.store.writing() as tx:
             batch = Batch(
-                tx, self.rules(tx), caller.actor(), caller.tenant, now, layers=layers, force=force, approved=approved
+                tx, self.rules, caller.actor(), caller.tenant, now, layers=layers, force=force, approved=approved
             )
             if idempotent is not None:
                 known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, now)

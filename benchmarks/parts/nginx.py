@@ -148,7 +148,7 @@ class _Starts:
         keeps = self._stack.enter_context(
             Sidecar(self._folder, "kept", snapshot=f"{networks}.snapshot", grpc="off", cache=f"{_KEPT:g}s")
         )
-        memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))  # where it is printed to be
+        memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))  # in memory, as /run is
         where = Listen(host="127.0.0.1", port=keeps.ports["http"])
         to_kept = self._nginx("to-kept", asking(where, _KEPT, Path(memory) / "kept"))
         found[Key(CACHED, networks)] = Contender(to_kept, keeps, clients, decides=True)

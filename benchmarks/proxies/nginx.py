@@ -102,7 +102,7 @@ def asking(listen: Listen, cache: float = 0.0, kept: Path | None = None) -> str:
         (rf"({_LOCATION}[^}}]*)proxy_pass +http://app;", r"\1empty_gif;"),
     ):
         text = _replaced(text, old, new)
-    return _replaced(text, "/dev/shm/authz-nginx ", f"{kept} ") if kept else text
+    return _replaced(text, "/run/authz-nginx ", f"{kept} ") if kept else text
 
 
 def asking_itself() -> str:

@@ -311,6 +311,13 @@ def test_nginx_says_who_the_client_is_in_the_header_that_the_sidecar_reads(
     assert text.count(line) == 2  # in each server
 
 
+def test_nobody_else_makes_the_folder_of_the_answers_that_nginx_keeps(tmp_path: Path) -> None:
+    text = printed(tmp_path, "nginx", "http: {listen: 127.0.0.1:9192, cache: 1s}\n")
+    [parent] = [Path(folder).parent for folder in re.findall(r"proxy_cache_path (\S+)", text)]
+    assert parent.is_absolute()
+    assert not parent.stat().st_mode & 0o002
+
+
 def test_nginx_never_sets_a_variable_on_the_level_of_the_server(tmp_path: Path) -> None:
     for configuration in CONFIGURATIONS.values():
         assert not re.search(r"^ *set ", printed(tmp_path, "nginx", configuration), re.MULTILINE)

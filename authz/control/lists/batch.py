@@ -1,7 +1,7 @@
 """Changes that are written together, by one actor, in one transaction.
 
     with store.writing() as tx:
-        batch = Batch(tx, rules, actor, tenant, now, layers=("bans",))
+        batch = Batch(tx, rules_of, actor, tenant, now, layers=("bans",))
         entry = ban(batch, ...)          # any number of use cases
         changes = batch.write()          # only now something is written
 
@@ -26,7 +26,7 @@ from authz.errors import shorten
 from authz.snapshot.ban_ids import ban_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection
 
@@ -40,16 +40,17 @@ class Batch:
     """Changes on their way.
 
     Args:
+        rules_of: Reads what use cases go by. It is called once the layers are locked: what the policy protects by then
+            stays protected until the end of the transaction.
         approved: A second person has agreed.
         force: Pass the lock-out guard, if that may be.
     """
 
     def __init__(
-        self, tx: Connection, rules: Rules, actor: Actor, tenant: Tenant, now: int, *, layers: Iterable[str],
-        force: bool = False, approved: bool = False,
+        self, tx: Connection, rules_of: Callable[[Connection], Rules], actor: Actor, tenant: Tenant, now: int, *,
+        layers: Iterable[str], force: bool = False, approved: bool = False,
     ) -> None:  # fmt: skip
         self.tx = tx
-        self.rules = rules
         self.actor = actor
         self.tenant = tenant
         self.now = now
@@ -57,6 +58,7 @@ class Batch:
         self.force = force
         self.approved = approved
         self._heads = lock_heads(tx, layers)
+        self.rules = rules_of(tx)
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
         self._overlay: dict[str, Entry | None] = {}
         self._likeness: dict[bytes, str] = {}

@@ -111,9 +111,9 @@ class JobRounds:
                 job = job._replace(state="failed", finished=now, why=error.message)
                 save_job(tx, job)
                 return job
-            rules = plane.rules(tx)
-            rules.resolver.foresee(known)
-            batch = Batch(tx, rules, caller.actor(), caller.tenant, now, layers=layers_of(rules))
+            layers = layers_of(plane.config.rules())
+            batch = Batch(tx, plane.rules, caller.actor(), caller.tenant, now, layers=layers)
+            batch.rules.resolver.foresee(known)
             refused = msgspec.json.decode(job.refused, type=list[RefusedRow])
             added = job.added
             for number, row in enumerate(rows[job.done : job.done + CHUNK], job.done):

@@ -151,7 +151,8 @@ def import_policy(
 
     """
     layers = [layer.name for layer in config.layers]
-    batch = Batch(tx, config.rules(policy.settings), actor, tenant, now, layers=layers, force=force, approved=True)
+    rules = config.rules(policy.settings)  # as they are from now on
+    batch = Batch(tx, lambda _: rules, actor, tenant, now, layers=layers, force=force, approved=True)
     for name, settings in policy.applications.items():
         put_application(batch, name, settings)
     batch.rules.resolver.foresee(policy.entries.values())

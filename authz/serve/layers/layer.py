@@ -102,10 +102,24 @@ class Layer:
             await self._for_a_while(self._restore())
 
     async def _for_a_while(self, work: Coroutine[None, None, None]) -> None:
+        await asyncio.wait({self._begin(work)}, timeout=PATIENCE)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.wait({task}, timeout=PATIENCE)
+        return task
+
+    def judge_again(self) -> None:
+        """Have the file loaded again if it was refused for what the policy protects: there is another policy now."""
+        self._begin(self._judge_again())
+
+    async def _judge_again(self) -> None:
+        async with self._lock:  # what is being loaded may be refused by the policy that was
+            fetched = self.refusal is None or self.refusal.code not in _NOT_FETCHED
+            refusal = self.refusal if fetched else self._of_the_file
+        if refusal is not None and refusal.code == Refusal.NOT_PERMITTED_PROTECTED:
+            await self.load_if_changed(force=True)
 
     async def _restore(self) -> None:
         try:

@@ -72,6 +72,7 @@ class Layers:
         self._layers: dict[str, Layer] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._comparing: asyncio.Task[None] | None = None
+        self._judging: OpenedSnapshot | None = None  # the policy that later layers were judged by
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers.values())
@@ -148,6 +149,11 @@ class Layers:
         self.on_load()
         if self._comparing is None or self._comparing.done():
             self._comparing = asyncio.get_running_loop().create_task(self._compare())
+        policy = self.policy.opened
+        if policy is not self._judging:
+            self._judging = policy
+            for layer in list(self)[1:]:
+                layer.judge_again()
 
     async def _compare(self) -> None:
         """Compare each later layer with what the policy protects, until all are compared with what is loaded."""

@@ -162,6 +162,21 @@ def test_a_tenant_sees_no_triggers_sidecars_and_problems_of_others(tmp_path: Pat
         assert (waited["behind"], waited["sidecars"]) == ([""], 1)
 
 
+def test_a_tenant_sees_no_versions_of_a_trigger_that_counted_for_others(tmp_path: Path) -> None:
+    def trigger(**where: object) -> dict[str, object]:
+        return {"name": "flood", "kind": "rate", "where": where, "count": {"over": 5, "within": "30s"}}
+
+    with control(tmp_path / "c") as plane:
+        theirs = plane.token_of("viewer", "team-a", ("team-a-*",))
+        plane.ok("POST", "/v1/triggers", trigger(application="team-b-shop"))
+        own = (trigger(application="team-a-web"), trigger(application=["team-a-web", "team-a-api"]))
+        for number, content in enumerate((trigger(path="/all"), *own), 1):
+            plane.ok("PUT", "/v1/triggers/flood", content, If_Match=f'"flood.{number}"')
+        path = "/v1/triggers/flood/versions"
+        assert [each["version"] for each in plane.ok("GET", path, token=theirs)] == [4, 3]
+        assert [each["version"] for each in plane.ok("GET", path)] == [4, 3, 2, 1]
+
+
 def test_a_token_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> None:
     with control(tmp_path / "c", extra="rate: 1\n") as plane:
         answers = [plane.ask("GET", "/v1/bans") for _ in range(4)]

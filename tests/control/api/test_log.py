@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from support.control import control
 
@@ -13,6 +14,8 @@ from authz.control.api.common.log import JsonFormatter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_each_request_is_an_object_with_its_id_and_nothing_breaks_out_of_its_line(tmp_path: Path) -> None:
@@ -36,6 +39,15 @@ def test_each_request_is_an_object_with_its_id_and_nothing_breaks_out_of_its_lin
         "request_id": "from-the-proxy",
     }.items()  # fmt: skip
     assert (lines[1]["path"], lines[1]["status"], len(lines)) == ("/v1/entries/a\nb", 404, 2)
+
+
+def test_nobody_writes_a_line_of_the_log_by_a_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    forged = "2026-12-01 18:00:00,123 INFO authz.control.requests DELETE /v1/tokens/t-1 200 0.1 ms id=0"
+    with control(tmp_path / "control") as plane, caplog.at_level(logging.INFO, "authz.control.requests"):
+        plane.client.get("/v1/x%0A" + quote(forged) + "%1b[2J%e2%80%a8")
+    [line] = [each for each in caplog.messages if "/v1/x" in each]
+    assert line.isprintable()
+    assert line.startswith("GET /v1/x\\x0a2026")
 
 
 def test_an_error_is_one_object_with_its_traceback() -> None:

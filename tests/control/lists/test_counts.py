@@ -10,6 +10,7 @@ from support.control import Clock, Control, control
 
 from authz.control.maintenance.daily import count_days
 from authz.control.model.records import MICROSECONDS
+from authz.control.store.database import migrate
 from authz.control.store.entries.counts import DAY, count_at, plain_count
 from authz.control.store.tables import daily_counts
 from authz.times import format_moment
@@ -91,6 +92,23 @@ def test_counts_are_asked_for_as_of_a_time_and_a_tenant_sees_its_own(plane: Cont
     assert (before["total"], before["lists"]) == (5, {"allow": 1, "deny": 4})
     assert {"tenant": "main", "layer": "bans", "list": "deny", "entries": 3} in before["items"]
     assert plane.ok("GET", f"/v1/counts?at={then}", token=theirs)["lists"] == {"deny": 1}
+
+
+def test_entries_stay_when_the_table_of_counts_goes_and_comes_back(
+    plane: Control, clock: Clock, store_url: str
+) -> None:
+    for number in range(3):
+        plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}", "period": "30h"})
+    clock.now += 86400
+    assert count_days(plane.plane.store) >= 1
+    before = plane.ok("GET", "/v1/counts")["items"]
+    migrate(store_url, "0012")
+    migrate(store_url)
+    with plane.plane.store.reading() as tx:
+        assert days(tx) == 0
+    assert plane.ok("GET", "/v1/counts")["items"] == before
+    assert count_days(plane.plane.store) >= 1
+    assert plane.ok("GET", "/v1/counts")["items"] == before
 
 
 def test_a_count_reads_no_version_of_before_the_day(plane: Control, clock: Clock) -> None:

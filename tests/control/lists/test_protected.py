@@ -8,16 +8,19 @@ import pytest
 from support.processes import wait_for
 
 from authz.addresses import parse_network
+from authz.control.lists import batch
 from authz.control.lists.protected import newly_protected
 from authz.control.model.records import MICROSECONDS
 from authz.engine.entries.permissions import May, first_violation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from sqlalchemy import Connection
     from support.control import Control
 
     from authz.addresses import Network
+    from authz.control.store.ledger.changes import Head
 
 OFFICE = "198.51.100.7"
 
@@ -55,6 +58,24 @@ def test_a_policy_that_protects_a_banned_address_ends_the_ban_or_is_refused(
     ended = plane.ok("GET", f"/v1/history?id={made['id']}")["items"][0]
     assert (ended["action"], ended["forced"], ended["actor"]) == ("delete", True, "admin")
     assert ended["reason"] == f"the protected network {OFFICE}/32 is protected now"
+
+
+def test_a_ban_that_waited_for_a_policy_is_judged_by_what_that_protects(
+    plane: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not plane.plane.store.is_postgresql:
+        return  # a transaction has the whole store from its begin on
+    lock = batch.lock_heads
+
+    def locked_later(tx: Connection, layers: Iterable[str]) -> dict[str, Head]:
+        monkeypatch.setattr(batch, "lock_heads", lock)
+        plane.ok("PUT", "/v1/policy", {"protected": [OFFICE]})  # it has the lock first
+        return lock(tx, layers)
+
+    monkeypatch.setattr(batch, "lock_heads", locked_later)
+    answer = plane.ask("POST", "/v1/bans", {"address": OFFICE})
+    assert (answer.status_code, answer.json().get("code")) == (409, "lock_out")
+    assert plane.ok("GET", "/v1/bans")["items"] == []
 
 
 def test_nobody_puts_a_protected_address_on_the_gray_list_of_a_layer_that_sidecars_would_refuse(plane: Control) -> None:

@@ -283,6 +283,27 @@ def test_a_policy_that_protects_a_banned_address_stops_no_later_ban(
     assert "bans: all entries have effect again" in caplog.text
 
 
+def test_a_ban_that_comes_before_the_policy_that_permits_it_holds_once_that_is_there(publisher: Publisher) -> None:
+    """Its file was refused, with all bans in it, until another ban came."""
+    now = int(time.time())
+    publisher.publish(GUARDING, serial=1, created=now - 60)
+    put(publisher, 1, [])
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            put(publisher, 2, [ban(1, f"{GUARDED}/32"), ban(2, f"{NEUTRAL}/32")])
+            await until(lambda: "not_permitted_protected" in one.sidecar.metrics.loads("bans"))
+            publisher.publish(serial=2, created=now)
+            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert [(await one.ask(address)).status for address in (GUARDED, NEUTRAL)] == [403, 403]
+            assert await one.readiness() == (200, [])
+            publisher.publish(GUARDING, serial=3, created=now)  # nothing is refused: nothing is loaded again
+            await until(lambda: one.sidecar.metrics.loads("policy").get("ok") == 3)
+            assert one.sidecar.metrics.loads("bans")["ok"] == 2
+
+    run(live())
+
+
 def test_a_ban_of_what_the_policy_protects_already_still_refuses_its_file(publisher: Publisher) -> None:
     now = int(time.time())
     publisher.publish(GUARDING, serial=1, created=now - 60)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 
 from authz.control.api.common.log import FIELDS
+from authz.errors import shorten
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,9 +37,10 @@ def with_request_id(app: ASGIApp) -> ASGIApp:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 asked: Any = scope
                 spent = (time.perf_counter() - begin) * 1000
-                told = asked["method"], asked["path"], message["status"], round(spent, 1), request_id
-                fields = dict(zip(("method", "path", "status", "ms", "request_id"), told, strict=True))
-                _LOG.info("%s %s %d %.1f ms id=%s", *told, extra={FIELDS: fields})
+                method, path, *told = asked["method"], asked["path"], message["status"], round(spent, 1), request_id
+                fields = dict(zip(("method", "path", "status", "ms", "request_id"), (method, path, *told), strict=True))
+                shown = path if path.isprintable() else shorten(path)  # a path may have a line end in it
+                _LOG.info("%s %s %d %.1f ms id=%s", method, shown, *told, extra={FIELDS: fields})
             await send(message)
 
         await app(scope, receive, send_with_id)

@@ -27,6 +27,8 @@ from authz.errors import shorten
 from authz.times import format_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from authz.control.access.callers import Caller
     from authz.control.plane import ControlPlane
 
@@ -96,11 +98,15 @@ async def get_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -
 
 @get("/{name:str}/versions", summary="Who wrote a trigger", responses=documented(404))
 async def get_versions(request: AnyRequest, caller: Asker, name: FromPath[str]) -> list[TriggerVersion]:
-    """List all versions of a trigger of the API, the newest first; also of one that was deleted."""
+    """List all versions of a trigger of the API, the newest first; also of one that was deleted.
+
+    A tenant sees those that counted its own applications only.
+    """
     caller.need("read")
     if caller.sees is not None:
         await _visible(request, caller, name)
-    return await in_thread(state.list_versions, plane_of(request), name)
+    versions = await in_thread(state.list_versions, plane_of(request), name)
+    return [version for version in versions if _owns(caller, version.applications())]  # it may have been another's
 
 
 @post("", summary="Add a trigger", responses=documented(409, 422))
@@ -160,7 +166,12 @@ async def _visible(request: AnyRequest, caller: Caller, name: str) -> TriggerSta
 
 
 def _sees(caller: Caller, shown: TriggerState) -> bool:
-    return caller.sees is None or (bool(shown.applications) and all(map(caller.owns, shown.applications)))
+    return _owns(caller, shown.applications)
+
+
+def _owns(caller: Caller, applications: Sequence[str]) -> bool:
+    """Return whether a trigger of these applications is the caller's to see; one of all is the main tenant's."""
+    return caller.sees is None or (bool(applications) and all(map(caller.owns, applications)))
 
 
 def _tagged(state: TriggerState, status: int = 200) -> Response[TriggerState]:

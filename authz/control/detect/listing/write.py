@@ -94,8 +94,8 @@ def _write(plane: ControlPlane, listing: Listing) -> None:
     with plane.store.writing() as tx:
         tenant = owner_of(tx, listing.applications)
         actor = Actor(tenant.name, actor_name, "trigger", "automatic")
-        rules = plane.rules(tx)
-        batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
+        layers = layers_of(plane.config.rules())
+        batch = Batch(tx, plane.rules, actor, tenant, plane.store.now(), layers=layers, approved=True)
         entry = list_client(batch, listing)
         written = batch.write()
         add_listing(tx, entry.id, actor_name, evidence(listing), batch.now)

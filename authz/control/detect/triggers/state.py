@@ -67,6 +67,11 @@ class TriggerVersion(msgspec.Struct, frozen=True):
     ended_by: str
     content: dict[str, Any]
 
+    def applications(self) -> tuple[str, ...]:
+        """Return whose requests it counted; empty: all."""
+        named = self.content.get("where", {}).get("application", ())
+        return (named,) if isinstance(named, str) else tuple(named)
+
 
 def list_states(plane: ControlPlane) -> list[TriggerState]:
     """Return all triggers with their states."""

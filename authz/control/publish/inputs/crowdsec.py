@@ -178,10 +178,10 @@ class Follower:
         actor = Actor(MAIN_TENANT, self._origin, "import", "import")
         made: dict[Key, str | None] = {}
         with plane.store.writing() as tx:
-            tenant, rules = get_tenant(tx, MAIN_TENANT), plane.rules(tx)
+            tenant, layers = get_tenant(tx, MAIN_TENANT), layers_of(plane.config.rules())
             if tenant is None:
                 raise NotReady(f"the store has no tenant '{MAIN_TENANT}'")
-            batch = Batch(tx, rules, actor, tenant, plane.store.now(), layers=layers_of(rules), approved=True)
+            batch = Batch(tx, plane.rules, actor, tenant, plane.store.now(), layers=layers, approved=True)
             for key in keys:
                 try:
                     made[key] = self._put(batch, key, wanted.get(key))

@@ -56,7 +56,7 @@ def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | Non
     ):
         assert text.count(old) >= 1, old
         text = text.replace(old, new)
-    text = text.replace("/dev/shm/authz-nginx", "cache")
+    text = text.replace("/run/authz-nginx", "cache")
     text, count = re.subn(
         r"        listen 8080(.*);\n        listen \[::\]:8080\1;\n",
         lambda found: "".join(f"        listen {listen}{found[1]};\n" for listen in listens),
