@@ -42,12 +42,12 @@ def test_each_request_is_an_object_with_its_id_and_nothing_breaks_out_of_its_lin
 
 
 def test_nobody_writes_a_line_of_the_log_by_a_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    forged = "2026-12-01 18:00:00,123 INFO authz.control.requests DELETE /v1/tokens/t-1 200 0.1 ms id=0"
+    forged = "2026-12-01 18:00:00,123 WARNING authz.control the signer is away"
     with control(tmp_path / "control") as plane, caplog.at_level(logging.INFO, "authz.control.requests"):
-        plane.client.get("/v1/x%0A" + quote(forged) + "%1b[2J%e2%80%a8")
-    [line] = [each for each in caplog.messages if "/v1/x" in each]
+        plane.client.get("/v1/entries/x%0A" + quote(forged) + "%1b[2J%e2%80%a8")
+    [line] = [each for each in caplog.messages if "/v1/entries/x" in each]
     assert line.isprintable()
-    assert line.startswith("GET /v1/x\\x0a2026")
+    assert line.startswith("GET /v1/entries/x\\x0a2026")
 
 
 def test_an_error_is_one_object_with_its_traceback() -> None:
