@@ -11,6 +11,7 @@ from authz.addresses import parse_network
 from authz.control.lists import batch
 from authz.control.lists.protected import newly_protected
 from authz.control.model.records import MICROSECONDS
+from authz.control.store.ledger.changes import lock_heads
 from authz.engine.entries.permissions import May, first_violation
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_a_ban_that_waited_for_a_policy_is_judged_by_what_that_protects(
 ) -> None:
     if not plane.plane.store.is_postgresql:
         return  # a transaction has the whole store from its begin on
-    lock = batch.lock_heads
+    lock = lock_heads
 
     def locked_later(tx: Connection, layers: Iterable[str]) -> dict[str, Head]:
         monkeypatch.setattr(batch, "lock_heads", lock)
