@@ -112,7 +112,7 @@ ask() {  # METHOD PATH BODY
         $AUTHZ_CONTROL_URL$2
 }
 feed='"source": "malicious", "path": "feeds/bad.txt", "url": "http://127.0.0.1:8099/bad.txt", "format": "plain"'
-ask PUT /v1/policy "{\"feeds\": [{$feed}]}"
+ask PUT /v1/policy '{"feeds": [{'"$feed"'}]}'
 ask POST /v1/entries '{"list": "deny", "sources": ["malicious"], "expires": "forever"}'
 ask POST /v1/entries '{"list": "deny", "hosts": ["bad.example"], "expires": "forever"}'
 becomes 198.51.100.7 403
