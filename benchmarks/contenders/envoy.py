@@ -79,13 +79,13 @@ class Starts:
             SAME: self._asked("same", GoServer(self._folder, path, answer), decides=False),
         }
 
-    def tonic(self) -> dict[str, Contender]:
+    def tonic(self, *, build: bool) -> dict[str, Contender]:
         """Return the empty answer in Rust. Raises NotBuilt."""
-        return {TONIC: self._asked("tonic", GoServer(self._folder, program("tonic")), decides=False)}
+        return {TONIC: self._asked("tonic", GoServer(self._folder, program("tonic", build=build)), decides=False)}
 
-    def deciding(self, authz: Contender, allowed: str, denied: str) -> dict[str, Contender]:
+    def deciding(self, authz: Contender, allowed: str, denied: str, *, build: bool) -> dict[str, Contender]:
         """Return a server in Go that looks clients up, and gives the answers that authz gives. Raises NotBuilt."""
-        path = program("trie")
+        path = program("trie", build=build)
         networks = self._folder / f"{self._size}.networks"
         networks.write_text("".join(f"{network}\n" for network in self._table.networks), encoding="ascii")
         answers = [self._answer_of(authz, client, name) for name, client in (("allow", allowed), ("deny", denied))]

@@ -175,8 +175,8 @@ def _start(part: Part, starts: Starts, clients: Clients, scale: Scale, size: int
         found |= starts.ours()
         for start in (
             partial(starts.floors, found[AUTHZ], clients.allowed[0]),
-            starts.tonic,
-            partial(starts.deciding, found[AUTHZ], clients.allowed[0], clients.denied[0]),
+            partial(starts.tonic, build=scale != QUICK),
+            partial(starts.deciding, found[AUTHZ], clients.allowed[0], clients.denied[0], build=scale != QUICK),
             partial(starts.opas, build=scale != QUICK),
         ):
             try:
