@@ -110,7 +110,7 @@ def opened(folder: Path, name: str, events: int, entries: int, log: Path | None 
     """
     sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
     from support.processes import free_port  # noqa: PLC0415  # needs the extra control
-    from support.servers import postgresql  # noqa: PLC0415
+    from support.servers import postgresql  # noqa: PLC0415  # the same
 
     own = folder / name
     own.mkdir(parents=True, exist_ok=True)

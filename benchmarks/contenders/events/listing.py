@@ -50,9 +50,9 @@ def control_plane(folder: Path, store: str, sidecars: int) -> Iterator[tuple[htt
     """Give a client of a running control plane with twenty triggers, its process id, and clients of its sidecars."""
     sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
     from support.control import init  # noqa: PLC0415  # needs the extra control
-    from support.processes import Process as Program  # noqa: PLC0415
-    from support.processes import free_port  # noqa: PLC0415
-    from support.servers import postgresql  # noqa: PLC0415
+    from support.processes import Process as Program  # noqa: PLC0415  # tests/ is on the path by now
+    from support.processes import free_port  # noqa: PLC0415  # the same
+    from support.servers import postgresql  # noqa: PLC0415  # the same
 
     with contextlib.ExitStack() as stack:
         options = {}

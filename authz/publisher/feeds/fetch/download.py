@@ -59,7 +59,7 @@ def download(
     url: str,
     known: Validators,
     to: BinaryIO,
-    limits: DownloadLimits = DownloadLimits(),  # noqa: B008
+    limits: DownloadLimits = DownloadLimits(),  # noqa: B008  # it is frozen
 ) -> Validators | None:
     """Write what is at `url` into a file.
 
@@ -96,7 +96,7 @@ def download(
     raise InputError(f"{public(url)}: found more than {MAX_REDIRECTS} redirects, expected fewer")
 
 
-def page(client: httpx.Client, url: str, limits: DownloadLimits = DownloadLimits()) -> str:  # noqa: B008
+def page(client: httpx.Client, url: str, limits: DownloadLimits = DownloadLimits()) -> str:  # noqa: B008  # it is frozen
     """Return a page as text, at most `limits.size` bytes of it. Raises InputError as `download` does."""
     content = io.BytesIO()
     download(client, url, Validators(), content, limits)

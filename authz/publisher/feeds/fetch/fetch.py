@@ -93,7 +93,7 @@ def fetch_feeds(
     client: httpx.Client,
     *,
     now: float,
-    limits: DownloadLimits = DownloadLimits(),  # noqa: B008
+    limits: DownloadLimits = DownloadLimits(),  # noqa: B008  # it is frozen
 ) -> Iterator[Fetched]:
     """Fetch feeds one after the other; what goes wrong with one is in its result, and the next is fetched all the same.
 
