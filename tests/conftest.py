@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,10 @@ from support.publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# grpc's handlers at a fork touch descriptors that the child has closed; a child started as another user crashed.
+# grpc reads the setting when it starts, after this module is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 # A busy machine is no fault of a test.
 settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -194,7 +194,7 @@ def test_a_fetched_feed_that_shrinks_is_told_of_once_and_when_it_is_whole_again(
                 rounds.round()
                 ops.look()
                 texts = [item["text"] for one in ops.messages() if one["topic"] == "feed" for item in one["items"]]
-                heard.append([text for text in texts if "the feed " in text])
+                heard.append([text for text in texts if "the feed feeds/" in text])
                 warned += [text for text in texts if "no entry names" in text]
         assert warned == [
             "the layer policy: feeds[0].source: no entry names the source type 'bad': the feed does nothing"
