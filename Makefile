@@ -37,11 +37,11 @@ test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: 
 	$(PYTEST) $(ARGS)
 
 # Long forms of tests are marked `long`, which `make test` leaves out; random tests try three times as often here.
-chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/chaos: some)
+chaos: $(STAMP) system ## tests that take minutes: injected failures, storms, soak (ARGS=tests/system/chaos: some)
 	AUTHZ_EFFORT=long $(PYTEST) -m "long or hypothesis" $(ARGS)
 
 faults: $(STAMP) ## deliberate faults, one at a time in a copy: each must be noticed by a test (some minutes)
-	$(PYTEST) -m long tests/chaos/test_faults.py $(ARGS)
+	$(PYTEST) -m long tests/system/chaos/test_faults.py $(ARGS)
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --cpu-seconds 600'; without ARGS: the names)
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
@@ -51,7 +51,7 @@ fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --cpu-secon
 # KUBEBOX: a program that is etcd, kube-apiserver and kubectl by its first argument. `make test` has these tests too.
 kube-test: $(STAMP) ## apply every overlay of deploy/kubernetes to a real API server (KUBEBOX=FILE)
 	@test -x "$(KUBEBOX)" || { echo "KUBEBOX=FILE names no program: found '$(KUBEBOX)'"; exit 2; }
-	KUBEBOX=$(KUBEBOX) $(PYTEST) tests/deploy $(ARGS)
+	KUBEBOX=$(KUBEBOX) $(PYTEST) tests/system/deploy $(ARGS)
 
 # Processes that tests start are measured as well, so a test that kills one loses what that process saw.
 coverage: $(STAMP) system ## all tests, and which lines and branches of authz/ they miss
@@ -112,22 +112,21 @@ clients: $(STAMP) ## clients in Go, JavaScript, Rust and Java, and grpcurl, for 
 attacks: $(STAMP) ## hostile peers of the gRPC front: memory, CPU, and the longest wait of a polite client beside them
 	$(BIN)/python -m benchmarks.attacks.run $(ARGS)
 
-# deploy/requirements.txt is what the image installs; requirements-publish.txt and requirements-control.txt have the
-# publisher and the control plane, too.
+# deploy/requirements/ has what each image or host installs; publish.txt adds the publisher, control.txt the control plane, too.
 PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything anew)
 	test -x $(BIN)/uv || $(MAKE) $(STAMP)
 	$(BIN)/$(PIN) $(ARGS) --extra publish --extra kms --extra stores --extra control --extra archive --extra dev \
 	    -o constraints.txt pyproject.toml
-	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements.txt pyproject.toml
-	$(BIN)/$(PIN) -c constraints.txt --extra publish -o deploy/requirements-publish.txt pyproject.toml
-	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control -o deploy/requirements-control.txt pyproject.toml
-	$(BIN)/$(PIN) -c constraints.txt --extra stores -o deploy/requirements-stores.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt -o deploy/requirements/sidecar.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish -o deploy/requirements/publish.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control -o deploy/requirements/control.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra stores -o deploy/requirements/stores.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control --extra kms \
-	    -o deploy/requirements-control-kms.txt pyproject.toml
+	    -o deploy/requirements/control-kms.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra fuzz -o tests/support/fuzz/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
-	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/build-requirements.txt
+	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/requirements/build.txt
 
 clean: ## remove the virtual environment and all that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

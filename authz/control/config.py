@@ -26,10 +26,11 @@ from authz.control.model.records import HOSTS, POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
 from authz.engine.model import TOKEN, ListName
 from authz.errors import BadValue, InputError
-from authz.scalars import Duration, PositiveCount
 from authz.serve.config.values import Listen, ListenOn, Trusted
 from authz.serve.listeners.tls.config import Tls
-from authz.strict_yaml import Document, Scalar, read_file
+from authz.strict_yaml.document import Document, read_file
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration, PositiveCount
 from authz.times import parse_duration
 
 if TYPE_CHECKING:

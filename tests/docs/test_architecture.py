@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "internals" / "architecture.md").read_text()
-GROUND = {"addresses", "durable", "errors", "scalars", "strict_yaml", "times", "wire"}
+GROUND = {"addresses", "durable", "errors", "strict_yaml", "times", "wire"}
 
 
 def part(module: str) -> str:

@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "proto" / "authz"
 PROTOS = sorted(Path("authz/wire") / path.relative_to(SOURCES) for path in SOURCES.rglob("*.proto"))
 INSTALLED = {
-    "deploy/requirements.txt": (),
-    "deploy/requirements-publish.txt": ("publish",),
-    "deploy/requirements-control.txt": ("publish", "control"),
-    "deploy/requirements-stores.txt": ("stores",),
-    "deploy/requirements-control-kms.txt": ("publish", "control", "kms"),
+    "deploy/requirements/sidecar.txt": (),
+    "deploy/requirements/publish.txt": ("publish",),
+    "deploy/requirements/control.txt": ("publish", "control"),
+    "deploy/requirements/stores.txt": ("stores",),
+    "deploy/requirements/control-kms.txt": ("publish", "control", "kms"),
 }
-PINNED = ["constraints.txt", *INSTALLED, "deploy/build-requirements.txt"]
+PINNED = ["constraints.txt", *INSTALLED, "deploy/requirements/build.txt"]
 
 # Put together here, so that this file does not hold what it looks for.
 REGISTRIES = [
@@ -141,8 +141,8 @@ def test_the_pins_are_of_all_that_the_project_asks_for() -> None:
 
 def test_readme_installs_what_its_commands_need() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert "pip install --require-hashes -r deploy/requirements-control.txt" in readme
-    assert set(pins("deploy/requirements-publish.txt")) < set(pins("deploy/requirements-control.txt"))
+    assert "pip install --require-hashes -r deploy/requirements/control.txt" in readme
+    assert set(pins("deploy/requirements/publish.txt")) < set(pins("deploy/requirements/control.txt"))
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:
@@ -154,7 +154,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 def test_the_image_has_nothing_that_only_tests_need() -> None:
     for name in INSTALLED:
         assert set(pins(name)) & (required("dev") - required("publish", "kms", "stores", "control")) == set()
-    assert set(pins("deploy/requirements.txt")) & (required("publish", "control") - required()) == set()
+    assert set(pins("deploy/requirements/sidecar.txt")) & (required("publish", "control") - required()) == set()
 
 
 def test_the_version_is_the_same_everywhere() -> None:

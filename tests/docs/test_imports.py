@@ -170,7 +170,6 @@ RANKS = {
     "errors": 0,
     **dict.fromkeys(["addresses", "times"], 1),
     **dict.fromkeys(["durable", "strict_yaml", "wire"], 2),
-    "scalars": 2.5,
     "snapshot": 3,
     "engine": 4,
     "serve": 5,

@@ -19,11 +19,9 @@ ROOT = Path(__file__).parents[2]
 MAX_LINES = 400
 MEDIAN_FUNCTION = 5  # lines of a function's body, its docstring aside
 MAX_SIBLINGS = 13  # "about twelve": decision 0075
-# `authz` has its nine parts and the six modules of the ground, which nothing else may be added to (see RANKS in
-# test_imports.py): a folder for them would hide the first words that one learns. `tests` has the same nine parts, of
-# which `wire` has none and the ground has one, and proxies, deploy, stories, chaos, benchmarks, docs and support.
-# `deploy` has a file of pinned requirements for each image.
-WIDER = {"authz": 15, "deploy": 17, "tests": 16}
+# `authz` has its nine parts and the five of the ground, which nothing else may be added to (see RANKS in
+# test_imports.py): a folder for them would hide the first words that one learns.
+WIDER = {"authz": 14}
 # What a folder holds beside what one searches in it: read first, or used by all.
 NOT_COUNTED = {"README.md", "conftest.py", "pictures", "py.typed", "results"}
 # What is in these is numbered or dated.

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from support.ground.yaml_house import Door, House, Lock, door, mistakes
 from support.suite.effort import tries
 
-from authz import strict_yaml
 from authz.addresses import parse_network
 from authz.errors import AuthzError, BadValue, InputError, InvalidDocument
-from authz.strict_yaml import Scalar, read, read_file
+from authz.strict_yaml import document
+from authz.strict_yaml.document import read, read_file
+from authz.strict_yaml.fields import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,9 +132,9 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_the_byte(tmp_path: Path
 def test_a_huge_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "house.yaml"
     path.write_text("door: {}\n")
-    monkeypatch.setattr(strict_yaml, "MAX_SIZE", 9)
+    monkeypatch.setattr(document, "MAX_SIZE", 9)
     assert read_file(House, path).checked() == House()
-    monkeypatch.setattr(strict_yaml, "MAX_SIZE", 8)
+    monkeypatch.setattr(document, "MAX_SIZE", 8)
     with pytest.raises(InputError) as caught:
         read_file(House, path)
     assert caught.value.message == f"{path}: found 9 bytes, expected at most 8"
@@ -233,5 +234,5 @@ def test_both_parsers_of_yaml_give_the_same_answer(text: str, monkeypatch: pytes
             return error.message
 
     fast = answer()
-    monkeypatch.setattr(strict_yaml, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
     assert answer() == fast

@@ -8,7 +8,7 @@ import pytest
 from support.ground.yaml_house import Door, House, Lock, mistakes
 
 from authz.errors import InvalidDocument, Mistake
-from authz.strict_yaml import Document, read
+from authz.strict_yaml.document import Document, read
 
 
 @pytest.mark.parametrize(

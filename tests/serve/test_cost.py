@@ -31,8 +31,8 @@ from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2 import frames as h2
+from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.http2.methods import Method, Service
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log_lines import LogLines
 from authz.serve.observe.recorder import Decision, make_recorder

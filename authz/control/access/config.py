@@ -9,8 +9,8 @@ import msgspec
 from authz.control.access.roles import ROLES, Role
 from authz.control.model.records import MAIN_TENANT
 from authz.errors import BadValue
-from authz.scalars import Duration
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration
 
 
 def _issuer(text: str) -> str:

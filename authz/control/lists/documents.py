@@ -16,7 +16,7 @@ from authz.control.store.entries.find import Filter, each_entry
 from authz.engine.model import ANY_APPLICATION, TOKEN
 from authz.errors import InvalidDocument, shorten
 from authz.publisher.policy.schema import PolicyDocument
-from authz.strict_yaml import read
+from authz.strict_yaml.document import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

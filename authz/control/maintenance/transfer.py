@@ -21,7 +21,7 @@ from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter, each_entry
 from authz.publisher.policy.read import derived_id
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenFeed
-from authz.strict_yaml import read_file
+from authz.strict_yaml.document import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

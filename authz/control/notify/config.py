@@ -14,8 +14,9 @@ from authz.control.notify.channels.messengers import OWN
 from authz.control.notify.template import parse_template
 from authz.engine.model import TOKEN
 from authz.errors import BadValue
-from authz.scalars import Duration, PositiveCount
-from authz.strict_yaml import Document, Scalar
+from authz.strict_yaml.document import Document
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration, PositiveCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

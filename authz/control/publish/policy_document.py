@@ -8,7 +8,7 @@ import msgspec
 
 from authz.control.model.records import APPLICATION, SETTINGS, SUBJECTS
 from authz.publisher.policy.schema import PolicyDocument
-from authz.strict_yaml import read
+from authz.strict_yaml.document import read
 from authz.times import format_moment
 
 if TYPE_CHECKING:

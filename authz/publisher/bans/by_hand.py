@@ -17,7 +17,8 @@ from authz.publisher.bans.contents import (
     parse_token,
 )
 from authz.publisher.bans.record import Ban
-from authz.strict_yaml import Scalar, read_file
+from authz.strict_yaml.document import read_file
+from authz.strict_yaml.fields import Scalar
 from authz.times import MOMENT_EXPECTED, parse_moment
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from authz.errors import InputError
 from authz.publisher.feeds.fetch.fetch import WantedFeed
 from authz.publisher.policy.schema import PolicyDocument
-from authz.strict_yaml import read_file
+from authz.strict_yaml.document import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path

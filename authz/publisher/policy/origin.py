@@ -13,7 +13,7 @@ from authz.addresses import BITS, Network, network_of
 from authz.publisher.feeds.read_feed import read_feed
 from authz.publisher.index.prefixes import masks
 from authz.publisher.policy.schema import PolicyDocument
-from authz.strict_yaml import read_file
+from authz.strict_yaml.document import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -17,7 +17,7 @@ from authz.engine.model import ANY_APPLICATION, TOKEN, Application, DenyAnswer, 
 from authz.errors import shorten
 from authz.publisher.policy.schema import ApplicationSettings, PolicyDocument, WrittenEntry, WrittenNetworks
 from authz.publisher.policy.subjects import SubjectOptions, gather
-from authz.strict_yaml import Document, read_file
+from authz.strict_yaml.document import Document, read_file
 from authz.times import format_moment
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read_feed import FORMATS
-from authz.scalars import Count, Duration, Share  # noqa: TC001  # msgspec reads annotations when it runs
-from authz.strict_yaml import OneOrMany, Scalar
+from authz.strict_yaml.fields import OneOrMany, Scalar
+from authz.strict_yaml.scalars import Count, Duration, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.times import MOMENT_EXPECTED, parse_moment
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from authz.publisher.feeds.feed import Feed
     from authz.publisher.policy.schema import PolicyDocument, WrittenEntry, WrittenFeed, WrittenNetworks
     from authz.publisher.progress import Progress
-    from authz.strict_yaml import Document
+    from authz.strict_yaml.document import Document
 
 
 MAX_WARNINGS = 5  # skipped lines and bogons that are named for one feed

@@ -16,7 +16,6 @@ from authz.addresses import NetworkSet
 from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
-from authz.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.serve.config.values import (
     EventsUrl,
     HeaderName,
@@ -30,7 +29,8 @@ from authz.serve.config.values import (
 )
 from authz.serve.layers.config import LayerConfig, last_good_path, mistakes
 from authz.serve.listeners.tls.config import Tls  # noqa: TC001  # msgspec reads annotations when it runs
-from authz.strict_yaml import Document, read_file
+from authz.strict_yaml.document import Document, read_file
+from authz.strict_yaml.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

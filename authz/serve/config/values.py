@@ -11,7 +11,7 @@ import msgspec
 
 from authz.addresses import Network, parse_networks, try_parse_address
 from authz.errors import BadValue
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")

@@ -10,12 +10,12 @@ from grpc_health.v1 import health_pb2
 
 from authz.errors import CallFailed
 from authz.serve.admin.health import SERVICES
-from authz.serve.http2.failures import RESOURCE_EXHAUSTED
-from authz.serve.http2.methods import Method
+from authz.serve.http2.grpc_failures import RESOURCE_EXHAUSTED
+from authz.serve.http2.grpc_methods import Method
 
 if TYPE_CHECKING:
     from authz.serve.admin.health import Health
-    from authz.serve.http2.methods import Watcher
+    from authz.serve.http2.grpc_methods import Watcher
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 _MAX_WATCHERS: Final = 1024

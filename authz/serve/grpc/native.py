@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.health import HealthMethods
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
+from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.http2.methods import Method, Service
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

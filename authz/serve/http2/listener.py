@@ -13,7 +13,7 @@ from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.places import Places
 
 if TYPE_CHECKING:
-    from authz.serve.http2.methods import Service
+    from authz.serve.http2.grpc_methods import Service
 
 SWEEP: Final = 10.0  # seconds between two looks at all connections
 MAX_CONNECTIONS: Final = 1024

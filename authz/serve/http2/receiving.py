@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from authz.errors import ConnectionFault, StreamFault
 from authz.serve.http2 import frames as h2
 from authz.serve.http2.fields import MAX_HEADER_LIST
+from authz.serve.http2.grpc_messages import PREFIX
+from authz.serve.http2.grpc_methods import Service, Start, start_of
 from authz.serve.http2.headers import HeaderBlocks
-from authz.serve.http2.messages import PREFIX
-from authz.serve.http2.methods import Service, Start, start_of
 from authz.serve.http2.streams import MAX_STREAMS, STREAM_WINDOW, Call
 
 if TYPE_CHECKING:

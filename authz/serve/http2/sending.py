@@ -14,8 +14,8 @@ from typing import Final
 
 from authz.errors import ConnectionFault, StreamFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.failures import HEAD_BLOCK, TAIL_BLOCK
-from authz.serve.http2.messages import PREFIX
+from authz.serve.http2.grpc_failures import HEAD_BLOCK, TAIL_BLOCK
+from authz.serve.http2.grpc_messages import PREFIX
 
 MAX_BLOCKED: Final = 1 << 19  # bytes of answers that wait for a window, before calls wait for their answers
 ROOM: Final = 1 << 18  # bytes of DATA that leave in a turn of the event loop

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import CallFailed, MessageTooLarge, StreamFault
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.failures import (
+from authz.serve.http2.grpc_failures import (
     DEADLINE_EXCEEDED,
     INTERNAL,
     RESOURCE_EXHAUSTED,
@@ -23,8 +23,8 @@ from authz.serve.http2.failures import (
     failure,
     failure_trailers,
 )
-from authz.serve.http2.messages import PREFIX, first_message, message_of, too_large
-from authz.serve.http2.methods import Start, Watcher
+from authz.serve.http2.grpc_messages import PREFIX, first_message, message_of, too_large
+from authz.serve.http2.grpc_methods import Start, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

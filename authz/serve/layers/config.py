@@ -11,8 +11,8 @@ import msgspec
 
 from authz.engine.entries.permissions import May
 from authz.errors import BadValue
-from authz.scalars import Duration, PositiveCount  # noqa: TC001  # msgspec reads annotations when it runs
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration, PositiveCount  # noqa: TC001  # msgspec reads annotations when it runs
 from authz.times import parse_duration
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from authz.serve.grpc.check import CHECK_METHOD, GrpcCheck
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2 import frames as h2
+from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.http2.methods import Method, Service
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import make_recorder

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
-SPENT: Final = Path(__file__).parents[2] / "chaos" / "fuzzed.json"
+SPENT: Final = Path(__file__).parents[2] / "system" / "chaos" / "fuzzed.json"
 
 Noted = dict[str, dict[str, dict[str, float]]]  # by target, then by commit
 

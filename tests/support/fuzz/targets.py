@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[bytes], object]
 
-CORPORA: Final = Path(__file__).parents[2] / "chaos" / "corpora"
+CORPORA: Final = Path(__file__).parents[2] / "system" / "chaos" / "corpora"
 
 
 class Target(NamedTuple):

@@ -10,7 +10,8 @@ import pytest
 
 from authz.addresses import Network, parse_network
 from authz.errors import BadValue, InvalidDocument
-from authz.strict_yaml import Scalar, read
+from authz.strict_yaml.document import read
+from authz.strict_yaml.fields import Scalar
 
 
 def two_digits(text: str) -> int:

@@ -32,8 +32,8 @@ from support.sidecar.http2 import (
 from support.sidecar.http2 import settings as settings_frame
 
 from authz.errors import CallFailed
+from authz.serve.http2.grpc_methods import Method, Service, Watcher
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.http2.methods import Method, Service, Watcher
 
 if TYPE_CHECKING:
     from authz.serve.http2.connection import Http2Connection

@@ -10,9 +10,9 @@ import asyncio
 
 import uvloop
 
+from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.headers import CallHead
 from authz.serve.http2.listener import Http2Listener
-from authz.serve.http2.methods import Method, Service
 
 PATH = "/test.Test/Echo"
 

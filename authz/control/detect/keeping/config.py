@@ -9,7 +9,7 @@ import msgspec
 
 from authz.control.notify.config import WebUrl
 from authz.errors import BadValue
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
 
 
 def _table(text: str) -> str:

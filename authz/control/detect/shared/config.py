@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from authz.errors import BadValue
-from authz.scalars import Duration, PositiveCount
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration, PositiveCount
 
 _SCHEMES = {"valkey", "valkeys", "redis", "rediss", "unix"}
 

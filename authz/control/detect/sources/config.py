@@ -12,7 +12,7 @@ import msgspec
 from authz.control.detect.logs import FORMATS
 from authz.errors import BadValue
 from authz.serve.config.values import Listen, ListenOn
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
 
 
 def _format(text: str) -> str:

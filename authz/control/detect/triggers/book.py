@@ -15,7 +15,7 @@ from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missin
 from authz.control.store.access.tokens import note
 from authz.control.store.detection.triggers import end_trigger, put_trigger, stored_trigger, stored_triggers
 from authz.errors import InvalidDocument, shorten
-from authz.strict_yaml import read
+from authz.strict_yaml.document import read
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

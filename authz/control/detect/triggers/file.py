@@ -33,7 +33,8 @@ from authz.publisher.feeds.geo.asn_numbers import EXPECTED as EXPECTED_ASN
 from authz.publisher.feeds.geo.asn_numbers import parse_asn
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
 from authz.publisher.feeds.geo.place_table import is_code
-from authz.strict_yaml import Document, OneOrMany, Scalar, read_file
+from authz.strict_yaml.document import Document, read_file
+from authz.strict_yaml.fields import OneOrMany, Scalar
 from authz.times import DURATION_EXPECTED, format_duration, parse_duration
 
 if TYPE_CHECKING:

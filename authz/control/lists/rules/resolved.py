@@ -19,7 +19,7 @@ from authz.errors import BadValue, InvalidDocument
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.schema import PolicyDocument, WrittenEntry
 from authz.publisher.policy.subjects import SubjectOptions, Subjects, gather
-from authz.strict_yaml import read
+from authz.strict_yaml.document import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -21,7 +21,7 @@ from authz.publisher.feeds.fetch.fetch import Fetched, FetchState, WantedFeed, l
 from authz.publisher.feeds.fetch.redirects import public
 from authz.publisher.feeds.hosts import HostOptions, load_cache, resolve_hosts
 from authz.publisher.policy.schema import PolicyDocument, WrittenFeed
-from authz.strict_yaml import read
+from authz.strict_yaml.document import read
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import msgspec
 
 from authz.errors import BadValue
-from authz.scalars import Duration  # noqa: TC001  # msgspec reads annotations when it runs
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
+from authz.strict_yaml.scalars import Duration  # noqa: TC001  # msgspec reads annotations when it runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

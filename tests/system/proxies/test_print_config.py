@@ -27,7 +27,7 @@ from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_H
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def printed(folder: Path, proxy: str, configuration: str) -> str:

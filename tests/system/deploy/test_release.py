@@ -17,7 +17,7 @@ import pytest
 from support.processes import Process, free_port
 from support.publishing.publisher import POLICY
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operations" / "releases.md").read_text()
 sys.path.insert(0, str(ROOT / "deploy" / "release"))
 from make_release import Refused, version_of  # noqa: E402  # it lies beside the project, not in it

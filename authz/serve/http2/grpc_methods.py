@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.serve.http2 import frames as h2
-from authz.serve.http2.failures import RESOURCE_EXHAUSTED, UNIMPLEMENTED, failure
+from authz.serve.http2.grpc_failures import RESOURCE_EXHAUSTED, UNIMPLEMENTED, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

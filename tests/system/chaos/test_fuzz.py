@@ -9,7 +9,7 @@ import pytest
 from support.fuzz.spent import SPENT, Spent, add, read, table, total
 from support.fuzz.targets import TARGETS, kept
 
-PAGE = Path(__file__).parents[2] / "docs/internals/reliability.md"
+PAGE = Path(__file__).parents[3] / "docs/internals/reliability.md"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from authz.errors import BadValue
-from authz.strict_yaml import Scalar
+from authz.strict_yaml.fields import Scalar
 from authz.times import DURATION_EXPECTED, parse_duration
 
 

@@ -69,7 +69,7 @@ def test_an_ipv4_peer_that_looks_like_ipv6_is_the_ipv4_address(stack: Stack) -> 
 @pytest.mark.parametrize("name", ["envoy tcp", "nginx tcp"])
 def test_the_quick_start_of_the_readme_holds_through_the_proxy_protocol(name: str, tmp_path: Path) -> None:
     """From this machine it is followed by tests/docs/test_followed.py; here the proxy is told who connects."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     stack = STACKS[name](tmp_path)
     stack.publisher.publish(re.findall(r"```yaml\n(version: 1\n.*?)```", readme, re.DOTALL)[0])
     asked = re.findall(r"'X-Forwarded-For: (\S+)' http://127.0.0.1:8080(\S+) +# (\d+)", readme)

@@ -10,7 +10,7 @@ import zlib
 from typing import Final
 
 from authz.errors import CallFailed, MessageTooLarge
-from authz.serve.http2.failures import INTERNAL, RESOURCE_EXHAUSTED
+from authz.serve.http2.grpc_failures import INTERNAL, RESOURCE_EXHAUSTED
 
 PREFIX: Final = struct.Struct(">BI")  # before a message: compressed, length
 _ANY_ZLIB: Final = 47  # window bits: gzip or zlib, whichever it is

@@ -159,7 +159,7 @@ def test_a_host_that_was_set_up_by_the_page_serves(proxy: str, tmp_path: Path) -
 
 def test_a_control_plane_that_was_set_up_by_the_page_bans(tmp_path: Path) -> None:
     firsts = ("python3 -m venv", "install -m 644 deploy/systemd")
-    page = block("/opt/authz/bin/pip install --require-hashes -r deploy/requirements-control").splitlines(keepends=True)
+    page = block("/opt/authz/bin/pip install --require-hashes -r deploy/requirements/control").splitlines(keepends=True)
     started = next(number for number, line in enumerate(page) if line.startswith("systemctl"))
     before = "".join([block(first) for first in firsts] + page[:started])
     after = "".join(page[started:]) + f"cat > layers.yaml <<'END'\n{block('layers:')}END\n" + SIDECAR + BANS

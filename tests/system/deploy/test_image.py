@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TARGETS = {
-    "sidecar": "requirements.txt",
-    "stores": "requirements-stores.txt",
-    "control": "requirements-control.txt",
-    "control-kms": "requirements-control-kms.txt",
+    "sidecar": "sidecar.txt",
+    "stores": "stores.txt",
+    "control": "control.txt",
+    "control-kms": "control-kms.txt",
 }
 NOBODY = 65532
 MAX_MEGABYTES = 50  # of the 60 that it may have: room for what a new version of a package brings
@@ -90,7 +90,7 @@ def test_all_that_the_image_copies_is_there_and_passes_its_ignore_file() -> None
 
 def test_everything_that_pip_installs_is_pinned_by_hash() -> None:
     installs = [yaml.safe_load(value) for value in arguments("RUN") if '"install"' in value]
-    files = {"build-requirements.txt"}
+    files = {"build.txt"}
     for words in installs:
         if "--require-hashes" in words:
             assert "--only-binary=:all:" in words
@@ -98,11 +98,11 @@ def test_everything_that_pip_installs_is_pinned_by_hash() -> None:
         else:  # our own wheel, of the folder in which it was just built
             assert {"--no-deps", "--no-index"} <= set(words)
             assert words[-1] == "authz"
-    assert files == {"build-requirements.txt", *TARGETS.values()}
+    assert files == {"build.txt", *TARGETS.values()}
     for file in files:
-        requirements = re.findall(r"^[a-z].*(?:\n    .*)*", (DEPLOY / file).read_text(), re.MULTILINE)
+        requirements = re.findall(r"^[a-z].*(?:\n    .*)*", (DEPLOY / "requirements" / file).read_text(), re.MULTILINE)
         assert all(re.match(r"[a-z0-9-]+==\S+ ", one) and "--hash=sha256:" in one for one in requirements), file
-    assert (DEPLOY / "build-requirements.txt").read_text() in (ROOT / "constraints.txt").read_text()
+    assert (DEPLOY / "requirements" / "build.txt").read_text() in (ROOT / "constraints.txt").read_text()
 
 
 def test_an_image_runs_without_a_shell_and_without_rights_and_says_what_it_is() -> None:
@@ -233,7 +233,7 @@ def test_the_sidecar_s_image_is_small_and_has_no_publisher_and_no_compiler(built
     assert {path.name for path in (site_of(built) / "authz" / "cli").glob("*.py")} == {"__init__.py", "main.py"}
     assert not {path.name for path in files} & {"pip", "gcc", "cc", "ld"}
     assert [path for path in files if path.suffix in {".c", ".h", ".pyx", ".pxd", ".pyi"}] == []
-    pinned = re.findall(r"^([a-z0-9-]+)==", (DEPLOY / "requirements.txt").read_text(), re.MULTILINE)
+    pinned = re.findall(r"^([a-z0-9-]+)==", (DEPLOY / "requirements" / "sidecar.txt").read_text(), re.MULTILINE)
     assert installed(built).keys() == {*pinned, "authz"} - {"pycparser"}
 
 
@@ -332,7 +332,7 @@ def test_all_of_authz_is_in_the_wheel(built: Path, tmp_path: Path) -> None:
     assert written - packed == set()
 
 
-@pytest.mark.parametrize("file", ["requirements.txt"])
+@pytest.mark.parametrize("file", ["sidecar.txt"])
 def test_every_package_of_the_sidecar_has_a_wheel_for_arm64_whose_hash_is_pinned(file: str, tmp_path: Path) -> None:
     platforms = [f"--platform=manylinux_{version}_aarch64" for version in ("2_17", "2_24", "2_26", "2_28", "2_34")]
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--python-version=3.11", *platforms]
@@ -345,7 +345,10 @@ def test_every_package_of_the_sidecar_has_a_wheel_for_arm64_whose_hash_is_pinned
         "--platform=manylinux2014_aarch64",
     ]
     done = subprocess.run(
-        [*command, *options, "-r", str(DEPLOY / file), "-d", str(tmp_path)], capture_output=True, text=True, check=False
+        [*command, *options, "-r", str(DEPLOY / "requirements" / file), "-d", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if (
         "Could not find a version" in done.stderr

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from support.suite.faults import FAULTS, Fault
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 NAMES: Final = [f"{number}-{fault.module.rpartition('/')[2]}" for number, fault in enumerate(FAULTS, 1)]
 FAILED: Final = 1  # the status of pytest where tests failed; another one: they did not run
 

@@ -3,8 +3,8 @@
 Layers change each second, bans end, hostile peers attack, workers and the keeper are killed, and events flow to a
 control plane that comes and goes.
 
-`make chaos ARGS='tests/chaos/test_soak.py'` lasts half an hour; SOAK=300 in the environment: five minutes. SOAK_REPORT
-names a file that gets the figures, as JSON.
+`make chaos ARGS='tests/system/chaos/test_soak.py'` lasts half an hour; SOAK=300 in the environment: five minutes.
+SOAK_REPORT names a file that gets the figures, as JSON.
 """
 
 from __future__ import annotations

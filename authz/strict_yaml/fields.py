@@ -1,0 +1,197 @@
+"""The nodes of a YAML document, read by the types of a struct's fields; every mistake is noted with its line."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import types
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+
+import msgspec
+import yaml
+
+from authz.errors import AddressError, BadValue, Mistake, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILED: Any = object()  # instead of a value that has a mistake
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Scalar(NamedTuple):
+    """A type of our own: `parse` takes the text and raises BadValue, whose `expected` is not used."""
+
+    parse: Callable[[str], Any]
+    expected: str
+
+
+class OneOrMany:
+    """Marks a tuple of which one value may be written without brackets: `Annotated[tuple[T, ...], OneOrMany]`."""
+
+
+class Reader:
+    """Reads nodes by their types, and remembers the line and key of each, and all mistakes."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, int] = {}  # by key
+        self.keys: dict[int, str] = {}  # by identity of a struct
+        self._alive: list[msgspec.Struct] = []  # so that no identity is used again
+        self.spoiled: set[int] = set()
+        self.overridden: list[str] = []  # keys that the environment has set
+        self.mistakes: list[Mistake] = []
+
+    def note(self, line: int, key: str, message: str, hint: str = "") -> None:
+        """Note a mistake. One of the environment says so: its line is not in the file."""
+        if any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in self.overridden):
+            hint = "; ".join(filter(None, (hint, "set in the environment")))
+        self.mistakes.append(Mistake(line, key, message, hint))
+
+    def struct(self, struct: type[T], node: Any, key: str) -> T:
+        """Return a mapping as a struct, or FAILED if it lacks what the struct must have."""
+        mistakes = len(self.mistakes)
+        fields = _fields(struct)
+        values: dict[str, Any] = {}
+        items = self._items(node, key)
+        for name, child in items.items():
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, 1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(fields)}"
+                self._mistake(child, _join(key, shorten(name)), "unknown key", hint)
+                continue
+            value = self.value(fields[name].type, child, _join(key, name))
+            if value is not FAILED:
+                values[fields[name].name] = value
+        for name, field in fields.items():
+            if field.required and name not in items:
+                self._mistake(node, _join(key, name), "missing")
+        if any(field.required and field.name not in values for field in fields.values()):
+            return FAILED  # type: ignore[no-any-return]  # a mistake is noted
+        content = struct(**values)
+        self._remember(content, key)
+        if len(self.mistakes) > mistakes:
+            self.spoiled.add(id(content))
+        return content
+
+    def _remember(self, content: msgspec.Struct, key: str) -> None:
+        self.keys[id(content)] = key
+        self._alive.append(content)
+
+    def value(self, wanted: Any, node: Any, key: str) -> Any:
+        """Return a node as a value of the wanted type, or FAILED."""
+        self.lines[key] = line_of(node)
+        origin, arguments = get_origin(wanted), get_args(wanted)
+        if origin in {Union, types.UnionType}:
+            return self.value(next(a for a in arguments if a is not type(None)), node, key)
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            return self.struct(wanted, node, key)
+        if origin is Annotated and arguments[1] is OneOrMany:
+            wanted = get_args(arguments[0])[0]
+            if isinstance(node, yaml.ScalarNode):
+                value = self._scalar(wanted, node, key)
+                return value if value is FAILED else (value,)
+            return self._sequence(wanted, node, key)
+        if origin is tuple:
+            return self._sequence(arguments[0], node, key)
+        if origin is dict:
+            items = self._items(node, key).items()
+            values = {name: self.value(arguments[1], child, _join(key, name)) for name, child in items}
+            return {name: value for name, value in values.items() if value is not FAILED}
+        if not isinstance(node, yaml.ScalarNode):
+            return self._mistake(node, key, f"found {_found(node)}, expected {_expected(wanted)}")
+        value = self._scalar(wanted, node, key)
+        if isinstance(value, msgspec.Struct):
+            self._remember(value, key)
+        return value
+
+    def _sequence(self, wanted: Any, node: Any, key: str) -> Any:
+        if not isinstance(node, yaml.SequenceNode):
+            return self._mistake(node, key, f"found {_found(node)}, expected a list")
+        values = [self.value(wanted, child, f"{key}[{number}]") for number, child in enumerate(node.value)]
+        return tuple(value for value in values if value is not FAILED)
+
+    def _items(self, node: Any, key: str) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            if not is_empty(node):
+                self._mistake(node, key or "document", f"found {_found(node)}, expected keys with values")
+            return {}
+        items: dict[str, Any] = {}
+        for name, child in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                self._mistake(name, key or "document", f"found {_found(name)} as a key, expected text")
+            elif name.value in items:
+                self._mistake(name, _join(key, name.value), "found twice, expected once")
+            else:
+                items[name.value] = child
+        return items
+
+    def _scalar(self, wanted: Any, node: Any, key: str) -> Any:
+        text: str = node.value
+        try:
+            return _parse(wanted, text, quoted=bool(node.style))
+        except AddressError as error:
+            return self._mistake(node, key, error.message, error.hint)
+        except BadValue as error:
+            what = f"found '{shorten(text)}'" if text else "found nothing"
+            return self._mistake(node, key, f"{what}, expected {_expected(wanted)}", error.hint)
+
+    def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
+        self.note(line_of(node), key, message, hint)
+        return FAILED
+
+
+@functools.cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return the fields by the name of their key."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+
+
+def _parse(wanted: Any, text: str, *, quoted: bool) -> Any:
+    if get_origin(wanted) is Annotated:
+        return get_args(wanted)[1].parse(text)
+    if get_origin(wanted) is Literal and text in get_args(wanted):
+        return text
+    if wanted is str and (text or quoted) and "\0" not in text:  # no file or header has a NUL
+        return text
+    if wanted is bool and text in {"true", "false"} and not quoted:
+        return text == "true"
+    if wanted in {int, float} and (_INTEGER if wanted is int else _NUMBER).fullmatch(text) and not quoted:
+        return wanted(text)
+    raise BadValue(text)
+
+
+def _expected(wanted: Any) -> str:
+    if get_origin(wanted) is Annotated:
+        return str(get_args(wanted)[1].expected)
+    if get_origin(wanted) is Literal:
+        return "one of " + ", ".join(get_args(wanted))
+    return {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+
+
+def is_empty(node: Any) -> bool:
+    """Return whether a key has nothing behind it, as in `grpc:`."""
+    return isinstance(node, yaml.ScalarNode) and node.value == "" and not node.style
+
+
+def _found(node: Any) -> str:
+    return (
+        f"'{shorten(node.value)}'"
+        if isinstance(node, yaml.ScalarNode)
+        else "a list"
+        if node.id == "sequence"
+        else f"a {node.id}"
+    )
+
+
+def line_of(node: Any) -> int:
+    """Return the line of a node or event, from 1; what came from the environment has line 1."""
+    mark = getattr(node, "start_mark", None)
+    return mark.line + 1 if mark else 1
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
