@@ -80,7 +80,7 @@ class Child(Process):
         Raises RuntimeError, with the output, where the program ends before or takes longer than PATIENCE.
         """
 
-        def found() -> list[T]:
+        def looked() -> list[T]:
             ended = self.popen.poll() is not None
             try:
                 result = look()
@@ -90,7 +90,7 @@ class Child(Process):
             return [] if result is None else [result]
 
         try:
-            [result] = wait_for(found, patience=PATIENCE, pause=_PAUSE)
+            [result] = wait_for(looked, patience=PATIENCE, pause=_PAUSE)
         except AssertionError as error:
             self.end()
             raise RuntimeError(f"{self.command!r} does not serve: {error}\n{self.output[-2000:]}") from None

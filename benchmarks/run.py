@@ -152,8 +152,8 @@ def _write(folder: Path, document: dict[str, Any]) -> None:
 
     write_report(folder, document)
     table = Table("measure", "aim", "found", "", title="the aims", title_justify="left")
-    for aim, state, found in results(document):
-        table.add_row(aim.measure, aim.goal, found, state)
+    for aim, state, measured in results(document):
+        table.add_row(aim.measure, aim.goal, measured, state)
     _OUT.print(table)
     _OUT.print(f"all figures and plots: {folder / 'report.md'}", soft_wrap=True)
 

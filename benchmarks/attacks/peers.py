@@ -190,11 +190,11 @@ def _literal(text: bytes) -> bytes:
 
 def _length(rest: int) -> bytes:
     """Return an integer of HPACK behind its prefix."""
-    found = bytearray()
+    encoded = bytearray()
     while rest > 127:
-        found.append(rest & 127 | 128)
+        encoded.append(rest & 127 | 128)
         rest >>= 7
-    return bytes([*found, rest])
+    return bytes([*encoded, rest])
 
 
 def _request(*headers: str, target: str = "/v1/auth") -> bytes:

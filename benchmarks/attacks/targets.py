@@ -84,11 +84,11 @@ class Target:
 
     def cpu(self) -> float:
         """Return the seconds of CPU used so far."""
-        found = 0
+        ticks_spent = 0
         for pid in self._pids:
             ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            found += int(ticks[11]) + int(ticks[12])
-        return found / os.sysconf("SC_CLK_TCK")
+            ticks_spent += int(ticks[11]) + int(ticks[12])
+        return ticks_spent / os.sysconf("SC_CLK_TCK")
 
     def wait_for_ports(self) -> None:
         """Wait until all ports accept."""

@@ -48,10 +48,10 @@ def program(sources: Path, into: Path | None = None, *, build: bool = True) -> P
 
 def fingerprint(sources: Path) -> str:
     """Return a short hash of the sources of a folder."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in _files(sources):
-        found.update(f"{path.relative_to(sources)} {path.stat().st_size}\n".encode() + path.read_bytes())
-    return found.hexdigest()[:12]
+        digest.update(f"{path.relative_to(sources)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _files(sources: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def _build(sources: Path, path: Path) -> None:
         "go.mod": ("go", _build_go), "Cargo.toml": ("cargo", _build_rust), "package.json": ("npm", _build_javascript),
         "pom.xml": ("mvn", _build_java),
     }  # fmt: skip
-    tool, building = next(found for mark, found in marks.items() if (sources / mark).exists())
+    tool, building = next(steps for mark, steps in marks.items() if (sources / mark).exists())
     if shutil.which(tool) is None:
         raise NotBuilt(f"{sources.name} needs {tool}, to be built")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")

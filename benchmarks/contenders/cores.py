@@ -94,7 +94,7 @@ def main() -> None:
         for _ in range(_ROUNDS):
             for name, server in servers.items():
                 rounds[name].append(_round(server, folder, counts[name]))
-    results = [_result(name, found) for name, found in rounds.items()]
+    results = [_result(name, figures) for name, figures in rounds.items()]
     for result in results:
         print(json.dumps(result))
     if options.output:
@@ -112,7 +112,7 @@ def _message() -> bytes:
 def _ours(folder: Path, stack: ExitStack) -> dict[str, Server]:
     Publisher(folder).publish()
     Authority(folder, "authority").issue("server", "127.0.0.1")
-    found = {}
+    servers = {}
     for workers in (1, 2):
         for scheme, tls in (("http", ""), ("https", _TLS)):
             name = f"authz, {workers} worker{'s' * (workers > 1)}{', TLS' * bool(tls)}"
@@ -121,8 +121,8 @@ def _ours(folder: Path, stack: ExitStack) -> dict[str, Server]:
             command = [sys.executable, "-m", "authz", "serve", "--config", config.name]
             process = stack.enter_context(Process(command, cwd=folder))
             process.wait_for_line(r"authz: serving( with|$)")
-            found[name] = Server(f"{scheme}://127.0.0.1:{ports_of(process.output)['grpc']}{_CHECK}", process.pid)
-    return found
+            servers[name] = Server(f"{scheme}://127.0.0.1:{ports_of(process.output)['grpc']}{_CHECK}", process.pid)
+    return servers
 
 
 def _others(folder: Path, stack: ExitStack, port: int) -> dict[str, Server]:
@@ -131,7 +131,7 @@ def _others(folder: Path, stack: ExitStack, port: int) -> dict[str, Server]:
     for name, client in (("allow", _CLIENT), ("deny", _DENIED[0].partition("/")[0])):
         (folder / name).write_bytes(answer_of(port, client))
     deciding = [folder / name for name in ("networks", "allow", "deny")]
-    found = {}
+    servers = {}
     for name, program, arguments, variable in (
         ("tonic, empty", "tonic", [], "TOKIO_WORKER_THREADS"),
         ("grpc-go, empty", "floor", [], "GOMAXPROCS"),
@@ -147,8 +147,8 @@ def _others(folder: Path, stack: ExitStack, port: int) -> dict[str, Server]:
             finally:
                 del os.environ[variable]
             what = f"{name}, {threads} thread{'s' * (threads > 1)}"
-            found[what] = Server(f"http://127.0.0.1:{server.port}{_CHECK}", server.pid)
-    return found
+            servers[what] = Server(f"http://127.0.0.1:{server.port}{_CHECK}", server.pid)
+    return servers
 
 
 def _port(server: Server) -> int:
@@ -189,9 +189,9 @@ def _count(server: Server, folder: Path, seconds: float) -> int:
 def _result(name: str, rounds: list[Round]) -> dict[str, object]:
     return {
         "server": name,
-        "checks_a_second": statistics.median(one.checks_a_second for one in rounds),
-        "cpu_us_a_check": statistics.median(one.microseconds for one in rounds),
-        "rounds": [one._asdict() for one in rounds],
+        "checks_a_second": statistics.median(round_.checks_a_second for round_ in rounds),
+        "cpu_us_a_check": statistics.median(round_.microseconds for round_ in rounds),
+        "rounds": [round_._asdict() for round_ in rounds],
     }
 
 

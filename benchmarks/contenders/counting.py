@@ -72,7 +72,7 @@ def requests(count: int, clients: int) -> Iterator[dict[str, Any]]:
 
 def throughput(folder: Path, count: int) -> dict[str, float]:
     """Return events a second of CPU, from bytes to listings, and what they are made of."""
-    lines = [json.dumps(one).encode() for one in requests(count, 20_000)]
+    lines = [json.dumps(request).encode() for request in requests(count, 20_000)]
     gc.collect()
     begun = time.process_time()
     events = [read_event(line, START) for line in lines]
@@ -127,10 +127,10 @@ def nginx_log(folder: Path, count: int) -> Path:
     """Write the same requests as nginx's combined log."""
     path = folder / "access.log"
     with path.open("w") as file:
-        for one in requests(count, 20_000):
-            when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(one["time"]))
-            request = f"{one['method']} {one['path']} HTTP/1.1"
-            file.write(f'{one["client"]} - - [{when}] "{request}" {one["status"]} 10 "-" "curl/8"\n')
+        for event in requests(count, 20_000):
+            when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(event["time"]))
+            request = f"{event['method']} {event['path']} HTTP/1.1"
+            file.write(f'{event["client"]} - - [{when}] "{request}" {event["status"]} 10 "-" "curl/8"\n')
     return path
 
 
@@ -142,16 +142,16 @@ def same_log(folder: Path, count: int) -> dict[str, Any]:
         for line in lines:
             event = read(line, START)
             work.feed(event, event.time)
-    found: dict[str, Any] = {"lines": count, "authz_lines_per_second": count / (time.process_time() - begun)}
+    figures: dict[str, Any] = {"lines": count, "authz_lines_per_second": count / (time.process_time() - begun)}
     if shutil.which("fail2ban-regex"):
         pattern = r'^<HOST> - - \[[^\]]*\] "POST /login[^"]*" 401 '
         before = os.times()
         subprocess.run(["fail2ban-regex", str(path), pattern], stdout=subprocess.DEVNULL, check=False)
         after = os.times()
         spent = after.children_user + after.children_system - before.children_user - before.children_system
-        found["fail2ban_lines_per_second"] = count / spent
+        figures["fail2ban_lines_per_second"] = count / spent
     why = crowdsec.missing()
-    return found | {"crowdsec": why or crowdsec.read_log(folder, path, 28080)}
+    return figures | {"crowdsec": why or crowdsec.read_log(folder, path, 28080)}
 
 
 def main() -> None:
@@ -163,12 +163,12 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        found = {
+        figures = {
             "throughput": throughput(folder, given.events),
             "same_log": same_log(folder, given.events // 10),
             "memory": [_in_fresh_process(folder, given.clients, requests) for requests in (1, 2, 5)],
         }
-    text = json.dumps(found, indent=2)
+    text = json.dumps(figures, indent=2)
     if given.json:
         given.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")

@@ -56,12 +56,12 @@ class Starts:
 
     def of_all_sizes(self, *, tries: bool) -> dict[str, Contender]:
         """Return those that are compared with lists of several sizes."""
-        found = {AUTHZ: self._authz("authz")}
+        started = {AUTHZ: self._authz("authz")}
         if tries:
-            found[TRIES] = self._behind("tries", rbac_tries(self._table.networks))
+            started[TRIES] = self._behind("tries", rbac_tries(self._table.networks))
         if self._size <= _MAX_PRINCIPALS:
-            found[RBAC] = self._behind("rbac", rbac_principals(self._table.networks))
-        return found
+            started[RBAC] = self._behind("rbac", rbac_principals(self._table.networks))
+        return started
 
     def ours(self) -> dict[str, Contender]:
         """Return Envoy alone, and the other ways to run authz."""

@@ -48,8 +48,8 @@ class GoServer(Child):
         self.port = self.wait_until(self._port)
 
     def _port(self) -> int | None:
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)$", self.output, re.MULTILINE)
-        return int(found[1]) if found else None
+        match = re.search(r"listening on 127\.0\.0\.1:(\d+)$", self.output, re.MULTILINE)
+        return int(match[1]) if match else None
 
 
 def opa(folder: Path, name: str, path: Path, rule: Rule) -> GoServer:

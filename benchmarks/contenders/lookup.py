@@ -122,7 +122,9 @@ class Scan:
     def __init__(self, table: Table) -> None:
         rows = sorted(zip(table.networks, table.owners, strict=True), key=lambda row: -row[0].length)
         self._rows = {
-            version: [(ipaddress.ip_network(str(one)), owner) for one, owner in rows if one.version == version]
+            version: [
+                (ipaddress.ip_network(str(network)), owner) for network, owner in rows if network.version == version
+            ]
             for version in BITS
         }
 
@@ -142,8 +144,8 @@ class Scan:
     def longest(self, version: int, value: int) -> Longest | None:
         """Return the answer for one address."""
         address = _object(version, value)
-        found = ((owner, network.prefixlen) for network, owner in self._rows[version] if address in network)
-        return next(found, None)
+        covering = ((owner, network.prefixlen) for network, owner in self._rows[version] if address in network)
+        return next(covering, None)
 
 
 Contender = Tries | Radix | Scan
@@ -151,7 +153,7 @@ Contender = Tries | Radix | Scan
 
 def installed() -> tuple[list[type[Tries | Radix]], list[str]]:
     """Return the compiled contenders that are installed, and the names of those that are not."""
-    found: list[type[Tries | Radix]] = []
+    present: list[type[Tries | Radix]] = []
     missing = []
     for kind, module in ((Tries, "pytricia"), (Radix, "radix")):
         try:
@@ -159,8 +161,8 @@ def installed() -> tuple[list[type[Tries | Radix]], list[str]]:
         except ImportError:
             missing.append(kind.name)
         else:
-            found.append(kind)
-    return found, missing
+            present.append(kind)
+    return present, missing
 
 
 def growths(kinds: Sequence[type[Tries | Radix]], size: int) -> dict[str, int]:

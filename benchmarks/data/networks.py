@@ -87,18 +87,18 @@ def comb(version: int, size: int) -> Table:
 
 
 def _synthetic(size: int, rng: random.Random) -> list[Network]:
-    found: dict[Network, None] = {}
+    chosen: dict[Network, None] = {}
     for version, share in ((6, _IPV6_SHARE), (4, 1.0)):
         lengths, weights = zip(*_LENGTHS[version].items(), strict=True)
         until = round(size * share)
         previous: list[Network] = []
-        while len(found) < until:
+        while len(chosen) < until:
             length = rng.choices(lengths, weights)[0]
             network = _random_network(version, length, previous, rng)
-            if network not in found:
-                found[network] = None
+            if network not in chosen:
+                chosen[network] = None
                 previous.append(network)
-    networks = list(found)
+    networks = list(chosen)
     rng.shuffle(networks)
     return networks
 
@@ -106,7 +106,7 @@ def _synthetic(size: int, rng: random.Random) -> list[Network]:
 def _random_network(version: int, length: int, previous: Sequence[Network], rng: random.Random) -> Network:
     """Return a random network, half of the time inside one of a few of `previous` that is shorter."""
     bits = BITS[version]
-    wider = [one for one in rng.choices(previous, k=4) if one.length < length] if previous else []
+    wider = [network for network in rng.choices(previous, k=4) if network.length < length] if previous else []
     if wider and rng.random() < _NESTED_SHARE:
         value = wider[0].value | rng.getrandbits(bits - wider[0].length)
     else:
@@ -146,26 +146,26 @@ def misses(table: Table, slow: SlowTable, version: int, count: int) -> list[int]
     rng = random.Random(count)
     near = _outside(slow, version, _beside(table.of(version), rng, 20 * count), count // 2)
     far = _outside(slow, version, _anywhere(version, rng), count - len(near))
-    found = near + far
-    rng.shuffle(found)
-    return _side_by_side(found)
+    values = near + far
+    rng.shuffle(values)
+    return _side_by_side(values)
 
 
 def _side_by_side(values: Sequence[int]) -> list[int]:
     """Return new numbers, as close together in memory as can be: else the loop over them would miss the caches."""
     data = [value.to_bytes(16, "big") for value in values]
     gc.collect()
-    return [int.from_bytes(one, "big") for one in data]
+    return [int.from_bytes(address, "big") for address in data]
 
 
 def _outside(slow: SlowTable, version: int, values: Iterator[int], count: int) -> list[int]:
-    found: list[int] = []
+    outside: list[int] = []
     for value in values:
-        if len(found) == count:
+        if len(outside) == count:
             break
         if slow.longest(version, value) is None:
-            found.append(value)
-    return found
+            outside.append(value)
+    return outside
 
 
 def _beside(networks: Sequence[Network], rng: random.Random, tries: int) -> Iterator[int]:

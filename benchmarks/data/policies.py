@@ -56,7 +56,7 @@ def empty_policy() -> Policy:
 def deny_table(table: Table) -> Policy:
     """Return a policy that denies all networks of a table, in one entry for each owner."""
     entries = [Entry(f"list-{owner}", "deny", reason="benchmark") for owner in range(len(table.by_owner()))]
-    return Policy(_APPLICATIONS, tuple(entries), tuple(_networks(one) for one in table.by_owner()))
+    return Policy(_APPLICATIONS, tuple(entries), tuple(_networks(owned) for owned in table.by_owner()))
 
 
 def separate_entries(count: int) -> Policy:

@@ -132,7 +132,7 @@ def _run(
     with tempfile.TemporaryDirectory() as folder, on_core(cores().load):
         if payloads:
             file = Path(folder, "payloads")
-            file.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in payloads))
+            file.write_bytes(b"".join(len(payload).to_bytes(4, "big") + payload for payload in payloads))
             command.append(f"-payloads={file}")
         if in_turn:
             file = Path(folder, "headers")

@@ -31,10 +31,10 @@ class Pipelined:
             self._rest += more
         *heads, rest = self._rest.split(b"\r\n\r\n", count)
         self._rest = rest
-        found = [_ANSWER.match(head + b"\r\n") for head in heads]
-        if None in found:
+        matches = [_ANSWER.match(head + b"\r\n") for head in heads]
+        if None in matches:
             raise ValueError(f"found {heads!r}, expected answers with a serial")
-        return [(match[1], match[2]) for match in found if match]
+        return [(match[1], match[2]) for match in matches if match]
 
     def __enter__(self) -> Self:
         return self

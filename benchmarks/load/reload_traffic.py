@@ -111,5 +111,5 @@ def judged(
 
 def _latencies(lines: Sequence[Line], begin: int, end: int) -> Latencies:
     """Return the latencies of the requests that were due in that time, in ns since 1970."""
-    found = sorted(line.latency / _MILLISECOND for line in lines if begin <= line.due < end)
-    return Latencies(found[len(found) // 2], found[int(len(found) * 0.99)], found[-1])
+    waits = sorted(line.latency / _MILLISECOND for line in lines if begin <= line.due < end)
+    return Latencies(waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1])

@@ -154,11 +154,13 @@ class _Bench:
                 elapsed, opened = self._timed(self._open)
                 loaded.append(elapsed)
                 ruleset = Ruleset([self._policy, opened])
-                banned = any(one.layer == "bans" for one in ruleset.covering(_address(value)))
+                banned = any(entry.layer == "bans" for entry in ruleset.covering(_address(value)))
                 asked.append("" if banned == (what == "ban") else f"{format_address(4, value)} after {what}")
             self._add("build of the head", "ms", built, change=what)
             self._add("load of the head", "ms", loaded, change=what)
-            self._part.checks.append(Check(f"a {what} holds once loaded", len(asked), [one for one in asked if one]))
+            self._part.checks.append(
+                Check(f"a {what} holds once loaded", len(asked), [wrong for wrong in asked if wrong])
+            )
         self._add("size of the head", "MB", [len(files.head) / _MEGABYTE])
         self._opened = opened
 
@@ -172,9 +174,11 @@ class _Bench:
         known = {part.digest: part for part in self._parts}
         opened = OpenedSnapshot(head)
         parts = []
-        for one in head.requires:
-            part = known.get(one.digest)
-            parts.append(part or OpenedSnapshot(self._read(part_path(self._path, one).name, layer="bans", part=one)))
+        for required in head.requires:
+            part = known.get(required.digest)
+            parts.append(
+                part or OpenedSnapshot(self._read(part_path(self._path, required).name, layer="bans", part=required))
+            )
         opened.parts = tuple(parts)
         if opened.parts != self._parts:
             self._parts, self._marks = opened.parts, marks_of(opened.parts)
@@ -194,7 +198,7 @@ class _Bench:
                 times = [self._of_all(ruleset, addresses) for _ in range(self._scale.rounds)]
                 self._add("time of one look-up in all files", "ns", times, layers=name, address=what)
         ruleset = Ruleset([self._policy, self._opened])
-        held = [any(one.layer == "bans" for one in ruleset.covering(_address(value))) for value in banned[:2000]]
+        held = [any(entry.layer == "bans" for entry in ruleset.covering(_address(value))) for value in banned[:2000]]
         wrong = [format_address(4, value) for value, is_held in zip(banned, held, strict=False) if not is_held]
         self._part.checks.append(Check("banned addresses are banned", len(held), wrong))
 

@@ -125,14 +125,14 @@ def _requests(clients: Sequence[Address], denied: Sequence[bool | None], size: i
 
 def _captured(count: int) -> list[tuple[str, Messages]]:
     """Return the captured requests that are there, each `count` times."""
-    found = []
+    messages_of = []
     for name, client in _CAPTURES.items():
         path = shared(f"captures/{name}.pb")
         if path is not None:
             payload = path.read_bytes()
             messages = Messages([payload] * count, [client] * count, [None] * count)
-            found.append((f"captured {name}, {len(payload):,} B", messages))
-    return found
+            messages_of.append((f"captured {name}, {len(payload):,} B", messages))
+    return messages_of
 
 
 def _measure(part: Part, scale: Scale, name: str, check: GrpcCheck, messages: Messages) -> None:

@@ -104,7 +104,7 @@ class _Bench:
         self._add("changes a second of the generator", "1/s", [self._scale.stored / (time.perf_counter() - begin)])
         file = self._folder / "control" / "control.sqlite"
         if file.exists():
-            size = sum(one.stat().st_size for one in file.parent.glob("control.sqlite*"))
+            size = sum(path.stat().st_size for path in file.parent.glob("control.sqlite*"))
             self._add("size of the store", "bytes a change", [size / self._scale.stored])
         Publisher(self._folder).publish("policy.snapshot", policy)
         self._note("starting all")
@@ -259,7 +259,7 @@ class _Pour:
         for number in itertools.count(first, len(self._threads)):
             if self._over.wait(max(0.0, self._begin + number / self._rate - time.monotonic())):
                 return
-            clients = [format_address(4, start + number * self._batch + one) for one in range(self._batch)]
+            clients = [format_address(4, start + number * self._batch + place) for place in range(self._batch)]
             if self._batch == 1:
                 self._api.ask("POST", "/v1/bans", {"address": clients[0], "period": "2h", "reason": "guessing"})
             else:

@@ -217,15 +217,17 @@ class _Bench:
 
     def _report(self, way: str, seen: Sequence[Seen]) -> None:
         part = self._part
-        part.add("time of the command", "ms", {"authz": [_ms(one.done - one.started) for one in seen]}, bans=way)
-        renamed = [_ms(one.renamed - one.started) for one in seen]
+        part.add(
+            "time of the command", "ms", {"authz": [_ms(change.done - change.started) for change in seen]}, bans=way
+        )
+        renamed = [_ms(change.renamed - change.started) for change in seen]
         part.add("time of the command until its rename", "ms", {"authz": renamed}, bans=way)
         for proxy in (_ENVOY, _NGINX):
             labels = {"bans": way, "proxy": proxy}
             for what in ("ban", "unban"):
-                some = [one for one in seen if one.what == what]
-                from_command = [_ms(one.first[proxy] - one.started) for one in some]
-                from_rename = [_ms(one.first[proxy] - one.renamed) for one in some]
+                some = [change for change in seen if change.what == what]
+                from_command = [_ms(change.first[proxy] - change.started) for change in some]
+                from_rename = [_ms(change.first[proxy] - change.renamed) for change in some]
                 for name, values in (("command", from_command), ("rename", from_rename)):
                     part.add(
                         f"from the {name} to the first changed answer", "ms", {"authz": values}, **labels, change=what
@@ -238,8 +240,10 @@ class _Bench:
         self, way: str, seen: Mapping[str, Sequence[Seen]], waits: Mapping[str, Sequence[tuple[int, int]]]
     ) -> None:
         """Tell how late requests were answered, and a process that sleeps woke: due and by how much, ns."""
-        begin = min(one.started for some in seen.values() for one in some)
-        times = {_REST: [(0, begin)]} | {when: [(one.started, one.over) for one in some] for when, some in seen.items()}
+        begin = min(change.started for some in seen.values() for change in some)
+        times = {_REST: [(0, begin)]} | {
+            when: [(change.started, change.over) for change in some] for when, some in seen.items()
+        }
         for what, several in waits.items():
             ordered = sorted(several)
             for when, spans in times.items():

@@ -140,7 +140,11 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
             starts = Starts(Path(folder), stack, table, f"{size}.snapshot")
             started = _start(part, starts, clients[size], scale, size)
             note(f"checking all with {size:,} networks")
-            contenders |= {(name, size): one for name, one in started.items() if _right(part, name, one, clients[size])}
+            contenders |= {
+                (name, size): contender
+                for name, contender in started.items()
+                if _right(part, name, contender, clients[size])
+            }
         _measure(part, contenders, clients, scale, note)
     part.compare(THROUGHPUT, UNIX, FLOOR)
     for other in (FLOOR, TONIC, SAME, TRIE, AIO, OPA, RBAC, TRIES):
@@ -170,20 +174,20 @@ def _clients(table: Table, count: int) -> Clients:
 
 def _start(part: Part, starts: Starts, clients: Clients, scale: Scale, size: int) -> dict[str, Contender]:
     """Start those with a list of this size; what is not built is noted."""
-    found = starts.of_all_sizes(tries=size <= scale.policy or scale == FULL)
+    started = starts.of_all_sizes(tries=size <= scale.policy or scale == FULL)
     if size == scale.policy:
-        found |= starts.ours()
+        started |= starts.ours()
         for start in (
-            partial(starts.floors, found[AUTHZ], clients.allowed[0]),
+            partial(starts.floors, started[AUTHZ], clients.allowed[0]),
             partial(starts.tonic, build=scale != QUICK),
-            partial(starts.deciding, found[AUTHZ], clients.allowed[0], clients.denied[0], build=scale != QUICK),
+            partial(starts.deciding, started[AUTHZ], clients.allowed[0], clients.denied[0], build=scale != QUICK),
             partial(starts.opas, build=scale != QUICK),
         ):
             try:
-                found |= start()
+                started |= start()
             except NotBuilt as error:
                 part.notes.append(f"left out: {error}")
-    return found
+    return started
 
 
 def _right(part: Part, name: str, contender: Contender, clients: Clients) -> bool:
@@ -213,14 +217,16 @@ def _measure(
         _warm_up(contender, clients[contender.networks].allowed)
     note("throughput, allowed clients")
     seconds = scale.load_seconds
-    allowed = {key: partial(_round, one, clients[key[1]].allowed, seconds) for key, one in contenders.items()}
+    allowed = {
+        key: partial(_round, contender, clients[key[1]].allowed, seconds) for key, contender in contenders.items()
+    }
     rounds = interleaved(allowed, scale.load_rounds, 0)
     _add_rounds(part, rounds, "allowed")
     note("throughput, denied clients")
-    usual = {key: one for key, one in contenders.items() if key[1] == scale.policy}
+    usual = {key: contender for key, contender in contenders.items() if key[1] == scale.policy}
     denied = {
-        key: partial(_round, one, clients[key[1]].denied, seconds, denied=True)
-        for key, one in usual.items()
+        key: partial(_round, contender, clients[key[1]].denied, seconds, denied=True)
+        for key, contender in usual.items()
         if key[0] in _DENYING
     }
     _add_rounds(part, interleaved(denied, scale.load_rounds, 0), "denied")
@@ -229,8 +235,10 @@ def _measure(
         usual[largest] = contenders[largest]
     for rate in RATES:
         note(f"latency at {rate:,} requests a second")
-        able = {key for key in usual if spread([one.a_second for one in rounds[key]]).median > _HEADROOM * rate}
-        _measure_latency(part, {key: one for key, one in usual.items() if key in able}, clients, rate, scale)
+        able = {key for key in usual if spread([round_.a_second for round_ in rounds[key]]).median > _HEADROOM * rate}
+        _measure_latency(
+            part, {key: contender for key, contender in usual.items() if key in able}, clients, rate, scale
+        )
         if usual.keys() - able:
             slow = ", ".join(sorted(name for name, _ in usual.keys() - able))
             part.notes.append(f"too slow for {rate:,} requests a second: {slow}")
@@ -268,14 +276,14 @@ def _load(contender: Contender, clients: Sequence[str], seconds: float) -> Load:
     if seconds >= 1.0 and not contender.slow:
         return wrk(contender.url, seconds, clients)
     connections = 1 if contender.slow else HTTP_CONNECTIONS
-    found = flat_out(contender.url, seconds, in_turn=_headers(clients), connections=connections)
-    return Load(found.answered, found.good, found.seconds, found.length)
+    load = flat_out(contender.url, seconds, in_turn=_headers(clients), connections=connections)
+    return Load(load.answered, load.good, load.seconds, load.length)
 
 
 def _add_rounds(part: Part, results: Mapping[Key, Sequence[Round]], clients: str) -> None:
     for field in _FIELDS:
-        for (contender, size), found in results.items():
-            values = [float(getattr(one, field.name)) for one in found]
+        for (contender, size), loads in results.items():
+            values = [float(getattr(load, field.name)) for load in loads]
             if any(values):
                 part.add(field.measure, field.unit, {contender: values}, clients=clients, networks=f"{size:,}")
 
@@ -288,21 +296,21 @@ def _measure_latency(
 ) -> None:
     """Add the latency of allowed clients at a fixed rate."""
     works = {
-        key: partial(_paced, one, clients[key[1]].allowed, rate, scale.open_seconds / scale.load_rounds)
-        for key, one in contenders.items()
+        key: partial(_paced, contender, clients[key[1]].allowed, rate, scale.open_seconds / scale.load_rounds)
+        for key, contender in contenders.items()
     }
     results = interleaved(works, scale.load_rounds, 0) if works else {}
     for percentile, field in _PERCENTILES.items():
-        for (contender, size), found in results.items():
+        for (contender, size), runs in results.items():
             labels = {"rate": f"{rate:,}/s", "networks": f"{size:,}", "percentile": percentile}
-            part.add(LATENCY, "us", {contender: [float(getattr(one, field)) for one in found]}, **labels)
+            part.add(LATENCY, "us", {contender: [float(getattr(run, field)) for run in runs]}, **labels)
 
 
 def _paced(contender: Contender, clients: Sequence[str], rate: float, seconds: float) -> Paced:
-    found = paced(contender.url, rate, seconds, in_turn=_headers(clients), connections=HTTP_CONNECTIONS)
-    if found.good != found.sent:
-        raise RuntimeError(f"found {found.good} answers 2xx of {found.sent} at {rate:,} requests a second")
-    return found
+    run = paced(contender.url, rate, seconds, in_turn=_headers(clients), connections=HTTP_CONNECTIONS)
+    if run.good != run.sent:
+        raise RuntimeError(f"found {run.good} answers 2xx of {run.sent} at {rate:,} requests a second")
+    return run
 
 
 def _add_resources(part: Part, contenders: Mapping[Key, Contender], policy: int) -> None:

@@ -81,9 +81,9 @@ def _asked(size: str, clients: Clients, count: int, code: int = 0) -> Asked:
     """Return requests of a size, for the first clients that are allowed, or with another code denied."""
     from benchmarks.load.messages import SIZES, check_request  # noqa: PLC0415  # see missing_decoder
 
-    found = (clients.denied if code else clients.allowed)[:count]
-    messages = [check_request(client, SIZES[size]) for client in found]
-    return Asked(f"{size}, {'denied' if code else 'allowed'}", found, messages, code)
+    addresses = (clients.denied if code else clients.allowed)[:count]
+    messages = [check_request(client, SIZES[size]) for client in addresses]
+    return Asked(f"{size}, {'denied' if code else 'allowed'}", addresses, messages, code)
 
 
 def _measure_one_client(
@@ -149,7 +149,7 @@ def _right(part: Part, asked: Asked, sidecars: Mapping[str, Sidecar]) -> dict[st
     """
     from benchmarks.load.messages import read_answer  # noqa: PLC0415  # see missing_decoder
 
-    found: dict[str, list[int]] = {}
+    lengths_of: dict[str, list[int]] = {}
     for name, sidecar in sidecars.items():
         check = Check(f"{asked.what}, {name}", len(asked.messages))
         where = sidecar.url("grpc").removeprefix("grpc://").removeprefix("grpc+")
@@ -162,8 +162,8 @@ def _right(part: Part, asked: Asked, sidecars: Mapping[str, Sidecar]) -> dict[st
                 check.differences.append(f"found {answer}, expected {(asked.code, client.text)}")
         part.checks.append(check)
         if not check.differences:
-            found[name] = [len(payload) for payload in answers]
-    return found
+            lengths_of[name] = [len(payload) for payload in answers]
+    return lengths_of
 
 
 def _by_h2load(sidecar: Sidecar, frame: Path, length: int, seconds: float) -> fronts.Target:
@@ -189,8 +189,8 @@ def _by_paced(sidecar: Sidecar, asked: Asked, lengths: Sequence[int], seconds: f
 
 
 def _at_rate(sidecar: Sidecar, rate: int, seconds: float, asked: Asked, lengths: Sequence[int]) -> Paced:
-    found = paced(sidecar.url("grpc"), rate, seconds, payload=asked.messages, connections=CONNECTIONS)
-    return _whole(found, lengths)
+    run = paced(sidecar.url("grpc"), rate, seconds, payload=asked.messages, connections=CONNECTIONS)
+    return _whole(run, lengths)
 
 
 def _whole(found: Paced, lengths: Sequence[int]) -> Paced:

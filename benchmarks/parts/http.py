@@ -68,8 +68,8 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         return part
     with fronts.stage(scale) as stage:
         contenders = _start(stage)
-        for contender, one in list(contenders.items()):
-            part.checks.append(_right(contender, one))  # and they are warm then
+        for contender, target in list(contenders.items()):
+            part.checks.append(_right(contender, target))  # and they are warm then
             if part.checks[-1].differences:
                 del contenders[contender]
         note("wrk")
@@ -92,7 +92,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
 
 
 def _start(stage: Stage) -> dict[str, Contender]:
-    allowed, denied = ([one.text for one in some] for some in stage.clients)
+    allowed, denied = ([client.text for client in some] for some in stage.clients)
     start = partial(Sidecar, stage.folder, snapshot="table.snapshot", grpc="off")
     begin = stage.stack.enter_context
     plain = begin(start("plain"))
@@ -134,8 +134,8 @@ def _connect(url: str) -> http.client.HTTPConnection:
 
 def _measure_by_wrk(part: Part, scale: Scale, contenders: Mapping[str, Contender]) -> None:
     targets = {
-        name: fronts.Target(one.server.pid, partial(_by_wrk, one, scale.load_seconds))
-        for name, one in contenders.items()
+        name: fronts.Target(contender.server.pid, partial(_by_wrk, contender, scale.load_seconds))
+        for name, contender in contenders.items()
         if name != UNIX
     }
     if targets:
@@ -154,17 +154,17 @@ def _by_wrk(contender: Contender, seconds: float) -> Load:
 def _measure_by_paced(
     part: Part, scale: Scale, contenders: Mapping[str, Contender], note: Callable[[str], None]
 ) -> None:
-    asked = {name: one for name, one in contenders.items() if name in {AUTHZ, UNIX, UVICORN}}
+    asked = {name: contender for name, contender in contenders.items() if name in {AUTHZ, UNIX, UVICORN}}
     if not asked:
         return
     note("paced")
     targets = {
-        name: fronts.Target(one.server.pid, partial(_flat_out, one, scale.load_seconds / 2))
-        for name, one in asked.items()
+        name: fronts.Target(contender.server.pid, partial(_flat_out, contender, scale.load_seconds / 2))
+        for name, contender in asked.items()
     }
     fronts.measure(part, targets, scale.load_rounds, load=PACED)
     note(f"{RATE:,} requests a second")
-    works = {name: partial(_at_rate, one, scale.open_seconds / 2) for name, one in asked.items()}
+    works = {name: partial(_at_rate, contender, scale.open_seconds / 2) for name, contender in asked.items()}
     fronts.measure_latency(part, works, scale.load_rounds, RATE)
 
 

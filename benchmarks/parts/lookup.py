@@ -119,15 +119,15 @@ def _cases(part: Part, table: Table, built: Built, scale: Scale) -> list[Case]:
 def _measure(part: Part, cases: list[Case], rounds: int) -> None:
     """Measure all cases in turn, so that tables compare as well as contenders do."""
     works = {
-        (number, name): partial(cpu_ns, one.work, one.addresses)
+        (number, name): partial(cpu_ns, loop.work, loop.addresses)
         for number, case in enumerate(cases)
-        for name, one in case.loops.items()
+        for name, loop in case.loops.items()
     }
     with without_gc():
         results = interleaved(works, rounds)
     for number, case in enumerate(cases):
-        found = {name: results[number, name] for name in case.loops}
-        part.add(ONE, "ns", found, table=f"{case.table} {case.networks:,} IPv{case.version}", address=case.kind)
+        by_name = {name: results[number, name] for name in case.loops}
+        part.add(ONE, "ns", by_name, table=f"{case.table} {case.networks:,} IPv{case.version}", address=case.kind)
     _compare_sizes(part, cases, results)
 
 
@@ -140,13 +140,13 @@ def _compare_sizes(part: Part, cases: list[Case], results: dict[tuple[int, str],
         small, large = numbers[0], numbers[-1]
         if small == large:
             continue
-        found = {
+        growth = {
             name: ratios(results[large, name], results[small, name])
             for name in (OURS, TRIE)
             if (large, name) in results
         }
         which = f"IPv{version}, {cases[large].networks:,} / {cases[small].networks:,}"
-        part.add("largest / smallest table", "x", found, networks=which, address=kind)
+        part.add("largest / smallest table", "x", growth, networks=which, address=kind)
 
 
 def _compare(part: Part) -> None:
@@ -178,9 +178,9 @@ def _our_loops(index: Index, version: int, values: list[int], texts: list[str]) 
 
     def parsed() -> None:
         for text in texts:
-            one = try_parse_address(text)
-            if one is not None:
-                index.find(one.version, one.value)
+            address = try_parse_address(text)
+            if address is not None:
+                index.find(address.version, address.value)
 
     return {
         FLOOR: loop(_nothing, values),
@@ -218,8 +218,8 @@ def _check(what: str, built: Built, slow: SlowTable, version: int, values: list[
 def _answers(built: Built, version: int, value: int, *, slowly: bool) -> list[tuple[str, Longest | None]]:
     members = built.lookup.members(built.lookup.find(version, value))
     answers: list[tuple[str, Longest | None]] = [("authz", members[0] if members else None)]
-    others = [one for one in built.others if slowly or not isinstance(one, Scan)]
-    return answers + [(one.name, one.longest(version, value)) for one in others]
+    others = [contender for contender in built.others if slowly or not isinstance(contender, Scan)]
+    return answers + [(contender.name, contender.longest(version, value)) for contender in others]
 
 
 def _measure_builds(part: Part, table: Table, scale: Scale) -> Built:
@@ -238,8 +238,8 @@ def _measure_builds(part: Part, table: Table, scale: Scale) -> Built:
     if count == scale.sizes[0]:
         others.append(Scan(table))  # linear: with a million networks a look-up would take a tenth of a second
     built = _build(table, others)
-    one = _size(build_index([_entry_networks(table.networks)]))
-    sizes = {OURS: [built.size / count], "authz, all in one entry": [one / count]}
+    smallest = _size(build_index([_entry_networks(table.networks)]))
+    sizes = {OURS: [built.size / count], "authz, all in one entry": [smallest / count]}
     sizes |= {name: [grown / count] for name, grown in growths(kinds, count).items()}
     part.add("memory", "bytes a network", sizes, **labels)
     return built

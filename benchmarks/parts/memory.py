@@ -82,11 +82,11 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         note("starting sidecars")
         starts = interleaved({case.name: partial(_start, folder, case) for case in cases}, scale.starts, 0)
         for case in cases:
-            found = starts[case.name]
+            runs = starts[case.name]
             size = _file_size(folder, case)
             part.add("snapshot file", "MB", {"authz": [size]}, policy=case.what)
-            part.add("start to ready", "s", {"authz": [one.ready for one in found]}, policy=case.what)
-            _add(part, [one.sizes for one in found], case.what, size)
+            part.add("start to ready", "s", {"authz": [run.ready for run in runs]}, policy=case.what)
+            _add(part, [run.sizes for run in runs], case.what, size)
         for case in cases:
             note(f"asking and reloading: {case.what}")
             _ask_and_reload(part, folder, publisher, case)
@@ -117,14 +117,14 @@ def _file_size(folder: Path, case: _Case) -> float:
 
 def _add(part: Part, sizes: Sequence[dict[str, float]], what: str, file: float) -> None:
     for name in _SIZES:
-        part.add("memory", "MB", {name: [one[name] for one in sizes]}, policy=what)
-    beyond = [one["resident (VmRSS)"] - file for one in sizes]
+        part.add("memory", "MB", {name: [process[name] for process in sizes]}, policy=what)
+    beyond = [process["resident (VmRSS)"] - file for process in sizes]
     part.add("resident memory beyond the snapshot file", "MB", {"authz": beyond}, policy=what)
 
 
 def _sizes(sidecar: Sidecar) -> dict[str, float]:
-    found = memory_of(sidecar.pid)
-    return {name: found[field] / _MEGABYTE for name, field in _SIZES.items()}
+    memory = memory_of(sidecar.pid)
+    return {name: memory[field] / _MEGABYTE for name, field in _SIZES.items()}
 
 
 def _settled(sidecar: Sidecar) -> dict[str, float]:
@@ -191,10 +191,10 @@ def _request(number: int) -> bytes:
 
 def _read(connection: socket.socket, answers: int) -> bytes:
     """Read that many answers; none has a body."""
-    found = b""
-    while found.count(b"\r\n\r\n") < answers:
+    received = b""
+    while received.count(b"\r\n\r\n") < answers:
         data = connection.recv(1 << 16)
         if not data:
             raise RuntimeError("the sidecar closed the connection")
-        found += data
-    return found
+        received += data
+    return received

@@ -137,29 +137,29 @@ class _Starts:
 
     def all(self, networks: int) -> dict[Key, Contender]:
         """Start every contender, with a list of so many networks."""
-        found = self.with_list(networks)
-        clients = found[Key(AUTHZ, networks)].clients
+        contenders = self.with_list(networks)
+        clients = contenders[Key(AUTHZ, networks)].clients
         unix = self._stack.enter_context(
             Sidecar(self._folder, "unix", snapshot=f"{networks}.snapshot", grpc="off", http="unix:http.sock")
         )
         empty = self._nginx("empty", empty_server())
         to_unix = self._nginx("to-unix", asking(Listen(path=self._folder / "http.sock")))
-        found[Key(UNIX, networks)] = Contender(to_unix, unix, clients, decides=True)
+        contenders[Key(UNIX, networks)] = Contender(to_unix, unix, clients, decides=True)
         keeps = self._stack.enter_context(
             Sidecar(self._folder, "kept", snapshot=f"{networks}.snapshot", grpc="off", cache=f"{_KEPT:g}s")
         )
         memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))  # in memory, as /run is
         where = Listen(host="127.0.0.1", port=keeps.ports["http"])
         to_kept = self._nginx("to-kept", asking(where, _KEPT, Path(memory) / "kept"))
-        found[Key(CACHED, networks)] = Contender(to_kept, keeps, clients, decides=True)
+        contenders[Key(CACHED, networks)] = Contender(to_kept, keeps, clients, decides=True)
         few = clients._replace(asked=clients.asked[:_FEW])
-        found[Key(CACHED_FEW, networks)] = Contender(to_kept, keeps, few, decides=True)
+        contenders[Key(CACHED_FEW, networks)] = Contender(to_kept, keeps, few, decides=True)
         hop = self._nginx("to-empty", asking(Listen(host="127.0.0.1", port=empty.port)))
-        found[Key(HOP, networks)] = Contender(hop, empty, clients, decides=False)
+        contenders[Key(HOP, networks)] = Contender(hop, empty, clients, decides=False)
         for name, config in ((STATIC, asking_itself()), (NO_AUTH, asking_nobody())):
             nginx = self._nginx(name.replace(" ", "-"), config)
-            found[Key(name, networks)] = Contender(nginx, None, clients, decides=False)
-        return found
+            contenders[Key(name, networks)] = Contender(nginx, None, clients, decides=False)
+        return contenders
 
     def with_list(self, networks: int) -> dict[Key, Contender]:
         """Start those whose cost may depend on the list."""
@@ -217,8 +217,8 @@ def _throughput(part: Part, contenders: Mapping[Key, Contender], scale: Scale) -
         ("nginx_us", "CPU time of one request, nginx", "us"),
         ("server_us", "CPU time of one request, server", "us"),
     ):
-        for key, found in results.items():
-            values = [float(getattr(one, field)) for one in found]
+        for key, loads in results.items():
+            values = [float(getattr(load, field)) for load in loads]
             if any(values):
                 part.add(name, unit, {key.name: values}, networks=f"{key.networks:,}")
 
@@ -241,10 +241,10 @@ def _latency(part: Part, contenders: Mapping[Key, Contender], scale: Scale) -> N
         return
     works = {
         key.name: partial(
-            paced, one.nginx.url, RATE, scale.open_seconds / 2,
-            in_turn=_headers(one), connections=HTTP_CONNECTIONS, most=_MOST,
+            paced, contender.nginx.url, RATE, scale.open_seconds / 2,
+            in_turn=_headers(contender), connections=HTTP_CONNECTIONS, most=_MOST,
         )
-        for key, one in contenders.items()
+        for key, contender in contenders.items()
         if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX, CACHED, CACHED_FEW}
     }  # fmt: skip
     if works:

@@ -59,7 +59,9 @@ class _Case(NamedTuple):
     def of_serial(self, serial: int) -> Policy:
         """Return the policy with an answer that names the serial."""
         deny = DenyAnswer(body=f"serial {serial}\n")
-        return self.policy._replace(applications=tuple(one._replace(deny=deny) for one in self.policy.applications))
+        return self.policy._replace(
+            applications=tuple(application._replace(deny=deny) for application in self.policy.applications)
+        )
 
 
 def run(scale: Scale, note: Callable[[str], None]) -> Part:
@@ -96,7 +98,7 @@ def _cases(scale: Scale) -> Iterator[_Case]:
 def _measure(part: Part, folder: Path, case: _Case, reloads: int) -> None:
     publisher = Publisher(folder)
     publisher.publish("live.snapshot", case.of_serial(1))
-    found: list[Reload] = []
+    seen: list[Reload] = []
     check = Check(f"{case.what}, {case.front}: denied, by the serial that was renamed last", 1)
     with Sidecar(folder, "sidecar", snapshot="live.snapshot") as sidecar:
         sender = _Sender(_grpc(sidecar, case.client) if case.front == GRPC else _http(sidecar, case.client))
@@ -109,19 +111,23 @@ def _measure(part: Part, folder: Path, case: _Case, reloads: int) -> None:
             check = replace(check, count=check.count + 1)
             check.differences.extend(sender.differences(serial))
             if reload is not None:
-                found.append(reload)
-            if len(found) == reloads:
+                seen.append(reload)
+            if len(seen) == reloads:
                 break
         else:
-            raise RuntimeError(f"{case.what}: too busy a machine: of {reloads + _SPARE} reloads {len(found)} were seen")
+            raise RuntimeError(f"{case.what}: too busy a machine: of {reloads + _SPARE} reloads {len(seen)} were seen")
         part.checks.append(check)
     part.add(
-        "rename to first new answer", "ms", {"authz": [one.first for one in found]}, policy=case.what, front=case.front
+        "rename to first new answer",
+        "ms",
+        {"authz": [reload.first for reload in seen]},
+        policy=case.what,
+        front=case.front,
     )
     for latency in Latencies._fields:
         values = {
-            BEFORE: [getattr(one.before, latency) for one in found],
-            DURING: [getattr(one.during, latency) for one in found],
+            BEFORE: [getattr(reload.before, latency) for reload in seen],
+            DURING: [getattr(reload.during, latency) for reload in seen],
         }
         part.add("latency", "ms", values, policy=case.what, front=case.front, latency=latency)
 

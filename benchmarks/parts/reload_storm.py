@@ -119,9 +119,9 @@ def _percentiles(waits: Sequence[Wait], spans: Sequence[Span]) -> Iterator[tuple
     """Yield the percentiles of the waits in some spans of time, in milliseconds."""
     ordered = sorted(waits)
     places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
-    found = sorted(wait / 1e6 for first, last in places for _, wait in ordered[first:last])
-    if found:
-        yield "p50", found[len(found) // 2]
-        yield "p99", found[int(len(found) * 0.99)]
-        yield "p999", found[int(len(found) * 0.999)]
-        yield "worst", found[-1]
+    ms = sorted(wait / 1e6 for first, last in places for _, wait in ordered[first:last])
+    if ms:
+        yield "p50", ms[len(ms) // 2]
+        yield "p99", ms[int(len(ms) * 0.99)]
+        yield "p999", ms[int(len(ms) * 0.999)]
+        yield "worst", ms[-1]

@@ -57,10 +57,10 @@ def asking(listen: Listen) -> Decision:
     config = Config(snapshot=SnapshotConfig(path="", trusted_keys=()), grpc=GrpcConfig(listen=listen))
     printed = yaml.safe_load(render("envoy", config))["static_resources"]
     manager = printed["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    service = next(one for one in manager["http_filters"] if one["name"] == "envoy.filters.http.ext_authz")
+    service = next(filter_ for filter_ in manager["http_filters"] if filter_["name"] == "envoy.filters.http.ext_authz")
     service["typed_config"]["grpc_service"]["timeout"] = _TIMEOUT
     service["typed_config"]["grpc_service"]["retry_policy"]["retry_back_off"]["max_interval"] = _TIMEOUT
-    cluster = next(one for one in printed["clusters"] if one["name"] == "authz")
+    cluster = next(candidate for candidate in printed["clusters"] if candidate["name"] == "authz")
     del cluster["health_checks"]
     cluster["connect_timeout"] = "5s"
     return Decision([service], [cluster])

@@ -55,22 +55,22 @@ _TYPE: Final = "@type"
 def binary(message: str, content: dict[str, Any]) -> bytes:
     """Return a message of this name with this content. Raises KeyError for a message or field that is not known."""
     fields = _MESSAGES[message]
-    found = []
+    encoded = []
     for name, value in content.items():
         number, kind = fields[name]
         if kind == "Policies":  # a map: a list of pairs
             pairs = [_field(1, "", key) + _field(2, "Policy", policy) for key, policy in value.items()]
-            found += [_delimited(number, pair) for pair in pairs]
+            encoded += [_delimited(number, pair) for pair in pairs]
         elif isinstance(value, list):
-            found += [_field(number, kind, one) for one in value]
+            encoded += [_field(number, kind, item) for item in value]
         else:
-            found.append(_field(number, kind, value))
-    return b"".join(found)
+            encoded.append(_field(number, kind, value))
+    return b"".join(encoded)
 
 
 def _field(number: int, kind: str, value: Any) -> bytes:
     if kind == "Any":
-        content = {name: one for name, one in value.items() if name != _TYPE}
+        content = {name: item for name, item in value.items() if name != _TYPE}
         kind_inside = value[_TYPE].rpartition(".")[2]
         return _delimited(number, _field(1, "", value[_TYPE]) + _delimited(2, binary(kind_inside, content)))
     if kind == "Decision":
@@ -89,9 +89,9 @@ def _delimited(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)

@@ -113,16 +113,16 @@ def stacks(measures: Measures, what: str) -> Figure:
         rows.setdefault(without_percentile(measure["labels"]), {})[measure["contender"]] = measure
     figure = Figure(figsize=(WIDTH, _ROW * len(rows) * _THICK + LEGEND + 0.55))
     axes = figure.add_subplot()
-    for place, found in enumerate(rows.values()):
+    for place, row in enumerate(rows.values()):
         left = 0.0
         for name in STACKED:
-            style, width = style_of(name), found[name]["median"]
+            style, width = style_of(name), row[name]["median"]
             axes.barh(
                 place, width, left=left, height=0.7, color=style.colour, hatch=style.hatch, edgecolor=EDGE,
                 linewidth=0.5, label=name if place == 0 else None,
             )  # fmt: skip
             left += width
-        total, highest = found[STACK_TOTAL], found[STACK_MARK]["median"]
+        total, highest = row[STACK_TOTAL], row[STACK_MARK]["median"]
         _whisker(axes, place, total)
         axes.plot([highest] * 2, [place - 0.45, place + 0.45], color="black", label=STACK_MARK if place == 0 else None)
         texts = [number(size, total["unit"]) for size in (total["median"], highest)]

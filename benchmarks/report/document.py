@@ -74,9 +74,9 @@ class Part:
 
     def compare(self, name: str, contender: str, other: str) -> None:
         """Add the ratio contender / other wherever both have the measure `name`."""
-        found = {tuple(m.labels.items()): m for m in self.measures if m.name == name and m.contender == other}
+        by_labels = {tuple(m.labels.items()): m for m in self.measures if m.name == name and m.contender == other}
         for measure in [m for m in self.measures if m.name == name and m.contender == contender]:
-            base = found.get(tuple(measure.labels.items()))
+            base = by_labels.get(tuple(measure.labels.items()))
             if base is not None:
                 rounds = ratios(measure.rounds, base.rounds)
                 self.measures.append(Measure(name, f"{contender} / {other}", "x", measure.labels, rounds))

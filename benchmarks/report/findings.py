@@ -43,15 +43,15 @@ class Figures:
 
     def of(self, document: Document) -> list[tuple[Labels, list[float]]]:
         """Return labels and rounds of all figures. Raises NotMeasuredError where there are none."""
-        found = [
+        measured = [
             (measure["labels"], measure["rounds"])
             for measure in by_measure(_part(document, self.part)).get((self.name, self.unit), [])
             if measure["contender"] == self.contender
             and all(re.fullmatch(pattern, measure["labels"].get(label, "")) for label, pattern in self.where)
         ]
-        if not found:
+        if not measured:
             raise NotMeasuredError(f"no '{self.name}' of {self.contender} in the part {self.part}")
-        return found
+        return measured
 
 
 def _part(document: Document, name: str) -> dict[str, Any]:
@@ -96,15 +96,15 @@ def _pairs(
     may_be_missing: bool = False,
 ) -> Find:
     def cases(document: Document) -> list[Case]:
-        found, others = above.of(document), {_key(labels): rounds for labels, rounds in below.of(document)}
-        keys = {_key(labels) for labels, _ in found}
+        ours, others = above.of(document), {_key(labels): rounds for labels, rounds in below.of(document)}
+        keys = {_key(labels) for labels, _ in ours}
         lonely = others.keys() - keys if may_be_missing else others.keys() ^ keys
         if lonely:
             texts = "; ".join(sorted(_words(dict(labels)) for labels in lonely))
             raise NotMeasuredError(f"{above.contender} and {below.contender} were not both measured: {texts}")
         return [
             Case(_words(labels), _paired(combine, rounds, others[_key(labels)]))
-            for labels, rounds in found
+            for labels, rounds in ours
             if _key(labels) in others
         ]
 
@@ -121,11 +121,13 @@ def growth(small: Figures, large: Figures, label: str) -> Find:
     """Find large / small, figures of one contender whose circumstances differ in one label only."""
 
     def cases(document: Document) -> list[Case]:
-        found = {_key(labels, label): rounds for labels, rounds in small.of(document)}
+        smaller = {_key(labels, label): rounds for labels, rounds in small.of(document)}
         larger = large.of(document)
-        if found.keys() != {_key(labels, label) for labels, _ in larger}:
+        if smaller.keys() != {_key(labels, label) for labels, _ in larger}:
             raise NotMeasuredError(f"{large.contender} was not measured under the same circumstances in both")
-        return [Case(_words(labels), _paired(truediv, rounds, found[_key(labels, label)])) for labels, rounds in larger]
+        return [
+            Case(_words(labels), _paired(truediv, rounds, smaller[_key(labels, label)])) for labels, rounds in larger
+        ]
 
     return cases
 

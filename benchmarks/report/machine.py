@@ -76,8 +76,8 @@ def _envoy() -> str | None:
 
 def _version(*command: str) -> str | None:
     """Return the first thing that looks like a version."""
-    found = re.search(r"(?<![\w.])(?:go)?(\d+\.\d+(?:\.\d+)*)", _first_line(*command) or "")
-    return found[1] if found else None
+    match = re.search(r"(?<![\w.])(?:go)?(\d+\.\d+(?:\.\d+)*)", _first_line(*command) or "")
+    return match[1] if match else None
 
 
 def _first_line(*command: str) -> str | None:

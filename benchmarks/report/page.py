@@ -69,8 +69,8 @@ def _machine(document: dict[str, Any]) -> Iterator[str]:
 def aims_table(document: dict[str, Any]) -> list[str]:
     """Return the table of the aims, in Markdown."""
     rows = [
-        (aim.measure, aim.goal, found, f"**{state}**" if state == MISSED else state)
-        for aim, state, found in results(document)
+        (aim.measure, aim.goal, measured, f"**{state}**" if state == MISSED else state)
+        for aim, state, measured in results(document)
     ]
     return markdown_table(("measure", "aim", "found", ""), rows)
 

@@ -71,13 +71,13 @@ def plots(part: dict[str, Any]) -> Iterator[Plot]:
             continue
         title = f"{part['name']}: {name}, {unit}"
         along = f"{name}, {_UNITS.get(unit, unit)} ({'more' if unit in MORE_IS_BETTER else 'less'} is better)"
-        found = shapes(measures)
+        drawn = shapes(measures)
         for kind, draw, chosen in (
-            ("percentiles", curves, found.curves),
-            ("by size", lines, found.lines),
-            ("", bars, found.bars),
-            ("far apart", dots, found.dots),
-            ("", stacks, found.stacks),
+            ("percentiles", curves, drawn.curves),
+            ("by size", lines, drawn.lines),
+            ("", bars, drawn.bars),
+            ("far apart", dots, drawn.dots),
+            ("", stacks, drawn.stacks),
         ):
             if chosen:
                 with mpl.rc_context(_SETTINGS):

@@ -69,7 +69,7 @@ def _of_several_sizes(measures: Measures) -> Measures:
 def _of_one_size(measures: Measures) -> Measures:
     """Return the measures whose size is the only one of some contender, under the same circumstances."""
     sizes = _sizes(measures)
-    single = {(where, size) for (where, _), found in sizes.items() if len(found) == 1 for size in found}
+    single = {(where, size) for (where, _), here in sizes.items() if len(here) == 1 for size in here}
     return [measure for measure in measures if (_circumstances(measure), networks(measure["labels"])) in single]
 
 
@@ -89,8 +89,8 @@ def percentile(labels: dict[str, str]) -> str | None:
 
 def networks(labels: dict[str, str]) -> int | None:
     """Return how many networks a list has: the label `networks`, or the number in `table`; None where neither is."""
-    found = _NUMBER.search(labels.get("networks") or labels.get("table", ""))
-    return int(found[0].replace(",", "")) if found else None
+    match = _NUMBER.search(labels.get("networks") or labels.get("table", ""))
+    return int(match[0].replace(",", "")) if match else None
 
 
 def _circumstances(measure: Measure) -> str:

@@ -42,7 +42,7 @@ def _grid(title: str, measures: list[dict[str, Any]]) -> Grid:
     for measure in measures:
         row = tuple(measure["labels"].get(label, "") for label in labels)
         cells.setdefault(row, {})[measure["contender"]] = _cell(measure)
-    rows = [[*row, *(found.get(contender, "") for contender in contenders)] for row, found in cells.items()]
+    rows = [[*row, *(measured.get(contender, "") for contender in contenders)] for row, measured in cells.items()]
     return Grid(title, [*labels, *contenders], rows)
 
 

@@ -52,12 +52,12 @@ def test_a_quick_run_checks_answers_and_writes_all_rounds_and_a_report(tmp_path:
         for measure in part["measures"]:
             low, high = measure["quartiles"]
             assert min(measure["rounds"]) <= low <= measure["median"] <= high <= max(measure["rounds"])
-    [one] = [
-        m
-        for m in document["parts"][1]["measures"]
-        if (m["contender"], m["unit"], m["labels"]) == ("authz", "ns", {"request": "582 B, IPv4"})
+    [by_authz] = [
+        measure
+        for measure in document["parts"][1]["measures"]
+        if (measure["contender"], measure["unit"], measure["labels"]) == ("authz", "ns", {"request": "582 B, IPv4"})
     ]
-    assert len(one["rounds"]) == QUICK_ROUNDS
+    assert len(by_authz["rounds"]) == QUICK_ROUNDS
     assert "time of one look-up, ns" in done.stdout
     page = (output / "report.md").read_text()
     assert "a smoke run: its figures say nothing" in page

@@ -50,8 +50,8 @@ def line(due_ms: float, latency_ms: float, status: int) -> Line:
     return Line(SECOND + int(due_ms * 1e6), int(latency_ms * 1e6), status, 0, 0)
 
 
-def is_new(one: Line) -> bool:
-    return one.status == NEW
+def is_new(line: Line) -> bool:
+    return line.status == NEW
 
 
 def test_a_reload_is_seen_by_the_first_new_and_the_last_old_answer() -> None:
@@ -107,7 +107,7 @@ def test_the_client_whose_answer_changes_is_in_the_longer_list_only() -> None:
     table = made_up(half, *rest)  # all of 128/1 that is unicast, but for 223/8
     lists = _lists(table)
     assert lists.client.startswith("223.")
-    assert [str(one) for one in lists.longer if one not in lists.networks] == [f"{lists.client}/32"]
+    assert [str(network) for network in lists.longer if network not in lists.networks] == [f"{lists.client}/32"]
 
 
 @pytest.mark.parametrize("how", ["rbac_tries", "rbac_principals"])

@@ -39,8 +39,10 @@ def result(name: str, *parts: Any, scale: str = "usual") -> tuple[str, str]:
     """Return state and figure of the one aim whose measure begins so."""
     from benchmarks.report.aims import results
 
-    [found] = [one for one in results(document(*parts, scale=scale)) if one.aim.measure.startswith(name)]
-    return found.state, found.found
+    [judged] = [
+        judgement for judgement in results(document(*parts, scale=scale)) if judgement.aim.measure.startswith(name)
+    ]
+    return judged.state, judged.found
 
 
 def grpc_part(worst: float) -> Any:
@@ -57,9 +59,9 @@ def test_an_aim_is_judged_by_the_worst_of_its_figures() -> None:
     assert result("checks per CPU second, gRPC", grpc_part(80.0)) == (
         "met", "8.00 (8.00-12.00) x; 350 B, denied; the worst of 2"
     )  # fmt: skip
-    state, found = result("checks per CPU second, gRPC", grpc_part(79.9))
+    state, text = result("checks per CPU second, gRPC", grpc_part(79.9))
     assert state == "missed"
-    assert found.startswith("7.99 ")
+    assert text.startswith("7.99 ")
 
 
 def test_what_only_one_contender_was_measured_for_is_no_comparison() -> None:
@@ -114,9 +116,9 @@ def test_flat_compares_the_largest_list_with_a_small_one() -> None:
         part.add("requests per second", "1/s", {"authz": rounds}, clients="allowed", networks=networks)
     assert result("through Envoy, 1 M networks", part) == ("met", "0.97 (0.96-0.98) x; allowed, 1,000,000")
     del part.measures[-1]
-    state, found = result("through Envoy, 1 M networks", part)
+    state, text = result("through Envoy, 1 M networks", part)
     assert state == "not measured"
-    assert found.startswith("no 'requests per second' of authz in the part envoy")
+    assert text.startswith("no 'requests per second' of authz in the part envoy")
 
 
 def test_memory_is_judged_without_the_snapshot() -> None:
@@ -260,10 +262,10 @@ def test_a_part_that_fails_is_recorded_and_the_others_are_kept(
     from benchmarks import run
 
     def module(name: str, function: Any) -> None:
-        found = ModuleType(f"benchmarks.parts.{name}")
-        found.run = function  # type: ignore[attr-defined]
-        found.__doc__ = "One sentence.\n\nMore."
-        monkeypatch.setitem(sys.modules, f"benchmarks.parts.{name}", found)
+        part = ModuleType(f"benchmarks.parts.{name}")
+        part.run = function  # type: ignore[attr-defined]
+        part.__doc__ = "One sentence.\n\nMore."
+        monkeypatch.setitem(sys.modules, f"benchmarks.parts.{name}", part)
 
     def fails(*_: Any) -> None:
         raise RuntimeError("the server does not serve")

@@ -133,8 +133,8 @@ def test_requests_are_due_at_even_distances_and_the_percentiles_are_those_of_the
     assert [line.due - lines[0].due for line in lines] == [number * 2_500_000 for number in range(200)]
     assert {line[2:] for line in lines} == {(200, 2, zlib.crc32(b"ok"))}
     latencies = sorted(line.latency / 1e3 for line in lines)
-    for found, share in ((result.p50, 0.5), (result.p90, 0.9), (result.p99, 0.99), (result.p999, 0.999)):
-        assert found == latencies[ceil(share * 200) - 1]
+    for percentile, share in ((result.p50, 0.5), (result.p90, 0.9), (result.p99, 0.99), (result.p999, 0.999)):
+        assert percentile == latencies[ceil(share * 200) - 1]
     assert result.worst == latencies[-1]
     assert len(server.heads) == 200
     assert server.heads[0].split(b"\r\n") == [

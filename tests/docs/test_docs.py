@@ -159,8 +159,8 @@ def policy_keys(struct: Any, prefix: str = "") -> Iterator[str]:
 def written_keys(content: Any, known: set[str], prefix: str = "") -> Iterator[str]:
     """Yield the keys that an example has, in the same way; names that are the operator's own are passed over."""
     if isinstance(content, list):
-        for one in content:
-            yield from written_keys(one, known, prefix)
+        for item in content:
+            yield from written_keys(item, known, prefix)
     elif isinstance(content, dict):
         for name, value in content.items():
             key = f"{prefix}.{name}".removeprefix(".")
@@ -233,8 +233,8 @@ def test_every_test_that_a_page_names_exists() -> None:
 
 
 def test_every_hole_that_was_closed_names_its_test() -> None:
-    _, _, found = (ROOT / "SECURITY.md").read_text().partition("\n## Found and closed\n")
-    lines = re.findall(r"^- (.+(?:\n+  .+)*)", found, re.MULTILINE)
+    _, _, section = (ROOT / "SECURITY.md").read_text().partition("\n## Found and closed\n")
+    lines = re.findall(r"^- (.+(?:\n+  .+)*)", section, re.MULTILINE)
     assert len(lines) > 20
     assert [line for line in lines if not re.search(r"`test_\w+`", line)] == []
 

@@ -41,13 +41,13 @@ def test_a_guide_that_is_followed_as_it_stands_ends_where_it_says(name: str, tmp
 
 def in_text() -> list[tuple[str, str]]:
     """Return the commands that stand in sentences and tables, each with its page."""
-    found = []
+    mentions = []
     for page in pages():
         text = (ROOT / page).read_text()
         for block in blocks(page):
             text = text.replace(block.text, "")
-        found += [(page, " ".join(command.split())) for command in re.findall(r"`(authz [^`…]*)`", text)]
-    return sorted(set(found))
+        mentions += [(page, " ".join(command.split())) for command in re.findall(r"`(authz [^`…]*)`", text)]
+    return sorted(set(mentions))
 
 
 def mistake(words: list[str]) -> str:
@@ -55,7 +55,9 @@ def mistake(words: list[str]) -> str:
     command: Any = typer.main.get_command(app)
     rest = iter(words)
     for word in rest:
-        options = {option: one for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        options = {
+            option: parameter for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         children = getattr(command, "commands", {})
         if word.startswith("-"):
             if word not in options:
@@ -64,7 +66,9 @@ def mistake(words: list[str]) -> str:
                 next(rest, None)  # its value
         elif set(word.split("|")) <= children.keys():
             command = children[word.split("|")[0]]
-        elif children and not any(len(one.opts) == 1 and not one.opts[0].startswith("-") for one in command.params):
+        elif children and not any(
+            len(parameter.opts) == 1 and not parameter.opts[0].startswith("-") for parameter in command.params
+        ):
             return f"no command {word}"
     return ""
 

@@ -51,25 +51,32 @@ class Pin(NamedTuple):
 
 def pins(name: str) -> dict[str, Pin]:
     """Return the packages of a file with pins; fails where a line is neither a pin, nor a hash, nor a comment."""
-    found: dict[str, Pin] = {}
+    by_package: dict[str, Pin] = {}
     package = ""
     for line in (ROOT / name).read_text().splitlines():
         if pin := re.fullmatch(r"([a-z0-9][a-z0-9-]*)==([a-zA-Z0-9.!+]+)( ; .*?)? \\", line):
-            package = pin[1] if pin[1] not in found or not pin[3] else f"{pin[1]}{pin[3]}"  # a version for each Python
-            assert package not in found, f"{name}: {package} twice"
-            found[package] = Pin(pin[2], frozenset())
+            package = (
+                pin[1] if pin[1] not in by_package or not pin[3] else f"{pin[1]}{pin[3]}"
+            )  # a version for each Python
+            assert package not in by_package, f"{name}: {package} twice"
+            by_package[package] = Pin(pin[2], frozenset())
         elif digest := re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})( \\)?", line):
-            found[package] = found[package]._replace(hashes=found[package].hashes | {digest[1]})
+            by_package[package] = by_package[package]._replace(hashes=by_package[package].hashes | {digest[1]})
         else:
             assert re.fullmatch(r"(#[^:]*:?)?", line), f"{name}: {line}"
-    return found
+    return by_package
 
 
 def required(*extras: str) -> set[str]:
     """Return the names of the packages that pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
-    return {re.split(r"[^A-Za-z0-9._-]", one, maxsplit=1)[0].lower().replace("_", "-") for one in wanted}
+    wanted = [
+        *project["dependencies"],
+        *(requirement for extra in extras for requirement in project["optional-dependencies"][extra]),
+    ]
+    return {
+        re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-") for requirement in wanted
+    }
 
 
 def files() -> list[Path]:
@@ -127,9 +134,9 @@ def test_no_generated_code_is_without_its_proto() -> None:
 
 @pytest.mark.parametrize("name", PINNED)
 def test_every_package_is_pinned_with_a_hash_and_no_address(name: str) -> None:
-    found = pins(name)
-    assert found
-    assert [package for package, pin in found.items() if not pin.hashes] == []
+    packages = pins(name)
+    assert packages
+    assert [package for package, pin in packages.items() if not pin.hashes] == []
     assert "://" not in (ROOT / name).read_text()
 
 

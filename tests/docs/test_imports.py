@@ -199,9 +199,9 @@ def test_every_part_has_its_rank() -> None:
 
 
 def test_imports_point_one_way() -> None:
-    found = list(arrows())
-    assert len(found) > 100
-    assert [f"{name} -> {other}" for name, other in found if RANKS[part(name)] <= RANKS[part(other)]] == []
+    drawn = list(arrows())
+    assert len(drawn) > 100
+    assert [f"{name} -> {other}" for name, other in drawn if RANKS[part(name)] <= RANKS[part(other)]] == []
 
 
 def test_the_snapshot_knows_no_policy() -> None:
@@ -215,10 +215,10 @@ def test_the_sidecar_knows_no_publisher() -> None:
 
 def test_the_lookup_needs_the_standard_library_alone() -> None:
     for name in ("engine/entries/lookup", "snapshot/cooperative", "snapshot/sections", "errors"):
-        found = imports(PACKAGE / f"{name}.py")
-        ours = {other for other in found if other.startswith("authz")}
+        imported = imports(PACKAGE / f"{name}.py")
+        ours = {other for other in imported if other.startswith("authz")}
         assert ours <= {"authz.errors", "authz.snapshot.cooperative", "authz.snapshot.sections"}
-        assert {other.split(".")[0] for other in found - ours} <= set(sys.stdlib_module_names)
+        assert {other.split(".")[0] for other in imported - ours} <= set(sys.stdlib_module_names)
 
 
 # What has no files, sockets, clocks, random numbers or threads of its own.

@@ -13,10 +13,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 
 def links(page: Path) -> list[tuple[Path, str]]:
     """Return the files that a page links to, each with the heading's anchor or nothing."""
-    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text())
+    targets = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text())
     return [
         ((page.parent / path).resolve() if path else page, anchor)
-        for path, anchor in found
+        for path, anchor in targets
         if not path.startswith("http")
     ]
 

@@ -31,12 +31,12 @@ NUMBERED = {"benchmarks/reports", "benchmarks/results", "docs/decisions", "authz
 @functools.cache
 def sources() -> dict[str, str]:
     """Return the text of every module of the repository but generated ones, by its path."""
-    found = {}
+    texts = {}
     for folder in ("authz", "benchmarks", "deploy", "docs", "examples", "tests"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not path.name.endswith("_pb2.py"):
-                found[path.relative_to(ROOT).as_posix()] = path.read_text()
-    return found
+                texts[path.relative_to(ROOT).as_posix()] = path.read_text()
+    return texts
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
@@ -44,8 +44,8 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        found: list[str] = error.args[1]
-        return found
+        around: list[str] = error.args[1]
+        return around
     return []
 
 
@@ -73,7 +73,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_no_folders_import_each_other_in_a_circle() -> None:
     graphs = graphs_of_siblings()
     assert {"authz", "authz.serve", "authz.publisher"} <= graphs.keys()
-    assert {folder: found for folder, graph in graphs.items() if (found := circle(graph))} == {}
+    assert {folder: around for folder, graph in graphs.items() if (around := circle(graph))} == {}
 
 
 def test_a_circle_would_be_seen() -> None:
@@ -112,9 +112,9 @@ def lengths(tree: ast.Module) -> Iterator[int]:
 
 
 def test_the_usual_function_is_short() -> None:
-    found = [length for name in modules() for length in lengths(ast.parse(modules()[name].read_text()))]
-    assert len(found) > 500
-    assert median(found) <= MEDIAN_FUNCTION
+    lines = [length for name in modules() for length in lengths(ast.parse(modules()[name].read_text()))]
+    assert len(lines) > 500
+    assert median(lines) <= MEDIAN_FUNCTION
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def test_every_page_of_the_navigation_is_built(site: Path) -> None:
 
 def test_nothing_is_fetched_from_anybody_else(site: Path) -> None:
     fetched = {
-        found
+        address
         for page in site.rglob("*.html")
         for groups in FETCHED.findall(page.read_text())
-        for found in groups
-        if found
+        for address in groups
+        if address
     }
-    styles = {found for style in site.rglob("*.css") for found in IN_STYLES.findall(style.read_text())}
+    styles = {address for style in site.rglob("*.css") for address in IN_STYLES.findall(style.read_text())}
     assert len(fetched) > 10
     assert {url for url in fetched | styles if re.match(r"(https?:)?//", url)} == set()
 

@@ -42,8 +42,8 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes(module: ModuleType
             drawn[match[2]] = above[-2] if len(above) > 1 else "Exception"
     classes = {
         name: base.__name__
-        for name, one in vars(module).items()
-        if isinstance(one, type) and issubclass(one, Exception) and (base := one.__base__)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Exception) and (base := value.__base__)
     }
     if module is problems:  # which hangs on two branches of the other tree
         classes["AuthzError"], classes["InputError"] = "Exception", "AuthzError"
@@ -52,7 +52,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes(module: ModuleType
 
 def test_no_other_module_has_an_error_of_its_own() -> None:
     both = (vars(errors) | vars(problems)).items()
-    ours = {name for name, one in both if isinstance(one, type) and issubclass(one, Exception)}
+    ours = {name for name, value in both if isinstance(value, type) and issubclass(value, Exception)}
     defined = {
         f"{name}: {node.name}"
         for name, tree in modules()

@@ -180,8 +180,8 @@ def test_the_network_of_an_address_contains_it_and_has_the_length_asked_for(valu
 
 
 def test_a_range_becomes_the_networks_that_cover_it_in_order() -> None:
-    found = [str(network) for network in parse_networks("192.0.2.1-192.0.2.6")]
-    assert found == ["192.0.2.1/32", "192.0.2.2/31", "192.0.2.4/31", "192.0.2.6/32"]
+    networks = [str(network) for network in parse_networks("192.0.2.1-192.0.2.6")]
+    assert networks == ["192.0.2.1/32", "192.0.2.2/31", "192.0.2.4/31", "192.0.2.6/32"]
 
 
 def test_spaces_and_tabs_around_the_hyphen_of_a_range_are_taken() -> None:
@@ -266,12 +266,12 @@ def test_a_set_of_neighbours_nested_and_equal_networks_is_one_piece() -> None:
 
 def near(some: list[Network], random: random.Random) -> list[Address]:
     """Return the edges of networks, the addresses beside them, and a few in the middle."""
-    found = []
+    beside = []
     for network in some:
         inside = random.randint(network.value, network.last)
         values = (network.value - 1, network.value, inside, network.last, network.last + 1)
-        found += [Address(network.version, v, "") for v in values if 0 <= v < 1 << BITS[network.version]]
-    return found
+        beside += [Address(network.version, v, "") for v in values if 0 <= v < 1 << BITS[network.version]]
+    return beside
 
 
 @settings(max_examples=tries(100))

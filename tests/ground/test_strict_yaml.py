@@ -86,9 +86,9 @@ def test_off_is_the_word_off_where_a_word_is_expected() -> None:
 
 
 def test_an_alias_is_what_it_stands_for() -> None:
-    found = house("rooms: {hall: &wide {width: 120, hinges: &h [a]}, attic: *wide, bath: {hinges: *h}}")
-    assert found.rooms["attic"] == found.rooms["hall"] == Door(width=120, hinges=("a",))
-    assert found.rooms["bath"].hinges == ("a",)
+    read_back = house("rooms: {hall: &wide {width: 120, hinges: &h [a]}, attic: *wide, bath: {hinges: *h}}")
+    assert read_back.rooms["attic"] == read_back.rooms["hall"] == Door(width=120, hinges=("a",))
+    assert read_back.rooms["bath"].hinges == ("a",)
 
 
 def test_every_struct_and_every_value_of_our_own_knows_its_key_in_the_file() -> None:

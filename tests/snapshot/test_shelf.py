@@ -188,12 +188,12 @@ def test_the_caps_are_those_of_the_documents() -> None:
 
 
 def codes_in_the_code() -> set[str]:
-    found = set()
+    codes = set()
     for path in (ROOT / "authz").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "Refusal" and path.stem != "errors":
-                found.add(str(Refusal[node.attr]))
-    return found
+                codes.add(str(Refusal[node.attr]))
+    return codes
 
 
 def test_every_code_is_documented_and_no_other() -> None:

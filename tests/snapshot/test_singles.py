@@ -48,9 +48,9 @@ def test_every_address_is_found_with_all_its_rows_and_no_other(
     for version, value in [*addresses, *others, *((v, w ^ 1) for v, w in addresses)]:
         row = singles.find4(value) if version == 4 else singles.find6(value)
         found = [singles.row(r) for r in singles.rows_at(row)] if row else []
-        assert all((one.version, one.value) == (version, value) for one in found)
+        assert all((single.version, single.value) == (version, value) for single in found)
         expected = [number for number, address in enumerate(addresses) if address == (version, value)]
-        assert sorted(one.number for one in found) == expected
+        assert sorted(single.number for single in found) == expected
 
 
 @settings(max_examples=tries(200), deadline=None)
@@ -62,8 +62,8 @@ def test_the_rows_of_a_range_are_those_whose_addresses_are_in_it(
     for version in (4, 6):
         mask = (1 << BITS[version]) - 1
         first, last = sorted(value & mask for _, value in ends)
-        found = [singles.address(row) for row in singles.rows_in(version, first, last)]
-        assert found == sorted(a for a in addresses if a[0] == version and first <= a[1] <= last)
+        in_range = [singles.address(row) for row in singles.rows_in(version, first, last)]
+        assert in_range == sorted(a for a in addresses if a[0] == version and first <= a[1] <= last)
         assert len(singles.rows_in(version, 0, mask)) == sum(a[0] == version for a in addresses)
 
 

@@ -35,12 +35,12 @@ def test_what_was_written_is_read_back(base: Publisher, tmp_path: Path) -> None:
     manifest.applications.add(name="*", mode="block")
     sections = {"one": ("u8", b"a" * 65), "empty": ("u8", b""), "two": ("u32", b"b" * 128)}
     size = write_snapshot(tmp_path / "f", manifest, sections, [base.signer("a"), base.signer("b")])
-    found = read_snapshot(tmp_path / "f", [base.key("a"), base.key("b")], 2, now=1999.0)
-    assert size == found.size == (tmp_path / "f").stat().st_size
-    assert (found.manifest.serial, found.manifest.created, found.manifest.expires) == (7, 1000, 2000)
-    assert {name: bytes(data) for name, data in found.sections.items()} == {n: d for n, (_, d) in sections.items()}
-    assert found.signed_by == sorted([base.key("a").keyid, base.key("b").keyid])
-    assert found.digest == hashlib.sha256(manifest.SerializeToString(deterministic=True)).hexdigest()
+    opened = read_snapshot(tmp_path / "f", [base.key("a"), base.key("b")], 2, now=1999.0)
+    assert size == opened.size == (tmp_path / "f").stat().st_size
+    assert (opened.manifest.serial, opened.manifest.created, opened.manifest.expires) == (7, 1000, 2000)
+    assert {name: bytes(data) for name, data in opened.sections.items()} == {n: d for n, (_, d) in sections.items()}
+    assert opened.signed_by == sorted([base.key("a").keyid, base.key("b").keyid])
+    assert opened.digest == hashlib.sha256(manifest.SerializeToString(deterministic=True)).hexdigest()
 
 
 def test_a_file_is_laid_out_as_the_documents_say(good: Forge) -> None:
@@ -65,8 +65,8 @@ def test_a_file_put_together_by_the_documents_alone_is_accepted(good: Forge, bas
 
 
 def test_the_same_policy_serial_and_time_make_the_same_file(base: Publisher) -> None:
-    one = base.publish(to="one", serial=9, created=1000).read_bytes()
-    assert base.publish(to="two", serial=9, created=1000).read_bytes() == one
+    first = base.publish(to="one", serial=9, created=1000).read_bytes()
+    assert base.publish(to="two", serial=9, created=1000).read_bytes() == first
 
 
 def test_a_snapshot_holds_what_the_policy_says(good: Forge, base: Publisher) -> None:

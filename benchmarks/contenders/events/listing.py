@@ -104,7 +104,7 @@ class Background(threading.Thread):
 
     def run(self) -> None:
         """Send until the end."""
-        lines = [_line(one | {"time": None}) for one in requests(20_000, 20_000) if one["status"] == 200]
+        lines = [_line(request | {"time": None}) for request in requests(20_000, 20_000) if request["status"] == 200]
         due, number = time.monotonic(), 0
         while not self._ended.is_set():
             number += 1
@@ -153,7 +153,7 @@ def _wait(begun: float, why: str) -> None:
 
 def all_at_once(client: httpx.Client, pid: int, count: int) -> dict[str, float]:
     """Return events for each CPU second of the control plane: received, decoded, counted, stored."""
-    lines = [_line(one) for one in requests(count, 20_000)]
+    lines = [_line(request) for request in requests(count, 20_000)]
     before, known = _cpu(pid), _kept(client)
     for start in range(0, count, BURST):
         content = b"".join(lines[start : start + BURST])
@@ -165,8 +165,8 @@ def all_at_once(client: httpx.Client, pid: int, count: int) -> dict[str, float]:
 
 
 def _kept(client: httpx.Client) -> float:
-    found = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
-    return float(found["authz_control_events_kept_total"]) + float(found["authz_control_events_lost_total"])
+    values = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
+    return float(values["authz_control_events_kept_total"]) + float(values["authz_control_events_lost_total"])
 
 
 def _cpu(pid: int) -> float:
@@ -213,8 +213,10 @@ def main() -> None:
     options.add_argument("--stores", nargs="+", default=["sqlite", "postgresql"], choices=["postgresql", "sqlite"])
     options.add_argument("--json", type=Path)
     given = options.parse_args()
-    found = {store: one_store(store, given.listings, given.rate, given.burst, given.sidecars) for store in given.stores}
-    text = json.dumps(found, indent=2)
+    figures = {
+        store: one_store(store, given.listings, given.rate, given.burst, given.sidecars) for store in given.stores
+    }
+    text = json.dumps(figures, indent=2)
     if given.json:
         given.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")

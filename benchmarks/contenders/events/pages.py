@@ -283,13 +283,13 @@ def one_store(folder: Path, name: str, rounds: int, plans: Path | None) -> dict[
             newest = read_heads(tx)["bans"].sequence
         with served(filled) as browser:
             pages = with_following(browser, pages_of(filled.wanted, newest))
-            found = measure(browser, pages, rounds)
-        slow = [name for name, one in found.items() if one["slowest_ms"] > LIMIT]
+            figures = measure(browser, pages, rounds)
+        slow = [name for name, figure in figures.items() if figure["slowest_ms"] > LIMIT]
         if plans is not None and filled.store.is_postgresql and slow:
             plans.write_text(explained(filled, {name: pages[name] for name in slow}, log))
         return {
             "events": filled.wanted.events, "entries": filled.wanted.entries, "bytes": size_of(filled.store),
-            "rounds": rounds, f"slower than {LIMIT:.0f} ms": slow, "pages": found,
+            "rounds": rounds, f"slower than {LIMIT:.0f} ms": slow, "pages": figures,
         }  # fmt: skip
 
 
@@ -302,10 +302,10 @@ def main() -> None:
     options.add_argument("--json", type=Path)
     options.add_argument("--plans", type=Path)
     given = options.parse_args()
-    found = {}
+    figures = {}
     for name in given.stores:
-        found[name] = one_store(given.keep.resolve(), name, given.rounds, given.plans)
-        content = json.dumps(found, indent=2)
+        figures[name] = one_store(given.keep.resolve(), name, given.rounds, given.plans)
+        content = json.dumps(figures, indent=2)
         if given.json:
             given.json.write_text(content + "\n")
         sys.stdout.write(content + "\n")

@@ -56,9 +56,9 @@ def measure(store: Store, filled: Wanted, questions: int) -> dict[str, Any]:
     """Ask everything, and return milliseconds by question."""
     few, days = questions // 10, [filled.begin + day * DAY for day in range(DAYS)]
     searches = _searches(filled, questions)
-    found = {name: _times(partial(_find, store, wanted) for wanted in of) for name, of in searches.items()}
+    figures = {name: _times(partial(_find, store, wanted) for wanted in of) for name, of in searches.items()}
     chosen = [days[number % DAYS] for number in range(few)]
-    return found | {
+    return figures | {
         "chart of a day": _times(partial(_chart, store, begin, None) for begin in chosen),
         "chart of a day, one application": _times(partial(_chart, store, begin, "app-3") for begin in chosen),
         "countries of a day": _times(partial(_countries, store, begin) for begin in chosen),
@@ -168,13 +168,15 @@ def main() -> None:
     options.add_argument("--keep", type=Path, help="a folder with stores that are filled, or to be filled and kept")
     options.add_argument("--json", type=Path)
     given = options.parse_args()
-    found = {}
+    figures = {}
     for name in given.stores:
         with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
             folder = Path(temporary)
             folder.chmod(0o755)  # PostgreSQL's user has to get in
-            found[name] = one_store(given.keep.resolve() if given.keep else folder, name, given.events, given.questions)
-        content = json.dumps(found, indent=2)
+            figures[name] = one_store(
+                given.keep.resolve() if given.keep else folder, name, given.events, given.questions
+            )
+        content = json.dumps(figures, indent=2)
         if given.json:
             given.json.write_text(content + "\n")
         sys.stdout.write(content + "\n")

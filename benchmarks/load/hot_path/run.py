@@ -30,12 +30,12 @@ async def measure(folder: Path, names: Sequence[str], rounds: int) -> dict[str, 
     http2_connection.TURN = 60.0  # type: ignore[misc]  # a preempted round would be cut into turns
     every = works(folder)
     chosen = {name: every[name] for name in names or every}
-    found = {}
+    rounds_of = {}
     for name, work in chosen.items():
         work.prepare(3 * work.requests)()
         with without_gc():
-            found[name] = [cpu_ns(work.prepare(work.requests), work.requests) for _ in range(rounds)]
-    return found
+            rounds_of[name] = [cpu_ns(work.prepare(work.requests), work.requests) for _ in range(rounds)]
+    return rounds_of
 
 
 def main() -> None:
@@ -49,14 +49,14 @@ def main() -> None:
     before: dict[str, Any] = json.loads(options.against.read_text())["nanoseconds"] if options.against else {}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = asyncio.run(measure(Path(folder), options.works, options.rounds))
+            nanoseconds = asyncio.run(measure(Path(folder), options.works, options.rounds))
         except KeyError as unknown:
             parser.error(f"found the work {unknown}, expected names of the output without arguments")
-    for name, values in found.items():
+    for name, values in nanoseconds.items():
         least, other = min(values), min(before.get(name, [0.0]))
         print(f"{name:45} {least:7,.0f} ns" + (f"  {other:7,.0f} ns  {least / other:5.3f} x" if other else ""))
     if options.output:
-        options.output.write_text(json.dumps({"machine": machine(), "nanoseconds": found}) + "\n")
+        options.output.write_text(json.dumps({"machine": machine(), "nanoseconds": nanoseconds}) + "\n")
 
 
 if __name__ == "__main__":

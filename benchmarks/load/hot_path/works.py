@@ -176,7 +176,7 @@ def works(folder: Path) -> dict[str, Work]:
         return _turn([line.format(address(4, first + n).text).encode() for n in range(_FEW)])
 
     separate = [check_request(address(4, separate_address(n)), SIZES[USUAL]) for n in range(2 * _ENTRIES)]
-    found = {
+    by_name = {
         "check, 350 B": Work(partial(_checks, fronts, of(_ALLOWED, 350))),
         "check, allowed": Work(partial(_checks, fronts, of(_ALLOWED))),
         "check, denied": Work(partial(_checks, fronts, of(_DENIED))),
@@ -193,7 +193,7 @@ def works(folder: Path) -> dict[str, Work]:
     }
     path = shared("captures/w_weird__xff_50k.pb")
     if path is not None:
-        found["check, captured, 50 kB of X-Forwarded-For"] = Work(
+        by_name["check, captured, 50 kB of X-Forwarded-For"] = Work(
             partial(_checks, fronts, _turn([path.read_bytes()])), 60
         )
-    return found
+    return by_name

@@ -67,7 +67,7 @@ def measure(part: Part, targets: Mapping[str, Target], rounds: int, **labels: st
         ("a_second", BY_WALL_TIME, "1/s"),
         ("cpu_us", "CPU time of one check", "us"),
     ):
-        values = {target: [getattr(figures, field) for figures in found] for target, found in results.items()}
+        values = {target: [getattr(figures, field) for figures in rounds] for target, rounds in results.items()}
         part.add(name, unit, values, **labels)
 
 
@@ -84,9 +84,9 @@ def measure_latency(
     """Add the percentiles of all contenders at a rate, measured in turn; a note says how exact the load was."""
     results = interleaved({name: partial(checked, ask) for name, ask in asked.items()}, rounds, 0)
     for percentile, field in _PERCENTILES:
-        values = {name: [float(getattr(one, field)) for one in found] for name, found in results.items()}
+        values = {name: [float(getattr(run, field)) for run in runs] for name, runs in results.items()}
         part.add(LATENCY, "us", values, **labels, rate=f"{rate:,}/s", percentile=percentile)
-    behind = max(one.behind for found in results.values() for one in found)
+    behind = max(run.behind for runs in results.values() for run in runs)
     part.notes.append(
         f"at {rate:,} requests a second the load generator sent 99 % within {behind:,.0f} us of when they were due, "
         "in the worst round; that is part of the latency"
@@ -95,15 +95,15 @@ def measure_latency(
 
 def checked(ask: Callable[[], Paced]) -> Paced:
     """Let `paced` ask, and return what it found. Raises RuntimeError where an answer was not good."""
-    found = ask()
-    if found.good != found.sent or not found.sent:
-        raise RuntimeError(f"found {found.good} good answers to {found.sent} requests, expected as many")
-    return found
+    run = ask()
+    if run.good != run.sent or not run.sent:
+        raise RuntimeError(f"found {run.good} good answers to {run.sent} requests, expected as many")
+    return run
 
 
-def load_of(found: Paced) -> Load:
+def load_of(run: Paced) -> Load:
     """Return a run of `paced` as those of the other load generators."""
-    return Load(found.sent, found.good, found.seconds, found.length)
+    return Load(run.sent, run.good, run.seconds, run.length)
 
 
 class Stage(NamedTuple):

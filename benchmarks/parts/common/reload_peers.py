@@ -198,8 +198,8 @@ def _checked(check: Check, peer: _Peer, lists: _Lists, expected: int) -> Check:
 def _able(peer: _Peer, client: str) -> float:
     """Return how many requests a second of CPU time it could answer; it is warm then, too."""
     before = cpu_seconds(peer.proxy.pid)
-    found = flat_out(peer.url, _TRIAL, headers=_headers(client))
-    return found.answered / (cpu_seconds(peer.proxy.pid) - before)
+    load = flat_out(peer.url, _TRIAL, headers=_headers(client))
+    return load.answered / (cpu_seconds(peer.proxy.pid) - before)
 
 
 def _headers(client: str) -> tuple[tuple[str, str], ...]:
@@ -271,12 +271,12 @@ def _add(part: Part, name: str, what: str, seen: _Seen) -> None:
         part.notes.append(f"left out: {name}, {what}: too busy a machine to see a reload")
         return
     where = {"policy": what, "front": "HTTP"}
-    part.add("rename to first new answer", "ms", {name: [one.first for one in seen.reloads]}, **where)
-    part.add("rename to last old answer", "ms", {name: [one.last for one in seen.reloads]}, **where)
+    part.add("rename to first new answer", "ms", {name: [reload.first for reload in seen.reloads]}, **where)
+    part.add("rename to last old answer", "ms", {name: [reload.last for reload in seen.reloads]}, **where)
     for latency in Latencies._fields:
         values = {
-            f"{name}, before": [getattr(one.before, latency) for one in seen.reloads],
-            f"{name}, during": [getattr(one.during, latency) for one in seen.reloads],
+            f"{name}, before": [getattr(reload.before, latency) for reload in seen.reloads],
+            f"{name}, during": [getattr(reload.during, latency) for reload in seen.reloads],
         }
         part.add("latency", "ms", values, **where, latency=latency)
     if seen.lost:

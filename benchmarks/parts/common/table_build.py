@@ -54,15 +54,15 @@ def measure(part: Part, rounds: int, most: int | None) -> None:
         folder = Path(name)
         lines = _write(folder, source, most)
         generate_keys(folder / "keys", "bench")
-        found = [pool.apply(_build, (folder,)) for _ in range(rounds)]
-    part.checks.append(Check("authz snapshot build, networks in the snapshot", rounds, _wrong(found, lines)))
+        builds = [pool.apply(_build, (folder,)) for _ in range(rounds)]
+    part.checks.append(Check("authz snapshot build, networks in the snapshot", rounds, _wrong(builds, lines)))
     table = f"BGP, whole {lines:,}" if most is None else f"BGP {lines:,}"
-    part.add(TIME, "s", {"authz": [one.seconds for one in found]}, table=table)
-    part.add(CPU_TIME, "s", {"authz": [one.cpu_seconds for one in found]}, table=table)
-    part.add(MEMORY, "MB", {"authz": [one.peak / 1e6 for one in found]}, table=table)
+    part.add(TIME, "s", {"authz": [build.seconds for build in builds]}, table=table)
+    part.add(CPU_TIME, "s", {"authz": [build.cpu_seconds for build in builds]}, table=table)
+    part.add(MEMORY, "MB", {"authz": [build.peak / 1e6 for build in builds]}, table=table)
     part.notes.append(
         f"`authz snapshot build`: a feed file of {lines:,} networks in one entry becomes a snapshot of "
-        f"{found[0].size / 1e6:.1f} MB; the start of the interpreter, reading, signing and writing are included"
+        f"{builds[0].size / 1e6:.1f} MB; the start of the interpreter, reading, signing and writing are included"
     )
 
 
@@ -75,8 +75,8 @@ def _write(folder: Path, source: Path, most: int | None) -> int:
     return len(lines)
 
 
-def _wrong(found: list[_Built], lines: int) -> list[str]:
-    return [f"found {one.networks} networks, expected {lines}" for one in found if one.networks != lines]
+def _wrong(builds: list[_Built], lines: int) -> list[str]:
+    return [f"found {build.networks} networks, expected {lines}" for build in builds if build.networks != lines]
 
 
 def _build(folder: Path) -> _Built:

@@ -83,8 +83,8 @@ def explained(authz: Commands, *question: str) -> Any:
 def origins(authz: Commands, address: str, *more: str) -> dict[str, list[tuple[str, int, str]]]:
     """Return feed, line and network by entry."""
     return {
-        one["entry"]: [(origin["feed"], origin["line"], origin["network"]) for origin in one["origins"]]
-        for one in explained(authz, address, "--policy", "policy.yaml", *more)["covering"]
+        match["entry"]: [(origin["feed"], origin["line"], origin["network"]) for origin in match["origins"]]
+        for match in explained(authz, address, "--policy", "policy.yaml", *more)["covering"]
     }
 
 
@@ -113,7 +113,7 @@ def test_the_feed_and_the_line_are_shown_to_a_person(authz: Commands) -> None:
 
 
 def test_without_the_policy_no_origin_is_claimed(authz: Commands) -> None:
-    assert all("origins" not in one for one in explained(authz, "198.51.100.9")["covering"])
+    assert all("origins" not in match for match in explained(authz, "198.51.100.9")["covering"])
 
 
 def test_a_policy_or_feed_that_cannot_be_read_is_a_mistake(authz: Commands, tmp_path: Path) -> None:
@@ -135,38 +135,40 @@ def test_path_shows_the_deny_entries_of_the_other_addresses_of_the_chain(authz: 
     at = ("--at", "2026-12-01T00:00:00Z")
     told = explained(authz, "192.0.2.1", *chain, "--application", "strict", "--policy", "policy.yaml", *at)
     assert told["decision"]["client"] == "192.0.2.1"
-    assert [(one["entry"], one["network"], one["verdict"]) for one in told["covering"]] == [
+    assert [(match["entry"], match["network"], match["verdict"]) for match in told["covering"]] == [
         ("office", "192.0.2.0/24", "decides"),
         ("listed", "203.0.113.66/32", "loses by precedence allow_first"),
         ("bad", "203.0.113.0/24", "loses by precedence allow_first"),
         ("listed", "198.51.100.9/32", "loses by precedence allow_first"),
     ]
-    by_network = {one["network"]: [origin["line"] for origin in one["origins"]] for one in told["covering"]}
+    by_network = {match["network"]: [origin["line"] for origin in match["origins"]] for match in told["covering"]}
     assert by_network["198.51.100.9/32"] == [3, 2]
     assert by_network["203.0.113.66/32"] == []
     # By client alone, the claims of the chain are not looked at.
     told = explained(authz, "192.0.2.1", *chain, "--application", "shop", *at)
-    assert [one["entry"] for one in told["covering"]] == ["office"]
+    assert [match["entry"] for match in told["covering"]] == ["office"]
 
 
 def test_path_denies_a_client_for_another_address_of_its_chain(authz: Commands) -> None:
     chain = ("--peer", "10.0.0.9", "--header", "X-Forwarded-For: 198.51.100.9, 198.18.0.1", "--application", "strict")
     told = explained(authz, "198.18.0.1", *chain)
     assert (told["decision"]["decision"], told["decision"]["entry"]) == ("deny", "listed")
-    assert [(one["entry"], one["verdict"]) for one in told["covering"]] == [("listed", "decides")]
+    assert [(match["entry"], match["verdict"]) for match in told["covering"]] == [("listed", "decides")]
 
 
 def test_each_verdict_is_told(authz: Commands) -> None:
     told = explained(authz, "198.51.100.9", "--application", "soft", "--header", "X-Waf: 1")
-    assert {one["entry"]: one["verdict"] for one in told["covering"]} == {
+    assert {match["entry"]: match["verdict"] for match in told["covering"]} == {
         "listed": "decides",
         "odd": "loses by precedence most_specific",
     }
     assert (told["decision"]["decision"], told["decision"]["enforced"]) == ("allow", False)
     told = explained(authz, "203.0.113.66", "--at", "2026-12-24T00:00:00Z", "--application", "shop")
-    assert {one["entry"]: one["verdict"] for one in told["covering"]}["bad"] == "dropped: out of its window"
+    assert {match["entry"]: match["verdict"] for match in told["covering"]}["bad"] == "dropped: out of its window"
     told = explained(authz, "198.51.100.9", "--application", "shop")
-    assert {one["entry"]: one["verdict"] for one in told["covering"]}["odd"] == "dropped: not for this application"
+    assert {match["entry"]: match["verdict"] for match in told["covering"]}[
+        "odd"
+    ] == "dropped: not for this application"
 
 
 # The running sidecar.
@@ -324,7 +326,7 @@ def test_whatever_is_asked_about_an_address_the_steps_belong_together(
     if status == 400:
         assert content["error"]
         return
-    decides = [one["entry"] for one in content["covering"] if one["verdict"].partition(";")[0] == "decides"]
+    decides = [match["entry"] for match in content["covering"] if match["verdict"].partition(";")[0] == "decides"]
     assert set(decides) == {content["decision"]["entry"]} - {None}
     assert content["application"]["name"] == content["decision"]["application"]
     assert content["walk"]

@@ -44,10 +44,10 @@ entries:
   - {id: two, list: deny, networks: [192.0.2.2], reason: x}
 """
     fronts = Fronts(Publisher(tmp_path), policy=policy)
-    one, two, none = (fronts.decider.check(Request(f"192.0.2.{n}"), fronts.now)[0] for n in (1, 2, 3))
-    assert (one.entry, two.entry, none.entry) == ("one", "two", None)
-    assert one.memo is two.memo
-    assert one.memo is not none.memo
+    first, two, none = (fronts.decider.check(Request(f"192.0.2.{n}"), fronts.now)[0] for n in (1, 2, 3))
+    assert (first.entry, two.entry, none.entry) == ("one", "two", None)
+    assert first.memo is two.memo
+    assert first.memo is not none.memo
 
 
 def test_a_pinned_decider_stays_with_its_ruleset(tmp_path: Path) -> None:

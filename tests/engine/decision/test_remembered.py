@@ -60,12 +60,12 @@ def test_a_second_request_is_not_looked_up_again(fronts: Fronts, monkeypatch: py
 
 
 def test_a_decision_is_remembered_until_a_window_opens_or_closes(fronts: Fronts) -> None:
-    found = []
+    decisions = []
     for second in (0, 599, 600, 1199, 1200, 1800):
         fronts.now = float(NOW + second)
-        found += [decide(fronts), decide(fronts)]
+        decisions += [decide(fronts), decide(fronts)]
     allowed, denied = ["allow default_allow"] * 4, ["deny denylisted"] * 4
-    assert found == allowed + denied + allowed
+    assert decisions == allowed + denied + allowed
 
 
 def test_what_a_decision_depends_on_is_never_mixed_up(fronts: Fronts) -> None:

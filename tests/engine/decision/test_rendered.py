@@ -202,11 +202,11 @@ def test_what_waits_to_be_written_keeps_no_more_of_a_long_request_than_its_line_
     fronts, kept = Fronts(Publisher(tmp_path), TRUSTING, POLICY), Kept()
     recorder = make_recorder(front, fronts.config.application, fronts.metrics, [kept], traced=True)
     message = check_request("10.0.0.1", {"x-request-id": LONG.decode()}, host=LONG.decode(), path=LONG.decode())
-    found = CheckRequest.FromString(message).attributes
-    http = found.request.http
+    attributes = CheckRequest.FromString(message).attributes
+    http = attributes.request.http
     names = (b"x-request-id", b"x-original-uri", b"x-original-method", b"host", b"traceparent")
     sources = {
-        "grpc": (found, http, http.headers, len(message)),
+        "grpc": (attributes, http, http.headers, len(message)),
         "http": RequestHead(b"GET", b"/v1/auth/plain", {name: [LONG] for name in names}, "10.0.0.1", 5 * len(LONG)),
     }
     recorder.record((fronts.decider.malformed(), None, None), LONG.decode(), NOW, sources[front])

@@ -44,7 +44,7 @@ def twin(application: Application, matches: list[Match], *, attack: bool, now: f
         left = [match for match in left if match.length == longest]
     order = ["deny", "allow", "gray"] if application.precedence == "deny_first" else ["allow", "deny", "gray"]
     lists = {match.entry.list for match in left}
-    name = next((one for one in order if one in lists), "none")
+    name = next((list_ for list_ in order if list_ in lists), "none")
     if name == "allow":
         return "allow", "allowlisted", name, reported
     if name == "deny":
@@ -88,8 +88,8 @@ def test_every_combination_of_settings_lists_states_and_lengths_is_decided_as_th
                     continue
                 for attack in (False, True):
                     verdict = decide(application, matches, attack=attack, now=NOW)
-                    found = (verdict.decision, verdict.reason, verdict.list, set(verdict.warnings))
-                    assert found == twin(application, matches, attack=attack, now=NOW), (application, matches, attack)
+                    decided = (verdict.decision, verdict.reason, verdict.list, set(verdict.warnings))
+                    assert decided == twin(application, matches, attack=attack, now=NOW), (application, matches, attack)
                     assert (verdict.entry.list if verdict.entry else "none") == verdict.list
                     seen.add(verdict.reason)
     assert seen == {"allowlisted", "denylisted", "graylisted", "graylisted_attack", "attack", "default_allow",
@@ -125,8 +125,8 @@ def test_any_entries_in_any_windows_are_decided_as_the_slow_twin_does(
     application: Application, matches: list[Match], attack: bool, now: float
 ) -> None:
     verdict = decide(application, matches, attack=attack, now=now)
-    found = (verdict.decision, verdict.reason, verdict.list, set(verdict.warnings))
-    assert found == twin(application, matches, attack=attack, now=now)
+    decided = (verdict.decision, verdict.reason, verdict.list, set(verdict.warnings))
+    assert decided == twin(application, matches, attack=attack, now=now)
     assert len(verdict.warnings) == len(set(verdict.warnings))
 
 

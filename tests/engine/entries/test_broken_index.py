@@ -111,7 +111,7 @@ def test_an_index_without_one_of_its_arrays_is_refused(arrays: dict[str, Any], n
 
 @pytest.mark.parametrize(("name", "size"), [("v4.starts", 4), ("v6.starts_low", 8), ("sets.offset", 4)])
 def test_an_index_with_half_an_element_is_refused(arrays: dict[str, Any], name: str, size: int) -> None:
-    sections = {one: memoryview(array.tobytes()) for one, array in arrays.items()}
+    sections = {section: memoryview(array.tobytes()) for section, array in arrays.items()}
     sections[name] = sections[name][:-1]
     with pytest.raises(SnapshotRefused) as caught:
         Index(sections)

@@ -66,11 +66,11 @@ def test_layers_are_ignored_one_after_the_other() -> None:
     more = layer("more", deny("more", "192.0.2.2"))
     ignored = (BANS._replace(when_stale="ignore", max_age=100), LayerSettings("more", "ignore", "ignore", 200))
     decide = decider(policy(), STALE_BANS, more, layers=ignored)
-    found = [
+    decisions = [
         [check(decide, address, now=NOW + after).decision for address in ("192.0.2.1", "192.0.2.2")]
         for after in (0, 100, 200, 150, 50)
     ]
-    assert found == [["deny", "deny"], ["allow", "deny"], ["allow", "allow"], ["allow", "deny"], ["deny", "deny"]]
+    assert decisions == [["deny", "deny"], ["allow", "deny"], ["allow", "allow"], ["allow", "deny"], ["deny", "deny"]]
 
 
 def test_what_is_decided_without_an_ignored_layer_is_remembered_too() -> None:
@@ -86,8 +86,8 @@ def test_what_is_remembered_without_an_ignored_layer_does_not_outlive_a_clock_th
     """A clock that was ahead for a moment must not let the banned in until the next file comes."""
     decide = decider(policy(), STALE_BANS, layers=(BANS._replace(when_stale="ignore", max_age=100),))
     request = Request("192.0.2.1", ("192.0.2.1",), "shop")
-    found = [decide.check(request, NOW + after)[0].decision for after in (0, 100, 101, 50, 51, 102, 99)]
-    assert found == ["deny", "allow", "allow", "deny", "deny", "allow", "deny"]
+    decisions = [decide.check(request, NOW + after)[0].decision for after in (0, 100, 101, 50, 51, 102, 99)]
+    assert decisions == ["deny", "allow", "allow", "deny", "deny", "allow", "deny"]
 
 
 def test_a_layer_that_denies_counts_before_a_policy_that_allows() -> None:
@@ -125,7 +125,7 @@ def explained(decide: Decider, address: str, application: str = "shop", now: flo
 def test_explain_shows_the_layers_and_what_is_missing_of_them() -> None:
     decide = decider(policy(), layer("bans", serial=90), layers=(BANS, LayerSettings("team", when_missing="deny")))
     layers = explained(decide, "192.0.2.1")["layers"]
-    assert [(one["layer"], one["serial"], one["lapse"]) for one in layers] == [
+    assert [(layer["layer"], layer["serial"], layer["lapse"]) for layer in layers] == [
         ("policy", 7, None),
         ("bans", 90, None),
         ("team", None, "no_snapshot: deny"),
@@ -135,7 +135,7 @@ def test_explain_shows_the_layers_and_what_is_missing_of_them() -> None:
 def test_explain_tells_entries_of_one_id_apart_by_their_layer() -> None:
     decide = decider(policy(allow("a", "192.0.2.0/24")), layer("bans", deny("a", "192.0.2.1")))
     covering = explained(decide, "192.0.2.1")["covering"]
-    assert [(one["layer"], one["verdict"]) for one in covering] == [
+    assert [(match["layer"], match["verdict"]) for match in covering] == [
         ("policy", "decides"),
         ("bans", "loses by precedence allow_first"),
     ]
@@ -146,7 +146,7 @@ def test_explain_says_that_an_application_is_unknown_and_which_there_are() -> No
     assert content["unknown_application"] == "shopp"
     assert content["applications"] == ["*", "shop"]
     assert content["decision"]["reason"] == "unknown_application"
-    assert [one["verdict"] for one in content["covering"]] == ["not looked at: unknown_application"]
+    assert [match["verdict"] for match in content["covering"]] == ["not looked at: unknown_application"]
     assert explained(decider(policy()), "192.0.2.1")["unknown_application"] is None
     none = explain(decider(policy()), Request("192.0.2.1", (), None, "a.example"), NOW)
     assert none["unknown_application"] == "none, with the host a.example"
@@ -206,13 +206,13 @@ def test_names_of_unknown_applications_are_told_but_not_those_of_a_question() ->
 def test_a_layer_that_denies_counts_though_the_policy_was_to_allow_before_it() -> None:
     stale = {"when_stale": "allow", "max_age": 50, "layers": (BANS._replace(when_stale="deny", max_age=100),)}
     decide = decider(policy(), layer("bans"), **stale)
-    found = [check(decide, "192.0.2.1", now=NOW + after) for after in (0, 50, 100)]
-    assert [(outcome.reason, outcome.layer) for outcome in found] == [
+    outcomes = [check(decide, "192.0.2.1", now=NOW + after) for after in (0, 50, 100)]
+    assert [(outcome.reason, outcome.layer) for outcome in outcomes] == [
         ("default_allow", None),
         ("stale_snapshot", "policy"),
         ("stale_snapshot", "bans"),
     ]
-    assert [outcome.status for outcome in found] == [200, 200, 503]
+    assert [outcome.status for outcome in outcomes] == [200, 200, 503]
 
 
 @pytest.mark.parametrize("names", [("shopp", None), (None, "shopp")])

@@ -133,11 +133,11 @@ CUTS = st.lists(st.integers(0, 3), min_size=6, max_size=6)
 def test_a_policy_cut_into_layers_decides_as_in_one_file(world: World, cut: list[int], attack: bool, name: str) -> None:
     layers = [[s for s, number in zip(world.subjects, cut, strict=False) if number == place] for place in range(4)]
     files = [load(world.applications, layers[0]), *(layer(f"l{n}", *layers[n]) for n in (1, 2, 3))]
-    many, one = decider(*files, unknown="default"), decider(world.loaded(), unknown="default")
+    many, whole = decider(*files, unknown="default"), decider(world.loaded(), unknown="default")
     for now in moments():
         for zone in ZONES:
             request = Request(zone.address.text, (), name, "", attack)
-            found, expected = (which.check(request, now)[0] for which in (many, one))
+            found, expected = (which.check(request, now)[0] for which in (many, whole))
             assert (found.decision, found.reason, found.list) == (expected.decision, expected.reason, expected.list)
             assert set(found.warnings) == set(expected.warnings)
             assert (found.since, found.until) == (expected.since, expected.until)
@@ -205,8 +205,8 @@ def test_a_tombstone_cancels_bans_of_files_behind_it_in_the_same_layer() -> None
     tombstones = [ban_id(number) for number in (1, 3, 4)]
     recent = layer("bans", deny(ban_id(4), "192.0.2.1"), tombstones=tombstones, serial=5)
     decide = decider(policy(), recent, settled)
-    found = {text: check(decide, text).entry for text in ("203.0.113.9", "203.0.113.8", "198.51.100.1", "192.0.2.1")}
-    assert found == {
+    entries = {text: check(decide, text).entry for text in ("203.0.113.9", "203.0.113.8", "198.51.100.1", "192.0.2.1")}
+    assert entries == {
         "203.0.113.9": None,
         "203.0.113.8": ban_id(2),
         "198.51.100.1": None,

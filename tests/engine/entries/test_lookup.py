@@ -252,11 +252,11 @@ def test_the_index_finds_what_a_scan_finds_over_many_random_networks(seed: int) 
         # A few starting points, and networks around them: like the blocks of a few providers.
         bits = BITS[version]
         homes = [chance.getrandbits(bits) for _ in range(5)]
-        found = []
+        chosen = []
         for _ in range(count):
             value = chance.choice(homes) ^ chance.getrandbits(chance.randrange(1, bits + 1))
-            found.append(network(version, value, chance.randrange(shortest, bits + 1)))
-        return found
+            chosen.append(network(version, value, chance.randrange(shortest, bits + 1)))
+        return chosen
 
     subjects = [
         Subject(some(4, 8, 4) + some(6, 8, 8), some(4, 2, 8) + some(6, 2, 16) if number % 2 else [])

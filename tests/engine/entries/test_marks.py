@@ -98,7 +98,7 @@ def test_exactly_those_are_marked_that_a_file_covers(
     as_without.load(plain)
     for network in covered:
         for address in near(network):
-            numbers = tuple(one.find(address) for one in (head, *parts) if not one.empty)
+            numbers = tuple(file.find(address) for file in (head, *parts) if not file.empty)
             expected = numbers if any(numbers) else ()
             assert marked.find(address).others == plain.find(address).others == expected
             asked = Request(address.text, (), "shop")
@@ -146,10 +146,10 @@ def test_networks_that_cover_very_much_leave_a_layer_without_marks(
     monkeypatch: pytest.MonkeyPatch, few: str, many: str
 ) -> None:
     monkeypatch.setattr(marks_module, "MAX_WIDE", 4)
-    one = parse_network("192.0.2.0/24")
+    small = parse_network("192.0.2.0/24")
     assert marks_of([file([], [parse_network(few)])]) is not None
     assert marks_of([file([], [parse_network(many)])]) is None
-    assert marks_of([file([], [parse_network(few), one])]) is None
+    assert marks_of([file([], [parse_network(few), small])]) is None
 
 
 def sections(*networks: Network) -> dict[str, memoryview]:

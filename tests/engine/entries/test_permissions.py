@@ -41,8 +41,8 @@ def ban(number: int, address: str, on: ListName = "deny", **fields: Any) -> Ban:
 
 def violation(*files: OpenedSnapshot, now: float = NOW, **may: Any) -> tuple[str, str] | None:
     """Return code and entry of the first violation."""
-    found = first_violation(files, May(**may), PROTECTED, now)
-    return None if found is None else (found.code.value.removeprefix("not_permitted_"), found.entry)
+    refused = first_violation(files, May(**may), PROTECTED, now)
+    return None if refused is None else (refused.code.value.removeprefix("not_permitted_"), refused.entry)
 
 
 FINE = [
@@ -82,16 +82,16 @@ def test_what_was_banned_before_the_policy_protected_it_is_overruled_and_refuses
         return layer(*entries, bans=[] if added is None else [ban(7, "2001:db8:1::9", added=added)])
 
     for added, code in ((NOW - 1, None), (NOW, "net"), (NOW + 1, "net"), (None, "net")):
-        found = first_violation([made(added)], May(), PROTECTED, NOW, since=NOW)
-        assert (found and found.entry) == code
+        first = first_violation([made(added)], May(), PROTECTED, NOW, since=NOW)
+        assert (first and first.entry) == code
     assert [(denial.entry.id, str(denial)) for denial in overruled([made(NOW - 1)], PROTECTED, NOW)] == [
         ("net", "192.0.2.0"),
         (ban_id(7), "2001:db8:1::9"),
     ]
     late = layer(bans=[ban(1, "192.0.2.1", added=NOW - 1), ban(2, "192.0.2.2", added=NOW)])
-    found = first_violation([late], May(), PROTECTED, NOW, since=NOW)
-    assert found is not None
-    assert found.entry == ban_id(2)
+    first = first_violation([late], May(), PROTECTED, NOW, since=NOW)
+    assert first is not None
+    assert first.entry == ban_id(2)
 
 
 def test_a_protected_address_by_itself_is_not_banned_either() -> None:
@@ -107,8 +107,8 @@ def test_an_entry_in_many_places_is_overruled_once() -> None:
     several = deny("many", *(f"192.0.2.{number}" for number in (1, 3, 5)), "2001:db8:1::1", expires=END)
     beside = [deny("beside", "192.0.3.0/24", expires=END), deny("over", "192.0.2.9", expires=NOW)]
     warns = deny("warns", "192.0.2.9", expires=END, action="warn")
-    found = list(overruled([layer(several, *beside, warns)], PROTECTED, NOW))
-    assert [(denial.entry.id, str(denial)) for denial in found] == [("many", "192.0.2.1")]
+    denials = list(overruled([layer(several, *beside, warns)], PROTECTED, NOW))
+    assert [(denial.entry.id, str(denial)) for denial in denials] == [("many", "192.0.2.1")]
 
 
 @pytest.mark.parametrize("network", ["192.0.1.255", "192.0.3.0/24", "2001:db8:2::/56", "2001:db8:0:ffff::/64"])
@@ -165,11 +165,11 @@ def test_a_crafted_file_cannot_say_a_short_network_and_cover_everything() -> Non
 
 
 def test_an_index_that_contradicts_itself_is_refused() -> None:
-    one = deny("one", "203.0.113.0/24", expires=END)
-    directory = layer(one).index.arrays["v4.directory"].tolist()
+    entry = deny("one", "203.0.113.0/24", expires=END)
+    directory = layer(entry).index.arrays["v4.directory"].tolist()
     lying = [directory[0], *[directory[-1]] * (len(directory) - 1)]
     with pytest.raises(SnapshotRefused) as refused:
-        violation(layer(one, altered={"v4.directory": np.array(lying, "<u4").tobytes()}))
+        violation(layer(entry, altered={"v4.directory": np.array(lying, "<u4").tobytes()}))
     assert refused.value.code == Refusal.BAD_SECTION
 
 
@@ -243,7 +243,7 @@ def test_what_is_over_breaks_no_limit() -> None:
     ],
 )
 def test_a_refusal_names_the_entry_and_both_sides(entry: Subject, message: str) -> None:
-    found = first_violation([layer(entry)], May(), PROTECTED, NOW)
-    assert found is not None
-    assert found.refusal().message == message
-    assert found.refusal().code == found.code
+    first = first_violation([layer(entry)], May(), PROTECTED, NOW)
+    assert first is not None
+    assert first.refusal().message == message
+    assert first.refusal().code == first.code

@@ -46,5 +46,5 @@ def test_a_name_counts_before_the_host(ruleset: Ruleset) -> None:
 def test_only_the_deny_list_is_held_against_the_rest_of_the_path(ruleset: Ruleset) -> None:
     client, office, bad = (parse_address(text) for text in ("198.51.100.1", "192.0.2.1", "203.0.113.1"))
     mine = ruleset.matches(ruleset.find(client))
-    found = ruleset.with_denied(mine, ruleset.places_of([client, office, bad]))
-    assert [match.entry.id for match in found] == ["bad"]
+    matches = ruleset.with_denied(mine, ruleset.places_of([client, office, bad]))
+    assert [match.entry.id for match in matches] == ["bad"]

@@ -162,9 +162,9 @@ def test_the_client_of_forwarded_is_whom_the_slow_twin_finds_in_its_for_paramete
 @settings(deadline=None)
 @given(ASKED)
 def test_a_client_that_was_resolved_is_on_the_chain(asked: Asked) -> None:
-    found = who(rules_of(asked), asked.peer, *asked.lines)
+    client = who(rules_of(asked), asked.peer, *asked.lines)
     problems = (CLIENT_UNRESOLVED, FORWARDED_MISSING, PEER_UNTRUSTED_TRANSPORT)
-    assert found in (*addresses(rules_of(asked), asked.peer, *asked.lines), *problems)
+    assert client in (*addresses(rules_of(asked), asked.peer, *asked.lines), *problems)
 
 
 # The steps, for `authz explain`

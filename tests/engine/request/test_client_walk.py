@@ -42,15 +42,15 @@ class Watched(str):
         return line
 
     def rfind(self, sub: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None, /) -> int:
-        found = super().rfind(sub, start, end)
+        place = super().rfind(sub, start, end)
         stop = len(self) if end is None else int(end)
-        self.seen += stop - max(found, 0)
-        return found
+        self.seen += stop - max(place, 0)
+        return place
 
     def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> str:
-        found = super().__getitem__(key)
-        self.seen += len(found)
-        return found
+        part = super().__getitem__(key)
+        self.seen += len(part)
+        return part
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("every character is looked at")

@@ -88,8 +88,8 @@ def test_covering_shows_what_covers_the_addresses_behind() -> None:
     decide = decider()
     request = Request("10.0.0.1", [f"{OFFICE_PROXY}, {BAD}, {CLIENT}"], "shop")
     _, client = decide.check(request, NOW)
-    found = [(c.entry.id, str(c.network)) for c in decide.covering(request, client)]
-    assert found == [("office", "192.0.2.0/24"), ("bad", "203.0.113.0/24"), ("office", "192.0.2.0/24")]
+    covering = [(c.entry.id, str(c.network)) for c in decide.covering(request, client)]
+    assert covering == [("office", "192.0.2.0/24"), ("bad", "203.0.113.0/24"), ("office", "192.0.2.0/24")]
 
 
 # What tests did not notice: a prefix of IPv4 beside one of IPv6.
