@@ -233,7 +233,7 @@ def wait_connected(ports: Ports, token: str) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         body = get(ports.control, "/v1/publications", {"Authorization": f"Bearer {token}"})[2]
-        if any(one["layer"] == "bans" and one["serial"] for one in json.loads(body)["sidecars"]):
+        if any(sidecar["layer"] == "bans" and sidecar["serial"] for sidecar in json.loads(body)["sidecars"]):
             return
         time.sleep(0.05)
     sys.exit(f"the sidecar did not fetch its bans within {PATIENCE:g} seconds")
@@ -254,9 +254,9 @@ def ban(folder: Path, ports: Ports, token: str) -> None:
     say("$ curl -H 'Authorization: Bearer ...' .../v1/explain?address=198.51.100.130&application=shop", "36")
     path = "/v1/explain?address=198.51.100.130&application=shop"
     explained = json.loads(get(ports.control, path, {"Authorization": f"Bearer {token}"})[2])
-    for one in explained["covering"]:
-        who, when = one["change"]["actor"], one["change"]["time"]
-        print(f"  {one['network']}: {one['verdict']}; by {who} at {when}: {one['change']['reason']}")
+    for match in explained["covering"]:
+        who, when = match["change"]["actor"], match["change"]["time"]
+        print(f"  {match['network']}: {match['verdict']}; by {who} at {when}: {match['change']['reason']}")
     ask("unban", "198.51.100.128/25", "--reason", "a customer of ours", "--wait", "enforced")
     show(ports, "198.51.100.130", SHOP, "ended")
     ask("history", "198.51.100.130")

@@ -28,36 +28,37 @@ def url(name: str, version: str) -> str:
     return f"pkg:pypi/{canonical(name)}@{version}"
 
 
-def component(one: Distribution) -> dict[str, Any]:
+def component(distribution: Distribution) -> dict[str, Any]:
     """Describe a package."""
-    name = canonical(one.metadata["Name"])
-    found: dict[str, Any] = {
+    name = canonical(distribution.metadata["Name"])
+    described: dict[str, Any] = {
         "type": "application" if name == OURS else "library",
-        "bom-ref": url(name, one.version),
+        "bom-ref": url(name, distribution.version),
         "name": name,
-        "version": one.version,
-        "purl": url(name, one.version),
+        "version": distribution.version,
+        "purl": url(name, distribution.version),
     }
-    expression, words = one.metadata.get("License-Expression"), one.metadata.get("License")
+    expression, words = distribution.metadata.get("License-Expression"), distribution.metadata.get("License")
     if expression:
-        found["licenses"] = [{"expression": expression}]
+        described["licenses"] = [{"expression": expression}]
     elif words and len(words) < 80:
-        found["licenses"] = [{"license": {"name": words}}]
-    return found
+        described["licenses"] = [{"license": {"name": words}}]
+    return described
 
 
-def needed(one: Distribution, versions: dict[str, str]) -> list[str]:
+def needed(distribution: Distribution, versions: dict[str, str]) -> list[str]:
     """Return what a package needs of what is installed; extras that were not asked for do not count."""
-    names = {canonical(re.match(r"[A-Za-z0-9._-]+", text)[0]) for text in one.requires or () if "extra ==" not in text}  # type: ignore[index]
+    wanted = [text for text in distribution.requires or () if "extra ==" not in text]
+    names = {canonical(re.match(r"[A-Za-z0-9._-]+", text)[0]) for text in wanted}  # type: ignore[index]
     return sorted(url(name, versions[name]) for name in names if name in versions)
 
 
 def bill() -> dict[str, Any]:
     """Return the bill of materials."""
-    installed = sorted(distributions(), key=lambda one: canonical(one.metadata["Name"]))
-    versions = {canonical(one.metadata["Name"]): one.version for one in installed}
-    components = [component(one) for one in installed]
-    ours = next(one for one in components if one["name"] == OURS)
+    installed = sorted(distributions(), key=lambda distribution: canonical(distribution.metadata["Name"]))
+    versions = {canonical(distribution.metadata["Name"]): distribution.version for distribution in installed}
+    components = [component(distribution) for distribution in installed]
+    ours = next(entry for entry in components if entry["name"] == OURS)
     python = ".".join(map(str, sys.version_info[:3]))
     content = " ".join(f"{name}=={version}" for name, version in versions.items()) + f" python=={python}"
     return {
@@ -66,9 +67,13 @@ def bill() -> dict[str, Any]:
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, content)}",
         "version": 1,
         "metadata": {"component": ours, "properties": [{"name": "python", "value": python}]},
-        "components": [one for one in components if one["name"] != OURS],
+        "components": [entry for entry in components if entry["name"] != OURS],
         "dependencies": [
-            {"ref": url(one.metadata["Name"], one.version), "dependsOn": needed(one, versions)} for one in installed
+            {
+                "ref": url(distribution.metadata["Name"], distribution.version),
+                "dependsOn": needed(distribution, versions),
+            }
+            for distribution in installed
         ],
     }
 

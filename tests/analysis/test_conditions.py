@@ -21,7 +21,7 @@ comparisons = st.tuples(st.sampled_from(NAMES), st.sampled_from(sorted(OPERATORS
 )
 conditions = st.tuples(
     comparisons, st.lists(st.tuples(st.sampled_from([" and ", " or "]), comparisons), max_size=5)
-).map(lambda parts: parts[0] + "".join(joint + one for joint, one in parts[1]))
+).map(lambda parts: parts[0] + "".join(joint + condition for joint, condition in parts[1]))
 counted = st.fixed_dictionaries({name: st.integers(0, 3) for name in NAMES})
 
 

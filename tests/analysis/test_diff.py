@@ -57,14 +57,14 @@ def kind_of(before: World, after: World, name: str, zone: Zone, *, attack: bool)
 @settings(deadline=None)
 @given(worlds(), worlds(), st.booleans())
 def test_changes_are_those_that_a_scan_of_both_policies_finds(before: World, after: World, attack: bool) -> None:
-    found = compare(before.loaded(), after.loaded(2), now=NOW, attack=attack, top=1000)
+    difference = compare(before.loaded(), after.loaded(2), now=NOW, attack=attack, top=1000)
     names = {application.name for world in (before, after) for application in world.applications}
-    assert {one.name for one in found.decisions} == names
-    for one in found.decisions:
+    assert {decision.name for decision in difference.decisions} == names
+    for decision in difference.decisions:
         for kind in CHANGES:
-            zones = [zone for zone in ZONES if kind_of(before, after, one.name, zone, attack=attack) == kind]
-            assert one.changes[kind].tally == tally(zones)
-            check_networks(one.changes[kind], zones, before, after, one.name, attack=attack)
+            zones = [zone for zone in ZONES if kind_of(before, after, decision.name, zone, attack=attack) == kind]
+            assert decision.changes[kind].tally == tally(zones)
+            check_networks(decision.changes[kind], zones, before, after, decision.name, attack=attack)
 
 
 def check_networks(change: Change, zones: list[Zone], before: World, after: World, name: str, *, attack: bool) -> None:
@@ -74,7 +74,7 @@ def check_networks(change: Change, zones: list[Zone], before: World, after: Worl
     assert sum(network.last - network.value + 1 for network in networks if network.version == 6) == change.tally.ipv6
     assert networks == sorted(networks, key=lambda network: (network.version, network.length, network.value))
     for zone in zones:
-        (changed,) = [one for one in change.largest if covers(one.network, zone.address)]
+        (changed,) = [piece for piece in change.largest if covers(piece.network, zone.address)]
         assert changed.before == side(before.verdict(name, zone.address, attack=attack))
         assert changed.after == side(after.verdict(name, zone.address, attack=attack))
 
@@ -100,33 +100,33 @@ def test_fewer_networks_are_the_largest_of_each_version(before: World, after: Wo
 @settings(deadline=None)
 @given(worlds(), worlds())
 def test_entries_gain_and_lose_the_addresses_that_a_scan_finds(before: World, after: World) -> None:
-    found = compare(before.loaded(), after.loaded(), now=NOW).entries
+    entries = compare(before.loaded(), after.loaded(), now=NOW).entries
     was, now_is = ({subject.entry.id: subject for subject in world.subjects} for world in (before, after))
-    assert [one.name for one in found.added] == sorted(now_is.keys() - was.keys())
-    assert [one.name for one in found.removed] == sorted(was.keys() - now_is.keys())
+    assert [entry.name for entry in entries.added] == sorted(now_is.keys() - was.keys())
+    assert [entry.name for entry in entries.removed] == sorted(was.keys() - now_is.keys())
     nothing = Subject(Entry("", "deny"))
     changed = []
     for name in sorted(was.keys() | now_is.keys()):
         old, new = was.get(name, nothing), now_is.get(name, nothing)
         gained = tally([z for z in ZONES if old.length(z.address) is None is not new.length(z.address)])
         lost = tally([z for z in ZONES if new.length(z.address) is None is not old.length(z.address)])
-        listed = [one for some in found for one in some if one.name == name]
+        listed = [entry for some in entries for entry in some if entry.name == name]
         if name in was and name in now_is and old.entry == new.entry and not any((*gained, *lost)):
             assert listed == []
             continue
-        assert [(one.gained, one.lost) for one in listed] == [(gained, lost)]
+        assert [(entry.gained, entry.lost) for entry in listed] == [(gained, lost)]
         if name in was and name in now_is:
             changed.append(name)
             differing = {f for f in Entry._fields if getattr(old.entry, f) != getattr(new.entry, f)}
             assert listed[0].fields == {f: (getattr(old.entry, f), getattr(new.entry, f)) for f in differing}
-    assert [one.name for one in found.changed] == changed
+    assert [entry.name for entry in entries.changed] == changed
 
 
 @settings(deadline=None)
 @given(worlds())
 def test_a_snapshot_does_not_differ_from_itself(world: World) -> None:
-    found = compare(world.loaded(), world.loaded(), now=NOW)
-    assert set(found.counts().values()) == {0}
+    difference = compare(world.loaded(), world.loaded(), now=NOW)
+    assert set(difference.counts().values()) == {0}
 
 
 def shop(*subjects: Subject, **settings: object) -> World:
@@ -134,13 +134,13 @@ def shop(*subjects: Subject, **settings: object) -> World:
 
 
 def changes(before: World, after: World, name: str = "shop") -> dict[str, Tally]:
-    found = compare(before.loaded(), after.loaded(), now=NOW, application=name)
-    return {kind: change.tally for kind, change in found.decisions[0].changes.items() if any(change.tally)}
+    difference = compare(before.loaded(), after.loaded(), now=NOW, application=name)
+    return {kind: change.tally for kind, change in difference.decisions[0].changes.items() if any(change.tally)}
 
 
 def test_a_new_network_is_newly_denied_and_named() -> None:
-    found = compare(shop().loaded(), shop(deny("bad", "203.0.113.0/25")).loaded(), now=NOW)
-    change = found.decisions[0].changes["newly_denied"]
+    difference = compare(shop().loaded(), shop(deny("bad", "203.0.113.0/25")).loaded(), now=NOW)
+    change = difference.decisions[0].changes["newly_denied"]
     assert change.tally == Tally(128)
     ((network, before, after),) = change.largest
     assert str(network) == "203.0.113.0/25"
@@ -154,23 +154,29 @@ def test_a_network_that_two_entries_deny_in_turn_changes_neither_answer_nor_reas
 def test_an_application_that_is_new_was_decided_as_any_other() -> None:
     world = shop(deny("bad", "192.0.2.0/24"))
     before = world._replace(applications=(Application("*"),))
-    found = compare(before.loaded(), shop(deny("bad", "192.0.2.0/24"), default="deny").loaded(), now=NOW)
-    assert [(one.name, one.before, one.after) for one in found.decisions] == [("*", "*", "*"), ("shop", "*", "shop")]
-    assert found.decisions[1].changes["newly_denied"].tally == Tally(2**32 - 256, 2**128, 2**64)
-    assert [one.name for one in found.applications.added] == ["shop"]
+    difference = compare(before.loaded(), shop(deny("bad", "192.0.2.0/24"), default="deny").loaded(), now=NOW)
+    assert [(decision.name, decision.before, decision.after) for decision in difference.decisions] == [
+        ("*", "*", "*"),
+        ("shop", "*", "shop"),
+    ]
+    assert difference.decisions[1].changes["newly_denied"].tally == Tally(2**32 - 256, 2**128, 2**64)
+    assert [application.name for application in difference.applications.added] == ["shop"]
 
 
 def test_an_application_that_is_gone_is_decided_as_any_other() -> None:
     after = shop()._replace(applications=(Application("*", default="deny"),))
-    found = compare(shop().loaded(), after.loaded(), now=NOW)
-    assert [(one.name, one.before, one.after) for one in found.decisions] == [("*", "*", "*"), ("shop", "shop", "*")]
-    assert found.decisions[1].changes["newly_denied"].tally.ipv4 == 2**32
-    assert [one.name for one in found.applications.removed] == ["shop"]
+    difference = compare(shop().loaded(), after.loaded(), now=NOW)
+    assert [(decision.name, decision.before, decision.after) for decision in difference.decisions] == [
+        ("*", "*", "*"),
+        ("shop", "shop", "*"),
+    ]
+    assert difference.decisions[1].changes["newly_denied"].tally.ipv4 == 2**32
+    assert [application.name for application in difference.applications.removed] == ["shop"]
 
 
 def test_an_application_that_is_set_otherwise_is_told_field_by_field() -> None:
-    found = compare(shop().loaded(), shop(mode="monitoring", default="deny").loaded(), now=NOW)
-    (changed,) = found.applications.changed
+    difference = compare(shop().loaded(), shop(mode="monitoring", default="deny").loaded(), now=NOW)
+    (changed,) = difference.applications.changed
     assert changed.name == "shop"
     assert changed.fields == {"mode": ("block", "monitoring"), "default": ("allow", "deny")}
 
@@ -228,11 +234,13 @@ def test_the_addresses_of_a_routing_table_are_counted_as_by_merging_its_networks
         networks = [parse_network(line.strip()) for line in islice(lines, 0, None, step)]
     table = Subject(Entry("bgp", "deny"), tuple(networks))
     every = load([Application("*")], [table])
-    found = compare(load([Application("*")], []), every, now=NOW, top=5)
-    assert found.entries.added[0].gained == found.decisions[0].changes["newly_denied"].tally == merged(networks)
+    difference = compare(load([Application("*")], []), every, now=NOW, top=5)
+    assert (
+        difference.entries.added[0].gained == difference.decisions[0].changes["newly_denied"].tally == merged(networks)
+    )
     picture = decision_map(Deciding(every, now=NOW), every.general)
     (denied,) = [row.amount for row in picture.legend if row.label == "deny list"]
-    assert denied.startswith(f"{found.entries.added[0].gained.ipv4:,} addresses, ")
+    assert denied.startswith(f"{difference.entries.added[0].gained.ipv4:,} addresses, ")
     again = compare(every, load([Application("*")], [table]), now=NOW)
     assert set(again.counts().values()) == {0}
 
@@ -257,5 +265,7 @@ def test_an_entry_on_the_allow_list_is_named_as_what_decides() -> None:
         shop(deny("bad", "192.0.2.0/24")),
         shop(deny("bad", "192.0.2.0/24"), allow("office", "192.0.2.0/26")),
     )
-    found = compare(before.loaded(), after.loaded(), now=NOW, application="shop").decisions[0].changes["newly_allowed"]
-    assert found.largest[0].after == Side("allowlisted", "office")
+    difference = (
+        compare(before.loaded(), after.loaded(), now=NOW, application="shop").decisions[0].changes["newly_allowed"]
+    )
+    assert difference.largest[0].after == Side("allowlisted", "office")

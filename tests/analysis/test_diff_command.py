@@ -22,13 +22,13 @@ def test_a_difference_is_shown_to_a_person(authz: Commands) -> None:
 
 
 def test_a_difference_is_printed_as_json(authz: Commands) -> None:
-    found = authz(
+    difference = authz(
         "snapshot", "diff", "old.snapshot", "new.snapshot", "--at", AT, "--application", "shop", "--json"
     ).json()
-    digests = [found[name].pop("digest") for name in ("before", "after")]
+    digests = [difference[name].pop("digest") for name in ("before", "after")]
     assert [len(digest) for digest in digests] == [64, 64]
     nothing = {"ipv4": 0, "ipv6": "0", "ipv6_64s": "0"}
-    assert found == {
+    assert difference == {
         "before": {"file": "old.snapshot", "serial": 1, "created": MADE},
         "after": {"file": "new.snapshot", "serial": 2, "created": MADE},
         "time": AT,
@@ -114,13 +114,13 @@ def test_a_pipeline_fails_when_the_condition_holds(authz: Commands, condition: s
 
 def test_the_condition_is_in_the_json_too(authz: Commands) -> None:
     done = authz("snapshot", "diff", "old.snapshot", "new.snapshot", "--json", "--fail-if", "entries_added > 0")
-    (found,) = done.lines()
-    assert (done.status, found["condition"]) == (1, {"text": "entries_added > 0", "holds": True})
+    (content,) = done.lines()
+    assert (done.status, content["condition"]) == (1, {"text": "entries_added > 0", "holds": True})
 
 
 def test_an_attack_signal_may_be_supposed(authz: Commands) -> None:
     done = authz("snapshot", "diff", "old.snapshot", "new.snapshot", "--at", AT, "--attack", "--json")
-    (shop,) = [one for one in done.json()["decisions"] if one["application"] == "shop"]
+    (shop,) = [decision for decision in done.json()["decisions"] if decision["application"] == "shop"]
     # In mode block every attack is denied, in safe_blocking those from the gray list are, and there is none.
     assert shop["newly_allowed"]["ipv4"] == 2**32 - 256 - 128 - 512
 
@@ -149,7 +149,7 @@ def test_a_wrong_question_is_a_mistake_and_not_a_condition_that_holds(
 ) -> None:
     done = authz("snapshot", "diff", *arguments)
     assert (done.status, done.out) == (2, "")
-    assert all(found.startswith(line) for found, line in zip(done.err.splitlines(), lines, strict=False))
+    assert all(printed.startswith(line) for printed, line in zip(done.err.splitlines(), lines, strict=False))
     assert len(done.err.splitlines()) >= len(lines)
 
 

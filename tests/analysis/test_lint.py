@@ -43,8 +43,8 @@ def over(entry: Entry) -> bool:
     return entry.expires is not None and entry.expires <= NOW
 
 
-def zones_of(one: Subject) -> list[int]:
-    return [number for number, zone in enumerate(ZONES) if one.length(zone.address) is not None]
+def zones_of(listed: Subject) -> list[int]:
+    return [number for number, zone in enumerate(ZONES) if listed.length(zone.address) is not None]
 
 
 def concerned(world: World, entry: Entry) -> list[Application]:
@@ -58,21 +58,24 @@ def gray_only(world: World, entry: Entry) -> bool:
 def effective(world: World) -> list[Subject]:
     """Return what has addresses and somebody who looks at them."""
     return [
-        one
-        for one in world.subjects
-        if not over(one.entry) and zones_of(one) and concerned(world, one.entry) and not gray_only(world, one.entry)
+        listed
+        for listed in world.subjects
+        if not over(listed.entry)
+        and zones_of(listed)
+        and concerned(world, listed.entry)
+        and not gray_only(world, listed.entry)
     ]
 
 
 def repeated(world: World) -> list[str]:
     """Return the entries that say the same as one before them."""
     seen: list[Subject] = []
-    found = []
-    for one in world.subjects:
-        if any(same(one, other) for other in seen) and not over(one.entry) and zones_of(one):
-            found.append(one.entry.id)
-        seen.append(one)
-    return found
+    repeats = []
+    for listed in world.subjects:
+        if any(same(listed, other) for other in seen) and not over(listed.entry) and zones_of(listed):
+            repeats.append(listed.entry.id)
+        seen.append(listed)
+    return repeats
 
 
 def same(one: Subject, other: Subject) -> bool:
@@ -81,13 +84,13 @@ def same(one: Subject, other: Subject) -> bool:
     )
 
 
-def decides_somewhere(world: World, one: Subject) -> bool:
+def decides_somewhere(world: World, listed: Subject) -> bool:
     """Return whether the entry, or one that says the same, decides for an address at a time."""
-    alike = {other.entry.id for other in world.subjects if same(one, other)}
-    for application in concerned(world, one.entry):
-        if application.match == "path" and one.entry.list == "deny":
+    alike = {other.entry.id for other in world.subjects if same(listed, other)}
+    for application in concerned(world, listed.entry):
+        if application.match == "path" and listed.entry.list == "deny":
             return True
-        for number in zones_of(one):
+        for number in zones_of(listed):
             for now in moments():
                 verdict = world.verdict(application.name, ZONES[number].address, now)
                 if alike & {*verdict.warnings, verdict.entry.id if verdict.entry else ""}:
@@ -99,9 +102,11 @@ def decides_somewhere(world: World, one: Subject) -> bool:
 @given(worlds())
 def test_an_entry_is_shadowed_when_no_scan_at_any_time_finds_it_decide(world: World) -> None:
     expected = [
-        one.entry.id
-        for one in effective(world)
-        if one.entry.action == "block" and one.entry.id not in repeated(world) and not decides_somewhere(world, one)
+        listed.entry.id
+        for listed in effective(world)
+        if listed.entry.action == "block"
+        and listed.entry.id not in repeated(world)
+        and not decides_somewhere(world, listed)
     ]
     assert codes(world, "shadowed") == expected
 
@@ -109,17 +114,17 @@ def test_an_entry_is_shadowed_when_no_scan_at_any_time_finds_it_decide(world: Wo
 @settings(deadline=None)
 @given(worlds())
 def test_entries_without_effect_are_those_that_the_policy_shows(world: World) -> None:
-    live = [one for one in world.subjects if not over(one.entry)]
-    covering = [one for one in live if zones_of(one)]
-    assert codes(world, "expired") == [one.entry.id for one in world.subjects if over(one.entry)]
-    assert codes(world, "empty") == [one.entry.id for one in live if not zones_of(one)]
-    unknown = [one.entry.id for one in covering if not concerned(world, one.entry)]
+    live = [listed for listed in world.subjects if not over(listed.entry)]
+    covering = [listed for listed in live if zones_of(listed)]
+    assert codes(world, "expired") == [listed.entry.id for listed in world.subjects if over(listed.entry)]
+    assert codes(world, "empty") == [listed.entry.id for listed in live if not zones_of(listed)]
+    unknown = [listed.entry.id for listed in covering if not concerned(world, listed.entry)]
     assert codes(world, "unknown_application") == unknown
-    gray = [one.entry.id for one in covering if gray_only(world, one.entry) and one.entry.id not in unknown]
+    gray = [listed.entry.id for listed in covering if gray_only(world, listed.entry) and listed.entry.id not in unknown]
     assert codes(world, "gray_ignored") == gray
     assert codes(world, "duplicate") == repeated(world)
-    assert codes(world, "no_reason") == [one.entry.id for one in live if not one.entry.reason]
-    assert codes(world, "no_author") == [one.entry.id for one in live]
+    assert codes(world, "no_reason") == [listed.entry.id for listed in live if not listed.entry.reason]
+    assert codes(world, "no_author") == [listed.entry.id for listed in live]
 
 
 @settings(deadline=None)
@@ -140,7 +145,7 @@ def test_allow_and_deny_overlap_where_a_scan_finds_an_address_on_both(world: Wor
 @settings(deadline=None)
 @given(worlds())
 def test_an_example_shows_what_it_is_an_example_of(world: World) -> None:
-    entries = {one.entry.id: one for one in world.subjects}
+    entries = {listed.entry.id: listed for listed in world.subjects}
     for finding in lint(world.loaded(), now=NOW, protected=[Network(4, 10 << 24, 8)]):
         if finding.example and finding.entry:
             network = parse_network(finding.example)
@@ -177,11 +182,13 @@ def test_protected_networks_are_denied_where_a_scan_at_any_time_finds_them_denie
 @given(worlds(), st.lists(networks, max_size=3, unique=True))
 def test_trusted_proxies_are_on_the_lists_that_a_scan_finds(world: World, proxies: list[Network]) -> None:
     expected: Counter[str] = Counter()
-    for one in effective(world):
-        denies = one.entry.list == "deny" and any(not only_warns(a, one.entry) for a in concerned(world, one.entry))
+    for listed in effective(world):
+        denies = listed.entry.list == "deny" and any(
+            not only_warns(a, listed.entry) for a in concerned(world, listed.entry)
+        )
         for proxy in proxies:
-            if denies and any(one.length(zone.address) is not None for zone in zones_in(proxy)):
-                expected[one.entry.id] += 1
+            if denies and any(listed.length(zone.address) is not None for zone in zones_in(proxy)):
+                expected[listed.entry.id] += 1
     found = [f for f in lint(world.loaded(), now=NOW, trusted_proxies=proxies) if f.code == "denies_trusted_proxy"]
     assert Counter(finding.entry for finding in found) == expected
 
@@ -190,10 +197,10 @@ def test_trusted_proxies_are_on_the_lists_that_a_scan_finds(world: World, proxie
 @given(worlds())
 def test_findings_come_the_worst_first_and_their_severity_with_their_code(world: World) -> None:
     order = ["error", "warning", "notice"]
-    found = lint(world.loaded(), now=NOW, protected=[Network(4, 0, 0)], trusted_proxies=[Network(6, 0, 0)])
-    ranks = [order.index(finding.severity) for finding in found]
+    findings = lint(world.loaded(), now=NOW, protected=[Network(4, 0, 0)], trusted_proxies=[Network(6, 0, 0)])
+    ranks = [order.index(finding.severity) for finding in findings]
     assert ranks == sorted(ranks)
-    assert {finding.code for finding in found} <= SEVERITIES.keys()
+    assert {finding.code for finding in findings} <= SEVERITIES.keys()
 
 
 def test_the_table_of_codes_is_whole() -> None:
@@ -310,8 +317,8 @@ def test_a_network_is_wide_when_it_is_wider_than_one_writes(network: str, messag
 def test_a_trusted_proxy_on_a_feed_is_an_error() -> None:
     world = shop(deny("feed", "10.1.2.3", "198.51.100.0/24"))
     proxies = [parse_network("10.0.0.0/8"), parse_network("198.51.100.7")]
-    found = lint(world.loaded(), now=NOW, trusted_proxies=proxies)
-    assert found == [
+    findings = lint(world.loaded(), now=NOW, trusted_proxies=proxies)
+    assert findings == [
         Finding("denies_trusted_proxy", "feed", "covers part of the trusted proxy 10.0.0.0/8", "10.1.2.3/32"),
         Finding("denies_trusted_proxy", "feed", "covers the trusted proxy 198.51.100.7/32", "198.51.100.7/32"),
     ]
@@ -375,8 +382,8 @@ def test_an_entry_that_only_warns_where_it_meets_another_does_not_overlap_with_i
 
 def test_a_feed_with_many_networks_in_a_proxy_is_told_once() -> None:
     world = shop(deny("feed", "10.1.0.0/16", "10.2.0.0/15"), deny("more", "10.2.0.0/16"))
-    found = lint(world.loaded(), now=NOW, trusted_proxies=[parse_network("10.0.0.0/8")])
-    assert [(one.entry, one.example) for one in found if one.code == "denies_trusted_proxy"] == [
+    findings = lint(world.loaded(), now=NOW, trusted_proxies=[parse_network("10.0.0.0/8")])
+    assert [(finding.entry, finding.example) for finding in findings if finding.code == "denies_trusted_proxy"] == [
         ("feed", "10.1.0.0/16"),
         ("more", "10.2.0.0/16"),
     ]
@@ -385,7 +392,7 @@ def test_a_feed_with_many_networks_in_a_proxy_is_told_once() -> None:
 def test_an_example_is_the_largest_network_whatever_else_divides_it() -> None:
     parts = [f"192.0.2.{first}/26" for first in (0, 128)]
     world = shop(allow("office", "192.0.2.0/24"), deny("bad", "192.0.2.0/24"), subject("odd", "gray", *parts))
-    (overlap,) = [one for one in lint(world.loaded(), now=NOW) if one.code == "allow_deny_overlap"]
+    (overlap,) = [finding for finding in lint(world.loaded(), now=NOW) if finding.code == "allow_deny_overlap"]
     assert overlap.message == "allows 256 IPv4 addresses that bad denies; precedence: allow_first in *, shop"
     assert overlap.example == "192.0.2.0/24"
 
@@ -393,7 +400,7 @@ def test_an_example_is_the_largest_network_whatever_else_divides_it() -> None:
 def test_only_so_many_overlaps_are_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linting, "MAX_OVERLAPS", 2)
     denying = [deny(f"d{number}", "192.0.2.7") for number in range(3)]
-    found = lint(shop(allow("a", "192.0.2.0/24"), *denying).loaded(), now=NOW)
-    overlaps = [finding for finding in found if finding.code == "allow_deny_overlap"]
+    findings = lint(shop(allow("a", "192.0.2.0/24"), *denying).loaded(), now=NOW)
+    overlaps = [finding for finding in findings if finding.code == "allow_deny_overlap"]
     assert [finding.entry for finding in overlaps] == ["a", "a", None]
     assert overlaps[-1].message == "more than 2 pairs of entries overlap; only the first are listed"

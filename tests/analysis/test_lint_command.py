@@ -28,18 +28,18 @@ def test_findings_are_shown_to_a_person(faulty: Commands) -> None:
 
 def test_findings_are_printed_as_json(faulty: Commands) -> None:
     done = faulty("snapshot", "lint", "faulty.snapshot", "--at", AT, "--protected", "203.0.113.7", "--json")
-    (found,) = done.lines()
+    (content,) = done.lines()
     assert done.status == 1
-    assert (found["file"], found["serial"], found["time"]) == ("faulty.snapshot", 3, AT)
-    assert found["counts"] == {"error": 1, "warning": 2, "notice": 3}
-    assert found["findings"][0] == {
+    assert (content["file"], content["serial"], content["time"]) == ("faulty.snapshot", 3, AT)
+    assert content["counts"] == {"error": 1, "warning": 2, "notice": 3}
+    assert content["findings"][0] == {
         "severity": "error",
         "code": "denies_protected",
         "entry": "feed",
         "message": "203.0.113.7/32 is protected, and is denied in shop: denylisted",
         "example": "203.0.113.7/32",
     }
-    assert found["findings"][1]["example"] is None
+    assert content["findings"][1]["example"] is None
 
 
 @pytest.mark.parametrize(("arguments", "status"), [([], 0), (["--strict"], 1), (["--protected", "203.0.113.7"], 1)])

@@ -16,8 +16,8 @@ ALL = (Application(ANY_APPLICATION),)
 def listed(*subjects: Subject) -> list[tuple[list[str], list[str]]]:
     """Return networks and exceptions of each subject, as the index has them."""
     index = load(ALL, subjects).index
-    found = [list_networks(index, number) for number in range(len(subjects))]
-    return [([*map(str, one.networks)], [*map(str, one.exceptions)]) for one in found]
+    listings = [list_networks(index, number) for number in range(len(subjects))]
+    return [([*map(str, listing.networks)], [*map(str, listing.exceptions)]) for listing in listings]
 
 
 def test_networks_of_both_versions_are_listed_in_order() -> None:
@@ -51,7 +51,7 @@ def test_an_entry_without_networks_lists_none() -> None:
 def test_what_is_listed_covers_every_address_as_the_entry_did(world: World) -> None:
     index = world.loaded().index
     for number, subject in enumerate(world.subjects):
-        found = list_networks(index, number)
-        again = Subject(subject.entry, found.networks, found.exceptions)
+        listed = list_networks(index, number)
+        again = Subject(subject.entry, listed.networks, listed.exceptions)
         for zone in ZONES:
             assert again.length(zone.address) == subject.length(zone.address)

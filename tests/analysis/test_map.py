@@ -55,12 +55,12 @@ def test_an_8_is_a_square_and_a_9_half_of_one() -> None:
     square = fold(np.arange(4**6))  # 16 numbers for each /8
     for length, shapes in ((8, {(4, 4)}), (9, {(2, 4), (4, 2)}), (10, {(2, 2)})):
         size = 4**6 >> length
-        found = set()
+        drawn = set()
         for number in range(2**length):
             rows, columns = np.nonzero(square // size == number)
-            found.add((int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
+            drawn.add((int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
             assert len(rows) == size
-        assert found == shapes
+        assert drawn == shapes
 
 
 def test_every_order_has_the_same_network_at_the_same_place() -> None:
@@ -276,9 +276,9 @@ def test_a_picture_is_decoded_to_its_pixels(width: int, height: int, colours: in
     random = np.random.default_rng(seed)
     pixels = random.integers(0, colours, (height, width), np.uint8)
     palette = [(int(red), int(green), int(blue)) for red, green, blue in random.integers(0, 256, (colours, 3))]
-    decoded, found, others = decode_png(encode_png(pixels, palette))
+    decoded, colours_read, others = decode_png(encode_png(pixels, palette))
     assert (decoded == pixels).all()
-    assert [tuple(colour) for colour in found] == palette
+    assert [tuple(colour) for colour in colours_read] == palette
     assert set(others) == {b"IHDR", b"IDAT", b"IEND"}
 
 

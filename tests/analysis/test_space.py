@@ -46,14 +46,14 @@ def chosen(draw: st.DrawFn) -> tuple[Cut, list[int], list[int], list[int]]:
 
 def plain(version: int, starts: list[int], kept: list[int], keys: list[int]) -> list[tuple[int, int]]:
     """Return first and last address of each range, merged one piece after the other."""
-    found: list[tuple[int, int, int]] = []
+    stretches: list[tuple[int, int, int]] = []
     for piece, key in zip(kept, keys, strict=True):
         first, last = starts[piece], [*starts, LAST[version] + 1][piece + 1] - 1
-        if found and found[-1][1] + 1 == first and found[-1][2] == key:
-            found[-1] = found[-1][0], last, key
+        if stretches and stretches[-1][1] + 1 == first and stretches[-1][2] == key:
+            stretches[-1] = stretches[-1][0], last, key
         else:
-            found.append((first, last, key))
-    return [(first, last) for first, last, _ in found]
+            stretches.append((first, last, key))
+    return [(first, last) for first, last, _ in stretches]
 
 
 @settings(deadline=None)

@@ -51,7 +51,7 @@ def test_a_ban_is_in_the_signed_file_at_once_and_leaves_it_with_unban(authz: Com
     assert ban.expires is not None
     assert ban.expires - ban.added == 7200
     ended = authz("unban", "203.0.113.9", "--json").json()
-    assert [one["id"] for one in ended["ended"]] == [made["id"]]
+    assert [ban["id"] for ban in ended["ended"]] == [made["id"]]
     assert ended["serial"] > made["serial"]
     assert signed(authz).singles() is None
 
@@ -283,7 +283,7 @@ def test_bans_go_back_to_an_earlier_moment_and_later_changes_go_on_from_there(au
     authz("ban", "192.0.2.1")
     assert authz("bans", "rollback", str(before["serial"])).status == 0
     bans = authz("bans", "--json").json()["bans"]
-    assert [(one["network"], one["id"]) for one in bans] == [
+    assert [(ban["network"], ban["id"]) for ban in bans] == [
         ("198.51.100.0/24", before["id"]),
         ("203.0.113.9", first["id"]),
     ]

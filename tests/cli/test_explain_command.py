@@ -50,8 +50,8 @@ def test_a_decision_is_explained_as_json(authz: Commands) -> None:
         "enforced": True,
         "warnings": [],
     }
-    (one,) = content["covering"]
-    assert (one["entry"], one["network"], one["verdict"]) == ("bad", "203.0.113.0/24", "decides")
+    (match,) = content["covering"]
+    assert (match["entry"], match["network"], match["verdict"]) == ("bad", "203.0.113.0/24", "decides")
     assert "note" not in content
 
 

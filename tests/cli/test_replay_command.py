@@ -42,8 +42,8 @@ def test_requests_are_decided_in_order(authz: Commands, tmp_path: Path) -> None:
     )
     ran = authz.real(*REPLAY)
     assert (ran.status, ran.err) == (0, "")
-    found = ran.lines()
-    assert found[0] == {
+    decisions = ran.lines()
+    assert decisions[0] == {
         "decision": "allow",
         "reason": "allowlisted",
         "list": "allow",
@@ -57,7 +57,10 @@ def test_requests_are_decided_in_order(authz: Commands, tmp_path: Path) -> None:
         "warnings": [],
         "matches": [{"entry": "office", "list": "allow", "network": "192.0.2.0/24"}],
     }
-    assert [(one["client"], one["application"], one["decision"], one["reason"]) for one in found[1:]] == [
+    assert [
+        (decision["client"], decision["application"], decision["decision"], decision["reason"])
+        for decision in decisions[1:]
+    ] == [
         ("198.51.100.25", "shop", "deny", "denylisted"),
         ("198.51.100.25", "admin", "deny", "default_deny"),
         ("2001:db8:bad::7", "*", "deny", "denylisted"),
@@ -69,8 +72,8 @@ def test_requests_are_decided_in_order(authz: Commands, tmp_path: Path) -> None:
         (None, "*", "deny", "client_unresolved"),
         ("192.0.2.1", "*", "allow", "allowlisted"),
     ]
-    assert found[1]["matches"] == [{"entry": "shop-only", "list": "deny", "network": "198.51.100.24/30"}]
-    assert found[5]["matches"] == []
+    assert decisions[1]["matches"] == [{"entry": "shop-only", "list": "deny", "network": "198.51.100.24/30"}]
+    assert decisions[5]["matches"] == []
 
 
 def test_time_may_go_backwards(shop: Publisher, authz: Commands, tmp_path: Path) -> None:
@@ -82,14 +85,14 @@ def test_time_may_go_backwards(shop: Publisher, authz: Commands, tmp_path: Path)
     times = ["2026-12-10T00:00:00Z", "2026-11-30T23:59:59Z", "2026-12-24T00:00:00Z", "2026-12-23T23:59:59Z",
              "2026-12-24T00:00:01Z", "2026-12-01T00:00:00Z", "1999-12-31T00:00:00Z"]  # fmt: skip
     write_requests(tmp_path, *({"peer": "203.0.113.7", "time": at} for at in times))
-    decisions = [one["decision"] for one in authz(*REPLAY).lines()]
+    decisions = [line["decision"] for line in authz(*REPLAY).lines()]
     assert decisions == ["deny", "allow", "allow", "deny", "allow", "deny", "allow"]
 
 
 @pytest.mark.usefixtures("shop")
 def test_requests_may_come_from_standard_input(authz: Commands) -> None:
     ran = authz.real("replay", "-", "--config", "authz.yaml", stdin=b'{"peer": "203.0.113.7"}')
-    assert [one["decision"] for one in ran.lines()] == ["deny"]
+    assert [line["decision"] for line in ran.lines()] == ["deny"]
 
 
 @pytest.mark.usefixtures("shop")
@@ -127,7 +130,7 @@ def test_a_malformed_line_is_named_with_its_file_and_number(
     message, hint = ran.err.splitlines()
     assert message.startswith(f"authz: error: requests.jsonl:3: {problem}")
     assert hint == f"hint: {KNOWN}"
-    assert [one["decision"] for one in ran.lines()] == ["deny"]
+    assert [line["decision"] for line in ran.lines()] == ["deny"]
 
 
 @pytest.mark.usefixtures("shop")

@@ -56,8 +56,8 @@ class Model:
             return
         self.serials.append(made.json()["serial"])
 
-    def check(self, found: set[str]) -> None:
-        assert found - self.unsure == self.bans.keys() - self.unsure
+    def check(self, listed: set[str]) -> None:
+        assert listed - self.unsure == self.bans.keys() - self.unsure
 
 
 def all_bans(running: Running) -> set[str]:
@@ -139,15 +139,15 @@ def test_either_of_two_control_planes_may_be_killed_under_load(
         thread.join()
     made: Any = other.post("/v1/bans?wait=published&timeout=30", json={"address": "203.0.113.9"}).json()
     assert made["published"] is True
-    found = set[str]()
+    listed = set[str]()
     more = ""
     while True:
         page = other.get(f"/v1/bans?limit=500{more}").json()
-        found |= {entry["networks"][0] for entry in page["items"]}
+        listed |= {entry["networks"][0] for entry in page["items"]}
         if page["cursor"] is None:
             break
         more = f"&cursor={page['cursor']}"
-    assert answered <= found
+    assert answered <= listed
     store = open_store(url)
     with store.reading() as tx:
         assert check_store(tx).problems == []
@@ -161,15 +161,15 @@ def test_publishing_goes_on_within_4_looks_of_a_second_each_once_the_leader_was_
 ) -> None:
     name = f"test_{secrets.token_hex(6)}"
     url = new_postgresql(postgresql_folder, name)
-    one = Running(tmp_path / "one", store=url)
+    leader = Running(tmp_path / "one", store=url)
     folder = tmp_path / "two"
     (folder / "state").mkdir(parents=True)
     (folder / "keys").symlink_to(tmp_path / "one" / "keys")
     (folder / "control.yaml").write_text((tmp_path / "one" / "control.yaml").read_text())
     looks: list[bool] = []
     try:
-        before = one.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.1"})
-        with opened(folder, one.token) as two:
+        before = leader.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.1"})
+        with opened(folder, leader.token) as two:
             publisher = two.plane.publisher
             held = publisher._lease.held
             wait_for(lambda: not publisher.leading)
@@ -180,7 +180,7 @@ def test_publishing_goes_on_within_4_looks_of_a_second_each_once_the_leader_was_
 
             publisher._lease.held = look  # type: ignore[method-assign]
             looks.clear()
-            one.process.popen.kill()
+            leader.process.popen.kill()
             made = two.ok("POST", "/v1/bans?wait=published&timeout=60", {"address": "203.0.113.2"})
             assert made["published"] is True
             assert made["serial"] > before["serial"]
@@ -188,8 +188,8 @@ def test_publishing_goes_on_within_4_looks_of_a_second_each_once_the_leader_was_
             assert LOOK <= 1.0
             assert looks.index(True) <= 4 * threads
             with two.plane.store.reading() as tx:
-                serials = [one.serial for one in list_publications(tx, "bans", limit=100)]
+                serials = [publication.serial for publication in list_publications(tx, "bans", limit=100)]
             assert serials == sorted(set(serials), reverse=True)
     finally:
-        one.end()
+        leader.end()
         postgresql.drop_database(postgresql_folder, name)

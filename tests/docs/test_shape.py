@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
-from support.docs.imports import imports_at_run_time, modules
+from support.docs.imports import imports_at_run_time, modules, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,17 +25,6 @@ WIDER = {"authz": 14}
 NOT_COUNTED = {"README.md", "conftest.py", "pictures", "py.typed", "results"}
 # What is in these is numbered or dated.
 NUMBERED = {"benchmarks/reports", "benchmarks/results", "docs/decisions", "authz/control/store/migrations/versions"}
-
-
-@functools.cache
-def sources() -> dict[str, str]:
-    """Return the text of every module of the repository but generated ones, by its path."""
-    texts = {}
-    for folder in ("authz", "benchmarks", "deploy", "docs", "examples", "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if not path.name.endswith("_pb2.py"):
-                texts[path.relative_to(ROOT).as_posix()] = path.read_text()
-    return texts
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:

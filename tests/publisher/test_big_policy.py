@@ -82,8 +82,8 @@ def test_replay_finds_the_network_of_every_address_of_the_oracle(big: Big, authz
     for (address, network), answer in zip(big.oracle, ran.lines(), strict=True):
         matches = [] if network is None else [{"entry": "routed", "list": "deny", "network": network}]
         decision, reason = ("allow", "default_allow") if network is None else ("deny", "denylisted")
-        found = answer["client"], answer["decision"], answer["reason"], answer["matches"]
-        if found != (address, decision, reason, matches):
+        decided = answer["client"], answer["decision"], answer["reason"], answer["matches"]
+        if decided != (address, decision, reason, matches):
             wrong.append((address, network, answer))
     assert wrong == []
     assert sum(network is not None for _, network in big.oracle) == 18_139 + 6_839

@@ -64,8 +64,8 @@ def resolve(names: Iterable[str], ask: Resolver, options: HostOptions = USUAL, n
     return resolve_hosts(names, options, ask=ask, clock=lambda: now)
 
 
-def texts(found: Resolved) -> list[str]:
-    return [address.text for address in found.addresses]
+def texts(answer: Resolved) -> list[str]:
+    return [address.text for address in answer.addresses]
 
 
 # Answers.
@@ -73,11 +73,11 @@ def texts(found: Resolved) -> list[str]:
 
 def test_a_name_is_all_its_addresses(resolver: Resolver) -> None:
     resolver.answers = {"a.example": ["192.0.2.1", "2001:db8::1"], "b.example": ["192.0.2.2"]}
-    found = resolve(["a.example", "b.example", "a.example"], resolver)
-    assert {name: texts(one) for name, one in found.items()} == {
+    answers = resolve(["a.example", "b.example", "a.example"], resolver)
+    assert {name: texts(answer) for name, answer in answers.items()} == {
         "a.example": ["192.0.2.1", "2001:db8::1"], "b.example": ["192.0.2.2"]
     }  # fmt: skip
-    assert {(one.age, one.problem) for one in found.values()} == {(0, "")}
+    assert {(answer.age, answer.problem) for answer in answers.values()} == {(0, "")}
     assert resolver.asked == {"a.example": 1, "b.example": 1}
 
 
@@ -93,8 +93,8 @@ def test_no_names_ask_nobody_and_write_nothing(resolver: Resolver, tmp_path: Pat
 
 def test_more_names_than_are_asked_for_at_once_are_all_asked_for(resolver: Resolver) -> None:
     resolver.answers = {f"h{number}.example": [f"192.0.2.{number}"] for number in range(100)}
-    found = resolve(resolver.answers, resolver)
-    assert {name: texts(one) for name, one in found.items()} == resolver.answers
+    answers = resolve(resolver.answers, resolver)
+    assert {name: texts(answer) for name, answer in answers.items()} == resolver.answers
     assert set(resolver.asked.values()) == {1}
 
 
@@ -139,14 +139,14 @@ def test_the_systems_resolver_knows_this_machine() -> None:
 )
 def test_a_name_without_an_address_has_a_problem(resolver: Resolver, answer: object, problem: str) -> None:
     resolver.answers = {"a.example": answer, "b.example": ["192.0.2.2"]}
-    found = resolve(["a.example", "b.example"], resolver)
-    assert found["a.example"] == Resolved((), 0, problem)
-    assert texts(found["b.example"]) == ["192.0.2.2"]
+    answers = resolve(["a.example", "b.example"], resolver)
+    assert answers["a.example"] == Resolved((), 0, problem)
+    assert texts(answers["b.example"]) == ["192.0.2.2"]
 
 
 def test_a_name_that_the_real_encoder_refuses_has_a_problem() -> None:
-    (found,) = resolve_hosts([f"{'a' * 64}.example"]).values()
-    assert found == Resolved((), 0, "not a name that can be asked for")
+    (answer,) = resolve_hosts([f"{'a' * 64}.example"]).values()
+    assert answer == Resolved((), 0, "not a name that can be asked for")
 
 
 def test_a_failure_is_tried_again_and_an_answer_is_not(resolver: Resolver) -> None:
@@ -155,8 +155,8 @@ def test_a_failure_is_tried_again_and_an_answer_is_not(resolver: Resolver) -> No
         "good.example": ["192.0.2.2"],
         "gone.example": GONE,
     }
-    found = resolve(resolver.answers, resolver, HostOptions(tries=3))
-    assert [texts(found[name]) for name in resolver.answers] == [["192.0.2.1"], ["192.0.2.2"], []]
+    answers = resolve(resolver.answers, resolver, HostOptions(tries=3))
+    assert [texts(answers[name]) for name in resolver.answers] == [["192.0.2.1"], ["192.0.2.2"], []]
     assert resolver.asked == {"late.example": 3, "good.example": 1, "gone.example": 3}
 
 
@@ -177,18 +177,18 @@ QUICK = HostOptions(timeout=0.3)
 
 def test_a_resolver_that_hangs_is_left_behind(resolver: Resolver) -> None:
     resolver.answers = {"slow.example": "hangs", "good.example": ["192.0.2.2"]}
-    found = resolve(["slow.example", "good.example"], resolver, QUICK)
-    assert found["slow.example"] == Resolved((), 0, "no answer in time")
-    assert texts(found["good.example"]) == ["192.0.2.2"]
+    answers = resolve(["slow.example", "good.example"], resolver, QUICK)
+    assert answers["slow.example"] == Resolved((), 0, "no answer in time")
+    assert texts(answers["good.example"]) == ["192.0.2.2"]
     assert not resolver.release.is_set()  # it hangs still
 
 
 def test_many_that_hang_do_not_keep_others_from_being_asked(resolver: Resolver) -> None:
     resolver.answers = {f"a{number}.example": "hangs" for number in range(40)} | {"z.example": ["192.0.2.2"]}
-    found = resolve(resolver.answers, resolver, QUICK)
-    assert texts(found["z.example"]) == ["192.0.2.2"]
+    answers = resolve(resolver.answers, resolver, QUICK)
+    assert texts(answers["z.example"]) == ["192.0.2.2"]
     assert set(resolver.asked.values()) == {1, 2}
-    assert {one.problem for name, one in found.items() if name != "z.example"} == {"no answer in time"}
+    assert {resolved.problem for name, resolved in answers.items() if name != "z.example"} == {"no answer in time"}
 
 
 def test_who_hung_once_may_answer_the_second_time(resolver: Resolver) -> None:
@@ -207,21 +207,25 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_the_last_good_answer_is_taken_with_its_age_and_the_reason(resolver: Resolver, cache: Path) -> None:
-    found = resolve(["vpn.example"], resolver, HostOptions(cache))["vpn.example"]
-    assert (texts(found), found.age, found.problem) == (["192.0.2.1", "2001:db8::1"], 3600, "name or service not known")
+    resolved = resolve(["vpn.example"], resolver, HostOptions(cache))["vpn.example"]
+    assert (texts(resolved), resolved.age, resolved.problem) == (
+        ["192.0.2.1", "2001:db8::1"],
+        3600,
+        "name or service not known",
+    )
     assert load_cache(cache)["vpn.example"].at == 1_794_996_400  # an old answer does not become younger
 
 
 def test_a_resolver_that_hangs_leaves_the_last_good_answer(resolver: Resolver, cache: Path) -> None:
     resolver.answers = {"vpn.example": "hangs"}
-    found = resolve(["vpn.example"], resolver, QUICK._replace(cache=cache))["vpn.example"]
-    assert (found.age, found.problem) == (3600, "no answer in time")
+    resolved = resolve(["vpn.example"], resolver, QUICK._replace(cache=cache))["vpn.example"]
+    assert (resolved.age, resolved.problem) == (3600, "no answer in time")
 
 
 def test_a_fresh_answer_takes_the_place_of_the_old_one(resolver: Resolver, cache: Path) -> None:
     resolver.answers = {"vpn.example": ["192.0.2.9"], "new.example": ["192.0.2.8"]}
-    found = resolve(["vpn.example", "new.example", "gone.example"], resolver, HostOptions(cache))
-    assert found["vpn.example"] == Resolved(found["vpn.example"].addresses, 0, "")
+    answers = resolve(["vpn.example", "new.example", "gone.example"], resolver, HostOptions(cache))
+    assert answers["vpn.example"] == Resolved(answers["vpn.example"].addresses, 0, "")
     assert load_cache(cache) == {
         "vpn.example": CachedAnswer(("192.0.2.9",), 1_795_000_000),
         "new.example": CachedAnswer(("192.0.2.8",), 1_795_000_000),
@@ -244,7 +248,7 @@ def test_the_cache_is_made_with_its_folder_and_is_the_same_for_the_same_answers(
     assert list(json.loads(first)) == ["a.example", "b.example"]
     resolve(["a.example", "b.example"], resolver, HostOptions(path))
     assert path.read_bytes() == first
-    assert [one.name for one in path.parent.iterdir()] == ["hosts.json"]
+    assert [answer.name for answer in path.parent.iterdir()] == ["hosts.json"]
 
 
 def test_a_clock_that_went_back_makes_no_negative_age(resolver: Resolver, cache: Path) -> None:
@@ -254,18 +258,18 @@ def test_a_clock_that_went_back_makes_no_negative_age(resolver: Resolver, cache:
 def test_offline_asks_nobody_and_writes_nothing(resolver: Resolver, cache: Path) -> None:
     resolver.answers = {"vpn.example": ["192.0.2.9"], "new.example": ["192.0.2.8"]}
     before = cache.stat()
-    found = resolve(["vpn.example", "new.example"], resolver, HostOptions(cache, offline=True))
-    assert (texts(found["vpn.example"]), found["vpn.example"].age) == (["192.0.2.1", "2001:db8::1"], 3600)
-    assert {one.problem for one in found.values()} == {"offline"}
-    assert found["new.example"].addresses == ()
+    answers = resolve(["vpn.example", "new.example"], resolver, HostOptions(cache, offline=True))
+    assert (texts(answers["vpn.example"]), answers["vpn.example"].age) == (["192.0.2.1", "2001:db8::1"], 3600)
+    assert {answer.problem for answer in answers.values()} == {"offline"}
+    assert answers["new.example"].addresses == ()
     assert resolver.asked == {}
     after = cache.stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
 def test_offline_without_a_cache_makes_none(resolver: Resolver, tmp_path: Path) -> None:
-    found = resolve(["vpn.example"], resolver, HostOptions(tmp_path / "new" / "hosts.json", offline=True))
-    assert found["vpn.example"] == Resolved((), 0, "offline")
+    answer = resolve(["vpn.example"], resolver, HostOptions(tmp_path / "new" / "hosts.json", offline=True))
+    assert answer["vpn.example"] == Resolved((), 0, "offline")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -292,8 +296,8 @@ def test_an_address_in_the_cache_that_is_none_is_left_out(resolver: Resolver, ca
     save_cache(
         cache, {"vpn.example": CachedAnswer(("192.0.2.010", "192.0.2.1"), 1), "bad.example": CachedAnswer(("x",), 1)}
     )
-    found = resolve(["vpn.example", "bad.example"], resolver, HostOptions(cache, offline=True))
-    assert [texts(one) for one in found.values()] == [[], ["192.0.2.1"]]
+    answers = resolve(["vpn.example", "bad.example"], resolver, HostOptions(cache, offline=True))
+    assert [texts(answer) for answer in answers.values()] == [[], ["192.0.2.1"]]
 
 
 def test_a_cache_that_cannot_be_read_or_written_is_an_error(resolver: Resolver, tmp_path: Path) -> None:

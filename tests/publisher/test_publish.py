@@ -266,7 +266,7 @@ def test_a_build_waits_for_another_one_and_goes_on_from_its_serial(desk: Desk) -
 
 def _waits_for_lock(pid: int, lock: Path) -> bool:
     try:
-        return any(one.readlink() == lock for one in Path(f"/proc/{pid}/fd").iterdir())
+        return any(path.readlink() == lock for path in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False
 
@@ -306,7 +306,7 @@ def test_the_serial_is_compared_when_the_new_file_is_on_the_disk(desk: Desk, mon
         check = options["check"]
 
         def looked() -> None:
-            seen.extend(one.stat().st_size for one in path.parent.glob(f".{path.name}.*.new"))
+            seen.extend(new.stat().st_size for new in path.parent.glob(f".{path.name}.*.new"))
             assert callable(check)
             check()
 

@@ -69,18 +69,18 @@ small_policies = st.builds(
 
 
 def within(network: str, address: str) -> bool:
-    one: IPv4Network | IPv6Network = ip_network(network)
-    return ip_address(address) in one
+    parsed: IPv4Network | IPv6Network = ip_network(network)
+    return ip_address(address) in parsed
 
 
 def covering_by_text(policy: dict[str, Any], address: str) -> dict[str, int]:
     """Return the entries that cover an address, with the length of their longest network, by the policy's text."""
-    found = {}
+    lengths_by_id = {}
     for entry in policy["entries"]:
         lengths = [int(network.partition("/")[2]) for network in entry["networks"] if within(network, address)]
         if lengths and not any(within(network, address) for network in entry.get("except", ())):
-            found[entry["id"]] = max(lengths)
-    return found
+            lengths_by_id[entry["id"]] = max(lengths)
+    return lengths_by_id
 
 
 def decision_by_text(
@@ -106,7 +106,7 @@ def decision_by_text(
     if application["precedence"] == "most_specific" and looked_at:
         longest = max(looked_at.values())
         looked_at = {key: length for key, length in looked_at.items() if length == longest}
-    on = next((one for one in order if any(by_id[key]["list"] == one for key in looked_at)), "none")
+    on = next((list_ for list_ in order if any(by_id[key]["list"] == list_ for key in looked_at)), "none")
     first = {key: length for key, length in looked_at.items() if by_id[key]["list"] == on}
     deciding = {key for key, length in first.items() if length == max(first.values())}
     decision: str = {"allow": "allow", "deny": "deny", "gray": "allow", "none": application["default"]}[on]
@@ -127,16 +127,16 @@ def test_policy_to_snapshot_to_explain_is_what_the_policy_says(publisher: Publis
     for number, address in enumerate(ADDRESSES):
         name, at = ("shop", "bank")[number % 2], MOMENTS[number % 3]
         told = explain(decider, Request(address, application=name), at.timestamp())
-        found = {one["entry"]: one["network"] for one in told["covering"]}
-        assert {key: int(network.partition("/")[2]) for key, network in found.items()} == covering_by_text(
+        networks = {match["entry"]: match["network"] for match in told["covering"]}
+        assert {key: int(network.partition("/")[2]) for key, network in networks.items()} == covering_by_text(
             policy, address
         )
-        assert all(within(network, address) for network in found.values())
+        assert all(within(network, address) for network in networks.values())
         decision, on, deciding, warnings = decision_by_text(policy, name, address, at)
         outcome = told["decision"]
         assert (outcome["decision"], outcome["list"], set(outcome["warnings"])) == (decision, on, warnings)
         assert outcome["entry"] in deciding if deciding else outcome["entry"] is None
-        decides = [one["entry"] for one in told["covering"] if one["verdict"].startswith("decides")]
+        decides = [match["entry"] for match in told["covering"] if match["verdict"].startswith("decides")]
         assert decides == [entry for entry in [outcome["entry"]] if entry is not None]
 
 

@@ -40,7 +40,7 @@ def layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def covering(path: Path, address: str, now: int = NOW) -> list[str]:
-    return [found.entry.id for found in open_whole(path, now=now).covering(parse_address(address))]
+    return [match.entry.id for match in open_whole(path, now=now).covering(parse_address(address))]
 
 
 def test_head_and_parts_are_one_but_what_a_tombstone_cancels(layer: Path) -> None:

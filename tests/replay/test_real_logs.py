@@ -79,7 +79,8 @@ def test_what_envoy_logged_is_decided_again_as_it_was(replay: Replay) -> None:
     texts = texts_of(lines)
     assert len(texts) == len(jsons_of(lines))
     clients = {
-        line.split('"')[1].split()[1]: one["client"] for line, one in zip(texts, replay(texts).lines(), strict=True)
+        line.split('"')[1].split()[1]: decision["client"]
+        for line, decision in zip(texts, replay(texts).lines(), strict=True)
     }
     assert clients == {path: entry["client"] for path, entry in logged.items()}
 
@@ -105,8 +106,8 @@ def test_what_nginx_logged_is_decided_again_as_it_was(replay: Replay) -> None:
         json_log, text_log = (log.read_text().splitlines() for log in logs)
     for then, now in zip(map(json.loads, json_log), replay(json_log).lines(), strict=True):
         assert (then["decision"], then["list"], then["client"]) == (now["decision"], now["list"], now["client"] or "")
-    logged = [json.loads(one) for one in json_log]
+    logged = [json.loads(line) for line in json_log]
     again = replay(text_log).lines()
-    assert [(one["decision"], one["reason"], one["client"] or "") for one in again] == [
-        (one["decision"], one["reason"], one["client"]) for one in logged
+    assert [(line["decision"], line["reason"], line["client"] or "") for line in again] == [
+        (line["decision"], line["reason"], line["client"]) for line in logged
     ]

@@ -79,9 +79,9 @@ LOG = [combined(address) for address in (
 
 
 def test_another_snapshot_says_what_it_would_have_decided(replay: Replay) -> None:
-    found = [(one["client"], one["reason"], one["against"]["reason"], one["against"]["changed"])
-             for one in replay(LOG, *AGAINST).lines()]  # fmt: skip
-    assert found == [
+    decisions = [(line["client"], line["reason"], line["against"]["reason"], line["against"]["changed"])
+             for line in replay(LOG, *AGAINST).lines()]  # fmt: skip
+    assert decisions == [
         ("192.0.2.1", "allowlisted", "allowlisted", False),
         ("192.0.2.200", "allowlisted", "denylisted", True),
         ("192.0.2.200", "allowlisted", "denylisted", True),
@@ -95,9 +95,9 @@ def test_another_snapshot_says_what_it_would_have_decided(replay: Replay) -> Non
 
 def test_only_what_changes_is_printed(replay: Replay) -> None:
     ran = replay(LOG, *AGAINST, "--changed")
-    assert [one["client"] for one in ran.lines()] == ["192.0.2.200", "192.0.2.200", "192.0.2.201"]
+    assert [line["client"] for line in ran.lines()] == ["192.0.2.200", "192.0.2.200", "192.0.2.201"]
     back = ("--snapshot", "new.snapshot", "--against", "lists.snapshot", "--changed")
-    assert [(one["decision"], one["against"]["decision"]) for one in replay(LOG, *back).lines()] == [
+    assert [(line["decision"], line["against"]["decision"]) for line in replay(LOG, *back).lines()] == [
         ("deny", "allow")
     ] * 3
 
@@ -167,9 +167,9 @@ def test_a_summary_forgets_the_rare_ones_and_keeps_its_size(monkeypatch: pytest.
 
 def test_one_summary_forgets_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "_MAX_KEPT", 100)
-    one = Summary()
+    counted = Summary()
     denied = make_outcome(Application("shop"), Verdict("deny", "denylisted"), 1)
     for number in range(1000):
-        one.count(denied, parse_address(f"10.0.{number // 250}.{number % 250}"), [])
-        assert len(one.clients) <= 100
-    assert one.requests == 1000
+        counted.count(denied, parse_address(f"10.0.{number // 250}.{number % 250}"), [])
+        assert len(counted.clients) <= 100
+    assert counted.requests == 1000

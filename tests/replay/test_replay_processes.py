@@ -33,11 +33,11 @@ def test_blocks_are_whole_lines_that_add_up_to_the_file(lines: list[bytes], end:
     content = b"\n".join(lines) + (b"\n" if end else b"")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "BLOCK", size)
-        found = list(run.blocks(io.BytesIO(content), "x"))
-    assert b"".join(block for _, block in found) == content
-    assert all(block.endswith(b"\n") for _, block in found[:-1])
-    assert [number for number, _ in found] == [
-        1 + b"".join(block for _, block in found[:place]).count(b"\n") for place in range(len(found))
+        blocks = list(run.blocks(io.BytesIO(content), "x"))
+    assert b"".join(block for _, block in blocks) == content
+    assert all(block.endswith(b"\n") for _, block in blocks[:-1])
+    assert [number for number, _ in blocks] == [
+        1 + b"".join(block for _, block in blocks[:place]).count(b"\n") for place in range(len(blocks))
     ]
 
 

@@ -90,11 +90,11 @@ def cost_of(work: Callable[[], object]) -> Cost:
     return Cost(calls - 1, instructions)  # the call that ends counting
 
 
-def within(found: Cost, budget: Cost) -> None:
+def within(spent: Cost, budget: Cost) -> None:
     """Assert that a cost keeps to a budget, and that the budget is not far above it."""
-    assert found.calls <= budget.calls
-    assert found.instructions <= budget.instructions
-    assert found.calls >= budget.calls * 0.8, "the budget is too generous: lower it"
+    assert spent.calls <= budget.calls
+    assert spent.instructions <= budget.instructions
+    assert spent.calls >= budget.calls * 0.8, "the budget is too generous: lower it"
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +201,8 @@ def test_a_layer_of_head_and_parts_costs_one_look_at_its_marks(
     alone = cost_of(forgotten)
     try:
         fronts.decider.load(Ruleset([ruleset.policy, *map(marked_layer, layers)]))
-        found = cost_of(forgotten)
-        within(Cost(found.calls - alone.calls, found.instructions - alone.instructions), Cost(calls, instructions))
+        cost = cost_of(forgotten)
+        within(Cost(cost.calls - alone.calls, cost.instructions - alone.instructions), Cost(calls, instructions))
     finally:
         fronts.decider.load(ruleset)
 
@@ -330,9 +330,9 @@ def test_a_call_costs_little_more_than_its_check(fronts: Fronts, monkeypatch: py
     payload = request(ALLOWED)
     grpc = Grpc(fronts, payload)
     reads = iter([grpc.bytes_of(100) for _ in range(4)])
-    found = cost_of(lambda: grpc.connection.data_received(next(reads)))
+    cost = cost_of(lambda: grpc.connection.data_received(next(reads)))
     check = cost_of(lambda: fronts.check(payload))
-    within(Cost(found.calls // 100 - check.calls, found.instructions // 100 - check.instructions), Cost(12, 350))
+    within(Cost(cost.calls // 100 - check.calls, cost.instructions // 100 - check.instructions), Cost(12, 350))
     assert b"".join(grpc.transport.writes).count(b"x-authz-client-address") == 400
 
 
@@ -389,8 +389,8 @@ def test_a_traced_check_keeps_to_its_budget(fronts: Fronts, flags: str, budget: 
     """Beside the same check without `traces`. flags: of its `traceparent`; 01 is sampled."""
     spans = TraceSender(TracesConfig(url="http://127.0.0.1:1/v1/traces", share=1.0))
     traceparent = flags and f"00-{'a' * 32}-{'b' * 16}-{flags}"
-    found = CheckRequest.FromString(request(ALLOWED, traceparent=traceparent)).attributes
-    source = found, found.request.http, found.request.http.headers, 350
+    attributes = CheckRequest.FromString(request(ALLOWED, traceparent=traceparent)).attributes
+    source = attributes, attributes.request.http, attributes.request.http.headers, 350
     decided, settings = fronts.decider.decide(Request("192.0.2.7"), 1.0), fronts.config.application
     made = [make_recorder("grpc", settings, fronts.metrics, sinks, traced=bool(sinks)) for sinks in ([spans], [])]
     traced = cost_of(lambda: made[0].record(decided, "", 1.0, source))

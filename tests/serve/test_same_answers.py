@@ -315,9 +315,9 @@ def ask_all(publisher: Publisher, name: str) -> tuple[list[Asked], list[Decided]
     replayed = by_replay(fronts, case, requests)
 
     assert len(requests) == len(grpc) == len(http) == len(replayed) == REQUESTS
-    for asked, one, two, three in zip(requests, grpc, http, replayed, strict=True):
-        assert one == compared(two), asked
-        assert one == compared(three), asked
+    for asked, first, second, third in zip(requests, grpc, http, replayed, strict=True):
+        assert first == compared(second), asked
+        assert first == compared(third), asked
     return requests, grpc
 
 
@@ -348,8 +348,8 @@ def test_the_requests_reach_every_reason_mode_and_kind(tmp_path_factory: pytest.
     for name in CASES:
         if name not in SEEN:
             SEEN[name] = ask_all(Publisher(tmp_path_factory.mktemp("same")), name)
-    decided = [one for _, all_of_case in SEEN.values() for one in all_of_case]
-    reasons = Counter(one["reason"] for one in decided)
+    decided = [decision for _, all_of_case in SEEN.values() for decision in all_of_case]
+    reasons = Counter(decision["reason"] for decision in decided)
 
     assert len(decided) == REQUESTS * len(CASES)
     assert set(reasons) == {
@@ -357,9 +357,9 @@ def test_the_requests_reach_every_reason_mode_and_kind(tmp_path_factory: pytest.
         "client_unresolved", "forwarded_missing", "peer_untrusted_transport", "unknown_application", "stale_snapshot",
     }  # fmt: skip
     assert min(reasons.values()) >= 5, reasons
-    assert len({one["application"] for one in decided}) == 1 + len(MODES) * len(PRECEDENCES)
-    assert len({one["entry"] for one in decided}) > 60
-    assert len({one["client"] for one in decided}) > 200
-    assert sum(not one["enforced"] for one in decided) > 50
-    assert sum(bool(one["warnings"]) for one in decided) > 50
-    assert {one["status"] for one in decided} > {200, 410, 503}
+    assert len({decision["application"] for decision in decided}) == 1 + len(MODES) * len(PRECEDENCES)
+    assert len({decision["entry"] for decision in decided}) > 60
+    assert len({decision["client"] for decision in decided}) > 200
+    assert sum(not decision["enforced"] for decision in decided) > 50
+    assert sum(bool(decision["warnings"]) for decision in decided) > 50
+    assert {decision["status"] for decision in decided} > {200, 410, 503}

@@ -114,7 +114,7 @@ class Process:
         Raises AssertionError with the output when the program ends without such a line, or after PATIENCE.
         """
 
-        def found() -> re.Match[str] | None:
+        def matched() -> re.Match[str] | None:
             ended = self.popen.poll() is not None
             for line in self.lines:
                 match = re.search(pattern, line)
@@ -125,7 +125,7 @@ class Process:
             return None
 
         try:
-            result: re.Match[str] = wait_for(found, pattern)
+            result: re.Match[str] = wait_for(matched, pattern)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.output}") from None
         return result

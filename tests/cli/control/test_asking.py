@@ -101,7 +101,7 @@ def test_a_change_is_taken_back(person: Person) -> None:
     made = person.json("ban", "203.0.113.50")
     ended = person.json("unban", "203.0.113.50")["ended"][0]
     person.says("undo", str(ended["serial"]), "--reason", "a mistake")
-    assert [one["id"] for one in person.json("entries", "--address", "203.0.113.50")["entries"]] == [made["id"]]
+    assert [entry["id"] for entry in person.json("entries", "--address", "203.0.113.50")["entries"]] == [made["id"]]
 
 
 def test_explain_asks_the_control_plane_where_no_sidecar_is_named(person: Person) -> None:

@@ -35,7 +35,7 @@ def check(folder: Path, text: str) -> tuple[int, list[str]]:
         as_json: dict[str, Any] = json.loads(authz("check-config", "authz.yaml", "--json").out)
     assert as_json["good"] == (ran.status == 0)
     lines = ran.out.splitlines()
-    assert [f"{one['level']}: {one['key']}: {one['text']}" for one in as_json["findings"]] == [
+    assert [f"{finding['level']}: {finding['key']}: {finding['text']}" for finding in as_json["findings"]] == [
         line for line in lines if not line.startswith((" ", "good", "wrong: authz.yaml"))
     ]
     return ran.status, lines
@@ -149,7 +149,7 @@ def test_a_configuration_that_grants_more_than_it_seems_is_found(publisher: Publ
     unknown = "" if text.startswith("application") else "application: {unknown: default}\n"
     status, lines = check(publisher.folder, SNAPSHOT + LISTENS + text + unknown)
     assert status == 0
-    assert any(found.startswith(line) for found in lines), lines
+    assert any(printed.startswith(line) for printed in lines), lines
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_a_configuration_that_grants_more_than_it_seems_is_found(publisher: Publ
 def test_listeners_that_are_open_to_more_than_the_proxy_are_found(
     publisher: Publisher, listens: str, line: str
 ) -> None:
-    kept = [one for one in LISTENS.splitlines(keepends=True) if one[:4] != listens[:4]]
+    kept = [kept_line for kept_line in LISTENS.splitlines(keepends=True) if kept_line[:4] != listens[:4]]
     _, lines = check(publisher.folder, SNAPSHOT + "".join(kept) + listens)
-    assert any(found.startswith(line) for found in lines), lines
+    assert any(printed.startswith(line) for printed in lines), lines
 
 
 def test_letting_everybody_in_meanwhile_is_found(publisher: Publisher) -> None:

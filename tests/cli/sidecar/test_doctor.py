@@ -81,8 +81,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 
 def seen_by(content: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     return {
-        one["name"]: (one["seen"]["client"], one["seen"]["application"], one["seen"]["reason"])
-        for one in content["requests"]
+        request["name"]: (request["seen"]["client"], request["seen"]["application"], request["seen"]["reason"])
+        for request in content["requests"]
     }
 
 
@@ -113,7 +113,9 @@ def test_an_envoy_that_names_itself_is_found(started: Started) -> None:
     for listener in config["static_resources"]["listeners"]:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         del manager["skip_xff_append"]
-        manager["http_filters"] = [one for one in manager["http_filters"] if "header_mutation" not in one["name"]]
+        manager["http_filters"] = [
+            filter_ for filter_ in manager["http_filters"] if "header_mutation" not in filter_["name"]
+        ]
     with Envoy(started.folder, config) as envoy:
         status, _, text = started.doctor(envoy.ports["edge"])
     assert status == 1
@@ -128,7 +130,7 @@ def test_routes_that_do_not_ask_or_name_another_application_are_found(started: S
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         admin, others = manager["route_config"]["virtual_hosts"]
         admin["typed_per_filter_config"][name]["check_settings"] = {"context_extensions": {"application": "shop"}}
-        shop = next(one for one in others["routes"] if one["match"].get("path_separated_prefix") == "/shop")
+        shop = next(route for route in others["routes"] if route["match"].get("path_separated_prefix") == "/shop")
         settings = shop["typed_per_filter_config"][name]
         del settings["check_settings"]
         settings["disabled"] = True
@@ -154,8 +156,13 @@ def test_nothing_is_kept_while_nobody_looks(started: Started) -> None:
     admin, http = started.config.admin.listen.port, started.config.http.listen.port
     assert ask(admin, "/decisions", host="localhost").status == 200
     ask(http, "/v1/auth/shop", [("X-Forwarded-For", "192.0.2.1"), ("X-Original-URI", "/a")])
-    (one,) = json.loads(ask(admin, "/decisions", host="localhost").body)["decisions"]
-    assert (one["client"], one["path"], one["front"], one["application"]) == ("192.0.2.1", "/a", "http", "shop")
+    (decision,) = json.loads(ask(admin, "/decisions", host="localhost").body)["decisions"]
+    assert (decision["client"], decision["path"], decision["front"], decision["application"]) == (
+        "192.0.2.1",
+        "/a",
+        "http",
+        "shop",
+    )
 
 
 # What probes mean.

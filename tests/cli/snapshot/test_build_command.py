@@ -135,8 +135,8 @@ def test_lenient_takes_the_network_that_was_meant(authz: Commands, tmp_path: Pat
     )
     assert "did you mean '10.0.0.0/10'? --lenient takes it" in authz(*BUILD).err
     assert authz(*BUILD, "--lenient", "--force", "--json").json()["networks"] == 1
-    found = authz("explain", "10.63.255.255", "--config", "authz.yaml", "--json").json()
-    assert [one["network"] for one in found["covering"]] == ["10.0.0.0/10"]
+    content = authz("explain", "10.63.255.255", "--config", "authz.yaml", "--json").json()
+    assert [match["network"] for match in content["covering"]] == ["10.0.0.0/10"]
 
 
 @pytest.mark.usefixtures("shop")

@@ -125,7 +125,7 @@ def found_by(authz: Commands, text: str, *options: str) -> dict[str, list[str]]:
     ran = authz("snapshot", "search", "lists.snapshot", text, "--json", *options)
     content = json.loads(ran.out)
     assert ran.status == (0 if content["entries"] else 1)
-    return {one["id"]: [network["network"] for network in one["networks"]] for one in content["entries"]}
+    return {entry["id"]: [network["network"] for network in entry["networks"]] for entry in content["entries"]}
 
 
 @pytest.mark.parametrize(

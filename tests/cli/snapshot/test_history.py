@@ -45,11 +45,11 @@ def build(authz: Commands, *more: str) -> int:
 def test_every_build_is_listed_with_when_by_whom_and_from_what(authz: Commands) -> None:
     serials = [build(authz), build(authz)]
     builds = authz("snapshot", "history", "--json").json()["builds"]
-    assert [one["serial"] for one in builds] == serials[::-1]
-    for one in builds:
-        assert "@" in one["by"]
-        assert (one["source"], one["rollback_of"], one["forced"]) == ("policy.yaml", None, [])
-        assert (authz.folder / one["file"]).stat().st_size == one["bytes"]
+    assert [build["serial"] for build in builds] == serials[::-1]
+    for listed in builds:
+        assert "@" in listed["by"]
+        assert (listed["source"], listed["rollback_of"], listed["forced"]) == ("policy.yaml", None, [])
+        assert (authz.folder / listed["file"]).stat().st_size == listed["bytes"]
     out = authz("snapshot", "history").out
     assert out.index(str(serials[1])) < out.index(str(serials[0]))
     assert ", from policy.yaml" in out
@@ -123,9 +123,9 @@ def test_the_archive_is_bounded_by_number_and_age_but_keeps_the_newest(authz: Co
     for _ in range(4):
         serials.append(build(authz))
         Archive(folder, "policy", max_files=3).keep(tmp_path / "lists.snapshot", now=time.time())
-    assert [one.manifest.serial for one in Archive(folder, "policy").builds()] == serials[:0:-1]
+    assert [build.manifest.serial for build in Archive(folder, "policy").builds()] == serials[:0:-1]
     Archive(folder, "policy", max_age=60).keep(tmp_path / "lists.snapshot", now=time.time() + 120)
-    assert [one.manifest.serial for one in Archive(folder, "policy").builds()] == [serials[-1]]
+    assert [build.manifest.serial for build in Archive(folder, "policy").builds()] == [serials[-1]]
 
 
 def test_the_build_that_served_at_a_time_is_the_newest_made_by_then(authz: Commands, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_bans_are_kept_in_an_archive_of_their_layer(authz: Commands) -> None:
     assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
     assert authz("ban", "192.0.2.1").status == 0
     builds = authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"]
-    assert [one["source"] for one in builds] == ["bans.yaml", "bans.yaml"]
+    assert [build["source"] for build in builds] == ["bans.yaml", "bans.yaml"]
 
 
 CONFIG = """\
@@ -196,9 +196,9 @@ def test_explain_decides_by_all_layers(authz: Commands, tmp_path: Path) -> None:
     assert authz(*EXPLAIN, "198.51.100.200").json()["decision"]["reason"] == "default_allow"
     assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
     made = authz("ban", "198.51.100.200", "--reason", "guessing", "--json").json()
-    found = authz(*EXPLAIN, "198.51.100.200").json()
-    assert (found["decision"]["reason"], found["decision"]["entry"]) == ("denylisted", made["id"])
-    assert found["covering"][0]["reason"] == "guessing"
+    content = authz(*EXPLAIN, "198.51.100.200").json()
+    assert (content["decision"]["reason"], content["decision"]["entry"]) == ("denylisted", made["id"])
+    assert content["covering"][0]["reason"] == "guessing"
     assert "trusted" not in authz("explain", "198.51.100.200", "--config", "authz.yaml").err
 
 

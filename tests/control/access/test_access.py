@@ -149,7 +149,7 @@ def test_a_tenant_sees_no_triggers_sidecars_and_problems_of_others(tmp_path: Pat
     (folder / "triggers.yaml").write_text(f"triggers:\n{triggers}")
     with control(folder, extra="triggers: triggers.yaml\n") as plane:
         theirs = plane.token_of("viewer", "team-a", ("team-a-*",))
-        assert [one["name"] for one in plane.ok("GET", "/v1/triggers", token=theirs)["items"]] == ["team-a-web"]
+        assert [trigger["name"] for trigger in plane.ok("GET", "/v1/triggers", token=theirs)["items"]] == ["team-a-web"]
         assert plane.ask("GET", "/v1/triggers/shop", token=theirs).status_code == 404
         assert plane.ask("GET", "/v1/triggers/shop/versions", token=theirs).status_code == 404
         plane.ok("POST", "/v1/bans?wait=published", BAN)

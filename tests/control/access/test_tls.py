@@ -32,9 +32,9 @@ EDGE = "spiffe://example.com/ns/edge/sa/authz"
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    found = Authority(tmp_path, "authority")
-    found.issue("server", "127.0.0.1")
-    return found
+    issuer = Authority(tmp_path, "authority")
+    issuer.issue("server", "127.0.0.1")
+    return issuer
 
 
 def trusting(authority: Authority, client: tuple[Path, Path] | None = None) -> ssl.SSLContext:

@@ -42,7 +42,7 @@ def test_a_bouncer_gets_all_at_startup_then_what_is_new_and_what_ended(store_url
 def test_a_bouncer_asks_for_one_address(plane: Control) -> None:
     key = plane.token_of("viewer")
     plane.ok("POST", "/v1/bans", {"address": "198.51.100.0/24", "reason": "botnet"})
-    (found,) = bouncer(plane, "/v1/decisions?ip=198.51.100.7", key)
-    assert (found["value"], found["scenario"]) == ("198.51.100.0/24", "botnet")
+    (decision,) = bouncer(plane, "/v1/decisions?ip=198.51.100.7", key)
+    assert (decision["value"], decision["scenario"]) == ("198.51.100.0/24", "botnet")
     assert bouncer(plane, "/v1/decisions?ip=192.0.2.1", key) is None
     assert plane.ask("GET", "/v1/decisions?ip=192.0.2.1", Authorization="").status_code == 401

@@ -42,12 +42,12 @@ def test_many_rows_are_accepted_and_become_entries(plane: Control) -> None:
     where = answer.headers["location"]
     job = wait_for(lambda: (got := plane.ok("GET", where))["state"] == "done" and got)
     assert (job["total"], job["done"], job["added"]) == (47, 47, 45)
-    assert [(one["row"], one["status"], one["code"]) for one in job["refused"]] == [
+    assert [(refusal["row"], refusal["status"], refusal["code"]) for refusal in job["refused"]] == [
         (45, 409, "exists"), (46, 422, "invalid"),
     ]  # fmt: skip
     assert len(plane.ok("GET", "/v1/bans?limit=100")["items"]) == 45
     assert plane.ok("GET", "/v1/history")["items"][0]["actor"] == "admin"
-    assert [one["id"] for one in plane.ok("GET", "/v1/jobs")] == [job["id"]]
+    assert [listed["id"] for listed in plane.ok("GET", "/v1/jobs")] == [job["id"]]
 
 
 def test_few_rows_are_answered_at_once(plane: Control) -> None:
@@ -91,7 +91,7 @@ def test_a_tenant_sees_no_job_of_another_and_lists_for_its_own_applications(plan
     own = plane.ask("POST", "/v1/entries/bulk", mixed, token=theirs).headers["location"]
     rounds.round()
     job = plane.ok("GET", own, token=theirs)
-    assert (job["added"], [one["code"] for one in job["refused"]]) == (25, ["foreign_application"])
+    assert (job["added"], [refusal["code"] for refusal in job["refused"]]) == (25, ["foreign_application"])
 
 
 def test_who_may_not_edit_makes_no_job(plane: Control) -> None:

@@ -40,28 +40,28 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
 def all_pages(
     plane: Control, search: Search, sort: str, *, descending: bool, wanted: Filter, limit: int
 ) -> list[Entry]:
-    found, after = [], None
+    entries, after = [], None
     with plane.plane.store.reading() as tx:
         while True:
             page = find_page(tx, wanted, search, sort=sort, descending=descending, after=after, limit=limit)
-            found += page.entries
+            entries += page.entries
             if page.following is None:
-                return found
+                return entries
             after = page.following
 
 
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("sort", SORTS)
 def test_pages_give_every_entry_once_in_the_order_of_the_column(filled: Control, sort: str, descending: bool) -> None:
-    found = all_pages(filled, Search(), sort, descending=descending, wanted=Filter(), limit=7)
-    assert len(found) == len({entry.id for entry in found}) == 120
+    entries = all_pages(filled, Search(), sort, descending=descending, wanted=Filter(), limit=7)
+    assert len(entries) == len({entry.id for entry in entries}) == 120
     keys: dict[str, Callable[[Entry], Any]] = {
         "reason": lambda e: e.reason, "author": lambda e: e.author, "list": lambda e: e.list,
         "ends": lambda e: float("inf") if e.expires is None else e.expires,
         "subject": lambda e: int(e.networks[0].rpartition(".")[2]), "changed": lambda e: e.created,
         "applications": lambda e: " ".join(e.applications),
     }  # fmt: skip
-    values = [keys[sort](entry) for entry in found]
+    values = [keys[sort](entry) for entry in entries]
     assert values == sorted(values, reverse=descending)
 
 
@@ -82,11 +82,11 @@ def test_a_page_reads_no_more_rows_than_it_may_and_says_where_to_go_on(
         page = find_page(tx, Filter(), Search(text="nobody says this"), sort="changed", descending=True)
     assert (page.entries, page.looked) == ([], 10)
     assert page.following is not None
-    found = all_pages(filled, Search(author="bert"), "ends", descending=False, wanted=Filter(), limit=50)
+    entries = all_pages(filled, Search(author="bert"), "ends", descending=False, wanted=Filter(), limit=50)
     with filled.plane.store.reading() as tx:
         assert count_page(tx, Filter(), Search()) == 120
         assert count_page(tx, Filter(), Search(author="bert")) is None
-    assert found
+    assert entries
 
 
 def test_the_order_of_a_column_comes_from_an_index_not_from_sorting(filled: Control) -> None:
@@ -99,7 +99,7 @@ def test_the_order_of_a_column_comes_from_an_index_not_from_sorting(filled: Cont
                     "EXPLAIN QUERY PLAN " + str(query.compile(tx.engine, compile_kwargs={"literal_binds": True}))
                 ).all()
                 queries.append((sort, [row[3] for row in plan if "TEMP B-TREE" in row[3]]))
-    assert [found for found in queries if found[1]] == []
+    assert [query for query in queries if query[1]] == []
 
 
 def test_counting_a_list_reads_no_rows_but_an_index(filled: Control) -> None:
@@ -112,7 +112,11 @@ def test_counting_a_list_reads_no_rows_but_an_index(filled: Control) -> None:
         event.listen(tx.engine, "before_cursor_execute", note)
         entry_pages.count_lists(tx, None, 1)
         event.remove(tx.engine, "before_cursor_execute", note)
-        plans = [row[3] for one in seen for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + one[0], one[1])]
+        plans = [
+            row[3]
+            for statement in seen
+            for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + statement[0], statement[1])
+        ]
     searches = [plan for plan in plans if "entries" in plan]
     assert len(searches) == 3
     assert [plan for plan in searches if "COVERING INDEX" not in plan] == []

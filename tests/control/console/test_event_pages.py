@@ -80,8 +80,8 @@ def test_of_events_that_lie_apart_fewer_are_looked_at(filled: Control, monkeypat
         page = find_event_page(tx, WantedEvents(network=client, decision="nonsense"))
         assert (page.events, page.looked) == ([], 3)
         assert page.following is not None
-        found = find_event_page(tx, WantedEvents(network=client))  # the index finds all of that
-        assert len(found.events) == len(find_events(tx, WantedEvents(network=client), limit=50)) > 0
+        of_client = find_event_page(tx, WantedEvents(network=client))  # the index finds all of that
+        assert len(of_client.events) == len(find_events(tx, WantedEvents(network=client), limit=50)) > 0
 
 
 def test_where_to_go_on_tells_a_tenant_no_time_or_id_of_another_tenants_event(tmp_path: Path) -> None:

@@ -33,12 +33,12 @@ def serious(page: Page, context: str | None = None, *rules: str) -> list[str]:
     """Return what axe-core finds that is serious or critical. context: a part of the page. rules: only these."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
-    found: list[dict[str, Any]] = axe.Axe().run(page, context=context, options=options).response["violations"]
+    violations: list[dict[str, Any]] = axe.Axe().run(page, context=context, options=options).response["violations"]
     return [
-        f"{one['id']}: {one['help']}: {node['html'][:160]}"
-        for one in found
-        if one["impact"] in {"serious", "critical"}
-        for node in one["nodes"][:3]
+        f"{violation['id']}: {violation['help']}: {node['html'][:160]}"
+        for violation in violations
+        if violation["impact"] in {"serious", "critical"}
+        for node in violation["nodes"][:3]
     ]
 
 
@@ -49,20 +49,20 @@ def wait_until_filled(page: Page) -> None:
 
 
 def test_no_page_has_a_fault_or_anything_serious_for_axe_light_or_dark(browser: Browser, running: Running) -> None:
-    found: dict[str, list[str]] = {}
+    problems_of: dict[str, list[str]] = {}
     with viewer(browser, running.url, running.token, color_scheme="light") as (page, faults):
         for path in (*PAGES, *pages_of(running)):
             faults.clear()
             page.emulate_media(color_scheme="light")
             page.goto(path)
             wait_until_filled(page)
-            problems = serious(page) + [one for one in faults if "status of 422" not in one]
+            problems = serious(page) + [fault for fault in faults if "status of 422" not in fault]
             page.emulate_media(color_scheme="dark")
             # Nothing else depends on the colours, and the frame is that of the first page.
             problems += serious(page, "main" if path != PAGES[0] else None, "color-contrast")
             if problems:
-                found[path] = problems
-    assert found == {}
+                problems_of[path] = problems
+    assert problems_of == {}
 
 
 def test_no_page_is_wider_than_a_phone(browser: Browser, running: Running) -> None:

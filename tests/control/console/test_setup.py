@@ -123,8 +123,8 @@ def test_an_application_keeps_what_its_form_does_not_say(eyes: Control) -> None:
         "hosts": "shop.example.com",
     }
     assert console.post("/applications/shop", fields).status_code == 303
-    found = {one["name"]: one["settings"] for one in eyes.ok("GET", "/v1/applications")}
-    assert found["shop"] == {"mode": "safe_blocking", "dry_run": True, "hosts": ["shop.example.com"]}
+    settings = {application["name"]: application["settings"] for application in eyes.ok("GET", "/v1/applications")}
+    assert settings["shop"] == {"mode": "safe_blocking", "dry_run": True, "hosts": ["shop.example.com"]}
     wrong = console.post("/applications/shop", fields | {"deny_status": "999"})
     assert wrong.status_code == 422
     assert "dry run" in console.get("/applications").text

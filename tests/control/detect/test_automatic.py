@@ -55,11 +55,11 @@ class Automatic:
             time.sleep(0.01)
 
     def entries(self, address: str = "203.0.113.9") -> list[Any]:
-        found: list[Any] = self.plane.ok("GET", f"/v1/entries?address={address}")["items"]
-        return found
+        items: list[Any] = self.plane.ok("GET", f"/v1/entries?address={address}")["items"]
+        return items
 
     def trigger(self, name: str) -> Any:
-        return next(one for one in self.plane.ok("GET", "/v1/triggers")["items"] if one["name"] == name)
+        return next(trigger for trigger in self.plane.ok("GET", "/v1/triggers")["items"] if trigger["name"] == name)
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_lines_that_cannot_be_read_are_named_and_the_others_count(automatic: Aut
     )  # fmt: skip
     assert answer.status_code == 202
     assert answer.json()["taken"] == 1
-    assert [one["line"] for one in answer.json()["refused"]] == [2, 3]
+    assert [refusal["line"] for refusal in answer.json()["refused"]] == [2, 3]
 
 
 def test_only_who_may_send_events_can(automatic: Automatic) -> None:
@@ -274,8 +274,8 @@ def test_more_events_than_can_wait_are_refused_whole(automatic: Automatic, monke
 def test_an_automatic_entry_belongs_to_the_tenant_of_the_application(automatic: Automatic) -> None:
     token = automatic.plane.token_of("viewer", tenant="team-shop", applications=("shop*",))
     automatic.send(6)
-    found = automatic.plane.ok("GET", "/v1/entries?address=203.0.113.9", token=token)["items"]
-    assert [entry["tenant"] for entry in found] == ["team-shop"]
+    items = automatic.plane.ok("GET", "/v1/entries?address=203.0.113.9", token=token)["items"]
+    assert [entry["tenant"] for entry in items] == ["team-shop"]
 
 
 def test_events_can_be_searched_and_counted(automatic: Automatic) -> None:
@@ -289,7 +289,7 @@ def test_events_can_be_searched_and_counted(automatic: Automatic) -> None:
     rest = ask("GET", f"/v1/events?limit=4&cursor={page['cursor']}")
     assert (len(page["items"]), len(rest["items"]), rest["cursor"]) == (4, 1, None)
     counts = ask("GET", "/v1/events/counts?top=1")
-    assert {(one["decision"], one["events"]) for one in counts["items"]} == {("allow", 3), ("deny", 2)}
+    assert {(count["decision"], count["events"]) for count in counts["items"]} == {("allow", 3), ("deny", 2)}
     assert counts["clients"] == {"203.0.113.9": 3}
 
 
@@ -297,8 +297,8 @@ def test_a_tenant_sees_the_events_of_its_applications_only(automatic: Automatic)
     automatic.send(3)
     automatic.send(2, application="blog")
     token = automatic.plane.token_of("viewer", tenant="team-blog", applications=("blog",))
-    found = automatic.plane.ok("GET", "/v1/events", token=token)["items"]
-    assert [event["application"] for event in found] == ["blog", "blog"]
+    items = automatic.plane.ok("GET", "/v1/events", token=token)["items"]
+    assert [event["application"] for event in items] == ["blog", "blog"]
     counts = automatic.plane.ok("GET", "/v1/events/counts?top=5", token=token)
-    assert sum(one["events"] for one in counts["items"]) == 2
+    assert sum(count["events"] for count in counts["items"]) == 2
     assert list(counts["clients"].values()) == [2]

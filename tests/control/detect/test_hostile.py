@@ -50,10 +50,10 @@ def detector(tmp_path: Path) -> Detector:
 
 def listed(detector: Detector, events: Iterator[Event]) -> set[str]:
     """Return whom the triggers list. The clock is the events'."""
-    found: set[str] = set()
+    networks: set[str] = set()
     for event in events:
-        found |= {listing.network for listing in detector.feed(event, event.time)}
-    return found
+        networks |= {listing.network for listing in detector.feed(event, event.time)}
+    return networks
 
 
 def random_client(choose: random.Random) -> Address:
@@ -183,11 +183,11 @@ def test_a_request_id_that_a_client_took_from_another_hides_nothing_of_that_one(
 @pytest.mark.parametrize("apart", [-3600.0, -60.0, 3.0, 60.0, 3600.0])
 def test_machines_whose_clocks_are_apart_list_the_guesser_and_nobody_else(detector: Detector, apart: float) -> None:
     """Half of all events come from a machine whose clock is wrong; ours is right."""
-    found: set[str] = set()
+    networks: set[str] = set()
 
     def send(client: Address, second: float, wrong: bool, **values: Any) -> None:
         event = Event(START + second + (apart if wrong else 0), client, "shop", **values)
-        found.update(listing.network for listing in detector.feed(event, START + second))
+        networks.update(listing.network for listing in detector.feed(event, START + second))
 
     guess = {"method": "POST", "path": "/login", "status": 401}
     for second in range(0, 280, 4):
@@ -195,7 +195,7 @@ def test_machines_whose_clocks_are_apart_list_the_guesser_and_nobody_else(detect
         for number in range(20):  # each of these makes ten guesses in the time
             if second % 28 == 0:
                 send(parse_address(f"198.51.100.{number}"), second, wrong=number % 2 == 0, **guess)
-    assert found == {GUESSER.text}
+    assert networks == {GUESSER.text}
 
 
 def test_a_clock_that_is_wrong_for_a_while_stops_no_counting_afterwards(detector: Detector) -> None:

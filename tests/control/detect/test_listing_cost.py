@@ -55,7 +55,7 @@ def test_a_listing_asks_the_store_so_often_and_no_more(store_url: str, tmp_path:
         guess(plane, "203.0.113.3", 3)  # what the first of them announced makes nobody look at the triggers
         for name, listener in listeners.items():
             event.remove(engine, name, listener)
-    statements = [one for one in asked if one != "begin" and not one.startswith("BEGIN")]
+    statements = [statement for statement in asked if statement != "begin" and not statement.startswith("BEGIN")]
     assert asked.count("begin") == 2 * TRANSACTIONS
     assert len(statements) <= 2 * (STATEMENTS + plane.plane.store.is_postgresql), "\n".join(statements)
     assert not any("triggers" in statement.partition("WHERE")[0] for statement in statements)

@@ -51,7 +51,7 @@ class Plane:
 
     def take(self, *, done: bool = True, tries: int = 5) -> list[Batch]:
         """Return the batches that can be had now."""
-        found: list[Batch] = []
+        taken: list[Batch] = []
         empty = 0
         while empty < tries:
             batch = self.work.next(0.05)
@@ -59,10 +59,10 @@ class Plane:
                 empty += 1
                 continue
             empty = 0
-            found.append(batch)
+            taken.append(batch)
             if done:
                 self.work.done(batch)
-        return found
+        return taken
 
     def die(self) -> None:
         """Stop as kill -9 would: nothing is given back."""

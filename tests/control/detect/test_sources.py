@@ -191,15 +191,15 @@ def test_without_a_decision_the_client_is_envoys_own_idea() -> None:
 
 
 def test_what_a_waf_says_in_metadata_of_envoy_is_of_the_event() -> None:
-    def found(waf: dict[str, Any], namespace: str = "acme.waf") -> tuple[tuple[str, ...], str]:
+    def read_metadata(waf: dict[str, Any], namespace: str = "acme.waf") -> tuple[tuple[str, ...], str]:
         event = event_of(HTTPAccessLogEntry.FromString(bytes(log_entry(DECIDED, waf))), namespace)
         assert event is not None
         return event.attacks, event.payload
 
-    one = {"attacks": text_value("sqli"), "payload": text_value("1' or 1=1")}
-    assert found(one) == (("sqli",), "1' or 1=1")
-    assert found(one, "") == ((), "")
-    assert found({"attacks": texts_value("xss", "", "rce")}) == (("xss", "rce"), "")
+    single = {"attacks": text_value("sqli"), "payload": text_value("1' or 1=1")}
+    assert read_metadata(single) == (("sqli",), "1' or 1=1")
+    assert read_metadata(single, "") == ((), "")
+    assert read_metadata({"attacks": texts_value("xss", "", "rce")}) == (("xss", "rce"), "")
 
 
 def test_a_stream_of_envoy_is_taken(room: Room) -> None:

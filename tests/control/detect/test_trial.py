@@ -40,7 +40,7 @@ def test_a_log_of_nginx_says_who_would_have_been_listed(tmp_path: Path, commands
     log(tmp_path)
     done = commands("triggers", "test", "triggers.yaml", "access.log", "--json")
     content = done.json()
-    assert [(one["network"], one["trigger"], one["count"]) for one in content["listings"]] == [
+    assert [(listing["network"], listing["trigger"], listing["count"]) for listing in content["listings"]] == [
         ("203.0.113.9", "login", 6), ("198.51.100.7", "crawl", 11),
     ]  # fmt: skip
     assert content["suppressed"] == [{"trigger": "login", "reason": "listed", "listings": 2}]

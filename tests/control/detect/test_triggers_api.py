@@ -112,7 +112,7 @@ def test_a_name_that_the_file_takes_later_is_the_files(tmp_path: Path) -> None:
     with (tmp_path / "control" / "control.yaml").open("a") as file:
         file.write("triggers: triggers.yaml\n")
     with opened(tmp_path / "control", token, clock=clock) as plane:
-        shown = {one["source"]: one["shadowed"] for one in plane.ok("GET", "/v1/triggers")["items"]}
+        shown = {trigger["source"]: trigger["shadowed"] for trigger in plane.ok("GET", "/v1/triggers")["items"]}
         assert shown == {"file": False, "api": True}
         assert plane.ok("GET", "/v1/triggers/login")["kind"] == "rate"
 
@@ -133,14 +133,14 @@ def test_a_name_that_the_file_takes_later_is_the_files(tmp_path: Path) -> None:
 def test_each_mistake_is_named_at_its_key(scene: Scene, change: dict[str, Any], pointer: str) -> None:
     answer = scene.plane.ask("POST", "/v1/triggers", LOGIN | change)
     assert answer.status_code == 422
-    assert pointer in [one["pointer"] for one in answer.json()["errors"]]
+    assert pointer in [error["pointer"] for error in answer.json()["errors"]]
 
 
 def test_a_trigger_can_be_tried_on_the_events_of_the_last_day(scene: Scene) -> None:
     scene.send(8)
     scene.send(3, client="198.51.100.7")
     trial = scene.plane.ok("POST", "/v1/triggers/test", {"trigger": LOGIN})
-    assert [(one["network"], one["count"]) for one in trial["listings"]] == [("203.0.113.9", 6)]
+    assert [(listing["network"], listing["count"]) for listing in trial["listings"]] == [("203.0.113.9", 6)]
     assert trial["events"] == 11
     assert not scene.is_listed()
     assert scene.plane.ask("POST", "/v1/triggers/test", {"trigger": {"name": "x"}}).status_code == 422

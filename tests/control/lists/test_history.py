@@ -50,9 +50,9 @@ def test_history_is_of_a_time_and_comes_in_pages(plane: Control, clock: Clock) -
         clock.now = begin + number * 60
         plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}", "period": "1d"})
     window = f"from={format_moment(begin + 60)}&to={format_moment(begin + 240)}"
-    found = plane.ok("GET", f"/v1/history?{window}&limit=2")
-    assert [item["after"]["networks"][0] for item in found["items"]] == ["203.0.113.3", "203.0.113.2"]
-    rest = plane.ok("GET", f"/v1/history?{window}&limit=2&cursor={found['cursor']}")
+    page = plane.ok("GET", f"/v1/history?{window}&limit=2")
+    assert [item["after"]["networks"][0] for item in page["items"]] == ["203.0.113.3", "203.0.113.2"]
+    rest = plane.ok("GET", f"/v1/history?{window}&limit=2&cursor={page['cursor']}")
     assert [item["after"]["networks"][0] for item in rest["items"]] == ["203.0.113.1"]
     assert rest["cursor"] is None
 

@@ -237,9 +237,9 @@ def test_an_approved_change_reads_its_database_before_other_writers_wait(
     foreseen: list[Any] = []
 
     def noted(entries: Any) -> Any:
-        found = before(entries)
-        foreseen.extend(found)
-        return found
+        lockouts = before(entries)
+        foreseen.extend(lockouts)
+        return lockouts
 
     monkeypatch.setattr(plane.plane, "foresee", noted)
     second = plane.token_of("approver")

@@ -36,7 +36,7 @@ def test_an_import_replaces_the_one_before_in_one_change(plane: Control) -> None
     assert done["changed"] == [first["203.0.113.3"]]
     assert done["added"] == [second["203.0.113.4"]]
     changes = plane.ok("GET", "/v1/history?limit=3")["items"]
-    assert {(one["action"], one["time"]) for one in changes} == {
+    assert {(change["action"], change["time"]) for change in changes} == {
         (action, changes[0]["time"]) for action in ("add", "change", "delete")
     }
     again = plane.ok("PUT", SOURCE, rows("203.0.113.2") + rows("203.0.113.3", reason="worse") + rows("203.0.113.4"))
@@ -49,7 +49,10 @@ def test_an_import_leaves_alone_what_others_put_on_the_list(plane: Control) -> N
     token = plane.token_of("editor", "team-a", ("team-a-*",))
     plane.ok("PUT", SOURCE, rows("203.0.113.3", applications=["team-a-web"]), token=token)
     done = plane.ok("PUT", SOURCE, rows("203.0.113.1", "203.0.113.5", "203.0.113.5"))
-    assert [(one["row"], one["id"]) for one in done["skipped"]] == [(0, ban), (2, listed(plane)["203.0.113.5"])]
+    assert [(skipped["row"], skipped["id"]) for skipped in done["skipped"]] == [
+        (0, ban),
+        (2, listed(plane)["203.0.113.5"]),
+    ]
     assert done["deleted"] == []
     assert listed(plane, token=token).keys() == {"203.0.113.3"}
     assert listed(plane, "other").keys() == {"203.0.113.2"}
@@ -59,7 +62,7 @@ def test_one_refused_row_keeps_an_import_from_being_done(plane: Control) -> None
     plane.ok("PUT", SOURCE, rows("203.0.113.1"))
     answer = plane.ask("PUT", SOURCE, rows("203.0.113.2", "no network") + rows("127.0.0.0/8"))
     assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused")
-    assert "/1/networks/0" in [one["pointer"] for one in answer.json()["errors"]]
+    assert "/1/networks/0" in [error["pointer"] for error in answer.json()["errors"]]
     assert listed(plane).keys() == {"203.0.113.1"}
     for body in ([], rows(*(f"10.{n // 256}.{n % 256}.1" for n in range(5001)))):
         assert plane.ask("PUT", SOURCE, body).status_code == 422

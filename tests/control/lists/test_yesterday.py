@@ -52,8 +52,8 @@ def test_a_preview_counts_the_events_and_clients_of_the_last_day(day: Control) -
         {"application": "shop", "events": 3, "denied": 1, "clients": 2},
         {"application": "team-a-web", "events": 1, "denied": 0, "clients": 1},
     ]
-    one = day.ok("POST", "/v1/preview", BLOCK | {"applications": ["team-a-web"]})["yesterday"]
-    assert (one["events"], one["clients"]) == (1, 1)
+    counts = day.ok("POST", "/v1/preview", BLOCK | {"applications": ["team-a-web"]})["yesterday"]
+    assert (counts["events"], counts["clients"]) == (1, 1)
     both = day.ok("POST", "/v1/preview", {"networks": ["198.51.100.8", "2001:db8::/32"]})["yesterday"]
     assert (both["events"], both["clients"]) == (2, 2)
 
@@ -61,7 +61,7 @@ def test_a_preview_counts_the_events_and_clients_of_the_last_day(day: Control) -
 def test_a_preview_counts_only_events_that_the_tenant_may_see(day: Control) -> None:
     token = day.token_of("editor", "team-a", ("team-a-*",))
     shown = day.ok("POST", "/v1/preview", BLOCK, token=token)["yesterday"]
-    assert [one["application"] for one in shown["applications"]] == ["team-a-web"]
+    assert [application["application"] for application in shown["applications"]] == ["team-a-web"]
     assert (shown["events"], shown["clients"]) == (1, 1)
 
 
@@ -80,8 +80,8 @@ def test_ranges_of_many_networks_count_each_event_once_up_to_the_bound(day: Cont
     ranges = client_ranges(twice + scattered, [])
     assert len(ranges) == 502
     with day.plane.store.reading() as tx:
-        found = count_touched(tx, ranges, (), WantedEvents())
-        assert (found.total.events, found.total.clients, found.complete) == (6, 3, True)
+        touched = count_touched(tx, ranges, (), WantedEvents())
+        assert (touched.total.events, touched.total.clients, touched.complete) == (6, 3, True)
         bounded = count_touched(tx, ranges, (), WantedEvents(), most=2)
         assert (bounded.total.events, bounded.complete) == (2, False)
 

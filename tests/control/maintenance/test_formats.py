@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from authz.control.maintenance.formats.imported import Imported
 
 
-def built(found: Imported, tmp_path: Path) -> list[tuple[str, list[str]]]:
+def built(imported: Imported, tmp_path: Path) -> list[tuple[str, list[str]]]:
     """Return list and networks of each entry, once the policy has been read as policy.yaml is."""
     path = tmp_path / "policy.yaml"
-    path.write_text(found.policy())
+    path.write_text(imported.policy())
     read_policy(path)
-    return [(entry["list"], entry["networks"]) for entry in yaml.safe_load(found.policy())["entries"]]
+    return [(entry["list"], entry["networks"]) for entry in yaml.safe_load(imported.policy())["entries"]]
 
 
 def test_nginx(tmp_path: Path) -> None:
@@ -42,12 +42,12 @@ location / {
     deny all;
 }
 """
-    found = read_nginx(text, "shop")
-    assert built(found, tmp_path) == [
+    imported = read_nginx(text, "shop")
+    assert built(imported, tmp_path) == [
         ("deny", ["203.0.113.0/24"]), ("allow", ["203.0.113.10"]), ("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"]),
     ]  # fmt: skip
-    assert found.settings == {"default": "deny", "precedence": "most_specific"}
-    assert [line for line, _ in found.notes] == [2, 4, 7, 7]
+    assert imported.settings == {"default": "deny", "precedence": "most_specific"}
+    assert [line for line, _ in imported.notes] == [2, 4, 7, 7]
 
 
 def test_nginx_every_difference_is_told(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_envoy_rbac_every_difference_is_told() -> None:
 
 def test_gravitee_flows_and_steps_that_are_off_are_told() -> None:
     step = {"policy": "ip-filtering", "enabled": False, "configuration": {"blacklistIps": ["203.0.113.9"]}}
-    found = read_gravitee(msgspec.json.encode({"flows": [{"pre": [step, step | {"enabled": True}]}]}).decode())
-    assert [note.partition(" ")[0] for _, note in found.notes] == ["2", "1"]
+    imported = read_gravitee(msgspec.json.encode({"flows": [{"pre": [step, step | {"enabled": True}]}]}).decode())
+    assert [note.partition(" ")[0] for _, note in imported.notes] == ["2", "1"]
 
 
 def test_fail2ban_many_on_one_line() -> None:
-    found = read_fail2ban("203.0.113.9 203.0.113.10\n")
-    assert [entry["networks"] for entry in found.entries] == [["203.0.113.9", "203.0.113.10"]]
+    imported = read_fail2ban("203.0.113.9 203.0.113.10\n")
+    assert [entry["networks"] for entry in imported.entries] == [["203.0.113.9", "203.0.113.10"]]
 
 
 def test_envoy_rbac(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ rules:
           {or_ids: {ids: [{source_ip: {address_prefix: "2001:db8::", prefix_len: {value: 32}}}]}}, {header: {name: x}}]}
     paths: {permissions: [{header: {name: ":path"}}], principals: [{any: true}]}
 """
-    found = read_envoy_rbac(text)
-    assert built(found, tmp_path) == [("deny", ["203.0.113.0/24", "2001:db8::/32"])]
-    assert len(found.notes) == 3
+    imported = read_envoy_rbac(text)
+    assert built(imported, tmp_path) == [("deny", ["203.0.113.0/24", "2001:db8::/32"])]
+    assert len(imported.notes) == 3
     with pytest.raises(InputError):
         read_envoy_rbac("a: 1")
 
@@ -114,10 +114,10 @@ rules:
 def test_gravitee(tmp_path: Path) -> None:
     lists = '{"whitelistIps": ["192.0.2.0/24", "host.example"], "blacklistIps": ["192.0.2.7"]}'
     text = f'{{"flows": [{{"configuration": {lists}}}]}}'
-    found = read_gravitee(text)
-    assert built(found, tmp_path) == [("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"])]
-    assert found.settings == {"default": "deny", "precedence": "deny_first"}
-    assert "host.example" in found.notes[0][1]
+    imported = read_gravitee(text)
+    assert built(imported, tmp_path) == [("allow", ["192.0.2.0/24"]), ("deny", ["192.0.2.7"])]
+    assert imported.settings == {"default": "deny", "precedence": "deny_first"}
+    assert "host.example" in imported.notes[0][1]
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -128,13 +128,13 @@ def test_csv(tmp_path: Path) -> None:
         "192.0.2.1,allow,soon,,",
     )
     text = "\n".join(rows) + "\n"
-    found = read_csv(text)
-    assert built(found, tmp_path) == [("deny", ["203.0.113.9"])]
-    assert [line for line, _ in found.notes] == [1, 3, 4]
+    imported = read_csv(text)
+    assert built(imported, tmp_path) == [("deny", ["203.0.113.9"])]
+    assert [line for line, _ in imported.notes] == [1, 3, 4]
 
 
 def test_fail2ban(tmp_path: Path) -> None:
     text = "203.0.113.9 \t2099-11-28 10:00:00 + 600 = 2099-11-28 10:10:00\n203.0.113.10\n"
-    found = read_fail2ban(text)
-    assert built(found, tmp_path) == [("deny", ["203.0.113.9"]), ("deny", ["203.0.113.10"])]
-    assert found.entries[0]["expires"] == "2099-11-28T10:10:00Z"
+    imported = read_fail2ban(text)
+    assert built(imported, tmp_path) == [("deny", ["203.0.113.9"]), ("deny", ["203.0.113.10"])]
+    assert imported.entries[0]["expires"] == "2099-11-28T10:10:00Z"

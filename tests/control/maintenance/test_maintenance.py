@@ -104,9 +104,9 @@ def busy(plane: Control, tmp_path: Path) -> None:
 def test_history_is_complete_every_state_follows_from_the_changes(plane: Control, tmp_path: Path) -> None:
     busy(plane, tmp_path)
     with plane.plane.store.reading() as tx:
-        found = check_store(tx)
-    assert found.problems == []
-    assert found.changes > 12
+        report = check_store(tx)
+    assert report.problems == []
+    assert report.changes > 12
 
 
 @pytest.mark.parametrize("attack", ["a change rewritten", "a change deleted", "an entry altered"])
@@ -176,7 +176,7 @@ def test_old_history_goes_and_what_holds_stays(store_url: str, tmp_path: Path) -
         newer = plane.ok("POST", "/v1/bans?wait=published", {"address": "198.51.100.3", "period": "1d"})
         with plane.plane.store.writing() as tx:
             assert forget_before(tx, plane.plane.store.now() - 86400 * 10**6, plane.plane.store.now()) > 2
-        assert {one["id"] for one in plane.ok("GET", "/v1/bans")["items"]} == {kept["id"], newer["id"]}
+        assert {ban["id"] for ban in plane.ok("GET", "/v1/bans")["items"]} == {kept["id"], newer["id"]}
         with plane.plane.store.reading() as tx:
             assert check_store(tx).problems == []
 

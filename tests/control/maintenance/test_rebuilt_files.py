@@ -67,17 +67,21 @@ def state_at(plane: Control, serial: int, layer: str) -> tuple[list[Entry], dict
         for change in made:
             follow(state, [change])
         held = select(entries.c.content).where(entries.c.recorded_to == FOREVER).order_by(entries.c.id)
-        found = [msgspec.json.decode(text, type=Entry) for text in state.execute(held).scalars()]
+        held_then = [msgspec.json.decode(text, type=Entry) for text in state.execute(held).scalars()]
         texts = select(documents.c.name, documents.c.content).where(documents.c.recorded_to == FOREVER)
         named = {row.name: row.content for row in state.execute(texts)}
     engine.dispose()
-    return found, named
+    return held_then, named
 
 
 def published(plane: Control, layer: str) -> list[tuple[Publication, bytes]]:
     with plane.plane.store.reading() as tx:
-        found = [one for one in list_publications(tx, layer, limit=100) if content_of(tx, layer, one.serial)]
-        return [(one, content_of(tx, layer, one.serial) or b"") for one in found]
+        publications = [
+            publication
+            for publication in list_publications(tx, layer, limit=100)
+            if content_of(tx, layer, publication.serial)
+        ]
+        return [(publication, content_of(tx, layer, publication.serial) or b"") for publication in publications]
 
 
 def test_every_file_of_bans_has_what_the_changes_up_to_it_say(plane: Control, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_splunk_gets_an_event_for_each_listing(tmp_path: Path, receiver: Receive
     [(headers, body)] = receiver.got
     assert (headers["Path"], headers["Authorization"]) == ("/services/collector/event", "Splunk b5c4")
     events = [json.loads(line) for line in body.splitlines()]
-    assert [one["event"]["networks"] for one in events] == [["203.0.113.9"], ["203.0.113.10"], ["203.0.113.11"]]
+    assert [event["event"]["networks"] for event in events] == [["203.0.113.9"], ["203.0.113.10"], ["203.0.113.11"]]
     assert (events[0]["time"], events[0]["sourcetype"]) == (1796083200, "authz:listed")
 
 

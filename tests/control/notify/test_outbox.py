@@ -136,7 +136,7 @@ def test_what_is_not_taken_is_sent_again_later_under_the_same_id(
     clock.now += 8
     receiver.status = 200
     plane.plane.sender.send_due()
-    assert len({one["delivery"] for one in receiver.messages()}) == 1
+    assert len({message["delivery"] for message in receiver.messages()}) == 1
     assert waiting(plane) == 0
 
 
@@ -170,7 +170,7 @@ def test_a_message_sent_before_a_crash_keeps_its_id(told: tuple[Control, Clock],
     plane.ok("POST", "/v1/bans", {"address": "203.0.113.10"})  # goes into the next
     clock.now += 1
     plane.plane.sender.send_due()
-    assert [one["delivery"] for one in receiver.messages()] == [before.message.delivery]
+    assert [message["delivery"] for message in receiver.messages()] == [before.message.delivery]
     assert receiver.messages()[0]["count"] == 1
 
 
@@ -204,7 +204,8 @@ def test_what_a_webhook_has_answered_200_is_not_sent_again_after_kill_9(tmp_path
     try:
         httpx.post(f"{url}/v1/bans", json=BAN, headers=headers, timeout=30).raise_for_status()
         wait_for(lambda: [
-            one["state"] for one in httpx.get(f"{url}/v1/notifications", headers=headers, timeout=30).json()["items"]
+            notification["state"]
+            for notification in httpx.get(f"{url}/v1/notifications", headers=headers, timeout=30).json()["items"]
         ] == ["sent"])  # fmt: skip
         process.popen.kill()
         process.end()
@@ -275,7 +276,7 @@ def test_what_a_trigger_lists_is_told_of_together(tmp_path: Path, store_url: str
         plane.plane.sender.send_due()
     [message] = receiver.messages()
     assert message["text"] == "3 addresses listed by flood"
-    assert {one["networks"][0] for one in message["items"]} == {f"198.51.100.{client}" for client in range(1, 4)}
+    assert {item["networks"][0] for item in message["items"]} == {f"198.51.100.{client}" for client in range(1, 4)}
 
 
 def test_a_channel_can_be_tried(tmp_path: Path, receiver: Receiver) -> None:

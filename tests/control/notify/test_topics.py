@@ -75,7 +75,7 @@ def ops(tmp_path: Path, receiver: Receiver, store_url: str) -> Iterator[Told]:
 def test_a_stopped_trigger_calls_a_person_once(ops: Told) -> None:
     for number in range(4):
         ops.send(*[{"client": f"203.0.113.{number}", "path": "/flood"}] * 2)
-    topics = {one["topic"]: one for one in ops.messages()}
+    topics = {message["topic"]: message for message in ops.messages()}
     assert topics["breaker"]["count"] == 1
     assert "the trigger flood was stopped" in topics["breaker"]["text"]
     assert topics["listed"]["count"] == 1
@@ -133,7 +133,7 @@ def test_ids_that_events_make_up_are_told_of_in_bounded_number(ops: Told, monkey
 def test_a_refused_layer_is_told_of_and_that_it_is_over(ops: Told) -> None:
     ops.plane.plane.publisher.close()
     ops.plane.plane.publisher.leading = True
-    [bans] = [one for one in ops.plane.plane.publisher._layers if one.layer == "bans"]
+    [bans] = [layer for layer in ops.plane.plane.publisher._layers if layer.layer == "bans"]
     bans.problem = Refused(code="not_permitted", message="a-1: /expires: too long")
     ops.look()
     ops.look()
@@ -156,9 +156,9 @@ def test_a_sidecar_that_refuses_is_behind_or_gone_is_told_of(ops: Told) -> None:
     ops.clock.now += 400
     ops.look()
     ops.look()
-    found = {one["topic"]: one for one in ops.messages()}
-    assert found["refused"]["text"] == "the sidecar edge-1 refuses the layer bans: bad_signature"
-    texts = [item["text"] for item in found["stale"]["items"]]
+    by_topic = {message["topic"]: message for message in ops.messages()}
+    assert by_topic["refused"]["text"] == "the sidecar edge-1 refuses the layer bans: bad_signature"
+    texts = [item["text"] for item in by_topic["stale"]["items"]]
     assert len(texts) == 2
     assert re.fullmatch(r"the sidecar edge-1 serves bans 0, \d+ is offered", texts[0])
     assert texts[1].startswith("the sidecar edge-2 was last seen at 2027")
@@ -168,7 +168,7 @@ def test_a_feed_that_shrank_is_told_of(ops: Told) -> None:
     publisher = ops.plane.plane.publisher
     publisher.close()
     publisher.leading = True
-    [policy] = [one for one in publisher._layers if one.layer == "policy"]
+    [policy] = [layer for layer in publisher._layers if layer.layer == "policy"]
     policy.warnings = ("tor.txt: broken, so its last good content of 2026 is kept: 90 % fewer",)
     ops.look()
     [message] = ops.messages()
@@ -193,7 +193,12 @@ def test_a_fetched_feed_that_shrinks_is_told_of_once_and_when_it_is_whole_again(
                 ops.clock.now += 3700
                 rounds.round()
                 ops.look()
-                texts = [item["text"] for one in ops.messages() if one["topic"] == "feed" for item in one["items"]]
+                texts = [
+                    item["text"]
+                    for message in ops.messages()
+                    if message["topic"] == "feed"
+                    for item in message["items"]
+                ]
                 heard.append([text for text in texts if "the feed feeds/" in text])
                 warned += [text for text in texts if "no entry names" in text]
         assert warned == [
@@ -212,9 +217,9 @@ def test_in_quiet_hours_only_what_is_urgent_is_told_and_the_rest_afterwards(tmp_
         ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
         for number in range(3):
             ops.send(*[{"client": f"198.51.100.{number}", "path": "/flood"}] * 2)
-        assert [one["topic"] for one in ops.messages()] == ["breaker"]
+        assert [message["topic"] for message in ops.messages()] == ["breaker"]
         ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.10"})
-        messages = {one["topic"]: one["count"] for one in ops.messages(1800)}
+        messages = {message["topic"]: message["count"] for message in ops.messages(1800)}
         assert messages == {"entry": 2, "listed": 1}
 
 
@@ -223,20 +228,20 @@ def test_a_channel_has_no_more_messages_an_hour_than_it_wants(tmp_path: Path, re
         counts = []
         for number in range(5):
             ops.plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{number}"})
-            counts += [one["count"] for one in ops.messages(2)]
+            counts += [message["count"] for message in ops.messages(2)]
         assert counts == [1, 1]
-        assert [one["count"] for one in ops.messages(3600)] == [3]
+        assert [message["count"] for message in ops.messages(3600)] == [3]
 
 
 def test_a_template_says_it_in_other_words(tmp_path: Path, receiver: Receiver) -> None:
     more = ', topics: [entry], text: "{{ count }}x {{ items[0].networks[0] }}{% if nothing.at.all %}{% endif %}"'
     for ops in told(tmp_path, receiver, more):
         ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
-        assert [one["text"] for one in ops.messages()] == ["1 entry added by admin"]  # it fails: the plain text
+        assert [message["text"] for message in ops.messages()] == ["1 entry added by admin"]  # it fails: the plain text
     (tmp_path / "b").mkdir()
     for ops in told(tmp_path / "b", receiver, more.replace("{% if nothing.at.all %}{% endif %}", "")):
         ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
-        assert [one["text"] for one in ops.messages()] == ["1x 203.0.113.9"]
+        assert [message["text"] for message in ops.messages()] == ["1x 203.0.113.9"]
 
 
 @pytest.mark.parametrize("text", ["{{ ''.__class__.__mro__ }}", "{{ items.__init__.__globals__ }}", "{{ 9**9**9**9 }}"])
@@ -303,7 +308,7 @@ def test_a_message_that_makes_a_library_fail_keeps_no_other_channel_back(tmp_pat
     for ops in told(tmp_path, receiver, more):
         (tmp_path / "control" / "bad.key").write_bytes(b"\xff\xfe\x00")  # no header can carry it
         ops.plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
-        assert [one["topic"] for one in ops.messages()] == ["entry"]
+        assert [message["topic"] for message in ops.messages()] == ["entry"]
         items = ops.plane.ok("GET", "/v1/notifications?channel=aaa")["items"]
-        assert [(one["state"], one["tries"]) for one in items] == [("waiting", 1)]
+        assert [(item["state"], item["tries"]) for item in items] == [("waiting", 1)]
         assert "fault of ours" in items[0]["error"]

@@ -120,7 +120,7 @@ def test_the_next_leader_has_the_copies_of_the_one_before(tmp_path: Path, web: W
         plane.plane.feeds.prepare()
         assert copy.read_bytes() == FEED
         with plane.plane.store.reading() as tx:
-            assert [one.entries for one in list_inputs(tx)] == [40]
+            assert [input_.entries for input_ in list_inputs(tx)] == [40]
 
 
 @pytest.mark.parametrize("path", ["../outside.txt", "/tmp/outside.txt", "feeds/../../outside.txt"])

@@ -28,10 +28,10 @@ class Lapi:
         self.status = 200
 
     def decide(self, number: int, value: str, duration: str = "4h0m0s", **more: str) -> dict[str, Any]:
-        one = {"id": number, "scope": "Ip", "value": value, "type": "ban", "duration": duration, "origin": "cscli",
+        decision = {"id": number, "scope": "Ip", "value": value, "type": "ban", "duration": duration, "origin": "cscli",
                "scenario": "ssh-bf", "uuid": "u"} | more  # fmt: skip
-        self.decisions[number] = one
-        return one
+        self.decisions[number] = decision
+        return decision
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if self.status != 200 or request.headers["x-api-key"] != "secret":
@@ -65,7 +65,7 @@ def followed(tmp_path: Path) -> Iterator[Followed]:
 
 
 def banned(plane: Followed) -> dict[str, str]:
-    return {one["networks"][0]: one["list"] for one in plane.ok("GET", "/v1/bans")["items"]}
+    return {ban["networks"][0]: ban["list"] for ban in plane.ok("GET", "/v1/bans")["items"]}
 
 
 def test_what_the_lapi_decides_is_banned_here_and_ends_with_it(followed: Followed) -> None:

@@ -277,7 +277,7 @@ def counted(plane: Control, orders: list[tuple[Order, Answer]]) -> Iterator[Work
         assert order.entries is None
         assert isinstance(answer, Signed)
         work.rows += len(order.changes)
-        work.bytes += len(answer.content) + sum(len(one.content or b"") for one in answer.parts)
+        work.bytes += len(answer.content) + sum(len(part.content or b"") for part in answer.parts)
 
 
 @pytest.mark.parametrize("many_bans", [10_000, pytest.param(100_000, marks=pytest.mark.long)])

@@ -28,7 +28,7 @@ def test_ban_for_two_hours_see_it_and_end_it(shell: Shell) -> None:
     assert made["id"] in {ban["id"] for ban in shell.json("bans")["bans"]}
     assert "203.0.113.9" in shell.run("bans")
     ended = shell.json("unban", "203.0.113.9", "--reason", "a customer")["ended"]
-    assert [one["id"] for one in ended] == [made["id"]]
+    assert [ban["id"] for ban in ended] == [made["id"]]
     assert "found no ban" in shell.run("unban", "203.0.113.9", status=2)
 
 
@@ -36,14 +36,16 @@ def test_who_banned_this_address_and_why(shell: Shell) -> None:
     shell.run("ban", "203.0.113.20", "--reason", "scans for .git")
     shell.run("unban", "203.0.113.20", "--reason", "our scanner")
     changes = shell.json("history", "203.0.113.20")["changes"]
-    assert [(one["action"], one["actor"], one["method"], one["reason"]) for one in changes] == [
+    assert [(change["action"], change["actor"], change["method"], change["reason"]) for change in changes] == [
         ("delete", "admin", "cli", "our scanner"),
         ("add", "admin", "cli", "scans for .git"),
     ]
     assert "scans for .git" in shell.run("history", "203.0.113.20")
     begin, end = (urllib.parse.quote(changes[place]["time"]) for place in (1, 0))
     of_then = shell.api("GET", f"/v1/history?address=203.0.113.20&from={begin}&to={end}")["items"]
-    assert [(one["action"], one["actor"], one["reason"]) for one in of_then] == [("add", "admin", "scans for .git")]
+    assert [(change["action"], change["actor"], change["reason"]) for change in of_then] == [
+        ("add", "admin", "scans for .git")
+    ]
     told = shell.api("GET", f"/v1/explain?address=203.0.113.20&at={begin}")
     assert told["decision"] == "deny"
     assert "scans for .git" in json.dumps(told)
@@ -105,7 +107,7 @@ def test_change_the_period(shell: Shell) -> None:
     seen = f'"{made["id"]}.{changed["version"]}"'
     again = shell.api("PATCH", f"/v1/entries/{made['id']}", {"period": "forever"}, **{"If-Match": seen})
     assert (again["expires"], again["version"]) == (None, 3)
-    actions = [one["action"] for one in shell.json("history", "198.18.5.1")["changes"]]
+    actions = [change["action"] for change in shell.json("history", "198.18.5.1")["changes"]]
     assert actions == ["change", "change", "add"]
 
 

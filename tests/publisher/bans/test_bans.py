@@ -45,14 +45,14 @@ def built(keys: Publisher, bans: Iterable[Ban], **fields: Any) -> Snapshot:
 
 def listed(snapshot: Snapshot) -> list[Ban]:
     """Return every ban of a file, read back from rows and entries."""
-    index, found = Index(snapshot.sections), list(BanTable.from_sections(snapshot.sections).bans())
+    index, bans = Index(snapshot.sections), list(BanTable.from_sections(snapshot.sections).bans())
     for number, entry in enumerate(Entries(snapshot.entries())):
         (network,) = list_networks(index, number).networks
-        found.append(Ban(
+        bans.append(Ban(
             entry.id, network, entry.list, entry.applications, entry.action, entry.reason, entry.author, entry.starts,
             entry.expires, entry.added or 0,
         ))  # fmt: skip
-    return sorted(found)
+    return sorted(bans)
 
 
 def network(version: int, value: int, host_bits: int) -> Network:
@@ -104,13 +104,13 @@ def test_the_manifest_names_layer_parts_and_tombstones(keys: Publisher) -> None:
 def test_new_ids_are_ids_of_bans_and_differ() -> None:
     ids = {new_ban_id() for _ in range(1000)}
     assert len(ids) == 1000
-    assert all(ban_number(one) is not None for one in ids)
+    assert all(ban_number(id_) is not None for id_ in ids)
 
 
 def test_tables_are_joined_with_ids_kept_and_equal_templates_once() -> None:
-    one = BanTable.of([Ban(ban_id(1), parse_network("192.0.2.1"), reason="a"), Ban(ban_id(2), parse_network("::1"))])
+    first = BanTable.of([Ban(ban_id(1), parse_network("192.0.2.1"), reason="a"), Ban(ban_id(2), parse_network("::1"))])
     two = BanTable.of([Ban(ban_id(3), parse_network("192.0.2.0"), reason="a", expires=NOW)])
-    joined = BanTable.joined([one, two])
+    joined = BanTable.joined([first, two])
     assert (joined.size, len(joined.templates)) == (3, 2)
     assert [(b.id[-1], str(b.network), b.reason, b.expires) for b in joined.bans()] == [
         ("3", "192.0.2.0/32", "a", NOW),

@@ -56,14 +56,15 @@ def test_the_columns_are_those_of_the_table(bans: list[Ban]) -> None:
 @given(st.lists(NETWORKS, max_size=12))
 def test_the_index_answers_as_that_of_the_publisher(networks: list[Network]) -> None:
     made = Index(as_sections(few.index_sections(networks)))
-    arrays = build_index([EntryNetworks(Prefixes.split([one]), NO_HOLES) for one in networks])
+    arrays = build_index([EntryNetworks(Prefixes.split([network]), NO_HOLES) for network in networks])
     expected = Index({name: memoryview(arrays[name].tobytes()) for name in INDEX_TYPES})
     assert list(made.problems(len(networks))) == []
     assert len(made.arrays["v4.starts"]) == len(expected.arrays["v4.starts"])
     assert len(made.arrays["v6.sets"]) == len(expected.arrays["v6.sets"])
     for version, value in chain.from_iterable(
-        ((one.version, one.value), (one.version, one.last), (one.version, max(one.value - 1, 0)),
-         (one.version, min(one.last + 1, (1 << BITS[one.version]) - 1)), (10 - one.version, 0))
-        for one in networks
+        ((network.version, network.value), (network.version, network.last),
+         (network.version, max(network.value - 1, 0)),
+         (network.version, min(network.last + 1, (1 << BITS[network.version]) - 1)), (10 - network.version, 0))
+        for network in networks
     ):  # fmt: skip
         assert made.members(made.find(version, value)) == expected.members(expected.find(version, value))

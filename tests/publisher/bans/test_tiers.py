@@ -50,19 +50,19 @@ def live(keys: Publisher, files: Files, now: int) -> dict[str, tuple[Any, ...]]:
     head = check_snapshot(memoryview(files.head), [keys.key()], now=now)
     assert set(head.requires) == set(files.parts)
     gone = head.tombstones()
-    found: dict[str, tuple[Any, ...]] = {}
+    by_id: dict[str, tuple[Any, ...]] = {}
     for ban in BanTable.from_sections(head.sections).bans():
-        found[ban.id] = (ban.network, ban.expires)
+        by_id[ban.id] = (ban.network, ban.expires)
     for entry in head.entries():
-        found[entry.id] = (None, entry.expires)
+        by_id[entry.id] = (None, entry.expires)
     for requirement, content in files.parts.items():
         part = check_snapshot(memoryview(content), [keys.key()], now=now)
         assert (part.manifest.part, part.digest) == (True, requirement.digest)
         for ban in BanTable.from_sections(part.sections).bans():
             if ban_number(ban.id) not in gone:
-                assert ban.id not in found, "a ban in two files"
-                found[ban.id] = (ban.network, ban.expires)
-    return {name: said for name, said in found.items() if said[1] is None or said[1] > now}
+                assert ban.id not in by_id, "a ban in two files"
+                by_id[ban.id] = (ban.network, ban.expires)
+    return {name: said for name, said in by_id.items() if said[1] is None or said[1] > now}
 
 
 STEPS = st.lists(
@@ -205,6 +205,6 @@ def test_a_settled_ban_that_is_made_anew_holds_while_others_move_to_part_1(keys:
         layer.add(ban)
     files = layer.publish(created=NOW)
     assert len(files.parts) == 2
-    found = live(keys, files, NOW)
-    assert found.keys() == {ban_id(n) for n in range(13)}
-    assert found[ban_id(3)] == (Network(4, 3, 32), NOW + 3600)
+    bans = live(keys, files, NOW)
+    assert bans.keys() == {ban_id(n) for n in range(13)}
+    assert bans[ban_id(3)] == (Network(4, 3, 32), NOW + 3600)

@@ -57,8 +57,8 @@ def standard(network: Network) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(str(network))
 
 
-def prefixes_of(found: list[Network], version: int) -> Prefixes:
-    return Prefixes.split(found)[version]
+def prefixes_of(networks: list[Network], version: int) -> Prefixes:
+    return Prefixes.split(networks)[version]
 
 
 # Counts
@@ -85,15 +85,15 @@ def test_networks_inside_others_are_kept_for_the_longest_may_decide(tmp_path: Pa
 
 @settings(max_examples=tries(300), deadline=None)
 @given(some_networks)
-def test_repeats_and_nesting_are_what_comparing_each_with_each_finds(found: list[Network]) -> None:
+def test_repeats_and_nesting_are_what_comparing_each_with_each_finds(networks: list[Network]) -> None:
     for version in (4, 6):
-        mine = [network for network in found if network.version == version]
-        merged = merge(prefixes_of(found, version))
+        mine = [network for network in networks if network.version == version]
+        merged = merge(prefixes_of(networks, version))
         kept = [mine[place] for place in merged.places]
         assert kept == sorted(set(mine))
         assert [mine.index(network) for network in kept] == merged.places.tolist()
         unique = [standard(network) for network in kept]
-        inside = [one for one in unique if any(one != other and one.subnet_of(other) for other in unique)]  # type: ignore[arg-type]  # one version
+        inside = [n for n in unique if any(n != other and n.subnet_of(other) for other in unique)]  # type: ignore[arg-type]  # one version
         assert merged.nested == len(inside)
 
 

@@ -211,7 +211,7 @@ def test_a_server_that_is_down_does_not_keep_the_next_feed_waiting(web: Web, cop
     down = WantedFeed("http://127.0.0.1:1/x", copy)
     good = WantedFeed(web.put("/good", lines(2)), copy.with_name("good.txt"))
     with make_client() as client:
-        outcomes = [one.outcome for one in fetch_feeds([down, good], client, now=NOW)]
+        outcomes = [result.outcome for result in fetch_feeds([down, good], client, now=NOW)]
     assert outcomes == ["missing", "new"]
 
 
@@ -346,9 +346,9 @@ def test_one_path_has_one_address(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     feeds = "- {source: a, path: x, url: 'http://a/1', where: {b: c}}\n- {source: b, path: x, url: 'http://a/%s'}\n"
     policy.write_text(f"version: 1\nfeeds:\n{feeds % 1}")
-    assert [one.options.where for one in feeds_to_fetch(policy)] == [{}]
+    assert [wanted.options.where for wanted in feeds_to_fetch(policy)] == [{}]
     policy.write_text("version: 1\nfeeds: [{preset: ipsum}]\n")
-    assert [one.options.min_count for one in feeds_to_fetch(policy)] == [0]  # the whole file is compared
+    assert [wanted.options.min_count for wanted in feeds_to_fetch(policy)] == [0]  # the whole file is compared
     policy.write_text(f"version: 1\nfeeds:\n{feeds % 2}")
     with pytest.raises(InputError, match="found two addresses for the path 'x', expected one"):
         feeds_to_fetch(policy)

@@ -24,12 +24,12 @@ BACKWARDS = "a range whose end is not before its start"
 
 
 def networks(feed: Feed) -> set[Network]:
-    found = set()
+    taken = set()
     for version, prefixes in feed.networks.items():
         for high, low, length in zip(*prefixes, strict=True):
             value = int(high) << 64 | int(low)
-            found.add(Network(version, value >> (96 if version == 4 else 0), int(length)))
-    return found
+            taken.add(Network(version, value >> (96 if version == 4 else 0), int(length)))
+    return taken
 
 
 def named(*texts: str) -> set[Network]:
@@ -43,13 +43,13 @@ def feed(tmp_path: Path, content: str | bytes) -> Feed:
 
 
 def test_addresses_networks_and_ranges_of_both_versions_are_taken(tmp_path: Path) -> None:
-    found = feed(tmp_path, "192.0.2.7\n198.51.100.0/24\n2001:db8::1\n2001:DB8:5::/48\n::ffff:203.0.113.9\n"
+    parsed = feed(tmp_path, "192.0.2.7\n198.51.100.0/24\n2001:db8::1\n2001:DB8:5::/48\n::ffff:203.0.113.9\n"
                            "203.0.113.1-203.0.113.6\n2001:db8:9:: - 2001:db8:9::ffff\n")  # fmt: skip
-    assert networks(found) == named(
+    assert networks(parsed) == named(
         "192.0.2.7", "198.51.100.0/24", "2001:db8::1", "2001:db8:5::/48", "203.0.113.9", "203.0.113.1-203.0.113.6",
         "2001:db8:9::/112",
     )  # fmt: skip
-    assert (found.taken, found.skipped) == (7, ())
+    assert (parsed.taken, parsed.skipped) == (7, ())
 
 
 def test_comments_and_blank_lines_say_nothing(tmp_path: Path) -> None:
@@ -64,25 +64,25 @@ def test_comments_and_blank_lines_say_nothing(tmp_path: Path) -> None:
    # indented
 198.51.100.0/24 ; SBL123
 """
-    found = feed(tmp_path, text)
-    assert networks(found) == named("192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.0/24")
-    assert (found.taken, found.skipped) == (4, ())
+    parsed = feed(tmp_path, text)
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2", "192.0.2.3", "198.51.100.0/24")
+    assert (parsed.taken, parsed.skipped) == (4, ())
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", [True, False])
 def test_lines_may_end_as_on_any_system_the_last_one_without_an_end(tmp_path: Path, end: str, last: bool) -> None:
     lines = ["192.0.2.1", "# comment", "", "192.0.2.2-192.0.2.3", "2001:db8::/32", "nonsense", "192.0.2.4"]
-    found = feed(tmp_path, end.join(lines) + (end if last else ""))
-    assert networks(found) == named("192.0.2.1", "192.0.2.2/31", "2001:db8::/32", "192.0.2.4")
-    assert found.taken == 4
-    assert [skipped.line for skipped in found.skipped] == [6]
+    parsed = feed(tmp_path, end.join(lines) + (end if last else ""))
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2/31", "2001:db8::/32", "192.0.2.4")
+    assert parsed.taken == 4
+    assert [skipped.line for skipped in parsed.skipped] == [6]
 
 
 def test_a_byte_order_mark_does_not_cost_the_first_line(tmp_path: Path) -> None:
-    found = feed(tmp_path, b"\xef\xbb\xbf192.0.2.1\n192.0.2.2\n")
-    assert networks(found) == named("192.0.2.1", "192.0.2.2")
-    assert found.skipped == ()
+    parsed = feed(tmp_path, b"\xef\xbb\xbf192.0.2.1\n192.0.2.2\n")
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2")
+    assert parsed.skipped == ()
 
 
 @pytest.mark.parametrize(
@@ -109,48 +109,48 @@ def test_a_byte_order_mark_does_not_cost_the_first_line(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_line_is_skipped_with_its_number_and_what_is_wrong_with_it(tmp_path: Path, line: str, why: str) -> None:
-    found = feed(tmp_path, f"# head\n192.0.2.1\n{line}\n192.0.2.2\n")
-    assert networks(found) == named("192.0.2.1", "192.0.2.2")
-    assert found.taken == 2
-    assert found.skipped == (Skipped(3, why),)
+    parsed = feed(tmp_path, f"# head\n192.0.2.1\n{line}\n192.0.2.2\n")
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2")
+    assert parsed.taken == 2
+    assert parsed.skipped == (Skipped(3, why),)
 
 
 @pytest.mark.parametrize("line", ["192.0.2.1 192.0.2.9", "192.0.2.1\t192.0.2.9", "192.0.2.1, 192.0.2.9",
                                   "192.0.2.1 192.0.2.0/24", "2001:db8::1 2001:db8::9"])  # fmt: skip
 def test_a_line_with_two_addresses_is_skipped_for_it_may_mean_either_thing(tmp_path: Path, line: str) -> None:
-    found = feed(tmp_path, f"{line}\n198.51.100.1\n")
-    assert networks(found) == named("198.51.100.1")
-    assert [skipped.line for skipped in found.skipped] == [1]
+    parsed = feed(tmp_path, f"{line}\n198.51.100.1\n")
+    assert networks(parsed) == named("198.51.100.1")
+    assert [skipped.line for skipped in parsed.skipped] == [1]
 
 
 def test_all_bad_lines_are_told_in_order(tmp_path: Path) -> None:
-    found = feed(tmp_path, "bad\n192.0.2.1\n\nworse\n192.0.2.1/2\n")
-    assert [skipped.line for skipped in found.skipped] == [1, 4, 5]
+    parsed = feed(tmp_path, "bad\n192.0.2.1\n\nworse\n192.0.2.1/2\n")
+    assert [skipped.line for skipped in parsed.skipped] == [1, 4, 5]
 
 
 def test_a_line_that_is_not_utf_8_is_skipped_and_the_others_are_taken(tmp_path: Path) -> None:
-    found = feed(tmp_path, b"192.0.2.1\n192.0.2.2 # caf\xe9\n192.0.2.\xff\n192.0.2.3\n")
-    assert networks(found) == named("192.0.2.1", "192.0.2.2", "192.0.2.3")
-    assert found.skipped == (Skipped(3, f"found '192.0.2.\\xff', expected {EXPECTED}"),)
+    parsed = feed(tmp_path, b"192.0.2.1\n192.0.2.2 # caf\xe9\n192.0.2.\xff\n192.0.2.3\n")
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    assert parsed.skipped == (Skipped(3, f"found '192.0.2.\\xff', expected {EXPECTED}"),)
 
 
 def test_a_long_line_is_skipped_and_not_repeated_in_full(tmp_path: Path) -> None:
-    found = feed(tmp_path, f"192.0.2.1\n{'9' * 1_000_000}\n192.0.2.{'0' * 100_000}2\n192.0.2.3\n")
-    assert networks(found) == named("192.0.2.1", "192.0.2.3")
-    assert [skipped.line for skipped in found.skipped] == [2, 3]
-    assert all(len(skipped.why) < 300 for skipped in found.skipped)
+    parsed = feed(tmp_path, f"192.0.2.1\n{'9' * 1_000_000}\n192.0.2.{'0' * 100_000}2\n192.0.2.3\n")
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.3")
+    assert [skipped.line for skipped in parsed.skipped] == [2, 3]
+    assert all(len(skipped.why) < 300 for skipped in parsed.skipped)
 
 
 def test_a_long_comment_does_not_hide_the_address_before_it(tmp_path: Path) -> None:
-    found = feed(tmp_path, f"192.0.2.1 # {'x' * 100_000}\n# {'x' * 100_000}\n192.0.2.2\n")
-    assert networks(found) == named("192.0.2.1", "192.0.2.2")
-    assert found.skipped == ()
+    parsed = feed(tmp_path, f"192.0.2.1 # {'x' * 100_000}\n# {'x' * 100_000}\n192.0.2.2\n")
+    assert networks(parsed) == named("192.0.2.1", "192.0.2.2")
+    assert parsed.skipped == ()
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\n\n  \n", "# nothing", "# nothing\n;\n", "\r\n#\r\n"])
 def test_a_feed_without_anything_in_it_is_an_empty_feed(tmp_path: Path, content: str) -> None:
-    found = feed(tmp_path, content)
-    assert (networks(found), found.taken, found.skipped) == (set(), 0, ())
+    parsed = feed(tmp_path, content)
+    assert (networks(parsed), parsed.taken, parsed.skipped) == (set(), 0, ())
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_a_file_without_one_good_line_is_an_error_that_shows_the_first(tmp_path:
 
 
 def test_one_good_line_makes_a_feed(tmp_path: Path) -> None:
-    found = feed(tmp_path, "<html>\n<p>\n192.0.2.1\n")
-    assert (networks(found), len(found.skipped)) == (named("192.0.2.1"), 2)
+    parsed = feed(tmp_path, "<html>\n<p>\n192.0.2.1\n")
+    assert (networks(parsed), len(parsed.skipped)) == (named("192.0.2.1"), 2)
 
 
 def test_a_feed_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_a_path_with_a_nul_is_an_error(tmp_path: Path) -> None:
 
 
 def test_repeats_and_networks_in_networks_are_taken_as_they_come(tmp_path: Path) -> None:
-    found = feed(tmp_path, "192.0.2.0/24\n192.0.2.1\n192.0.2.1\n192.0.2.0-192.0.2.255\n")
-    assert networks(found) == named("192.0.2.0/24", "192.0.2.1")
-    assert found.taken == 4
+    parsed = feed(tmp_path, "192.0.2.0/24\n192.0.2.1\n192.0.2.1\n192.0.2.0-192.0.2.255\n")
+    assert networks(parsed) == named("192.0.2.0/24", "192.0.2.1")
+    assert parsed.taken == 4
 
 
 def test_the_widest_and_the_last_networks_are_taken_exactly(tmp_path: Path) -> None:
@@ -215,15 +215,15 @@ def entry_of(line: str) -> str:
 
 def twin(lines: list[str]) -> tuple[set[Network], set[int]]:
     """Return the networks and the lines that are skipped; only for lines of one column."""
-    found: set[Network] = set()
+    taken: set[Network] = set()
     skipped = set()
     for number, line in enumerate(lines, start=1):
         text = entry_of(line).strip()
         try:
-            found |= set(parse_networks(text)) if text else set()
+            taken |= set(parse_networks(text)) if text else set()
         except AddressError:
             skipped.add(number)
-    return found, skipped
+    return taken, skipped
 
 
 @settings(max_examples=tries(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -262,9 +262,9 @@ def test_a_feed_is_read_at_once_as_it_would_be_line_by_line(tmp_path: Path, line
     ],
 )
 def test_a_real_feed_gives_every_entry_that_was_counted_in_it(name: str, ipv4: int, ipv6: int) -> None:
-    found = read_plain(shared(f"data/feeds/{name}"))
-    assert {version: len(prefixes) for version, prefixes in found.networks.items()} == {4: ipv4, 6: ipv6}
-    assert (found.taken, found.skipped) == (ipv4 + ipv6, ())
+    feed = read_plain(shared(f"data/feeds/{name}"))
+    assert {version: len(prefixes) for version, prefixes in feed.networks.items()} == {4: ipv4, 6: ipv6}
+    assert (feed.taken, feed.skipped) == (ipv4 + ipv6, ())
 
 
 def test_a_real_feed_of_another_format_is_refused() -> None:

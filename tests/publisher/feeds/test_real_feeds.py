@@ -95,13 +95,13 @@ NO_FEEDS = {
 
 def counted(name: str) -> dict[str, int]:
     """Return the counts of stats.json in our words."""
-    found = json.loads(shared("data/stats.json").read_text())[name]
+    stats = json.loads(shared("data/stats.json").read_text())[name]
     return {
-        "taken": sum(found[kind] for kind in ("addr4", "addr6", "cidr4", "cidr6", "rng4", "rng6")),
-        "networks": found["uniq"],
-        "repeats": found["dup"],
-        "nested": found["covered"],
-        "bogon": found["bogon"],
+        "taken": sum(stats[kind] for kind in ("addr4", "addr6", "cidr4", "cidr6", "rng4", "rng6")),
+        "networks": stats["uniq"],
+        "repeats": stats["dup"],
+        "nested": stats["covered"],
+        "bogon": stats["bogon"],
     }
 
 
@@ -164,22 +164,22 @@ def test_where_takes_the_objects_of_a_real_file_that_say_so(
     assert feed.taken == len(objects) > 0
     # Each is where it is said to be: no object of these files stands further than this below its address.
     lines = path.read_text().split("\n")
-    for line in (line for found in feed.lines.values() for line in found.tolist()):
+    for line in (line for lines in feed.lines.values() for line in lines.tolist()):
         assert all(value in "".join(lines[line - 1 : line + 4]) for value in fits)
 
 
 def test_where_takes_one_tag_of_azure_and_one_region_of_oracle() -> None:
     path = shared("data/feeds/azure-ServiceTags_Public.json")
     tags = {tag["name"]: tag["properties"] for tag in json.loads(path.read_text())["values"]}
-    found = read_feed(path, FeedOptions(where={"name": "AzureFrontDoor.Backend"}))
-    assert found.taken == len(tags["AzureFrontDoor.Backend"]["addressPrefixes"])
+    feed = read_feed(path, FeedOptions(where={"name": "AzureFrontDoor.Backend"}))
+    assert feed.taken == len(tags["AzureFrontDoor.Backend"]["addressPrefixes"])
     path = shared("data/feeds/oci-public_ip_ranges.json")
     regions = json.loads(path.read_text())["regions"]
     cidrs = [
         c for region in regions if region["region"] == "ca-toronto-1" for c in region["cidrs"] if "OSN" in c["tags"]
     ]
-    found = read_feed(path, FeedOptions(where={"region": "ca-toronto-1", "tags": "OSN"}))
-    assert found.taken == len(cidrs) > 0
+    feed = read_feed(path, FeedOptions(where={"region": "ca-toronto-1", "tags": "OSN"}))
+    assert feed.taken == len(cidrs) > 0
 
 
 def test_the_bogons_of_a_real_list_are_told_with_their_lines() -> None:

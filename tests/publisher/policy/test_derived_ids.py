@@ -44,17 +44,17 @@ def feed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("feed")
 def test_entries_that_say_different_things_have_different_derived_ids(read: Read) -> None:
-    found = ids_of(read, WRITTEN)
-    assert len(set(found)) == len(WRITTEN)
-    assert all(re.fullmatch("e-[0-9a-f]{12}", one) for one in found)
+    ids = ids_of(read, WRITTEN)
+    assert len(set(ids)) == len(WRITTEN)
+    assert all(re.fullmatch("e-[0-9a-f]{12}", id_) for id_ in ids)
 
 
 @pytest.mark.usefixtures("feed")
 def test_a_derived_id_is_the_same_wherever_the_entry_stands(read: Read) -> None:
-    found = ids_of(read, WRITTEN)
-    assert ids_of(read, WRITTEN[::-1]) == found[::-1]
-    assert ids_of(read, WRITTEN[3:4]) == found[3:4]
-    assert ids_of(read, [{"id": "other", "list": "gray", "networks": ["203.0.113.1"]}, *WRITTEN])[1:] == found
+    ids = ids_of(read, WRITTEN)
+    assert ids_of(read, WRITTEN[::-1]) == ids[::-1]
+    assert ids_of(read, WRITTEN[3:4]) == ids[3:4]
+    assert ids_of(read, [{"id": "other", "list": "gray", "networks": ["203.0.113.1"]}, *WRITTEN])[1:] == ids
 
 
 @pytest.mark.usefixtures("feed")

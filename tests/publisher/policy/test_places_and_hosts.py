@@ -193,8 +193,8 @@ def test_an_old_answer_is_taken_with_a_warning_that_says_its_age(read: Read, tmp
         entry("hosts: [vpn.example.com]"), options=SubjectOptions(HostOptions(tmp_path / "hosts.json", offline=True))
     )
     (warning,) = policy.warnings
-    found = re.fullmatch(r"'vpn\.example\.com': offline; took the answer of (36\d\d) seconds ago", warning)
-    assert found
+    match = re.fullmatch(r"'vpn\.example\.com': offline; took the answer of (36\d\d) seconds ago", warning)
+    assert match
 
 
 def test_a_damaged_cache_of_hosts_is_a_mistake(wrong: Wrong, tmp_path: Path) -> None:

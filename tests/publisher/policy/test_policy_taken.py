@@ -105,7 +105,7 @@ applications:
 
 def test_the_general_settings_come_first_and_the_others_in_the_order_of_the_file(read: Read) -> None:
     policy = read('version: 1\napplications: {b: {}, a: {}, "*": {}, c: }')
-    assert [one.name for one in policy.applications] == ["*", "b", "a", "c"]
+    assert [application.name for application in policy.applications] == ["*", "b", "a", "c"]
 
 
 def test_a_source_has_the_networks_of_all_its_feeds_and_a_feed_may_have_two_sources(read: Read, tmp_path: Path) -> None:
@@ -225,5 +225,5 @@ def test_the_order_of_networks_does_not_matter(order: list[int]) -> None:
 
 def test_the_order_of_keys_does_not_matter(read: Read) -> None:
     keys = ["list: deny", "networks: [192.0.2.1]", "reason: x", "action: warn"]
-    found = {read(f"version: 1\nentries: [{{{', '.join(order)}}}]").entries for order in permutations(keys)}
-    assert len(found) == 1
+    readings = {read(f"version: 1\nentries: [{{{', '.join(order)}}}]").entries for order in permutations(keys)}
+    assert len(readings) == 1

@@ -20,9 +20,9 @@ def test_the_admin_pages(publisher: Publisher) -> None:
     publisher.publish(serial=3, created=1_800_000_000)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            assert (await one.page("/livez")).body == b"ok\n"
-            content = (await one.snapshot())["loaded"]
+        async with running(publisher.folder) as started:
+            assert (await started.page("/livez")).body == b"ok\n"
+            content = (await started.snapshot())["loaded"]
             digest = content.pop("digest")
             assert re.fullmatch("[0-9a-f]{64}", digest)
             assert content == {
@@ -36,9 +36,9 @@ def test_the_admin_pages(publisher: Publisher) -> None:
                 "match_sets": content["match_sets"],
                 "stale": False,
             }
-            assert (await one.page("/nothing")).status == 404
-            posted = await asyncio.to_thread(get, one.sidecar.ports["admin"], "/livez", None, "POST")
+            assert (await started.page("/nothing")).status == 404
+            posted = await asyncio.to_thread(get, started.sidecar.ports["admin"], "/livez", None, "POST")
             assert posted.status == 405
-            assert (await one.page("/metrics")).headers["content-type"].startswith("text/plain; version=0.0.4")
+            assert (await started.page("/metrics")).headers["content-type"].startswith("text/plain; version=0.0.4")
 
     run(live())

@@ -29,7 +29,7 @@ def test_a_snapshot_and_a_key_are_enough(load: Load, tmp_path: Path) -> None:
 
 def test_every_default_is_safe_on_loopback(load: Load, tmp_path: Path) -> None:
     config = load(LEAST)
-    assert [str(one.listen) for one in (config.grpc, config.http, config.admin)] == [
+    assert [str(section.listen) for section in (config.grpc, config.http, config.admin)] == [
         "127.0.0.1:9191",
         "127.0.0.1:9192",
         "127.0.0.1:9193",
@@ -84,7 +84,7 @@ drain: 0s
     assert (config.http.max_header, config.http.max_connections) == (8192, 10)
     assert (config.http.idle_timeout, config.http.header_timeout) == (300.0, 1.0)
     assert (str(config.admin.listen), config.admin.unix_mode) == ("off", 0o600)
-    assert [network for one in config.client_address.trusted_proxies for network in one] == [
+    assert [network for networks in config.client_address.trusted_proxies for network in networks] == [
         *parse_networks("10.0.0.0/8"),
         *parse_networks("192.0.2.1-192.0.2.3"),
         *parse_networks("::1"),

@@ -58,9 +58,9 @@ NO_LISTENERS = (
 
 @pytest.mark.parametrize("text", NO_LISTENERS)
 def test_what_is_no_listener_is_refused(mistakes: Mistakes, text: str) -> None:
-    found = text.encode("ascii", "backslashreplace").decode()
+    shown = text.encode("ascii", "backslashreplace").decode()
     [told] = mistakes(f'{LEAST}grpc: {{listen: "{text}"}}\n')
-    assert told.partition(" (")[0] == f"authz.yaml:2: grpc.listen: found '{found}', expected {LISTEN}"
+    assert told.partition(" (")[0] == f"authz.yaml:2: grpc.listen: found '{shown}', expected {LISTEN}"
 
 
 @pytest.mark.parametrize("path", ["", "//", "/" + 100 * "a", "/\N{GREEK SMALL LETTER ALPHA}" + 98 * "a"])
@@ -86,8 +86,8 @@ NO_TIMES = ("", "10", "s", "1.5s", "-1s", "+1s", "1 s", "01s", "1S", "1w", "1s1s
 
 @pytest.mark.parametrize("text", NO_TIMES)
 def test_what_is_no_time_is_refused(mistakes: Mistakes, text: str) -> None:
-    found = f"found '{text.encode('ascii', 'backslashreplace').decode()}'" if text else "found nothing"
-    assert mistakes(f'{LEAST}drain: "{text}"\n') == [f"authz.yaml:2: drain: {found}, expected {TIME}"]
+    shown = f"found '{text.encode('ascii', 'backslashreplace').decode()}'" if text else "found nothing"
+    assert mistakes(f'{LEAST}drain: "{text}"\n') == [f"authz.yaml:2: drain: {shown}, expected {TIME}"]
 
 
 WRONG_VALUES = {

@@ -28,9 +28,9 @@ def expiring(publisher: Publisher, cache: float, policy: str | None = POLICY) ->
 
 def kept_until(front: ExpiringFront, target: bytes = b"/v1/auth", client: bytes = b"192.0.2.7") -> int | None:
     head = front.handle(RequestHead(b"GET", target, {b"x-forwarded-for": [client]}, "127.0.0.1")).head
-    found = re.findall(rb"X-Accel-Expires: @(\d+)\r\n", head)
-    assert head.count(b"X-Accel-Expires") == len(found)
-    return int(found[0]) if found else None
+    times = re.findall(rb"X-Accel-Expires: @(\d+)\r\n", head)
+    assert head.count(b"X-Accel-Expires") == len(times)
+    return int(times[0]) if times else None
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,9 @@ def test_a_frame_that_breaks_a_rule_of_the_connection_ends_it(peer: Peer, name: 
 
 def _renumbered(data: bytes) -> bytes:
     """Return the frames of the table above with their streams from 5 on moved behind 8, which are taken."""
-    found, rest = read_frames(data)
-    moved = (item._replace(stream=item.stream + 8 * (item.stream >= 5)) for item in found)
-    return b"".join(map(lambda item: frame(*item), moved)) + rest if found else data  # noqa: C417
+    complete, rest = read_frames(data)
+    moved = (item._replace(stream=item.stream + 8 * (item.stream >= 5)) for item in complete)
+    return b"".join(map(lambda item: frame(*item), moved)) + rest if complete else data  # noqa: C417
 
 
 STREAM_FAULTS: Final = {

@@ -132,13 +132,13 @@ def test_blocks_made_by_hand_mean_the_same_remembered_or_not(pool: list[Any], or
     for number in order:
         block = made[number % len(made)]
         remembered = blocks.known.get(block)
-        found = outcome(lambda: blocks.read(block)) if remembered is None else remembered  # noqa: B023
+        result = outcome(lambda: blocks.read(block)) if remembered is None else remembered  # noqa: B023
         try:
             items = [(bytes(name), bytes(value)) for name, value in anew.decode(block, raw=True)]
         except HPACKError:
-            assert found == f"ConnectionFault {COMPRESSION}"
+            assert result == f"ConnectionFault {COMPRESSION}"
             return
-        assert found == outcome(lambda: head_of(items))  # noqa: B023
+        assert result == outcome(lambda: head_of(items))  # noqa: B023
 
 
 def test_an_entry_that_takes_the_place_of_another_changes_what_its_index_means() -> None:
@@ -180,15 +180,15 @@ def test_whatever_a_block_holds_it_is_read_or_refused(blocks: list[bytes], ackno
     if acknowledged:
         ours.offer_taken()
     for block in blocks:
-        found = outcome(lambda: ours.read(block))  # noqa: B023
-        if isinstance(found, str) and found.startswith("Connection"):
+        result = outcome(lambda: ours.read(block))  # noqa: B023
+        if isinstance(result, str) and result.startswith("Connection"):
             return
         try:
             items = [(bytes(name), bytes(value)) for name, value in theirs.decode(block, raw=True)]
         except HPACKError:
             assert none  # Huffman codes that nobody reads are not looked at
             return
-        assert found == outcome(lambda: head_of(items))  # noqa: B023
+        assert result == outcome(lambda: head_of(items))  # noqa: B023
 
 
 def test_what_is_remembered_of_headers_is_bounded() -> None:

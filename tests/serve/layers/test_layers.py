@@ -68,22 +68,22 @@ def test_a_ban_of_a_second_layer_holds_and_ends_and_the_policy_is_as_it_was(publ
     publisher.publish(serial=3)
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
-            assert await one.readiness() == (200, ["no_snapshot", "absent"])  # of the bans
-            assert (await one.ask(NEUTRAL)).status == 200
+        async with running(publisher.folder, config()) as started:
+            assert await started.readiness() == (200, ["no_snapshot", "absent"])  # of the bans
+            assert (await started.ask(NEUTRAL)).status == 200
             put(publisher, 8, [ban(1, f"{NEUTRAL}/32"), ban(2, "203.0.113.10/32")])
-            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 1)
-            answer = await one.ask(NEUTRAL)
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 1)
+            answer = await started.ask(NEUTRAL)
             assert (answer.status, answer.header("reason")) == (403, "denylisted")
-            assert (await one.ask(ALLOWED)).status == 200
-            assert (await one.ask(DENIED)).status == 403
-            assert await one.readiness() == (200, [])
-            text = (await one.page("/metrics")).body.decode()
+            assert (await started.ask(ALLOWED)).status == 200
+            assert (await started.ask(DENIED)).status == 403
+            assert await started.readiness() == (200, [])
+            text = (await started.page("/metrics")).body.decode()
             assert 'authz_snapshot_serial{layer="policy"} 3.0' in text
             assert 'authz_snapshot_serial{layer="bans"} 8.0' in text
             put(publisher, 9, [])
-            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
-            assert (await one.ask(NEUTRAL)).status == 200
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert (await started.ask(NEUTRAL)).status == 200
 
     run(live())
 
@@ -112,13 +112,13 @@ def test_a_bans_key_cannot_do_more_than_it_may(publisher: Publisher, attack: str
     code, bans = ATTACKS[attack]
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
+        async with running(publisher.folder, config()) as started:
             put(publisher, 2, [ban(2, "198.51.100.2/32"), *bans()])
-            await until(lambda: code in one.sidecar.metrics.loads("bans"))
-            assert (await one.ask(NEUTRAL)).status == 403
-            assert (await one.ask("198.51.100.2")).status == 200
-            assert (await one.ask("192.0.2.1")).status == 200
-            assert await one.readiness() == (200, [code])
+            await until(lambda: code in started.sidecar.metrics.loads("bans"))
+            assert (await started.ask(NEUTRAL)).status == 403
+            assert (await started.ask("198.51.100.2")).status == 200
+            assert (await started.ask("192.0.2.1")).status == 200
+            assert await started.readiness() == (200, [code])
 
     run(live())
 
@@ -129,15 +129,15 @@ def test_a_bans_key_cannot_sign_the_policy_layer(publisher: Publisher) -> None:
     bans = put(publisher, 9, [])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
-            loads = one.sidecar.metrics.loads
+        async with running(publisher.folder, config()) as started:
+            loads = started.sidecar.metrics.loads
             publisher.publish("version: 1\n", serial=9, keys=["b"])
             await until(lambda: "unknown_key" in loads("policy"))
             (publisher.folder / "new").write_bytes(bans.read_bytes())
             (publisher.folder / "new").rename(publisher.folder / "lists.snapshot")
             await until(lambda: loads("policy").get("unknown_key") == 2)
-            assert (await one.ask(DENIED)).status == 403
-            assert one.serial == 1
+            assert (await started.ask(DENIED)).status == 403
+            assert started.serial == 1
 
     run(live())
 
@@ -147,12 +147,12 @@ def test_a_bans_key_cannot_sign_for_another_layer(publisher: Publisher) -> None:
     put(publisher, 4, [ban(1, f"{NEUTRAL}/32")])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
+        async with running(publisher.folder, config()) as started:
             put(publisher, 5, [], layer="other")
-            await until(lambda: "wrong_layer" in one.sidecar.metrics.loads("bans"))
+            await until(lambda: "wrong_layer" in started.sidecar.metrics.loads("bans"))
             put(publisher, 6, [], key="a")  # nor is the policy's key good for its bans
-            await until(lambda: "unknown_key" in one.sidecar.metrics.loads("bans"))
-            assert (await one.ask(NEUTRAL)).status == 403
+            await until(lambda: "unknown_key" in started.sidecar.metrics.loads("bans"))
+            assert (await started.ask(NEUTRAL)).status == 403
 
     run(live())
 
@@ -162,13 +162,13 @@ def test_a_bans_key_cannot_replay_an_old_file(publisher: Publisher) -> None:
     old = put(publisher, 4, [ban(1, f"{NEUTRAL}/32")]).read_bytes()
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
+        async with running(publisher.folder, config()) as started:
             put(publisher, 7, [])
-            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 2)
             (publisher.folder / "new").write_bytes(old)
             (publisher.folder / "new").rename(publisher.folder / "bans.snapshot")
-            await until(lambda: "rolled_back" in one.sidecar.metrics.loads("bans"))
-            assert (await one.ask(NEUTRAL)).status == 200
+            await until(lambda: "rolled_back" in started.sidecar.metrics.loads("bans"))
+            assert (await started.ask(NEUTRAL)).status == 200
 
     run(live())
 
@@ -178,9 +178,9 @@ def test_a_missing_layer_is_ignored_or_denies(publisher: Publisher, when_missing
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder, config(f"{MAY}, when_missing: {when_missing}")) as one:
-            assert (await one.ask(NEUTRAL)).status == status
-            assert (await one.readiness())[0] == status
+        async with running(publisher.folder, config(f"{MAY}, when_missing: {when_missing}")) as started:
+            assert (await started.ask(NEUTRAL)).status == status
+            assert (await started.readiness())[0] == status
 
     run(live())
 
@@ -196,9 +196,9 @@ def test_a_stale_layer_is_kept_ignored_or_denies(publisher: Publisher, when_stal
     (publisher.folder / "bans.snapshot").write_bytes(data)
 
     async def live() -> None:
-        async with running(publisher.folder, config(f"{MAY}, max_age: 5m, when_stale: {when_stale}")) as one:
-            assert (await one.ask(NEUTRAL)).status == status
-            assert (await one.readiness())[1] == ["stale_snapshot"]
+        async with running(publisher.folder, config(f"{MAY}, max_age: 5m, when_stale: {when_stale}")) as started:
+            assert (await started.ask(NEUTRAL)).status == status
+            assert (await started.readiness())[1] == ["stale_snapshot"]
 
     run(live())
 
@@ -212,23 +212,23 @@ def test_parts_are_loaded_with_the_file_that_requires_them_and_kept_with_it(publ
     required = Requirement(2, inspect_snapshot(publisher.folder / "part").digest)
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
-            loads = one.sidecar.metrics.loads
+        async with running(publisher.folder, config()) as started:
+            loads = started.sidecar.metrics.loads
             head = put(publisher, 3, [ban(1, "198.51.100.3/32")], requires=[required])
             await until(lambda: "part_missing" in loads("bans"))  # the part is not there yet
             (publisher.folder / "part").rename(part_path(head, required))
             await until(lambda: loads("bans").get("ok") == 1)
             for last, status in ((1, 403), (2, 403), (3, 403), (4, 200)):
-                assert (await one.ask(f"198.51.100.{last}")).status == status
+                assert (await started.ask(f"198.51.100.{last}")).status == status
             put(publisher, 4, [], requires=[required], tombstones=[7])
             await until(lambda: loads("bans").get("ok") == 2)
             for last, status in ((1, 200), (2, 403), (3, 200)):
-                assert (await one.ask(f"198.51.100.{last}")).status == status
+                assert (await started.ask(f"198.51.100.{last}")).status == status
             head.unlink()
             part_path(head, required).unlink()
-        async with running(publisher.folder, config()) as one:  # from the last good copies alone
+        async with running(publisher.folder, config()) as started:  # from the last good copies alone
             for last, status in ((1, 200), (2, 403), (3, 200)):
-                assert (await one.ask(f"198.51.100.{last}")).status == status
+                assert (await started.ask(f"198.51.100.{last}")).status == status
 
     run(live())
 
@@ -236,9 +236,9 @@ def test_parts_are_loaded_with_the_file_that_requires_them_and_kept_with_it(publ
 # Bans of addresses that the policy came to protect later: they have no effect, and stop no other ban.
 
 
-async def overruled(one: Running, count: int) -> None:
+async def overruled(started: Running, count: int) -> None:
     """Wait until so many entries of the bans are known to have no effect."""
-    bans = list(one.sidecar.layers)[1]
+    bans = list(started.sidecar.layers)[1]
     await until(lambda: len(bans.overruled.entries) == count)
 
 
@@ -253,29 +253,29 @@ def test_a_policy_that_protects_a_banned_address_stops_no_later_ban(
     put(publisher, 1, [old])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
-            assert (await one.ask(GUARDED)).status == 403
+        async with running(publisher.folder, config()) as started:
+            assert (await started.ask(GUARDED)).status == 403
             publisher.publish(GUARDING, serial=2, created=now)
-            await overruled(one, 1)
-            assert (await one.ask(GUARDED)).status == 200
-            assert await one.readiness() == (200, ["overruled"])
+            await overruled(started, 1)
+            assert (await started.ask(GUARDED)).status == 200
+            assert await started.readiness() == (200, ["overruled"])
             put(publisher, 2, [old, other])
-            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
-            assert (await one.ask(NEUTRAL)).status == 403
-            text = (await one.page("/metrics")).body.decode()
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert (await started.ask(NEUTRAL)).status == 403
+            text = (await started.page("/metrics")).body.decode()
             assert 'authz_snapshot_overruled{layer="bans"} 1.0' in text
             assert 'authz_snapshot_overruled{layer="policy"} 0.0' in text
-            shown = (await one.page("/snapshot")).body.decode()
+            shown = (await started.page("/snapshot")).body.decode()
             assert f'"entry":"{old.id}","address":"{GUARDED}"' in shown.replace(" ", "")
         (publisher.folder / "bans.snapshot").write_bytes(b"garbage")
-        async with running(publisher.folder, config()) as one:
-            await overruled(one, 1)
-            assert (await one.ask(GUARDED)).status == 200
-            assert (await one.ask(NEUTRAL)).status == 403
-            assert await one.readiness() == (200, ["last_good", "overruled", "truncated"])
+        async with running(publisher.folder, config()) as started:
+            await overruled(started, 1)
+            assert (await started.ask(GUARDED)).status == 200
+            assert (await started.ask(NEUTRAL)).status == 403
+            assert await started.readiness() == (200, ["last_good", "overruled", "truncated"])
             put(publisher, 3, [other])
-            await overruled(one, 0)
-            assert await one.readiness() == (200, [])
+            await overruled(started, 0)
+            assert await started.readiness() == (200, [])
 
     run(live())
     told = f"bans: 1 entry has no effect, since the policy protects what would be denied: '{old.id}' ({GUARDED})"
@@ -290,16 +290,16 @@ def test_a_ban_that_comes_before_the_policy_that_permits_it_holds_once_that_is_t
     put(publisher, 1, [])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
+        async with running(publisher.folder, config()) as started:
             put(publisher, 2, [ban(1, f"{GUARDED}/32"), ban(2, f"{NEUTRAL}/32")])
-            await until(lambda: "not_permitted_protected" in one.sidecar.metrics.loads("bans"))
+            await until(lambda: "not_permitted_protected" in started.sidecar.metrics.loads("bans"))
             publisher.publish(serial=2, created=now)
-            await until(lambda: one.sidecar.metrics.loads("bans").get("ok") == 2)
-            assert [(await one.ask(address)).status for address in (GUARDED, NEUTRAL)] == [403, 403]
-            assert await one.readiness() == (200, [])
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert [(await started.ask(address)).status for address in (GUARDED, NEUTRAL)] == [403, 403]
+            assert await started.readiness() == (200, [])
             publisher.publish(GUARDING, serial=3, created=now)  # nothing is refused: nothing is loaded again
-            await until(lambda: one.sidecar.metrics.loads("policy").get("ok") == 3)
-            assert one.sidecar.metrics.loads("bans")["ok"] == 2
+            await until(lambda: started.sidecar.metrics.loads("policy").get("ok") == 3)
+            assert started.sidecar.metrics.loads("bans")["ok"] == 2
 
     run(live())
 
@@ -310,10 +310,10 @@ def test_a_ban_of_what_the_policy_protects_already_still_refuses_its_file(publis
     put(publisher, 1, [ban(1, f"{NEUTRAL}/32")])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
+        async with running(publisher.folder, config()) as started:
             put(publisher, 2, [ban(1, f"{GUARDED}/32", added=now - 59)])
-            await until(lambda: "not_permitted_protected" in one.sidecar.metrics.loads("bans"))
-            assert (await one.ask(NEUTRAL)).status == 403
-            assert (await one.ask(GUARDED)).status == 200
+            await until(lambda: "not_permitted_protected" in started.sidecar.metrics.loads("bans"))
+            assert (await started.ask(NEUTRAL)).status == 403
+            assert (await started.ask(GUARDED)).status == 200
 
     run(live())

@@ -108,11 +108,11 @@ def denied(*files: OpenedSnapshot) -> set[str]:
     ruleset = Ruleset(files)
     with patch.object(files[-1], "marks", None), patch.object(files[1], "marks", None):
         plain = Ruleset(files)
-    found = {text for text in ASKED if check(marked, text, "", NOW).decision == "deny"}
+    denied_texts = {text for text in ASKED if check(marked, text, "", NOW).decision == "deny"}
     for address in map(parse_address, ASKED):
         assert ruleset.find(address) == plain.find(address)
         assert ruleset.matches(ruleset.find(address)) == plain.matches(plain.find(address))
-    return found
+    return denied_texts
 
 
 def covered(networks: list[Network], protected: list[Network]) -> set[str]:

@@ -62,20 +62,20 @@ def test_a_refused_snapshot_changes_nothing_and_is_told_once(
     publisher.publish(serial=10)
 
     async def live() -> None:
-        async with running(publisher.folder, config("poll: 20ms")) as one:
+        async with running(publisher.folder, config("poll: 20ms")) as started:
             REFUSALS[code](publisher)
-            await until(lambda: code in one.loads)
+            await until(lambda: code in started.loads)
             await asyncio.sleep(0.2)  # ten polls, which find nothing new
 
-            assert one.loads == {"ok": 1, code: 1}
-            assert one.serial == 10
-            assert (await one.ask()).status == 200
-            assert (await one.ask(DENIED)).status == 403
-            assert await one.readiness() == (200, [code])
-            content = await one.snapshot()
+            assert started.loads == {"ok": 1, code: 1}
+            assert started.serial == 10
+            assert (await started.ask()).status == 200
+            assert (await started.ask(DENIED)).status == 403
+            assert await started.readiness() == (200, [code])
+            content = await started.snapshot()
             assert content["loaded"]["serial"] == 10
             assert content["refused"]["code"] == code
-            assert code in (await one.page("/readyz")).body.decode()
+            assert code in (await started.page("/readyz")).body.decode()
             refusals = [record for record in caplog.records if "refused" in record.getMessage()]
             assert len(refusals) == 1
             assert refusals[0].levelno == logging.WARNING
@@ -83,9 +83,9 @@ def test_a_refused_snapshot_changes_nothing_and_is_told_once(
             assert "serial 10 serves on" in refusals[0].getMessage()
 
             publisher.publish(NEW_POLICY, serial=13)
-            await until(lambda: one.serial == 13)
-            assert await one.readiness() == (200, [])
-            assert (await one.snapshot())["refused"] is None
+            await until(lambda: started.serial == 13)
+            assert await started.readiness() == (200, [])
+            assert (await started.snapshot())["refused"] is None
 
     with caplog.at_level(logging.INFO):
         run(live())
@@ -99,17 +99,17 @@ def test_a_refusal_is_gone_in_the_turn_in_which_the_new_snapshot_decides(
     seen: list[tuple[int | None, list[str]]] = []
 
     async def live() -> None:
-        async with running(publisher.folder, config("poll: 20ms")) as one:
+        async with running(publisher.folder, config("poll: 20ms")) as started:
             garbage(publisher)
-            await until(lambda: "bad_magic" in one.loads)
-            swap = one.sidecar.decider.load
+            await until(lambda: "bad_magic" in started.loads)
+            swap = started.sidecar.decider.load
 
             def look(ruleset: Ruleset) -> None:
                 swap(ruleset)
-                status = one.sidecar._status
-                asyncio.get_running_loop().call_soon(lambda: seen.append((one.serial, status.reasons())))
+                status = started.sidecar._status
+                asyncio.get_running_loop().call_soon(lambda: seen.append((started.serial, status.reasons())))
 
-            monkeypatch.setattr(one.sidecar.decider, "load", look)
+            monkeypatch.setattr(started.sidecar.decider, "load", look)
             publisher.publish(NEW_POLICY, serial=13)
             await until(lambda: seen)
         assert seen == [(13, [])]
@@ -129,17 +129,17 @@ def test_a_fault_while_loading_is_told_and_loading_is_tried_again(
         return reading(*arguments, **options)
 
     async def live() -> None:
-        async with running(publisher.folder, config("poll: 20ms")) as one:
+        async with running(publisher.folder, config("poll: 20ms")) as started:
             monkeypatch.setattr(accept_module, "read_with_bytes", read)
             publisher.publish(NEW_POLICY, serial=11)
             for goal in (3, 6):  # it is tried again and again
-                await until(functools.partial(lambda least: one.loads.get("internal_error", 0) >= least, goal))
-                assert (await one.ask()).status == 200
-                assert await one.readiness() == (200, ["internal_error"])
+                await until(functools.partial(lambda least: started.loads.get("internal_error", 0) >= least, goal))
+                assert (await started.ask()).status == 200
+                assert await started.readiness() == (200, ["internal_error"])
                 faults.pop()
-            await until(lambda: one.serial == 11)
-            assert one.loads["ok"] == 2
-            assert await one.readiness() == (200, [])
+            await until(lambda: started.serial == 11)
+            assert started.loads["ok"] == 2
+            assert await started.readiness() == (200, [])
         refusals = [record for record in caplog.records if "refused" in record.getMessage()]
         assert len(refusals) == 2  # each is said once
 
@@ -162,11 +162,11 @@ def test_a_fault_of_the_machine_is_not_taken_for_one_of_the_file(
         return opening(path, *arguments, **options)
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:  # which polls once an hour
+        async with running(publisher.folder, config()) as started:  # which polls once an hour
             monkeypatch.setattr(os, "open", failing)
             publisher.publish(NEW_POLICY, serial=11)
-            await until(lambda: one.serial == 11)
-            assert one.loads == {"ok": 2, "unreadable": 2}
+            await until(lambda: started.serial == 11)
+            assert started.loads == {"ok": 2, "unreadable": 2}
 
     run(live())
 
@@ -175,9 +175,9 @@ def test_a_file_over_the_configured_size_is_refused_before_it_is_copied(publishe
     publisher.publish(serial=10)
 
     async def live() -> None:
-        async with running(publisher.folder, config("max_size: 1000")) as one:
-            assert one.loads == {"too_large": 1}
-            assert await one.readiness() == (503, ["no_snapshot", "too_large"])
+        async with running(publisher.folder, config("max_size: 1000")) as started:
+            assert started.loads == {"too_large": 1}
+            assert await started.readiness() == (503, ["no_snapshot", "too_large"])
 
     run(live())
 
@@ -186,10 +186,10 @@ def test_a_refused_snapshot_does_not_change_the_state(publisher: Publisher) -> N
     publisher.publish(serial=10)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as started:
             before = load_states(publisher.folder / "state" / "authz.json").get("policy")
             publisher.publish(serial=99, keys=["b"])
-            await until(lambda: len(one.loads) == 2)
+            await until(lambda: len(started.loads) == 2)
             assert load_states(publisher.folder / "state" / "authz.json").get("policy") == before
             assert before is not None
             assert before.serial == 10
@@ -202,19 +202,19 @@ def test_a_lower_serial_is_refused_even_after_a_restart_and_the_same_file_is_not
 
     async def live() -> None:
         for _ in range(2):
-            async with running(publisher.folder) as one:
-                assert one.loads == {"ok": 1}
+            async with running(publisher.folder) as started:
+                assert started.loads == {"ok": 1}
         publisher.publish(serial=4)
-        async with running(publisher.folder) as one:
-            assert one.loads == {"rolled_back": 1}
-            assert one.serial == 5  # the last good copy
-            assert (await one.ask()).status == 200
-            assert await one.readiness() == (200, ["last_good", "rolled_back"])
-            assert "found serial 4, expected above 5" in (await one.page("/readyz")).body.decode()
+        async with running(publisher.folder) as started:
+            assert started.loads == {"rolled_back": 1}
+            assert started.serial == 5  # the last good copy
+            assert (await started.ask()).status == 200
+            assert await started.readiness() == (200, ["last_good", "rolled_back"])
+            assert "found serial 4, expected above 5" in (await started.page("/readyz")).body.decode()
             publisher.publish(NEW_POLICY, serial=5)  # another file with the serial that was accepted
-            await until(lambda: one.loads == {"rolled_back": 2})
+            await until(lambda: started.loads == {"rolled_back": 2})
             publisher.publish(serial=6)
-            await until(lambda: one.serial == 6)
+            await until(lambda: started.serial == 6)
         state = load_states(publisher.folder / "state" / "authz.json").get("policy")
         assert isinstance(state, State)
         assert state.serial == 6
@@ -228,15 +228,15 @@ def test_where_the_serial_cannot_be_remembered_the_snapshot_is_not_used(
     publisher.publish(serial=1)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as started:
             state = publisher.folder / "state" / "authz.json"
             state.unlink()
             state.mkdir()
             publisher.publish(NEW_POLICY, serial=2)
-            await until(lambda: "state_unwritable" in one.loads)
-            assert one.serial == 1
-            assert (await one.ask()).status == 200
-            assert await one.readiness() == (200, ["state_unwritable"])
+            await until(lambda: "state_unwritable" in started.loads)
+            assert started.serial == 1
+            assert (await started.ask()).status == 200
+            assert await started.readiness() == (200, ["state_unwritable"])
 
     with caplog.at_level(logging.INFO):
         run(live())

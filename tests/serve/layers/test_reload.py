@@ -83,16 +83,16 @@ def test_a_new_snapshot_is_loaded_however_it_is_put_there(
     publisher.publish(serial=1)
 
     async def live() -> None:
-        async with running(publisher.folder, config(poll)) as one:
-            assert (await one.ask()).status == 200
+        async with running(publisher.folder, config(poll)) as started:
+            assert (await started.ask()).status == 200
             writer = asyncio.create_task(asyncio.to_thread(change, publisher))
             while not writer.done():  # whatever is half written, the old one decides
-                assert (await one.ask()).status in ({200} if one.serial == 1 else {200, 403})
+                assert (await started.ask()).status in ({200} if started.serial == 1 else {200, 403})
             await writer
-            await until(lambda: one.serial == 2)
-            assert (await one.ask()).status == 403
-            assert await one.readiness() == (200, [])
-            assert one.loads["ok"] >= 2
+            await until(lambda: started.serial == 2)
+            assert (await started.ask()).status == 403
+            assert await started.readiness() == (200, [])
+            assert started.loads["ok"] >= 2
 
     run(live())
 
@@ -118,12 +118,12 @@ def test_a_kubernetes_volume_is_followed_from_one_swap_to_the_next(publisher: Pu
 
     async def live() -> None:
         text = config().replace("path: lists.snapshot", "path: volume/lists.snapshot")
-        async with running(publisher.folder, text) as one:
+        async with running(publisher.folder, text) as started:
             for number in (2, 3, 4):
                 await asyncio.to_thread(put, number)
-                await until(lambda: one.serial == number)  # noqa: B023
-                assert (await one.ask()).status == (403 if number % 2 else 200)
-            assert one.loads == {"ok": 4}
+                await until(lambda: started.serial == number)  # noqa: B023
+                assert (await started.ask()).status == (403 if number % 2 else 200)
+            assert started.loads == {"ok": 4}
 
     run(live())
 
@@ -144,11 +144,11 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_before_it_is_refused
             raise
 
     async def live() -> None:
-        async with running(publisher.folder, config("poll: 20ms")) as one:
+        async with running(publisher.folder, config("poll: 20ms")) as started:
             monkeypatch.setattr(Acceptor, "accept", written_meanwhile)
             path.write_bytes(data[: len(data) // 2])
-            await until(lambda: one.serial == 2)
-            assert set(one.loads) == {"ok"}
+            await until(lambda: started.serial == 2)
+            assert set(started.loads) == {"ok"}
 
     with caplog.at_level(logging.INFO):
         run(live())
@@ -203,8 +203,8 @@ def test_a_file_of_the_same_size_written_in_place_is_another_one(tmp_path: Path)
             while path.stat().st_ctime_ns == before.st_ctime_ns:  # a clock of some milliseconds
                 path.write_bytes(content)
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        with source.fetch() as found:
-            fetched.append(found)
+        with source.fetch() as started:
+            fetched.append(started)
     after = path.stat()
     assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
     assert fetched == [path, None, path, None]

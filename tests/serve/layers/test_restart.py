@@ -57,8 +57,8 @@ FILES: Final[dict[str, Callable[[Publisher], bytes | None]]] = {
 def rows() -> dict[str, tuple[str, str, str]]:
     """Return the table of the page: the code, the answer with a last good copy, and the one without."""
     table = PAGE.read_text().partition("<!-- the restart table -->")[2].partition("\n\n")[0]
-    found = re.findall(r"^\| ([a-z ]+) \| `(\w+)` \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
-    return {name: (code, with_copy, without) for name, code, with_copy, without in found}
+    cells = re.findall(r"^\| ([a-z ]+) \| `(\w+)` \| (.+?) \| (.+?) \|$", table, re.MULTILINE)
+    return {name: (code, with_copy, without) for name, code, with_copy, without in cells}
 
 
 def config(source: str) -> str:
@@ -89,8 +89,8 @@ def test_after_a_restart_the_answers_are_those_of_the_table(
 
     async def live() -> None:
         publisher.publish(serial=5)
-        async with running(publisher.folder, config("path: lists.snapshot")) as one:
-            assert one.serial == 5
+        async with running(publisher.folder, config("path: lists.snapshot")) as started:
+            assert started.serial == 5
         if not last_good:
             (publisher.folder / "state" / "last-good" / "policy.snapshot").unlink()
         content = FILES[name](publisher)
@@ -107,12 +107,12 @@ def test_after_a_restart_the_answers_are_those_of_the_table(
                 path.mkdir()
             elif content is not None:
                 path.write_bytes(content)
-            async with running(publisher.folder, config(source)) as one:
-                answer = await one.ask()
-                status, reasons = await one.readiness()
+            async with running(publisher.folder, config(source)) as started:
+                answer = await started.ask()
+                status, reasons = await started.readiness()
                 if last_good:
                     assert with_copy == "200, decides by serial 5; ready, `last_good`"
-                    assert (answer.status, one.serial) == (200, 5)
+                    assert (answer.status, started.serial) == (200, 5)
                     assert (status, reasons) == (200, ["last_good", code])
                 else:
                     assert without == "503 `no_snapshot`; not ready"

@@ -40,19 +40,19 @@ def test_an_old_snapshot_is_reported_and_kept_or_not(
     publisher.publish(created=int(time.time()) - 7200)
 
     async def live() -> None:
-        async with running(publisher.folder, config(f"max_age: 1h, when_stale: {when_stale}")) as one:
-            answer = await one.ask()
+        async with running(publisher.folder, config(f"max_age: 1h, when_stale: {when_stale}")) as started:
+            answer = await started.ask()
             assert (answer.status, answer.header("reason")) == (status, reason)
-            assert await one.readiness() == (503 if status == 503 else 200, ["stale_snapshot"])
-            assert f"authz_ready {float(status == 200)}" in (await one.page("/metrics")).body.decode()
-            assert (await one.snapshot())["loaded"]["stale"] is True
-            assert 'authz_snapshot_stale{layer="policy"} 1.0' in (await one.page("/metrics")).body.decode()
+            assert await started.readiness() == (503 if status == 503 else 200, ["stale_snapshot"])
+            assert f"authz_ready {float(status == 200)}" in (await started.page("/metrics")).body.decode()
+            assert (await started.snapshot())["loaded"]["stale"] is True
+            assert 'authz_snapshot_stale{layer="policy"} 1.0' in (await started.page("/metrics")).body.decode()
 
             publisher.publish()
-            await until(lambda: one.serial == 2)
-            assert (await one.ask()).header("reason") == "allowlisted"
-            assert await one.readiness() == (200, [])
-            assert 'authz_snapshot_stale{layer="policy"} 0.0' in (await one.page("/metrics")).body.decode()
+            await until(lambda: started.serial == 2)
+            assert (await started.ask()).header("reason") == "allowlisted"
+            assert await started.readiness() == (200, [])
+            assert 'authz_snapshot_stale{layer="policy"} 0.0' in (await started.page("/metrics")).body.decode()
 
     run(live())
 
@@ -66,9 +66,9 @@ def test_a_snapshot_that_expires_while_it_serves_is_stale(
     publisher.publish(expires=end)
 
     async def live() -> None:
-        async with running(publisher.folder, config("when_stale: deny")) as one:
+        async with running(publisher.folder, config("when_stale: deny")) as started:
             for moment[0], reason in ((end - 1, "allowlisted"), (end, "stale_snapshot"), (end + 1, "stale_snapshot")):
-                assert (await one.ask()).header("reason") == reason
+                assert (await started.ask()).header("reason") == reason
 
     run(live())
 
@@ -82,8 +82,8 @@ def test_staleness_and_its_end_are_told_once_and_counted_and_health_follows(
     told: list[bool] = []
 
     async def live() -> None:
-        async with running(publisher.folder, config("max_age: 1h, when_stale: deny")) as one:
-            health = one.sidecar.health
+        async with running(publisher.folder, config("max_age: 1h, when_stale: deny")) as started:
+            health = started.sidecar.health
             health.listeners.append(lambda: told.append(health.ready))
             assert health.serving("readiness")
             await until(lambda: not health.serving("readiness"))
@@ -91,7 +91,7 @@ def test_staleness_and_its_end_are_told_once_and_counted_and_health_follows(
             assert health.serving("liveness")
             publisher.publish()
             await until(lambda: health.serving(""))
-            text = (await one.page("/metrics")).body.decode()
+            text = (await started.page("/metrics")).body.decode()
             assert 'authz_stale_total{layer="policy"} 1.0' in text
 
     with caplog.at_level(logging.INFO):
@@ -106,11 +106,11 @@ def test_a_snapshot_of_the_future_is_reported(publisher: Publisher, caplog: pyte
     publisher.publish(created=int(time.time()) + 86400)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            assert await one.readiness() == (200, ["created_in_the_future"])
+        async with running(publisher.folder) as started:
+            assert await started.readiness() == (200, ["created_in_the_future"])
             publisher.publish()
-            await until(lambda: one.serial == 2)
-            assert await one.readiness() == (200, [])
+            await until(lambda: started.serial == 2)
+            assert await started.readiness() == (200, [])
 
     with caplog.at_level(logging.WARNING):
         run(live())
@@ -129,8 +129,8 @@ def test_it_is_not_ready_before_the_fronts_listen(publisher: Publisher, monkeypa
     monkeypatch.setattr(sidecar_module.Sidecar, "_start_http", look_and_start)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            assert await one.readiness() == (200, [])
+        async with running(publisher.folder) as started:
+            assert await started.readiness() == (200, [])
 
     run(live())
     assert seen == [(503, ["starting"])]
@@ -158,11 +158,11 @@ entries:
     )
 
     async def live() -> None:
-        async with running(publisher.folder, config().replace('"off"', '"127.0.0.1:0"', 1)) as one:
+        async with running(publisher.folder, config().replace('"off"', '"127.0.0.1:0"', 1)) as started:
             payload = check_request("127.0.0.1", {"x-forwarded-for": ALLOWED})
             for seconds, status in ((0, 200), (599, 200), (600, 403), (1199.5, 403), (1200, 200), (700, 403)):
                 moment[0] = 1_800_000_000 + seconds
-                assert (await one.ask()).status == status
+                assert (await started.ask()).status == status
                 assert read_answer(checks[0](payload)).kind == ("ok" if status == 200 else "denied")
 
     run(live())

@@ -102,10 +102,10 @@ def test_a_request_in_the_last_moment_is_answered_whole(publisher: Publisher, mo
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            reader, writer = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["http"])
+        async with running(publisher.folder) as started:
+            reader, writer = await asyncio.open_connection("127.0.0.1", started.sidecar.ports["http"])
             writer.write(f"GET /v1/auth HTTP/1.1\r\nX-Forwarded-For: {ALLOWED}\r\n\r\n".encode() * 100)
-            await one.sidecar.stop()
+            await started.sidecar.stop()
             answers = await reader.read()
             writer.close()
         assert answers.count(b"HTTP/1.1 200 OK\r\n") == 100
@@ -148,8 +148,8 @@ def test_stopping_twice_is_harmless(publisher: Publisher) -> None:
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            await one.sidecar.stop()
-            await one.sidecar.stop()
+        async with running(publisher.folder) as started:
+            await started.sidecar.stop()
+            await started.sidecar.stop()
 
     run(live())

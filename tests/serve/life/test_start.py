@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("poll", ["1h", "50ms"])
 def test_without_a_snapshot_it_serves_cannot_decide_until_one_appears(publisher: Publisher, poll: str) -> None:
     async def live() -> None:
-        async with running(publisher.folder, config(f"poll: {poll}")) as one:
-            answer = await one.ask()
+        async with running(publisher.folder, config(f"poll: {poll}")) as started:
+            answer = await started.ask()
             assert (answer.status, answer.header("reason")) == (503, "no_snapshot")
-            assert await one.readiness() == (503, ["no_snapshot", "absent"])
-            content = await one.snapshot()
+            assert await started.readiness() == (503, ["no_snapshot", "absent"])
+            content = await started.snapshot()
             assert content["loaded"] is None
             assert content["refused"]["code"] == "absent"
-            assert (await one.page("/livez")).status == 200
+            assert (await started.page("/livez")).status == 200
 
             publisher.publish(serial=7)
-            await until(lambda: one.serial == 7)
+            await until(lambda: started.serial == 7)
 
-            assert (await one.ask()).status == 200
-            assert (await one.ask(DENIED)).status == 403
-            assert await one.readiness() == (200, [])
-            content = await one.snapshot()
+            assert (await started.ask()).status == 200
+            assert (await started.ask(DENIED)).status == 403
+            assert await started.readiness() == (200, [])
+            content = await started.snapshot()
             assert content["refused"] is None
             assert content["loaded"]["serial"] == 7
             assert content["loaded"]["signed_by"] == [publisher.key().keyid]
@@ -59,15 +59,15 @@ def test_without_a_snapshot_it_serves_cannot_decide_until_one_appears(publisher:
 
 def test_when_missing_allow_it_is_ready_and_lets_through_until_one_appears(publisher: Publisher) -> None:
     async def live() -> None:
-        async with running(publisher.folder, config("when_missing: allow")) as one:
-            answer = await one.ask(DENIED)
+        async with running(publisher.folder, config("when_missing: allow")) as started:
+            answer = await started.ask(DENIED)
             assert (answer.status, answer.header("reason")) == (200, "no_snapshot")
-            assert await one.readiness() == (200, ["no_snapshot", "absent"])
+            assert await started.readiness() == (200, ["no_snapshot", "absent"])
 
             publisher.publish()
-            await until(lambda: one.serial == 1)
+            await until(lambda: started.serial == 1)
 
-            assert (await one.ask(DENIED)).status == 403
+            assert (await started.ask(DENIED)).status == 403
 
     run(live())
 
@@ -154,11 +154,11 @@ def test_a_unix_path_is_taken_only_where_nobody_listens(publisher: Publisher, na
         await refused("found a file that is not a socket, expected a socket or nothing")
         path.rmdir()
 
-        async with running(publisher.folder, text) as one:
+        async with running(publisher.folder, text) as started:
             assert path.is_socket()
             await refused("another program listens there")
             assert path.is_socket()
-            assert (await one.page("/livez")).status == 200 if front != "admin" else True
+            assert (await started.page("/livez")).status == 200 if front != "admin" else True
         assert not path.exists()
 
         with socket.socket(socket.AF_UNIX) as dead:

@@ -63,11 +63,11 @@ def test_an_allowed_answer_tells_of_warnings_and_dry_runs(
     fronts: Fronts, application: str, client: str, told: dict[str, str]
 ) -> None:
     """And a client that makes up such a header does not reach the application with it."""
-    found = by_grpc(fronts, client, application)
-    assert found.kind == "ok"
+    answer = by_grpc(fronts, client, application)
+    assert answer.kind == "ok"
     names = ("warnings", "dry-run")
-    assert {name: found.headers[f"x-authz-{name}"] for name in names if f"x-authz-{name}" in found.headers} == told
-    assert {name for name in names if f"x-authz-{name}" in found.removed} == set(names) - set(told)
+    assert {name: answer.headers[f"x-authz-{name}"] for name in names if f"x-authz-{name}" in answer.headers} == told
+    assert {name for name in names if f"x-authz-{name}" in answer.removed} == set(names) - set(told)
     text = by_http(fronts, client, application)
     for name in names:
         line = f"X-Authz-{name.title()}: "
@@ -88,8 +88,8 @@ def test_the_address_of_the_client_stands_in_the_body(fronts: Fronts, client: st
 
 def test_what_is_no_address_never_stands_in_the_body(fronts: Fronts) -> None:
     for written in ("<script>", "203.0.113.9<b>", "{client}"):
-        found = by_grpc(fronts, written, "shop")
-        assert (found.kind, found.body) == ("denied", "<p>unknown is denied. Say unknown when you ask.</p>")
+        answer = by_grpc(fronts, written, "shop")
+        assert (answer.kind, answer.body) == ("denied", "<p>unknown is denied. Say unknown when you ask.</p>")
         assert by_http(fronts, written, "shop").endswith("\r\n<p>unknown is denied. Say unknown when you ask.</p>")
 
 

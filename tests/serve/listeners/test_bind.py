@@ -41,14 +41,14 @@ def waiting(stack: contextlib.ExitStack, bound: list[socket.socket]) -> list[int
     address = bound[0].getsockname()
     for _ in range(CONNECTIONS):
         stack.enter_context(socket.create_connection(address, timeout=10))
-    found = [0] * len(bound)
-    for number, one in enumerate(bound):
+    counts = [0] * len(bound)
+    for number, listening in enumerate(bound):
         with contextlib.suppress(BlockingIOError):
             while True:
-                stack.enter_context(one.accept()[0])
-                found[number] += 1
-    assert sum(found) == CONNECTIONS
-    return found
+                stack.enter_context(listening.accept()[0])
+                counts[number] += 1
+    assert sum(counts) == CONNECTIONS
+    return counts
 
 
 def test_sockets_that_share_a_port_all_get_connections(stack: contextlib.ExitStack) -> None:

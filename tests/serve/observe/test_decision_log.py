@@ -52,11 +52,11 @@ def test_a_line_of_the_decision_log_says_all_of_a_decision(publisher: Publisher)
     publisher.publish(serial=3)
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(allowed=1.0)) as one:
-            await one.ask("2001:DB8:1:0::0F")
-            await one.ask(f"::ffff:{DENIED}")
-            await one.ask("unknown")
-            assert one.sidecar._log.dropped == 0
+        async with running(publisher.folder, logging_to(allowed=1.0)) as started:
+            await started.ask("2001:DB8:1:0::0F")
+            await started.ask(f"::ffff:{DENIED}")
+            await started.ask("unknown")
+            assert started.sidecar._log.dropped == 0
 
     before = time.time()
     run(live())
@@ -97,10 +97,10 @@ def test_shares_of_none_and_all_are_exact(
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(**settings)) as one:
+        async with running(publisher.folder, logging_to(**settings)) as started:
             for _ in range(20):
-                await one.ask(ALLOWED)
-                await one.ask(DENIED)
+                await started.ask(ALLOWED)
+                await started.ask(DENIED)
 
     run(live())
     if clients is None:
@@ -115,9 +115,9 @@ def test_a_share_is_drawn_for_each_decision(publisher: Publisher, monkeypatch: p
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(allowed=0.25)) as one:
+        async with running(publisher.folder, logging_to(allowed=0.25)) as started:
             for number in range(5):
-                await one.ask(f"192.0.2.{number}")
+                await started.ask(f"192.0.2.{number}")
 
     run(live())
     assert [line["client"] for line in lines_of(publisher.folder)] == ["192.0.2.0", "192.0.2.2", "192.0.2.4"]
@@ -127,8 +127,8 @@ def test_what_dry_run_would_have_denied_is_logged_as_denied(publisher: Publisher
     publisher.publish(POLICY.replace("hosts: [shop.example.com]", "dry_run: true"))
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to()) as one:
-            assert (await one.ask(DENIED)).status == 200
+        async with running(publisher.folder, logging_to()) as started:
+            assert (await started.ask(DENIED)).status == 200
 
     run(live())
     assert [(line["decision"], line["enforced"]) for line in lines_of(publisher.folder)] == [("allow", False)]
@@ -177,14 +177,14 @@ def test_a_decision_log_that_was_moved_away_is_opened_again_when_told(publisher:
     log, moved = publisher.folder / "decisions.log", publisher.folder / "decisions.log.1"
 
     async def live() -> None:
-        async with running(publisher.folder, text) as one:
-            await one.ask(DENIED)
+        async with running(publisher.folder, text) as started:
+            await started.ask(DENIED)
             await until(lambda: log.read_bytes().count(b"\n") == 1)
             log.rename(moved)
-            await one.ask(DENIED)
+            await started.ask(DENIED)
             await until(lambda: moved.read_bytes().count(b"\n") == 2)
-            one.sidecar.reload()
-            await one.ask(DENIED)
+            started.sidecar.reload()
+            await started.ask(DENIED)
             await until(lambda: log.exists() and log.read_bytes().count(b"\n") == 1)
         assert moved.read_bytes().count(b"\n") == 2
 
@@ -197,19 +197,19 @@ def test_a_slow_disk_loses_lines_which_are_counted_and_never_slows_a_decision(
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(queue=10)) as one:
-            reader, writer = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["http"])
+        async with running(publisher.folder, logging_to(queue=10)) as started:
+            reader, writer = await asyncio.open_connection("127.0.0.1", started.sidecar.ports["http"])
             for _ in range(1000):
                 writer.write(f"GET /v1/auth HTTP/1.1\r\nX-Forwarded-For: {DENIED}\r\n\r\n".encode())
                 assert await reader.readuntil(b"\r\n\r\n")
             writer.close()
-            dropped = one.sidecar._log.dropped
-            assert one.sidecar._log.written == 0
+            dropped = started.sidecar._log.dropped
+            assert started.sidecar._log.written == 0
             assert 1000 - 2 * 10 - 1 <= dropped < 1000  # the queue, and what the writer had taken of it
             stuck.set()
-            await until(lambda: one.sidecar._log.written == 1000 - dropped)
+            await until(lambda: started.sidecar._log.written == 1000 - dropped)
             assert len(lines_of(publisher.folder)) == 1000 - dropped
-            await one.ask(DENIED)  # and now it goes on
+            await started.ask(DENIED)  # and now it goes on
             await until(lambda: len(lines_of(publisher.folder)) == 1001 - dropped)
 
     run(live())
@@ -224,11 +224,11 @@ def test_a_full_disk_is_told_once_and_counted_and_decisions_go_on(
 
     async def live() -> None:
         text = logging_to().replace("decisions.jsonl", "/dev/full")
-        async with running(publisher.folder, text) as one:
+        async with running(publisher.folder, text) as started:
             for count in range(1, 6):
-                assert (await one.ask(DENIED)).status == 403
+                assert (await started.ask(DENIED)).status == 403
                 await until(
-                    lambda: one.sidecar._log.dropped == count  # noqa: B023
+                    lambda: started.sidecar._log.dropped == count  # noqa: B023
                 )
 
     with caplog.at_level(logging.INFO):
@@ -255,8 +255,8 @@ def test_the_decision_log_is_appended_to(publisher: Publisher) -> None:
 
     async def live() -> None:
         for _ in range(2):
-            async with running(publisher.folder, logging_to()) as one:
-                await one.ask(DENIED)
+            async with running(publisher.folder, logging_to()) as started:
+                await started.ask(DENIED)
 
     run(live())
     assert len(lines_of(publisher.folder)) == 2
@@ -288,11 +288,11 @@ def test_a_client_is_canonical_text_in_every_log(publisher: Publisher, caplog: p
     text = logging_to(allowed=1.0).replace('"off"', '"127.0.0.1:0"', 1)
 
     async def live() -> None:
-        async with running(publisher.folder, text) as one:
+        async with running(publisher.folder, text) as started:
             for each in texts:
-                await one.ask(each)
-            recorder = Recorder("grpc", one.sidecar.metrics, [one.sidecar._log])
-            check = GrpcCheck(one.sidecar.config, one.sidecar.decider, recorder)
+                await started.ask(each)
+            recorder = Recorder("grpc", started.sidecar.metrics, [started.sidecar._log])
+            check = GrpcCheck(started.sidecar.config, started.sidecar.decider, recorder)
             for peer in ("::FFFF:192.0.2.7", "2001:DB8::7", "evil\n<b>"):
                 check(check_request(peer))
 

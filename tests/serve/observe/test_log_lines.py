@@ -43,13 +43,13 @@ def test_what_is_let_through_with_a_warning_is_logged_and_counted_by_default(
     publisher.publish(WARNING)
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to()) as one:
+        async with running(publisher.folder, logging_to()) as started:
             for asking in (client, "198.51.100.1"):
-                answer = await asyncio.to_thread(get, one.sidecar.ports["http"], f"/v1/auth/{application}", asking)
+                answer = await asyncio.to_thread(get, started.sidecar.ports["http"], f"/v1/auth/{application}", asking)
                 assert answer.status == 200
-            text = (await one.page("/metrics")).body.decode()
+            text = (await started.page("/metrics")).body.decode()
             assert f'authz_warned_total{{application="{application}"}} 1.0' in text
-            hits = (await one.snapshot())["hits"]
+            hits = (await started.snapshot())["hits"]
             if entry is not None:
                 assert f'authz_entry_hits_total{{layer="policy",entry="{entry}",effect="warned"}} 1.0' in text
                 assert hits == {"decided": [], "warned": [{"layer": "policy", "entry": entry, "hits": 1}]}
@@ -67,8 +67,8 @@ def test_a_dry_run_that_denies_nobody_is_not_logged(publisher: Publisher) -> Non
     publisher.publish(WARNING)
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to()) as one:
-            await asyncio.to_thread(get, one.sidecar.ports["http"], "/v1/auth/trial", "198.51.100.1")
+        async with running(publisher.folder, logging_to()) as started:
+            await asyncio.to_thread(get, started.sidecar.ports["http"], "/v1/auth/trial", "198.51.100.1")
 
     run(live())
     assert lines_of(publisher.folder) == []
@@ -78,12 +78,12 @@ def test_an_application_that_the_policy_does_not_know_is_named_in_log_and_metric
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(allowed=1.0)) as one:
+        async with running(publisher.folder, logging_to(allowed=1.0)) as started:
             for path in ("/v1/auth/shoop", "/v1/auth/shop", "/v1/auth", "/envoy/shoop/a", "/v1/auth/%22%0a"):
-                await asyncio.to_thread(get, one.sidecar.ports["http"], path, ALLOWED)
+                await asyncio.to_thread(get, started.sidecar.ports["http"], path, ALLOWED)
             for number in range(200):
-                one.sidecar.metrics.count_unknown(f"a{number}")
-            text = (await one.page("/metrics")).body.decode()
+                started.sidecar.metrics.count_unknown(f"a{number}")
+            text = (await started.page("/metrics")).body.decode()
         assert 'authz_unknown_applications_total{application="shoop"} 2.0' in text
         assert 'authz_unknown_applications_total{application="(invalid)"} 1.0' in text
         assert 'authz_unknown_applications_total{application="(other)"} 102.0' in text
@@ -103,10 +103,12 @@ def test_a_line_says_which_request_it_was_on_both_fronts(publisher: Publisher) -
     headers = {"x-request-id": "7f-1", "x-forwarded-for": ALLOWED}
 
     async def live() -> None:
-        async with running(publisher.folder, logging_to(allowed=1.0)) as one:
-            port = one.sidecar.ports["http"]
-            recorder = make_recorder("grpc", one.sidecar.config.application, one.sidecar.metrics, [one.sidecar._log])
-            check = GrpcCheck(one.sidecar.config, one.sidecar.decider, recorder)
+        async with running(publisher.folder, logging_to(allowed=1.0)) as started:
+            port = started.sidecar.ports["http"]
+            recorder = make_recorder(
+                "grpc", started.sidecar.config.application, started.sidecar.metrics, [started.sidecar._log]
+            )
+            check = GrpcCheck(started.sidecar.config, started.sidecar.decider, recorder)
             check(
                 check_request("127.0.0.1", headers, host="shop.example.com", path=path, context={"application": "shop"})
             )

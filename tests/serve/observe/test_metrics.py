@@ -80,14 +80,14 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
     size = publisher.publish(serial=3, created=1_800_000_000).stat().st_size
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as started:
             for client in (ALLOWED, ALLOWED, DENIED, "unknown"):
-                await one.ask(client)
-            await asyncio.to_thread(get, one.sidecar.ports["http"], "/nowhere")
-            await until(lambda: one.sidecar.metrics.http_connections == 0)
+                await started.ask(client)
+            await asyncio.to_thread(get, started.sidecar.ports["http"], "/nowhere")
+            await until(lambda: started.sidecar.metrics.http_connections == 0)
             publisher.publish(serial=2)
-            await until(lambda: one.loads.get("rolled_back"))
-            text = (await one.page("/metrics")).body.decode()
+            await until(lambda: started.loads.get("rolled_back"))
+            text = (await started.page("/metrics")).body.decode()
         families = {family.name: family for family in text_string_to_metric_families(text)}
 
         assert set(families) == set(DOCUMENTED)
@@ -176,14 +176,14 @@ def test_the_series_of_a_layer_exist_before_its_first_snapshot(publisher: Publis
     """An alert on a series that is not there never fires."""
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            found = families_of((await one.page("/metrics")).body.decode())
+        async with running(publisher.folder) as started:
+            families = families_of((await started.page("/metrics")).body.decode())
         series = [
             *(f"snapshot_{name}" for name in ("loaded", "serial", "created_seconds", "entries", "bytes", "stale"))
         ]
         for name in (*series, "snapshot_last_good", "stale"):
-            assert [(s.labels, s.value) for s in found[f"authz_{name}"].samples] == [({"layer": "policy"}, 0)], name
-        loads = [(s.labels["result"], s.value) for s in found["authz_snapshot_loads"].samples]
+            assert [(s.labels, s.value) for s in families[f"authz_{name}"].samples] == [({"layer": "policy"}, 0)], name
+        loads = [(s.labels["result"], s.value) for s in families["authz_snapshot_loads"].samples]
         assert ("ok", 0) in loads
 
     run(live())
@@ -193,13 +193,13 @@ def test_checks_and_the_lag_of_the_loop_are_measured_by_samples(publisher: Publi
     publisher.publish()
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as started:
 
             async def measured() -> tuple[float, float]:
-                await one.ask(ALLOWED)
-                found = families_of((await one.page("/metrics")).body.decode())
-                checks = [s for s in found["authz_check_duration_seconds"].samples if s.name.endswith("_count")]
-                (lag,) = (s for s in found["authz_loop_lag_seconds"].samples if s.name.endswith("_count"))
+                await started.ask(ALLOWED)
+                families = families_of((await started.page("/metrics")).body.decode())
+                checks = [s for s in families["authz_check_duration_seconds"].samples if s.name.endswith("_count")]
+                (lag,) = (s for s in families["authz_loop_lag_seconds"].samples if s.name.endswith("_count"))
                 assert [s.labels for s in checks] == [{"front": "http"}]
                 return checks[0].value, lag.value
 
@@ -215,18 +215,20 @@ def test_checks_and_the_lag_of_the_loop_are_measured_by_samples(publisher: Publi
 
 def test_what_the_kernel_tells_of_the_process_is_shown(publisher: Publisher) -> None:
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as sidecar:
             for _ in range(200):
-                found = families_of((await one.page("/metrics")).body.decode())
-                value = {name: found[f"process_{name}"].samples[0].value for name in ("open_fds", "max_fds")}
+                families = families_of((await sidecar.page("/metrics")).body.decode())
+                value = {name: families[f"process_{name}"].samples[0].value for name in ("open_fds", "max_fds")}
                 if value["open_fds"]:
                     break
                 await asyncio.sleep(0.05)
             assert 3 <= value["open_fds"] <= value["max_fds"]
-            rss, virtual = (found[f"process_{name}_memory_bytes"].samples[0].value for name in ("resident", "virtual"))
+            rss, virtual = (
+                families[f"process_{name}_memory_bytes"].samples[0].value for name in ("resident", "virtual")
+            )
             assert 10 << 20 < rss < virtual
-            assert found["process_cpu_seconds"].samples[0].value > 0
-            assert abs(found["process_start_time_seconds"].samples[0].value - started()) < 5
+            assert families["process_cpu_seconds"].samples[0].value > 0
+            assert abs(families["process_start_time_seconds"].samples[0].value - started()) < 5
 
     run(live())
 

@@ -79,12 +79,12 @@ def ask_http(sidecar: Sidecar, *traceparents: str, client: str = "203.0.113.9") 
     import socket
 
     with socket.create_connection(("127.0.0.1", sidecar.ports["http"]), timeout=10) as connection:
-        headers = [f"X-Forwarded-For: {client}", *(f"traceparent: {one}" for one in traceparents)]
+        headers = [f"X-Forwarded-For: {client}", *(f"traceparent: {traceparent}" for traceparent in traceparents)]
         return HttpClient(connection).ask("/v1/auth/shop", *headers).status
 
 
 def attributes(span: dict[str, Any]) -> dict[str, str]:
-    return {one["key"]: one["value"]["stringValue"] for one in span["attributes"]}
+    return {attribute["key"]: attribute["value"]["stringValue"] for attribute in span["attributes"]}
 
 
 def test_a_check_of_a_sampled_trace_has_a_span_over_both_fronts(sidecar: Sidecar, collector: Collector) -> None:
@@ -102,7 +102,7 @@ def test_a_check_of_a_sampled_trace_has_a_span_over_both_fronts(sidecar: Sidecar
         said = attributes(span)
         assert (said["authz.decision"], said["authz.reason"], said["authz.entry"]) == ("deny", "denylisted", "bad")
         assert (said["client.address"], said["authz.application"]) == ("203.0.113.9", "shop")
-    names = {one["key"]: one["value"]["stringValue"] for one in collector.resources[0]["attributes"]}
+    names = {attribute["key"]: attribute["value"]["stringValue"] for attribute in collector.resources[0]["attributes"]}
     assert names["service.name"] == "authz"
 
 
@@ -137,4 +137,4 @@ def test_spans_events_and_decisions_shown_keep_no_peer_that_is_longer_than_an_ad
     decided = outcome, parse_address("192.0.2.1"), None
     recorder.record(decided, "x" * 131072, 1.0, (source, http, http.headers, 131072))
     kept = spans._waiting[0].decision, events._waiting[0], shown[0]
-    assert {len(one.peer or "") for one in kept} == {len("...") + 45}
+    assert {len(decision.peer or "") for decision in kept} == {len("...") + 45}

@@ -37,7 +37,7 @@ def test_decisions_are_kept_from_one_look_to_the_next_and_no_longer(
         counts.append(len(watch.look()))
         decide(2)
         kept = watch.look()
-        assert {one["client"] for one in kept} == {"192.0.2.7"}
+        assert {decision["client"] for decision in kept} == {"192.0.2.7"}
         counts.append(len(kept))
         decide(watching.MAX_KEPT + 5)
         counts.append(len(watch.look()))

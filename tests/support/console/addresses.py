@@ -20,5 +20,5 @@ PAGES = (
 def pages_of(running: Running | Control) -> list[str]:
     """Return the pages of one entry, and of one change that waits, where one does."""
     entry = running.ok("GET", "/v1/entries?list=deny&limit=1")["items"][0]["id"]
-    waiting = [f"/approvals/{one['id']}" for one in running.ok("GET", "/v1/approvals")[:1]]
+    waiting = [f"/approvals/{approval['id']}" for approval in running.ok("GET", "/v1/approvals")[:1]]
     return [f"/entries/{entry}", f"/entries/{entry}/edit", f"/entries/{entry}/period", *waiting]

@@ -46,17 +46,17 @@ def fill(running: Running | Control, *, bans: int = 40, events: int = 3000, seed
 
 
 def _change_some(running: Running | Control, made: list[dict[str, Any]]) -> None:
-    one = made[3]
-    match = {"If-Match": f'"{one["id"]}.{one["version"]}"'}
-    running.ok("PATCH", f"/v1/entries/{one['id']}", {"period": "7d", "reason": "still going on"}, **match)
+    entry = made[3]
+    match = {"If-Match": f'"{entry["id"]}.{entry["version"]}"'}
+    running.ok("PATCH", f"/v1/entries/{entry['id']}", {"period": "7d", "reason": "still going on"}, **match)
     gone = running.ok("POST", "/v1/bans", {"address": "203.0.113.250", "reason": "by mistake"})
     running.ok("DELETE", f"/v1/bans/{gone['id']}?reason=wrong%20address")
 
 
 def _denying(client: str, made: list[dict[str, Any]], chance: random.Random) -> str:
     by_network = {"198.51.100.": made[2], "2001:db8:bad:": made[5]}
-    one = next((entry for network, entry in by_network.items() if client.startswith(network)), None)
-    return str((one or chance.choice([made[3], made[3], made[4]]))["id"])
+    denying = next((entry for network, entry in by_network.items() if client.startswith(network)), None)
+    return str((denying or chance.choice([made[3], made[3], made[4]]))["id"])
 
 
 def _send_events(running: Running | Control, made: list[dict[str, Any]], chance: random.Random, count: int) -> None:

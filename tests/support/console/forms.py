@@ -39,6 +39,6 @@ class Console:
 
     @property
     def csrf(self) -> str:
-        found = re.search(r'name="csrf" value="([^"]+)"', self.get("/add").text)
-        assert found is not None
-        return found[1]
+        match = re.search(r'name="csrf" value="([^"]+)"', self.get("/add").text)
+        assert match is not None
+        return match[1]

@@ -24,14 +24,14 @@ class Block(NamedTuple):
 
 def pages() -> list[str]:
     """Return the pages for users, as paths from the root. Decisions and generated pages have no examples to follow."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]
-    names = sorted(page.relative_to(ROOT).as_posix() for page in found)
+    path = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]
+    names = sorted(page.relative_to(ROOT).as_posix() for page in path)
     return [name for name in names if "/decisions/" not in name and name != "CHANGELOG.md"]
 
 
 def blocks(page: str) -> list[Block]:
     """Return the blocks of a page in their order."""
-    found: list[Block] = []
+    written: list[Block] = []
     lines = (ROOT / page).read_text().splitlines()
     at, in_list = 0, False
     while at < len(lines):
@@ -40,13 +40,13 @@ def blocks(page: str) -> list[Block]:
         if fence:
             at = next(n for n in range(at + 1, len(lines)) if lines[n].strip() == "```")
             inside = [line.removeprefix(fence[1]) for line in lines[start + 1 : at]]
-            found.append(Block(start + 1, fence[2] or "text", "\n".join(inside) + "\n"))
+            written.append(Block(start + 1, fence[2] or "text", "\n".join(inside) + "\n"))
         elif lines[at].startswith("    ") and not in_list and (not at or not lines[at - 1].strip()):
             while at < len(lines) and (lines[at].startswith("    ") or not lines[at].strip()):
                 at += 1
             inside = [line[4:] for line in lines[start:at]]
-            found.append(Block(start + 1, "indented", "\n".join(inside).rstrip() + "\n"))
+            written.append(Block(start + 1, "indented", "\n".join(inside).rstrip() + "\n"))
             continue
         in_list = False
         at += 1
-    return found
+    return written

@@ -10,18 +10,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PACKAGE = Path(__file__).parents[3] / "authz"
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "authz"
 
 
 @functools.cache
 def modules() -> dict[str, Path]:
     """Return every module of authz by name, but for generated code."""
-    found = {}
+    paths = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if not path.name.endswith("_pb2.py"):
             parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            found[".".join(parts).removesuffix(".__init__")] = path
-    return found
+            paths[".".join(parts).removesuffix(".__init__")] = path
+    return paths
+
+
+@functools.cache
+def sources() -> dict[str, str]:
+    """Return the text of every module of the repository but generated ones, by its path."""
+    texts = {}
+    for folder in ("authz", "benchmarks", "deploy", "docs", "examples", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not path.name.endswith("_pb2.py"):
+                texts[path.relative_to(ROOT).as_posix()] = path.read_text()
+    return texts
 
 
 @functools.cache

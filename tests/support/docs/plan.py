@@ -51,12 +51,12 @@ def read_plan() -> dict[str, Guide]:
 def _steps(guide: dict[str, list[dict[str, Any]]]) -> list[Step]:
     steps = []
     for page, planned in guide.items():
-        found = blocks(page)
-        for block, words in zip(found, planned, strict=False):
+        there = blocks(page)
+        for block, words in zip(there, planned, strict=False):
             steps.append(_step(page, block, dict(words)))
-        firsts = [f"line {block.line}: {block.first}" for block in found[len(planned) :]]
+        firsts = [f"line {block.line}: {block.first}" for block in there[len(planned) :]]
         assert not firsts, f"{page}: found blocks that {PLAN.name} does not have: {firsts}"
-        assert len(found) == len(planned), f"{page}: found {len(found)} blocks, expected {len(planned)}"
+        assert len(there) == len(planned), f"{page}: found {len(there)} blocks, expected {len(planned)}"
     return steps
 
 

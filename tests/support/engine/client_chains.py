@@ -35,9 +35,9 @@ def resolve(rules: Rules, peer: Address | None, lines: Sequence[str]) -> Resolut
 
 def who(rules: Rules, peer: str | None, *lines: str) -> str:
     """Return the client's address, or the problem."""
-    found = resolve(rules, None if peer is None else parse_address(peer), lines)
-    assert (found.client is None) != (found.problem is None)
-    return found.problem or (found.client.text if found.client else "")
+    resolved = resolve(rules, None if peer is None else parse_address(peer), lines)
+    assert (resolved.client is None) != (resolved.problem is None)
+    return resolved.problem or (resolved.client.text if resolved.client else "")
 
 
 REFUSED = [

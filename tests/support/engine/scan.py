@@ -41,22 +41,22 @@ def covers(network: Network, version: int, value: int) -> bool:
 
 def scan(subjects: Sequence[Subject], version: int, value: int) -> list[tuple[int, int]]:
     """Return the match set of an address by looking at every network of every entry."""
-    found = []
+    matches = []
     for number, (networks, holes) in enumerate(subjects):
         lengths = [network.length for network in networks if covers(network, version, value)]
         if lengths and not any(covers(hole, version, value) for hole in holes):
-            found.append((number, max(lengths)))
-    return sorted(found, key=lambda member: (-member[1], member[0]))
+            matches.append((number, max(lengths)))
+    return sorted(matches, key=lambda member: (-member[1], member[0]))
 
 
 def edges(subjects: Sequence[Subject]) -> set[tuple[int, int]]:
     """Return the first and last address of every network, the ones beside them, and the ends of both spaces."""
-    found = {(version, value) for version, bits in BITS.items() for value in (0, 1, (1 << bits) - 1)}
+    addresses = {(version, value) for version, bits in BITS.items() for value in (0, 1, (1 << bits) - 1)}
     for network in itertools.chain.from_iterable(itertools.chain(s.networks, s.holes) for s in subjects):
         for value in (network.value - 1, network.value, network.value + 1, network.last, network.last + 1):
             if 0 <= value < 1 << BITS[network.version]:
-                found.add((network.version, value))
-    return found
+                addresses.add((network.version, value))
+    return addresses
 
 
 def compare(subjects: Sequence[Subject], addresses: Sequence[tuple[int, int]] = ()) -> Index:

@@ -42,12 +42,12 @@ def fuzz(target: str, cpu_seconds: float, work: Path) -> tuple[int, Spent]:
     before, inputs = _of_children(), 0
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as one:
-        for line in one.stdout or ():
+    ) as started:
+        for line in started.stdout or ():
             sys.stdout.write(line)
-            if found := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):
-                inputs = int(found[1])
-    return one.returncode, Spent(round(_of_children() - before, 1), inputs)
+            if match := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):
+                inputs = int(match[1])
+    return started.returncode, Spent(round(_of_children() - before, 1), inputs)
 
 
 def _of_children() -> float:

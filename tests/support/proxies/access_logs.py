@@ -52,7 +52,7 @@ class Replay:
         """Return client, application and reason of each request."""
         ran = self(log, *options)
         assert (ran.status, ran.err) == (0, "")
-        return [(one["client"], one["application"], one["reason"]) for one in ran.lines()]
+        return [(line["client"], line["application"], line["reason"]) for line in ran.lines()]
 
 
 def combined(address: str, more: str = "", *, user: str = "-", time: str = "01/Dec/2026:01:00:00 +0100") -> str:

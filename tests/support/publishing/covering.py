@@ -36,9 +36,9 @@ class Covering:
 
     def labels(self, address: int) -> set[Any]:
         """Return the labels of the networks that the address is in."""
-        found = set()
+        covering = set()
         place = bisect_right(self._firsts, address) - 1
         while place >= 0 and self._rows[place][0] <= address <= self._rows[place][1]:
-            found.add(self._rows[place][2])
+            covering.add(self._rows[place][2])
             place -= 1
-        return found
+        return covering

@@ -20,10 +20,10 @@ def read_text(folder: Path, content: str | bytes, **options: Any) -> Feed:
 
 def networks(feed: Feed) -> list[str]:
     """Return the networks, IPv4 first, without the length of single addresses."""
-    found = []
+    texts = []
     for version, prefixes in feed.networks.items():
         for high, low, length in zip(*(column.tolist() for column in prefixes), strict=True):
             value, bits = (high >> 32, 32) if version == 4 else (high << 64 | low, 128)
             address = ipaddress.IPv4Address(value) if version == 4 else ipaddress.IPv6Address(value)
-            found.append(str(address) if length == bits else f"{address}/{length}")
-    return found
+            texts.append(str(address) if length == bits else f"{address}/{length}")
+    return texts

@@ -17,17 +17,17 @@ A_HOST = "a host name such as shop.example.com"
 A_SOURCE = "a source type such as tor: small letters, digits and '_'"
 
 
-def host_bits(found: str, meant: str) -> str:
-    return f"found '{found}', expected a network without host bits (did you mean '{meant}'? --lenient takes it)"
+def host_bits(text: str, meant: str) -> str:
+    return f"found '{text}', expected a network without host bits (did you mean '{meant}'? --lenient takes it)"
 
 
-def backwards(found: str, meant: str) -> str:
-    return f"found '{found}', expected a range whose end is not before its start (did you mean '{meant}'?)"
+def backwards(text: str, meant: str) -> str:
+    return f"found '{text}', expected a range whose end is not before its start (did you mean '{meant}'?)"
 
 
-def too_wide(found: str, version: int = 4) -> str:
+def too_wide(text: str, version: int = 4) -> str:
     limit = {4: 12, 6: 32}[version]
-    return f"found {found}, expected a network of /{limit} or longer (limits.widest_ipv{version} says so)"
+    return f"found {text}, expected a network of /{limit} or longer (limits.widest_ipv{version} says so)"
 
 
 def entry(rest: str) -> str:
@@ -37,11 +37,11 @@ def entry(rest: str) -> str:
 
 def texts(prefixes: Prefixes, version: int) -> list[str]:
     """Return networks as text, sorted."""
-    found = [
+    pairs = [
         (((int(high) << 64 | int(low)) >> (96 if version == 4 else 0)), int(length))
         for high, low, length in zip(*prefixes, strict=True)
     ]
-    return [f"{format_address(version, value)}/{length}" for value, length in sorted(found)]
+    return [f"{format_address(version, value)}/{length}" for value, length in sorted(pairs)]
 
 
 def covered(policy: Policy, number: int = 0) -> list[str]:

@@ -97,8 +97,8 @@ class World(NamedTuple):
 
     def matches(self, address: Address) -> list[Match]:
         """Return what covers an address."""
-        found = [(subject.entry, subject.length(address)) for subject in self.subjects]
-        return [Match(entry, length) for entry, length in found if length is not None]
+        lengths = [(subject.entry, subject.length(address)) for subject in self.subjects]
+        return [Match(entry, length) for entry, length in lengths if length is not None]
 
     def verdict(self, name: str, address: Address, now: float = NOW, *, attack: bool = False) -> Verdict:
         """Return what is decided for an address."""
@@ -224,8 +224,8 @@ def total(zones: Iterable[Zone], version: int) -> int:
 
 def networks64(zones: Iterable[Zone]) -> int:
     """Return how many /64 have an address of the zones. The last zone of ZONES6 has one in each of them."""
-    found = [zone for zone in zones if zone.address.version == 6]
-    return 1 << 64 if ZONES6[-1] in found else min(1, len(found))
+    zones6 = [zone for zone in zones if zone.address.version == 6]
+    return 1 << 64 if ZONES6[-1] in zones6 else min(1, len(zones6))
 
 
 def moments() -> Iterator[int]:

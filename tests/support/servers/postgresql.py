@@ -24,8 +24,8 @@ USER = "postgres"  # Debian's; root may not run the server
 
 def binaries() -> Path | None:
     """Return the folder of Debian's newest server; None: there is none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
+    path = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return path[-1].parent if path else None
 
 
 def missing() -> str:
@@ -44,8 +44,8 @@ def server(data: Path | None = None, *, durable: bool = False, log: Path | None 
     data: where its data are and stay; None: they go with it. durable: whether it syncs what is committed, for who
     measures: no test takes the machine's power. log: a file for what it says; None: nowhere.
     """
-    found = binaries()
-    assert found is not None
+    programs = binaries()
+    assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # its own: a socket's path has 107 bytes at most
     as_user = ["runuser", "-u", USER, "--"] if os.geteuid() == 0 else []
     if as_user:
@@ -57,7 +57,7 @@ def server(data: Path | None = None, *, durable: bool = False, log: Path | None 
     try:
         init = [
             *as_user,
-            str(found / "initdb"),
+            str(programs / "initdb"),
             "-D",
             str(kept),
             "-U",
@@ -74,7 +74,7 @@ def server(data: Path | None = None, *, durable: bool = False, log: Path | None 
         settings += [] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
         with (log or Path(os.devnull)).open("a") as said:
             process = subprocess.Popen(
-                [*as_user, found / "postgres", "-D", kept, *settings], stdout=said, stderr=said, cwd="/"
+                [*as_user, programs / "postgres", "-D", kept, *settings], stdout=said, stderr=said, cwd="/"
             )
         try:
             wait_for(lambda: _answers(folder), "PostgreSQL answers")

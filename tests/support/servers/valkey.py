@@ -21,9 +21,9 @@ def program() -> str | None:
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
     """Give the URL of a running server."""
-    found, port = program(), free_port()
-    assert found is not None
-    command = [found, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    path, port = program(), free_port()
+    assert path is not None
+    command = [path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with Process(command, cwd=folder) as process:
         process.wait_for_line(r"Ready to accept connections")
         yield f"valkey://127.0.0.1:{port}/0"

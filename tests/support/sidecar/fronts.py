@@ -86,10 +86,10 @@ class Fronts:
     def counts(self, sample: str = "authz_decisions_total") -> dict[tuple[str, ...], float]:
         """Return what the metrics count, by the values of the labels."""
         return {
-            tuple(found.labels.values()): found.value
+            tuple(measured.labels.values()): measured.value
             for family in self.metrics.families()
-            for found in family.samples
-            if found.name == sample
+            for measured in family.samples
+            if measured.name == sample
         }
 
 

@@ -109,15 +109,15 @@ class Frame(NamedTuple):
 
 def read_frames(data: bytes) -> tuple[list[Frame], bytes]:
     """Return the frames that are complete, and the rest."""
-    found, position = [], 0
+    complete, position = [], 0
     while len(data) - position >= 9:
         size = int.from_bytes(data[position : position + 3], "big")
         if len(data) < position + 9 + size:
             break
         kind, flags, stream = struct.unpack_from(">BBI", data, position + 3)
-        found.append(Frame(kind, flags, stream, data[position + 9 : position + 9 + size]))
+        complete.append(Frame(kind, flags, stream, data[position + 9 : position + 9 + size]))
         position += 9 + size
-    return found, data[position:]
+    return complete, data[position:]
 
 
 @dataclass
@@ -134,13 +134,13 @@ class Answer:
     @property
     def messages(self) -> list[bytes]:
         """The messages that are complete."""
-        found, rest = [], self.data
+        whole, rest = [], self.data
         while len(rest) >= 5 and len(rest) >= 5 + int.from_bytes(rest[1:5], "big"):
             size = 5 + int.from_bytes(rest[1:5], "big")
             assert rest[0] == 0
-            found.append(rest[5:size])
+            whole.append(rest[5:size])
             rest = rest[size:]
-        return found
+        return whole
 
     @property
     def status(self) -> int | None:
@@ -350,12 +350,12 @@ class Peer:
         answer.ended = bool(flags & END)
         if kind == HEADERS:
             assert flags & WHOLE
-            found = {str(name): str(value) for name, value in self._decoder.decode(payload)}
+            fields = {str(name): str(value) for name, value in self._decoder.decode(payload)}
             if not answer.headers:
-                answer.headers = found
+                answer.headers = fields
             else:
                 assert flags & END
-                answer.trailers = found
+                answer.trailers = fields
             return
         assert answer.headers
         assert not flags & PADDED

@@ -193,7 +193,7 @@ class Soak:
             self.publish, self.kill, self.attack, self.come_and_go,
             functools.partial(self.ask, ALLOWED, self.by_serial), functools.partial(self.ask, BANNED, self.by_time),
         ]  # fmt: skip
-        threads = [threading.Thread(target=self._guarded, args=(one,)) for one in work]
+        threads = [threading.Thread(target=self._guarded, args=(target,)) for target in work]
         for thread in threads:
             thread.start()
         try:

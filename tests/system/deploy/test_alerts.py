@@ -66,9 +66,9 @@ def test_the_operator_gets_the_same_alerts() -> None:
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_promtool_takes_the_queries_of_a_dashboard(name: str, tmp_path: Path) -> None:
-    found = expressions(DASHBOARDS[name])
-    assert len(found) > 10
-    rules = [{"record": f"query:{number}", "expr": expression} for number, expression in enumerate(found)]
+    queries = expressions(DASHBOARDS[name])
+    assert len(queries) > 10
+    rules = [{"record": f"query:{number}", "expr": expression} for number, expression in enumerate(queries)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
     promtool("check", "rules", tmp_path / "rules.yaml")
 
@@ -96,15 +96,15 @@ def series(publisher: Publisher, tmp_path: Path) -> Iterator[set[str]]:
 
 def test_alerts_and_dashboards_name_metrics_that_exist(series: set[str]) -> None:
     for name, rule in ALERTS.items():
-        found = set(METRIC.findall(rule["expr"]))
-        assert found, name
-        assert found <= series, name
+        named = set(METRIC.findall(rule["expr"]))
+        assert named, name
+        assert named <= series, name
     for name, dashboard in DASHBOARDS.items():
-        variables = [one["query"] for one in dashboard["templating"]["list"] if one["type"] == "query"]
+        variables = [variable["query"] for variable in dashboard["templating"]["list"] if variable["type"] == "query"]
         for expression in (*expressions(dashboard), *variables):
-            found = set(METRIC.findall(expression))
-            assert found, expression
-            assert found <= series, (name, expression)
+            named = set(METRIC.findall(expression))
+            assert named, expression
+            assert named <= series, (name, expression)
 
 
 def test_a_metric_that_does_not_exist_would_be_seen(series: set[str]) -> None:
@@ -141,4 +141,4 @@ def test_a_dashboard_can_be_imported(name: str) -> None:
     assert len(set(cells)) == len(cells)
     assert max(x for x, _ in cells) < 24
     assert {panel["datasource"]["uid"] for panel in panels if "datasource" in panel} == {"${datasource}"}
-    assert next(one["type"] for one in dashboard["templating"]["list"]) == "datasource"
+    assert next(variable["type"] for variable in dashboard["templating"]["list"]) == "datasource"

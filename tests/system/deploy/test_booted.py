@@ -141,8 +141,8 @@ def texts() -> dict[str, str]:
 
 
 def block(first: str) -> str:
-    (found,) = [text for begin, text in texts().items() if begin.startswith(first)]
-    return found
+    (text_of,) = [text for begin, text in texts().items() if begin.startswith(first)]
+    return text_of
 
 
 @pytest.mark.parametrize("proxy", ["nginx", "envoy"])

@@ -24,7 +24,7 @@ def bound(service: str) -> dict[str, str]:
     """Return the files that are bound into a service, by their places in it."""
     return {
         parts[1]: parts[0]
-        for parts in (one.split(":") for one in SERVICES[service].get("volumes", ()))
+        for parts in (mount.split(":") for mount in SERVICES[service].get("volumes", ()))
         if parts[0].startswith("./")
     }
 
@@ -44,7 +44,7 @@ def test_every_service_volume_and_stage_that_is_named_is_there() -> None:
         assert not mode or mode.removeprefix("service:") in SERVICES
         assert set(service.get("depends_on", {})) <= SERVICES.keys()
         assert service["build"]["target"] in stages if "build" in service else True
-        named = [one.split(":")[0] for one in service.get("volumes", ()) if not one.startswith(".")]
+        named = [mount.split(":")[0] for mount in service.get("volumes", ()) if not mount.startswith(".")]
         assert set(named) <= COMPOSE["volumes"].keys()
         assert re.fullmatch(r"[a-z/-]+:v?\d[\d.]*", service["image"]), "a version, never latest"
 
@@ -56,7 +56,7 @@ def test_a_sidecar_reads_its_configuration_and_trusts_only_public_keys_that_are_
     assert set(trusted) <= bound(service).keys()
     assert not [file for file in bound(service).values() if file.endswith((".key", "keys"))]
     state = str(config.state_file.parent)
-    assert [one.split(":")[0] for one in SERVICES[service]["tmpfs"]] == [state]
+    assert [mount.split(":")[0] for mount in SERVICES[service]["tmpfs"]] == [state]
 
 
 def test_the_sidecars_ask_for_the_layers_that_init_makes(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def inspect(image: str) -> dict[str, Any]:
     done = subprocess.run(["podman", "image", "inspect", image], capture_output=True, text=True, check=True)
-    (found,) = json.loads(done.stdout)
-    return dict(found)
+    (content,) = json.loads(done.stdout)
+    return dict(content)
 
 
 def test_the_images_are_built_by_an_engine(engine: Path) -> None:
@@ -65,12 +65,12 @@ def test_the_images_are_built_by_an_engine(engine: Path) -> None:
     assert engine.exists()
     sizes = {}
     for image, command in (("authz:0.1.0", "serve"), ("authz-control:0.1.0", "control")):
-        found = inspect(image)
-        assert found["User"] == "65532:65532"
-        assert found["Config"]["Entrypoint"] == ["/opt/authz/bin/authz"]
-        assert found["Config"]["Cmd"][0] == command
-        assert found["Labels"]["org.opencontainers.image.title"] == "authz"
-        sizes[image] = found["Size"]
+        inspected = inspect(image)
+        assert inspected["User"] == "65532:65532"
+        assert inspected["Config"]["Entrypoint"] == ["/opt/authz/bin/authz"]
+        assert inspected["Config"]["Cmd"][0] == command
+        assert inspected["Labels"]["org.opencontainers.image.title"] == "authz"
+        sizes[image] = inspected["Size"]
     assert sizes["authz:0.1.0"] < sizes["authz-control:0.1.0"]
 
 

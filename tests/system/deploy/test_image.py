@@ -48,15 +48,15 @@ class Stage(NamedTuple):
 def stages() -> dict[str, Stage]:
     """Return the stages by name."""
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
-    found: list[Stage] = []
+    read: list[Stage] = []
     for line in (line for line in text.splitlines() if line and not line.startswith("#")):
         instruction, _, rest = line.partition(" ")
         if instruction == "FROM":
             start, name = re.fullmatch(r"(\S+) AS (\S+)", rest.strip()).groups()  # type: ignore[union-attr]
-            found.append(Stage(name, start, []))
-        elif found:
-            found[-1].steps.append((instruction, rest.strip()))
-    return {stage.name: stage for stage in found}
+            read.append(Stage(name, start, []))
+        elif read:
+            read[-1].steps.append((instruction, rest.strip()))
+    return {stage.name: stage for stage in read}
 
 
 def arguments(name: str) -> list[str]:
@@ -101,7 +101,10 @@ def test_everything_that_pip_installs_is_pinned_by_hash() -> None:
     assert files == {"build.txt", *TARGETS.values()}
     for file in files:
         requirements = re.findall(r"^[a-z].*(?:\n    .*)*", (DEPLOY / "requirements" / file).read_text(), re.MULTILINE)
-        assert all(re.match(r"[a-z0-9-]+==\S+ ", one) and "--hash=sha256:" in one for one in requirements), file
+        assert all(
+            re.match(r"[a-z0-9-]+==\S+ ", requirement) and "--hash=sha256:" in requirement
+            for requirement in requirements
+        ), file
     assert (DEPLOY / "requirements" / "build.txt").read_text() in (ROOT / "constraints.txt").read_text()
 
 
@@ -134,8 +137,8 @@ def test_the_default_target_is_the_sidecar() -> None:
 
 def interpreter() -> str:
     """Return a Python that everybody may run, or skip the test."""
-    for one in (sys.executable, "/usr/bin/python3"):
-        real = Path(one).resolve()
+    for program in (sys.executable, "/usr/bin/python3"):
+        real = Path(program).resolve()
         if all(path.stat().st_mode & 0o001 for path in [real, *real.parents]) or os.geteuid():
             return str(real)
     pytest.skip("needs a Python that an unprivileged user may run")
@@ -221,8 +224,8 @@ def site_of(folder: Path) -> Path:
 
 def installed(folder: Path) -> dict[str, str]:
     """Return the packages by name, from the folders that pip made."""
-    found = [re.fullmatch(r"(.+)-(.+)\.dist-info", path.name) for path in site_of(folder).glob("*.dist-info")]
-    return {one[1].lower().replace("_", "-"): one[2] for one in found if one}
+    names = [re.fullmatch(r"(.+)-(.+)\.dist-info", path.name) for path in site_of(folder).glob("*.dist-info")]
+    return {name[1].lower().replace("_", "-"): name[2] for name in names if name}
 
 
 def test_the_sidecar_s_image_is_small_and_has_no_publisher_and_no_compiler(built: Path) -> None:
@@ -246,7 +249,7 @@ def test_its_libraries_have_nothing_for_debuggers_and_its_records_are_right(buil
     ]
     recorded = {row[0]: row[1] for row in rows if row[1]}
     assert {name for name in recorded if name.endswith(".so")} == {
-        str(one.relative_to(site_of(built))) for one in libraries
+        str(library.relative_to(site_of(built))) for library in libraries
     }
     for name, digest in recorded.items():
         content = (site_of(built) / name).read_bytes()
@@ -257,12 +260,14 @@ def test_its_bill_of_materials_is_what_is_installed(built: Path) -> None:
     bill = json.loads((built / "opt" / "authz" / "sbom.cdx.json").read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     ours = bill["metadata"]["component"]
-    found = {one["name"]: one["version"] for one in (*bill["components"], ours)}
-    assert found == installed(built)
-    refs = {one["bom-ref"] for one in (*bill["components"], ours)}
-    assert {one["ref"] for one in bill["dependencies"]} == refs
-    assert {ref for one in bill["dependencies"] for ref in one["dependsOn"]} <= refs
-    assert all(one["purl"] == f"pkg:pypi/{one['name']}@{one['version']}" for one in bill["components"])
+    billed = {component["name"]: component["version"] for component in (*bill["components"], ours)}
+    assert billed == installed(built)
+    refs = {component["bom-ref"] for component in (*bill["components"], ours)}
+    assert {dependency["ref"] for dependency in bill["dependencies"]} == refs
+    assert {ref for dependency in bill["dependencies"] for ref in dependency["dependsOn"]} <= refs
+    assert all(
+        component["purl"] == f"pkg:pypi/{component['name']}@{component['version']}" for component in bill["components"]
+    )
     again = run([str(built / "opt/authz/bin/python"), "sbom.py", str(built / "again.json")], built / "build")
     assert again.returncode == 0, again.stderr
     assert (built / "again.json").read_bytes() == (built / "opt" / "authz" / "sbom.cdx.json").read_bytes()

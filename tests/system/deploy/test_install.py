@@ -51,9 +51,11 @@ def checkout(folder: Path) -> Path:
 
 def test_the_lines_of_the_pages_install_it(tmp_path: Path) -> None:
     """README.md, first-snapshot.md; releases.md has the same with the wheel in the place of the checkout."""
-    firsts = [next(one.text for one in blocks(page) if "pip install" in one.text) for page in PAGES]
+    firsts = [next(block.text for block in blocks(page) if "pip install" in block.text) for page in PAGES]
     assert firsts[0] == firsts[1]
-    (released,) = [one.text for one in blocks("docs/operations/releases.md") if one.first.startswith("pip install")]
+    (released,) = [
+        block.text for block in blocks("docs/operations/releases.md") if block.first.startswith("pip install")
+    ]
     assert released.splitlines()[0] in firsts[0].replace("~/authz-env/bin/", "")
     home = tmp_path / "home"
     home.mkdir()

@@ -24,12 +24,12 @@ MAX_EXPOSURE = 15  # tenths, of `systemd-analyze security`: 1.5, where 10 is a s
 
 def settings(name: str) -> dict[str, list[str]]:
     """Return the settings of a unit; some stand more than once."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for line in (UNITS / name).read_text().splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
-            found.setdefault(key, []).append(value)
-    return found
+            values.setdefault(key, []).append(value)
+    return values
 
 
 @pytest.fixture
@@ -101,22 +101,22 @@ def test_only_the_signer_has_no_network_and_only_the_publisher_gets_its_key() ->
 def test_a_socket_is_that_of_the_configuration_and_has_the_name_of_its_listener(socket: str, place: str) -> None:
     config = load_config(CONFIGURATIONS[place], {})
     listen = {"grpc": config.grpc.listen, "http": config.http.listen}[socket]
-    found = settings(f"authz-{socket}.socket")
-    assert found["FileDescriptorName"] == [socket]
-    assert found["ListenStream"] == [str(listen.path) if listen.path else str(listen)]
-    assert found["Service"] == ["authz.service"]
+    unit = settings(f"authz-{socket}.socket")
+    assert unit["FileDescriptorName"] == [socket]
+    assert unit["ListenStream"] == [str(listen.path) if listen.path else str(listen)]
+    assert unit["Service"] == ["authz.service"]
 
 
 def test_the_sidecar_is_told_to_end_and_to_read_again_as_it_understands() -> None:
-    found = settings("authz.service")
-    assert found["Type"] == ["notify"]
-    assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
-    assert found["Restart"] == ["always"]
+    unit = settings("authz.service")
+    assert unit["Type"] == ["notify"]
+    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert unit["Restart"] == ["always"]
     drain = max(load_config(path, {}).drain for path in CONFIGURATIONS.values())
-    (stop,) = found["TimeoutStopSec"]
+    (stop,) = unit["TimeoutStopSec"]
     assert int(stop.removesuffix("s")) >= drain + 10
     state = load_config(CONFIGURATIONS["envoy"], {}).state_file
-    assert [f"/var/lib/{one}" for one in found["StateDirectory"]] == [str(state.parent)]
+    assert [f"/var/lib/{folder}" for folder in unit["StateDirectory"]] == [str(state.parent)]
 
 
 def test_users_and_folders_are_made_as_the_sockets_need_them(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_users_and_folders_are_made_as_the_sockets_need_them(tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     groups = dict(re.findall(r"^([^:]+):[^:]*:(\d+):", (tmp_path / "etc" / "group").read_text(), re.MULTILINE))
-    found = (tmp_path / "run" / "authz").stat()
-    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (0o2750, int(groups["authz-proxy"]))
+    status = (tmp_path / "run" / "authz").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o2750, int(groups["authz-proxy"]))
     users = (tmp_path / "etc" / "passwd").read_text()
     assert users.count("/usr/sbin/nologin") == len(SERVICES)
     assert re.search(r"^authz-proxy:.*:authz$", (tmp_path / "etc" / "group").read_text(), re.MULTILINE)

@@ -107,10 +107,10 @@ def no_request_fails_at_500_a_second(stack: Stack, restart: Callable[[], None]) 
             time.sleep(1.0)
             restart()
             restarts += 1
-        found = load.result()
-    print(f"{restarts} restarts, {found}")  # noqa: T201  # the figures of the page
+        result = load.result()
+    print(f"{restarts} restarts, {result}")  # noqa: T201  # the figures of the page
     assert restarts >= 3
-    assert found.sent == found.answered == 500 * seconds
+    assert result.sent == result.answered == 500 * seconds
     assert {line.split()[2] for line in series.read_text().splitlines()} == {"403"}
 
 

@@ -178,7 +178,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def denied_client(case: Case) -> str:
     """Return what the page calls the client of a denied request: the last of its chain that is no trusted proxy."""
     chain = [*(case.forwarded or "").replace(" ", "").split(","), case.peer or "127.0.0.1"]
-    untrusted = [one for one in chain if not one.startswith(("10.", "127.", "2001:db8:10:"))]
+    untrusted = [address for address in chain if not address.startswith(("10.", "127.", "2001:db8:10:"))]
     return untrusted[-1] if untrusted[-1] not in {"junk", "unknown"} else "unknown"
 
 

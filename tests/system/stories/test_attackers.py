@@ -164,12 +164,12 @@ class Edge:
         self.wait(lambda: len(self.kept(client)) == count, f"{count} requests of {client} were counted")
 
     def kept(self, client: str) -> list[Any]:
-        found: list[Any] = self.ask("GET", f"/v1/events?address={client}&limit=1000")["items"]
-        return found
+        items: list[Any] = self.ask("GET", f"/v1/events?address={client}&limit=1000")["items"]
+        return items
 
     def entries(self, client: str) -> list[Any]:
-        found: list[Any] = self.ask("GET", f"/v1/entries?address={client}")["items"]
-        return found
+        items: list[Any] = self.ask("GET", f"/v1/entries?address={client}")["items"]
+        return items
 
     def suppressed(self, why: str) -> int:
         """Return how often the trigger `guesser` would have listed somebody, but for this reason."""
@@ -334,7 +334,7 @@ def test_an_allowlisted_scanner_is_never_listed(edge: Edge) -> None:
     for number in range(6):
         assert edge.status(scanner, f"/shop/login?scan={number}", "POST") == 401
     edge.wait(lambda: edge.suppressed("allowlisted") > allowlisted, "it would have been listed")
-    assert [one["list"] for one in edge.entries(scanner)] == ["allow"]
+    assert [entry["list"] for entry in edge.entries(scanner)] == ["allow"]
     assert edge.status(scanner, "/shop/") == 200
 
 

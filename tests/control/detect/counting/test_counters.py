@@ -22,10 +22,10 @@ def test_requests_of_each_client_are_counted_as_a_scan_does_up_to_the_limit(
 ) -> None:
     counters = RequestCounters(limit, 10.0, Budget())
     newest: dict[int, list[float]] = {}
-    for client, time in sorted(requests, key=lambda one: one[1]):
+    for client, time in sorted(requests, key=lambda request: request[1]):
         times = newest.setdefault(client, [])
         times.append(time)
-        expected = sum(one > time - 10.0 for one in times)
+        expected = sum(earlier > time - 10.0 for earlier in times)
         assert counters.add(client, time) == min(expected, limit + 1)
 
 
@@ -35,8 +35,8 @@ def test_many_requests_are_counted_in_slices_and_none_is_missed(times: list[floa
     times.sort()
     for number, time in enumerate(times, start=1):
         count = counters.add(7, time)
-        exact = sum(one > time - 60.0 for one in times[:number])
-        assert exact <= count <= sum(one > time - 60.0 * (1 + 2 / SLICES) for one in times[:number])
+        exact = sum(earlier > time - 60.0 for earlier in times[:number])
+        assert exact <= count <= sum(earlier > time - 60.0 * (1 + 2 / SLICES) for earlier in times[:number])
 
 
 @given(st.lists(st.tuples(st.integers(0, 400).map(lambda tenths: tenths / 10), st.integers(0, 9)), max_size=100))
@@ -44,7 +44,7 @@ def test_different_values_of_a_client_are_counted_as_a_scan_does(arrivals: list[
     counters = ValueCounters(20, 10.0, Budget())
     arrivals.sort()
     for number, (time, value) in enumerate(arrivals, start=1):
-        expected = len({one for at, one in arrivals[:number] if at > time - 10.0})
+        expected = len({earlier for at, earlier in arrivals[:number] if at > time - 10.0})
         assert counters.add(7, time, value) == expected
 
 

@@ -83,23 +83,23 @@ def test_clients_are_counted_each_by_itself(tmp_path: Path) -> None:
 
 def test_an_ipv6_client_is_its_64(tmp_path: Path) -> None:
     scene = Scene(tmp_path, LOGIN)
-    found = [scene.at(1, client=f"2001:db8::{number:x}", **GUESS) for number in range(1, 7)]
-    assert [str(listing.subject) for listing in found[-1]] == ["2001:db8::/64"]
+    listings = [scene.at(1, client=f"2001:db8::{number:x}", **GUESS) for number in range(1, 7)]
+    assert [str(listing.subject) for listing in listings[-1]] == ["2001:db8::/64"]
 
 
 def test_a_crawler_that_gets_404s_is_listed(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "{name: crawl, kind: forced_browsing, count: {over: 100, within: 1m, by: network}}")
-    found = [scene.at(number / 10, path=f"/{number}", status=404) for number in range(101)]
-    assert found[:100] == [[]] * 100
-    assert str(found[100][0].subject) == "203.0.113.0/24"
+    listings = [scene.at(number / 10, path=f"/{number}", status=404) for number in range(101)]
+    assert listings[:100] == [[]] * 100
+    assert str(listings[100][0].subject) == "203.0.113.0/24"
 
 
 def test_object_ids_that_are_walked_are_listed_but_not_one_that_is_read_often(tmp_path: Path) -> None:
     walk = "{name: walk, kind: bola, where: {path: '/orders/{id}'}, count: {over: 20, within: 10m}}"
     scene = Scene(tmp_path, walk)
     assert all(scene.at(number, path="/orders/17") == [] for number in range(200))
-    found = [scene.at(200 + number, path=f"/orders/{number + 1000}") for number in range(25)]
-    assert [bool(listings) for listings in found].count(True) == 1
+    of_each = [scene.at(200 + number, path=f"/orders/{number + 1000}") for number in range(25)]
+    assert [bool(listings) for listings in of_each].count(True) == 1
 
 
 def test_four_different_payloads_in_an_hour_are_listed_but_not_one_that_is_repeated(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_four_different_payloads_in_an_hour_are_listed_but_not_one_that_is_repea
 def test_many_users_behind_one_address_stay_under_a_rate(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "{name: flood, kind: rate, count: {over: 1000, within: 10s}}")
     assert all(scene.at(number / 90) == [] for number in range(2000))
-    found = [scene.at(100 + number / 500) for number in range(2000)]
-    assert sum(map(len, found)) == 1
+    listings = [scene.at(100 + number / 500) for number in range(2000)]
+    assert sum(map(len, listings)) == 1
 
 
 def test_who_is_listed_again_is_listed_for_longer_up_to_a_limit(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_whom_the_guard_protects_is_never_listed_and_it_is_counted_why(tmp_path:
 def test_a_trigger_that_lists_too_many_stops_until_a_person_lets_it_go_on(tmp_path: Path) -> None:
     text = "{name: flood, kind: rate, count: {over: 1, within: 1m}, breaker: {listings: 3, within: 1m}}"
     scene = Scene(tmp_path, text)
-    found = [scene.at(0, client=f"203.0.113.{number // 2}") for number in range(20)]
-    assert sum(map(len, found)) == 3
+    of_each = [scene.at(0, client=f"203.0.113.{number // 2}") for number in range(20)]
+    assert sum(map(len, of_each)) == 3
     assert scene.detector.stopped == ["flood"]
     assert scene.detector.suppressed[("flood", "breaker")] == 7
     scene.detector.resume("flood")
@@ -163,8 +163,8 @@ def test_one_client_with_many_payloads_in_a_batch_is_asked_about_once_and_stops_
     if refusal:
         scene.refusals[f"{GUESSER}/32"] = refusal
     batch = [event_at(0, payload=str(number), attacks=("sqli",)) for number in range(2000)]
-    found = scene.detector.feed_batch(batch, START)
-    assert (scene.asked, len(found), scene.detector.stopped) == (1, 0 if refusal else 1, [])
+    listings = scene.detector.feed_batch(batch, START)
+    assert (scene.asked, len(listings), scene.detector.stopped) == (1, 0 if refusal else 1, [])
     assert scene.detector.suppressed == {("waf", reason): 500 if refusal else 499}
     scene.detector.feed_batch(batch, START)  # another batch, at the same time
     assert scene.asked == 2
@@ -221,7 +221,7 @@ def test_events_of_clients_near_a_limit_are_bounded_and_the_newest_stay(
         for second in range(4):
             scene.at(second, client=f"203.0.{number // 250}.{number % 250}", **long_path)
     assert len(scene.detector._samples) <= 50
-    [listing] = [one for second in (4, 5) for one in scene.at(second, client="203.0.1.249", **long_path)]
+    [listing] = [made for second in (4, 5) for made in scene.at(second, client="203.0.1.249", **long_path)]
     assert [len(sample.path) for sample in listing.samples] == [512] * 3
 
 

@@ -57,12 +57,12 @@ def test_only_clients_of_the_places_count(tmp_path: Path, where: str, counted: s
 
 def test_all_clients_of_a_system_are_counted_together_and_those_that_go_on_are_listed(tmp_path: Path) -> None:
     to = detector(tmp_path, "{name: swarm, kind: rate, count: {over: 10, within: 30s, by: asn}}")
-    found = [listing for number in range(10) for listing in send(to, f"192.0.2.{number}", number / 10)]
-    assert found == []
+    listings = [listing for number in range(10) for listing in send(to, f"192.0.2.{number}", number / 10)]
+    assert listings == []
     [listing] = send(to, "198.51.100.200", 1.1)  # the same system, in another network
     assert (listing.network, listing.asn, listing.counted) == ("198.51.100.200", 64496, 11)
     assert send(to, "198.51.100.200", 1.2) == []  # a moment ago
-    assert [one.network for one in send(to, "192.0.2.3", 1.3)] == ["192.0.2.3"]
+    assert [listing.network for listing in send(to, "192.0.2.3", 1.3)] == ["192.0.2.3"]
     assert send(to, "198.51.100.7", 1.4) == []  # another system
     assert all(send(to, "203.0.113.9", 1.5) == [] for _ in range(50))  # of none that is known
 

@@ -68,7 +68,9 @@ def test_events_of_the_api_have_the_country_and_are_counted_by_it(plane: Control
     plane.ok("PUT", "/v1/policy", {"geo": {"country": "geo/country.csv"}})
     sent = [("192.0.2.9", "shop", "deny", "blocklist")] * 3 + [("192.0.2.9", "shop", "allow", "default")]
     sent += [("198.51.100.7", "api", "deny", "blocklist"), ("203.0.113.9", "api", "allow", "default")]
-    lines = [json.dumps(dict(zip(("client", "application", "decision", "reason"), one, strict=True))) for one in sent]
+    lines = [
+        json.dumps(dict(zip(("client", "application", "decision", "reason"), values, strict=True))) for values in sent
+    ]
     headers = {"Authorization": f"Bearer {plane.token}"}
     assert plane.client.post("/v1/events", content="\n".join(lines), headers=headers).status_code == 202
     wait_for(lambda: plane.plane.intake.keeper.written == 6, "the events are kept")
@@ -97,15 +99,15 @@ def test_countries_are_counted_as_a_scan_does(store_url: str) -> None:
             write_events(tx, some, lambda client: "ABCDEFGHI"[client.value % 9] + "X")
     begin, end = START * 10**6 // HOUR * HOUR, (START + 40_000) * 10**6 // HOUR * HOUR
     with store.reading() as tx:
-        counted = {one.country: one for one in count_by_country(tx, begin, end, "shop")}
+        counted = {row.country: row for row in count_by_country(tx, begin, end, "shop")}
         for place, country in enumerate(f"{letter}X" for letter in "ABCDEFGHI"):
-            seen = [one for one in events if one.client.value % 9 == place and one.application == "shop"
-                    and begin <= one.time * 10**6 < end]  # fmt: skip
+            seen = [event for event in events if event.client.value % 9 == place and event.application == "shop"
+                    and begin <= event.time * 10**6 < end]  # fmt: skip
             known = counted.get(country)
-            expected = len(seen), sum(one.decision == "deny" for one in seen)
+            expected = len(seen), sum(event.decision == "deny" for event in seen)
             assert (known[1:] if known else (0, 0)) == expected
         assert len(find_events(tx, WantedEvents(country="AX"), limit=999)) == sum(
-            one.client.value % 9 == 0 for one in events)  # fmt: skip
+            event.client.value % 9 == 0 for event in events)  # fmt: skip
     store.close()
 
 

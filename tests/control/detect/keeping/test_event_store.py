@@ -100,8 +100,8 @@ def test_patterns_hide_the_applications_of_others_and_mind_the_case(store: Store
     with store.writing() as tx:
         write_events(tx, world())
     with store.reading() as tx:
-        found = find_events(tx, WantedEvents(patterns=("team-*",)), limit=1000)
-        assert {row.application for row in found} == {"team-a"}
+        rows = find_events(tx, WantedEvents(patterns=("team-*",)), limit=1000)
+        assert {row.application for row in rows} == {"team-a"}
         assert find_events(tx, WantedEvents(patterns=())) == []
         assert {row.application for row in find_events(tx, WantedEvents(patterns=("t_am%", "sh?p")), limit=1000)} == {
             "shop"

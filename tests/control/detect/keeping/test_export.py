@@ -92,8 +92,8 @@ def test_lines_can_be_sent_again_as_events(store: Store, events: list[Event]) ->
 
 def test_only_what_is_wanted_is_exported(store: Store, events: list[Event]) -> None:
     wanted = WantedEvents(parse_network("203.0.113.0/24"), "shop", begin=START * 10**6, end=(START + 86400) * 10**6)
-    found = {json.loads(line)["request_id"] for line in b"".join(as_lines(store, wanted, "client")).splitlines()}
-    assert found == {
+    exported = {json.loads(line)["request_id"] for line in b"".join(as_lines(store, wanted, "client")).splitlines()}
+    assert exported == {
         event.request_id for event in events
         if event.client.text.startswith("203.") and event.application == "shop" and event.time < START + 86400
     }  # fmt: skip

@@ -243,9 +243,9 @@ def test_pieces_have_the_origins_of_the_longest_route_around_them(rows: list[tup
 
 def test_routes_to_everything_reach_the_last_address() -> None:
     routes = read_routes(b"::/0\t1\nffff::/16\t2\n0.0.0.0/0\t3", "x")
-    one, two, three = (frozenset({number}) for number in (1, 2, 3))
+    first, two, three = (frozenset({number}) for number in (1, 2, 3))
     assert list(owned_ranges(4, routes[4])) == [(0, 2**32 - 1, three)]
-    assert list(owned_ranges(6, routes[6])) == [(0, (0xFFFF << 112) - 1, one), (0xFFFF << 112, 2**128 - 1, two)]
+    assert list(owned_ranges(6, routes[6])) == [(0, (0xFFFF << 112) - 1, first), (0xFFFF << 112, 2**128 - 1, two)]
     assert list(owned_ranges(4, [])) == []
 
 

@@ -78,10 +78,10 @@ def test_a_layer_is_loaded_from_the_store_and_again_when_it_changes(
         )
 
         async def live() -> None:
-            async with running(publisher.folder, config) as one:
-                assert (one.serial, (await one.ask(ALLOWED)).status) == (1, 200)
+            async with running(publisher.folder, config) as started:
+                assert (started.serial, (await started.ask(ALLOWED)).status) == (1, 200)
                 push(publisher.publish(NEW_POLICY, serial=2).read_bytes(), url)
-                await until(lambda: one.serial == 2)
-                assert (await one.ask(ALLOWED)).status == 403
+                await until(lambda: started.serial == 2)
+                assert (await started.ask(ALLOWED)).status == 403
 
         run(live())

@@ -60,22 +60,22 @@ def test_a_new_object_is_loaded_and_an_old_one_is_not_sent_again(publisher: Publ
     bucket.put("edge/lists.snapshot", publisher.publish(serial=1).read_bytes())
 
     async def live() -> None:
-        async with running(publisher.folder, config("s3://lists/edge/lists.snapshot")) as one:
-            assert one.serial == 1
+        async with running(publisher.folder, config("s3://lists/edge/lists.snapshot")) as started:
+            assert started.serial == 1
             bucket.put("edge/lists.snapshot", publisher.publish(NEW_POLICY, serial=2).read_bytes())
-            await until(lambda: one.serial == 2)
-            assert (await one.ask(ALLOWED)).status == 403
-            assert one.loads == {"ok": 2}
+            await until(lambda: started.serial == 2)
+            assert (await started.ask(ALLOWED)).status == 403
+            assert started.loads == {"ok": 2}
 
     run(live())
 
 
 def test_an_object_that_is_not_there_is_told(publisher: Publisher, bucket: Any) -> None:
     async def live() -> None:
-        async with running(publisher.folder, config("s3://lists/nothing")) as one:
-            assert await one.readiness() == (503, ["no_snapshot", "absent"])
+        async with running(publisher.folder, config("s3://lists/nothing")) as started:
+            assert await started.readiness() == (503, ["no_snapshot", "absent"])
             bucket.put("nothing", publisher.publish(serial=1).read_bytes())
-            await until(lambda: one.serial == 1)
+            await until(lambda: started.serial == 1)
 
     run(live())
 

@@ -60,14 +60,14 @@ def refusal(web: WebSource) -> str:
 def test_a_new_file_of_a_web_server_is_loaded_and_an_old_one_is_not_sent_again(publisher: Publisher) -> None:
     async def live() -> None:
         with WebServer(publisher.publish(serial=1).read_bytes()).running() as server:
-            async with running(publisher.folder, config(server.url)) as one:
-                assert one.serial == 1
+            async with running(publisher.folder, config(server.url)) as started:
+                assert started.serial == 1
                 await until(lambda: len(server.requests) > 3)
-                assert one.loads == {"ok": 1}
+                assert started.loads == {"ok": 1}
                 assert server.requests[-1]["if-none-match"] == '"1"'
                 server.put(publisher.publish(NEW_POLICY, serial=2).read_bytes())
-                await until(lambda: one.serial == 2)
-                assert (await one.ask(ALLOWED)).status == 403
+                await until(lambda: started.serial == 2)
+                assert (await started.ask(ALLOWED)).status == 403
 
     run(live())
 
@@ -76,13 +76,13 @@ def test_a_server_that_holds_its_answer_back_is_asked_once_for_each_change(publi
     async def live() -> None:
         with WebServer(publisher.publish(serial=1).read_bytes()).running() as server:
             server.holds = True
-            async with running(publisher.folder, config(server.url, "poll: 20ms, wait: 30s")) as one:
+            async with running(publisher.folder, config(server.url, "poll: 20ms, wait: 30s")) as started:
                 await until(lambda: len(server.requests) == 2)
                 assert "if-none-match" not in server.requests[0]
                 assert server.requests[1]["prefer"] == "wait=30"
                 for serial in (2, 3, 4):
                     server.put(publisher.publish(serial=serial).read_bytes())
-                    await until(lambda: one.serial == serial)  # noqa: B023
+                    await until(lambda: started.serial == serial)  # noqa: B023
                 await until(lambda: len(server.requests) == 5)
 
     run(live())
@@ -109,14 +109,14 @@ def test_a_server_that_goes_and_comes_again_is_told_and_the_snapshot_serves_on(p
     async def live() -> None:
         server = WebServer(publisher.publish(serial=1).read_bytes())
         with server.running():
-            async with running(publisher.folder, config(server.url)) as one:
+            async with running(publisher.folder, config(server.url)) as started:
                 server.status = 503
-                await until(lambda: "bad_answer" in one.loads)
-                assert await one.readiness() == (200, ["bad_answer"])
-                assert (await one.ask()).status == 200
+                await until(lambda: "bad_answer" in started.loads)
+                assert await started.readiness() == (200, ["bad_answer"])
+                assert (await started.ask()).status == 200
                 server.status = 0
-                await until(lambda: one.sidecar.layers.policy.refusal is None)
-                assert one.loads["ok"] == 1  # nothing was sent again
+                await until(lambda: started.sidecar.layers.policy.refusal is None)
+                assert started.loads["ok"] == 1  # nothing was sent again
                 assert "authz-refused" in server.requests[-2] or "authz-refused" in server.requests[-1]
 
     run(live())

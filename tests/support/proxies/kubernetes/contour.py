@@ -39,8 +39,8 @@ def objects(folder: Path) -> list[Manifest]:
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": "shop"},
         "spec": {"ports": [{"name": "http", "port": 8080}]},
     }  # fmt: skip
-    ours = [one for one in build("gateway contour") if one["kind"] in _READ]
-    (authz,) = (one for one in ours if one["kind"] == "Service")
+    ours = [manifest for manifest in build("gateway contour") if manifest["kind"] in _READ]
+    (authz,) = (manifest for manifest in ours if manifest["kind"] == "Service")
     (grpc,) = (port["name"] for port in authz["spec"]["ports"] if port["port"] == 9191)
     return [*ours, secret, service, _pods("shop", "shop", "http", 8080), _pods("authz", "authz", grpc, 9191)]
 
@@ -106,17 +106,17 @@ def as_a_file(port: int, ports: Mapping[str, int]) -> dict[str, Any]:
 
     Its listener with TLS, called `edge`, takes the PROXY protocol, so that a test chooses who connects.
     """
-    (edge,) = (one for one in told(port, "lds") if one["name"] == "ingress_https")
-    secrets = {one["name"]: one["tls_certificate"] for one in told(port, "sds")}
-    routes = {one["name"]: _plain(one) for one in told(port, "rds")}
+    (edge,) = (listener for listener in told(port, "lds") if listener["name"] == "ingress_https")
+    secrets = {secret["name"]: secret["tls_certificate"] for secret in told(port, "sds")}
+    routes = {route["name"]: _plain(route) for route in told(port, "rds")}
     for chain in edge["filter_chains"]:
         common = chain["transport_socket"]["typed_config"]["common_tls_context"]
         named = common.pop("tls_certificate_sds_secret_configs")
-        common["tls_certificates"] = [secrets[one["name"]] for one in named]
+        common["tls_certificates"] = [secrets[name["name"]] for name in named]
         for connection in chain["filters"]:
             typed = connection["typed_config"]
             typed["route_config"] = routes[typed.pop("rds")["route_config_name"]]
-    clusters = [_plain(one) for one in told(port, "cds")]
+    clusters = [_plain(cluster) for cluster in told(port, "cds")]
     for cluster in clusters:
         del cluster["eds_cluster_config"]
         (number,) = (number for begin, number in ports.items() if cluster["name"].startswith(begin))

@@ -59,10 +59,10 @@ def translate(folder: Path) -> dict[str, Any]:
     egctl = os.environ.get("EGCTL")
     if not egctl or not Path(egctl).is_file():
         pytest.skip("needs EGCTL, the path of Envoy Gateway's egctl")
-    ours = [one for one in build("gateway envoy-gateway") if one["kind"] in _TRANSLATED]
-    for one in ours:
-        if one["kind"] == "Service":
-            one["spec"]["clusterIP"] = "10.0.0.12"  # which an API server would choose
+    ours = [manifest for manifest in build("gateway envoy-gateway") if manifest["kind"] in _TRANSLATED]
+    for manifest in ours:
+        if manifest["kind"] == "Service":
+            manifest["spec"]["clusterIP"] = "10.0.0.12"  # which an API server would choose
     (folder / "manifests.yaml").write_text(yaml.safe_dump_all([*yaml.safe_load_all(_GATEWAY), *ours]))
     command = [egctl, "x", "translate", "--from", "gateway-api", "--to", "xds", "--type", "all", "--output", "json"]
     done = subprocess.run(
@@ -78,9 +78,11 @@ def as_a_file(dumps: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, A
 
     The listener `edge` is behind the PROXY protocol, so that a test chooses who connects.
     """
-    routes = {one["routeConfig"]["name"]: {**one["routeConfig"]} for one in dumps["Routes"]["dynamicRouteConfigs"]}
-    listeners = [one["activeState"]["listener"] for one in dumps["Listeners"]["dynamicListeners"]]
-    (edge,) = (one for one in listeners if "ready" not in one["name"])
+    routes = {
+        route["routeConfig"]["name"]: {**route["routeConfig"]} for route in dumps["Routes"]["dynamicRouteConfigs"]
+    }
+    listeners = [dump["activeState"]["listener"] for dump in dumps["Listeners"]["dynamicListeners"]]
+    (edge,) = (listener for listener in listeners if "ready" not in listener["name"])
     (connection,) = edge["defaultFilterChain"]["filters"]
     typed = connection["typedConfig"]
     typed["routeConfig"] = routes[typed.pop("rds")["routeConfigName"]]
@@ -90,7 +92,7 @@ def as_a_file(dumps: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, A
         "name": "envoy.filters.listener.proxy_protocol",
         "typedConfig": {"@type": _PROXY_PROTOCOL},
     }]}  # fmt: skip
-    clusters = [one["cluster"] for one in dumps["Clusters"]["dynamicActiveClusters"]]
+    clusters = [dump["cluster"] for dump in dumps["Clusters"]["dynamicActiveClusters"]]
     for cluster in clusters:
         (port,) = (port for part, port in ports.items() if part in cluster["name"])
         del cluster["edsClusterConfig"], cluster["@type"]

@@ -49,25 +49,25 @@ def render(chart: str, *values: Path, namespace: str = "") -> list[Manifest]:
     """Return what a chart renders; fails where it does not."""
     done = template(chart, *values, namespace=namespace)
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
 
 def plain(manifest: Manifest) -> Manifest:
     """Return a manifest without what Helm and kustomize add in ways of their own."""
     hashed = r"(authz-config|authz-keys|control-config)-[a-z0-9]{10}"
-    one: dict[str, Any] = json.loads(re.sub(hashed, r"\1", json.dumps(manifest)))
+    copy: dict[str, Any] = json.loads(re.sub(hashed, r"\1", json.dumps(manifest)))
     for label in _OF_HELM:
-        one["metadata"].get("labels", {}).pop(label, None)
-    if one["kind"] == "ConfigMap":
-        one["metadata"].pop("labels", None)
-        one["data"] = {name: _content(name, text) for name, text in one["data"].items()}
-    if one["kind"] == "Deployment":
-        template = one["spec"]["template"]
+        copy["metadata"].get("labels", {}).pop(label, None)
+    if copy["kind"] == "ConfigMap":
+        copy["metadata"].pop("labels", None)
+        copy["data"] = {name: _content(name, text) for name, text in copy["data"].items()}
+    if copy["kind"] == "Deployment":
+        template = copy["spec"]["template"]
         template["metadata"].pop("annotations", None)  # of Helm, in the place of hashes in names
         template["spec"]["volumes"].sort(key=lambda volume: volume["name"])
-    if one["kind"] == "PersistentVolumeClaim":
-        one["metadata"].pop("annotations", None)  # `helm uninstall` leaves it
-    return one
+    if copy["kind"] == "PersistentVolumeClaim":
+        copy["metadata"].pop("annotations", None)  # `helm uninstall` leaves it
+    return copy
 
 
 def _content(name: str, text: str) -> Any:

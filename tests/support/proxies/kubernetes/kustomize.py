@@ -62,7 +62,10 @@ def write_overlay(folder: Path, name: str) -> Path:
     def there(part: str) -> str:
         return os.path.relpath(KUBERNETES / part, folder.resolve())
 
-    content: Manifest = {"resources": [there(one) for one in resources], "components": [there(c) for c in components]}
+    content: Manifest = {
+        "resources": [there(resource) for resource in resources],
+        "components": [there(c) for c in components],
+    }
     if namespace:
         content["namespace"] = namespace
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
@@ -81,7 +84,7 @@ def _built(name: str) -> str:
 
 def build(name: str) -> list[Manifest]:
     """Return the manifests of an overlay; changing them changes nothing."""
-    return [one for one in yaml.safe_load_all(_built(name)) if one]
+    return [manifest for manifest in yaml.safe_load_all(_built(name)) if manifest]
 
 
 def pod_spec(manifest: Manifest) -> Manifest | None:

@@ -27,15 +27,15 @@ class Mounted(NamedTuple):
 
     def volume_of(self, path: str | Path) -> tuple[Manifest, bool]:
         """Return the volume that a path lies in, and whether the container may write to it."""
-        mounts = [one for one in self.container["volumeMounts"] if Path(path).is_relative_to(one["mountPath"])]
-        assert len(mounts) == 1, (path, [one["mountPath"] for one in self.container["volumeMounts"]])
-        volume = next(one for one in self.spec["volumes"] if one["name"] == mounts[0]["name"])
+        mounts = [mount for mount in self.container["volumeMounts"] if Path(path).is_relative_to(mount["mountPath"])]
+        assert len(mounts) == 1, (path, [mount["mountPath"] for mount in self.container["volumeMounts"]])
+        volume = next(volume for volume in self.spec["volumes"] if volume["name"] == mounts[0]["name"])
         return volume, not mounts[0].get("readOnly", False)
 
 
 def mounted_sidecars(manifests: Sequence[Manifest], folder: Path) -> Iterator[Mounted]:
     """Yield the sidecars of an overlay, each with the configuration that it would read. folder: for the files."""
-    maps = {(one["metadata"].get("namespace"), one["metadata"]["name"]): one for one in manifests}
+    maps = {(manifest["metadata"].get("namespace"), manifest["metadata"]["name"]): manifest for manifest in manifests}
     for manifest in manifests:
         spec = pod_spec(manifest)
         for container in containers_of(spec) if spec else ():
@@ -43,7 +43,9 @@ def mounted_sidecars(manifests: Sequence[Manifest], folder: Path) -> Iterator[Mo
                 namespace = manifest["metadata"].get("namespace")
                 text = _configuration(spec, functools.partial(_data, maps, namespace))
                 (folder / "authz.yaml").write_text(text)
-                environment = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+                environment = {
+                    variable["name"]: variable["value"] for variable in container.get("env", ()) if "value" in variable
+                }
                 yield Mounted(spec, container, load_config(folder / "authz.yaml", environment))
 
 
@@ -62,6 +64,6 @@ def _configuration(spec: Manifest, data_of: Callable[[str], dict[str, str]]) -> 
 
 def in_bytes(quantity: str) -> int:
     """Return a quantity of Kubernetes, such as 256Mi, in bytes."""
-    found = re.fullmatch(r"(\d+)(|Ki|Mi|Gi)", str(quantity))
-    assert found is not None, quantity
-    return int(found[1]) * _UNITS[found[2]]
+    match = re.fullmatch(r"(\d+)(|Ki|Mi|Gi)", str(quantity))
+    assert match is not None, quantity
+    return int(match[1]) * _UNITS[match[2]]

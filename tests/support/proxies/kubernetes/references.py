@@ -30,35 +30,37 @@ class Checked:
 
     def __init__(self, manifests: Sequence[Manifest]) -> None:
         self.all = manifests
-        self.named = {(one["kind"], _namespace(one), one["metadata"]["name"]): one for one in manifests}
-        self.pods = [one for one in manifests if pod_spec(one) is not None]
+        self.named = {
+            (manifest["kind"], _namespace(manifest), manifest["metadata"]["name"]): manifest for manifest in manifests
+        }
+        self.pods = [manifest for manifest in manifests if pod_spec(manifest) is not None]
 
     def of(self, manifest: Manifest) -> Iterator[str]:
         """Yield what is wrong with one manifest."""
         where = f"{manifest['kind']} {manifest['metadata']['name']}"
         spec = pod_spec(manifest)
-        found = [*self._pod(manifest, spec)] if spec is not None else []
+        missing = [*self._pod(manifest, spec)] if spec is not None else []
         kind = manifest["kind"]
         if kind == "Service":
-            found += self._service(manifest)
+            missing += self._service(manifest)
         elif kind == "PodDisruptionBudget":
-            found += self._selects(manifest, manifest["spec"]["selector"]["matchLabels"])
+            missing += self._selects(manifest, manifest["spec"]["selector"]["matchLabels"])
         elif kind == "NetworkPolicy":
-            found += self._policy(manifest)
+            missing += self._policy(manifest)
         elif kind == "HorizontalPodAutoscaler":
             target = manifest["spec"]["scaleTargetRef"]
-            found += self._is_there(target["kind"], _namespace(manifest), target["name"])
+            missing += self._is_there(target["kind"], _namespace(manifest), target["name"])
         elif kind in {"PodMonitor", "ServiceMonitor"}:
-            found += self._monitor(manifest)
-        found += self._asked(manifest)
-        yield from (f"{where}: {text}" for text in found)
+            missing += self._monitor(manifest)
+        missing += self._asked(manifest)
+        yield from (f"{where}: {text}" for text in missing)
 
     def _is_there(self, kind: str, namespace: str, name: str, key: str | None = None) -> Iterator[str]:
-        one = self.named.get((kind, namespace, name))
-        if one is None:
+        manifest = self.named.get((kind, namespace, name))
+        if manifest is None:
             if (kind, namespace, name) not in YOURS:
                 yield f"no {kind} {name} in {namespace!r}"
-        elif key is not None and key not in {**one.get("data", {}), **one.get("stringData", {})}:
+        elif key is not None and key not in {**manifest.get("data", {}), **manifest.get("stringData", {})}:
             yield f"{kind} {name} has no key {key}"
 
     def _pod(self, manifest: Manifest, spec: Manifest) -> Iterator[str]:
@@ -68,7 +70,7 @@ class Checked:
         volumes = {volume["name"]: volume for volume in spec.get("volumes", ())}
         for volume in volumes.values():
             yield from self._volume(namespace, volume)
-        mounted = {mount["name"] for one in containers_of(spec) for mount in one.get("volumeMounts", ())}
+        mounted = {mount["name"] for container in containers_of(spec) for mount in container.get("volumeMounts", ())}
         yield from (f"no volume {name}, which is mounted" for name in sorted(mounted - volumes.keys()))
         yield from (f"the volume {name} is mounted nowhere" for name in sorted(volumes.keys() - mounted))
         for container in containers_of(spec):
@@ -80,12 +82,12 @@ class Checked:
     def _volume(self, namespace: str, volume: Manifest) -> Iterator[str]:
         for source in volume.get("projected", {}).get("sources", [volume]):
             for kind, at, name in (("ConfigMap", "configMap", "name"), ("Secret", "secret", "secretName")):
-                one = source.get(at)
-                if one is None or one.get("optional"):
+                named = source.get(at)
+                if named is None or named.get("optional"):
                     continue
-                called = one.get(name) or one["name"]
+                called = named.get(name) or named["name"]
                 yield from self._is_there(kind, namespace, called)
-                for item in one.get("items", ()):
+                for item in named.get("items", ()):
                     yield from self._is_there(kind, namespace, called, item["key"])
         claim = volume.get("persistentVolumeClaim")
         if claim:
@@ -97,25 +99,25 @@ class Checked:
             port = container[probe]["httpGet"]["port"]
             if port not in ports:
                 yield f"{probe}: no port {port}"
-        for one in container.get("env", ()):
+        for variable in container.get("env", ()):
             for kind, at in (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")):
-                ref = one.get("valueFrom", {}).get(at)
+                ref = variable.get("valueFrom", {}).get(at)
                 if ref:
                     yield from self._is_there(kind, namespace, ref["name"], ref["key"])
-        for one in container.get("envFrom", ()):
-            if "secretRef" in one:
-                yield from self._is_there("Secret", namespace, one["secretRef"]["name"])
+        for variable in container.get("envFrom", ()):
+            if "secretRef" in variable:
+                yield from self._is_there("Secret", namespace, variable["secretRef"]["name"])
 
     def _selected(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
-        return [one for one in self.pods if _namespace(one) == namespace and labels.items() <= pod_labels(one).items()]
+        return [pod for pod in self.pods if _namespace(pod) == namespace and labels.items() <= pod_labels(pod).items()]
 
     def _selects(self, manifest: Manifest, labels: Mapping[str, str]) -> Iterator[str]:
         if not self._selected(_namespace(manifest), labels):
             yield f"selects no pod: {labels}"
 
     def _ports(self, manifests: Sequence[Manifest]) -> set[Any]:
-        specs = [spec for one in manifests if (spec := pod_spec(one)) is not None]
-        ports = [port for spec in specs for one in containers_of(spec) for port in one.get("ports", ())]
+        specs = [spec for manifest in manifests if (spec := pod_spec(manifest)) is not None]
+        ports = [port for spec in specs for container in containers_of(spec) for port in container.get("ports", ())]
         return {port.get("name") for port in ports} | {port["containerPort"] for port in ports}
 
     def _service(self, manifest: Manifest) -> Iterator[str]:
@@ -139,13 +141,15 @@ class Checked:
         spec = manifest["spec"]
         endpoints = spec.get("podMetricsEndpoints") or spec.get("endpoints")
         if manifest["kind"] == "PodMonitor":
-            ports = self._ports([one for one in self.pods if _matches(spec["selector"], pod_labels(one))])
+            ports = self._ports([pod for pod in self.pods if _matches(spec["selector"], pod_labels(pod))])
         else:
-            services = [one for one in self.all if one["kind"] == "Service"]
-            found = [one for one in services if _matches(spec["selector"], one["metadata"]["labels"])]
-            ports = {port["name"] for one in found for port in one["spec"]["ports"]}
+            services = [manifest for manifest in self.all if manifest["kind"] == "Service"]
+            watched = [service for service in services if _matches(spec["selector"], service["metadata"]["labels"])]
+            ports = {port["name"] for service in watched for port in service["spec"]["ports"]}
         if ports:  # one overlay need not have all that a monitor looks for
-            yield from (f"no port {one['port']} where it looks" for one in endpoints if one["port"] not in ports)
+            yield from (
+                f"no port {endpoint['port']} where it looks" for endpoint in endpoints if endpoint["port"] not in ports
+            )
 
     def _asked(self, manifest: Manifest) -> Iterator[str]:
         """Yield ports of the service `authz` that gateways ask and it does not have."""
@@ -153,7 +157,7 @@ class Checked:
         asked = {int(port) for port in re.findall(r"authz\.authz[a-z.]*:(\d+)", text)}
         asked |= {int(port) for port in re.findall(r"'name': 'authz', 'namespace': 'authz', 'port': (\d+)", text)}
         if manifest["kind"] == "ExtensionService":
-            asked |= {one["port"] for one in manifest["spec"]["services"] if one["name"] == "authz"}
+            asked |= {service["port"] for service in manifest["spec"]["services"] if service["name"] == "authz"}
         service = self.named.get(("Service", "authz", "authz"))
         ports = {port["port"] for port in service["spec"]["ports"]} if service else set()
         yield from (f"the service authz has no port {port}" for port in sorted(asked - ports))
@@ -168,7 +172,9 @@ SWITCHED_OFF: Final = {"http"}  # by the component tls
 
 def _matches(selector: Manifest, labels: Mapping[str, str]) -> bool:
     """Return whether a selector of labels and of `In` has these labels."""
-    expressions = all(labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", ()))
+    expressions = all(
+        labels.get(expression["key"]) in expression["values"] for expression in selector.get("matchExpressions", ())
+    )
     return expressions and selector.get("matchLabels", {}).items() <= labels.items()
 
 

@@ -27,11 +27,11 @@ def routed(gateway: str, namespace: str, authz: int, app: int) -> list[Manifest]
     No node runs pods, so the Service is a name for this machine; ports of this machine stand for those of pods.
     """
     kinds = {"Middleware", "IngressRoute", "Ingress"}
-    text = yaml.safe_dump([one for one in build(f"gateway {gateway}") if one["kind"] in kinds])
+    text = yaml.safe_dump([manifest for manifest in build(f"gateway {gateway}") if manifest["kind"] in kinds])
     assert AUTHZ in text
     objects: list[Manifest] = yaml.safe_load(text.replace(AUTHZ, f"{LOOPBACK}:{authz}").replace(str(APP), str(app)))
-    for one in objects:
-        one["metadata"]["namespace"] = namespace
+    for object_ in objects:
+        object_["metadata"]["namespace"] = namespace
     spec = {"type": "ExternalName", "externalName": LOOPBACK, "ports": [{"port": app}]}
     metadata = {"name": "shop", "namespace": namespace}
     return [*objects, {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}]

@@ -24,10 +24,10 @@ _LUA_SOCKET = Path("/usr/share/lua/5.3/socket.lua")
 
 def apache_path() -> Path:
     """Return the Apache of the system, or skip the test."""
-    found = shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None or not (_MODULES / "mod_lua.so").exists() or not _LUA_SOCKET.exists():
+    path = shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None or not (_MODULES / "mod_lua.so").exists() or not _LUA_SOCKET.exists():
         pytest.skip("needs Apache with mod_lua and LuaSocket (Debian packages apache2-bin and lua-socket)")
-    return Path(found)
+    return Path(path)
 
 
 def start_apache(
@@ -50,10 +50,10 @@ def start_apache(
             "TIMEOUT = 0.25": "TIMEOUT = 10",
         },
     )
-    found = re.search(r"^<VirtualHost \*:8080>.*^</VirtualHost>\n", main, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    edge = found[0].replace("*:8080", f"*:{ports.edge}")
+    match = re.search(r"^<VirtualHost \*:8080>.*^</VirtualHost>\n", main, re.MULTILINE | re.DOTALL)
+    assert match is not None
+    edge = match[0].replace("*:8080", f"*:{ports.edge}")
     behind = {f"*:{ports.edge}": f"*:{ports.proxied}", "# RemoteIPProxyProtocol On": "RemoteIPProxyProtocol On"}
-    text = main[: found.start()] + edge + adapted(edge, behind) + main[found.end() :]
+    text = main[: match.start()] + edge + adapted(edge, behind) + main[match.end() :]
     (folder / "apache.conf").write_text(adapted(text, changes))
     return ProxyProcess([apache, "-d", folder, "-f", folder / "apache.conf", "-DFOREGROUND"], folder, ports)

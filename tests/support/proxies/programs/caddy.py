@@ -22,10 +22,10 @@ _WRAPPERS = "listener_wrappers {\n\t\t\tproxy_protocol {\n\t\t\t\tallow 127.0.0.
 
 def beside_python(name: str, wheel: str) -> Path:
     """Return a program that a wheel brought, or skip the test."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if found is None:
+    path = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if path is None:
         pytest.skip(f"needs {name}, of the wheel {wheel}")
-    return Path(found)
+    return Path(path)
 
 
 def start_caddy(folder: Path, printed: Mapping[str, str], upstream_port: int, ports: ProxyPorts) -> ProxyProcess:

@@ -124,14 +124,14 @@ class Envoy(Process):
     def log_of(self, path: str) -> dict[str, Any]:
         """Return the line of the access log for the one request with this path."""
 
-        def found() -> dict[str, Any] | None:
+        def logged() -> dict[str, Any] | None:
             for line in list(self.lines):
                 entry = json.loads(line) if line.startswith("{") else {}
                 if entry.get("path") == path:
                     return entry
             return None
 
-        entry: dict[str, Any] = wait_for(found, f"a line of the access log for {path}")
+        entry: dict[str, Any] = wait_for(logged, f"a line of the access log for {path}")
         return entry
 
 

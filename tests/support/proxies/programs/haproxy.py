@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def haproxy_path() -> Path:
     """Return the HAProxy of the system, or skip the test."""
-    found = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
+    path = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
         pytest.skip("needs HAProxy (Debian package haproxy)")
-    return Path(found)
+    return Path(path)
 
 
 def start_haproxy(folder: Path, printed: Mapping[str, str], upstream_port: int, ports: ProxyPorts) -> ProxyProcess:

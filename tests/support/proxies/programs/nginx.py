@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 def nginx_path() -> Path:
     """Return the nginx of the system, or skip the test."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
+    path = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
         pytest.skip("needs nginx (Debian package nginx-light)")
-    return Path(found)
+    return Path(path)
 
 
 class NginxPorts(NamedTuple):
@@ -59,7 +59,7 @@ def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | Non
     text = text.replace("/run/authz-nginx", "cache")
     text, count = re.subn(
         r"        listen 8080(.*);\n        listen \[::\]:8080\1;\n",
-        lambda found: "".join(f"        listen {listen}{found[1]};\n" for listen in listens),
+        lambda match: "".join(f"        listen {listen}{match[1]};\n" for listen in listens),
         text,
     )
     assert count >= 1
@@ -90,14 +90,14 @@ class Nginx(Process):
     def log_of(self, path: str) -> dict[str, Any]:
         """Return the line of the access log for the one request with this path."""
 
-        def found() -> dict[str, Any] | None:
+        def logged() -> dict[str, Any] | None:
             for line in (self.folder / "access.log").read_text().splitlines():
                 entry: dict[str, Any] = json.loads(line)
                 if entry["path"] == path:
                     return entry
             return None
 
-        entry: dict[str, Any] = wait_for(found, f"a line of the access log for {path}")
+        entry: dict[str, Any] = wait_for(logged, f"a line of the access log for {path}")
         return entry
 
 

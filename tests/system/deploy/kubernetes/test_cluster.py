@@ -62,7 +62,10 @@ def with_definitions(ready: Cluster) -> Cluster:
     """The same, with the custom resource definitions of ten projects."""
     for folder in sorted(shared("kubernetes/crds").iterdir()):
         definitions = [
-            newest(one) for file in folder.iterdir() for one in yaml.load_all(file.read_text(), _Loader) if one
+            newest(manifest)
+            for file in folder.iterdir()
+            for manifest in yaml.load_all(file.read_text(), _Loader)
+            if manifest
         ]
         said = ready.kubectl("apply", "--server-side", "-f", "-", manifests=definitions)
         assert said.status == 0, f"{folder.name}: {said.err[:2000]}"
@@ -73,25 +76,26 @@ def with_definitions(ready: Cluster) -> Cluster:
 
 def needs_definitions(name: str) -> bool:
     return any(
-        one["apiVersion"].startswith(OTHERS) or any(o in one["apiVersion"] for o in OTHERS) for one in build(name)
+        manifest["apiVersion"].startswith(OTHERS) or any(o in manifest["apiVersion"] for o in OTHERS)
+        for manifest in build(name)
     )
 
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest, name: str) -> Cluster:
     """The server that an overlay needs; skips where the definitions are not there."""
-    found: Cluster = request.getfixturevalue("with_definitions" if needs_definitions(name) else "ready")
-    return found
+    cluster: Cluster = request.getfixturevalue("with_definitions" if needs_definitions(name) else "ready")
+    return cluster
 
 
 def pods_of(manifests: list[Manifest]) -> list[Manifest]:
     """Return the pods that a controller would make of the manifests."""
     made = []
-    for one in manifests:
-        spec = pod_spec(one)
+    for manifest in manifests:
+        spec = pod_spec(manifest)
         if spec is not None:
-            metadata = {"namespace": one["metadata"]["namespace"], "labels": pod_labels(one)}
-            metadata["name"] = f"{one['metadata']['name']}-0"
+            metadata = {"namespace": manifest["metadata"]["namespace"], "labels": pod_labels(manifest)}
+            metadata["name"] = f"{manifest['metadata']['name']}-0"
             made.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     return made
 
@@ -126,8 +130,11 @@ def changed_pod(name: str, **context: Any) -> Manifest:
                 {"runAsUser": 0}, {"allowPrivilegeEscalation": True}],
 )  # fmt: skip
 def test_a_pod_with_rights_is_not_admitted(ready: Cluster, context: dict[str, Any]) -> None:
-    assert ready.apply(manifests=[one for one in build("central") if one["kind"] == "Namespace"]).status == 0
-    ready.apply(manifests=[one for one in build("central") if one["kind"] == "ServiceAccount"])
+    assert (
+        ready.apply(manifests=[manifest for manifest in build("central") if manifest["kind"] == "Namespace"]).status
+        == 0
+    )
+    ready.apply(manifests=[manifest for manifest in build("central") if manifest["kind"] == "ServiceAccount"])
     assert admit(ready, [changed_pod("central")]).status == 0
     said = admit(ready, [changed_pod("central", **context)])
     assert said.status != 0
@@ -140,7 +147,7 @@ def test_a_pod_with_rights_is_not_admitted(ready: Cluster, context: dict[str, An
     ({"strategy": {"type": "Recreated"}}, "Unsupported value"),
 ])  # fmt: skip
 def test_a_manifest_with_a_mistake_is_refused(ready: Cluster, wrong: dict[str, Any], text: str) -> None:
-    deployment = copy.deepcopy(next(one for one in build("sidecar") if one["kind"] == "Deployment"))
+    deployment = copy.deepcopy(next(manifest for manifest in build("sidecar") if manifest["kind"] == "Deployment"))
     deployment["metadata"]["name"] = "mistaken"
     deployment["spec"].update(wrong)
     said = ready.apply(manifests=[deployment])
@@ -149,7 +156,7 @@ def test_a_manifest_with_a_mistake_is_refused(ready: Cluster, wrong: dict[str, A
 
 
 def test_a_gateway_s_object_with_a_mistake_is_refused(with_definitions: Cluster) -> None:
-    policy = next(one for one in build("gateway envoy-gateway") if one["kind"] == "SecurityPolicy")
+    policy = next(manifest for manifest in build("gateway envoy-gateway") if manifest["kind"] == "SecurityPolicy")
     for wrong, text in (({"statusOnEror": 503}, "not declared"), ({"statusOnError": 999}, "Unsupported value")):
         mistaken = copy.deepcopy(policy)
         mistaken["spec"]["extAuth"].update(wrong)
@@ -198,7 +205,7 @@ def test_a_pod_that_asks_for_it_gets_the_sidecar_of_the_base(injecting: Cluster)
 
     kept = wait_for(sidecar_is_there, "a new policy is in force within a second or two", pause=0.5)
     (injected,) = kept["spec"]["initContainers"]
-    manifests = [one for one in build("sidecar") if one["kind"] == "Deployment"]
+    manifests = [manifest for manifest in build("sidecar") if manifest["kind"] == "Deployment"]
     (base,) = (pod_spec(manifests[0]) or {})["initContainers"]
     for same in ("name", "args", "restartPolicy", "image", "resources"):
         assert injected[same] == base[same], same

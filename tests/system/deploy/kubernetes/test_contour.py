@@ -30,7 +30,7 @@ def port(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Where Contour tells Envoys."""
     folder: Path = tmp_path_factory.mktemp("contour")
     definitions = (shared("kubernetes/crds/contour") / "01-crds.yaml").read_text()
-    assert cluster.apply(manifests=[one for one in yaml.safe_load_all(definitions) if one]).status == 0
+    assert cluster.apply(manifests=[manifest for manifest in yaml.safe_load_all(definitions) if manifest]).status == 0
     assert cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s").status == 0
     for namespace in ("shop", "authz"):
         cluster.make_namespace(namespace)

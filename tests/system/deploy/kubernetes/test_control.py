@@ -36,12 +36,12 @@ FEED = b"".join(b"198.51.100.%d\n" % number for number in range(40))
 
 
 def containers(name: str) -> dict[str, Manifest]:
-    (deployment,) = (one for one in build(name) if one["kind"] == "Deployment")
-    return {one["name"]: one for one in containers_of(pod_spec(deployment) or {})}
+    (deployment,) = (manifest for manifest in build(name) if manifest["kind"] == "Deployment")
+    return {container["name"]: container for container in containers_of(pod_spec(deployment) or {})}
 
 
 def environment(container: Manifest) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+    return {variable["name"]: variable["value"] for variable in container.get("env", ()) if "value" in variable}
 
 
 def mounts(container: Manifest) -> dict[str, bool]:
@@ -50,27 +50,29 @@ def mounts(container: Manifest) -> dict[str, bool]:
 
 
 def config_of(name: str, container: Manifest, folder: Path) -> Any:
-    (text,) = (one["data"]["control.yaml"] for one in build(name) if "control.yaml" in one.get("data", {}))
+    (text,) = (
+        manifest["data"]["control.yaml"] for manifest in build(name) if "control.yaml" in manifest.get("data", {})
+    )
     (folder / "control.yaml").write_text(text)
     return load_control_config(folder / "control.yaml", environment(container))
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_container_finds_what_its_configuration_names(name: str, tmp_path: Path) -> None:
-    found = containers(name)
-    for container in (found["signer"], found["control"]):
+    by_name = containers(name)
+    for container in (by_name["signer"], by_name["control"]):
         config = config_of(name, container, tmp_path)
         at = mounts(container)
         assert at[str(Path(config.signer).parent)] is True
         assert at[str(Path(config.signer_state).parent)] is True
         assert at[config.data] is (container["name"] == "control")  # the signer reads it
-    for layer in config_of(name, found["signer"], tmp_path).layers:
+    for layer in config_of(name, by_name["signer"], tmp_path).layers:
         file = layer.public_key or layer.key  # of a KMS only the public half is a file
-        assert str(Path(file).parent) in mounts(found["signer"]), file
-    config = config_of(name, found["control"], tmp_path)
-    assert found["control"]["ports"][0]["containerPort"] == config.listen.port
+        assert str(Path(file).parent) in mounts(by_name["signer"]), file
+    config = config_of(name, by_name["control"], tmp_path)
+    assert by_name["control"]["ports"][0]["containerPort"] == config.listen.port
     # What a sidecar of layers-url allows is what the control plane makes.
-    (sidecar,) = (one["value"] for one in sidecar_of()["env"] if one["name"] == "AUTHZ_LAYERS")
+    (sidecar,) = (variable["value"] for variable in sidecar_of()["env"] if variable["name"] == "AUTHZ_LAYERS")
     may = {layer["name"]: layer["may"] for layer in yaml.safe_load(sidecar) if "may" in layer}
     bans = next(layer for layer in config.layers if layer.name == "bans")
     assert (may["bans"]["widest_ipv4"], may["bans"]["widest_ipv6"]) == (bans.may.widest_ipv4, bans.may.widest_ipv6)
@@ -78,13 +80,13 @@ def test_every_container_finds_what_its_configuration_names(name: str, tmp_path:
 
 
 def sidecar_of() -> Manifest:
-    (deployment,) = (one for one in build("central layers-url") if one["kind"] == "Deployment")
+    (deployment,) = (manifest for manifest in build("central layers-url") if manifest["kind"] == "Deployment")
     (container,) = containers_of(pod_spec(deployment) or {})
     return container
 
 
 def test_the_job_fetches_feeds_to_where_the_signer_reads(tmp_path: Path) -> None:
-    (job,) = (one for one in build("control feeds") if one["kind"] == "CronJob")
+    (job,) = (manifest for manifest in build("control feeds") if manifest["kind"] == "CronJob")
     (container,) = containers_of(pod_spec(job) or {})
     (tmp_path / "feeds.yaml").write_text((KUBERNETES / "components" / "feeds" / "feeds.yaml").read_text())
     feeds = feeds_to_fetch(tmp_path / "feeds.yaml", fresh=True)
@@ -117,7 +119,7 @@ class Pod:
 
     def moved(self, text: str) -> str:
         """Return a text with the paths of the pod below `root`."""
-        return re.sub("|".join(FOLDERS), lambda found: f"{self.root}{found[0]}", text)
+        return re.sub("|".join(FOLDERS), lambda match: f"{self.root}{match[0]}", text)
 
     def process(self, name: str) -> Process:
         """Start a container."""

@@ -31,7 +31,7 @@ def test_the_security_policy_becomes_the_filter_that_we_mean(dumps: dict[str, An
     assert check["statusOnError"] == {"code": "ServiceUnavailable"}
     assert "failureModeAllow" not in check
     assert check["grpcService"]["timeout"] == "0.250s"
-    assert {one["exact"] for one in check["allowedHeaders"]["patterns"]} == {"x-forwarded-for", "x-request-id"}
+    assert {pattern["exact"] for pattern in check["allowedHeaders"]["patterns"]} == {"x-forwarded-for", "x-request-id"}
     routes = json.dumps(dumps["Routes"])
     assert '"checkSettings": {"contextExtensions": {"application": "shop"}}' in routes
 

@@ -45,7 +45,9 @@ def test_check_config_takes_it_and_finds_nothing_wrong(path: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_configuration_in_the_overlay_is_the_gateway_s(name: str) -> None:
-    (config,) = (one for one in build(f"gateway {name}") if one["metadata"]["name"].startswith("authz-config"))
+    (config,) = (
+        manifest for manifest in build(f"gateway {name}") if manifest["metadata"]["name"].startswith("authz-config")
+    )
     assert config["data"]["authz.yaml"] == (KUBERNETES / "gateways" / name / "authz.yaml").read_text()
 
 
@@ -87,16 +89,16 @@ def ask_http(port: int, target: str, headers: Sequence[str]) -> Any:
 
 def context_of(name: str) -> dict[str, str]:
     """Return the context that a gateway sends, as its manifests say; most send none."""
-    found: dict[str, str] = {}
-    for one in build(f"gateway {name}"):
-        spec = one.get("spec") or {}
-        if one["kind"] == "SecurityPolicy":
-            found |= {each["name"]: each["value"] for each in spec["extAuth"]["contextExtensions"]}
-        elif one["kind"] == "HTTPProxy":
-            found |= spec["virtualhost"]["authorization"]["authPolicy"]["context"]
-        elif one["kind"] == "Mapping":
-            found |= spec["auth_context_extensions"]
-    return found
+    sent: dict[str, str] = {}
+    for manifest in build(f"gateway {name}"):
+        spec = manifest.get("spec") or {}
+        if manifest["kind"] == "SecurityPolicy":
+            sent |= {each["name"]: each["value"] for each in spec["extAuth"]["contextExtensions"]}
+        elif manifest["kind"] == "HTTPProxy":
+            sent |= spec["virtualhost"]["authorization"]["authPolicy"]["context"]
+        elif manifest["kind"] == "Mapping":
+            sent |= spec["auth_context_extensions"]
+    return sent
 
 
 @pytest.mark.parametrize("name", OVER_GRPC)
@@ -123,9 +125,9 @@ def test_nginx_gateway_fabric_has_a_warning_and_nothing_to_apply() -> None:
 
 
 def test_what_a_gateway_answers_while_authz_is_away_is_not_a_denial_where_it_can_be_told() -> None:
-    found = {}
+    says_503 = {}
     for name in GATEWAYS:
         text = "".join(path.read_text() for path in sorted((KUBERNETES / "gateways" / name).glob("*.yaml")))
-        found[name] = bool(re.search(r"(statusOnError|status_on_error): (\"?503|\{code: 503)", text))
+        says_503[name] = bool(re.search(r"(statusOnError|status_on_error): (\"?503|\{code: 503)", text))
     cannot = {"contour", "gateway-api", "traefik", "haproxy", "ingress-nginx"}  # fixed at 403 or 500: the files say so
-    assert {name for name, can in found.items() if not can} == cannot
+    assert {name for name, can in says_503.items() if not can} == cannot

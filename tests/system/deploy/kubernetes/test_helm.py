@@ -29,7 +29,7 @@ ALL_EXAMPLES = sorted(path for chart in RELEASES for path in (CHARTS / chart / "
 
 
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
-    return {(one["kind"], one["metadata"]["name"]): one for one in map(plain, manifests)}
+    return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in map(plain, manifests)}
 
 
 @pytest.mark.parametrize(("chart", "overlay"), [("authz", "central"), ("authz-control", "control")])
@@ -38,8 +38,8 @@ def test_what_the_chart_renders_is_what_kustomize_builds(chart: str, overlay: st
     del base["Namespace", RELEASES[chart][1]]  # `helm install --create-namespace`
     rendered = by_name(render(chart))
     assert rendered.keys() == base.keys()
-    for name, one in base.items():
-        assert rendered[name] == one, name
+    for name, manifest in base.items():
+        assert rendered[name] == manifest, name
 
 
 def test_with_postgresql_the_chart_of_the_control_plane_renders_the_component() -> None:
@@ -69,11 +69,11 @@ def test_helm_finds_nothing_wrong(chart: str) -> None:
 )
 def test_an_example_of_the_control_plane_fits_and_is_read_by_it(path: Path, tmp_path: Path) -> None:
     manifests = render("authz-control", path)
-    for one in manifests:
-        validate(one, "1.37", strict=True)
+    for manifest in manifests:
+        validate(manifest, "1.37", strict=True)
     yours = {"control-keys", "control-store", "control-public-keys"}
     assert [text for text in broken(manifests) if not yours & set(re.findall(r"[\w-]+", text))] == []
-    (config,) = (one for one in manifests if one["kind"] == "ConfigMap")
+    (config,) = (manifest for manifest in manifests if manifest["kind"] == "ConfigMap")
     (tmp_path / "control.yaml").write_text(config["data"]["control.yaml"])
     assert load_control_config(tmp_path / "control.yaml", {}).signer is not None
 
@@ -81,9 +81,9 @@ def test_an_example_of_the_control_plane_fits_and_is_read_by_it(path: Path, tmp_
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_rendered_to_manifests_that_fit_each_other(name: str, tmp_path: Path) -> None:
     manifests = render("authz", CHART / "ci" / name)
-    for one in manifests:
-        if not one["apiVersion"].startswith("monitoring."):
-            validate(one, "1.37", strict=True)
+    for manifest in manifests:
+        if not manifest["apiVersion"].startswith("monitoring."):
+            validate(manifest, "1.37", strict=True)
     yours = [*(name for _, _, name in YOURS), "lists"]
     assert [text for text in broken(manifests) if text.split()[-3] not in yours] == []
     (sidecar,) = mounted_sidecars(manifests, tmp_path)
@@ -100,7 +100,7 @@ def test_an_example_is_rendered_to_manifests_that_fit_each_other(name: str, tmp_
 def test_an_example_is_admitted_by_a_real_api_server(path: Path, cluster: Cluster) -> None:
     cluster.make_namespace("chart")
     rendered = render(path.parts[-3], path, namespace="chart")
-    manifests = [one for one in rendered if "monitoring" not in one["apiVersion"]]
+    manifests = [manifest for manifest in rendered if "monitoring" not in manifest["apiVersion"]]
     said = cluster.apply("--force-conflicts", manifests=manifests)
     assert said.status == 0, said.err
     assert "Warning" not in said.err

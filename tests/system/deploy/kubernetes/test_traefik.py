@@ -53,7 +53,7 @@ def gateway(
     overlay, namespace = request.param, f"behind-{request.param}"
     folder: Path = tmp_path_factory.mktemp("traefik")
     for file in sorted(shared("kubernetes/crds/traefik").iterdir()):
-        said = cluster.apply(manifests=[one for one in yaml.safe_load_all(file.read_text()) if one])
+        said = cluster.apply(manifests=[manifest for manifest in yaml.safe_load_all(file.read_text()) if manifest])
         assert said.status == 0, said.err
     assert cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s").status == 0
     cluster.make_namespace(namespace)
