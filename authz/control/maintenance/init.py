@@ -12,15 +12,16 @@ from authz.control.store.access.tokens import add_token, get_tenant, note, put_t
 from authz.control.store.database import create_store
 from authz.control.store.ledger.changes import add_layer, append, lock_head
 from authz.errors import InputError
+from authz.serve.config.values import Listen
 from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from authz.control.config import ControlConfig
     from authz.control.store.access.tokens import Token
     from authz.control.store.database import Store
-    from authz.serve.config.values import Listen
 
 BANS_LAYER = "bans"
+_HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where this machine reaches who listens on every address
 
 
 class Made(NamedTuple):
@@ -72,7 +73,7 @@ def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control
         for name in (POLICY_LAYER, BANS_LAYER):
             generate_keys(folder / "keys", name)
         config_file.write_text(_CONTROL.format(listen=listen, store=store))
-        url = f"http://{listen}"
+        url = _url(listen)
         sidecar_file.write_text(sidecar_config(url))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -83,6 +84,10 @@ def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control
             hint="name a new store, or run this one by its control.yaml",
         )
     return Made(folder, url, secret, config_file, sidecar_file)
+
+
+def _url(listen: Listen) -> str:
+    return f"http://{Listen(_HERE.get(listen.host or '', listen.host), listen.port)}"
 
 
 def prepare_store(config: ControlConfig) -> str | None:

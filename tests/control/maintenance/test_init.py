@@ -38,6 +38,15 @@ def test_the_sidecar_permits_whatever_the_control_plane_may_put_into_a_layer_so_
     assert bans.entries <= permitted.entries
 
 
+@pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "http://127.0.0.1:9194"), ("::", "http://[::1]:9194")])
+def test_a_control_plane_on_every_address_is_reached_on_this_machine(host: str, url: str, tmp_path: Path) -> None:
+    """`init --listen 0.0.0.0:9194` printed the URL http://0.0.0.0:9194, which browsers refuse."""
+    made = make_folder(tmp_path / "control", Listen(host, 9194))
+    assert made.url == url
+    assert load_control_config(made.config, {}).listen == Listen(host, 9194)
+    assert url in made.sidecar_config.read_text()
+
+
 def test_who_has_lost_the_token_makes_another_in_the_store_and_audit_tells(plane: Control) -> None:
     env = os.environ | {"AUTHZ_CONTROL_STORE": plane.plane.config.store}
     command = [

@@ -22,11 +22,14 @@ SIDECARS = {"authz-envoy": "envoy", "authz-nginx": "nginx"}
 
 def bound(service: str) -> dict[str, str]:
     """Return the files that are bound into a service, by their places in it."""
-    return {
-        parts[1]: parts[0]
-        for parts in (mount.split(":") for mount in SERVICES[service].get("volumes", ()))
-        if parts[0].startswith("./")
-    }
+    return {target: source for source, target in volumes(service) if source.startswith("./")}
+
+
+def volumes(service: str) -> list[tuple[str, str]]:
+    """Return what is mounted into a service, and where."""
+    given = SERVICES[service].get("volumes", ())
+    pairs = (mount.split(":") if isinstance(mount, str) else (mount["source"], mount["target"]) for mount in given)
+    return [(source, target) for source, target, *_ in pairs]
 
 
 def test_every_file_is_there_or_made_by_the_command_that_it_says() -> None:
@@ -39,14 +42,22 @@ def test_every_file_is_there_or_made_by_the_command_that_it_says() -> None:
 
 def test_every_service_volume_and_stage_that_is_named_is_there() -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    for service in SERVICES.values():
+    for name, service in SERVICES.items():
         mode = service.get("network_mode", "")
         assert not mode or mode.removeprefix("service:") in SERVICES
         assert set(service.get("depends_on", {})) <= SERVICES.keys()
         assert service["build"]["target"] in stages if "build" in service else True
-        named = [mount.split(":")[0] for mount in service.get("volumes", ()) if not mount.startswith(".")]
-        assert set(named) <= COMPOSE["volumes"].keys()
+        named = {source for source, _ in volumes(name) if not source.startswith(".")}
+        assert named <= COMPOSE["volumes"].keys()
         assert re.fullmatch(r"[a-z/-]+:v?\d[\d.]*", service["image"]), "a version, never latest"
+
+
+def test_before_init_compose_says_what_is_missing_and_makes_no_folder_in_its_place() -> None:
+    """Docker made `control/`, which belonged to root: `init` then could not write to it."""
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ())]
+    made = [mount for mount in mounts if "./control" in str(mount)]
+    assert len(made) == 5
+    assert all(mount["bind"] == {"create_host_path": False} for mount in made)
 
 
 @pytest.mark.parametrize("service", SIDECARS)

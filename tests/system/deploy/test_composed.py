@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 from support.docs.blocks import ROOT
 from support.proxies.programs.envoy import envoy_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.long
 
@@ -59,7 +57,11 @@ answers() {  # URL STATUS
     done
     return 1
 }
-compose run --rm --no-deps -v "$PWD:/data" control control init /data/control --listen 0.0.0.0:9194 | tee made
+if compose up -d --no-build --no-deps control 2> refused; then exit 1; fi
+grep 'bind source path does not exist: .*/deploy/control' refused
+test ! -e control
+mkdir control
+compose run --rm --no-deps control control init /data/control --listen 0.0.0.0:9194 | tee made
 export AUTHZ_CONTROL_URL=http://127.0.0.1:9194 $(grep -o 'AUTHZ_TOKEN=[A-Za-z0-9_-]*' made)
 compose up -d --no-build --no-deps control
 answers http://127.0.0.1:9194/readyz 200
@@ -130,7 +132,8 @@ def test_compose_starts_all_and_a_ban_reaches_both_sidecars(
     missing = [name for name in ("buildah", "podman", "podman-compose", "nginx") if not shutil.which(name)]
     if missing or os.geteuid():
         pytest.skip(f"needs root and {', '.join(missing)}")
-    env = os.environ | {"PYTHON": base, "USER_ID": "0"}
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # `authz` of this environment
+    env = os.environ | {"PYTHON": base, "USER_ID": "0", "PATH": programs}
     images = make_stand_ins(tmp_path_factory.mktemp("stand-ins"), base)
     try:
         build = "--podman-build-args=--isolation chroot --network host"

@@ -62,7 +62,8 @@ class Moved:
         (root / "etc/authz/authz.yaml").write_text(self.text(CONFIGURATIONS[place]))
         self.publisher = Publisher(root)
         (root / "etc/authz/keys").mkdir()
-        shutil.copy(self.publisher.public["a"], root / "etc/authz/keys/2026.pub")
+        for name in ("keys/2026.pub", "2026.pub"):  # of a host; of a pod
+            shutil.copy(self.publisher.public["a"], root / "etc/authz" / name)
 
     def text(self, file: Path) -> str:
         text = file.read_text()

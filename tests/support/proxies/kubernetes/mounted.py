@@ -19,11 +19,24 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 class Mounted(NamedTuple):
-    """A container `authz` that runs `authz serve`, its pod, and its configuration."""
+    """A container `authz` that runs `authz serve`, its pod, and its configuration. data_of: the files of a ConfigMap."""
 
     spec: Manifest
     container: Manifest
     config: Config
+    data_of: Callable[[str], dict[str, str]]
+
+    def missing_keys(self) -> list[str]:
+        """Return the trusted keys that are not where the configuration says."""
+        paths = [path for layer in self.config.layers_in_order() for path in layer.trusted_keys]
+        return [str(path) for path in paths if not self._is_there(path)]
+
+    def _is_there(self, path: str | Path) -> bool:
+        volume, _ = self.volume_of(path)
+        sources = volume.get("projected", {}).get("sources", [volume])
+        maps = [source["configMap"]["name"] for source in sources if "configMap" in source]
+        (at,) = (mount["mountPath"] for mount in self.container["volumeMounts"] if mount["name"] == volume["name"])
+        return str(Path(path).relative_to(at)) in {name for source in maps for name in self.data_of(source)}
 
     def volume_of(self, path: str | Path) -> tuple[Manifest, bool]:
         """Return the volume that a path lies in, and whether the container may write to it."""
@@ -41,12 +54,13 @@ def mounted_sidecars(manifests: Sequence[Manifest], folder: Path) -> Iterator[Mo
         for container in containers_of(spec) if spec else ():
             if spec is not None and container["name"] == "authz":
                 namespace = manifest["metadata"].get("namespace")
-                text = _configuration(spec, functools.partial(_data, maps, namespace))
+                data_of = functools.partial(_data, maps, namespace)
+                text = _configuration(spec, data_of)
                 (folder / "authz.yaml").write_text(text)
                 environment = {
                     variable["name"]: variable["value"] for variable in container.get("env", ()) if "value" in variable
                 }
-                yield Mounted(spec, container, load_config(folder / "authz.yaml", environment))
+                yield Mounted(spec, container, load_config(folder / "authz.yaml", environment), data_of)
 
 
 def _data(maps: Mapping[tuple[str | None, str], Manifest], namespace: str | None, name: str) -> dict[str, str]:

@@ -40,8 +40,9 @@ def moved(path: Path, folder: Path) -> Path:
 def with_keys(folder: Path) -> Publisher:
     """Make keys, and put the public one where the configurations look."""
     publisher = Publisher(folder)
-    (folder / "etc/authz/keys").mkdir(parents=True)
-    (folder / "etc/authz/keys/2026.pub").write_bytes(publisher.public["a"].read_bytes())
+    for place in ("etc/authz/keys", "etc/authz"):  # of a host; of a pod
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / place / "2026.pub").write_bytes(publisher.public["a"].read_bytes())
     return publisher
 
 

@@ -7,14 +7,18 @@ No node runs the pods; each is admitted as one (`--dry-run=server`).
 from __future__ import annotations
 
 import copy
+import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from support.docs.blocks import ROOT
 from support.docs.follow import follow
 from support.docs.plan import read_plan
 from support.processes import wait_for
 from support.proxies.kubernetes.kustomize import OVERLAYS, build, pod_labels, pod_spec, write_overlay
+from support.publishing.publisher import Publisher
 from support.suite.shared import shared
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from support.proxies.kubernetes.cluster import Cluster, Said
     from support.proxies.kubernetes.kustomize import Manifest
 
+PUBLIC = [first for first in range(1, 224) if first not in {10, 100, 127, 169, 172, 192, 198, 203}]  # of addresses
 # Groups of objects that need definitions of others.
 OTHERS = (
     "gateway.",
@@ -221,6 +226,47 @@ def test_a_pod_that_asks_for_it_gets_the_sidecar_of_the_base(injecting: Cluster)
 
 def test_other_pods_are_left_as_they_are(injecting: Cluster) -> None:
     assert "initContainers" not in created(injecting, plain_pod({"app": "web"}))["spec"]
+
+
+# The snapshot in a ConfigMap
+
+
+def snapshot_of(addresses: int, folder: Path) -> Path:
+    """Build a snapshot of that many single addresses, which are spread over the whole Internet."""
+    made = random.Random(addresses)  # the same in each run
+    chosen: set[str] = set()
+    while len(chosen) < addresses:
+        chosen.add(f"{made.choice(PUBLIC)}.{made.randrange(256)}.{made.randrange(256)}.{made.randrange(256)}")
+    (folder / "bad.txt").write_text("\n".join(sorted(chosen)))
+    entry = {"list": "deny", "sources": ["bad"], "reason": "abuse"}
+    feed = {"source": "bad", "path": "bad.txt", "format": "plain"}
+    return Publisher(folder).publish(yaml.safe_dump({"version": 1, "feeds": [feed], "entries": [entry]}))
+
+
+def test_a_config_map_holds_as_many_addresses_as_the_page_says(ready: Cluster, tmp_path: Path) -> None:
+    """The page said that 33,000 fit."""
+    page = " ".join((ROOT / "deploy" / "README.md").read_text().split())
+    said = re.search(r"1 MiB: ([\d,]+) single addresses fit, ([\d,]+) do not. .* fails from about ([\d,]+),", page)
+    assert said is not None
+    fits, too_many, too_many_by_client = (int(number.replace(",", "")) for number in said.groups())
+    symptoms = (ROOT / "docs" / "operations" / "troubleshooting.md").read_text()
+
+    def apply(addresses: int, *options: str) -> Said:
+        (tmp_path / str(addresses)).mkdir(exist_ok=True)
+        file = snapshot_of(addresses, tmp_path / str(addresses))
+        create = ("create", "configmap", f"of-{addresses}", f"--from-file={file}", "--dry-run=client", "-o", "yaml")
+        made = ready.kubectl("-n", "edge", *create)
+        assert made.status == 0, made.err
+        return ready.kubectl("-n", "edge", "apply", *options, "-f", "-", manifests=[yaml.safe_load(made.out)])
+
+    assert apply(fits, "--server-side").status == 0
+    for refused, words in (
+        (apply(too_many, "--server-side"), "Too long: may not be more than 1048576 bytes"),
+        (apply(too_many_by_client), "metadata.annotations: Too long"),
+    ):
+        assert refused.status != 0
+        assert words in refused.err
+        assert words in symptoms
 
 
 def test_the_commands_of_the_page_are_taken(with_definitions: Cluster, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from support.proxies.kubernetes.mounted import in_bytes, mounted_sidecars
 from support.proxies.kubernetes.references import YOURS, broken
 
 from authz.control.config import load_control_config
+from authz.snapshot.signing.signers import generate_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +135,22 @@ def test_the_schema_of_the_values_refuses(mistake: str, tmp_path: Path) -> None:
     done = template(chart, tmp_path / "values.yaml")
     assert done.returncode != 0, done.stdout[:500]
     assert "values don't meet the specifications of the schema" in done.stderr
+
+
+def notes(*options: str | Path) -> str:
+    """Return what `helm install` says into a namespace of somebody's own."""
+    done = helm("install", "edge", CHART, "-n", "shop", "--dry-run=client", "--kube-version", "1.37.0", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("\nNOTES:\n")[2]
+
+
+def test_who_installs_the_chart_is_told_how_to_publish_and_that_the_key_is_a_placeholder(tmp_path: Path) -> None:
+    said = notes()
+    assert "kubectl -n shop create configmap authz-snapshot --from-file=lists.snapshot" in said
+    assert "the placeholder of the chart" in said
+    _, key = generate_keys(tmp_path, "2026")
+    assert "placeholder" not in notes("--set-file", f"publicKeys.2026\\.pub={key}")
+    assert "create configmap" not in notes("-f", CHART / "ci" / "layers.yaml")
 
 
 def test_the_chart_has_the_alerts_and_dashboards_of_the_component() -> None:

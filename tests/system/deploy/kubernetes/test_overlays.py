@@ -88,7 +88,7 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Any], object], str]] = {
               "readinessProbe: no port admin"),
     "key": ("central", "Deployment",
             lambda d: d["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"][1]["configMap"].update(
-                items=[{"key": "2027.pub", "path": "keys/2026.pub"}]), "has no key 2027.pub"),
+                items=[{"key": "2027.pub", "path": "2026.pub"}]), "has no key 2027.pub"),
     "config map": ("sidecar", "Deployment",
                    lambda d: d["spec"]["template"]["spec"]["volumes"][1]["configMap"].update(name="authz-envoys"),
                    "no ConfigMap authz-envoys"),
@@ -177,6 +177,7 @@ def test_the_sidecar_s_configuration_fits_its_pod(name: str, tmp_path: Path) -> 
         for layer in layers:
             for path in (*((layer.path,) if layer.path else ()), *layer.trusted_keys):
                 assert mounted.volume_of(path)[1] is False, "others write there"
+        assert mounted.missing_keys() == []
         assert mounted.volume_of(config.state_file)[1] is True
         ports = {port["containerPort"] for port in container["ports"]}
         listens = [config.grpc.listen, config.http.listen, config.admin.listen]
@@ -184,6 +185,14 @@ def test_the_sidecar_s_configuration_fits_its_pod(name: str, tmp_path: Path) -> 
         assert config.admin.listen.host == "0.0.0.0", "the kubelet asks from outside the pod"
         probed = [container[p]["httpGet"]["path"] for p in ("startupProbe", "livenessProbe", "readinessProbe")]
         assert probed == ["/livez", "/livez", "/readyz"], "a sidecar without a snapshot waits, and is not restarted"
+
+
+def test_a_key_that_the_overlay_forgot_is_found(tmp_path: Path) -> None:
+    manifests = build("central")
+    (keys,) = (manifest for manifest in manifests if manifest["metadata"]["name"].startswith("authz-keys"))
+    keys["data"] = {"acme.pub": keys["data"]["2026.pub"]}
+    (mounted,) = mounted_sidecars(manifests, tmp_path)
+    assert mounted.missing_keys() == ["/etc/authz/2026.pub"]
 
 
 @pytest.mark.parametrize("name", WITH_SIDECARS)
