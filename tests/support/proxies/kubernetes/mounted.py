@@ -19,7 +19,7 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 class Mounted(NamedTuple):
-    """A container `authz` that runs `authz serve`, its pod, and its configuration. data_of: the files of a ConfigMap."""
+    """A container with `authz serve`, its pod, and its configuration. data_of: the files of a ConfigMap."""
 
     spec: Manifest
     container: Manifest

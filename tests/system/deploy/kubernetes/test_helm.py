@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,20 +138,28 @@ def test_the_schema_of_the_values_refuses(mistake: str, tmp_path: Path) -> None:
     assert "values don't meet the specifications of the schema" in done.stderr
 
 
-def notes(*options: str | Path) -> str:
-    """Return what `helm install` says into a namespace of somebody's own."""
-    done = helm("install", "edge", CHART, "-n", "shop", "--dry-run=client", "--kube-version", "1.37.0", *options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.partition("\nNOTES:\n")[2]
+def test_the_chart_is_installed_upgraded_and_rolled_back_as_its_notes_say(cluster: Cluster, tmp_path: Path) -> None:
+    """Into a namespace and under a name of somebody's own."""
 
+    def say(*arguments: str | Path) -> str:
+        done = helm(*arguments, "--kubeconfig", cluster.kubeconfig)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-def test_who_installs_the_chart_is_told_how_to_publish_and_that_the_key_is_a_placeholder(tmp_path: Path) -> None:
-    said = notes()
-    assert "kubectl -n shop create configmap authz-snapshot --from-file=lists.snapshot" in said
-    assert "the placeholder of the chart" in said
+    def key_there() -> str:
+        path = r"jsonpath={.data.2026\.pub}"
+        return cluster.kubectl("-n", "press", "get", "configmap", "edge-authz-keys", "-o", path).out
+
+    notes = say("install", "edge", CHART, "-n", "press", "--create-namespace")
+    assert "kubectl -n press create configmap authz-snapshot --from-file=lists.snapshot" in notes
+    assert "the placeholder of the chart" in notes
+    (upgrade,) = re.findall(r"^  helm (upgrade .+)$", notes, re.MULTILINE)
     _, key = generate_keys(tmp_path, "2026")
-    assert "placeholder" not in notes("--set-file", f"publicKeys.2026\\.pub={key}")
-    assert "create configmap" not in notes("-f", CHART / "ci" / "layers.yaml")
+    said = say(*shlex.split(upgrade.replace("CHART", str(CHART)).replace("keys/2026.pub", str(key))))
+    assert "placeholder" not in said
+    assert key_there() == key.read_text()
+    say("rollback", "edge", "1", "-n", "press")
+    assert "placeholder" in key_there()
 
 
 def test_the_chart_has_the_alerts_and_dashboards_of_the_component() -> None:
