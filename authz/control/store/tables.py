@@ -6,7 +6,7 @@ cover an address is asked by the keys of the networks that could.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from authz.control.store.event_tables import make_event_tables
 
@@ -23,6 +23,7 @@ heads = Table(
     Column("hash", Text, nullable=False),  # of the chain up to it
 )
 
+_is_history = text("action <> 'publish'")
 changes = Table(
     "changes",
     metadata,
@@ -44,7 +45,11 @@ changes = Table(
     Index(None, "subject", "time"),
     Index(None, "time", "layer", "sequence"),
     Index(None, "tenant", "time"),
-)
+    Index(
+        "ix_changes_actor_time", "actor", "time", "layer", "sequence",
+        sqlite_where=_is_history, postgresql_where=_is_history,
+    ),
+)  # fmt: skip
 
 entries = Table(
     "entries",

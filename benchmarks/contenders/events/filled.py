@@ -61,11 +61,11 @@ _INDEXES: Final = {
     "ix_events_time_id": "CREATE INDEX ix_events_time_id ON events (time, id)",
     "ix_events_entry_time": "CREATE INDEX ix_events_entry_time ON events (entry, time) WHERE entry <> ''",
 }
-_COUNTS: Final = {
+_COUNTS: Final = {  # in the order of time, as a control plane writes them
     "event_counts": "INSERT INTO event_counts (minute, application, decision, status, count) "
-    "SELECT time / 60000000, application, decision, status / 100, count(*) FROM events GROUP BY 1, 2, 3, 4",
+    "SELECT time / 60000000, application, decision, status / 100, count(*) FROM events GROUP BY 1, 2, 3, 4 ORDER BY 1",
     "event_countries": "INSERT INTO event_countries (hour, application, decision, country, count) "
-    "SELECT time / 3600000000, application, decision, country, count(*) FROM events GROUP BY 1, 2, 3, 4",
+    "SELECT time / 3600000000, application, decision, country, count(*) FROM events GROUP BY 1, 2, 3, 4 ORDER BY 1",
 }
 
 

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from authz.control.model.records import Entry
 
 
-REASONS = ["Stuffing", "spam", 'ü"quoted"', ""]
-SEARCHES = [Search(text="STUFF"), Search(text='ü"quo'), Search(author="anna"), Search(text="192.0.2.7")]
+REASONS = ["Stuffing", "spam", 'Ü"quoted"', "Straße", "", "\\slash%_*?", "line\nfeed"]
+SEARCHES = [
+    Search(text="STUFF"), Search(text='ü"quo'), Search(author="anna"), Search(text="192.0.2.7"), Search(text="STRASSE"),
+    Search(text="\\slash%_*?"), Search(text="LINE\nFEED"), Search(source="api"), Search(excepting=True),
+    Search(text="spam", author="bert", excepting=True),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
         rows = [
             {"networks": [f"192.0.2.{number}"], "list": chance.choice(["deny", "gray", "allow"]),
              "period": chance.choice(["1h", "2h", "1d", "forever"]), "reason": chance.choice(REASONS),
-             "author": chance.choice(["anna", "bert"]), "applications": chance.choice([[], ["shop"], ["api"]])}
+             "author": chance.choice(["anna", "bert"]), "applications": chance.choice([[], ["shop"], ["api"]]),
+             "except": chance.choice([[], [f"192.0.2.{number}"]]) if number % 3 else []}
             for number in range(120)
         ]  # fmt: skip
         plane.ok("POST", "/v1/entries/bulk", rows)

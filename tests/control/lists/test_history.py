@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from support.control import Clock, Control, control
 
 from authz.control.store.entries import find
+from authz.control.store.ledger.history import Wanted, find_changes
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -153,3 +155,21 @@ def test_a_rollback_reads_what_has_changed_and_not_all_that_is_on_the_lists(
     monkeypatch.setattr(find, "_DECODE", counted)
     assert plane.ok("POST", "/v1/rollback", {"to": format_moment(then + 1)})["deleted"] == [wrong["id"]]
     assert 0 < len(read) < 10
+
+
+def test_what_somebody_has_changed_is_found_by_an_index_also_where_that_is_nothing(plane: Control) -> None:
+    plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
+        asked.append((statement, parameters))
+
+    with plane.plane.store.reading() as tx:
+        event.listen(tx.engine, "before_cursor_execute", note)
+        assert find_changes(tx, Wanted(actor="nobody")) == []
+        assert [change.action for change in find_changes(tx, Wanted(actor="admin"))] == ["add"]
+        event.remove(tx.engine, "before_cursor_execute", note)
+        if plane.plane.store.is_postgresql:  # of few rows it makes no use of an index
+            return
+        plans = [row[3] for one in asked for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + one[0], one[1])]
+    assert plans == ["SEARCH changes USING INDEX ix_changes_actor_time (actor=?)"] * 2

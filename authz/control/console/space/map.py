@@ -95,7 +95,10 @@ async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     drawn = drawn or await in_thread(_drawn, asked.plane, layer, application)
     if drawn is None:
         raise Missing("nothing of this layer is published yet")
-    content = await in_thread(tile, drawn.picture, of, dark=asked.request.query_params.get("look") == "dark")
+    dark = asked.request.query_params.get("look") == "dark"
+    content = drawn.whole_dark if dark else drawn.whole
+    if of is not None:
+        content = await in_thread(tile, drawn.picture, of, dark=dark)
     headers = HEADERS | {"Cache-Control": "private, max-age=3600"}
     return Response(content, media_type="image/png", headers=headers)
 
@@ -143,7 +146,7 @@ def _drawn(plane: ControlPlane, layer: str, application: str) -> Drawn | None:
         def parts() -> list[OpenedSnapshot]:
             return plane.opened.parts_at(tx, layer, now)
 
-        return Drawn(_MAPS.get(opened, parts, application, now / MICROSECONDS), opened.serial)
+        return Drawn.of(_MAPS.get(opened, parts, application, now / MICROSECONDS), opened.serial)
 
 
 router: Any = Router("/", route_handlers=[show_map, get_picture, show_there])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import literal_column, select, tuple_
 
 from authz.control.store.entries.find import covering_ids
 from authz.control.store.ledger.changes import COLUMNS, changes_of
@@ -38,7 +38,8 @@ Place = tuple[int, str, int]  # time, layer, sequence: the order of history
 
 def find_changes(tx: Connection, wanted: Wanted, *, before: Place | None = None, limit: int = 100) -> list[Change]:
     """Return changes, newest first, those before a place in history, at most `limit`."""
-    query = select(*COLUMNS).where(changes.c.action != "publish")
+    # Written out: a planner that does not see the value does not take the index on actors, which has no publications.
+    query = select(*COLUMNS).where(changes.c.action != literal_column("'publish'"))
     for column in ("tenant", "layer", "subject", "actor"):
         value = getattr(wanted, column)
         if value is not None:
