@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.control.detect.counting.detector import Listing
-    from authz.control.detect.trial.on_log import Trial
-    from authz.control.detect.triggers.file import Trigger
+    from authz.control.detect.trial.on_log import Nearest, Trial
+    from authz.control.detect.triggers.file import CountRule, Trigger
 
 _SHOWN_APPLICATIONS = 5
 
@@ -85,6 +85,8 @@ def _show(trial: Trial, triggers: Iterable[Trigger]) -> None:
     if trial.skipped:
         rows.append((f"lines that cannot be read ({trial.first_skipped})", trial.skipped))
     table("summary", rows)
+    for nearest in trial.nearest:
+        out.print(visible(_how_near(nearest)))
     for trigger in triggers:
         _hint_at_application(trigger, trial)
 
@@ -100,9 +102,23 @@ def _hint_at_application(trigger: Trigger, trial: Trial) -> None:
     out.print(visible(hint if named else f"{hint}; give --application {wanted[0]} if it is of that one"))
 
 
+def _how_near(nearest: Nearest) -> str:
+    """Say how near a trigger that listed nobody came to it."""
+    name, count = nearest.trigger.name, nearest.trigger.count
+    if nearest.event is None:
+        return f"{name}: no request of the log counts"
+    when = format_moment(nearest.event.time)
+    what, within = _counted(count), format_duration(count.within)
+    return f"{name}: at most {nearest.count} {what} within {within}, limit {count.over}: {nearest.network} at {when}"
+
+
+def _counted(count: CountRule) -> str:
+    return f"different values of {count.distinct.removeprefix('param:')}" if count.distinct else "requests"
+
+
 def _sentence(listing: Listing) -> str:
     trigger, count = listing.trigger, listing.trigger.count
-    what = f"different values of {count.distinct.removeprefix('param:')}" if count.distinct else "requests"
+    what = _counted(count)
     until = "for ever" if listing.period is None else f"for {format_duration(listing.period)}"
     where = ", ".join(listing.applications) or "all applications"
     action = "told of" if trigger.then.list == "notify" else f"on the {trigger.then.list} list {until} in {where}"

@@ -90,3 +90,22 @@ def test_who_tries_a_trigger_of_an_application_on_a_log_that_names_none_is_told_
     assert "the log names only blog" in commands(
         "triggers", "test", "triggers.yaml", "access.log", "--application", "blog"
     ).out  # fmt: skip
+
+
+def test_a_trigger_that_lists_nobody_says_how_near_it_came(tmp_path: Path, commands: Commands) -> None:
+    (tmp_path / "triggers.yaml").write_text(TRIGGERS + "  - {name: orders, kind: bola, where: {path: '/api/{id}'}, "
+                                            "count: {over: 9, within: 1m}}\n")  # fmt: skip
+    lines = [nginx_line("203.0.113.9", second, "POST /login", 401) for second in range(4)]
+    lines += [nginx_line("2001:db8::7", second, "POST /login", 401) for second in range(2)]
+    lines += [nginx_line("198.51.100.7", second, f"GET /{second}", 404) for second in range(12)]
+    (tmp_path / "access.log").write_text("".join(lines))
+    said = commands("triggers", "test", "triggers.yaml", "access.log").out
+    assert "login: at most 4 requests within 30s, limit 5: 203.0.113.9 at 2026-12-01T00:00:03Z" in said
+    assert "orders: no request of the log counts" in said
+    assert "crawl: at most" not in said  # it lists
+    near = commands("triggers", "test", "triggers.yaml", "access.log", "--json").json()["nearest"]
+    assert near == [
+        {"trigger": "login", "count": 4, "over": 5, "within": 30.0, "network": "203.0.113.9",
+         "time": "2026-12-01T00:00:03Z"},
+        {"trigger": "orders", "count": 0, "over": 9, "within": 60.0, "network": "", "time": None},
+    ]  # fmt: skip

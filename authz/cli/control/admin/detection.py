@@ -74,6 +74,8 @@ def try_trigger(file: TriggerFile, json: Json = False) -> None:
     print_entry("trial", [(name, value) for name, value in trial.items() if not isinstance(value, list | dict)])
     for listing in trial.get("listings", ()):
         print_entry("would list", listing.items())
+    for nearest in trial.get("nearest", ()):
+        print_entry("came nearest", nearest.items())
 
 
 @triggers.command("resume", epilog="Example: authz control triggers resume login-guessing")

@@ -41,6 +41,12 @@ _MAX_LISTED: Final = 50_000
 _Target = tuple[str, "Network", tuple[str, ...]]  # trigger, who is listed, applications
 
 
+def as_written(network: Network) -> str:
+    """Return a network as entries write it: an address without its length."""
+    text = str(network)
+    return text.partition("/")[0] if network.length == BITS[network.version] else text
+
+
 class Listing(NamedTuple):
     """A client that a trigger lists.
 
@@ -69,9 +75,8 @@ class Listing(NamedTuple):
 
     @property
     def network(self) -> str:
-        """The subject as entries write it: an address without its length."""
-        text = str(self.subject)
-        return text.partition("/")[0] if self.subject.length == BITS[self.subject.version] else text
+        """The subject as entries write it."""
+        return as_written(self.subject)
 
 
 class Detector:
@@ -83,6 +88,7 @@ class Detector:
         offences: Who was listed before.
         places: Where clients are, for triggers that ask it.
         budget: Memory for the counters of all triggers; none: MAX_BYTES.
+        count_by: What counts for a trigger.
 
     Attributes:
         suppressed: Listings that were not made, by trigger and reason.
@@ -92,8 +98,10 @@ class Detector:
     def __init__(
         self, triggers: Iterable[Trigger], guard: Callable[[Listing], str | None], offences: Offences,
         places: Places | None = None, budget: Budget | None = None,
+        count_by: type[CountingTrigger] = CountingTrigger,
     ) -> None:  # fmt: skip
         self._budget = budget or Budget()
+        self._count_by = count_by
         self._samples = Samples()
         self._guard = guard
         self._offences = offences
@@ -113,7 +121,7 @@ class Detector:
             if counting.trigger.name not in known:
                 self._budget.leave(counting.counters)
         self._counting = [
-            known.get(trigger.name) or CountingTrigger(trigger, places, self._budget, self._samples)
+            known.get(trigger.name) or self._count_by(trigger, places, self._budget, self._samples)
             for trigger in wanted
         ]
         self._by_host = any(trigger.where.host for trigger in wanted)
@@ -132,7 +140,7 @@ class Detector:
                 event = event._replace(time=now)  # noqa: PLW2901  # counts as now
             for counting in self._concerned(event):
                 count = counting.count(event)
-                if count:
+                if count > counting.over:
                     listing = self._list(counting, event, count, now)
                     if listing is not None:
                         listings.append(listing)
@@ -143,7 +151,7 @@ class Detector:
         if event.time > now + MAX_AHEAD:
             event = event._replace(time=now)
         for counting in self._concerned(event):
-            if counting.count(event):
+            if counting.count(event) > counting.over:
                 counting.begin_anew(event)
 
     def begin_anew(self) -> None:

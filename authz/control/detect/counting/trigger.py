@@ -35,6 +35,7 @@ class CountingTrigger:
 
     Attributes:
         counters: By client.
+        over: Who has more than this is listed.
         breaker: Stops the trigger where it lists too many.
 
     """
@@ -51,7 +52,7 @@ class CountingTrigger:
         self._v4 = v4
         self._shift4, self._shift6 = 32 - v4, 128 - self._v6
         self._asn_of = places.asn_of if count.by == "asn" else None
-        self._over = count.over
+        self.over = count.over
         self._sampled_from = max(count.over - MAX_SAMPLES, count.over // 2, 1)
         self._samples = samples
         self.counters: RequestCounters | ValueCounters
@@ -63,7 +64,7 @@ class CountingTrigger:
             self.counters = self._requests = RequestCounters(count.over, count.within, budget)
 
     def count(self, event: Event) -> int:
-        """Count an event that `may_count`; return how many there are above the limit, else 0."""
+        """Count an event that `may_count`; return how many its client has in the window. 0: it does not count."""
         self.evaluations += 1
         match: Any = True
         if self._match_path is not None:
@@ -84,7 +85,7 @@ class CountingTrigger:
             count = self._values.add(key, event.time, digest(value))
         if count > self._sampled_from:
             self._samples.keep(self.trigger.name, key, event)
-        return count if count > self._over else 0
+        return count
 
     def subject(self, event: Event) -> Network:
         """Return what is listed: the address, or the network over it that the trigger counts by."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from authz.control.detect.counting.detector import Detector, Listing
+from authz.control.detect.counting.detector import Detector, Listing, as_written
 from authz.control.detect.counting.places import Places, read_places
+from authz.control.detect.counting.trigger import CountingTrigger
 from authz.control.detect.event import as_json
 from authz.control.detect.listing.offences import LISTED, MemoryOffences
 from authz.control.detect.logs import parser, recognise
@@ -29,6 +30,21 @@ PROTECTED: Final = "protected"
 MAX_APPLICATIONS: Final = 1000
 
 
+class Nearest(NamedTuple):
+    """How near a trigger came to listing anybody.
+
+    Attributes:
+        count: The highest that a client reached, no more than one above the limit where that is small. 0: no event
+            counted.
+        event: That made it so many; None: no event counted.
+    """
+
+    trigger: Trigger
+    count: int
+    event: Event | None
+    network: str
+
+
 @dataclass
 class Trial:
     """What came of a trial.
@@ -40,6 +56,7 @@ class Trial:
         applications: That the events named, the first MAX_APPLICATIONS of them.
         listings: In the order of the log.
         suppressed: How many listings were not made, by trigger and reason.
+        nearest: Of the triggers that listed nobody.
 
     """
 
@@ -49,6 +66,7 @@ class Trial:
     applications: set[str] = field(default_factory=set)
     listings: list[Listing] = field(default_factory=list)
     suppressed: Tally[tuple[str, str]] = field(default_factory=Tally)
+    nearest: list[Nearest] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
@@ -60,7 +78,16 @@ class Trial:
                 {"trigger": trigger, "reason": reason, "listings": count}
                 for (trigger, reason), count in sorted(self.suppressed.items())
             ],
+            "nearest": [_nearest(nearest) for nearest in self.nearest],
         }
+
+
+def _nearest(nearest: Nearest) -> dict[str, Any]:
+    count, event = nearest.trigger.count, nearest.event
+    return {
+        "trigger": nearest.trigger.name, "count": nearest.count, "over": count.over, "within": count.within,
+        "network": nearest.network, "time": None if event is None else format_moment(event.time),
+    }  # fmt: skip
 
 
 def _listing(listing: Listing) -> dict[str, Any]:
@@ -132,7 +159,7 @@ def try_triggers(
             continue
         newest = max(newest, event.time)
         run.take(event if event.application else event._replace(application=application), newest)
-    return trial
+    return run.end()
 
 
 def try_on_events(
@@ -142,7 +169,26 @@ def try_on_events(
     run = _Run(triggers, places, protected)
     for event in events:
         run.take(event, event.time)
-    return run.trial
+    return run.end()
+
+
+class _WatchedTrigger(CountingTrigger):
+    """Counts for a trigger, and keeps the highest count."""
+
+    highest = 0
+    reached_by: Event | None = None
+
+    def count(self, event: Event) -> int:
+        """Count an event."""
+        count = super().count(event)
+        if count > self.highest:
+            self.highest, self.reached_by = count, event
+        return count
+
+    def nearest(self) -> Nearest:
+        """Return how near it came."""
+        network = "" if self.reached_by is None else as_written(self.subject(self.reached_by))
+        return Nearest(self.trigger, self.highest, self.reached_by, network)
 
 
 class _Run:
@@ -150,7 +196,7 @@ class _Run:
 
     def __init__(self, triggers: Iterable[Trigger], places: Places, protected: Iterable[Network]) -> None:
         self._lists = _Lists(protected)
-        self._detector = Detector(triggers, self._lists.guard, MemoryOffences(), places)
+        self._detector = Detector(triggers, self._lists.guard, MemoryOffences(), places, count_by=_WatchedTrigger)
         self.trial = Trial(suppressed=self._detector.suppressed)
 
     def take(self, event: Event, now: float) -> None:
@@ -161,3 +207,10 @@ class _Run:
         for listing in self._detector.feed(event, now):
             self._lists.add(listing)
             self.trial.listings.append(listing)
+
+    def end(self) -> Trial:
+        """Return what came of it."""
+        listed = {listing.trigger.name for listing in self.trial.listings}
+        watched = [each for each in self._detector.counting if isinstance(each, _WatchedTrigger)]
+        self.trial.nearest = [each.nearest() for each in watched if each.trigger.name not in listed]
+        return self.trial
