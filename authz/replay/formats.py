@@ -41,7 +41,7 @@ _EXPECTED: Final = {
 }
 
 _NGINX = re.compile(
-    r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
+    r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\[\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" \d{3} \S+'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"(?: "(?P<forwarded>(?:[^"\\]|\\.)*)")?)?.*'
 )
 _ENVOY = re.compile(

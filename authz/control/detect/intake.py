@@ -69,7 +69,8 @@ class Intake:
         self.detector = Detector(file.triggers, self._refusal, offences, places)
         countries = Countries(plane.store, Path(plane.config.data), file.databases.country)
         self.keeper = EventKeeper(plane.store, plane.config.events, countries)
-        self.writers: list[Writer] = [self.keeper, *(ClickHouse(sink, countries.find) for sink in plane.config.sinks)]
+        sinks = (ClickHouse(sink, countries.find, plane.store.clock) for sink in plane.config.sinks)
+        self.writers: list[Writer] = [self.keeper, *sinks]
         self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)
         self._work: Work = self._shared() if plane.config.streams.url else LocalWork()
         self._repeated = Repeated()

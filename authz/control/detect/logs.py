@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("auto", "event", "nginx", "nginx-json", "envoy-json")
 
+# The user's name is a client's word, with any '[' in it; quotes nginx escapes.
 _NGINX = re.compile(
-    r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \S+'
+    r'(?P<address>\S+) \S+ .*? \[(?P<time>[^\[\]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) \S+'
     r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*"(?: "(?P<forwarded>(?:[^"\\]|\\.)*)")?)?.*'
 )
 # What each thing is called, by whom: ours first, then nginx's variables, then Envoy's usual names.

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 from support.console.browser import viewer
 from support.console.forms import COOKIE, Console
 from support.control import Control, control
@@ -292,3 +293,18 @@ def test_hostile_content_of_64_kb_neither_breaks_nor_bloats_a_page(console: Cons
 def test_a_reason_is_no_formula_in_the_exported_table(console: Console, shared_plane: Control, formula: str) -> None:
     shared_plane.ok("POST", "/v1/bans", {"address": f"203.0.113.{ord(formula[0])}", "reason": formula})
     assert f",{formula}" not in console.get("/history.csv").text
+
+
+def test_an_address_that_names_thousands_of_changes_asks_the_store_a_few_times(console: Console) -> None:
+    asked: list[str] = []
+    engine = console.plane.plane.store.engine
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        asked.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert console.get("/lists?done=" + ",".join(f"bans.{n}001-{n + 1}000" for n in range(1, 9))).status_code == 200
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert len([statement for statement in asked if "FROM changes" in statement]) == 8

@@ -142,6 +142,14 @@ def test_whatever_a_client_writes_into_a_log_line_the_line_is_its_own(
         assert (event.client, event.status) == (GUESSER, 401)
 
 
+@pytest.mark.parametrize("name", ["x [y", "[" * 4000, "a [b] c", " [21/Sep/2026:14:13:20 +0000] ", "- [] \\x22GET /"])
+def test_a_user_name_with_brackets_hides_no_line_of_nginx(name: str) -> None:
+    """nginx logs the name of Basic authorization as the client wrote it, but for quotes."""
+    line = combined(b"/login").replace(b" - %s [" % nginx_escaped(b"/login"), b" - %s [" % name.encode(), 1)
+    assert name.encode() in line
+    assert (parser("nginx")(line, START).client, parser("nginx")(line, START).status) == (GUESSER, 401)
+
+
 @MANY
 @pytest.mark.parametrize("name", ["nginx", "nginx-json", "event"])
 def test_lines_of_any_bytes_are_events_or_refused(detector: Detector, name: str, count: int) -> None:

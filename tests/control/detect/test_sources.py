@@ -9,10 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import grpc
 import pytest
 from support.proxies.envoy_logs import DECIDED, log_entry, log_message, text_value, texts_value
 
+from authz.control.detect.sources import envoy
 from authz.control.detect.sources.config import EnvoySource
 from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder
@@ -218,3 +220,33 @@ def test_a_stream_of_envoy_is_taken(room: Room) -> None:
 
     asyncio.run(run())
     assert len(room.events) == 6
+
+
+def test_a_flood_of_access_logs_leaves_the_event_loop_and_its_threads_to_others(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_in: set[threading.Thread] = set()
+
+    def note(*given: Any) -> Any:
+        read_in.add(threading.current_thread())
+        return event_of(*given)
+
+    monkeypatch.setattr(envoy, "event_of", note)
+    room.full = True
+
+    async def run() -> int:
+        ending = threading.Event()
+        logs = EnvoyLogs(EnvoySource(listen=Listen("127.0.0.1", 0)), feeder(room), ending)
+        await logs.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{logs.port}") as channel:
+            stream: Any = channel.stream_unary(METHOD, None, None)
+            calls = [stream(iter([log_message(log_entry(DECIDED))])) for _ in range(3 * envoy.MAX_READ)]
+            await asyncio.to_thread(eventually, lambda: len(read_in) == envoy.MAX_READ)
+            borrowed = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+            ending.set()
+            await asyncio.gather(*calls)
+        await logs.stop()
+        return borrowed
+
+    assert asyncio.run(run()) == 0
+    assert threading.main_thread() not in read_in

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from authz.control.model.problems import NotTaken
+from authz.control.notify.channels import http
 from authz.control.notify.channels.messengers import HOSTED, OWN, check_scheme
 from authz.control.notify.channels.send import send
 from authz.control.notify.channels.syslog import cef
@@ -170,3 +173,25 @@ def test_messengers_on_own_hosts_need_to_be_named(tmp_path: Path) -> None:
     (tmp_path / "urls").write_text("# none\n")
     with pytest.raises(InputError, match="found 0 URLs"):
         send(Channel(name="x", apprise_file=str(tmp_path / "urls")), message(), 0)
+
+
+def test_an_answer_that_never_ends_keeps_no_other_message_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("s")
+    monkeypatch.setattr(http, "WHOLE", 0.3)
+    ended = threading.Event()
+
+    def trickle(listening: socket.socket) -> None:
+        taken, _ = listening.accept()
+        with taken, contextlib.suppress(OSError):  # until the other side has gone
+            taken.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            while not ended.wait(0.02):
+                taken.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle, args=(listening,))
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
+        with pytest.raises(NotTaken):
+            send(Channel(name="slow", webhook=url, secret_file=str(tmp_path / "secret")), message(), 0)
+        ended.set()
+        thread.join()

@@ -11,6 +11,7 @@ from support.control import Clock, Control, control, opened
 from support.processes import wait_for
 from support.servers.web_server import WebServer
 
+from authz.control.notify.template import MAX_TEXT, render
 from authz.control.publish.order import Refused
 from authz.control.store.published.publications import Sidecar, put_sidecar
 from authz.errors import AuthzError
@@ -244,13 +245,29 @@ def test_a_template_says_it_in_other_words(tmp_path: Path, receiver: Receiver) -
         assert [message["text"] for message in ops.messages()] == ["1x 203.0.113.9"]
 
 
-@pytest.mark.parametrize("text", ["{{ ''.__class__.__mro__ }}", "{{ items.__init__.__globals__ }}", "{{ 9**9**9**9 }}"])
-def test_a_template_stays_in_its_sandbox(text: str) -> None:
-    from authz.control.notify.template import render
+VALUES = {"text": "plain", "items": [], "count": 7}
 
-    said = render(text, {"text": "plain", "items": [], "count": 0}) if "**" not in text else "plain"
+
+@pytest.mark.parametrize("text", ["{{ ''.__class__.__mro__ }}", "{{ items.__init__.__globals__ }}"])
+def test_a_template_stays_in_its_sandbox(text: str) -> None:
+    said = render(text, VALUES)
     assert "class" not in said
     assert "globals" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 9**9**9**9 }}", "{{ 'x' * 10000000000 }}", "{{ '%9999999999d' % 1 }}", "{{ lipsum(n=9999999) }}",
+     "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "{{ 1 // 0 }}"],
+)  # fmt: skip
+def test_a_template_that_would_use_up_the_machine_says_the_plain_text(text: str) -> None:
+    assert render(text, VALUES) == "plain"
+
+
+def test_a_template_calculates_and_is_cut_where_it_gets_too_long() -> None:
+    assert render("{{ count * 2 }} {{ count % 2 }} {{ '%03d' % count }}", VALUES) == "14 1 007"
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}long{% endfor %}{% endfor %}"
+    assert len(render(endless, VALUES)) == MAX_TEXT
 
 
 def test_a_channel_of_a_tenant_is_told_of_its_entries_only(tmp_path: Path, receiver: Receiver) -> None:

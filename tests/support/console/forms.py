@@ -18,6 +18,7 @@ class Console:
     """A browser without JavaScript: cookies and forms."""
 
     def __init__(self, plane: Control, token: str | None = None) -> None:
+        self.plane = plane
         self.client = plane.client
         self.client.cookies.clear()
         answer = self.post("/sign-in", {"token": token or plane.token, "to": "/lists"})

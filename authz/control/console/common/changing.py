@@ -27,6 +27,7 @@ from authz.control.lists.entries import layers_of as layers_of_lists
 from authz.control.lists.undo import undo, would_be_again
 from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval
 from authz.control.model.records import Change
+from authz.control.store.ledger.changes import read_changes
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
@@ -163,9 +164,9 @@ def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Noti
         return None
     changes = [
         change
-        for span in made
-        for sequence in range(span.first, span.last + 1)
-        if (change := get_change(tx, span.layer, sequence)) and caller.sees in {None, change.tenant}
+        for span in made  # one question for each: who writes the address says how many changes it names
+        for change in read_changes(tx, span.layer, span.first - 1, span.last)
+        if caller.sees in {None, change.tenant}
     ]
     told = [change for change in changes if ":" not in change.subject] or changes
     if not told:

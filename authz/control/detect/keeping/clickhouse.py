@@ -16,13 +16,14 @@ A batch that is sent again, for its answer was lost, has the same token, by whic
 from __future__ import annotations
 
 import gzip
+import time
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import orjson
 
-from authz.control.detect.keeping.writer import Writer
+from authz.control.detect.keeping.writer import Writer, in_their_time
 from authz.control.model.problems import NotTaken
 from authz.control.notify.channels.http import post, secret_of
 
@@ -34,21 +35,31 @@ if TYPE_CHECKING:
     from authz.control.detect.keeping.config import SinkConfig
 
 
+_KEPT: Final = 90 * 86400.0  # seconds; ClickHouse refuses a batch of more than a hundred days
+
+
 class ClickHouse(Writer):
     """Sends events to a table.
 
     Args:
         country_of: Returns the code of a client's country, or "".
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, config: SinkConfig, country_of: Callable[[Address], str]) -> None:
+    def __init__(
+        self, config: SinkConfig, country_of: Callable[[Address], str], clock: Callable[[], float] = time.time
+    ) -> None:  # fmt: skip
         super().__init__(f"clickhouse {config.table}")
         self._config = config
         self._country_of = country_of
+        self._clock = clock
 
     def write_batch(self, batch: list[Event]) -> None:
-        """Insert events, all or none. Raises NotTaken."""
-        lines = b"".join(orjson.dumps(self._row(event), option=orjson.OPT_APPEND_NEWLINE) for event in batch)
+        """Insert events, all or none, but for those that are older than the table keeps. Raises NotTaken."""
+        kept = in_their_time(batch, self._clock(), _KEPT)
+        if not kept:
+            return
+        lines = b"".join(orjson.dumps(self._row(event), option=orjson.OPT_APPEND_NEWLINE) for event in kept)
         query = {
             "query": f"INSERT INTO {self._config.table} FORMAT JSONEachRow",
             "insert_deduplication_token": blake2b(lines, digest_size=16).hexdigest(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from authz.control.detect.keeping.writer import Writer
+from authz.control.detect.keeping.writer import Writer, in_their_time
 from authz.control.model.records import MICROSECONDS
 from authz.control.store.events.writing import drop_old_events, write_events
 
@@ -34,11 +34,11 @@ class EventKeeper(Writer):
         self._cleaned = 0.0
 
     def write_batch(self, batch: list[Event]) -> None:
-        """Write events in one transaction. Raises NotReady."""
+        """Write events in one transaction, but for those that would be deleted at once. Raises NotReady."""
         now = self._store.clock()
         self._countries.refresh(now)
         with self._store.writing() as tx:
-            write_events(tx, batch, self._countries.find)
+            write_events(tx, in_their_time(batch, now, self._retention), self._countries.find)
             if now - self._cleaned > _CLEANING:
                 drop_old_events(tx, int((now - self._retention) * MICROSECONDS))
                 self._cleaned = now

@@ -11,6 +11,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Final
 
+from authz.control.detect.counting.detector import MAX_AHEAD
 from authz.control.model.problems import NotReady, NotTaken
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ MAX_WAITING: Final = 100_000  # events
 MAX_BATCH: Final = 5000  # events of a transaction
 _LONGEST: Final = 30.0  # seconds from one attempt to the next
 _LOG = logging.getLogger("authz.control.detect")
+
+
+def in_their_time(batch: list[Event], now: float, oldest: float) -> list[Event]:
+    """Return the events that are not older than `oldest` seconds; one that is ahead of our clock has happened now.
+
+    A sender writes what times it likes, and each day is a part of a table.
+    """
+    return [
+        event if event.time <= now + MAX_AHEAD else event._replace(time=now)
+        for event in batch
+        if event.time >= now - oldest
+    ]
 
 
 class Writer:

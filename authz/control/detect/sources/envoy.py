@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import anyio.to_thread
 import grpc
 from google.protobuf.message import DecodeError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 METADATA: Final = "envoy.filters.http.ext_authz"
 MAX_MESSAGE: Final = 4 << 20  # bytes
+MAX_READ: Final = 4  # messages that are read, or wait for room, at once: other requests need threads, too
 _SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 # envoy.config.core.v3.RequestMethod
 _METHODS: Final = ("", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -43,6 +45,7 @@ class EnvoyLogs:
         self._waf = config.waf or ""
         self._feeder = feeder
         self._ending = ending
+        self._threads = anyio.CapacityLimiter(MAX_READ)
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE)])
         self.port = 0
 
@@ -63,14 +66,16 @@ class EnvoyLogs:
         """Take the messages of one stream; where the intake is full, read no more until there is room."""
         async for content in messages:
             try:
-                message = StreamAccessLogsMessage.FromString(content)
+                await anyio.to_thread.run_sync(self._take, content, limiter=self._threads)
             except DecodeError:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not a StreamAccessLogsMessage")
-            events = [
-                event for entry in message.http_logs.log_entry if (event := event_of(entry, self._waf)) is not None
-            ]
-            await anyio.to_thread.run_sync(self._feeder.insist, events, self._ending)
         return StreamAccessLogsResponse().SerializeToString()
+
+    def _take(self, content: bytes) -> None:
+        """Read a message, and wait until the intake has its events. One of many small entries takes seconds."""
+        entries = StreamAccessLogsMessage.FromString(content).http_logs.log_entry
+        events = [event for entry in entries if (event := event_of(entry, self._waf)) is not None]
+        self._feeder.insist(events, self._ending)
 
 
 def event_of(entry: HTTPAccessLogEntry, waf: str = "") -> Event | None:

@@ -1,7 +1,9 @@
-"""What channels by HTTP share: one POST, no redirect followed, a few seconds of patience."""
+"""What channels by HTTP share: one POST, no redirect followed, a few seconds of patience, however slowly bytes come."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +12,10 @@ import httpx
 from authz.control.model.problems import NotTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-TIMEOUT: Final = 10.0  # seconds
+TIMEOUT: Final = 10.0  # seconds for a step: to connect, to send, until the next bytes of an answer
+WHOLE: Final = 20.0  # seconds for all steps: one receiver must not hold up the messages of others
 MAX_ANSWER: Final = 1 << 20  # bytes of an answer that are read
 
 
@@ -22,6 +25,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     try:
         with (
             httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
+            _ended_after(WHOLE, client),
             client.stream("POST", url, content=body, headers=sent) as answer,
         ):
             if not answer.is_success:
@@ -29,6 +33,18 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
             return _start_of(answer)
     except httpx.HTTPError as error:
         raise NotTaken(f"{type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, client: httpx.Client) -> Iterator[None]:
+    """Close a client's connection after so long: what waits for its next bytes then fails."""
+    timer = threading.Timer(seconds, client.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _start_of(answer: httpx.Response) -> bytes:

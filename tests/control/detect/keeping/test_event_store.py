@@ -9,6 +9,8 @@ import pytest
 
 from authz.addresses import network_of, parse_address, parse_network
 from authz.control.detect.event import Event
+from authz.control.detect.keeping.countries import Countries
+from authz.control.detect.keeping.keeper import EventKeeper
 from authz.control.store.database import create_store, migrate
 from authz.control.store.events.search import (
     WantedEvents,
@@ -22,6 +24,7 @@ from authz.control.store.events.writing import DAY, client_key, drop_old_events,
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from authz.control.store.database import Store
 
@@ -139,6 +142,21 @@ def test_postgresql_keeps_a_partition_a_day(store: Store) -> None:
         assert tx.execute(query).scalar_one() == len(days) + 1
         drop_old_events(tx, (max(days) + 1) * DAY)
         assert tx.execute(query).scalar_one() == 1
+
+
+def test_times_that_a_sender_makes_up_make_no_partitions_and_lead_no_list(store: Store, tmp_path: Path) -> None:
+    store.clock = lambda: START
+    keeper = EventKeeper(store, 7 * 86400.0, Countries(store, tmp_path, ()))
+    client, choose = parse_address("203.0.113.9"), random.Random(5)
+    days = [choose.randrange(40_000) for _ in range(200)]
+    now = Event(START, client, path="/now")
+    keeper.write_batch([*(Event(day * 86400.0, client, path="/made-up") for day in days), now])
+    with store.reading() as tx:
+        kept = find_events(tx, WantedEvents(), limit=500)
+    past = [day for day in days if day * 86400 < START - 7 * 86400]
+    assert past
+    assert len(kept) == len(days) - len(past) + 1
+    assert {row.time // DAY for row in kept} == {START * 10**6 // DAY}
 
 
 def test_texts_that_a_store_cannot_keep_are_kept_escaped(store: Store) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+NOW = 1_790_000_002.0
 EVENTS = [
     Event(1_790_000_000.25, parse_address("203.0.113.9"), "shop", "POST", "h", "/login?\udcff", 401, ("sqli",), "x",
           "deny", "a-1", "r-1", reason="blocklist"),
@@ -40,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
 def sink(receiver: Receiver, password_file: str | None = None) -> ClickHouse:
     url = receiver.url.removesuffix("/hook")
     config = SinkConfig(clickhouse=url, table="authz.events", user="writer", password_file=password_file)
-    return ClickHouse(config, lambda client: "DE" if client.version == 4 else "")
+    return ClickHouse(config, lambda client: "DE" if client.version == 4 else "", lambda: NOW)
 
 
 def test_clickhouse_gets_a_row_of_json_for_each_event(receiver: Receiver, tmp_path: Path) -> None:
@@ -57,6 +58,17 @@ def test_clickhouse_gets_a_row_of_json_for_each_event(receiver: Receiver, tmp_pa
         "reason": "blocklist", "entry": "a-1", "attacks": ["sqli"], "payload": "x", "request_id": "r-1",
     }  # fmt: skip
     assert (rows[1]["client"], rows[1]["attacks"], rows[1]["status"]) == ("2001:db8::1", [], 0)
+
+
+def test_no_batch_has_so_many_days_that_clickhouse_refuses_it_for_good(receiver: Receiver) -> None:
+    made_up = [Event(day * 86400.0, parse_address("203.0.113.9")) for day in range(20_000, 22_000)]
+    sink(receiver).write_batch(made_up)
+    [(_, body)] = receiver.got
+    days = {float(json.loads(line)["time"]) // 86400 for line in gzip.decompress(body).splitlines()}
+    assert len(days) <= 100  # max_partitions_per_insert_block
+    assert max(days) == NOW // 86400
+    sink(receiver).write_batch(made_up[:10])
+    assert len(receiver.got) == 1
 
 
 def test_a_batch_that_is_sent_again_has_the_same_token_and_another_has_another(receiver: Receiver) -> None:
