@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from authz.errors import BadValue
 

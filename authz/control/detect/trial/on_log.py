@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.control.detect.counting.detector import Detector, Listing, as_written
 from authz.control.detect.counting.places import Places, read_places
@@ -30,7 +30,8 @@ PROTECTED: Final = "protected"
 MAX_APPLICATIONS: Final = 1000
 
 
-class Nearest(NamedTuple):
+@dataclass(frozen=True)
+class Nearest:
     """How near a trigger came to listing anybody.
 
     Attributes:
