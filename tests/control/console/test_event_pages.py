@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from support.control import Control, control
 
 from authz.addresses import parse_address, parse_network
+from authz.control.api.detect import events as api
 from authz.control.detect.event import Event
 from authz.control.store.events import pages
 from authz.control.store.events.pages import find_event_page
@@ -102,3 +104,18 @@ def test_where_to_go_on_tells_a_tenant_no_time_or_id_of_another_tenants_event(tm
                 time, number = before
                 assert (time % 1_000_000, number) == (0, 0)
                 assert {time, number}.isdisjoint(value for other in others for value in other)
+
+
+def test_the_api_looks_through_so_many_events_and_no_more_whatever_is_looked_for(
+    filled: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "find_event_page", partial(find_event_page, most=25))
+    first = filled.ok("GET", "/v1/events?status=418")
+    assert (first["items"], first["cursor"] is None) == ([], False)
+    found, asked = 0, 0
+    cursor: str | None = ""
+    while cursor is not None:
+        page = filled.ok("GET", f"/v1/events?status=500{cursor and '&cursor='}{cursor}")
+        found, asked, cursor = found + len(page["items"]), asked + 1, page["cursor"]
+    assert found == len(range(0, COUNT, 89))
+    assert asked > 1

@@ -27,13 +27,13 @@ from authz.control.api.common.problems import documented
 from authz.control.detect.event import Event, read_event
 from authz.control.model.problems import FieldMistake, Invalid, Problem, TooMany
 from authz.control.model.records import MICROSECONDS
+from authz.control.store.events.pages import find_event_page
 from authz.control.store.events.search import (
     Place,
     WantedEvents,
     client_of,
     count_by_country,
     count_by_time,
-    find_events,
     top_clients,
 )
 from authz.control.store.events.writing import DAY
@@ -152,7 +152,7 @@ class EventBody(msgspec.Struct, frozen=True):
 
 
 class EventsBody(msgspec.Struct, frozen=True):
-    """A page of events, newest first."""
+    """A page of events, newest first. It may have none and a cursor: where few fit, the next page looks further."""
 
     items: list[EventBody]
     cursor: str | None
@@ -180,7 +180,10 @@ async def list_events(
     status: Status = None, reason: FromQuery[str | None] = None, country: Country = None, from_: From = None,
     to: To = None, cursor: Cursor = None, limit: Limit = 100,
 ) -> EventsBody:  # fmt: skip
-    """List events, newest first: of a client or a network, an application, an entry, a reason, a country, a time."""
+    """List events, newest first: of a client or a network, an application, an entry, a reason, a country, a time.
+
+    Go on until there is no cursor: a page looks through 20,000 events at most, so one of few that fit may have none.
+    """
     caller.need("read")
     plane = plane_of(request)
     wanted = WantedEvents(
@@ -192,10 +195,9 @@ async def list_events(
 
 def _page(plane: ControlPlane, wanted: WantedEvents, before: Place | None, limit: int) -> EventsBody:
     with plane.store.reading() as tx:
-        rows = find_events(tx, wanted, before=before, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor((last.time, last.id))
-    return EventsBody([_body(row) for row in rows[:limit]], cursor)
+        found = find_event_page(tx, wanted, before=before, limit=limit)
+    cursor = None if found.following is None else write_cursor(found.following)
+    return EventsBody([_body(row) for row in found.events], cursor)
 
 
 def _body(row: Any) -> EventBody:
