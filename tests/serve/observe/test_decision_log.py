@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -213,6 +214,37 @@ def test_a_slow_disk_loses_lines_which_are_counted_and_never_slows_a_decision(
             await until(lambda: len(lines_of(publisher.folder)) == 1001 - dropped)
 
     run(live())
+
+
+def test_lines_that_come_while_others_are_written_gather_too(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write takes the interpreter away from who decides: under load there were 30 lines in one, now hundreds."""
+    fronts = Fronts(publisher, logging_to())
+    log = DecisionLog(fronts.config.decision_log)
+    recorder = Recorder("grpc", Metrics(), [log])
+    decided, pauses, writes = (fronts.decider.malformed(), None, None), 0, 0
+    original = DecisionLog._write_all
+
+    def pause(_: float) -> None:
+        nonlocal pauses
+        pauses += 1
+
+    def write(self: DecisionLog, *arguments: Any) -> None:
+        nonlocal writes
+        writes += 1
+        original(self, *arguments)
+        if writes < 10:
+            recorder.record(decided, "127.0.0.1", 1.0)
+
+    monkeypatch.setattr("authz.serve.observe.decision_log.time", SimpleNamespace(sleep=pause))
+    monkeypatch.setattr(DecisionLog, "_write_all", write)
+    log.open()
+    log.start()
+    recorder.record(decided, "127.0.0.1", 1.0)
+    wait_for(lambda: log.written == 10)
+    log.stop()
+    assert pauses == writes == 10
 
 
 def test_a_full_disk_is_told_once_and_counted_and_decisions_go_on(
