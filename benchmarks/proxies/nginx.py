@@ -99,7 +99,7 @@ def asking(listen: Listen, cache: float = 0.0, kept: Path | None = None) -> str:
         (r"proxy_connect_timeout 100ms;", "proxy_connect_timeout 10s;"),
         (r"proxy_send_timeout    250ms;", "proxy_send_timeout 10s;"),
         (r"proxy_read_timeout    250ms;", "proxy_read_timeout 10s;"),
-        (rf"({_LOCATION}[^}}]*)proxy_pass +http://app;", r"\1empty_gif;"),
+        (rf"({_LOCATION}[^}}]*)proxy_pass +http://\$authz_app;", r"\1empty_gif;"),
     ):
         text = _replaced(text, old, new)
     return _replaced(text, "/run/authz-nginx ", f"{kept} ") if kept else text

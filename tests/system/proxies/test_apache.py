@@ -53,7 +53,8 @@ class Question(socketserver.StreamRequestHandler):
             if "/late" in head["x-forwarded-uri"]:
                 self.server.told.wait(PATIENCE)
             allowed = head["x-forwarded-uri"].startswith(("/allowed", "/late"))
-            answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if allowed else b"403 No")
+            line = b"200 OK\r\nX-Authz-Decision: allow" if allowed else b"403 No"
+            answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % line
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(answer * (2 if "/twice" in head["x-forwarded-uri"] else 1))
             if self.server.hangs_up:

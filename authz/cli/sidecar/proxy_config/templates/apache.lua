@@ -144,7 +144,8 @@ function authz(r)
     end
     for _, name in ipairs(NOTED) do r.notes["authz_" .. name] = headers["x-authz-" .. name] end
     local reason = headers["x-authz-reason"]
-    if status ~= 200 then
+    -- Another server on the sidecar's port may answer 200, but not so.
+    if status ~= 200 or headers["x-authz-decision"] ~= "allow" then
         if status < 400 or status > 499 then return answer(r, 503, nil, reason) end
         return answer(r, status, headers["content-type"], reason, body)
     end

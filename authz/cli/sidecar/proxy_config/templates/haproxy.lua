@@ -76,7 +76,8 @@ core.register_action("authz", {"http-req"}, function(txn)
     if client then txn:set_var("txn.authz_client", client) end
     local named = first(response.headers, "x-authz-application")
     if named then txn:set_var("txn.authz_named", named) end
-    if response.status == 200 then
+    -- Another server on the sidecar's port may answer 200, but not so.
+    if response.status == 200 and first(response.headers, "x-authz-decision") == "allow" then
         return txn:set_var("txn.authz_allowed", true)
     end
     if response.status < 400 or response.status > 499 then

@@ -1,0 +1,38 @@
+"""Another server on the sidecar's port, as after a restart in the wrong order: what it says lets nobody in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.proxies.client import ask
+from support.proxies.every import start_proxy
+from support.proxies.upstream import Upstream
+from support.servers.web_server import WebServer
+
+from authz.cli.sidecar.proxy_config import parts_of, render
+from authz.serve.config.config import load_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+@pytest.mark.parametrize("proxy", ["nginx", "haproxy", "caddy", "apache"])
+def test_another_server_on_the_port_of_the_sidecar_lets_nobody_in(tmp_path: Path, proxy: str, status: int) -> None:
+    stranger = WebServer(b"welcome")
+    stranger.status, stranger.location = status, "/elsewhere"
+    with stranger.running(), Upstream() as upstream:
+        (tmp_path / "authz.yaml").write_text(
+            "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\nclient_address: {trusted_hops: 1}\n"
+            f'http: {{listen: "127.0.0.1:{stranger.port}"}}\n'
+        )
+        config = load_config(tmp_path / "authz.yaml", {})
+        printed = {part: render(proxy, config, None, part) for part in parts_of(proxy)}
+        with start_proxy(tmp_path, proxy, printed, upstream) as ports:
+            for path in ("/", "/shop/x"):
+                reply = ask(ports.edge, path)
+                assert reply.status in {502, 503}
+                assert b"welcome" not in reply.body
+        assert len(stranger.requests) == 2
+        assert upstream.seen == []
