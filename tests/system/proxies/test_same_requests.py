@@ -276,6 +276,26 @@ def test_the_path_that_is_decided_is_the_one_that_is_forwarded_or_it_is_refused(
         assert len(stack.upstream.seen) == before
 
 
+PARAMETERS = ["/shop;x/cart", "/shop;", "/%73hop;x=1/cart", "/shop%3bx/cart", "/;/shop/cart", "/;x=1/shop"]
+
+
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_parameters_in_a_path_lead_past_no_application(stack: Stack, path: str) -> None:
+    """Applications in Java leave them out (RFC 3986, 3.3): /shop;x/cart and /;x/shop/cart are /shop/cart to them."""
+    before = len(stack.upstream.seen)
+    assert stack.ask(Case(SCRAPER, path, "", None)).status in {400, 403}
+    assert len(stack.upstream.seen) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "application"), [("/shop/cart;jsessionid=1", "shop"), ("/login;jsessionid=1?x=1", "*")]
+)
+def test_parameters_that_hide_no_application_are_let_through(stack: Stack, path: str, application: str) -> None:
+    assert stack.ask(Case(OFFICE, path, application, OFFICE)).status == 200
+    seen = stack.upstream.last()
+    assert (seen.path, seen.headers["x-authz-application"]) == (path, application)
+
+
 HOSTS = ["admin.example.com..", "[admin.example.com]", "x@admin.example.com", "admin.example.com,x"]
 
 

@@ -32,7 +32,7 @@ def render_envoy(config: Config, sites: Sites) -> str:
             "notes": comment([*about_sites(sites), *about_envoy(config)]),
             "external_address": header == "x-envoy-external-address",
             "hosts": [_site(site) for site in sites.by_host],
-            "paths": [_site(site) for site in sites.by_path],
+            "paths": [_site(site) | match for site in sites.by_path for match in _matches(site)],
             "valid_host": f"({HOST})(:[0-9]*)?",
             "context_key": in_yaml(config.application.context_key),
             "client_header": in_yaml(header),
@@ -53,4 +53,13 @@ def render_envoy(config: Config, sites: Sites) -> str:
 
 def _site(site: Site) -> dict[str, str]:
     domains = [form for host in site.hosts for form in (host, f"{host}:", f"{host}:*")]
-    return {"name": in_yaml(site.name), "prefix": in_yaml(f"/{site.name}"), "domains": ", ".join(map(in_yaml, domains))}
+    return {"name": in_yaml(site.name), "domains": ", ".join(map(in_yaml, domains))}
+
+
+def _matches(site: Site) -> list[dict[str, str]]:
+    """Return what routes match: the path of an application, and the same with parameters (see `Site.path`)."""
+    path = f"/{site.name}"
+    return [
+        {"match": f"{{path_separated_prefix: {in_yaml(path)}}}", "why": "An application by its path."},
+        {"match": f"{{prefix: {in_yaml(path + ';')}}}", "why": f"In Java, {path};x/cart is {path}/cart."},
+    ]

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 # What all printed configurations refuse: a request whose path or host the proxy and an application behind it could
 # read in two ways. Regular expressions as PCRE, RE2 and Go have them alike.
-AMBIGUOUS_PATH: Final = r"^[^?]*(%2e|%2f|%5c|%00|\\|//|#|/\.\.?(/|\?|;|%3b|$))"  # case does not matter
+AMBIGUOUS_PATH: Final = (  # case does not matter
+    r"^[^?]*(%2e|%2f|%5c|%00|\\|//|#|/\.\.?(/|\?|;|%3b|$)|/(;|%3b)[^/?]*/)"
+)
 HOST: Final = (  # a name or an IPv6 address in brackets, without a port
     r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]"
 )
@@ -37,8 +39,11 @@ class Site(NamedTuple):
 
     @property
     def path(self) -> str:
-        """A regular expression for its path and what is below."""
-        return f"^/{re.escape(self.name)}(/|$)".replace(r"\-", "-")
+        """A regular expression for its path and what is below.
+
+        With parameters, too: applications in Java take /shop;x/cart for /shop/cart.
+        """
+        return f"^/{re.escape(self.name)}([/;]|%3[bB]|$)".replace(r"\-", "-")
 
 
 class Sites(NamedTuple):
