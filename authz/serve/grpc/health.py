@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 _MAX_WATCHERS: Final = 1024
+_UNKNOWN: Final = "unknown"  # whatever service is asked about that there is not; its name may be as long as a message
 _INVALID_ARGUMENT, _NOT_FOUND = 3, 5  # gRPC status codes
 
 
@@ -60,7 +61,7 @@ class HealthMethods:
         service = _service(message)
         if len(self._watchers) >= _MAX_WATCHERS:
             raise CallFailed(RESOURCE_EXHAUSTED, "too many watchers")
-        self._watchers[watcher] = service
+        self._watchers[watcher] = service if service in SERVICES else _UNKNOWN
         watcher.on_end = self._forget
         return self._status(service)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import tracemalloc
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -14,7 +15,9 @@ from support.processes import Sidecar, wait_for
 from support.publishing.publisher import Publisher
 from support.sidecar.grpc_engine import SERVING, VARIANTS, WAIT, Engine, ask, code_of, raw
 
-from authz.serve.admin.health import AUTHORIZATION, SERVICES
+from authz.serve.admin.health import AUTHORIZATION, SERVICES, Health
+from authz.serve.grpc.health import HealthMethods
+from authz.serve.http2.grpc_methods import Watcher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +94,20 @@ def test_too_many_watchers_are_told_so_and_checks_go_on(engine: Engine) -> None:
         assert ask(channels[0]).kind == "ok"
         for call in calls:
             call.cancel()
+
+
+def test_watchers_keep_no_name_of_a_service_that_there_is_not() -> None:
+    """1,024 of them with names of 128 kB held 134 MB for as long as they liked."""
+    methods, watchers = HealthMethods(Health()), [Watcher(lambda *_: None, number) for number in range(100)]
+    tracemalloc.start()
+    try:
+        for watcher in watchers:
+            name = health_pb2.HealthCheckRequest(service="x" * 100_000).SerializeToString()
+            status = health_pb2.HealthCheckResponse.FromString(methods.watch(watcher, name)).status
+            assert status == SERVICE_UNKNOWN
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
