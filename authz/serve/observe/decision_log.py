@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("authz.decision_log")
 _BATCH: Final = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
+_PIECE: Final = 64  # lines that are made from what waits before it is freed: more would push all else out of the cache
 _PAUSE: Final = 0.005  # seconds for lines to gather: each write takes the interpreter away from who decides, twice
 _PATIENCE: Final = 0.3  # seconds that the end waits for a stuck disk
 
@@ -108,9 +109,8 @@ class DecisionLog:
                 continue
             if len(waiting) < _BATCH and not self._ending:
                 time.sleep(_PAUSE)
-            batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
             self._open_again()
-            self._write_all(batch)
+            self._write_next(min(len(waiting), _BATCH))
         self._file.close()
 
     def _open_again(self) -> None:
@@ -125,16 +125,20 @@ class DecisionLog:
             except OSError as error:
                 _LOG.error("the decision log cannot be opened again: %s", error.strerror)  # no fault of ours
 
-    def _write_all(self, batch: list[Taken]) -> None:
+    def _write_next(self, count: int) -> None:
+        """Write so many lines of what waits."""
+        waiting, lines = self._waiting, bytearray()
+        for done in range(0, count, _PIECE):
+            lines += self._lines.lines([waiting.popleft() for _ in range(min(_PIECE, count - done))])
         try:
-            self._file.write(self._lines.lines(batch))
+            self._file.write(lines)
         except OSError as error:
-            self.dropped += len(batch)
+            self.dropped += count
             if not self._failing:
                 _LOG.error("the decision log cannot be written: %s", error.strerror)  # no fault of ours
             self._failing = True
         else:
-            self.written += len(batch)
+            self.written += count
             if self._failing:
                 _LOG.info("the decision log can be written again; %d lines were lost so far", self.dropped)
             self._failing = False

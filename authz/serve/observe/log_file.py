@@ -51,7 +51,7 @@ class LogFile:
         os.set_blocking(new, True)
         self._descriptor, self._cut = new, _ends_in_half_a_line(self._path, new)
 
-    def write(self, lines: bytes) -> None:
+    def write(self, lines: bytes | bytearray) -> None:
         """Write whole lines. Raises OSError; a line that was begun is ended at the next call."""
         if self._descriptor < 0:
             self.open()

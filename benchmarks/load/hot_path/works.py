@@ -98,8 +98,7 @@ class Fronts:
 
     def write_log(self) -> None:
         """Write the lines that wait, as the thread of the log does."""
-        waiting = self._log._waiting  # noqa: SLF001  # the thread would come when it likes
-        self._log._write_all([waiting.popleft() for _ in range(len(waiting))])  # noqa: SLF001
+        self._log._write_next(len(self._log._waiting))  # noqa: SLF001  # the thread would come when it likes
 
     def http2(self) -> Callable[[bytes], None]:
         """Return what takes the bytes of a new HTTP/2 connection whose peer has begun."""

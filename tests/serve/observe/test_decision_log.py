@@ -161,13 +161,13 @@ def test_the_decision_log_keeps_no_peer_that_is_longer_than_an_address(publisher
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Make the writer of the decision log wait until the event is set."""
     go = threading.Event()
-    original = DecisionLog._write_all
+    original = DecisionLog._write_next
 
     def slow(self: DecisionLog, *arguments: Any) -> None:
         go.wait(PATIENCE)
         original(self, *arguments)
 
-    monkeypatch.setattr(DecisionLog, "_write_all", slow)
+    monkeypatch.setattr(DecisionLog, "_write_next", slow)
     yield go
     go.set()
 
@@ -224,7 +224,7 @@ def test_lines_that_come_while_others_are_written_gather_too(
     log = DecisionLog(fronts.config.decision_log)
     recorder = Recorder("grpc", Metrics(), [log])
     decided, pauses, writes = (fronts.decider.malformed(), None, None), 0, 0
-    original = DecisionLog._write_all
+    original = DecisionLog._write_next
 
     def pause(_: float) -> None:
         nonlocal pauses
@@ -238,7 +238,7 @@ def test_lines_that_come_while_others_are_written_gather_too(
             recorder.record(decided, "127.0.0.1", 1.0)
 
     monkeypatch.setattr("authz.serve.observe.decision_log.time", SimpleNamespace(sleep=pause))
-    monkeypatch.setattr(DecisionLog, "_write_all", write)
+    monkeypatch.setattr(DecisionLog, "_write_next", write)
     log.open()
     log.start()
     recorder.record(decided, "127.0.0.1", 1.0)
