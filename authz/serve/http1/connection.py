@@ -58,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
         self._parsed = 0  # bytes of the header block being read, in the headers that are complete
         self._received = 0  # the same, in the pieces that are wholly of it
         self._in_head = False
+        self._head_held = False  # it counts as held until the next sweep: looking at each request would cost all
         self._ending = False  # the last answer is given; what still comes is dropped
         # When the present state (idle, in a header block, ending) began, or up to SWEEP later.
         self.since = connections.later
@@ -132,7 +133,10 @@ class HttpConnection(asyncio.Protocol):
         if self._stopped and not self._transport.is_closing():
             self._stopped = False
             self._transport.resume_reading()
-            self._all.held.release(self)
+            if self._head_held and self._in_head:
+                self._all.held.hold(self, self._received)
+            else:
+                self._all.held.release(self)
 
     def _feed(self, piece: bytes) -> None:
         self._received += len(piece)
@@ -142,9 +146,17 @@ class HttpConnection(asyncio.Protocol):
             self._ending = True  # it is answered, like any other request; we speak nothing but HTTP after it
         except httptools.HttpParserError:
             self._fault(400)  # unless it was us who stopped the parser, having given another answer
-        if self._in_head and self._received > self._most:
-            self._fault(431)
+        if self._in_head and self._received > _PIECE:
+            self._hold_head()
         self._write()
+
+    def _hold_head(self) -> None:
+        """Refuse a header block that has become too long, or count what there is of it until it is complete."""
+        if self._received > self._most:
+            self._fault(431)
+        else:
+            self._head_held = True
+            self._all.held.hold(self, self._received)
 
     def _write(self) -> None:
         if self._answers:
@@ -295,6 +307,10 @@ class HttpConnection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """End the connection where it has been in its state for too long."""
         passed, limits = now - self.since, self._all.limits
+        if self._head_held and not self._in_head:
+            self._head_held = False
+            if not self._stopped:
+                self._all.held.release(self)
         if self._ending:
             if passed > LINGER:
                 self._transport.abort()

@@ -247,7 +247,7 @@ class Http2Connection(asyncio.Protocol):
         if sender.room < LOW:
             sender.share()
         # Mostly nothing is left; and what follows takes as long as half a call.
-        if streams.open or sender.blocked or self._later or self._held or self._paused:
+        if streams.open or sender.blocked or self._later or self._held or self._paused or self._receiver.header_parts:
             self._note_what_is_left()
 
     def _note_what_is_left(self) -> None:
@@ -260,10 +260,12 @@ class Http2Connection(asyncio.Protocol):
 
     def _hold(self) -> None:
         """Tell the listener how many bytes we hold for the peer. It may end connections, and this one."""
-        streams = self._streams
+        streams, parts = self._streams, self._receiver.header_parts
         held = streams.unfinished + _STREAM_OVERHEAD * len(streams.open) + self._sender.waiting + len(self._later)
         if self._paused:
             held += self._transport.get_write_buffer_size()
+        if parts is not None:
+            held += parts.size
         if held != self._held:
             self._held = held
             self._listener.held.hold(self, held)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.sidecar.http2 import (
+    CONTINUATION,
     DATA,
     END,
     HEADERS,
@@ -159,6 +160,21 @@ def test_bodies_that_are_not_complete_are_bounded_for_all_and_the_greedy_go_firs
     modest.send(frame(DATA, END, stream, message(b"x" * 100)[50:]))
     assert modest.answers[stream].messages == [b"100:" + b"x" * 100]
     for peer in greedy:
+        peer.lost()
+    assert methods.connections.held.total == 0
+
+
+def test_header_blocks_that_never_end_share_the_budget_of_bytes(methods: Methods) -> None:
+    """A thousand connections with 128 kB each of a header block held 134 MB, which nobody counted."""
+    methods.connections.held = HeldBytes(1 << 20)
+    peers = [Peer(methods.connections) for _ in range(20)]
+    for peer in peers:
+        peer.send(frame(HEADERS, 0, 1, plain_block(ECHO)))
+        for _ in range(6):
+            peer.send(frame(CONTINUATION, 0, 1, bytes(16_000)))
+        assert methods.connections.held.total <= 1 << 20
+    assert 8 < sum(not peer.wire.aborted for peer in peers) < 12
+    for peer in peers:
         peer.lost()
     assert methods.connections.held.total == 0
 
