@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.console.forms import Console
 from support.control import Control, control
+from support.processes import wait_for
 
 from authz.control.console.lists import listing
+from authz.control.console.space import tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -280,3 +282,19 @@ def test_the_map_of_bans_has_those_in_the_parts_but_not_what_was_taken_back(tmp_
         head.singles, head.tombstones = None, frozenset({int(gone["id"].removeprefix("b-"), 16)})
         rows = legend(Maps().get(head, lambda: [part], "*", plane.store.clock()))
         assert [row.amount for row in rows if "single addresses banned" in row.amount] == ["single addresses banned: 1"]
+
+
+def test_a_map_is_drawn_and_packed_once_also_for_applications_that_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with control(tmp_path / "control") as running:
+        console = Console(running)
+        wait_for(lambda: "<svg" in console.get("/map?layer=policy").text, "the map is drawn")
+        work: list[str] = []
+        for name in ("decision_map", "encode_png"):
+            monkeypatch.setattr(tiles, name, lambda *_, name=name, **__: work.append(name))
+        for application in ("", "no-such", "another", "y" * 50):
+            for look in ("", "&look=dark"):
+                answer = console.get(f"/map/picture/policy?application={application}{look}")
+                assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert work == []

@@ -15,7 +15,7 @@ from authz.analysis.map.hilbert import fold
 from authz.analysis.map.picture import ALLOWED
 from authz.control.api.common.asking import in_thread, parsed_network
 from authz.control.console.common.session import Asked, Asker
-from authz.control.console.lists.reading import known_of
+from authz.control.console.lists.reading import Known, known_of
 from authz.control.console.look.render import HEADERS, page
 from authz.control.console.space.tiles import Drawn, Maps, NewestMaps, legend, listed_in, tile
 from authz.control.model.problems import Missing
@@ -49,8 +49,8 @@ class Cell(NamedTuple):
 @get("/map")
 async def show_map(asked: Asker) -> Response[str]:
     """Show the map of a layer, or of one /8 of it; until it is drawn, that it will be."""
-    layer, application, of = _wanted(asked)
     known = await in_thread(known_of, asked)
+    layer, application, of = _wanted(asked, known)
     offer = asked.plane.offers.get(layer)
     drawn = None if offer is None else _newest(asked.plane, layer, application, offer.publication.serial)
     listed = [[0] * 16] * 16 if drawn is None else await in_thread(listed_in, drawn.picture, of)
@@ -87,7 +87,7 @@ def inner_places(of: int) -> list[tuple[int, int]]:
 @get("/map/picture/{layer:str}")
 async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     """Give the picture."""
-    _, application, of = _wanted(asked)
+    _, application, of = _wanted(asked, await in_thread(known_of, asked))
     if layer not in {known.name for known in asked.plane.config.layers}:
         raise Missing("there is no such layer")
     offer = asked.plane.offers.get(layer)
@@ -119,7 +119,8 @@ def _entries(asked: Asked, network: Network) -> list[Entry]:
         return find_entries(tx, Filter(tenant=asked.caller.sees, network=network, unexpired_at=now), limit=SHOWN + 1)
 
 
-def _wanted(asked: Asked) -> tuple[str, str, int | None]:
+def _wanted(asked: Asked, known: Known) -> tuple[str, str, int | None]:
+    """Return the layer, the application (`*`: every one that the policy does not name) and the /8 of a map."""
     asked.caller.need("read")
     if asked.caller.sees is not None:
         raise Missing("the map shows all tenants' entries: only the main tenant sees it")
@@ -128,7 +129,8 @@ def _wanted(asked: Asked) -> tuple[str, str, int | None]:
     layer = given.get("layer", "")
     of = given.get("of", "")
     number = int(of) if of.isascii() and of.isdigit() and len(of) < 4 and int(of) < 256 else None
-    return layer if layer in layers else layers[0], given.get("application", "").strip() or "*", number
+    application = given.get("application", "").strip()
+    return layer if layer in layers else layers[0], application if application in known.applications else "*", number
 
 
 def _newest(plane: ControlPlane, layer: str, application: str, serial: int) -> Drawn | None:
