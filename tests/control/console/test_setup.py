@@ -289,7 +289,7 @@ def test_a_map_is_drawn_and_packed_once_also_for_applications_that_nobody_knows(
 ) -> None:
     with control(tmp_path / "control") as running:
         console = Console(running)
-        wait_for(lambda: "<svg" in console.get("/map?layer=policy").text, "the map is drawn")
+        wait_for(lambda: 'class="muted">serial' in console.get("/map?layer=policy").text, "the map is drawn")
         work: list[str] = []
         for name in ("decision_map", "encode_png"):
             monkeypatch.setattr(tiles, name, lambda *_, name=name, **__: work.append(name))
