@@ -12,7 +12,7 @@ from litestar.params import FromQuery
 from authz.control.access.sessions import sign_on_with_token, sign_out
 from authz.control.api.common.asking import AnyRequest, client_address, in_thread, plane_of
 from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
-from authz.control.console.common.session import Asker
+from authz.control.console.common.session import Asker, read_form
 from authz.control.console.look.render import THEME_COOKIE, THEMES, plain, see_other
 from authz.control.model.problems import Forbidden, Problem, Unauthorized
 
@@ -38,7 +38,7 @@ async def sign_in_page(request: AnyRequest, to: FromQuery[str] = START, why: Fro
 async def sign_in(request: AnyRequest) -> Response[str]:
     """Begin a session in exchange for a token. Whatever session there was ends, so nobody can plant one."""
     refuse_other_sites(request)
-    form = await request.form()
+    form = await read_form(request)
     to, plane = own_path(str(form.get("to", ""))), plane_of(request)
     try:
         made = await in_thread(

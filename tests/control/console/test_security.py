@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from litestar import Request
 from sqlalchemy import event
 from support.console.browser import viewer
-from support.console.forms import COOKIE, Console
+from support.console.forms import COOKIE, HTML, Console
 from support.control import Control, control
 from support.processes import wait_for
 
@@ -56,6 +57,13 @@ def test_a_change_of_many_rows_has_a_limit(console: Console) -> None:
     fields: dict[str, Any] = {"csrf": console.csrf, "do": "delete", "pick": [f"e-{n}.1" for n in range(201)]}
     answer = console.post("/lists/change", fields)
     assert (answer.status_code, "expected at most 200" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("path", ["/lists/change", "/sign-in"])
+def test_a_form_of_a_million_fields_is_not_read(console: Console, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(Request, "form", None)
+    answer = console.client.post(path, content=b"a&" * 1000, headers=HTML, follow_redirects=False)
+    assert (answer.status_code, "expected fewer" in answer.text) == (413, True)
 
 
 def test_csrf_every_form_that_changes_something_needs_the_token(console: Console) -> None:

@@ -14,12 +14,14 @@ from authz.control.access.callers import Caller
 from authz.control.access.sessions import csrf_token
 from authz.control.api.common.asking import SAFE_METHODS, AnyRequest, plane_of, session_caller
 from authz.control.api.common.cookies import refuse_other_sites, session_secret
+from authz.control.model.problems import Problem
 from authz.control.plane import ControlPlane
 
 if TYPE_CHECKING:
     from litestar.datastructures import FormMultiDict
 
 CSRF_FIELD = "csrf"
+MAX_FIELDS = 1000  # of a form; lines that are picked are fields
 
 
 class Asked(NamedTuple):
@@ -36,7 +38,7 @@ class Asked(NamedTuple):
 
     async def form(self) -> FormMultiDict:
         """Return what was sent."""
-        return await self.request.form()
+        return await read_form(self.request)
 
     @property
     def patterns(self) -> tuple[str, ...] | None:
@@ -47,11 +49,23 @@ class Asked(NamedTuple):
 Asker = NamedDependency[Asked]
 
 
+async def read_form(request: AnyRequest) -> FormMultiDict:
+    """Return the form that a request carries. Raises Problem where it has more fields than any page of ours.
+
+    Looked at before it is read: a million fields in 2 MB took seconds, in which nobody else was answered.
+    """
+    if (await request.body()).count(b"&") >= MAX_FIELDS:
+        problem = Problem(f"found a form of {MAX_FIELDS} fields or more, expected fewer", code="too_large")
+        problem.status = 413
+        raise problem
+    return await request.form()
+
+
 async def provide_asked(request: AnyRequest) -> Asked:
     """Return who asks. Raises Unauthorized if nobody is signed on, Forbidden where the form is not one of ours."""
     shown = None
     if request.method not in SAFE_METHODS:
         refuse_other_sites(request)
-        shown = request.headers.get("x-csrf-token") or str((await request.form()).get(CSRF_FIELD, ""))
+        shown = request.headers.get("x-csrf-token") or str((await read_form(request)).get(CSRF_FIELD, ""))
     caller = await session_caller(request, csrf=shown)
     return Asked(request, plane_of(request), caller, csrf_token(session_secret(request)))
