@@ -16,7 +16,8 @@ class Scale(NamedTuple):
     load_rounds, load_seconds: of h2load and wrk, each. open_seconds: of a run at a fixed rate. list_sizes: networks of
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
-    enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them.
+    enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them; ways: how
+    they come to the sidecar.
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
     """
@@ -42,6 +43,7 @@ class Scale(NamedTuple):
     questions: int
     starts: int
     stores: tuple[str, ...] = ("SQLite", "PostgreSQL")
+    ways: tuple[str, ...] = ("file", "web server", "object store")
 
     def changed(self, settings: Iterable[str]) -> Scale:
         """Return it with other values: `NAME=VALUE` each; several values of a name by commas. Raises ValueError."""

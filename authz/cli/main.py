@@ -7,6 +7,7 @@ or `authz unban` on a file of this machine loads none of them either. All else g
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -38,10 +39,12 @@ def _run(arguments: list[str]) -> None:
 
         serve(Path(options.pop("config")), **options)
     elif (values := ban_options(arguments)) is not None:
+        gc.disable()  # it ends before there is garbage worth a look
         from authz.cli.bans import local
 
         local.ban(**values)
     elif (values := unban_options(arguments)) is not None:
+        gc.disable()  # the same
         from authz.cli.bans import local
 
         local.unban(**values)

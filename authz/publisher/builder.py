@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import socket
 
 
 def builder_name() -> str:
@@ -13,4 +12,4 @@ def builder_name() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
         user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user}@{os.uname().nodename}"

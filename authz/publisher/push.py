@@ -13,7 +13,8 @@ import http.client
 import io
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from authz.errors import InputError, SnapshotRefused, shorten
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30.0  # seconds without a byte
 _STORES = frozenset({"s3", "gs", "az"})
+# By itself obstore waits up to 15 seconds between two tries, and goes on for three minutes.
+_RETRIES: Final[Any] = {
+    "max_retries": 5,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
+    "retry_timeout": timedelta(seconds=30),
+}
 
 
 class There(NamedTuple):
@@ -133,7 +140,8 @@ class _Store:
         if not parts.netloc or not self._key:
             raise InputError(f"URL: found '{shorten(url)}', expected {parts.scheme}://BUCKET/KEY")
         self._obstore, self._errors = obstore, exceptions
-        self._store: Any = from_url(f"{parts.scheme}://{parts.netloc}", client_options={"allow_http": True})
+        where = f"{parts.scheme}://{parts.netloc}"
+        self._store: Any = from_url(where, client_options={"allow_http": True}, retry_config=_RETRIES)
 
     def look(self) -> There | None:
         try:

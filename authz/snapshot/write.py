@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from authz.durable import replace_file
 from authz.errors import InputError
 from authz.snapshot.heading import SectionPlace
-from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned
+from authz.snapshot.layout import HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE, aligned, digest_of
 from authz.snapshot.signing.envelope import sign_envelope
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def places_of(sections: Mapping[str, tuple[str, bytes]]) -> Iterator[SectionPlac
     offset = 0
     for name, (kind, data) in sections.items():
         offset = aligned(offset)
-        yield SectionPlace(name, offset, len(data), kind, hashlib.sha256(data).digest())
+        yield SectionPlace(name, offset, len(data), kind, digest_of(data))
         offset += len(data)
 
 

@@ -13,9 +13,9 @@ A machine that is busy with other things answers late by itself. So each change 
 that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
 done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late.
 
-The bans come to the sidecar as a file; then, with fewer changes, from a plain web server (nginx with a certificate,
-asked again and again: it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push`
-fills).
+The bans come to the sidecar as a file; then from a plain web server (nginx with a certificate, asked again and again:
+it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push` fills). 500 changes take
+5, 10 and 25 minutes: `--set ways='object store' --set enforced=150` is a part of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from __future__ import annotations
 import http.client
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from bisect import bisect_left
@@ -46,6 +45,7 @@ from benchmarks.load.paced import missing_paced
 from benchmarks.load.probe import Probe
 from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.steady import Steady
+from benchmarks.parts.common.installed import installed
 from benchmarks.processes import Sidecar, cores, on_core
 from benchmarks.proxies.envoy import Envoy, missing_envoy
 from benchmarks.proxies.envoy import asking as envoy_asking
@@ -57,6 +57,7 @@ from benchmarks.report.document import Check, Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from benchmarks.parts.common.installed import Installed
     from benchmarks.scale import Scale
 
 RATE: Final = 1_000  # requests a second of each proxy
@@ -68,7 +69,9 @@ _PAUSE: Final = 0.002  # seconds between two questions for the banned address
 _PATIENCE: Final = 120.0  # seconds for a change to be seen, on a machine that is busy with other things, too
 _AFTER: Final = 0.1  # seconds after a change, or its like, that count as part of it
 _REST, _CONTROL, _CHANGES = "at rest", "while bans change elsewhere", "while bans change"
-WAYS: Final = ("file", "web server", "object store")
+_FILE, _WEB, _STORE = "file", "web server", "object store"
+_EACH: Final = {_FILE: 1}  # of so many changes, one has its like elsewhere
+_SELDOM: Final = 5  # the same of the other ways
 _ENVOY, _NGINX = "Envoy", "nginx"
 _SLEEPER = "a process that sleeps"
 _BUCKET, _KEY = "lists", "bans.snapshot"
@@ -90,30 +93,29 @@ class Seen(NamedTuple):
         return max(self.done, *self.first.values(), 0) + int(_AFTER * 1e9)
 
 
-def run(scale: Scale, note: Callable[[str], None], ways: Sequence[str] = WAYS) -> Part:
-    """Ban and unban. ways: how the bans come to the sidecar."""
+def run(scale: Scale, note: Callable[[str], None]) -> Part:
+    """Ban and unban."""
     part = Part("enforcement")
     part.skipped = missing_envoy() or missing_nginx() or missing_paced()
     if part.skipped:
         return part
     with tempfile.TemporaryDirectory() as temporary:
         bench = _Bench(Path(temporary), part, scale, note)
-        file, web, store = WAYS
-        if file in ways:
-            bench.measure(file, "path: bans.snapshot", scale.enforced)
-        if web in ways:
+        if _FILE in scale.ways:
+            bench.measure(_FILE, "path: bans.snapshot")
+        if _WEB in scale.ways:
             with _web_server(bench.folder) as port:
                 url = f"url: https://127.0.0.1:{port}/bans.snapshot, ca: web.ca.pem"
-                bench.measure(web, f"{url}, poll: {POLL:g}s", scale.enforced // 5)
-        if store in ways and find_spec("moto") is None:
+                bench.measure(_WEB, f"{url}, poll: {POLL:g}s")
+        if _STORE in scale.ways and find_spec("moto") is None:
             part.notes.append("without an object store: it needs moto")
-        elif store in ways:
+        elif _STORE in scale.ways:
             with _object_store(bench.folder / "bans.snapshot"):
-                bench.measure(store, f"url: {_S3}, poll: {POLL:g}s", scale.enforced // 5, push=_S3)
+                bench.measure(_STORE, f"url: {_S3}, poll: {POLL:g}s", push=_S3)
     part.notes.append(
         f"{LIVE:,} bans are live all the time, beside {bench.size:,} networks; {RATE:,} requests a second through each "
         f"proxy; web server and store are asked every {POLL:g} s, give or take a tenth; the rename is told by the file "
-        "system, to some 4 ms; sidecar and proxies share one core, commands and load the other"
+        "system, to some 4 ms; sidecar and proxies share one core, commands (installed as by pip) and load the other"
     )
     return part
 
@@ -126,6 +128,7 @@ class _Bench:
         self.size = len(table.networks)
         Publisher(folder).publish("policy.snapshot", deny_table(table))
         Authority(folder, "web")
+        self._command = installed(folder / "installed")
         free = [address(4, value).text for value in misses(table, SlowTable(table), 4, _CLIENTS + scale.enforced)]
         self._clients, self._victims = free[:_CLIENTS], free[_CLIENTS:]
         now = int(time.time())
@@ -140,9 +143,12 @@ class _Bench:
             create_bans_file(where / "bans.yaml", layer="bans", snapshot="bans.snapshot", key=key)
             change_bans(where / "bans.yaml", lambda _, __: live, load_signer, now=now, by="benchmark")
 
-    def measure(self, way: str, source: str, changes: int, *, push: str | None = None) -> None:
+        for arguments in (["ban", "192.0.2.1"], ["unban", "192.0.2.1"]):  # which compiles the modules
+            _finished(_start(self._command, folder / "elsewhere", [*arguments, "--layer", "bans.yaml"]))
+
+    def measure(self, way: str, source: str, *, push: str | None = None) -> None:
         """Ban and unban, with the bans coming to the sidecar in one way."""
-        folder = self.folder
+        folder, changes = self.folder, self._scale.enforced
         self._note(f"{way}: starting all")
         with ExitStack() as stack:
             sidecar = stack.enter_context(
@@ -166,9 +172,11 @@ class _Bench:
                 time.sleep(self._scale.steady)
                 for number in range(changes):
                     self._note(f"{way}: change {number + 1} of {changes}")
-                    for when, some in seen.items():
-                        some.append(self._change(number, probes, push, elsewhere=when == _CONTROL))
+                    if number % _EACH.get(way, _SELDOM) == 0:
+                        seen[_CONTROL].append(self._change(number, probes, push, elsewhere=True))
                         time.sleep(_AFTER)
+                    seen[_CHANGES].append(self._change(number, probes, push, elsewhere=False))
+                    time.sleep(_AFTER)
         self._report(way, seen[_CHANGES])
         waits = {name: [(line.due, line.latency) for line in load.requests] for name, load in loads.items()}
         self._report_late(way, seen, waits | {_SLEEPER: sleeper.wakes})
@@ -181,9 +189,9 @@ class _Bench:
     def _change(self, number: int, probes: Sequence[Probe], push: str | None, *, elsewhere: bool) -> Seen:
         """Ban an address, or end the ban before, and wait until both proxies tell; elsewhere, until it is done."""
         victim = self._victims[number // 2]
-        what = "unban" if number % 2 else "ban"
-        arguments = [victim] if number % 2 else [victim, "--for", "2h", "--reason", "password guessing"]
-        expected = 200 if number % 2 else 403
+        what = "unban" if number % 2 and not elsewhere else "ban"
+        arguments = [victim] if what == "unban" else [victim, "--for", "2h", "--reason", "password guessing"]
+        expected = 200 if what == "unban" else 403
         folder = self.folder / "elsewhere" if elsewhere else self.folder
         first: dict[str, int] = {}
         snapshot = folder / "bans.snapshot"
@@ -191,7 +199,7 @@ class _Bench:
         started = time.time_ns()
         commands = [[what, *arguments, "--layer", "bans.yaml"]]
         commands += [["snapshot", "push", "bans.snapshot", f"{push}{'.elsewhere' * elsewhere}"]] if push else []
-        command = _start(folder, commands.pop(0))
+        command = _start(self._command, folder, commands.pop(0))
         end = time.monotonic() + _PATIENCE
         done = renamed = 0
         while not done or (len(first) < len(probes) and not elsewhere):
@@ -204,7 +212,7 @@ class _Bench:
             if not done and command.poll() is not None:
                 _finished(command)
                 if commands:
-                    command = _start(folder, commands.pop(0))
+                    command = _start(self._command, folder, commands.pop(0))
                 else:
                     done = time.time_ns()
                     renamed = done if push else renamed
@@ -260,9 +268,11 @@ class _Bench:
                 self._part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels)
 
 
-def _start(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "authz", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def _start(command: Installed, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    line = [str(command.path), *arguments]
+    return subprocess.Popen(
+        line, cwd=folder, env=os.environ | command.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def _finished(command: subprocess.Popen[bytes]) -> None:

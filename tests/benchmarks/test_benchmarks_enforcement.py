@@ -21,7 +21,8 @@ def test_bans_and_unbans_are_seen_at_both_proxies_and_requests_are_compared_with
     from benchmarks.parts import enforcement
     from benchmarks.scale import QUICK
 
-    part = enforcement.run(QUICK._replace(enforced=2 if ways == ["file"] else 10, steady=0.5), lambda _: None, ways)
+    scale = QUICK._replace(enforced=2 if ways == ["file"] else 10, steady=0.5, ways=tuple(ways))
+    part = enforcement.run(scale, lambda _: None)
     if part.skipped:
         pytest.skip(part.skipped)
     assert part.wrong == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,8 +12,10 @@ import pytest
 
 from authz.durable import replace_file
 from authz.errors import InputError, SnapshotRefused
+from authz.publisher.bans.document import create_bans_file
+from authz.publisher.bans.file import change_bans
 from authz.snapshot.rollback_guard import State, load_states, save_states
-from authz.snapshot.signing.signers import generate_keys
+from authz.snapshot.signing.signers import generate_keys, load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,6 +191,16 @@ def test_a_snapshot_costs_two_syncs_however_many_sections_it_has(
     syncs = Syncs(monkeypatch)
     publisher.publish()
     assert syncs.steps == ["file", "rename", "folder"]
+
+
+def test_a_ban_is_in_place_after_three_syncs_and_in_the_archive_after_three_more(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = publisher.folder
+    create_bans_file(folder / "bans.yaml", layer="bans", snapshot="bans.snapshot", key="keys/a.key")
+    syncs = Syncs(monkeypatch)
+    change_bans(folder / "bans.yaml", lambda _, bans: bans, load_signer, now=int(time.time()), by="test")
+    assert syncs.steps == 3 * ["file", "rename", "folder"]
 
 
 def test_a_state_costs_two_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import textwrap
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -84,6 +83,8 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def block(title: str, lines: Iterable[str], *, indent: int = 0, style: str = "bold") -> None:
     """Print a title and lines below it, wrapped to the width of the terminal, further lines indented more."""
+    import textwrap
+
     margin = " " * indent
     out = _console()
     out.print(margin + visible(title), style=style)

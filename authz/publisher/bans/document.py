@@ -102,11 +102,14 @@ def read_with_lines(path: Path) -> tuple[BansDocument, Mapping[Ban, str]]:
 def _ours(data: bytes) -> tuple[BansDocument, Mapping[Ban, str]] | None:
     """Return what stands in a file as we write it, without a mistake, and the lines; None: YAML's to read."""
     try:
-        head, rows, text = data.decode().removeprefix(_HEADER).partition(_ROWS)
-        if not rows:
+        head, found, text = data.decode().removeprefix(_HEADER).partition(_ROWS)
+        if not found:
             return None
         lines = _lines(text)
-        bans = {_ban(line): line for line in lines}
+        # All at once, which takes a third of the time. No text goes on behind the end of a line, and no ban has an
+        # object inside: as many objects as lines are one in each.
+        rows = _decode("[" + ",\n".join([line[2:] for line in lines]) + "]")
+        bans = dict(zip(map(_ban, rows), lines, strict=True))
         unique = len({ban.id for ban in bans}) == len(lines)
         return (BansDocument(bans=tuple(bans), **_head(head)), bans) if unique else None
     except (AuthzError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -129,15 +132,14 @@ def _lines(text: str) -> list[str]:
     if text in {" []", " []\n"}:
         return []
     first, *lines = text.removesuffix("\n").split("\n")
-    if first:
-        raise BadValue(first)
+    wrong = [line for line in lines if not (line.startswith("- {") and line.endswith("}"))]
+    if first or wrong:
+        raise BadValue(first or wrong[0])
     return lines
 
 
-def _ban(line: str) -> Ban:
-    if not line.startswith("- {"):
-        raise BadValue(line)
-    values = _parsed(_once(_pairs(line[2:])), _ROW)
+def _ban(row: dict[str, Any]) -> Ban:
+    values = _parsed(row, _ROW)
     return Ban(values.pop("id"), values.pop("network"), added=values.pop("added"), **values)
 
 
@@ -241,7 +243,7 @@ def _json(value: object) -> str:
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", _encode(value))
 
 
-_pairs: Final = json.JSONDecoder(object_pairs_hook=list).decode
+_decode: Final = json.JSONDecoder(object_pairs_hook=_once).decode
 _encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 

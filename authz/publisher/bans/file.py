@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
+MAX_SERIAL: Final = (1 << 64) - 1
 MIN_PERIOD: Final = 300  # seconds, as for an entry of a policy
 
 
@@ -73,7 +74,7 @@ def change_bans(
         signer = load(_beside(path, document.key))
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
-        serial = max(now, document.serial + 1, _serial_of(snapshot) + 1)
+        serial = _next_serial(document, snapshot, now)
         data = build_bans_layer(
             bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=str(path)
         )
@@ -195,6 +196,16 @@ def like(bans: Sequence[Ban], wanted: Ban) -> Ban | None:
     """Return the ban of the same network on the same list for the same applications."""
     same = (wanted.network, wanted.list, wanted.applications)
     return next((ban for ban in bans if (ban.network, ban.list, ban.applications) == same), None)
+
+
+def _next_serial(document: BansDocument, snapshot: Path, now: int) -> int:
+    before = max(document.serial, _serial_of(snapshot))
+    if before >= MAX_SERIAL:
+        raise InputError(
+            f"{snapshot}: found serial {before}, expected less than {MAX_SERIAL}: none is left above it",
+            hint="who signed it? Give the layer another key, and another name in bans.yaml and authz.yaml",
+        )
+    return max(now, before + 1)
 
 
 def _serial_of(snapshot: Path) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from authz.snapshot.heading import Requirement
 
 SETTLE: Final = 0.2  # seconds after which a file that changed while we read it is read again
+_MAX_LINKS: Final = 40  # as path_resolution(7) follows
 _UNWATCHED: Final = 1.0  # seconds between two looks where the system does not tell us: no folder yet, or no inotify
 
 
@@ -90,11 +91,19 @@ class FileSource(Source):
         self._told.clear()  # before the look: what changes from now on is seen again
 
     def _follow(self, folders: FolderWatch) -> tuple[bool, bool]:
-        """Watch the folder of the file, and the one where it really stands."""
-        watched = {self._path.parent}
+        """Watch the folder of the file, and the one where it really stands, for what is on the way to it."""
+        watched, names = {self._path.parent}, {self._path.name}
+        link = self._path
+        with contextlib.suppress(OSError):  # it is no link, or there is none
+            for _ in range(_MAX_LINKS):
+                target = link.readlink()
+                names.update(target.parts)
+                link = link.parent / target
         with contextlib.suppress(OSError, RuntimeError):  # before Python 3.13 a circle of links is a RuntimeError
-            watched.add(self._path.resolve().parent)
-        return folders.follow(watched)
+            stands = self._path.resolve()
+            watched.add(stands.parent)
+            names.update(stands.parts)
+        return folders.follow(watched, names)
 
     def close(self) -> None:
         """Stop watching."""

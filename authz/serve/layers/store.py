@@ -7,7 +7,8 @@ Credentials, region and endpoint come from the environment, as the tools of each
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from authz.errors import Refusal, SnapshotRefused, StartError, shorten
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from authz.serve.layers.config import LayerConfig
+
+
+# By itself obstore goes on for three minutes; a layer has a pace of its own, and tells what it waits for.
+_RETRIES: Final[Any] = {
+    "max_retries": 2,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=1), "base": 2},
+    "retry_timeout": timedelta(seconds=10),
+}
 
 
 class StoreSource(FetchedSource):
@@ -57,7 +66,8 @@ class StoreSource(FetchedSource):
     def _get(self, tag: str, suffix: str) -> Any:
         if self._store is None:
             options: Any = {"timeout": f"{self._timeout:g}s", "allow_http": True}
-            self._store = self._from_url(f"{self._url.scheme}://{self._url.netloc}", client_options=options)
+            where = f"{self._url.scheme}://{self._url.netloc}"
+            self._store = self._from_url(where, client_options=options, retry_config=_RETRIES)
         return self._obstore.get(
             self._store, self._url.path.lstrip("/") + suffix, options={"if_none_match": tag} if tag else None
         )

@@ -77,6 +77,7 @@ OTHERS = {
     "no quotes": "- {id: b-1, network: 192.0.2.1, added: 2026-11-28T00:00:00Z}",
     "of several lines": "- id: b-1\n  network: 192.0.2.1\n  added: 2026-11-28T00:00:00Z",
     "indented": f"  {GOOD}",
+    "a text in two lines": GOOD.replace('"list"', '"reason": "a}\n- {b", "list"'),
 }
 
 
@@ -99,6 +100,22 @@ MISTAKES = {
     "missing": (', "added": "2026-11-28T00:00:00Z"', "", "bans[0].added: missing"),
     "ids": (GOOD, f"{GOOD}\n{GOOD}", "bans[1].id: found 'b-1' twice"),
 }
+
+
+CUT = {
+    "two in a line": f"{GOOD[:-1]}}}, {GOOD[2:].replace('b-1', 'b-2')}",
+    "two in a line and none in the next": f"{GOOD}, {GOOD[2:].replace('b-1', 'b-2')}\n- {{}}",
+    "one in two lines": GOOD.replace(', "list"', '}\n- {"list"'),
+    "a number behind it": f"{GOOD}, 5, {{}}",
+}
+
+
+@pytest.mark.parametrize("rows", CUT.values(), ids=CUT)
+def test_a_line_is_one_ban_though_all_are_read_at_once(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "bans.yaml"
+    path.write_text(f"{HEAD}bans:\n{rows}\n")
+    with pytest.raises(InvalidDocument, match=r"bans\.yaml:\d+: "):
+        read_bans_file(path)
 
 
 @pytest.mark.parametrize(("old", "new", "message"), MISTAKES.values(), ids=MISTAKES)

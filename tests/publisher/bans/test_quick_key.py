@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +26,17 @@ def test_it_signs_as_the_usual_way_does(key: Path) -> None:
     quick = ed25519_signer(str(key))
     assert quick is not None
     assert quick.sign(b"a ban") == load_signer(str(key)).sign(b"a ban")
+
+
+def test_a_version_of_the_library_without_the_short_way_signs_as_well(
+    key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = ed25519_signer(str(key))
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.bindings._rust", ModuleType("_rust"))
+    other = ed25519_signer(str(key))
+    assert quick is not None
+    assert other is not None
+    assert other.sign(b"a ban") == quick.sign(b"a ban")
 
 
 def test_any_other_key_is_left_to_the_usual_way(key: Path, tmp_path: Path) -> None:

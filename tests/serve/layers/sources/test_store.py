@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 pytest.importorskip("obstore", reason="needs the extra stores")
 moto_server = pytest.importorskip("moto.server", reason="needs moto, which plays S3")
 
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+}
+
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -28,13 +37,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT": f"http://{host}:{port}"}.items():
         monkeypatch.setenv(name, value)
     import urllib.request
 
@@ -88,3 +91,32 @@ def test_an_object_over_the_limit_is_refused(bucket: Any) -> None:
     source = StoreSource(LayerConfig(name="policy", url="s3://lists/large", trusted_keys=(), max_size=100))
     with pytest.raises(SnapshotRefused, match="found more than 100 bytes"), source.fetch():
         pass
+
+
+def test_a_store_that_fails_is_asked_three_times_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself obstore went on for three minutes, during which nobody saw that the store does not answer."""
+    from authz.errors import SnapshotRefused
+    from authz.serve.layers.store import StoreSource
+
+    class Failing(BaseHTTPRequestHandler):
+        asked = 0
+
+        def do_GET(self) -> None:
+            Failing.asked += 1
+            self.send_response(500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        source = StoreSource(LayerConfig(name="bans", url="s3://lists/bans.snapshot", trusted_keys=("a.pub",)))
+        with pytest.raises(SnapshotRefused) as caught, source.fetch():
+            pass
+        server.shutdown()
+    assert (caught.value.code, Failing.asked) == ("unreachable", 3)

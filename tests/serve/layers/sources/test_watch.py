@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from authz.durable import replace_file
 from authz.serve.layers import watch as folders_module
 from authz.serve.layers.watch import FolderWatch
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0
 NEVER = 3600.0
+NAMES = ("file", "link", "old", "watched")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
 
@@ -34,6 +36,9 @@ class Watch:
     def __init__(self, settle: float) -> None:
         self.told = asyncio.Event()
         self.folders = FolderWatch(asyncio.get_running_loop(), self.told.set, settle)
+
+    def follow(self, *folders: Path) -> tuple[bool, bool]:
+        return self.folders.follow(folders, NAMES)
 
     async def tells(self) -> None:
         """Wait until it tells."""
@@ -79,8 +84,8 @@ def test_a_whole_file_is_told_at_once_and_any_other_change_when_it_settled(
 
     async def live() -> None:
         watch = Watch(settle)
-        assert watch.folders.follow([folder]) == (True, True)
-        assert watch.folders.follow([folder]) == (True, False)
+        assert watch.follow(folder) == (True, True)
+        assert watch.follow(folder) == (True, False)
         change(folder)
         await watch.tells()
         watch.folders.close()
@@ -95,17 +100,17 @@ def test_a_folder_that_comes_and_goes_and_comes_again_is_followed(tmp_path: Path
 
     async def live() -> None:
         watch = Watch(0.01)
-        assert watch.folders.follow([folder, tmp_path]) == (False, True)
+        assert watch.follow(folder, tmp_path) == (False, True)
         for _ in range(2):
             folder.mkdir()
             await watch.tells()
-            assert watch.folders.follow([folder, tmp_path]) == (True, True)
+            assert watch.follow(folder, tmp_path) == (True, True)
             (folder / "file").write_bytes(b"content")
             await watch.tells()
             (folder / "file").unlink()
             folder.rmdir()
             await watch.tells()
-            assert watch.folders.follow([folder, tmp_path]) == (False, False)
+            assert watch.follow(folder, tmp_path) == (False, False)
             while watch.told.is_set():  # of all that the removal is told as
                 await watch.tells()
         watch.folders.close()
@@ -121,11 +126,11 @@ def test_a_folder_that_another_took_the_place_of_is_followed_no_more(tmp_path: P
 
     async def live() -> None:
         watch = Watch(0.01)
-        watch.folders.follow([folder])
+        watch.follow(folder)
         folder.rename(tmp_path / "moved")
         await watch.tells()
         other.rename(folder)
-        assert watch.folders.follow([folder]) == (True, True)
+        assert watch.follow(folder) == (True, True)
         await watch.tells()  # that the first is followed no more
         (tmp_path / "moved" / "file").write_bytes(b"content")
         (folder / "file").write_bytes(b"content")
@@ -141,7 +146,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
     async def live() -> None:
         watch = Watch(NEVER)
-        assert watch.folders.follow([tmp_path / "file"]) == (False, False)
+        assert watch.follow(tmp_path / "file") == (False, False)
         watch.folders.close()
 
     run(live())
@@ -152,7 +157,7 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async def live() -> None:
         before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names are enough
         watch = Watch(NEVER)
-        watch.folders.follow([tmp_path])
+        watch.follow(tmp_path)
         watch.folders.close()
         assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
@@ -164,7 +169,51 @@ def test_without_inotify_nothing_is_followed(tmp_path: Path, monkeypatch: pytest
 
     async def live() -> None:
         watch = Watch(0.0)
-        assert watch.folders.follow([tmp_path]) == (False, False)
+        assert watch.follow(tmp_path) == (False, False)
+        watch.folders.close()
+
+    run(live())
+
+
+@linux
+def test_what_is_written_beside_the_file_wakes_nobody(tmp_path: Path) -> None:
+    """`authz ban` writes bans.yaml and files that are not whole yet beside bans.snapshot: each woke every layer."""
+
+    async def live() -> None:
+        watch = Watch(0.0)
+        watch.follow(tmp_path)
+        replace_file(tmp_path / "bans.yaml", lambda file: file.write(b"bans"))
+        (tmp_path / ".file.0123abcd.new").write_bytes(b"half of it")
+        (tmp_path / "gone").write_bytes(b"")
+        (tmp_path / "gone").unlink()
+        await asyncio.sleep(0.05)
+        assert not watch.told.is_set()
+        (tmp_path / ".file.0123abcd.new").rename(tmp_path / "file")
+        await watch.tells()
+        watch.folders.close()
+
+    run(live())
+
+
+@linux
+def test_the_part_of_a_file_is_told(tmp_path: Path) -> None:
+    async def live() -> None:
+        watch = Watch(NEVER)
+        watch.follow(tmp_path)
+        (tmp_path / "file.1795830000").write_bytes(b"part")
+        await watch.tells()
+        watch.folders.close()
+
+    run(live())
+
+
+@linux
+def test_a_name_that_is_new_may_have_changed_before(tmp_path: Path) -> None:
+    async def live() -> None:
+        watch = Watch(NEVER)
+        assert watch.folders.follow([tmp_path], ["file"]) == (True, True)
+        assert watch.folders.follow([tmp_path], ["file", "target"]) == (True, True)
+        assert watch.folders.follow([tmp_path], ["file"]) == (True, False)
         watch.folders.close()
 
     run(live())
