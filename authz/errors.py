@@ -155,6 +155,7 @@ class Refusal(StrEnum):
     NOT_PERMITTED_WIDTH = "not_permitted_width"
     NOT_PERMITTED_APPLICATION = "not_permitted_application"
     NOT_PERMITTED_ENTRIES = "not_permitted_entries"
+    NOT_PERMITTED_TOTAL = "not_permitted_total"
     NOT_PERMITTED_PROTECTED = "not_permitted_protected"
     ROLLED_BACK = "rolled_back"
     UNREACHABLE = "unreachable"

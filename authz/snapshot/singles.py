@@ -24,7 +24,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.snapshot.ban_ids import NEVER, ban_id
-from authz.snapshot.cooperative import greatest, next_turn
+from authz.snapshot.cooperative import greatest, in_turns, next_turn
 from authz.snapshot.lazy_entries import PackedEntries
 from authz.snapshot.sections import (
     IPV6_MARKS,
@@ -195,6 +195,26 @@ class Singles:
             return len(highs)
         first = bisect_left(highs, value >> 64)
         return bisect_left(lows, value & _LOW, first, bisect_right(highs, value >> 64, first))
+
+    def repeated(self, most: int) -> bool:
+        """Return whether more rows than `most`, one behind the other, have the same address.
+
+        Few of a million are read: where so many are alike, two at a distance of half as many are.
+        """
+        step = max(1, most // 2)
+        return any(
+            self.address(row) == self.address(row - step) and self._alike(row, most) > most
+            for row in in_turns(range(step + 1, len(self) + 1, step), _CHUNK >> 4)
+        )
+
+    def _alike(self, row: int, most: int) -> int:
+        """Return how many rows around this one have its address; counts no further than to above `most`."""
+        address, first, end = self.address(row), row, row + 1
+        while first > 1 and end - first <= most and self.address(first - 1) == address:
+            first -= 1
+        while end <= len(self) and end - first <= most and self.address(end) == address:
+            end += 1
+        return end - first
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the elements; reads all of them, so takes a second a million."""

@@ -13,7 +13,7 @@ from support.suite.commands import Commands
 
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban
-from authz.publisher.bans.file import change_bans
+from authz.publisher.bans.file import MAX_SERIAL, change_bans
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.read import Snapshot, read_snapshot
 from authz.snapshot.signing.keys import load_public_key
@@ -199,6 +199,18 @@ def test_a_bans_file_from_a_backup_does_not_let_the_serial_fall(authz: Commands)
     later = change_bans(path, lambda _, bans: bans, load_signer, now=now + 1000, by="test")
     path.write_text(older)
     assert change_bans(path, lambda _, bans: bans, load_signer, now=now, by="test").serial == later.serial + 1
+
+
+def test_a_serial_above_which_none_is_left_is_told_and_does_not_begin_again_at_0(authz: Commands) -> None:
+    """It said "banned" and signed serial 0, which every sidecar refuses."""
+    path = authz.folder / "bans.yaml"
+    text = re.sub(r"(?m)^serial: .*$", f"serial: {MAX_SERIAL}", path.read_text())
+    path.write_text(text)
+    before = (authz.folder / "bans.snapshot").read_bytes()
+    done = authz("ban", "192.0.2.1")
+    assert done.status == 2
+    assert f"bans.snapshot: found serial {MAX_SERIAL}, expected less than {MAX_SERIAL}: none is left" in done.err
+    assert (path.read_text(), (authz.folder / "bans.snapshot").read_bytes()) == (text, before)
 
 
 def test_bans_at_the_same_time_are_all_kept(authz: Commands) -> None:

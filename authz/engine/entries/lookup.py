@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import chain, pairwise
+from operator import sub
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,15 @@ class Index:
         """Return the match set: (number of the entry, prefix bits) with the longest prefix first."""
         first, end = self._offsets[number], self._offsets[number + 1]
         return list(zip(self._entries[first:end], self._lengths[first:end], strict=True))
+
+    def most_members(self) -> int:
+        """Return how many members the largest match set has."""
+        most, offsets = 0, self._offsets
+        for start in range(0, self.set_count, _CHUNK):
+            some = offsets[start : start + _CHUNK + 1].tolist()
+            most = max(most, *map(sub, some[1:], some))
+            next_turn()
+        return most
 
     @property
     def pieces(self) -> dict[int, int]:

@@ -2,13 +2,15 @@
 
 A later layer is signed by a key that is online, so the sidecar's configuration limits its rights:
 
-    may: {lists: [deny, gray], longest: 7d, widest_ipv4: 24, widest_ipv6: 56, applications: [shop, "team-a-*"]}
+    may: {lists: [deny, gray], longest: 7d, widest_ipv4: 24, widest_ipv6: 56, total_ipv4: 9, applications: [shop]}
 
 1.  Each entry is on one of `lists`, ends at most `longest` from now, and names applications that a pattern fits. One
     without an end is refused, and one for all applications where patterns are given.
 2.  No network is wider than `widest_ipv4` or `widest_ipv6`.
 3.  There are at most `entries`. As many addresses as the widest network has count as an entry, wherever they are: so a
-    crafted file cannot say /24 and mean everything.
+    crafted file cannot say /24 and mean everything. All of them together have at most as many addresses as a network of
+    `total_ipv4` or `total_ipv6` bits: 65,536 times /24 is a /8, too. At most 1,000 cover the same address: each request
+    of its client would go through all of them.
 4.  Nothing denies, or marks as gray, an address that the policy protects.
 
 What breaks one of them refuses the layer as a whole. An entry that is over breaks none. Neither does one that was there
@@ -27,7 +29,7 @@ from authz.addresses import BITS, NetworkSet, format_address
 from authz.engine.entries.manifest import entry_of
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.ban_ids import NEVER
-from authz.snapshot.cooperative import in_turns
+from authz.snapshot.cooperative import forget, in_turns
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from authz.engine.model import Entry
 
 _TURN: Final = 32  # entries, rows or pieces that are looked at in one turn; some 0.1 ms
+MAX_COVERING: Final = 1_000  # entries of a file that cover the same address
+MAX_APPLICATIONS: Final = 10_000  # that the entries of a file name; each is made ready in the event loop
 CLOCK_SLACK: Final = 300  # seconds that the publisher's clock may be ahead of ours
 
 
@@ -51,6 +55,8 @@ class May(NamedTuple):
         widest_ipv6: The same for IPv6.
         applications: Patterns such as `team-a-*`, of which one fits each application named; None: any, and all.
         entries: How many it may have.
+        total_ipv4: All its networks together have at most as many addresses as one of so many prefix bits.
+        total_ipv6: The same for IPv6.
 
     """
 
@@ -60,10 +66,16 @@ class May(NamedTuple):
     widest_ipv6: int = 56
     applications: tuple[str, ...] | None = None
     entries: int = 2_000_000
+    total_ipv4: int = 9
+    total_ipv6: int = 24
 
     def widest(self, version: int) -> int:
         """Return the prefix bits that a network of this version has at least."""
         return self.widest_ipv4 if version == 4 else self.widest_ipv6
+
+    def total(self, version: int) -> int:
+        """Return the prefix bits of a network that has as many addresses of this version as the layer may cover."""
+        return self.total_ipv4 if version == 4 else self.total_ipv6
 
 
 class Violation(NamedTuple):
@@ -148,6 +160,9 @@ def _violations(
 ) -> Iterator[Violation]:
     yield from _too_many(sum(_count(file) for file in files), may)
     for file in files:
+        if (count := len(file.mentioned)) > MAX_APPLICATIONS:
+            expected = f"at most {MAX_APPLICATIONS} in a file"
+            yield Violation(Refusal.NOT_PERMITTED_APPLICATION, "", "applications", str(count), expected)
         for problem in file.index.problems(len(file.entries)):
             raise SnapshotRefused(Refusal.BAD_SECTION, problem)
         entries = list(in_turns(file.entries, _TURN))
@@ -155,11 +170,22 @@ def _violations(
             yield from _of_entry(entry, may, now)
         yield from _of_singles(file, may, now)
         yield from _of_networks(file, entries, may, now)
+        yield from _over_one_address(file)
         for denial in _denials(file, protected, now):
             if not denial.older(since):
                 expected = "no address that the policy protects"
                 yield Violation(Refusal.NOT_PERMITTED_PROTECTED, denial.entry.id, "protected", str(denial), expected)
-    yield from _too_many(sum(_used(file, may) for file in files), may)
+        forget(entries)
+    covered = [_covered(file, version, may) for file in files for version in (4, 6)]
+    yield from _too_many(sum(one.networks for one in covered), may)
+    for version in (4, 6):
+        most = 1 << BITS[version] - may.total(version)
+        count = sum(one.addresses for one in covered if one.version == version)
+        if count > most:  # most files need no second look, at what is not over
+            count = sum(_live(file, version, now) for file in files)
+        if count > most:
+            expected = f"at most as many as a /{may.total(version)} has"
+            yield Violation(Refusal.NOT_PERMITTED_TOTAL, "", f"total_ipv{version}", f"{count} addresses", expected)
 
 
 def _count(file: OpenedSnapshot) -> int:
@@ -255,15 +281,49 @@ def _denies(entry: Entry, now: float) -> bool:
     return entry.list != "allow" and entry.action == "block" and (entry.expires is None or entry.expires > now)
 
 
-def _used(file: OpenedSnapshot, may: May) -> int:
-    """Return how many of the widest networks the covered pieces touch."""
-    used = 0
-    for version in (4, 6):
-        shift, last = BITS[version] - may.widest(version), -1
-        for first, end, _ in _pieces(file, version):
-            used += max(0, (end - 1 >> shift) - max(first >> shift, last + 1) + 1)
-            last = end - 1 >> shift
-    return used
+class _Covered(NamedTuple):
+    """What the networks of a file cover.
+
+    Attributes:
+        networks: How many of the widest ones are touched.
+    """
+
+    version: int
+    addresses: int
+    networks: int
+
+
+def _covered(file: OpenedSnapshot, version: int, may: May) -> _Covered:
+    """Return what the pieces of a file cover, and its single addresses, wherever they are."""
+    addresses, used, shift, last = 0, 0, BITS[version] - may.widest(version), -1
+    for first, end, _ in _pieces(file, version):
+        used += max(0, (end - 1 >> shift) - max(first >> shift, last + 1) + 1)
+        last = end - 1 >> shift
+        addresses += end - first
+    if file.singles is not None:
+        addresses += len(file.singles.v4 if version == 4 else file.singles.v6_highs)
+    return _Covered(version, addresses, used)
+
+
+def _live(file: OpenedSnapshot, version: int, now: float) -> int:
+    """Return how many addresses a file covers by entries that are not over, and by single addresses."""
+    known: dict[int, bool] = {}
+    addresses = 0
+    for first, end, number in _pieces(file, version):
+        if number not in known:
+            ends = [entry.expires for entry in _members(file, number)]
+            known[number] = any(expires is None or expires > now for expires in ends)
+        addresses += end - first if known[number] else 0
+    if file.singles is not None:
+        addresses += len(file.singles.v4 if version == 4 else file.singles.v6_highs)
+    return addresses
+
+
+def _over_one_address(file: OpenedSnapshot) -> Iterator[Violation]:
+    """Yield where too many entries cover the same address."""
+    if file.index.most_members() > MAX_COVERING or (file.singles and file.singles.repeated(MAX_COVERING)):
+        found, expected = "more over the same address", f"at most {MAX_COVERING} of a file"
+        yield Violation(Refusal.NOT_PERMITTED_ENTRIES, "", "entries", found, expected)
 
 
 def _pieces(file: OpenedSnapshot, version: int) -> Iterator[tuple[int, int, int]]:

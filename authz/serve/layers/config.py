@@ -71,11 +71,16 @@ class MayConfig(msgspec.Struct, frozen=True, kw_only=True):
     widest_ipv6: Bits6 = 56
     applications: tuple[str, ...] | None = None  # names, or patterns such as `team-a-*`; absent: all
     entries: PositiveCount = 2_000_000  # in a layer
+    total_ipv4: Bits4 = 9  # all networks together: at most as many addresses as one of so many bits
+    total_ipv6: Bits6 = 24
 
     def limits(self) -> May:
         """Return the same as the check takes it."""
         longest = None if self.longest == math.inf else self.longest
-        return May(frozenset(self.lists), longest, self.widest_ipv4, self.widest_ipv6, self.applications, self.entries)
+        return May(
+            frozenset(self.lists), longest, self.widest_ipv4, self.widest_ipv6, self.applications, self.entries,
+            self.total_ipv4, self.total_ipv6,
+        )  # fmt: skip
 
 
 class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +131,11 @@ def _place(number: int, layer: LayerConfig) -> Iterator[tuple[int, str, str]]:
     for key in ("when_missing", "when_stale"):
         if getattr(layer, key) == wrong:
             yield number, key, f"found '{wrong}' in the {'first' if number == 0 else 'second or a later'} layer"
+    for version in (4, 6) if layer.may is not None else ():
+        widest, total = (getattr(layer.may, f"{key}_ipv{version}") for key in ("widest", "total"))
+        if total > widest:
+            message = f"found {total}, expected at most {widest}: a network of widest_ipv{version} has more addresses"
+            yield number, f"may.total_ipv{version}", message
     if number == 0 and layer.may is not None:
         yield number, "may", "found in the first layer, expected in those behind it: the first may do everything"
 

@@ -10,6 +10,7 @@ from support.publishing.worlds import NOW, allow, deny, load, subject
 
 from authz.addresses import parse_network
 from authz.engine.decision.decider import Decider
+from authz.engine.entries import permissions
 from authz.engine.entries.permissions import CLOCK_SLACK, May, first_violation, overruled
 from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
@@ -154,6 +155,43 @@ def test_a_slash_8_in_many_pieces_counts_as_many_entries() -> None:
     assert violation(layer(pieces), entries=63) == ("entries", "")
     halves = deny("many", *(f"10.0.{n}.{half}/25" for n in range(8) for half in (0, 128)), expires=END)
     assert violation(layer(halves), entries=8) is None
+
+
+def test_a_bans_key_cannot_ban_a_slash_8_in_pieces() -> None:
+    """Each is narrow enough, and there are fewer than `entries`: a bans key could deny a half of the internet so."""
+    pieces = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(1 << 16)]
+    assert violation(layer(deny("many", *pieces, expires=END))) == ("total", "")
+    assert violation(layer(deny("many", *pieces[:100], *pieces[200:228], expires=END)), total_ipv4=17) is None
+    assert violation(layer(deny("many", *pieces[:100], *pieces[200:229], expires=END)), total_ipv4=17) == ("total", "")
+    six = [deny(f"e{n}", f"2001:db8:2:{n:x}00::/56", expires=END) for n in range(3)]
+    assert violation(layer(*six), total_ipv6=54) is None
+    assert violation(layer(*six[:2]), layer(*six[2:]), total_ipv6=55) == ("total", "")
+
+
+def test_single_addresses_count_for_what_a_layer_covers() -> None:
+    bans = [ban(number, f"203.0.113.{number}") for number in range(1, 6)]
+    assert violation(layer(bans=bans[:4]), total_ipv4=30) is None
+    assert violation(layer(bans=bans[:4]), layer(bans=bans[4:]), total_ipv4=30) == ("total", "")
+
+
+def test_a_bans_key_cannot_have_each_request_of_a_client_go_through_a_million_entries() -> None:
+    several = [deny(f"e{number}", "203.0.113.0/24", expires=END) for number in range(1001)]
+    assert violation(layer(*several[1:])) is None
+    assert violation(layer(*several)) == ("entries", "")
+    others = [ban(2000, "203.0.113.8"), ban(2001, "203.0.113.77"), ban(2002, "2001:db8:2::9")]
+    for address in ("203.0.113.9", "2001:db8:2::7"):
+        bans = [ban(number, address) for number in range(1, 1002)]
+        assert violation(layer(bans=[*bans[1:], *others])) is None
+        assert violation(layer(bans=[*bans, *others])) == ("entries", "")
+
+
+def test_a_bans_key_cannot_name_a_million_applications(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made ready while no request is answered."""
+    monkeypatch.setattr(permissions, "MAX_APPLICATIONS", 3)
+    for names in ({"a", "b", "c"}, {"a", "b", "c", "d"}):
+        found = ("application", "") if len(names) > 3 else None
+        assert violation(layer(deny("x", "203.0.113.9", expires=END, applications=frozenset(names)))) == found
+        assert violation(layer(bans=[ban(1, "203.0.113.9", applications=frozenset(names))])) == found
 
 
 def test_a_crafted_file_cannot_say_a_short_network_and_cover_everything() -> None:

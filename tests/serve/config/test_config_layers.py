@@ -56,6 +56,8 @@ MISTAKES = {
         "layers[1].threshold: found 2, expected at most 1, as many as trusted_keys",
     "{name: bans, path: b, trusted_keys: [b.pub], poll: 1ms}":
         "layers[1].poll: found 0.001 seconds, expected 0.01 or more",
+    "{name: bans, path: b, trusted_keys: [b.pub], may: {widest_ipv4: 8}}":
+        "layers[1].may.total_ipv4: found 9, expected at most 8: a network of widest_ipv4 has more addresses",
     "{name: bans, path: b, trusted_keys: [b.pub], when_missing: allow}":
         "layers[1].when_missing: found 'allow' in the second or a later layer",
     "{name: bans, url: 'http://h/b', trusted_keys: [b.pub], token: t}":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from support.sidecar.running import ALLOWED, DENIED, run, running, until
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.bans.build import build_part
+from authz.publisher.bans.file import MAX_SERIAL
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import Requirement, part_path
@@ -119,6 +121,28 @@ def test_a_bans_key_cannot_do_more_than_it_may(publisher: Publisher, attack: str
             assert (await started.ask("198.51.100.2")).status == 200
             assert (await started.ask("192.0.2.1")).status == 200
             assert await started.readiness() == (200, [code])
+
+    run(live())
+
+
+def test_a_layer_whose_leaked_key_signed_the_highest_serial_goes_on_once_it_is_forgotten(publisher: Publisher) -> None:
+    """As docs/guides/keys.md says."""
+    publisher.publish(serial=1)
+    put(publisher, MAX_SERIAL, [])
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as one:
+            assert one.sidecar.metrics.loads("bans") == {"ok": 1}
+            put(publisher, 9, [ban(1, f"{NEUTRAL}/32")])
+            await until(lambda: "rolled_back" in one.sidecar.metrics.loads("bans"))
+            assert (await one.ask(NEUTRAL)).status == 200
+        path = publisher.folder / "state" / "authz.json"
+        state = json.loads(path.read_bytes())
+        assert state["layers"].pop("bans")["serial"] == MAX_SERIAL
+        path.write_text(json.dumps(state))
+        async with running(publisher.folder, config()) as one:
+            assert (await one.ask(NEUTRAL)).status == 403
+            assert await one.readiness() == (200, [])
 
     run(live())
 

@@ -23,6 +23,7 @@ TEXTS: Final[dict[str, str]] = {
     Refusal.NOT_PERMITTED_WIDTH: f"an entry names a wider network than it permits (widest_ipv4, widest_ipv6): {_MAY}",
     Refusal.NOT_PERMITTED_APPLICATION: f"an entry is for an application that it does not permit: {_MAY}",
     Refusal.NOT_PERMITTED_ENTRIES: f"there are more entries than it permits (entries): {_MAY}",
+    Refusal.NOT_PERMITTED_TOTAL: f"its networks together are more than it permits (total_ipv4, total_ipv6): {_MAY}",
     Refusal.NOT_PERMITTED_PROTECTED: "an entry denies a network that the policy protects",
 }
 
