@@ -177,10 +177,10 @@ def _violations(
                 yield Violation(Refusal.NOT_PERMITTED_PROTECTED, denial.entry.id, "protected", str(denial), expected)
         forget(entries)
     covered = [_covered(file, version, may) for file in files for version in (4, 6)]
-    yield from _too_many(sum(one.networks for one in covered), may)
+    yield from _too_many(sum(space.networks for space in covered), may)
     for version in (4, 6):
         most = 1 << BITS[version] - may.total(version)
-        count = sum(one.addresses for one in covered if one.version == version)
+        count = sum(space.addresses for space in covered if space.version == version)
         if count > most:  # most files need no second look, at what is not over
             count = sum(_live(file, version, now) for file in files)
         if count > most:

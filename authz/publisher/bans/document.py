@@ -102,8 +102,8 @@ def read_with_lines(path: Path) -> tuple[BansDocument, Mapping[Ban, str]]:
 def _ours(data: bytes) -> tuple[BansDocument, Mapping[Ban, str]] | None:
     """Return what stands in a file as we write it, without a mistake, and the lines; None: YAML's to read."""
     try:
-        head, found, text = data.decode().removeprefix(_HEADER).partition(_ROWS)
-        if not found:
+        head, separator, text = data.decode().removeprefix(_HEADER).partition(_ROWS)
+        if not separator:
             return None
         lines = _lines(text)
         # All at once, which takes a third of the time. No text goes on behind the end of a line, and no ban has an

@@ -189,9 +189,9 @@ def test_a_bans_key_cannot_name_a_million_applications(monkeypatch: pytest.Monke
     """Each is made ready while no request is answered."""
     monkeypatch.setattr(permissions, "MAX_APPLICATIONS", 3)
     for names in ({"a", "b", "c"}, {"a", "b", "c", "d"}):
-        found = ("application", "") if len(names) > 3 else None
-        assert violation(layer(deny("x", "203.0.113.9", expires=END, applications=frozenset(names)))) == found
-        assert violation(layer(bans=[ban(1, "203.0.113.9", applications=frozenset(names))])) == found
+        expected = ("application", "") if len(names) > 3 else None
+        assert violation(layer(deny("x", "203.0.113.9", expires=END, applications=frozenset(names)))) == expected
+        assert violation(layer(bans=[ban(1, "203.0.113.9", applications=frozenset(names))])) == expected
 
 
 def test_a_crafted_file_cannot_say_a_short_network_and_cover_everything() -> None:

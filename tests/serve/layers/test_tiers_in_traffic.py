@@ -143,7 +143,7 @@ def exchange(folder: Path, *, settled: int, changing: int, publications: int, se
                 line = f'authz_snapshot_serial{{layer="bans"}} {float(bans.publish())}\n'
                 wait_for(lambda line=line: line in get(sidecar.ports["admin"], "/metrics").body.decode(), line)  # type: ignore[misc]  # called at once
                 asked = set(changes if number == publications - 1 else numbers.sample(changes, ASKED)) | turned
-                assert {one for one in asked if ask(connection, one) == 403} == bans.banned & asked
+                assert {victim for victim in asked if ask(connection, victim) == 403} == bans.banned & asked
         finally:
             for load in loads:
                 load.over.set()
