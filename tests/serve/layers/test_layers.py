@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -14,15 +17,18 @@ from support.sidecar.running import ALLOWED, DENIED, run, running, until
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.bans.build import build_part
-from authz.publisher.bans.file import MAX_SERIAL
+from authz.publisher.bans.document import create_bans_file
+from authz.publisher.bans.file import MAX_SERIAL, change_bans
 from authz.publisher.bans.table import BanTable
+from authz.serve.layers.file import SETTLE, FileSource
 from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import Requirement, part_path
 from authz.snapshot.read import inspect_snapshot
+from authz.snapshot.signing.signers import load_signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from support.publishing.publisher import Publisher
     from support.sidecar.running import Running
@@ -90,6 +96,34 @@ def test_a_ban_of_a_second_layer_holds_and_ends_and_the_policy_is_as_it_was(publ
     run(live())
 
 
+def test_a_ban_makes_its_own_layer_look_and_no_other(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bans.yaml and files that were not whole yet made every layer of the folder look, some twelve times a ban."""
+    publisher.publish(serial=3)
+    path, looks = publisher.folder / "bans.yaml", Counter[str]()
+    create_bans_file(path, layer="bans", snapshot="bans.snapshot", key="keys/b.key")
+    change_bans(path, lambda _, __: [ban(1, f"{NEUTRAL}/32")], load_signer, now=int(time.time()), by="test")
+    fetch = FileSource.fetch
+
+    def counted(source: FileSource) -> AbstractContextManager[Path | None]:
+        looks[Path(source.name).name] += 1
+        return fetch(source)
+
+    async def live() -> None:
+        async with running(publisher.folder, config()) as started:
+            await asyncio.sleep(0.1)  # for the watches to begin
+            monkeypatch.setattr(FileSource, "fetch", counted)
+            await asyncio.to_thread(
+                change_bans, path, lambda _, __: [ban(2, GUARDED)], load_signer, now=int(time.time()) + 1, by="test"
+            )
+            await until(lambda: started.sidecar.metrics.loads("bans").get("ok") == 2)
+            assert (await started.ask(GUARDED)).status == 403
+            await asyncio.sleep(2 * SETTLE)
+        assert looks["lists.snapshot"] == 0
+        assert 1 <= looks["bans.snapshot"] <= 2
+
+    run(live())
+
+
 ATTACKS: Final[dict[str, tuple[str, Any]]] = {
     "allows somebody": ("not_permitted_list", lambda: [ban(9, f"{DENIED}/32", list="allow")]),
     "bans a protected network": ("not_permitted_protected", lambda: [ban(9, "192.0.2.1/32")]),
@@ -131,18 +165,18 @@ def test_a_layer_whose_leaked_key_signed_the_highest_serial_goes_on_once_it_is_f
     put(publisher, MAX_SERIAL, [])
 
     async def live() -> None:
-        async with running(publisher.folder, config()) as one:
-            assert one.sidecar.metrics.loads("bans") == {"ok": 1}
+        async with running(publisher.folder, config()) as started:
+            assert started.sidecar.metrics.loads("bans") == {"ok": 1}
             put(publisher, 9, [ban(1, f"{NEUTRAL}/32")])
-            await until(lambda: "rolled_back" in one.sidecar.metrics.loads("bans"))
-            assert (await one.ask(NEUTRAL)).status == 200
+            await until(lambda: "rolled_back" in started.sidecar.metrics.loads("bans"))
+            assert (await started.ask(NEUTRAL)).status == 200
         path = publisher.folder / "state" / "authz.json"
         state = json.loads(path.read_bytes())
         assert state["layers"].pop("bans")["serial"] == MAX_SERIAL
         path.write_text(json.dumps(state))
-        async with running(publisher.folder, config()) as one:
-            assert (await one.ask(NEUTRAL)).status == 403
-            assert await one.readiness() == (200, [])
+        async with running(publisher.folder, config()) as started:
+            assert (await started.ask(NEUTRAL)).status == 403
+            assert await started.readiness() == (200, [])
 
     run(live())
 
