@@ -15,6 +15,7 @@ import pytest
 from support.proxies.envoy_logs import DECIDED, log_entry, log_message, text_value, texts_value
 
 from authz.control.detect.sources import envoy
+from authz.control.detect.sources import file as file_source
 from authz.control.detect.sources.config import EnvoySource
 from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder
@@ -153,6 +154,19 @@ def test_a_file_is_followed_from_its_end_through_a_rotation(room: Room, tmp_path
         old.flush()
         path.write_text(f"{LINE}\n{LINE}\n")
         eventually(lambda: len(room.events) == 5)
+
+
+def test_the_end_of_a_line_that_is_too_long_is_no_line_of_its_own(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_source, "_CHUNK", 70_000)  # bytes of a read; a line may have 65,536
+    path = tmp_path / "access.log"
+    path.touch()
+    with followed(path, room), path.open("a") as log:
+        log.write(f"{'x' * 140_000}{LINE}\n{LINE.replace('/login', '/next')}\n")
+        log.flush()
+        eventually(lambda: bool(room.events))
+    assert [event.path for event in room.events] == ["/next"]
 
 
 def test_a_file_that_is_truncated_or_comes_late_is_followed(room: Room, tmp_path: Path) -> None:

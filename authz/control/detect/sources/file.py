@@ -32,6 +32,7 @@ class FollowedFile:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
         self._rest = b""
+        self._too_long = False  # whether the end of a line is to come that is left out: it is no line of its own
         self._missing = False
 
     def start(self) -> None:
@@ -53,7 +54,7 @@ class FollowedFile:
                     continue
                 self._read(file)  # what was written between the read and the rotation
                 self._take(self._rest)
-                self._rest = b""
+                self._rest, self._too_long = b"", False
                 file.close()
             file = self._open(at_end=False)
         if file is not None:
@@ -84,7 +85,11 @@ class FollowedFile:
     def _read(self, file: IO[bytes]) -> None:
         while chunk := file.read(_CHUNK):
             *lines, rest = (self._rest + chunk).split(b"\n")
-            self._rest = rest if len(rest) <= MAX_EVENT else b""
+            if self._too_long and lines:
+                del lines[0]
+                self._too_long = False
+            self._too_long |= len(rest) > MAX_EVENT
+            self._rest = b"" if self._too_long else rest
             self._feeder.insist(self._feeder.events_of(lines), self._ending)
 
     def _take(self, line: bytes) -> None:
