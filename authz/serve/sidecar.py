@@ -118,7 +118,7 @@ class Sidecar:
 
     async def _start(self) -> None:
         plans = await in_thread(plan, self.config)
-        for config, rules in plans:
+        for config, rules, _ in plans:
             self.metrics.begin("authz_snapshot_loads_total", layer=config.name, result="ok")
             self.metrics.begin("authz_stale_total", layer=config.name)
             _LOG.info("keys: %s: %d trusted, %d must sign", config.name, len(rules.keys), rules.threshold)

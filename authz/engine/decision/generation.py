@@ -18,6 +18,8 @@ from authz.engine.request.hosts import host_name
 from authz.snapshot.sections import BITS_OF_MARKS, IPV6_MARKS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from authz.addresses import Address
     from authz.engine.decision.lapses import Lapse
     from authz.engine.decision.outcome import Decided, Outcome
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_RECENT: Final = 2048  # decisions that are remembered by their requests
 MAX_OUTCOMES: Final = 32768  # remembered for a ruleset; then the memory starts again
+_FORGOTTEN: Final = 4  # of what was remembered before, for each outcome that is new
 NOWHERE: Final[frozenset[Place]] = frozenset()
 _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
@@ -81,6 +84,7 @@ class Generation:
         self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[object, ...], Outcome] = {}
         self._memos: dict[tuple[object, ...], dict[object, Any]] = {}  # of outcomes that are alike
+        self._past: list[dict[Any, Any]] = []  # what was remembered before the memory started again
 
     def _ignorable(self) -> list[Lapse]:
         return [lapse for lapse in self.lapses if lapse.then == "ignore" and lapse.layer in self.ruleset.layers]
@@ -123,11 +127,9 @@ class Generation:
             self.recent,
             *(scope.outcomes for scope in (*self.scopes.values(), self.unknown)),
             self._memos,
+            *self._past,
         ]
-        for memory in memories:
-            for _ in range(min(most, len(memory))):
-                memory.popitem()
-                most -= 1
+        _forget(memories, most)
         return any(memories) or any(later.give_up(most) for later in self._later.values())
 
     def scope_of_host(self, host: str) -> Scope:
@@ -226,8 +228,22 @@ class Generation:
     def _remember(self, scope: Scope, key: Key, outcome: Outcome) -> None:
         if self._remembered >= MAX_OUTCOMES:
             self._remembered = 0
-            self._memos.clear()
-            for known in (*self.scopes.values(), self.unknown):
-                known.outcomes.clear()
+            scopes = (*self.scopes.values(), self.unknown)
+            self._past += filter(None, [*self._memos.values(), *(known.outcomes for known in scopes)])
+            self._memos = {}
+            for known in scopes:
+                known.outcomes = {}
+        if self._past:
+            _forget(self._past[-1:], _FORGOTTEN)
+            if not self._past[-1]:
+                self._past.pop()
         self._remembered += 1
         scope.outcomes[key] = outcome
+
+
+def _forget(memories: Iterable[dict[Any, Any]], most: int) -> None:
+    """Forget some of what is remembered."""
+    for memory in memories:
+        for _ in range(min(most, len(memory))):
+            memory.popitem()
+            most -= 1

@@ -34,17 +34,29 @@ _LOG = logging.getLogger("authz.reload")
 
 
 class Plan(NamedTuple):
-    """A layer as it is to be, with its keys read."""
+    """A layer as it is to be.
+
+    Attributes:
+        config: Of the layer.
+        rules: With its keys.
+        source: Not yet in use; of a layer that comes from where it came before, it never will be.
+    """
 
     config: LayerConfig
     rules: Rules
+    source: Source
 
 
 def plan(config: Config) -> list[Plan]:
-    """Read the keys of all layers; blocks. Raises InputError if one cannot be used."""
+    """Read the keys of all layers, and load what each of their sources needs; blocks.
+
+    Raises:
+        InputError: A key cannot be used.
+        StartError: What a source needs is not installed.
+    """
     return [
         Plan(layer, Rules(layer.name, [load_public_key(Path(key)) for key in layer.trusted_keys], layer.threshold,
-                          layer.max_size))
+                          layer.max_size), make_source(layer))
         for layer in config.layers_in_order()
     ]  # fmt: skip
 
@@ -108,10 +120,10 @@ class Layers:
 
     def _make(self, plans: list[Plan]) -> None:
         known, made = self._layers, dict[str, Layer]()
-        for config, rules in plans:
+        for config, rules, source in plans:
             layer = known.get(config.name)
             if layer is None or not _same_source(layer.config, config):
-                layer = self._new(config, rules, layer)
+                layer = self._new(config, rules, source, layer)
             if [key.keyid for key in layer.acceptor.rules.keys] != [key.keyid for key in rules.keys]:
                 layer.acceptor.forget_parts()
             permitted = functools.partial(self._permit, config.may or MayConfig())
@@ -136,10 +148,9 @@ class Layers:
         if violation is not None:
             raise violation.refusal()
 
-    def _new(self, config: LayerConfig, rules: Rules, before: Layer | None) -> Layer:
-        layer = Layer(
-            config, make_source(config), Acceptor(rules, self._memory, share=self._share), self._swap, self._metrics
-        )
+    def _new(self, config: LayerConfig, rules: Rules, source: Source, before: Layer | None) -> Layer:
+        acceptor = Acceptor(rules, self._memory, share=self._share)
+        layer = Layer(config, source, acceptor, self._swap, self._metrics)
         layer.on_load = self._call_on_load
         if before is not None:
             layer.opened, layer.last_good = before.opened, before.last_good
@@ -178,7 +189,7 @@ class Layers:
 
 
 def make_source(config: LayerConfig) -> Source:
-    """Return where the files of a layer come from."""
+    """Return where the files of a layer come from; blocks, for it may load a library. Raises StartError."""
     if config.url is None:
         return FileSource(Path(config.path or ""), config.poll)
     if urlsplit(config.url).scheme in STORES:

@@ -146,3 +146,23 @@ def test_only_so_many_outcomes_are_remembered_and_they_stay_right(
             assert (outcome.entry, *outcome.warnings) == ((None, f"e{number}") if number % 2 else (f"e{number}",))
             assert sum(len(scope.outcomes) for scope in (*current.scopes.values(), current.unknown)) <= 8
             assert len(current._memos) <= 8
+
+
+def test_what_was_remembered_is_forgotten_a_little_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it at once kept every request waiting for some 20 ms, each time as many banned clients had asked."""
+    monkeypatch.setattr(generation, "MAX_OUTCOMES", 20)
+    entries = "".join(f"  - {{id: e{n}, list: deny, networks: [203.0.113.{n}], reason: x}}\n" for n in range(100))
+    fronts = Fronts(Publisher(tmp_path), policy=f"version: 1\nentries:\n{entries}")
+    current = fronts.decider._generation
+    assert current is not None
+    before, most = 0, 0
+    for number in range(100):
+        fronts.decider.check(Request(PEER, [f"203.0.113.{number}, 203.0.113.{number}"]), fronts.now)
+        past = sum(map(len, current._past))
+        kept = past + sum(len(scope.outcomes) for scope in (*current.scopes.values(), current.unknown))
+        assert kept >= before - generation._FORGOTTEN
+        before, most = kept, max(most, past)
+    assert 0 < most <= 2 * 20
+    while current.give_up(7):
+        pass
+    assert not any(current._past)

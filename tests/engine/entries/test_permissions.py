@@ -158,7 +158,7 @@ def test_a_slash_8_in_many_pieces_counts_as_many_entries() -> None:
 
 
 def test_a_bans_key_cannot_ban_a_slash_8_in_pieces() -> None:
-    """Each is narrow enough, and there are fewer than `entries`: a bans key could deny a half of the internet so."""
+    """Each is narrow enough, and fewer than `entries`: a bans key could deny an eighth of all addresses so."""
     pieces = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(1 << 16)]
     assert violation(layer(deny("many", *pieces, expires=END))) == ("total", "")
     assert violation(layer(deny("many", *pieces[:100], *pieces[200:228], expires=END)), total_ipv4=17) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
 
+from authz.serve.config.config import load_config
+from authz.serve.layers import layers as layers_module
 from authz.serve.layers.config import LayerConfig
+from authz.serve.layers.layers import make_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.publishing.publisher import Publisher
+
+    from authz.serve.layers.source import Source
 
 pytest.importorskip("obstore", reason="needs the extra stores")
 moto_server = pytest.importorskip("moto.server", reason="needs moto, which plays S3")
@@ -120,3 +126,41 @@ def test_a_store_that_fails_is_asked_three_times_and_then_told(monkeypatch: pyte
             pass
         server.shutdown()
     assert (caught.value.code, Failing.asked) == ("unreachable", 3)
+
+
+def test_a_store_that_cannot_be_asked_here_changes_nothing_of_the_configuration(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keys of the layers before it were the new ones already when the configuration was refused."""
+    publisher.publish(serial=1)
+    first = config("").replace("url: ''", "path: lists.snapshot")
+    second = first.replace("keys/a.pub", "keys/b.pub").replace(
+        "}]\n", "}, {name: bans, url: 's3://lists/bans.snapshot', trusted_keys: [keys/a.pub]}]\n", 1
+    )
+
+    async def live() -> None:
+        async with running(publisher.folder, first) as started:
+            monkeypatch.setitem(sys.modules, "obstore", None)
+            (publisher.folder / "authz.yaml").write_text(second)
+            monkeypatch.setattr(started.sidecar, "_read", lambda: load_config(publisher.folder / "authz.yaml", {}))
+            made = by_thread(monkeypatch)
+            started.sidecar.reload()
+            await until(lambda: "stays as it was: s3://lists/bans.snapshot: no obstore" in caplog.text)
+            assert made
+            assert threading.get_ident() not in made
+            publisher.publish(NEW_POLICY, serial=2)
+            await until(lambda: started.serial == 2)
+
+    run(live())
+
+
+def by_thread(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the threads in which sources are made from now on: one may load a library."""
+    threads: list[int] = []
+
+    def make(config: LayerConfig) -> Source:
+        threads.append(threading.get_ident())
+        return make_source(config)
+
+    monkeypatch.setattr(layers_module, "make_source", make)
+    return threads
