@@ -16,12 +16,12 @@ import orjson
 
 from authz.errors import InputError, shorten
 from authz.publisher.feeds.collect import Collector
+from authz.publisher.feeds.formats.json_documents import SHAPES, collect_document, describe, load_document, shape_of
 from authz.publisher.feeds.formats.lines import decode
 from authz.publisher.feeds.formats.plain import collect_plain
 from authz.publisher.feeds.formats.proxies import collect_proxies
 from authz.publisher.feeds.formats.records import collect_json_lines
 from authz.publisher.feeds.formats.tables import collect_csv, collect_geofeed
-from authz.publisher.feeds.formats.vendor_json import SHAPES, collect_document, describe, load_document, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

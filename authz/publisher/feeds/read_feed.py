@@ -10,7 +10,7 @@ from authz.publisher.feeds.collect import Collector
 from authz.publisher.feeds.detect import TEXT_FORMATS, Recognised, recognise
 from authz.publisher.feeds.feed import Feed, FeedOptions
 from authz.publisher.feeds.files import naming, read_content
-from authz.publisher.feeds.formats.vendor_json import SHAPES, collect_document, load_document
+from authz.publisher.feeds.formats.json_documents import SHAPES, collect_document, load_document
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from support.publishing.feeds import networks, read_text
 
 from authz.errors import InputError
 from authz.publisher.feeds.feed import Skipped
-from authz.publisher.feeds.formats import vendor_json
+from authz.publisher.feeds.formats import json_documents
+from authz.publisher.feeds.formats.json_documents import SHAPES
 from authz.publisher.feeds.formats.plain import CHUNK
-from authz.publisher.feeds.formats.vendor_json import SHAPES
 from authz.publisher.feeds.read_feed import FORMATS, read_feed
 
 
@@ -215,7 +215,7 @@ def test_blank_lines_between_json_lines_say_nothing(tmp_path: Path) -> None:
 
 
 def test_a_document_that_is_too_long_to_parse_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vendor_json, "MAX_DOCUMENT", 1 << 20)
+    monkeypatch.setattr(json_documents, "MAX_DOCUMENT", 1 << 20)
     text = f'{{"list": ["192.0.2.7"{" " * (2 << 20)}]}}'
     with pytest.raises(InputError, match="found 2 MiB of JSON, expected at most 1"):
         read_text(tmp_path, text, format="misp")
