@@ -124,7 +124,7 @@ def _run(name: str, scale: Scale) -> Part:
             module = import_module(f"benchmarks.parts.{name}")
             about = (module.__doc__ or "").partition("\n\n")[0]
             part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  # a part that fails is told in the report; the others go on
             traceback.print_exc()
             part = Part(name, failed="".join(traceback.format_exception_only(error)).rstrip("\n"))
     part.about = about

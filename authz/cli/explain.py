@@ -81,26 +81,27 @@ def explain(
                              hint=f"or set {client.URL}, and a control plane is asked")  # fmt: skip
         explaining.explain(address, application=application, at=as_of or at, json=json)
         return
-    given = parse_address(address)
+    files = {"--live": live, "--snapshot": snapshot is not None, "--as-of": as_of is not None}
+    if sum(files.values()) > 1:
+        raise InputError(f"found {' and '.join(name for name, given in files.items() if given)}, expected one of them")
+    headers = [_header(text) for text in header or ()]
+    question = _Question(parse_address(address), peer, headers, application, metadata or [], at)
     past = None if as_of is None else AsOf(parse_time(as_of, "--as-of"), archive)
-    if past is not None and (live or snapshot is not None):
-        raise InputError("--as-of: found beside --live or --snapshot, expected one of them")
-    question = _Question(given, peer, [_header(text) for text in header or ()], application, metadata or [], at)
-    if live:
-        if snapshot is not None:
-            raise InputError("--live: found beside --snapshot, expected one of the two")
-        content = _ask(config, question)
-    else:
-        content = _explain_file(config, snapshot, question, past)
+    content = _ask(config, question) if live else _explain_file(config, snapshot, question, past)
     if policy is not None:
         _add_origins(content, policy)
-    seen = content["decision"]["client"]
-    if seen not in {None, given.text}:
-        content["note"] = f"the client is {seen}, not {given.text}"
+    _add_note(content, question.client)
     if json:
         print_json(content)
     else:
         _show(content)
+
+
+def _add_note(content: dict[str, Any], asked: Address) -> None:
+    """Say so if the decision is about another client than was asked for."""
+    seen = content["decision"]["client"]
+    if seen not in {None, asked.text}:
+        content["note"] = f"the client is {seen}, not {asked.text}"
 
 
 def _add_origins(content: dict[str, Any], policy: Path) -> None:

@@ -148,7 +148,7 @@ class _Front(NamedTuple):
 def _grpc(sidecar: Sidecar, client: Address) -> _Front:
     from envoy_data_plane.envoy.service.auth.v3 import CheckResponse  # noqa: PLC0415  # see missing_decoder
 
-    from benchmarks.load.messages import SIZES, USUAL, check_request, read_answer  # noqa: PLC0415
+    from benchmarks.load.messages import SIZES, USUAL, check_request, read_answer  # noqa: PLC0415  # it imports the same
 
     request = check_request(client, SIZES[USUAL])
 

@@ -67,9 +67,7 @@ def pages_of(wanted: Wanted, newest: int) -> dict[str, Page]:
 
     newest: the number of the newest change of a ban.
     """
-    hour, ban = DAY // 24, number_of(0)
-    since, until = _moment(wanted.end - 3 * hour), _moment(wanted.end - hour)
-    busy, rare = _client(0), _client(CLIENTS - 7)
+    busy = _client(0)
     banned = Fill(wanted.entries).client(wanted.entries // 2)
     paths = {
         "overview": "/",
@@ -77,6 +75,35 @@ def pages_of(wanted: Wanted, newest: int) -> dict[str, Page]:
         "attention": "/attention",
         "attention: the count": "/attention/count",
         "approvals": "/approvals",
+        "locked out": "/locked-out",
+        "locked out: a network /16": f"/locked-out?networks={banned.rsplit('.', 2)[0]}.0.0/16",
+        "map": "/map?layer=policy",
+        "map: of the bans": "/map?layer=bans",
+        "map: a /8 of the bans": "/map?layer=bans&of=33",
+        "map: the picture": "/map/picture/bans",
+        "map: what is there": "/map/at?network=33.7.0.0/16",
+        "triggers": "/triggers",
+        "triggers: new": "/triggers/new",
+        "triggers: one": "/triggers/login-guessing",
+        "feeds": "/feeds",
+        "notifications": "/notifications",
+        "applications": "/applications",
+        "applications: one": "/applications/app-3",
+        "publications": "/publications",
+        "people": "/people",
+        "sign on": "/sign-in",
+    } | _of_entries(wanted, banned, newest) | _of_events(wanted, busy) | _of_changes(wanted, banned)  # fmt: skip
+    pages = {name: Page(path) for name, path in paths.items()}
+    for name, network in (("an address", busy), ("a network /24", busy.rsplit(".", 1)[0] + ".0/24")):
+        form = {"list": "deny", "networks": network, "period": "1d", "reason": "a try"}
+        pages[f"add: preview of {name}"] = Page("/add/preview", form)
+    return pages
+
+
+def _of_entries(wanted: Wanted, banned: str, newest: int) -> dict[str, str]:
+    """Return the paths of lists, entries and what explains them."""
+    hour, ban = DAY // 24, number_of(0)
+    return {
         "lists": "/lists",
         "lists: deny": "/lists?list=deny",
         **{f"lists: by {sort}": f"/lists?sort={sort}" for sort in ("changed", "ends", "-ends", "list", "subject",
@@ -102,6 +129,13 @@ def pages_of(wanted: Wanted, newest: int) -> dict[str, Page]:
         "explain: an address": f"/explain?address={banned}&application=app-3",
         "explain: an hour ago": f"/explain?address={banned}&application=app-3&at={_moment(wanted.end - hour)}",
         "find: an address": f"/find?q={banned}",
+    }  # fmt: skip
+
+
+def _of_events(wanted: Wanted, busy: str) -> dict[str, str]:
+    """Return the paths of events; `busy` is the client with the most."""
+    rare, ban = _client(CLIENTS - 7), number_of(0)
+    return {
         "events": "/events",
         "events: live": "/events?live=yes",
         "events: a busy address": f"/events?address={busy}",
@@ -116,38 +150,27 @@ def pages_of(wanted: Wanted, newest: int) -> dict[str, Page]:
         "events: a status of none": "/events?status=418",
         "events: a country": "/events?country=DE",
         "events: a reason": "/events?reason=blocklist",
-        "events: two hours": f"/events?since={since}&until={until}",
+        "events: two hours": f"/events?{_two_hours(wanted)}",
+    }  # fmt: skip
+
+
+def _of_changes(wanted: Wanted, banned: str) -> dict[str, str]:
+    """Return the paths of changes and of what they made."""
+    return {
         "history": "/history",
         "history: an address": f"/history?address={banned}",
         "history: a network /16": f"/history?address={banned.rsplit('.', 2)[0]}.0.0/16",
         "history: an actor": "/history?actor=generator",
         "history: an actor of none": "/history?actor=nobody",
-        "history: two hours": f"/history?since={since}&until={until}",
+        "history: two hours": f"/history?{_two_hours(wanted)}",
         "difference": "/difference",
-        "difference: two hours": f"/difference?since={since}&until={until}",
-        "locked out": "/locked-out",
-        "locked out: a network /16": f"/locked-out?networks={banned.rsplit('.', 2)[0]}.0.0/16",
-        "map": "/map?layer=policy",
-        "map: of the bans": "/map?layer=bans",
-        "map: a /8 of the bans": "/map?layer=bans&of=33",
-        "map: the picture": "/map/picture/bans",
-        "map: what is there": "/map/at?network=33.7.0.0/16",
-        "triggers": "/triggers",
-        "triggers: new": "/triggers/new",
-        "triggers: one": "/triggers/login-guessing",
-        "feeds": "/feeds",
-        "notifications": "/notifications",
-        "applications": "/applications",
-        "applications: one": "/applications/app-3",
-        "publications": "/publications",
-        "people": "/people",
-        "sign on": "/sign-in",
+        "difference: two hours": f"/difference?{_two_hours(wanted)}",
     }  # fmt: skip
-    pages = {name: Page(path) for name, path in paths.items()}
-    for name, network in (("an address", busy), ("a network /24", busy.rsplit(".", 1)[0] + ".0/24")):
-        form = {"list": "deny", "networks": network, "period": "1d", "reason": "a try"}
-        pages[f"add: preview of {name}"] = Page("/add/preview", form)
-    return pages
+
+
+def _two_hours(wanted: Wanted) -> str:
+    hour = DAY // 24
+    return f"since={_moment(wanted.end - 3 * hour)}&until={_moment(wanted.end - hour)}"
 
 
 def _client(number: int) -> str:

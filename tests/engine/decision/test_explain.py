@@ -226,7 +226,7 @@ def test_a_sidecar_that_does_not_run_is_told(authz: Commands) -> None:
 
 def test_live_and_a_file_exclude_each_other(authz: Commands) -> None:
     ran = authz("explain", "192.0.2.1", "--config", "authz.yaml", "--live", "--snapshot", "lists.snapshot")
-    assert (ran.status, ran.err) == (2, "authz: error: --live: found beside --snapshot, expected one of the two")
+    assert (ran.status, ran.err) == (2, "authz: error: found --live and --snapshot, expected one of them")
 
 
 # The admin page.

@@ -65,6 +65,17 @@ def crowded(methods: Methods, path: str, *fields: tuple[str, str]) -> Peer:
     return peer
 
 
+def after(seconds: float, clock: Clock, methods: Methods, peer: Peer) -> int:
+    """Let time pass before the second turn of a crowd, in which nothing is called. Return the calls of the first."""
+    first = methods.calls
+    assert 0 < first < 200
+    clock.now += seconds
+    peer.run_turns()
+    peer.read()
+    assert methods.calls == first
+    return first
+
+
 def test_a_call_whose_timeout_is_long_past_is_not_decided(methods: Methods, clock: Clock) -> None:
     """900 of them were."""
     peer = Peer(methods.connections)
@@ -83,12 +94,7 @@ def test_a_call_whose_timeout_is_long_past_is_not_decided(methods: Methods, cloc
 @pytest.mark.usefixtures("short_turns")
 def test_calls_that_waited_for_their_turn_know_how_long(methods: Methods, clock: Clock) -> None:
     peer = crowded(methods, ECHO, ("grpc-timeout", "100m"))
-    first = methods.calls
-    assert 0 < first < 200
-    clock.now += 1.0
-    peer.run_turns()
-    peer.read()
-    assert methods.calls == first
+    after(1.0, clock, methods, peer)
     assert {answer.status for answer in peer.answers.values()} == {0, 4}
     assert len(peer.answers) == 1000
 
@@ -97,12 +103,7 @@ def test_calls_that_waited_for_their_turn_know_how_long(methods: Methods, clock:
 def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(methods: Methods, clock: Clock) -> None:
     """Under overload those that can still be answered in time are; before, all were answered late."""
     peer = crowded(methods, CHECKED)
-    first = methods.calls
-    assert 0 < first < 200
-    clock.now += 5.1
-    peer.run_turns()
-    peer.read()
-    assert methods.calls == first
+    first = after(5.1, clock, methods, peer)
     assert {answer.status for answer in peer.answers.values()} == {0, 14}
     assert methods.connections.refused == len(peer.answers) - first == 1000 - first
     assert works(Peer(methods.connections))  # and others are answered

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import LOOPBACK
-from support.proxies.programs.process import ProxyProcess, adapted
+from support.proxies.programs.process import ProxyProcess, adapted, program_of_system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,14 +18,14 @@ if TYPE_CHECKING:
 
 _MODULES = Path("/usr/lib/apache2/modules")  # as Debian has them, and as it is printed
 _LUA_SOCKET = Path("/usr/share/lua/5.3/socket.lua")
+_NEEDS = "Apache with mod_lua and LuaSocket (Debian packages apache2-bin and lua-socket)"
 
 
 def apache_path() -> Path:
     """Return the Apache of the system, or skip the test."""
-    path = shutil.which("apache2", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if path is None or not (_MODULES / "mod_lua.so").exists() or not _LUA_SOCKET.exists():
-        pytest.skip("needs Apache with mod_lua and LuaSocket (Debian packages apache2-bin and lua-socket)")
-    return Path(path)
+    if not (_MODULES / "mod_lua.so").exists() or not _LUA_SOCKET.exists():
+        pytest.skip(f"needs {_NEEDS}")
+    return program_of_system("apache2", _NEEDS)
 
 
 def start_apache(

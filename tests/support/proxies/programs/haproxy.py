@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from support.processes import LOOPBACK
-from support.proxies.programs.process import ProxyProcess, adapted
+from support.proxies.programs.process import ProxyProcess, adapted, program_of_system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from support.proxies.programs.process import ProxyPorts
 
 
 def haproxy_path() -> Path:
     """Return the HAProxy of the system, or skip the test."""
-    path = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if path is None:
-        pytest.skip("needs HAProxy (Debian package haproxy)")
-    return Path(path)
+    return program_of_system("haproxy", "HAProxy (Debian package haproxy)")
 
 
 def start_haproxy(folder: Path, printed: Mapping[str, str], upstream_port: int, ports: ProxyPorts) -> ProxyProcess:

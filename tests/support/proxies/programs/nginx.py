@@ -9,24 +9,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pytest
 from support.processes import LOOPBACK, Process, free_port, has_ipv6, wait_for
+from support.proxies.programs.process import program_of_system
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.proxies.upstream import Upstream
 
 
 def nginx_path() -> Path:
     """Return the nginx of the system, or skip the test."""
-    path = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if path is None:
-        pytest.skip("needs nginx (Debian package nginx-light)")
-    return Path(path)
+    return program_of_system("nginx", "nginx (Debian package nginx-light)")
 
 
 class NginxPorts(NamedTuple):

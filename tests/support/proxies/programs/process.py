@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from support.processes import LOOPBACK, Process, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 class ProxyPorts(NamedTuple):
@@ -17,6 +20,14 @@ class ProxyPorts(NamedTuple):
 
     edge: int
     proxied: int
+
+
+def program_of_system(name: str, needs: str) -> Path:
+    """Return a program of the system, or skip the test. Debian has daemons where only root's PATH looks."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        pytest.skip(f"needs {needs}")
+    return Path(path)
 
 
 def adapted(text: str, changes: Mapping[str, str]) -> str:
