@@ -15,7 +15,7 @@ from authz.cli.common.open_decider import AsOf, SnapshotFile, open_decider, pars
 from authz.cli.common.output import out, print_json, table, visible
 from authz.cli.control import explaining
 from authz.cli.control.common import client
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import AddressError, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
     from authz.addresses import Address
@@ -73,8 +73,6 @@ def explain(
 
     Without --config, if AUTHZ_CONTROL_URL is set, the control plane answers, with author and reason of each entry.
     """
-    from authz.addresses import parse_address
-
     if config is None:
         if not client.is_configured():
             raise InputError("--config: missing, expected the configuration of the sidecar",
@@ -85,7 +83,7 @@ def explain(
     if sum(files.values()) > 1:
         raise InputError(f"found {' and '.join(name for name, given in files.items() if given)}, expected one of them")
     headers = [_header(text) for text in header or ()]
-    question = _Question(parse_address(address), peer, headers, application, metadata or [], at)
+    question = _Question(_client(address), peer, headers, application, metadata or [], at)
     past = None if as_of is None else AsOf(parse_time(as_of, "--as-of"), archive)
     content = _ask(config, question) if live else _explain_file(config, snapshot, question, past)
     if policy is not None:
@@ -95,6 +93,16 @@ def explain(
         print_json(content)
     else:
         _show(content)
+
+
+def _client(text: str) -> Address:
+    from authz.addresses import parse_address
+
+    try:
+        return parse_address(text)
+    except AddressError as error:
+        hint = "for a network: authz snapshot search FILE NETWORK" if "/" in text else error.hint
+        raise InputError(f"ADDRESS: {error.message}", hint=hint) from None
 
 
 def _add_note(content: dict[str, Any], asked: Address) -> None:

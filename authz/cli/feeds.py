@@ -40,6 +40,8 @@ def fetch(
     from authz.publisher.policy.fetching import feeds_to_fetch
 
     wanted = feeds_to_fetch(policy, fresh=not force)
+    if not wanted and not json:
+        typer.echo(f"authz: warning: {policy}: no feed has a url or a preset", err=True)
     now = time.time()
     results = []
     with make_client() as client:

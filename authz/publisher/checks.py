@@ -83,7 +83,7 @@ def _fewer_addresses(now: Tally, before: Tally) -> Iterator[str]:
     ):
         if had - left > MAX_LOST * had:
             fewer = f"{100 * (had - left) / had:.0f} % fewer"
-            yield f"denies {_count(left, *what)}, and the file that it replaces {had:,}: {fewer}"
+            yield f"the new file denies {_count(left, *what)}, the one that it replaces {had:,}: {fewer}"
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:

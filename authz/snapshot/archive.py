@@ -130,9 +130,10 @@ class Archive:
         path = self.folder / f"{serial}{_SUFFIX}"
         if not path.is_file():
             kept = [archived.stem for archived in self._paths()]
-            known = f"found {len(kept)}, from {kept[-1]} to {kept[0]}" if kept else "found none"
+            known = f"one of {len(kept)}, from {kept[-1]} to {kept[0]}" if len(kept) > 1 else "".join(kept) or "none"
             raise InputError(
-                f"{self.folder}: no build with the serial {serial}: {known}", hint="`authz snapshot history` lists them"
+                f"{self.folder}: no build with the serial {serial}, expected {known}",
+                hint="`authz snapshot history` lists them" if kept else "no build is kept here",
             )
         return path
 

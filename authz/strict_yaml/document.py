@@ -115,7 +115,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8") from error
+        raise InputError(f"{path}: not a text file: byte {error.start} is not UTF-8") from error
 
 
 def read(struct: type[T], path: str, text: str, environment: Mapping[str, str] | None = None) -> Document[T]:
@@ -167,8 +167,9 @@ def _syntax_mistake(error: yaml.YAMLError, text: str) -> Mistake:
     hint = ""
     if "::" in line:
         hint = "an IPv6 address that begins or ends with ':' needs quotes, as in [\"::1\"]"
-    elif ": " in line and "mapping values" in str(error):
-        hint = "a text with ': ' in it needs quotes"
+    elif "mapping values" in str(error):
+        first = ":" not in line[: mark.column]
+        hint = "is it indented as the keys beside it?" if first else "a text with ': ' in it needs quotes"
     return Mistake(mark.line + 1, "document", f"{_not_yaml(error)}{where}", hint)
 
 

@@ -57,6 +57,9 @@ class Reader:
         fields = _fields(struct)
         values: dict[str, Any] = {}
         items = self._items(node, key)
+        if not key and len(items) > 1 and fields.keys().isdisjoint(items):
+            message = f"found the keys {shorten(', '.join(items))}, expected some of {', '.join(fields)}"
+            return self._mistake(node, "document", message, "is it the right file?")  # type: ignore[no-any-return]
         for name, child in items.items():
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, 1)

@@ -14,7 +14,7 @@ import typer
 from support.suite.commands import Commands, Ran
 
 from authz import __version__
-from authz.cli.app import app
+from authz.cli.app import PANELS, app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,12 @@ def test_the_help_of_every_command_has_an_example_of_it(authz: Commands, path: t
     assert (ran.status, ran.err) == (0, "")
     assert re.search(rf"Examples?: .*\bauthz {' '.join(path)} ", text)
     assert authz(*path, "-h") == ran
+
+
+def test_the_help_shows_each_command_once_those_first_that_are_needed_first(authz: Commands) -> None:
+    shown = re.findall(r"^│ ([a-z-]+)  +(?=\S)", authz.real("--help").out, re.MULTILINE)
+    assert shown == [name for names in PANELS.values() for name in names]
+    assert sorted(shown) == sorted({path[0] for path in COMMANDS})
 
 
 def test_the_help_names_the_first_steps(authz: Commands) -> None:

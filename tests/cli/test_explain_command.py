@@ -114,8 +114,14 @@ def test_a_window_is_looked_at_for_the_time_asked_for(shop: Publisher, authz: Co
 @pytest.mark.parametrize(
     ("arguments", "lines"),
     [
-        (["example.com"], ["authz: error: found 'example.com', expected an IPv4 or IPv6 address"]),
-        (["10.0.0.0/8"], ["authz: error: found '10.0.0.0/8', expected an IPv4 or IPv6 address"]),
+        (["example.com"], ["authz: error: ADDRESS: found 'example.com', expected an IPv4 or IPv6 address"]),
+        (
+            ["10.0.0.0/8"],
+            [
+                "authz: error: ADDRESS: found '10.0.0.0/8', expected an IPv4 or IPv6 address",
+                "hint: for a network: authz snapshot search FILE NETWORK",
+            ],
+        ),
         (["192.0.2.1", "--header", "Host"], ["authz: error: --header: found 'Host', expected 'Name: value'"]),
         (["192.0.2.1", "--header", ": a"], ["authz: error: --header: found ': a', expected 'Name: value'"]),
         (

@@ -126,7 +126,7 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_the_byte(tmp_path: Path
     path.write_bytes(b"door: {label: caf\xe9}")
     with pytest.raises(InputError) as caught:
         read_file(House, path)
-    assert caught.value.message == f"{path}: byte 17 is not UTF-8"
+    assert caught.value.message == f"{path}: not a text file: byte 17 is not UTF-8"
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from authz.snapshot.read import inspect_snapshot
 from authz.times import format_moment, parse_moment
 
 BUILD = ("snapshot", "build", "policy.yaml", "-o", "lists.snapshot", "--key", "keys/a.key")
+DENIES, REPLACED = "the new file denies", "the one that it replaces"
 HINT = "hint: nothing was written; --force writes it, with your name in the snapshot"
 
 
@@ -80,8 +81,8 @@ def test_a_policy_that_lost_everything_is_refused(desk: Desk) -> None:
     assert desk.refused("version: 1\n") == [
         "authz: error: loses 2 applications: shop, admin",
         "loses 2 of 2 entries: a, b",
-        "denies 0 IPv4 addresses, and the file that it replaces 256: 100 % fewer",
-        "denies 0 IPv6 /64s, and the file that it replaces 65,536: 100 % fewer",
+        "the new file denies 0 IPv4 addresses, the one that it replaces 256: 100 % fewer",
+        "the new file denies 0 IPv6 /64s, the one that it replaces 65,536: 100 % fewer",
         HINT,
     ]
 
@@ -122,10 +123,10 @@ def test_many_lost_entries_are_counted_and_some_are_named(desk: Desk) -> None:
     ("before", "after", "told"),
     [
         ("192.0.2.0/24", "192.0.2.0/25", ""),
-        ("192.0.2.0/24", "192.0.2.0/26", "denies 64 IPv4 addresses, and the file that it replaces 256: 75 % fewer"),
+        ("192.0.2.0/24", "192.0.2.0/26", f"{DENIES} 64 IPv4 addresses, {REPLACED} 256: 75 % fewer"),
         ("192.0.2.0/31", "192.0.2.0/32", ""),
-        ("192.0.2.4/30", "192.0.2.4/32", "denies 1 IPv4 address, and the file that it replaces 4: 75 % fewer"),
-        ("'2001:db8::/62'", "'2001:db8::/64'", "denies 1 IPv6 /64, and the file that it replaces 4: 75 % fewer"),
+        ("192.0.2.4/30", "192.0.2.4/32", f"{DENIES} 1 IPv4 address, {REPLACED} 4: 75 % fewer"),
+        ("'2001:db8::/62'", "'2001:db8::/64'", f"{DENIES} 1 IPv6 /64, {REPLACED} 4: 75 % fewer"),
     ],
 )
 def test_half_of_the_denied_addresses_may_go_and_not_more(desk: Desk, before: str, after: str, told: str) -> None:

@@ -33,15 +33,17 @@ def import_(
     from authz.errors import InputError, shorten
 
     readers = {"nginx": read_nginx, "envoy-rbac": read_envoy_rbac, "gravitee": read_gravitee, "fail2ban": read_fail2ban}
-    if form not in FORMATS or on not in {"allow", "deny", "gray"}:
-        raise InputError(
-            f"found '{shorten(form)}' and '{shorten(on)}', expected one of {', '.join(FORMATS)} and a list"
-        )
+    if form not in FORMATS:
+        raise InputError(f"FORMAT: found '{shorten(form)}', expected one of {', '.join(FORMATS)}")
+    if on not in {"allow", "deny", "gray"}:
+        raise InputError(f"--list: found '{shorten(on)}', expected one of allow, deny, gray")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
     imported = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
+    if not (imported.entries or imported.settings or imported.notes):
+        raise InputError(f"{file}: found no entry, expected a list of {form}")
     typer.echo(imported.policy(), nl=False)
     for line, note in imported.notes:
         typer.echo(f"{file}:{line}: {note}" if line else f"{file}: {note}", err=True)

@@ -77,8 +77,9 @@ def _text(content: bytes, formats: tuple[str, ...], seen: str) -> Recognised:
     if taken < -unskipped:
         seen = seen or f"the first line is '{shorten(decode(sample[0]))}'"
         best = f"the best format, {name}, reads {taken}" if taken else "none is an entry in any format"
+        read = f"of the first {len(sample)} lines, {best}" if len(sample) > 1 else "it is an entry in no format"
         raise InputError(
-            f"not recognised: {seen}; of the first {len(sample)} line{'s' * (len(sample) > 1)}, {best}",
+            f"not recognised: {seen}; {read}",
             hint=f"known formats: {', '.join((*TEXT_FORMATS, *SHAPES))}",
         )
     return Recognised(name, partial(TEXT_FORMATS[name], content))

@@ -115,7 +115,8 @@ def _geo_code(kind: Kind) -> Callable[[str], str]:
 
 def _asn(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,9}", text) or int(text) > HIGHEST_ASN:
-        raise BadValue(text)
+        number = re.fullmatch(r"(?i:as) ?([1-9][0-9]{0,9})", text)
+        raise BadValue(text, hint=f"did you mean {number[1]}?" if number else "")
     return int(text)
 
 

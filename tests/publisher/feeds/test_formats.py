@@ -250,7 +250,7 @@ def test_text_with_a_newline_in_it_is_no_entry_and_shifts_no_other(tmp_path: Pat
             "<!DOCTYPE html>\n<p>Not found 192.0.2.7\n",
             "the first line is '<!DOCTYPE html>'; of the first 2 lines, none",
         ),
-        ("AS9009 # M247\n", "the first line is 'AS9009 # M247'; of the first 1 line, none"),
+        ("AS9009 # M247\n", "the first line is 'AS9009 # M247'; it is an entry in no format"),
         ("192.0.2.1\nx\ny\n", "the first line is '192.0.2.1'; of the first 3 lines, the best format, plain, reads 1"),
         ('{"error": "rate limit", "code": 429}', "found a JSON object with the keys error, code"),
         ('{"asn":932,"rir":"arin"}\n{"asn":6060,"rir":"arin"}\n', "found a line with a JSON object with the keys asn,"),

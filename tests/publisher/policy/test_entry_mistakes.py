@@ -89,7 +89,7 @@ A_TIME = "a time such as 2026-12-01T00:00:00Z"
         ("networks: [192.0.2.1], countries: [no]",
          "countries[0]: found 'no', expected two capital letters such as KP (ISO 3166-1) (did you mean 'NO'?)"),
         ("networks: [192.0.2.1], asns: [AS64496]",
-         "asns[0]: found 'AS64496', expected an AS number from 1 to 4294967295"),
+         "asns[0]: found 'AS64496', expected an AS number from 1 to 4294967295 (did you mean 64496?)"),
         ("networks: [192.0.2.1], asns: [0]", "asns[0]: found '0', expected an AS number from 1 to 4294967295"),
         ("networks: [192.0.2.1], asns: [12:30]", "asns[0]: found '12:30', expected an AS number from 1 to 4294967295"),
     ],

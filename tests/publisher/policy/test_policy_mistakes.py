@@ -66,7 +66,7 @@ def test_a_policy_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_bytes(b"version: 1\n# caf\xe9\n")
     with pytest.raises(InputError) as caught:
         read_policy(tmp_path / "policy.yaml")
-    assert caught.value.message == f"{tmp_path}/policy.yaml: byte 16 is not UTF-8"
+    assert caught.value.message == f"{tmp_path}/policy.yaml: not a text file: byte 16 is not UTF-8"
 
 
 # Mistakes: applications

@@ -321,5 +321,5 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_utf_8_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "authz.yaml").write_bytes(b"drain: \xff\n")
-    with pytest.raises(InputError, match=r"authz.yaml: byte 7 is not UTF-8"):
+    with pytest.raises(InputError, match=r"authz.yaml: not a text file: byte 7 is not UTF-8"):
         load_config(tmp_path / "authz.yaml", {})

@@ -31,6 +31,9 @@ CONFIGURATIONS: dict[str, list[str]] = {
         "authz.yaml:1: document: found a list, expected keys with values",
         "authz.yaml:1: snapshot: missing, expected snapshot or layers: nothing says what to decide by",
     ],
+    "version: 1\napplications: {shop: {}}\n": [
+        "authz.yaml:1: document: found the keys version, applications, expected some of snapshot, layers, state, grpc, http, admin, client_address, application, attack_signal, decision_log, events, traces, workers, overlap, drain (is it the right file?)"
+    ],
     "snapshot: {path: lists.snapshot}\n": ["authz.yaml:1: snapshot.trusted_keys: missing"],
     "snapshot: {path: lists.snapshot, trusted_keys: keys/a.pub}\n": [
         "authz.yaml:1: snapshot.trusted_keys: found 'keys/a.pub', expected a list"

@@ -37,6 +37,14 @@ POLICIES: dict[str, list[str]] = {
         "policy.yaml:4: document: not YAML: mapping values are not allowed in this context at column 16 "
         "(a text with ': ' in it needs quotes)"
     ],
+    "version: 1\nentries:\n- list: deny\n   networks: [192.0.2.1]\n": [
+        "policy.yaml:4: document: not YAML: mapping values are not allowed in this context at column 12 "
+        "(is it indented as the keys beside it?)"
+    ],
+    "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\ngrpc: {listen: off}\n": [
+        "policy.yaml:1: document: found the keys snapshot, grpc, expected some of version, applications, entries, feeds, "
+        "geo, limits, protected (is it the right file?)"
+    ],
     "": ["policy.yaml:1: version: missing"],
     "version: 2\n": ["policy.yaml:1: version: found '2', expected 1"],
     # Keys
@@ -96,7 +104,7 @@ POLICIES: dict[str, list[str]] = {
         "(such as geo: {country: geo/country.mmdb})"
     ],
     ENTRY % "asns: [AS64496]": [
-        "policy.yaml:3: entries[0].asns[0]: found 'AS64496', expected an AS number from 1 to 4294967295"
+        "policy.yaml:3: entries[0].asns[0]: found 'AS64496', expected an AS number from 1 to 4294967295 (did you mean 64496?)"
     ],
     ENTRY % "sources: [tor]": ["policy.yaml:3: entries[0].sources: found 'tor', which no feed gives (given: none)"],
     "version: 1\nentries: [{list: deny, sources: [tor]}]\nfeeds: [{preset: torr}]\n": [
@@ -176,7 +184,24 @@ COMMANDS: dict[str, list[str]] = {
         "authz: error: --at: found 'tomorrow', expected a time such as 2026-12-01T00:00:00Z, or a period from now such "
         "as 2h or -30m"
     ],
-    "explain 192.0.2.300 --config authz.yaml": ["authz: error: found '192.0.2.300', expected an IPv4 or IPv6 address"],
+    "explain 192.0.2.300 --config authz.yaml": [
+        "authz: error: ADDRESS: found '192.0.2.300', expected an IPv4 or IPv6 address"
+    ],
+    "explain 192.0.2.0/24 --config authz.yaml": [
+        "authz: error: ADDRESS: found '192.0.2.0/24', expected an IPv4 or IPv6 address",
+        "hint: for a network: authz snapshot search FILE NETWORK",
+    ],
+    "explain 192.0.2.1 --config authz.yaml --live --as-of 2026-12-01": [
+        "authz: error: found --live and --as-of, expected one of them"
+    ],
+    "import ngnix policy.yaml": [
+        "authz: error: FORMAT: found 'ngnix', expected one of nginx, envoy-rbac, gravitee, csv, fail2ban"
+    ],
+    "import nginx policy.yaml": ["authz: error: policy.yaml: found no entry, expected a list of nginx"],
+    "import csv policy.yaml --list block": ["authz: error: --list: found 'block', expected one of allow, deny, gray"],
+    "snapshot build lists.snapshot -o new.snapshot --key keys/a.key": [
+        "authz: error: lists.snapshot: not a text file: byte 8 is not UTF-8"
+    ],
     "feeds fetch missing.yaml": ["authz: error: missing.yaml: cannot be read: No such file or directory"],
     "serve --config missing.yaml": ["authz: error: missing.yaml: cannot be read: No such file or directory"],
 }
