@@ -43,8 +43,8 @@ def over(entry: Entry) -> bool:
     return entry.expires is not None and entry.expires <= NOW
 
 
-def zones_of(listed: Subject) -> list[int]:
-    return [number for number, zone in enumerate(ZONES) if listed.length(zone.address) is not None]
+def zones_of(subject: Subject) -> list[int]:
+    return [number for number, zone in enumerate(ZONES) if subject.length(zone.address) is not None]
 
 
 def concerned(world: World, entry: Entry) -> list[Application]:
@@ -58,12 +58,9 @@ def gray_only(world: World, entry: Entry) -> bool:
 def effective(world: World) -> list[Subject]:
     """Return what has addresses and somebody who looks at them."""
     return [
-        listed
-        for listed in world.subjects
-        if not over(listed.entry)
-        and zones_of(listed)
-        and concerned(world, listed.entry)
-        and not gray_only(world, listed.entry)
+        s
+        for s in world.subjects
+        if not over(s.entry) and zones_of(s) and concerned(world, s.entry) and not gray_only(world, s.entry)
     ]
 
 
@@ -71,10 +68,10 @@ def repeated(world: World) -> list[str]:
     """Return the entries that say the same as one before them."""
     seen: list[Subject] = []
     repeats = []
-    for listed in world.subjects:
-        if any(same(listed, other) for other in seen) and not over(listed.entry) and zones_of(listed):
-            repeats.append(listed.entry.id)
-        seen.append(listed)
+    for s in world.subjects:
+        if any(same(s, other) for other in seen) and not over(s.entry) and zones_of(s):
+            repeats.append(s.entry.id)
+        seen.append(s)
     return repeats
 
 
@@ -84,13 +81,13 @@ def same(one: Subject, other: Subject) -> bool:
     )
 
 
-def decides_somewhere(world: World, listed: Subject) -> bool:
+def decides_somewhere(world: World, subject: Subject) -> bool:
     """Return whether the entry, or one that says the same, decides for an address at a time."""
-    alike = {other.entry.id for other in world.subjects if same(listed, other)}
-    for application in concerned(world, listed.entry):
-        if application.match == "path" and listed.entry.list == "deny":
+    alike = {other.entry.id for other in world.subjects if same(subject, other)}
+    for application in concerned(world, subject.entry):
+        if application.match == "path" and subject.entry.list == "deny":
             return True
-        for number in zones_of(listed):
+        for number in zones_of(subject):
             for now in moments():
                 verdict = world.verdict(application.name, ZONES[number].address, now)
                 if alike & {*verdict.warnings, verdict.entry.id if verdict.entry else ""}:
@@ -102,11 +99,9 @@ def decides_somewhere(world: World, listed: Subject) -> bool:
 @given(worlds())
 def test_an_entry_is_shadowed_when_no_scan_at_any_time_finds_it_decide(world: World) -> None:
     expected = [
-        listed.entry.id
-        for listed in effective(world)
-        if listed.entry.action == "block"
-        and listed.entry.id not in repeated(world)
-        and not decides_somewhere(world, listed)
+        s.entry.id
+        for s in effective(world)
+        if s.entry.action == "block" and s.entry.id not in repeated(world) and not decides_somewhere(world, s)
     ]
     assert codes(world, "shadowed") == expected
 
@@ -114,17 +109,17 @@ def test_an_entry_is_shadowed_when_no_scan_at_any_time_finds_it_decide(world: Wo
 @settings(deadline=None)
 @given(worlds())
 def test_entries_without_effect_are_those_that_the_policy_shows(world: World) -> None:
-    live = [listed for listed in world.subjects if not over(listed.entry)]
-    covering = [listed for listed in live if zones_of(listed)]
-    assert codes(world, "expired") == [listed.entry.id for listed in world.subjects if over(listed.entry)]
-    assert codes(world, "empty") == [listed.entry.id for listed in live if not zones_of(listed)]
-    unknown = [listed.entry.id for listed in covering if not concerned(world, listed.entry)]
+    live = [s for s in world.subjects if not over(s.entry)]
+    covering = [s for s in live if zones_of(s)]
+    assert codes(world, "expired") == [s.entry.id for s in world.subjects if over(s.entry)]
+    assert codes(world, "empty") == [s.entry.id for s in live if not zones_of(s)]
+    unknown = [s.entry.id for s in covering if not concerned(world, s.entry)]
     assert codes(world, "unknown_application") == unknown
-    gray = [listed.entry.id for listed in covering if gray_only(world, listed.entry) and listed.entry.id not in unknown]
+    gray = [s.entry.id for s in covering if gray_only(world, s.entry) and s.entry.id not in unknown]
     assert codes(world, "gray_ignored") == gray
     assert codes(world, "duplicate") == repeated(world)
-    assert codes(world, "no_reason") == [listed.entry.id for listed in live if not listed.entry.reason]
-    assert codes(world, "no_author") == [listed.entry.id for listed in live]
+    assert codes(world, "no_reason") == [s.entry.id for s in live if not s.entry.reason]
+    assert codes(world, "no_author") == [s.entry.id for s in live]
 
 
 @settings(deadline=None)
@@ -145,7 +140,7 @@ def test_allow_and_deny_overlap_where_a_scan_finds_an_address_on_both(world: Wor
 @settings(deadline=None)
 @given(worlds())
 def test_an_example_shows_what_it_is_an_example_of(world: World) -> None:
-    entries = {listed.entry.id: listed for listed in world.subjects}
+    entries = {s.entry.id: s for s in world.subjects}
     for finding in lint(world.loaded(), now=NOW, protected=[Network(4, 10 << 24, 8)]):
         if finding.example and finding.entry:
             network = parse_network(finding.example)
@@ -182,13 +177,11 @@ def test_protected_networks_are_denied_where_a_scan_at_any_time_finds_them_denie
 @given(worlds(), st.lists(networks, max_size=3, unique=True))
 def test_trusted_proxies_are_on_the_lists_that_a_scan_finds(world: World, proxies: list[Network]) -> None:
     expected: Counter[str] = Counter()
-    for listed in effective(world):
-        denies = listed.entry.list == "deny" and any(
-            not only_warns(a, listed.entry) for a in concerned(world, listed.entry)
-        )
+    for s in effective(world):
+        denies = s.entry.list == "deny" and any(not only_warns(a, s.entry) for a in concerned(world, s.entry))
         for proxy in proxies:
-            if denies and any(listed.length(zone.address) is not None for zone in zones_in(proxy)):
-                expected[listed.entry.id] += 1
+            if denies and any(s.length(zone.address) is not None for zone in zones_in(proxy)):
+                expected[s.entry.id] += 1
     found = [f for f in lint(world.loaded(), now=NOW, trusted_proxies=proxies) if f.code == "denies_trusted_proxy"]
     assert Counter(finding.entry for finding in found) == expected
 

@@ -91,10 +91,10 @@ def _valkey(stack: contextlib.ExitStack, folder: Path) -> tuple[int, str]:
     from support.processes import Process, free_port  # noqa: PLC0415  # see `planes`
     from support.servers.valkey import program  # noqa: PLC0415  # the same
 
-    found, port = program(), free_port()
-    if found is None:
+    path, port = program(), free_port()
+    if path is None:
         raise SystemExit("found no Valkey or Redis (apt-get install redis-server)")
-    command = [found, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command = [path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process = stack.enter_context(Process(command, cwd=folder))
     process.wait_for_line(r"Ready to accept connections")
     return process.pid, f"valkey://127.0.0.1:{port}/0"
@@ -162,20 +162,20 @@ def _cpu(pid: int) -> float:
 
 def measure(events: int, rounds: int) -> dict[str, Any]:
     """Measure each way."""
-    found = {}
+    figures = {}
     for name, (count, shared) in WAYS.items():
         with planes(count, shared=shared) as (running, valkey):
             made = []
             for number in range(rounds):
-                lines = [_line(one, number) for one in requests(events, 20_000)]
+                lines = [_line(request, number) for request in requests(events, 20_000)]
                 made.append(one_round(running, valkey, lines))
-        each = [sum(one["events_per_cpu_second_of_each"]) for one in made]
-        found[name] = {
-            "events_per_second": statistics.median(one["events_per_second"] for one in made),
+        each = [sum(round_["events_per_cpu_second_of_each"]) for round_ in made]
+        figures[name] = {
+            "events_per_second": statistics.median(round_["events_per_second"] for round_ in made),
             "events_per_second_of_a_core_each": statistics.median(each),
             "rounds": made,
         }  # fmt: skip
-    return found
+    return figures
 
 
 def _line(event: dict[str, Any], number: int) -> bytes:

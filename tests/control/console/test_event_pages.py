@@ -112,10 +112,10 @@ def test_the_api_looks_through_so_many_events_and_no_more_whatever_is_looked_for
     monkeypatch.setattr(api, "find_event_page", partial(find_event_page, most=25))
     first = filled.ok("GET", "/v1/events?status=418")
     assert (first["items"], first["cursor"] is None) == ([], False)
-    found, asked = 0, 0
+    seen, asked = 0, 0
     cursor: str | None = ""
     while cursor is not None:
         page = filled.ok("GET", f"/v1/events?status=500{cursor and '&cursor='}{cursor}")
-        found, asked, cursor = found + len(page["items"]), asked + 1, page["cursor"]
-    assert found == len(range(0, COUNT, 89))
+        seen, asked, cursor = seen + len(page["items"]), asked + 1, page["cursor"]
+    assert seen == len(range(0, COUNT, 89))
     assert asked > 1

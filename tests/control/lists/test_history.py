@@ -171,5 +171,9 @@ def test_what_somebody_has_changed_is_found_by_an_index_also_where_that_is_nothi
         event.remove(tx.engine, "before_cursor_execute", note)
         if plane.plane.store.is_postgresql:  # of few rows it makes no use of an index
             return
-        plans = [row[3] for one in asked for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + one[0], one[1])]
+        plans = [
+            row[3]
+            for statement in asked
+            for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + statement[0], statement[1])
+        ]
     assert plans == ["SEARCH changes USING INDEX ix_changes_actor_time (actor=?)"] * 2

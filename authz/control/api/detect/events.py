@@ -195,9 +195,9 @@ async def list_events(
 
 def _page(plane: ControlPlane, wanted: WantedEvents, before: Place | None, limit: int) -> EventsBody:
     with plane.store.reading() as tx:
-        found = find_event_page(tx, wanted, before=before, limit=limit)
-    cursor = None if found.following is None else write_cursor(found.following)
-    return EventsBody([_body(row) for row in found.events], cursor)
+        page = find_event_page(tx, wanted, before=before, limit=limit)
+    cursor = None if page.following is None else write_cursor(page.following)
+    return EventsBody([_body(row) for row in page.events], cursor)
 
 
 def _body(row: Any) -> EventBody:

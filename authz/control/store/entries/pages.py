@@ -92,8 +92,8 @@ def find_page(
     some = _likely(tx, rows, wanted, search, descending=descending)
     matching: list[Entry] = []
     last: Place | None = None
-    with tx.execute(some.execution_options(yield_per=200)) as found:
-        for content, place, of in found:
+    with tx.execute(some.execution_options(yield_per=200)) as chosen:
+        for content, place, of in chosen:
             if len(matching) == limit:
                 return Page(matching, last, MAX_LOOKED)
             entry = _DECODE(content)
