@@ -1,1 +1,7 @@
-"""The admin listener and its state: liveness, readiness, metrics, what is loaded."""
+"""The admin listener, for operators.
+
+health  whether the sidecar is alive and ready
+status  what is loaded, and what is wrong with it
+pages   /livez, /readyz, /metrics, /snapshot, /decisions, /explain
+token   who may ask
+"""
