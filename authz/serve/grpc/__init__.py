@@ -1,4 +1,4 @@
-"""The gRPC front: Envoy's ext_authz, health checks and reflection. Calls and their failures are in `serve/http2/grpc_*`.
+"""The gRPC front: Envoy's ext_authz, health checks and reflection. How a call is read and fails: `serve/http2/grpc_*`.
 
 check responses    from the bytes of a CheckRequest to the bytes of its answer
 health reflection  what grpcurl, load balancers and Kubernetes ask
