@@ -145,7 +145,7 @@ def test_an_address_that_two_entries_deny_counts_once(desk: Desk) -> None:
 def test_what_only_warns_denies_nobody(desk: Desk) -> None:
     desk.build(policy_of(deny("a", "192.0.2.0/24")))
     lines = desk.refused(policy_of(deny("a", "192.0.2.0/24", ", action: warn")))
-    assert lines[0].startswith("authz: error: denies 0 IPv4 addresses")
+    assert lines[0].startswith(f"authz: error: {DENIES} 0 IPv4 addresses")
 
 
 def test_entries_that_have_run_out_are_not_lost(desk: Desk) -> None:

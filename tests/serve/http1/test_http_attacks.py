@@ -151,9 +151,9 @@ def test_header_blocks_that_never_end_share_the_budget_of_bytes(reads: int) -> N
             assert connections.held.total <= 1 << 20
         kept = [transport.connection for transport in transports if not transport.aborted]
         assert 10 < len(kept) < 20
-        for one in kept:
-            one.data_received(b"1.2.3.4\r\n\r\n")
-            one.check_time(one.since)
+        for connection in kept:
+            connection.data_received(b"1.2.3.4\r\n\r\n")
+            connection.check_time(connection.since)
         assert connections.held.total == 0
 
     asyncio.run(run())

@@ -154,7 +154,7 @@ def test_a_mistake_in_a_configuration(authz: Commands, tmp_path: Path, text: str
 def test_a_snapshot_instead_of_a_configuration(authz: Commands) -> None:
     ran = authz("check-config", "lists.snapshot")
     assert ran.status == 2
-    assert ran.err.startswith("authz: error: lists.snapshot: byte ")
+    assert ran.err.startswith("authz: error: lists.snapshot: not a text file: byte ")
     assert ran.err.endswith(" is not UTF-8")
 
 

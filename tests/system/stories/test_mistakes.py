@@ -199,9 +199,6 @@ COMMANDS: dict[str, list[str]] = {
     ],
     "import nginx policy.yaml": ["authz: error: policy.yaml: found no entry, expected a list of nginx"],
     "import csv policy.yaml --list block": ["authz: error: --list: found 'block', expected one of allow, deny, gray"],
-    "snapshot build lists.snapshot -o new.snapshot --key keys/a.key": [
-        "authz: error: lists.snapshot: not a text file: byte 8 is not UTF-8"
-    ],
     "feeds fetch missing.yaml": ["authz: error: missing.yaml: cannot be read: No such file or directory"],
     "serve --config missing.yaml": ["authz: error: missing.yaml: cannot be read: No such file or directory"],
 }

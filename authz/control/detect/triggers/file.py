@@ -152,10 +152,14 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class CountRule(msgspec.Struct, frozen=True):
-    """`count`: more than `over` in `within` seconds, for each client. v4, v6: what a client is, in prefix bits.
+    """`count`: more than `over` in `within` seconds, for each client.
 
-    by `asn`: all addresses of an autonomous system are counted together; while there are too many, those that go on are
+    By `asn`, all addresses of an autonomous system are counted together; while there are too many, those that go on are
     listed, each by itself.
+
+    Attributes:
+        v4: What a client is, in prefix bits of IPv4.
+        v6: The same for IPv6.
     """
 
     over: Count
