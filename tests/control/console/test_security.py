@@ -13,6 +13,8 @@ from support.console.forms import COOKIE, HTML, Console
 from support.control import Control, control
 from support.processes import wait_for
 
+from authz.control.api.common.cookies import own_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -150,8 +152,19 @@ def test_after_signing_out_the_cookie_is_worth_nothing(shared_plane: Control) ->
     assert console.get("/lists").headers["location"].startswith("/sign-in")
 
 
-@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)",
-                                "\\\\evil.example", "/%0d%0aSet-Cookie:x=1\r\n", "http:/evil.example"])  # fmt: skip
+ELSEWHERE = (
+    "https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "\\\\evil.example",
+    "/%0d%0aSet-Cookie:x=1\r\n", "http:/evil.example",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("to", ELSEWHERE)
+def test_a_path_of_another_site_is_none_of_ours(to: str) -> None:
+    assert own_path(to) == "/"
+    assert own_path("/lists?q=203.0.113.9") == "/lists?q=203.0.113.9"
+
+
+@pytest.mark.parametrize("to", ELSEWHERE)
 def test_nobody_is_sent_to_another_site_after_signing_on(shared_plane: Control, to: str) -> None:
     shared_plane.client.cookies.clear()
     fields = {"token": shared_plane.token, "to": to}
