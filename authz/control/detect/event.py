@@ -114,7 +114,7 @@ def make_event(written: WrittenEvent, received: float) -> Event:
     return Event(
         time=_time(written.time, received),
         client=client,
-        application=_token(written.application),
+        application=_name(written.application),
         method=_token(written.method).upper(),
         host=_token(written.host),
         path=(written.path or "")[:MAX_PATH],
@@ -122,9 +122,9 @@ def make_event(written: WrittenEvent, received: float) -> Event:
         attacks=_attacks(written),
         payload=_token(written.payload),
         decision=_token(written.decision),
-        entry=_token(written.entry),
+        entry=_name(written.entry),
         request_id=_token(written.request_id),
-        warnings=tuple(text[:MAX_TOKEN] for text in written.warnings[:MAX_ATTACKS]) if written.warnings else (),
+        warnings=tuple(map(_name, written.warnings[:MAX_ATTACKS])) if written.warnings else (),
         reason=_token(written.reason),
     )
 
@@ -156,6 +156,11 @@ def _attacks(written: WrittenEvent) -> tuple[str, ...]:
     if written.attacks:
         return tuple(text[:MAX_TOKEN] for text in written.attacks[:MAX_ATTACKS])
     return (WAF_SIGNAL,) if written.reason in SIGNALLED else ()
+
+
+def _name(text: str | None) -> str:
+    """Return what a store is asked for: PostgreSQL takes no NUL."""
+    return "" if text is None else text[:MAX_TOKEN].replace("\0", "")
 
 
 def _token(text: str | None) -> str:

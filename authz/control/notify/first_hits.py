@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "warned:"
 MAX_UNKNOWN: Final = 1000  # of a tenant: entries that only a policy file has, whose ids come with the events
+MAX_NEW: Final = 50  # of a batch: each is looked up in a transaction, while no other event is counted
 _MAX_KNOWN: Final = 100_000
 
 
@@ -36,17 +37,19 @@ class FirstHits:
         self._known: set[tuple[str, str]] = set()
 
     def note(self, events: Iterable[Event]) -> None:
-        """Look at events. Raises NotReady."""
+        """Look at events that came together, and at MAX_NEW of their hits; others come again. Raises NotReady."""
         if not self._plane.config.notify.channels:
             return
+        first: dict[tuple[str, str], Event] = {}
         for event in events:
             for entry in event.warnings:
-                hit = (entry, event.application)
-                if hit not in self._known:
-                    self._tell(entry, event)
-                    if len(self._known) >= _MAX_KNOWN:
-                        self._known.clear()
-                    self._known.add(hit)
+                first.setdefault((entry, event.application), event)
+        new = [(hit, event) for hit, event in first.items() if hit not in self._known]
+        for hit, event in new[:MAX_NEW]:
+            self._tell(hit[0], event)
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known.add(hit)
 
     def _tell(self, entry: str, event: Event) -> None:
         now = self._plane.store.now()

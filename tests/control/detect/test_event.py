@@ -61,3 +61,9 @@ def test_what_is_no_event_is_refused(line: bytes, message: str) -> None:
     with pytest.raises(BadLine) as caught:
         read_event(line, 0.0)
     assert message in str(caught.value)
+
+
+def test_a_nul_in_a_name_does_not_stop_the_batch_that_it_comes_with() -> None:
+    line = b'{"client": "192.0.2.1", "application": "sh\\u0000op", "entry": "\\u0000a", "warnings": ["b\\u0000"]}'
+    event = read_event(line, 5.0)
+    assert (event.application, event.entry, event.warnings) == ("shop", "a", ("b",))

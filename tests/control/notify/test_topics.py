@@ -11,6 +11,7 @@ from support.control import Clock, Control, control, opened
 from support.processes import wait_for
 from support.servers.web_server import WebServer
 
+from authz.control.notify import first_hits
 from authz.control.notify.template import MAX_TEXT, render
 from authz.control.publish.order import Refused
 from authz.control.store.published.publications import Sidecar, put_sidecar
@@ -123,12 +124,21 @@ def test_a_tenant_uses_up_no_first_hit_of_another(ops: Told) -> None:
 
 
 def test_ids_that_events_make_up_are_told_of_in_bounded_number(ops: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    from authz.control.notify import first_hits
-
     monkeypatch.setattr(first_hits, "MAX_UNKNOWN", 3)
     ops.send(*({"client": "198.51.100.7", "warnings": [f"made-up-{number}"]} for number in range(20)))
     [message] = ops.messages()
     assert message["count"] == 3
+
+
+def test_hits_that_events_make_up_keep_the_counting_up_a_few_times_a_batch(
+    ops: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits, looked = ops.plane.plane.intake._first_hits, list[str]()
+    monkeypatch.setattr(hits, "_tell", lambda entry, _: looked.append(entry))
+    ops.send(*({"client": "198.51.100.7", "warnings": [f"made-up-{n}-{m}" for m in range(16)]} for n in range(20)))
+    assert len(looked) == len(set(looked)) == first_hits.MAX_NEW
+    ops.send({"client": "198.51.100.7", "warnings": ["made-up-0-0", "one-more"]})
+    assert looked[first_hits.MAX_NEW :] == ["one-more"]
 
 
 def test_a_refused_layer_is_told_of_and_that_it_is_over(ops: Told) -> None:
