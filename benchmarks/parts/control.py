@@ -5,7 +5,8 @@ the largest table as their policy fetch the layer of bans from it (long poll), a
 address is banned by the API, and asked for through all three until each denies it; then the ban is ended, and the
 address asked for until each lets it in. That is done at rest, and while other bans pour in at a fixed rate.
 
-Then the store is asked: add an entry, which entries cover an address now and as of an earlier time, what was done with
+Then single bans are added, and the time taken until a file that has them is offered to who waits for it. At last the
+store is asked: add an entry, which entries cover an address now and as of an earlier time, what was done with
 it.
 """
 
@@ -16,6 +17,7 @@ import itertools
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +50,8 @@ BATCH: Final = 25  # of the 10,000 a minute: in one request
 _POURED: Final = 0xC6120000  # 198.18.0.0, of those that pour in one by one
 _POURED_MANY: Final = 0xC6130000  # 198.19.0.0, of those that pour in many at a time
 _PAUSE: Final = 0.005  # seconds between two rounds of questions: who asks without a pause takes the processors from all
+_APART: Final = 0.3  # seconds between two single changes: no file was begun lately
+_BEFORE: Final = 0.05  # seconds in which who waits for a file has come to wait
 _PATIENCE: Final = 120.0
 
 
@@ -61,7 +65,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
 
     table = load_table(scale.sizes[-1])
     slow = SlowTable(table)
-    drawn = misses(table, slow, 4, 8 * scale.enforced + 100)
+    drawn = misses(table, slow, 4, 9 * scale.enforced + 100)
     victims = list(dict.fromkeys(address(4, value).text for value in drawn))  # each once: a like ban is refused
     filled = Fill(scale.stored)
     # Those of the first half may end before they are asked for.
@@ -130,8 +134,10 @@ class _Bench:
         for when, pour in loads:
             self._note(f"bans, {when}")
             with pour or nullcontext():
-                self._enforce(when, probes, left)
+                self._enforce(when, probes, left, pouring=pour is not None)
         self._settled(probes, settled)
+        self._note("offers")
+        self._offers(left)
         self._note("questions")
         self._questions(left)
         control.check()
@@ -156,15 +162,17 @@ class _Bench:
             time.sleep(0.05)
         self._add("from the start to all bans at all sidecars", "s", [time.perf_counter() - begin])
 
-    def _enforce(self, when: str, probes: Sequence[Probe], victims: Iterator[str]) -> None:
+    def _enforce(self, when: str, probes: Sequence[Probe], victims: Iterator[str], *, pouring: bool) -> None:
         """Ban and unban, again and again; the time counts from before the question to the API is sent."""
         times: dict[tuple[str, str], list[float]] = {}
         api: dict[str, list[float]] = {"ban": [], "unban": []}
         for victim in itertools.islice(victims, self._scale.enforced):
+            time.sleep(0.0 if pouring else _APART)
             begin = time.perf_counter()
             made = self._api.ask("POST", "/v1/bans", {"address": victim, "period": "2h", "reason": "guessing"})
             api["ban"].append((time.perf_counter() - begin) * 1000)
             self._until(probes, victim, http.client.FORBIDDEN, begin, times, "ban")
+            time.sleep(0.0 if pouring else _APART)
             begin = time.perf_counter()
             self._api.ask("DELETE", f"/v1/bans/{made['id']}")
             api["unban"].append((time.perf_counter() - begin) * 1000)
@@ -199,12 +207,31 @@ class _Bench:
         times: dict[tuple[str, str], list[float]] = {}
         for number in [number for number in settled if number % 2 == 0][: self._scale.enforced]:
             client = self._filled_with.client(number)
+            time.sleep(_APART)
             begin = time.perf_counter()
             self._api.ask("DELETE", f"/v1/bans/{number_of(number)}")
             self._until(probes, client, http.client.OK, begin, times, "unban")
         of_all = [max(several) for several in zip(*times.values(), strict=True)]
         self._add("to the first changed answer", "ms", of_all, change="unban of a settled one", when="at rest",
                   sidecar="the last of all")  # fmt: skip
+
+    def _offers(self, victims: Iterator[str]) -> None:
+        """Add bans one by one, and wait as a sidecar does until the file that has it is offered."""
+        since_request, since_answer = [], []
+        for victim in itertools.islice(victims, self._scale.enforced):
+            time.sleep(_APART)
+            known, _ = self._api.offered("bans")
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(self._api.offered, "bans", known)
+                time.sleep(_BEFORE)
+                begin = time.perf_counter()
+                self._api.ask("POST", "/v1/bans", {"address": victim, "period": "2h", "reason": "guessing"})
+                committed = time.perf_counter()
+                _, at = waiting.result()
+            since_request.append((at - begin) * 1000)
+            since_answer.append((at - committed) * 1000)
+        self._add("a single change, until it is signed and offered", "ms", since_request, since="the request")
+        self._add("a single change, until it is signed and offered", "ms", since_answer, since="its answer")
 
     def _questions(self, victims: Iterator[str]) -> None:
         half = self._scale.stored // 2
@@ -213,11 +240,6 @@ class _Bench:
         ban = {"period": "2h", "reason": "guessing"}
         asked: dict[str, Callable[[str], tuple[str, str, Any]]] = {
             "add": lambda _: ("POST", "/v1/bans", ban | {"address": next(victims)}),
-            "add, until it is signed and offered": lambda _: (
-                "POST",
-                "/v1/bans?wait=published",
-                ban | {"address": next(victims)},
-            ),
             "entries by address": lambda client: ("GET", f"/v1/entries?address={client}", None),
             "entries by address as of": lambda client: ("GET", f"/v1/entries?address={client}&at={then}", None),
             "history by address": lambda client: ("GET", f"/v1/history?address={client}", None),

@@ -2,9 +2,10 @@
 
     commit -> signal -> lease held? -> changes since the last order -> signer -> publication in the store -> signal
 
-While one file is made, and for `SPACING` after one was begun, further changes gather for the next: under load many
-share a file, at rest each has its own. Each file costs every sidecar a fetch, a check and a swap; a dozen a second is
-as quick for a waiting caller as a hundred, and leaves the processors to the requests. No layer waits for another: a
+While one file is made, and for as long again after it, further changes gather for the next: under load, where a file
+takes long, many share one; at rest each has its own. Each file costs every sidecar a fetch, a check and a swap; a dozen
+a second is as quick for a waiting caller as a hundred, and leaves the processors to the requests. No layer waits for
+another: a
 ban does not wait while the first layer is built from large feeds. Several control planes may run this; the one with
 the lease publishes.
 """
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 LOOK: Final = 1.0  # seconds between looks, should no signal come
 GATHER: Final = 0.005  # seconds after a signal: what comes together goes together
-SPACING: Final = 0.08  # seconds between the beginnings of two files of a layer, at least
+SPACING: Final = 0.08  # seconds between the beginnings of two files of a layer that changes wait for, at most
+SHARE: Final = 2.0  # how many times as long as it takes to make a file the next one begins later
 _LOG = logging.getLogger("authz.control.publish")
 
 
@@ -107,12 +109,12 @@ class Publisher:
             return self.leading
 
     def _run(self, layer: LayerPublisher, wake: threading.Event) -> None:
-        begun = 0.0
+        begun = apart = 0.0
         while not self._end.is_set():
             try:
                 tried = time.monotonic()
                 if self.lead() and layer.publish_due() is not None:
-                    begun = tried
+                    begun, apart = tried, spacing(time.monotonic() - tried)
                 layer.note_outcome(None)
             except (Problem, SignerGone, OSError) as error:
                 _LOG.warning("layer %s: cannot publish: %s", layer.layer, error)
@@ -123,5 +125,10 @@ class Publisher:
                 layer.note_outcome(error)
                 self._end.wait(1.0)
             if wake.wait(LOOK):
-                self._end.wait(max(GATHER, begun + SPACING - time.monotonic()))
+                self._end.wait(max(GATHER, begun + apart - time.monotonic()))
                 wake.clear()  # what is written from here on is signalled again
+
+
+def spacing(took: float) -> float:
+    """Return how long after the beginning of a file that took so long the next one may begin. Both: seconds."""
+    return min(SPACING, SHARE * took)

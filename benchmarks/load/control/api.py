@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from typing import Any, Final
 
 PATIENCE: Final = 120.0  # seconds for an answer
@@ -29,6 +30,22 @@ class Api:
         if answer.status >= http.client.BAD_REQUEST:
             raise RuntimeError(f"{method} {path}: {answer.status}: {data[:300]!r}")
         return json.loads(data) if data else None
+
+    def offered(self, layer: str, known: str = "") -> tuple[str, float]:
+        """Return the ETag of a layer's file, and when it was served (of `time.perf_counter`).
+
+        known: an ETag; it waits for another one.
+        """
+        connection = http.client.HTTPConnection(self._host, timeout=PATIENCE)
+        try:
+            headers = {"If-None-Match": known, "Prefer": "wait=60"} if known else {}
+            connection.request("GET", f"/v1/layers/{layer}", headers=self._headers | headers)
+            answer = connection.getresponse()
+            at = time.perf_counter()
+            answer.read()
+            return str(answer.getheader("ETag")), at
+        finally:
+            connection.close()
 
     def ready(self) -> bool:
         """Return whether every layer is published."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from support.processes import wait_for
 
 from authz.control.publish import offers, one_layer
+from authz.control.publish.publisher import SPACING, spacing
 from authz.control.store.published.parts import known_parts
 from authz.control.store.published.publications import content_of
 from authz.control.store.signals import Signals
@@ -56,6 +57,10 @@ def test_another_control_plane_is_told_which_layers_changed(plane: Control) -> N
         assert "policy" not in woken
     finally:
         signals.close()
+
+
+def test_files_come_as_quickly_as_they_are_made_and_further_apart_where_that_takes_long() -> None:
+    assert [spacing(took) for took in (0.0, 0.01, 0.03, 0.2)] == [0.0, 0.02, 0.06, SPACING]
 
 
 def test_a_file_is_offered_without_being_read_from_the_store_again(
