@@ -12,6 +12,7 @@ from authz.control.detect.metrics import detection_metrics
 from authz.control.model.problems import Problem
 from authz.control.notify.state import notification_metrics
 from authz.control.store.ledger.changes import read_heads
+from authz.control.store.published.inputs import list_inputs
 from authz.control.store.published.publications import newest_publication
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _metrics(plane: ControlPlane) -> list[str]:
     lines += [
         f'authz_control_input_failed{{input="{rounds.name}"}} {int(bool(rounds.problem))}' for rounds in plane.inputs
     ]
+    lines += _feeds(plane)
     sidecars = plane.sidecars.connected()
     behind = dict.fromkeys(heads, 0)
     for sidecar in sidecars:
@@ -97,6 +99,19 @@ def _metrics(plane: ControlPlane) -> list[str]:
     lines += ["# TYPE authz_control_sidecars gauge", f"authz_control_sidecars {len({s.name for s in sidecars})}"]
     lines += ["# TYPE authz_control_leader gauge", f"authz_control_leader {int(plane.publisher.leading)}"]
     return lines + detection_metrics(plane) + notification_metrics(plane)
+
+
+def _feeds(plane: ControlPlane) -> list[str]:
+    """Return of each feed that is fetched whether the last try failed, by whichever control plane."""
+    with plane.store.reading() as tx:
+        problems = {copy.path: copy.problem for copy in list_inputs(tx)}
+    lines = ["# HELP authz_control_feed_failed Whether the last try failed that fetched it.",
+             "# TYPE authz_control_feed_failed gauge"]  # fmt: skip
+    paths = sorted({feed.path for feed in plane.feeds.copies.feeds()})
+    for path in paths:
+        label = path.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        lines.append(f'authz_control_feed_failed{{feed="{label}"}} {int(bool(problems.get(path)))}')
+    return lines
 
 
 def _family(lines: list[str], name: str, kind: str, text: str, values: list[tuple[str, Any]]) -> None:
