@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,9 +14,11 @@ from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
+from authz.control.lists.protected import protect
 from authz.control.lists.rules.guard import denies, names_others
 from authz.control.maintenance import daily
-from authz.control.model.records import POLICY_LAYER, SETTINGS
+from authz.control.model.problems import Conflict, Missing
+from authz.control.model.records import MAIN_TENANT, POLICY_LAYER, SETTINGS
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
@@ -32,10 +35,12 @@ from authz.control.publish.opened import OpenedFiles
 from authz.control.publish.publisher import Publisher
 from authz.control.publish.sidecars import Sidecars
 from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
+from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import open_store
 from authz.control.store.entries.documents import get_document
 from authz.control.store.ledger.changes import add_layer, append, lock_head
 from authz.control.store.signals import Signals
+from authz.errors import InputError
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +54,9 @@ if TYPE_CHECKING:
     from authz.control.lists.rules.rules import Rules
     from authz.control.model.records import Written
     from authz.control.store.database import Store
+
+
+_LOG = logging.getLogger("authz.control")
 
 
 class Idempotent(NamedTuple):
@@ -96,13 +104,22 @@ class ControlPlane:
         self.inputs.append(Rounds("counts of days", daily.EVERY, lead, lambda: daily.count_days(store)))
 
     @classmethod
-    def open(cls, config: ControlConfig, config_file: Path) -> ControlPlane:
-        """Open the store of a configuration. Raises InputError."""
+    def open(cls, config: ControlConfig, config_file: Path, *, force: bool = False) -> ControlPlane:
+        """Open the store of a configuration.
+
+        force: bans of what it protects end; otherwise it is not opened where there are some. Raises InputError.
+        """
         store = open_store(config.store)
         plane = cls(config, store, lambda layer: SignerClient(config_file, config.signer, layer))
         with plane.store.writing() as tx:
             for layer in config.layers:
                 add_layer(tx, layer.name, plane.store.now())
+        try:
+            plane._protect(force=force)
+        except Conflict as error:
+            store.close()
+            hint = "`--force` ends bans of them, or take the networks out of it"
+            raise InputError(f"protected: {error.message}", hint=hint) from error
         return plane
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -124,6 +141,23 @@ class ControlPlane:
         self.publisher.close()
         self.signals.close()
         self.store.close()
+
+    def _protect(self, *, force: bool) -> None:
+        """Have no ban keep out what control.yaml protects: it may protect more than before. Raises Conflict."""
+        networks = [network for several in self.config.protected for network in several]
+        if not networks:
+            return
+        with self.store.writing() as tx:
+            tenant = get_tenant(tx, MAIN_TENANT)
+            if tenant is None:
+                raise Missing(f"the store has no tenant '{MAIN_TENANT}'")
+            batch = Batch(tx, self.rules, SYSTEM, tenant, self.store.now(), layers=self.config.limits(), force=force)
+            protect(batch, networks, force=force, bans_only=True)
+            ended = batch.write()
+            if ended:
+                self.signals.announce(tx, "changed", {change.layer for change in ended})
+        for change in ended:
+            _LOG.warning("ended %s: %s", change.subject, change.reason)
 
     def _sign_anew(self, why: str) -> None:
         with self.store.writing() as tx:

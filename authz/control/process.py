@@ -18,6 +18,7 @@ from authz.control.config import check_folders, load_control_config
 from authz.control.console.routes import console_routes
 from authz.control.plane import ControlPlane
 from authz.errors import StartError
+from authz.serve.listeners.descriptors import raise_limit
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +31,7 @@ DRAIN = 5  # seconds that open requests have when we end; long polls are cut
 # Seconds after which a thread lets another one have the interpreter; by default 5 ms. Each question to the store lets
 # go of it, and then waits for whoever computes: a dozen times in a transaction that all other writers wait for.
 SWITCH = 0.0005
+CONNECTIONS = 4096  # that descriptors should do for: each sidecar waits for each of its layers
 
 
 class _Server(uvicorn.Server):
@@ -59,16 +61,17 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()  # uvicorn would raise them again: we ended as asked
 
 
-def serve(config_file: Path, log_level: str = "info", log_format: Format = "text") -> None:
-    """Serve until SIGTERM. Raises InputError, InvalidDocument and StartError."""
+def serve(config_file: Path, log_level: str = "info", log_format: Format = "text", *, force: bool = False) -> None:
+    """Serve until SIGTERM. force: bans of what is protected end. Raises InputError, InvalidDocument and StartError."""
     start_log(log_level, log_format)
     sys.setswitchinterval(SWITCH)
+    raise_limit(CONNECTIONS)
     config = load_control_config(config_file, os.environ)
     tls = None if config.tls is None else TlsListener(config.tls)
     if tls is not None:
         tls.load()
     check_folders(config)
-    plane = ControlPlane.open(config, config_file.absolute())
+    plane = ControlPlane.open(config, config_file.absolute(), force=force)
     server = _Server(_uvicorn_config(config, plane, tls, log_level), plane, tls)
     try:
         server.run()

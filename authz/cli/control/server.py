@@ -11,8 +11,9 @@ from authz.cli.common.output import print_json
 from authz.cli.control.admin import administration, detection, events, records, settings, store
 
 app = typer.Typer(
-    name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True
-)
+    name="control", help="Run the control plane: lists with history, an API, tenants.", no_args_is_help=True,
+    epilog="What is on the lists: authz ban, unban, bans, entries, history, explain, undo, rollback.",
+)  # fmt: skip
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration of the control plane.")]
 
@@ -88,6 +89,9 @@ def serve(
     config: ConfigOption,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="text, or json: an object for each line.")] = "text",
+    force: Annotated[
+        bool, typer.Option("--force", help="End bans of networks that control.yaml protects, instead of refusing.")
+    ] = False,
 ) -> None:
     """Serve until SIGTERM."""
     from authz.control import process
@@ -95,7 +99,7 @@ def serve(
 
     if log_format not in {"text", "json"}:
         raise InputError(f"--log-format: found '{shorten(log_format)}', expected text or json")
-    process.serve(config, log_level, "json" if log_format == "json" else "text")
+    process.serve(config, log_level, "json" if log_format == "json" else "text", force=force)
 
 
 @app.command(epilog="Example: authz control sign --config control/control.yaml")

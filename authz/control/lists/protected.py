@@ -58,16 +58,19 @@ def newly_protected(before: Iterable[str], after: Iterable[str]) -> list[Network
     return [network for text in after for network in parse_networks(text) if not inside(network, known)]
 
 
-def protect(batch: Batch, networks: list[Network], *, force: bool) -> None:
+def protect(batch: Batch, networks: Iterable[Network], *, force: bool, bans_only: bool = False) -> None:
     """Let networks be protected that were not before: bans that keep them out end with that.
 
-    Entries of the first layer are told of as well, and stay where that is forced.
+    Entries of the first layer are told of as well (unless `bans_only`), and stay where that is forced.
 
     Raises:
         Conflict: There are such entries and it is not forced (`lock_out`, with their ids), or too many (`too_many`).
 
     """
-    all_matching = (match for match in touching(batch.tx, networks, int(batch.seconds)) if batch.holds(match.entry))
+    all_matching = (
+        match for match in touching(batch.tx, networks, int(batch.seconds))
+        if batch.holds(match.entry) and not (bans_only and match.entry.layer == POLICY_LAYER)
+    )  # fmt: skip
     matching = list(islice(all_matching, MAX_ENDED + 1))
     if len(matching) > MAX_ENDED:
         raise Conflict(f"over {MAX_ENDED:,} entries keep out what would be protected, expected fewer", code="too_many")

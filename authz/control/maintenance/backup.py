@@ -86,7 +86,8 @@ def restore(store: Store, path: Path) -> int:
         with gzip.open(path, "rb") as file, store.writing() as tx:
             if read_heads(tx):
                 raise InputError(
-                    "the store is not empty, expected a new one", hint="make one with `authz control migrate`"
+                    "the store is not empty, expected a new one",
+                    hint="move it away, or name another one in `store`: it is made",
                 )
             header = msgspec.json.decode(file.readline() or b"null")
             if not isinstance(header, dict) or header.get("format") != FORMAT:

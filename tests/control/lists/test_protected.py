@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.control import control
 from support.processes import wait_for
 
 from authz.addresses import parse_network
+from authz.control.config import load_control_config
 from authz.control.lists import batch
 from authz.control.lists.protected import newly_protected
 from authz.control.model.records import MICROSECONDS
+from authz.control.plane import ControlPlane
+from authz.control.store.entries.find import get_entry
 from authz.control.store.ledger.changes import lock_heads
+from authz.control.store.ledger.history import Wanted, find_changes
 from authz.engine.entries.permissions import May, first_violation
+from authz.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from sqlalchemy import Connection
     from support.control import Control
@@ -103,3 +110,27 @@ def test_what_was_protected_before_is_not_looked_for_again(plane: Control) -> No
     assert newly_protected(["198.51.100.0/24", "2001:db8::/32"], ["198.51.100.9", "198.51.0.0/16", "2001:db8::1"]) == [
         parse_network("198.51.0.0/16")
     ]
+
+
+def test_a_ban_of_what_control_yaml_protects_keeps_it_from_starting_unless_forced(
+    store_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "c"
+    with control(folder, store=store_url) as plane:
+        made = plane.ok("POST", "/v1/bans", {"address": OFFICE})
+        plane.ok("POST", "/v1/bans", {"address": "192.0.2.1"})
+        first = plane.ok("POST", "/v1/entries", {"networks": [OFFICE], "except": ["198.51.100.0/32"], "force": True})
+    assert first["layer"] == "policy"
+    file = folder / "control.yaml"
+    file.write_text(file.read_text() + f"protected: [{OFFICE}/32]\n")
+    config = load_control_config(file, {})
+    with pytest.raises(InputError, match=f"^protected: the entry '{made['id']}' keeps out"):
+        ControlPlane.open(config, file)
+    for force in (True, False):  # and then there is nothing to force
+        again = ControlPlane.open(config, file, force=force)
+        with again.store.reading() as tx:
+            assert get_entry(tx, made["id"]) is None
+            assert get_entry(tx, first["id"]) is not None
+            [ended] = find_changes(tx, Wanted(subject=made["id"]), limit=1)
+        assert (ended.action, ended.forced, ended.actor_kind) == ("delete", True, "system")
+        again.store.close()
