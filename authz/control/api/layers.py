@@ -146,9 +146,10 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: 
         name = client_address(request) or "unix"
     peer = None if shown else client_address(request) or "unix"
     plane = plane_of(request)
+    at = plane.store.now()  # before others run: reports are noted in any order
     known = refusal if _CODE.fullmatch(refusal) else ""
     with contextlib.suppress(NotReady):
-        if await in_thread(plane.sidecars.report, name, layer, digest, known, peer):
+        if await in_thread(plane.sidecars.report, name, layer, digest, known, peer, at):
             plane.offers.wake()
 
 

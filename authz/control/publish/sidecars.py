@@ -11,7 +11,9 @@ are counted only as long as no sidecar shows a token.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from authz.control.access.rate import RateLimit
@@ -22,6 +24,7 @@ from authz.control.store.published.publications import (
     counted,
     forget_sidecar,
     list_sidecars,
+    overtaken,
     put_sidecar,
     serial_of_digest,
 )
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from authz.control.store.database import Store
 
 CONNECTED: Final = 90  # seconds since it was seen: a long poll comes back within 30
+LOOK: Final = 0.1  # seconds for which those who wait for sidecars go by the same look at the store
 _WRITE_AGAIN: Final = 20  # seconds after which "seen" is written though nothing has changed
 MAX_SIDECARS: Final = 10_000  # with a token
 MAX_ANONYMOUS: Final = 1_000  # rows, a layer of a sidecar each
@@ -49,16 +53,25 @@ class Sidecars:
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, str], Sidecar | None] = {}  # to be written; None: to be forgotten
         self._one_writes = threading.Lock()
+        self._one_looks = threading.Lock()
+        self._counted: list[Sidecar] = []
+        self._looked = -inf  # of a steady clock
 
-    def report(self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None) -> bool:
+    def report(
+        self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None, at: int | None = None
+    ) -> bool:  # fmt: skip
         """Note what a sidecar says; return whether that is new. Reads and writes the store.
 
-        peer: the address of one that shows no token; None: it shows one.
+        peer: the address of one that shows no token; None: it shows one. at: when it said so, in microseconds; None:
+        now. One that comes here after a later one of the same sidecar tells nothing: threads and control planes pass
+        reports on in any order.
         """
-        now = self._store.now()
+        now = self._store.now() if at is None else at
         serial = self._serial(layer, digest)
         with self._lock:
             known = self._known.get((name, layer))
+            if known is not None and overtaken(now, known.seen):
+                return False
             same = known is not None and (known.serial, known.refusal) == (serial, refusal)
             if known is not None and same and now - known.seen < _WRITE_AGAIN * MICROSECONDS:
                 return False
@@ -80,6 +93,7 @@ class Sidecars:
             with self._store.writing(durable=False) as tx:  # a lost report comes again
                 for key, sidecar in pending.items():
                     put_sidecar(tx, sidecar) if sidecar is not None else forget_sidecar(tx, *key)
+            self._looked = -inf
 
     def _may_be_noted(self, key: tuple[str, str], known: Sidecar | None, peer: str | None, now: int) -> bool:
         if peer is None:
@@ -126,5 +140,10 @@ class Sidecars:
             return list_sidecars(tx, self._store.now() - CONNECTED * MICROSECONDS)
 
     def counted(self) -> list[Sidecar]:
-        """Return those of them that are waited for; see `counted`."""
-        return counted(self.connected())
+        """Return those of them that are waited for; see `counted`. Many who wait share a look at the store."""
+        with self._one_looks:
+            now = time.monotonic()
+            if now - self._looked >= LOOK:
+                self._looked = now  # before: what is noted meanwhile has the next one look again
+                self._counted = counted(self.connected())
+            return self._counted

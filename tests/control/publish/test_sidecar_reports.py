@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from support.control import Clock, Control, control
 
@@ -81,3 +82,28 @@ def test_anonymous_reports_of_one_address_have_a_rate(tmp_path: Path) -> None:
         assert len(stored(plane)) == 40  # a burst of two seconds
         report(known, "other", "198.51.100.2")
         assert "other" in stored(plane)
+
+
+def test_a_report_that_was_overtaken_by_a_later_one_tells_nothing(plane: Control) -> None:
+    plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+    published = plane.ok("GET", "/v1/publications?layer=bans&limit=1")["items"][0]
+    now = plane.plane.store.now()
+    one, another = Sidecars(plane.plane.store), Sidecars(plane.plane.store)  # of two control planes
+    one.report("edge-1", "bans", published["digest"], "", at=now)
+    one.report("edge-1", "bans", "", "", at=now - 1)  # a thread that came late
+    another.report("edge-1", "bans", "", "", at=now - 1)
+    [sidecar] = one.connected()
+    assert sidecar.serial == published["serial"]
+    one.report("edge-1", "bans", "", "", at=now + 1)
+    assert one.connected()[0].serial == 0
+
+
+def test_many_who_wait_for_sidecars_share_a_look_at_the_store(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, connected = plane.plane.sidecars, mock.Mock(wraps=plane.plane.sidecars.connected)
+    monkeypatch.setattr(known, "connected", connected)
+    monkeypatch.setattr(sidecars, "LOOK", 60.0)
+    for _ in range(50):
+        assert known.counted() == []
+    assert connected.call_count == 1
+    poll(plane, "edge-1")
+    assert [sidecar.name for sidecar in known.counted()] == ["edge-1"]  # what came meanwhile is not waited for

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 KEPT_CONTENTS = 16  # files of a layer that are kept whole; of older ones, what they were
+LATE = 60_000_000  # microseconds that a sidecar's report may be on its way within and between control planes
 
 
 class Publication(NamedTuple):
@@ -118,10 +119,21 @@ def serial_of_digest(tx: Connection, layer: str, digest: str) -> int | None:
 
 
 def put_sidecar(tx: Connection, sidecar: Sidecar) -> None:
-    """Keep what a sidecar says of itself."""
+    """Keep what a sidecar says of itself, unless it has said something later to another control plane."""
     which = (sidecars.c.name == sidecar.name) & (sidecars.c.layer == sidecar.layer)
-    if not tx.execute(update(sidecars).where(which).values(**sidecar._asdict())).rowcount:
+    known = tx.execute(select(sidecars.c.seen).where(which)).scalar()
+    if known is None:
         tx.execute(insert(sidecars).values(**sidecar._asdict()))
+    elif not overtaken(sidecar.seen, known):
+        tx.execute(update(sidecars).where(which).values(**sidecar._asdict()))
+
+
+def overtaken(at: int, known: int) -> bool:
+    """Return whether a report came after a later one was noted. Both: when they were made, in microseconds.
+
+    A clock that was set back by more than `LATE` does not keep a sidecar from being heard.
+    """
+    return 0 < known - at < LATE
 
 
 def list_sidecars(tx: Connection, seen_since: int) -> list[Sidecar]:
