@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from authz.control.model.problems import Conflict, Forbidden, Missing
 from authz.control.store.access.tokens import note
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.access.callers import Caller
-    from authz.control.store.database import Store
 
+MAX_WAITING: Final = 500  # of a tenant: more hide what they are about
 WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
 
 
@@ -43,17 +43,20 @@ class Approval(NamedTuple):
     decided: int
 
 
-def ask_approval(store: Store, caller: Caller, why: str, request: str) -> str:
-    """Keep a change that waits for a second person; return its id."""
+def ask_approval(tx: Connection, caller: Caller, why: str, request: str, now: int) -> str:
+    """Keep a change that waits for a second person; return its id. Raises Conflict where too many wait already."""
+    waiting = select(func.count()).where(approvals.c.tenant == caller.tenant.name, approvals.c.state == WAITING)
+    if tx.execute(waiting).scalar_one() >= MAX_WAITING:
+        detail = f"{MAX_WAITING:,} changes of '{caller.tenant.name}' wait for a second person, expected fewer"
+        raise Conflict(detail, code="too_many", hint="approve or reject them first")
     approval_id = "a-" + secrets.token_hex(6)
-    with store.writing() as tx:
-        tx.execute(
-            insert(approvals).values(
-                id=approval_id, created=store.now(), tenant=caller.tenant.name, actor=caller.token.name,
-                person=caller.token.who, why=why, request=request, state=WAITING, decided_by="", decided=0,
-            )
-        )  # fmt: skip
-        note(tx, caller.actor(), "approval.ask", approval_id, store.now(), why)
+    tx.execute(
+        insert(approvals).values(
+            id=approval_id, created=now, tenant=caller.tenant.name, actor=caller.token.name,
+            person=caller.token.who, why=why, request=request, state=WAITING, decided_by="", decided=0,
+        )
+    )  # fmt: skip
+    note(tx, caller.actor(), "approval.ask", approval_id, now, why)
     return approval_id
 
 

@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from authz.control.api import applications, crowdsec, feeds, going_back, health, history, layers
 from authz.control.api.access import approvals, audit, oidc, sessions, tokens
-from authz.control.api.common.asking import provide_caller
+from authz.control.api.common.asking import know_first, provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
@@ -76,6 +76,7 @@ def create_routes(more: Sequence[Any] = ()) -> Litestar:
     return Litestar(
         routes,
         dependencies={"caller": Provide(provide_caller)},
+        guards=[know_first],
         exception_handlers={Exception: handle},
         middleware=[with_request_id],
         lifespan=[_running],

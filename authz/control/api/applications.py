@@ -82,8 +82,7 @@ async def remove_application(
 async def get_policy(request: AnyRequest, caller: Asker) -> dict[str, Any]:
     """Show the settings of the policy that belong to no application."""
     caller.need("read")
-    if caller.sees is not None:
-        raise Forbidden("a tenant sees its own applications only", code="other_tenant")
+    _check_main(caller)
     plane = plane_of(request)
 
     def read() -> str:
@@ -104,7 +103,8 @@ async def set_policy(
     Where entries keep out what would be protected, it is refused (409 `lock_out`, with their ids); with `force` the
     bans among them end in the same change.
     """
-    _check_owner(caller, "*")
+    caller.need("admin")
+    _check_main(caller)
     config = plane_of(request).config
     folders = Folders(Path(config.data), config.policy_files)
     use = partial(put_settings, settings=data, reason=reason, folders=folders, force=force)
@@ -124,6 +124,12 @@ async def _write(
 
     answer = await in_thread(plane.mutate, caller, run, layers=plane.config.limits())
     return await answered(plane, caller, answer, wait, timeout)
+
+
+def _check_main(caller: Caller) -> None:
+    """Raise Forbidden for tenants, also for one that owns all applications: the policy names files and protects."""
+    if caller.sees is not None:
+        raise Forbidden("a tenant has its own applications only", code="other_tenant")
 
 
 def _check_owner(caller: Caller, name: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from zlib import crc32
 
 import msgspec
 from litestar import Router, get
@@ -148,7 +149,7 @@ def _decisions(entries: Iterable[Entry], now: float, *, ended: bool = False) -> 
                 single = network.length == BITS[network.version]
                 value = str(network).partition("/")[0] if single else str(network)
                 yield DecisionBody(
-                    int(entry.id.rpartition("-")[2], 16) & 0x7FFFFFFF if entry.id.startswith("b-") else 0,
+                    crc32(entry.id.encode()) & 0x7FFFFFFF,
                     "authz", _TYPES[entry.list], "Ip" if single else "Range", value,
                     f"{-1 if ended else left}s", entry.reason or "authz", entry.id,
                 )  # fmt: skip

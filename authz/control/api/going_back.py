@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, Router, post
@@ -21,7 +21,7 @@ from authz.control.api.common.asking import (
     plane_of,
 )
 from authz.control.api.common.bodies import EntryBody, EntryInput, Input, Reason, entry_body
-from authz.control.api.common.changing import answered
+from authz.control.api.common.changing import answered, without_approval
 from authz.control.api.common.operations import all_of, written_of
 from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.batch import Batch
+
+
+LAST_SERIAL: Final = 2**63 - 1  # that a database keeps
 
 
 class PreviewBody(msgspec.Struct, frozen=True):
@@ -57,14 +60,14 @@ class UndoInput(Input, frozen=True, kw_only=True):
     """Which change."""
 
     layer: str
-    serial: int
+    serial: Annotated[int, Meta(ge=0, le=LAST_SERIAL)]
     reason: Reason = ""
 
 
 class RollbackInput(Input, frozen=True, kw_only=True):
     """Where to go back to: a time, or a serial of a layer (`bans` unless named)."""
 
-    to: Annotated[str | int, Meta(description="RFC 3339, or a serial.")]
+    to: Annotated[str | Annotated[int, Meta(ge=0, le=LAST_SERIAL)], Meta(description="RFC 3339, or a serial.")]
     layer: str | None = None
     reason: Reason = ""
     dry_run: bool = False
@@ -108,6 +111,8 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
     layers = layers_of(plane.config.rules())
     await in_thread(plane.mutate, caller, use, layers=layers, force=data.force, foreseen=all_of(data))
     named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
+    if (shown[0].problem or {}).get("code") == "invalid":
+        return shown[0]
     yesterday = await in_thread(yesterday_of, plane, caller, named)  # outside of the transaction that locks the layers
     return msgspec.structs.replace(shown[0], yesterday=yesterday)
 
@@ -126,7 +131,7 @@ async def undo_change(
         raise Missing(f"there is no layer '{data.layer[:64]}'")
 
     def use(batch: Batch) -> tuple[int, UndoBody]:
-        entry = undo(batch, data.layer, data.serial, data.reason)
+        entry = without_approval(lambda: undo(batch, data.layer, data.serial, data.reason))
         serials = {data.layer: batch.serial(data.layer)}
         return 200, UndoBody(None if entry is None else entry_body(entry, batch.seconds), serials)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from litestar import Response, Router, get, post
 from litestar.datastructures import Cookie
@@ -11,7 +10,14 @@ from litestar.params import FromQuery
 
 from authz.control.access.sessions import sign_on_with_token, sign_out
 from authz.control.api.common.asking import AnyRequest, client_address, in_thread, plane_of
-from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
+from authz.control.api.common.cookies import (
+    MAX_SIGN_ON,
+    no_session_cookie,
+    own_path,
+    refuse_other_sites,
+    session_cookie,
+    session_secret,
+)
 from authz.control.console.common.session import Asker, read_form
 from authz.control.console.look.render import THEME_COOKIE, THEMES, plain, see_other
 from authz.control.model.problems import Forbidden, Problem, Unauthorized
@@ -34,7 +40,7 @@ async def sign_in_page(request: AnyRequest, to: FromQuery[str] = START, why: Fro
                  provider=plane_of(request).oidc is not None)  # fmt: skip
 
 
-@post("/sign-in", status_code=200)
+@post("/sign-in", status_code=200, request_max_body_size=MAX_SIGN_ON)
 async def sign_in(request: AnyRequest) -> Response[str]:
     """Begin a session in exchange for a token. Whatever session there was ends, so nobody can plant one."""
     refuse_other_sites(request)
@@ -60,13 +66,6 @@ async def sign_out_here(asked: Asker) -> Response[str]:
     answer = see_other("/sign-in")
     answer.cookies.append(no_session_cookie(asked.plane.config))
     return answer
-
-
-def own_path(text: str) -> str:
-    """Return a path of ours to go to; anything else becomes the first page, so nobody is sent elsewhere."""
-    parts = urlsplit(text)
-    plain_path = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return text if plain_path and text.isprintable() and "\\" not in text else START
 
 
 def _told(error: Problem) -> str:

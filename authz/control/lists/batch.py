@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from authz.control.model.problems import Conflict, Missing
+from authz.control.lists.rules.check import text_mistakes
+from authz.control.lists.rules.guard import addresses_of, denies, denies_no_more
+from authz.control.model.problems import Conflict, Invalid, Missing
 from authz.control.model.records import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import get_entry, latest_version, like_entry
@@ -44,6 +46,12 @@ class Batch:
             stays protected until the end of the transaction.
         approved: A second person has agreed.
         force: Pass the lock-out guard, if that may be.
+
+    Attributes:
+        denied: How many addresses it denies that were not denied by the same entries before, where two people are
+            needed for many.
+        networks: How many the API's request has named so far.
+
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Batch:
         self.seconds = now / MICROSECONDS
         self.force = force
         self.approved = approved
+        self.denied = self.networks = 0
         self._heads = lock_heads(tx, layers)
         self.rules = rules_of(tx)
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
@@ -106,12 +115,16 @@ class Batch:
         return None if known is None or known.id in self._overlay else known
 
     def put(self, before: Entry | None, after: Entry | None, reason: str = "", *, forced: bool = False) -> None:
-        """Take a change of an entry into the batch."""
+        """Take a change of an entry into the batch. Raises Invalid: the reason is no text."""
+        _check_reason(reason)
         change = draft(before, after, reason, forced=forced)
         known = after or before
         if known is None or known.layer not in self._drafts:
             raise AssertionError  # draft() raises for the first; the maker of a batch names its layers
         self._drafts[known.layer].append(change)
+        if self.rules.four_eyes.addresses is not None and after is not None:
+            same = denies_no_more(before, after) if before is not None else not denies(after)
+            self.denied += 0 if same else addresses_of(after)
         self._overlay[known.id] = after
         if after is not None:
             self._likeness[likeness(after, after.tenant)] = after.id
@@ -124,7 +137,8 @@ class Batch:
         self._overlay[entry.id] = after
 
     def put_document(self, layer: str, change: Draft) -> None:
-        """Take a change of a document into the batch."""
+        """Take a change of a document into the batch. Raises Invalid: the reason is no text."""
+        _check_reason(change.reason)
         self._drafts[layer].append(change)
         if change.subject.startswith(APPLICATION):
             self._named.add(change.subject.removeprefix(APPLICATION))
@@ -136,6 +150,7 @@ class Batch:
         self._named.clear()
         self._overlay.clear()
         self._likeness.clear()
+        self.denied = 0
 
     def write(self) -> list[Change]:
         """Write all changes."""
@@ -170,3 +185,9 @@ class Batch:
             raise Conflict(
                 f"the layer '{layer}' has {published.entries} entries, expected below {limit}", code="layer_full"
             )
+
+
+def _check_reason(reason: str) -> None:
+    mistakes = list(text_mistakes(reason, "?reason"))
+    if mistakes:
+        raise Invalid(mistakes)

@@ -8,7 +8,7 @@ import msgspec
 
 from authz.control.lists.holds import hold_after_deletion
 from authz.control.lists.rules.check import check_written
-from authz.control.lists.rules.guard import approval_reason, check_lock_out, denies
+from authz.control.lists.rules.guard import approval_reason, check_lock_out, denies, denies_no_more
 from authz.control.lists.rules.limits import breaches, foreign_applications
 from authz.control.model.problems import Conflict, Forbidden, Invalid, NeedsApproval
 from authz.control.model.records import MAIN_TENANT, POLICY_LAYER, Entry, Owner, Written
@@ -119,9 +119,8 @@ def check_permitted(batch: Batch, written: Written, layer: str, *, before: Entry
     resolved = rules.resolver.networks_of(written) if denies(written) else {}
     forced = check_lock_out(written, layer, rules.protected, own, resolved, force=batch.force)
     batch.name_applications(written.applications)
-    why = approval_reason(written, batch.rules.four_eyes)
-    if not why and before is not None:
-        why = approval_reason(before, batch.rules.four_eyes) if before.list == "allow" else ""
+    others = 0 if before is not None and denies_no_more(before, written) else batch.denied
+    why = approval_reason(written, rules.four_eyes, before, others)
     if why and not batch.approved:
         raise NeedsApproval(why)
     return forced

@@ -22,9 +22,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InvalidatePoolError, SQLAlchemyError
 
-from authz.control.model.problems import NotReady
+from authz.control.model.problems import NotReady, Problem
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ def _reachable() -> Iterator[None]:
             raise NotReady("the disk of the store is full: nothing was written", code="store_full") from error
         if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":
             raise NotReady("the store cannot be reached or is too busy", code="store_unavailable") from error
+        if isinstance(error, DataError):
+            raise Problem("found a NUL, or a number that no database keeps", code="bad_value") from error
         raise
 
 

@@ -14,7 +14,13 @@ from authz.control.access.roles import RIGHTS
 from authz.control.access.sessions import caller_of_session, csrf_token, sign_on_with_token, sign_out
 from authz.control.api.common.asking import AnyRequest, Asker, client_address, in_thread, plane_of
 from authz.control.api.common.bodies import Input, micro_moment
-from authz.control.api.common.cookies import no_session_cookie, refuse_other_sites, session_cookie, session_secret
+from authz.control.api.common.cookies import (
+    MAX_SIGN_ON,
+    no_session_cookie,
+    refuse_other_sites,
+    session_cookie,
+    session_secret,
+)
 from authz.control.api.common.problems import documented
 from authz.control.model.problems import Unauthorized
 from authz.control.store.access.sessions import Session, list_sessions
@@ -64,7 +70,8 @@ def _request_id(request: AnyRequest) -> str:
     return str(request.scope.get("authz_request_id", ""))
 
 
-@post("/v1/session", summary="Sign on", status_code=201, responses=documented(422), security=[{}], tags=["access"])
+@post("/v1/session", summary="Sign on", status_code=201, responses=documented(413, 422), security=[{}], tags=["access"],
+      request_max_body_size=MAX_SIGN_ON)  # fmt: skip
 async def begin_session(request: AnyRequest, data: JSONBody[SignOnInput]) -> Response[SessionBody]:
     """Begin a session in exchange for a token; the answer sets its cookie. A session of before ends."""
     refuse_other_sites(request)

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta
 from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
 from authz.control.api.common.problems import documented
-from authz.control.lists.rules.check import network_mistakes, text_mistakes
+from authz.control.lists.rules.check import network_mistakes
 from authz.control.lists.rules.periods import end_of
 from authz.control.model.problems import FieldMistake, Forbidden, Invalid, Missing
 from authz.control.model.records import MAIN_TENANT, MICROSECONDS
@@ -35,7 +35,10 @@ async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInpu
     """Make a token of the caller's tenant, or (for the main tenant) of any. Its secret is in this answer only."""
     caller.need("admin")
     plane = plane_of(request)
-    mistakes = [*network_mistakes(data.networks, "/networks"), *text_mistakes(data.person, "/person")]
+    mistakes = list(network_mistakes(data.networks, "/networks"))
+    names = (("/name", data.name), ("/person", data.person))
+    mistakes += [FieldMistake(at, "found control characters, expected text") for at, text in names
+                 if not text.isprintable()]  # fmt: skip
     if mistakes:
         raise Invalid(mistakes)
     tenant = data.tenant or caller.tenant.name

@@ -26,6 +26,10 @@ from authz.errors import AddressError, shorten
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+    from authz.control.access.roles import Right
     from authz.control.model.records import Method
 
 T = TypeVar("T")
@@ -49,6 +53,7 @@ Covering = Annotated[
 ]
 Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=1000)]
 Cursor = Annotated[str | None, QueryParameter(name="cursor", max_length=1000)]
+_CALLER = "authz_caller"  # of a request's scope
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: dict[str, Method] = {"cli": "cli", "console": "manual"}
 
@@ -64,10 +69,39 @@ def plane_of(request: AnyRequest) -> ControlPlane:
     return plane
 
 
+async def know_first(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Find out who asks before anything of the body is read or parsed: nobody has us work without a token.
+
+    Raises Unauthorized, Forbidden and TooMany, and Problem for a NUL, which no database keeps.
+    """
+    if "\0" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+        raise Problem("found a NUL in the address, expected text", code="bad_parameter")
+    if isinstance(connection, Request) and "caller" in handler.parsed_fn_signature.parameters:
+        connection.scope[_CALLER] = await _who_asks(connection)  # type: ignore[literal-required]  # a key of ours
+
+
 async def provide_caller(request: AnyRequest) -> Caller:
     """Return who asks: by a token, or by a session's cookie. Raises Unauthorized, Forbidden and TooMany."""
+    known: Caller | None = request.scope.get(_CALLER)  # type: ignore[assignment]  # a key of ours
+    return known or await _who_asks(request)
+
+
+def needing(right: Right) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """Return a guard that refuses who has not a right, before the body is read."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        caller: Caller = connection.scope[_CALLER]  # type: ignore[literal-required]  # `know_first` comes before
+        caller.need(right)
+
+    return guard
+
+
+async def _who_asks(request: AnyRequest) -> Caller:
     if "authorization" not in request.headers and session_secret(request):
-        return await session_caller(request, csrf=request.headers.get("x-csrf-token"))
+        caller = await session_caller(request)
+        if request.method not in SAFE_METHODS:
+            check_csrf(session_secret(request), request.headers.get("x-csrf-token"))
+        return caller
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     return await caller_of(request, secret.strip() if scheme.lower() == "bearer" else "")
 
@@ -83,16 +117,14 @@ async def caller_of(request: AnyRequest, secret: str) -> Caller:
     return caller
 
 
-async def session_caller(request: AnyRequest, *, csrf: str | None) -> Caller:
-    """Return who has the session of the cookie. csrf: what was shown; looked at where the request may change things."""
+async def session_caller(request: AnyRequest) -> Caller:
+    """Return who has the session of the cookie. What may change things also has to show the CSRF token."""
     plane = plane_of(request)
     secret = session_secret(request)
     request_id = request.scope.get("authz_request_id", "")
     caller, _ = await in_thread(
         caller_of_session, plane.store, plane.config.sign_on, secret, client_address(request), request_id
     )
-    if request.method not in SAFE_METHODS:
-        check_csrf(secret, csrf)
     plane.rate.take(caller.token.id, time.monotonic())
     return caller
 
@@ -158,6 +190,14 @@ def read_cursor(text: str | None, decoder: msgspec.json.Decoder[T]) -> T | None:
     if text is None:
         return None
     try:
-        return decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        place = decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not all(map(_can_be_kept, place if isinstance(place, tuple) else (place,))):
+            raise ValueError
     except (ValueError, UnicodeError, msgspec.DecodeError) as error:
         raise Problem(f"found the cursor '{shorten(text)}', expected one of an answer", code="bad_cursor") from error
+    return place
+
+
+def _can_be_kept(value: object) -> bool:
+    """Return whether a database can have a value."""
+    return "\0" not in value if isinstance(value, str) else isinstance(value, int) and -(2**63) <= value < 2**63

@@ -114,7 +114,7 @@ class EntryBody(msgspec.Struct, frozen=True, kw_only=True, rename={"except_": "e
 
 
 class EntriesBody(msgspec.Struct, frozen=True):
-    """A page of entries. cursor: for the next page; null: this is the last."""
+    """A page of entries. cursor: for the next page, however many are in this one; null: this is the last."""
 
     items: list[EntryBody]
     cursor: str | None

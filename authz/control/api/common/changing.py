@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from litestar import Response
@@ -13,12 +13,17 @@ from authz.control.api.common.asking import idempotent_of, in_thread, plane_of
 from authz.control.api.common.matching import etag
 from authz.control.api.common.operations import Operation, forced, foreseen, layers_of, perform
 from authz.control.model.problems import NeedsApproval
-from authz.control.store.access.idempotency import Answer
+from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
+from authz.control.store.ledger.changes import lock_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.control.access.callers import Caller
     from authz.control.api.common.asking import AnyRequest, Wait
-    from authz.control.plane import ControlPlane
+    from authz.control.plane import ControlPlane, Idempotent
+
+T = TypeVar("T")
 
 
 async def change(
@@ -34,11 +39,36 @@ async def change(
             idempotent=idempotent, foreseen=foreseen(operation),
         )  # fmt: skip
     except NeedsApproval as why:
-        waiting = await in_thread(
-            ask_approval, plane.store, caller, why.message, msgspec.json.encode(operation).decode()
-        )
-        return Response({"approval": waiting, "detail": why.message}, status_code=202)
+        wanted = msgspec.json.encode(operation).decode()
+        answer = await in_thread(_ask_approval, plane, caller, why.message, wanted, idempotent)
     return await answered(plane, caller, answer, wait, timeout)
+
+
+def _ask_approval(
+    plane: ControlPlane, caller: Caller, why: str, request: str, idempotent: Idempotent | None
+) -> Answer:  # fmt: skip
+    """Keep a change that waits for a second person; a repeated request gets the answer of before."""
+    with plane.store.writing() as tx:
+        now = plane.store.now()
+        if idempotent is not None:
+            lock_head(tx, plane.config.layers[0].name)  # one after the other
+            known = known_answer(tx, caller.token.id, idempotent.key, idempotent.request, now)
+            if known is not None:
+                return known
+        body = {"approval": ask_approval(tx, caller, why, request, now), "detail": why}
+        answer = Answer(202, msgspec.json.encode(body).decode())
+        if idempotent is not None:
+            keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
+    return answer
+
+
+def without_approval(use: Callable[[], T]) -> T:
+    """Run a use case whose change cannot wait for a second person: what needs one is refused (409)."""
+    try:
+        return use()
+    except NeedsApproval as error:
+        error.status = 409
+        raise
 
 
 async def answered(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from authz.control.config import ControlConfig
 
+MAX_SIGN_ON: Final = 16 << 10  # bytes that are read of somebody who signs on: nobody is known yet
 COOKIE: Final = "authz_session"
 SECURE_COOKIE: Final = "__Host-authz_session"  # browsers take it by https and from this very host only (RFC 6265bis)
 

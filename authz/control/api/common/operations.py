@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from authz.addresses import parse_networks
 from authz.control.api.common.bodies import BanInput, EntryBody, EntryInput, EntryPatch, entry_body
 from authz.control.api.common.matching import check_match
 from authz.control.lists import entries as lists
 from authz.control.lists.bans import ban, unban
-from authz.control.lists.rules.guard import names_others
+from authz.control.lists.rules.guard import addresses_of, denies, names_others
 from authz.control.lists.rules.periods import DEFAULT_PERIOD, end_of, moment
-from authz.control.model.problems import Forbidden
+from authz.control.model.problems import FieldMistake, Forbidden, Invalid, NeedsApproval
 from authz.control.model.records import SUBJECTS, WRITTEN, Entry, Written
 from authz.control.plane import nobody
 from authz.control.store.entries.find import get_entry
+from authz.errors import AddressError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.batch import Batch
+    from authz.control.lists.rules.guard import FourEyes
     from authz.control.lists.rules.rules import Rules
 
 
@@ -66,6 +70,7 @@ class DeleteEntry(msgspec.Struct, frozen=True, tag=True):
 
 
 Operation = AddBan | EndBan | AddEntry | ChangeEntry | DeleteEntry
+MAX_NETWORKS: Final = 50_000  # of one request, ranges taken apart: a second or two of writing
 _NAMED: Final = (*SUBJECTS, "except_", "list", "applications", "action")
 
 
@@ -91,6 +96,18 @@ def all_of(*rows: EntryInput) -> Callable[[Connection], Iterable[Written]]:
     """Return what finds out whom entries will name."""
     named = [subjects_of(row) for row in rows]
     return (lambda _: named) if any(map(names_others, named)) else nobody
+
+
+def check_together(rows: Iterable[EntryInput], rules: FourEyes) -> None:
+    """Raise NeedsApproval where rows, taken together, deny more than one person may. Those with mistakes count not."""
+    if rules.addresses is None:
+        return
+    denied = 0
+    for row in map(subjects_of, rows):
+        with contextlib.suppress(AddressError):
+            denied += addresses_of(row) if denies(row) else 0
+    if denied > rules.addresses:
+        raise NeedsApproval(f"the rows deny {denied:,} addresses, more than {rules.addresses:,}")
 
 
 def subjects_of(data: EntryInput) -> Written:
@@ -153,7 +170,8 @@ def _change(batch: Batch, before: Entry, operation: ChangeEntry) -> Entry:
 
 
 def written_of(data: EntryInput, batch: Batch) -> Written:
-    """Return what a request says, with its window worked out."""
+    """Return what a request says, with its window worked out. Raises Invalid."""
+    _count_networks(batch, data.networks, data.except_)
     starts = None if data.starts is None else moment(data.starts, "/starts")
     names = (*SUBJECTS, "except_", "list", "applications", "action", "reason")
     return Written(
@@ -165,7 +183,8 @@ def written_of(data: EntryInput, batch: Batch) -> Written:
 
 
 def patched(before: Entry, data: EntryPatch, batch: Batch) -> Written:
-    """Return what an entry says after a change."""
+    """Return what an entry says after a change. Raises Invalid."""
+    _count_networks(batch, data.networks or (), data.except_ or ())
     given = {
         name: getattr(data, name)
         for name in WRITTEN
@@ -183,3 +202,12 @@ def patched(before: Entry, data: EntryPatch, batch: Batch) -> Written:
 def _says_more_than_when(data: EntryPatch) -> bool:
     names = (name for name in WRITTEN if name not in {"expires", "reason", "author"})
     return any(getattr(data, name) is not UNSET for name in names)
+
+
+def _count_networks(batch: Batch, *texts: Iterable[str]) -> None:
+    """Raise Invalid where a request names more networks than are written while others wait: a range may be hundreds."""
+    with contextlib.suppress(AddressError):  # what checks the entry tells it
+        batch.networks += sum(len(parse_networks(text)) for several in texts for text in several)
+    if batch.networks > MAX_NETWORKS:
+        told = f"the request names over {MAX_NETWORKS:,} networks, expected fewer: send it in parts, or make a feed"
+        raise Invalid([FieldMistake("/networks", told)], code="too_many")

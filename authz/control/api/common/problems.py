@@ -65,6 +65,8 @@ def as_problem(error: Exception) -> Problem:
         return _validation(error)
     if isinstance(error, UnicodeDecodeError):
         return Problem("the body is not UTF-8", code="malformed")
+    if isinstance(error, RecursionError):
+        return Problem("the body has too many values within each other", code="malformed")
     if isinstance(error, HTTPException):
         problem = Problem(shorten(error.detail), code=_code(error.status_code))
         problem.status = error.status_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ from authz.control.api.common.asking import (
     WaitFor,
     idempotent_of,
     in_thread,
+    needing,
     parsed_moment,
     parsed_network,
     plane_of,
@@ -36,9 +38,9 @@ from authz.control.api.common.bodies import (
     RowResult,
     entry_body,
 )
-from authz.control.api.common.changing import answered, change
+from authz.control.api.common.changing import answered, change, without_approval
 from authz.control.api.common.matching import etag
-from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, all_of, written_of
+from authz.control.api.common.operations import AddEntry, ChangeEntry, DeleteEntry, all_of, check_together, written_of
 from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.lists.many.changes import delete_entries
 from authz.control.api.lists.many.jobs import JobBody, accepted
@@ -46,7 +48,7 @@ from authz.control.lists import entries as lists
 from authz.control.maintenance.jobs import Row, ask_job
 from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
 from authz.control.model.records import MICROSECONDS, Entry
-from authz.control.store.entries.find import Filter, find_entries, get_entry
+from authz.control.store.entries.find import Filter, find_page_by_id, get_entry
 from authz.engine.model import ListName
 
 if TYPE_CHECKING:
@@ -64,10 +66,10 @@ def entries_page(plane: ControlPlane, wanted: Filter, cursor: str | None, limit:
     """Return a page of entries."""
     after = read_cursor(cursor, _CURSOR) or ""
     with plane.store.reading() as tx:
-        entries = find_entries(tx, wanted, after=after, limit=limit + 1)
+        entries, following = find_page_by_id(tx, wanted, after=after, limit=limit)
     now = (wanted.at or plane.store.now()) / MICROSECONDS
-    following = write_cursor(entries[limit - 1].id) if len(entries) > limit else None
-    return EntriesBody([entry_body(entry, now) for entry in entries[:limit]], following)
+    cursor = None if following is None else write_cursor(following)
+    return EntriesBody([entry_body(entry, now) for entry in entries], cursor)
 
 
 @get("", summary="Entries, now or as of a time", responses=documented())
@@ -83,7 +85,7 @@ async def list_entries(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> EntriesBody:
-    """List entries by id."""
+    """List entries by id, until there is no cursor: a page may have fewer than `limit` and others behind it."""
     caller.need("read")
     plane = plane_of(request)
     recorded = parsed_moment(at, "at")
@@ -126,7 +128,7 @@ async def add_entry(
 
 
 @post("/bulk", summary="Add many entries", status_code=200, responses=documented(409, 422) | {202: _JOB},
-      request_max_body_size=MAX_BULK_BODY)  # fmt: skip
+      request_max_body_size=MAX_BULK_BODY, guards=[needing("edit")])  # fmt: skip
 async def add_entries(
     request: AnyRequest, caller: Asker, data: JSONBody[list[EntryInput]], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
@@ -135,12 +137,12 @@ async def add_entries(
 
     Up to 5,000 rows are added before the answer. More, up to 200,000, become a job (202): ask for it at `Location`.
     """
-    caller.need("edit")
     if not 1 <= len(data) <= MAX_JOB:
         raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_JOB}")])
     plane = plane_of(request)
     key = await idempotent_of(request, idempotency_key)
     if len(data) > MAX_BULK:
+        await in_thread(without_approval, partial(check_together, data, plane.config.rules().four_eyes))
         rows: list[Row] = [msgspec.to_builtins(row) for row in data]
         return accepted(await in_thread(ask_job, plane, caller, rows, key))
 

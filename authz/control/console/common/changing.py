@@ -101,7 +101,8 @@ def carry_out(plane: ControlPlane, caller: Caller, operations: Sequence[Operatio
         if len(operations) > 1:
             raise
         request = msgspec.json.encode(operations[0]).decode()
-        return "", ask_approval(plane.store, caller, why.message, request)
+        with plane.store.writing() as tx:
+            return "", ask_approval(tx, caller, why.message, request, plane.store.now())
     return written(made), ""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from litestar.di import NamedDependency
 
 from authz.control.access.callers import Caller
-from authz.control.access.sessions import csrf_token
+from authz.control.access.sessions import check_csrf, csrf_token
 from authz.control.api.common.asking import SAFE_METHODS, AnyRequest, plane_of, session_caller
 from authz.control.api.common.cookies import refuse_other_sites, session_secret
 from authz.control.model.problems import Problem
@@ -63,9 +63,11 @@ async def read_form(request: AnyRequest) -> FormMultiDict:
 
 async def provide_asked(request: AnyRequest) -> Asked:
     """Return who asks. Raises Unauthorized if nobody is signed on, Forbidden where the form is not one of ours."""
-    shown = None
-    if request.method not in SAFE_METHODS:
+    changes = request.method not in SAFE_METHODS
+    if changes:
         refuse_other_sites(request)
+    caller = await session_caller(request)
+    if changes:  # a form is read of somebody who is signed on only
         shown = request.headers.get("x-csrf-token") or str((await read_form(request)).get(CSRF_FIELD, ""))
-    caller = await session_caller(request, csrf=shown)
+        check_csrf(session_secret(request), shown)
     return Asked(request, plane_of(request), caller, csrf_token(session_secret(request)))

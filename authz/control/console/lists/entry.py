@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from sqlalchemy import Row
 
 from authz.control.api.common.asking import in_thread, parsed_moment
+from authz.control.api.common.cookies import own_path
 from authz.control.api.common.operations import ChangeEntry
 from authz.control.console.common.changing import (
     Notice,
@@ -25,7 +26,6 @@ from authz.control.console.common.forms import PRESETS, FormState, form_of, mist
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import entry_of, seconds_of
 from authz.control.console.look.render import page
-from authz.control.console.signing import own_path
 from authz.control.model.problems import Missing, Problem
 from authz.control.model.records import Change, Entry
 from authz.control.store.entries.find import get_entry

@@ -10,13 +10,13 @@ from litestar import Response, Router, get, post
 
 from authz.control.api.common.asking import in_thread, parsed_moment, read_cursor, write_cursor
 from authz.control.api.common.bodies import EntryPatch
+from authz.control.api.common.cookies import own_path
 from authz.control.api.common.operations import ChangeEntry, Operation
 from authz.control.console.common.changing import MAX_DONE, Notice, afterwards, carry_out, deletion, notice_of
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import applications_of
 from authz.control.console.look.render import page, see_other
-from authz.control.console.signing import own_path
 from authz.control.lists.rules.check import network_mistakes
 from authz.control.model.problems import Conflict, FieldMistake, Invalid, Problem
 from authz.control.model.records import FOREVER, MICROSECONDS
@@ -38,7 +38,10 @@ LISTS: Final[tuple[ListName, ...]] = ("deny", "allow", "gray")
 ENDS: Final = {"": "any time", "hour": "within an hour", "day": "within a day", "week": "within a week",
                "never": "never", "ended": "have ended"}  # fmt: skip
 _WITHIN: Final = {"hour": 3600, "day": 86400, "week": 7 * 86400}
-_CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(tuple[Any, str])
+_CURSORS: Final = {
+    sort: msgspec.json.Decoder(tuple[kind, str])  # type: ignore[valid-type]  # of the column
+    for sort, kind in SORTS.items()
+}
 _NAMES: Final = ("list", "only", "q", "application", "author", "source", "ends", "sort", "at")
 
 
@@ -109,7 +112,7 @@ async def show_lists(asked: Asker) -> Response[str]:
     query = Query.of(given)
     mistake, listed = "", Listed(Page([], None, 0), 0, [], None)
     try:
-        cursor = read_cursor(given.get("after"), _CURSOR)
+        cursor = read_cursor(given.get("after"), _CURSORS[query.sort.removeprefix("-")])
         listed = await in_thread(_find, asked, query, cursor, given.get("done", ""))
     except Invalid as error:
         mistake = error.mistakes[0].detail

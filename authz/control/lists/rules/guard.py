@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from authz.addresses import BITS, Address, Network, NetworkSet, network_of, parse_networks, try_parse_address
+from authz.addresses import BITS, Network, NetworkSet, network_of, parse_networks, try_parse_address
 from authz.control.model.problems import Conflict
 from authz.control.model.records import POLICY_LAYER, SUBJECTS, Written
 from authz.errors import shorten
@@ -87,14 +89,18 @@ def check_lock_out(
     return bool(lockouts)
 
 
-def approval_reason(entry: Written, rules: FourEyes) -> str:
-    """Return why a change needs a second person; empty: it does not."""
-    if rules.allow and entry.list == "allow":
+def approval_reason(entry: Written, rules: FourEyes, before: Written | None = None, others: int = 0) -> str:
+    """Return why a change needs a second person; empty: it does not.
+
+    before: the entry as it is. others: how many addresses the same request denies besides.
+    """
+    if rules.allow and "allow" in {entry.list, before.list if before is not None else ""}:
         return "it touches the allow list"
-    if rules.addresses is not None and entry.list == "deny" and entry.action == "block":
-        count = addresses_of(entry)
+    if rules.addresses is not None and denies(entry):
+        count = others + addresses_of(entry)
         if count > rules.addresses:
-            return f"it denies {count:,} addresses, more than {rules.addresses:,}"
+            beside = " with the others of its request" if others else ""
+            return f"it denies {count:,} addresses{beside}, more than {rules.addresses:,}"
         if any(getattr(entry, name) for name in ("countries", "regions", "continents", "asns", "sources")):
             return "it denies a country, a network operator or a source type"
     return ""
@@ -103,17 +109,22 @@ def approval_reason(entry: Written, rules: FourEyes) -> str:
 def addresses_of(entry: Written) -> int:
     """Return how many addresses the networks of an entry have, its exceptions taken out; IPv6 is counted by /64."""
     covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
-    total = _size(covered)
-    for text in entry.except_:
-        total -= _size(NetworkSet(n for n in parse_networks(text) if Address(n.version, n.value, "") in covered))
-    return max(total, 0)
-
-
-def _size(networks: NetworkSet) -> int:
-    v4, v6 = networks.bounds[4], networks.bounds[6]
-    four = sum(end - first for first, end in zip(v4[::2], v4[1::2], strict=True))
-    six = sum(max((end - first) >> 64, 1) for first, end in zip(v6[::2], v6[1::2], strict=True))
+    excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
+    four = sum(end - first for first, end in _without(covered, excepted, 4))
+    six = counted_to = 0  # of /64: several may be in one
+    for first, end in _without(covered, excepted, 6):
+        begin, after = max(first >> 64, counted_to), (end - 1 >> 64) + 1
+        six += max(after - begin, 0)
+        counted_to = after
     return four + six
+
+
+def _without(networks: NetworkSet, others: NetworkSet, version: int) -> Iterator[tuple[int, int]]:
+    """Give the spans (first, end) of the addresses that a set has and another has not, in order."""
+    has, lacks = networks.bounds[version], others.bounds[version]
+    for first, end in pairwise(sorted({*has, *lacks})):
+        if bisect_right(has, first) & 1 and not bisect_right(lacks, first) & 1:
+            yield first, end
 
 
 def _others(entry: Written) -> str:
@@ -124,6 +135,12 @@ def _others(entry: Written) -> str:
 def denies(entry: Written) -> bool:
     """Return whether an entry keeps anybody out."""
     return entry.list == "deny" and entry.action == "block"
+
+
+def denies_no_more(before: Written, after: Written) -> bool:
+    """Return whether an entry denies the addresses that it denied before, or nobody."""
+    same = (before.networks, before.except_) == (after.networks, after.except_)
+    return not denies(after) or (denies(before) and same)
 
 
 def keeps_out(entry: Written, layer: str) -> bool:

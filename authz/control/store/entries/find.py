@@ -36,6 +36,9 @@ _LIKE: Final = (
 )
 
 
+MAX_ROWS: Final = 20_000  # that are read for one page
+
+
 class Filter(NamedTuple):
     """What entries are asked for; None: whatever.
 
@@ -121,6 +124,28 @@ def find_entries(tx: Connection, wanted: Filter, *, after: str = "", limit: int 
     return matching
 
 
+def find_page_by_id(
+    tx: Connection, wanted: Filter, *, after: str = "", limit: int = 100
+) -> tuple[list[Entry], str | None]:  # fmt: skip
+    """Return entries by their id, those behind `after`, at most `limit`, and the id that the next page begins behind.
+
+    None: there is no other. What only rows tell (application, owner, origin) is looked for among the next `MAX_ROWS`:
+    a page may have fewer entries than that, or none, and others may follow.
+    """
+    query = filtered(tx, wanted).where(entries.c.id > after).order_by(entries.c.id).limit(MAX_ROWS + 1)
+    matching: list[Entry] = []
+    last = after
+    with tx.execute(query.execution_options(yield_per=500)) as rows:
+        for number, row in enumerate(rows):
+            if number == MAX_ROWS or len(matching) == limit:
+                return matching, last
+            entry = _DECODE(row.content)
+            last = entry.id
+            if matches(entry, wanted):
+                matching.append(entry)
+    return matching, None
+
+
 def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:
     """Give all entries, by their id."""
     return _matching(tx, filtered(tx, wanted).order_by(entries.c.id), wanted)
@@ -171,11 +196,15 @@ def _matching(tx: Connection, query: Select[tuple[str]], wanted: Filter) -> Iter
     with tx.execute(query.execution_options(yield_per=500)) as rows:
         for row in rows:
             entry = _DECODE(row.content)
-            if wanted.application and entry.applications and wanted.application not in entry.applications:
-                continue
-            if wanted.owner not in {None, entry.owner} or wanted.origin not in {None, entry.origin}:
-                continue
-            yield entry
+            if matches(entry, wanted):
+                yield entry
+
+
+def matches(entry: Entry, wanted: Filter) -> bool:
+    """Return whether an entry is what columns cannot tell."""
+    if wanted.application and entry.applications and wanted.application not in entry.applications:
+        return False
+    return wanted.owner in {None, entry.owner} and wanted.origin in {None, entry.origin}
 
 
 def _touches(tx: Connection, network: Network) -> ColumnElement[bool]:

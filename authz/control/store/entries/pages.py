@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, LargeBinary, cast, func, select, tuple_
 
 from authz.control.model.records import SUBJECTS, Entry
-from authz.control.store.entries.find import Filter, filtered
+from authz.control.store.entries.find import Filter, filtered, matches
 from authz.control.store.tables import entries
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "author": entries.c.author,
     "applications": entries.c.applications,
 }
-SORTS: Final = tuple(_COLUMNS)
+SORTS: Final = {name: column.type.python_type for name, column in _COLUMNS.items()}
 Place = tuple[Any, str]  # value of the column, id: where a page ends
 
 _DECODE = msgspec.json.Decoder(Entry).decode
@@ -97,7 +97,7 @@ def find_page(
             if len(matching) == limit:
                 return Page(matching, last, MAX_LOOKED)
             entry = _DECODE(content)
-            if _concerns(entry, wanted) and search.fits(entry):
+            if matches(entry, wanted) and search.fits(entry):
                 matching.append(entry)
                 last = (place, of)
     return Page(matching, None if some is rows else _last_looked_at(tx, rows), MAX_LOOKED)
@@ -190,12 +190,6 @@ def count_lists(tx: Connection, tenant: str | None, now: int) -> dict[str, int]:
 def _texts(entry: Entry) -> list[str]:
     named = [str(value) for name in SUBJECTS for value in getattr(entry, name)]
     return [entry.id, entry.reason, entry.author, entry.origin, *named, *entry.applications]
-
-
-def _concerns(entry: Entry, wanted: Filter) -> bool:
-    if wanted.application and entry.applications and wanted.application not in entry.applications:
-        return False
-    return wanted.owner in {None, entry.owner} and wanted.origin in {None, entry.origin}
 
 
 def _ends(search: Search) -> list[ColumnElement[bool]]:

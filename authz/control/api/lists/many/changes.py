@@ -21,12 +21,12 @@ from authz.control.api.common.asking import (
     plane_of,
 )
 from authz.control.api.common.bodies import EntryInput
-from authz.control.api.common.changing import answered
+from authz.control.api.common.changing import answered, without_approval
 from authz.control.api.common.operations import all_of, written_of
 from authz.control.api.common.problems import documented
 from authz.control.lists.entries import layers_of
 from authz.control.lists.many import MAX_DELETED, delete_matching, replace_source
-from authz.control.model.problems import FieldMistake, Invalid, NeedsApproval
+from authz.control.model.problems import FieldMistake, Invalid
 from authz.control.store.entries.find import Filter
 from authz.engine.model import TOKEN, ListName
 
@@ -85,7 +85,7 @@ async def delete_entries(
     plane = plane_of(request)
 
     def use(batch: Batch) -> tuple[int, DeletedBody]:
-        gone = _without_approval(lambda: delete_matching(
+        gone = without_approval(lambda: delete_matching(
             batch, wanted, expect, reason, take_over=take_over, permanent=permanent or origin is not None
         ))  # fmt: skip
         return 200, DeletedBody([entry.id for entry in gone], batch.serials())
@@ -114,7 +114,7 @@ async def replace_entries(
 
     def use(batch: Batch) -> tuple[int, ReplacedBody]:
         rows = [written_of(row, batch) for row in data]
-        done = _without_approval(lambda: replace_source(batch, source, rows, reason))
+        done = without_approval(lambda: replace_source(batch, source, rows, reason))
         added, changed, deleted, kept = ([entry.id for entry in some] for some in done[:4])
         skipped = [SkippedRow(*row) for row in done.skipped]
         return 200, ReplacedBody(added, changed, deleted, kept, skipped, batch.serials())
@@ -123,15 +123,6 @@ async def replace_entries(
     layers = layers_of(plane.config.rules())
     answer = await in_thread(plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=all_of(*data))
     return await answered(plane, caller, answer, wait, timeout)
-
-
-def _without_approval(use: Any) -> Any:
-    """Run a use case whose change cannot wait for a second person."""
-    try:
-        return use()
-    except NeedsApproval as error:
-        error.status = 409
-        raise
 
 
 router: Any = Router("/", route_handlers=[replace_entries], tags=["entries"])
