@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from authz.control.access.callers import Caller
 
+APPROVED_BY: Final = ", approved by "  # in history, between two persons
 MAX_WAITING: Final = 500  # of a tenant: more hide what they are about
 WAITING, APPROVED, REJECTED = "waiting", "approved", "rejected"
 

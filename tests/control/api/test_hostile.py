@@ -101,8 +101,9 @@ def test_a_reason_in_an_address_is_as_long_as_any_other(plane: Control) -> None:
     plane.ok("DELETE", f"/v1/bans/{made['id']}?reason={'x' * 1000}")
 
 
-def test_a_token_has_a_name_that_a_terminal_can_show(plane: Control) -> None:
-    for body in ({"name": "\x1b[2J"}, {"name": "a\nb"}, {"name": "x", "person": "\x1b[2J"}):
+def test_a_token_has_a_name_that_a_terminal_can_show_and_that_feigns_no_approval(plane: Control) -> None:
+    for body in ({"name": "\x1b[2J"}, {"name": "a\nb"}, {"name": "x", "person": "\x1b[2J"},
+                 {"name": "anna, approved by bert"}):  # fmt: skip
         answer = plane.ask("POST", "/v1/tokens", body | {"role": "viewer"})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
 

@@ -119,7 +119,9 @@ def test_a_ban_of_what_control_yaml_protects_keeps_it_from_starting_unless_force
     with control(folder, store=store_url) as plane:
         made = plane.ok("POST", "/v1/bans", {"address": OFFICE})
         plane.ok("POST", "/v1/bans", {"address": "192.0.2.1"})
-        first = plane.ok("POST", "/v1/entries", {"networks": [OFFICE], "except": ["198.51.100.0/32"], "force": True})
+        first = plane.ok(
+            "POST", "/v1/entries", {"networks": ["198.51.100.0/28"], "except": ["198.51.100.1"], "force": True}
+        )
     assert first["layer"] == "policy"
     file = folder / "control.yaml"
     file.write_text(file.read_text() + f"protected: [{OFFICE}/32]\n")

@@ -10,6 +10,7 @@ from litestar.params import FromPath, QueryParameter
 
 from authz.control.access.approvals import (
     APPROVED,
+    APPROVED_BY,
     REJECTED,
     WAITING,
     Approval,
@@ -123,7 +124,7 @@ def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
     def use(batch: Batch) -> tuple[int, Any]:
         approval = decide_approval(batch.tx, caller, approval_id, APPROVED, batch.now)
         batch.tenant = owner
-        name = f"{approval.actor}, approved by {caller.token.name}"
+        name = f"{approval.actor}{APPROVED_BY}{caller.token.name}"
         batch.actor = Actor(approval.tenant, name, "token", caller.method, caller.request_id, caller.address)
         status, body = perform(batch, operation)
         return (200 if status == 201 else status), body

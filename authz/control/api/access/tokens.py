@@ -9,6 +9,7 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta
 
+from authz.control.access.approvals import APPROVED_BY
 from authz.control.api.common.asking import AnyRequest, Asker, in_thread, plane_of
 from authz.control.api.common.bodies import Input, TokenBody, TokenInput, micro_moment
 from authz.control.api.common.problems import documented
@@ -39,6 +40,8 @@ async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInpu
     names = (("/name", data.name), ("/person", data.person))
     mistakes += [FieldMistake(at, "found control characters, expected text") for at, text in names
                  if not text.isprintable()]  # fmt: skip
+    if APPROVED_BY in data.name:
+        mistakes.append(FieldMistake("/name", f"found '{APPROVED_BY}', which history says of two persons"))
     if mistakes:
         raise Invalid(mistakes)
     tenant = data.tenant or caller.tenant.name
