@@ -110,6 +110,14 @@ def _of_the_application(probe: Probe, seen: Mapping[str, Any]) -> Finding:
 
 def _of_the_client(probe: Probe, seen: Mapping[str, Any], trusted: NetworkSet) -> Iterator[Finding]:
     client, source = seen["client"], try_parse_address(probe.source)
+    proxy = try_parse_address(seen["peer"]) if seen["front"] == "http" else None
+    if proxy is not None and client == proxy.text and proxy not in trusted:
+        yield Finding(
+            True,
+            f"the proxy asked from {proxy.text}, which is not in client_address.trusted_proxies: it is taken for the "
+            "client of every request, and no list holds for anybody behind it. Name it there",
+        )
+        return
     if client is None or source is None or probe.forwarded is None:
         return
     if client == probe.forwarded:

@@ -40,6 +40,7 @@ from authz.serve.listeners.endpoints import Endpoints
 from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
 from authz.serve.observe.events import EventSender
+from authz.serve.observe.ignored_clients import IgnoredClients
 from authz.serve.observe.latency import Latency
 from authz.serve.observe.log_file import LogFile
 from authz.serve.observe.metrics import Family, Metrics
@@ -78,6 +79,7 @@ class Sidecar:
         self.metrics = self._make_metrics()
         self.decider = Decider(config.decision_settings())
         self.decider.on_unknown = self.metrics.count_unknown
+        self.decider.on_ignored = IgnoredClients(self.metrics, config.client_address.header)
         self.health = Health(lambda: self.decider.decides(time.time()))
         self._log = DecisionLog(config.decision_log)
         self._events = EventSender(config.events)

@@ -129,7 +129,7 @@ def print_config(
     ] = "",
 ) -> None:
     """Print a configuration for the proxy that uses this sidecar, ready to be adapted."""
-    from authz.cli.sidecar.proxy_config import parts_of, render
+    from authz.cli.sidecar.proxy_config import parts_of, render, warnings_of
     from authz.errors import InputError
     from authz.serve.config.config import load_config
 
@@ -143,6 +143,8 @@ def print_config(
     if cache:
         sidecar = _with_cache(sidecar, proxy, cache)
     typer.echo(render(proxy.value, sidecar, _applications(sidecar, policy, snapshot), part), nl=False)
+    for warning in warnings_of(proxy.value, sidecar):
+        typer.echo(f"authz: warning: {warning}", err=True)
     if proxy is Proxy.ENVOY:
         _warn_of_old_envoy()
 

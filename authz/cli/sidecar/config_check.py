@@ -163,7 +163,20 @@ def check_grants(config: Config) -> Iterator[Finding]:
         if getattr(config.policy, key) == "allow":
             text = f"allow: every request is allowed while the snapshot is {key.removeprefix('when_')}"
             yield Finding("warning", f"{config.policy.name}.{key}", text)
+    yield from _about_nobody_trusted(config)
     yield from _about_envoy(config)
+
+
+def _about_nobody_trusted(config: Config) -> Iterator[Finding]:
+    client = config.client_address
+    if config.http.listen.host is not None and not client.trusted_hops and not client.trusted_proxies:
+        yield Finding(
+            "warning",
+            "client_address.trusted_proxies",
+            f"nobody is trusted: a proxy that asks at {config.http.listen} (http.listen) is taken for the client of "
+            "all its requests, and no list holds for anybody behind it. Name it; if only Envoy asks, by gRPC, set "
+            "http.listen: off",
+        )
 
 
 def _about_envoy(config: Config) -> Iterator[Finding]:

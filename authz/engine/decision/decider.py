@@ -48,10 +48,12 @@ class Decider:
     Attributes:
         settings: The same; `change` takes others.
         on_unknown: Called with each name of an application that the policy does not have; must not block.
+        on_ignored: Called with each peer that names another client and is not a trusted proxy; must not block.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.on_unknown: Callable[[str], object] = lambda _: None
+        self.on_ignored: Callable[[Address], object] = lambda _: None
         self._generation: Generation | None = None
         self._take(settings)
 
@@ -69,7 +71,7 @@ class Decider:
     def _take(self, settings: Settings) -> None:
         self.settings = settings
         self._rules = settings.rules
-        self._resolver = Resolver(settings.rules)
+        self._resolver = Resolver(settings.rules, self._ignored)
         self._client = self._resolver.client
         general = Application(ANY_APPLICATION)
         missing = Verdict(settings.when_missing, NO_SNAPSHOT)
@@ -77,6 +79,9 @@ class Decider:
         self._malformed = make_outcome(general, Verdict("deny", MALFORMED_REQUEST), None)
         self._too_large = make_outcome(general, Verdict("deny", REQUEST_TOO_LARGE), None)
         self._failed = make_outcome(general, Verdict("deny", INTERNAL_ERROR), None, cannot=True)
+
+    def _ignored(self, peer: Address) -> None:
+        self.on_ignored(peer)
 
     @property
     def ruleset(self) -> Ruleset | None:
@@ -102,7 +107,8 @@ class Decider:
             A decider with the same settings and ruleset; what is loaded into this one later does not reach it.
         """
         pinned = copy.copy(self)
-        pinned.on_unknown = lambda _: None  # a question of an operator
+        pinned.on_unknown = pinned.on_ignored = lambda _: None  # a question of an operator
+        pinned._take(self.settings)  # noqa: SLF001  # a copy of ourselves
         return pinned
 
     def decides(self, now: float) -> bool:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from authz.addresses import Address, NetworkSet, try_parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 MAX_ELEMENTS = 32  # elements of the chain that are walked, empty ones included
 MAX_PROXIES = 1024  # trusted peers that a Resolver remembers
@@ -80,10 +80,14 @@ class Resolution(NamedTuple):
 
 
 class Resolver:
-    """Finds the clients of requests by fixed rules: `walk`, with a short way for what nearly every request is."""
+    """Finds the clients of requests by fixed rules: `walk`, with a short way for what nearly every request is.
 
-    def __init__(self, rules: Rules) -> None:
+    on_ignored: called with a peer that is not a trusted proxy and whose request names another client.
+    """
+
+    def __init__(self, rules: Rules, on_ignored: Callable[[Address], object] = lambda _: None) -> None:
         self.rules = rules
+        self._on_ignored = on_ignored
         self._trusted = rules.trusted_proxies.bounds
         self._plain = rules.header == "x-forwarded-for" and not rules.trusted_hops
         self._proxies: set[str] = set()  # peers that are trusted, as they were written; at most MAX_PROXIES
@@ -110,7 +114,10 @@ class Resolver:
         if peer is not None:
             if address is None:
                 return _unresolved(CLIENT_UNRESOLVED, steps, peer, "the peer is not an address")
-            if self._plain and address in self.rules.trusted_proxies:
+            if address not in self.rules.trusted_proxies:
+                if header_lines and steps is None and names_another(self.rules, address, header_lines):
+                    self._on_ignored(address)
+            elif self._plain:
                 if len(self._proxies) >= MAX_PROXIES:
                     self._proxies.clear()
                 self._proxies.add(peer)
@@ -192,6 +199,19 @@ def _nth(rules: Rules, header_lines: Sequence[str], steps: list[Step] | None) ->
     if hops == 0:
         return None
     return _unresolved(CLIENT_UNRESOLVED, steps, "", f"{hops} elements, expected {rules.trusted_hops} or more")
+
+
+def names_another(rules: Rules, peer: Address, header_lines: Sequence[str]) -> bool:
+    """Return whether the header, which is ignored, names another client than the peer that sent it.
+
+    A proxy at the edge appends the address of its client, so that the rightmost element is the peer as it reports it.
+    Another element there means that the peer is a proxy itself.
+    """
+    if rules.trusted_hops:
+        return False  # the header counts, whoever sent it
+    several = rules.header in {"x-forwarded-for", "forwarded"}
+    last = next(elements(rules.header, header_lines), "") if several else header_lines[-1].strip(_OWS)
+    return last != "" and parse_element(rules.header, last) != peer
 
 
 def chain(rules: Rules, peer: Address | None, header_lines: Sequence[str]) -> list[Address]:

@@ -36,6 +36,7 @@ COUNTERS: Final = {
     "authz_http_faults_total": "HTTP requests answered by an error",
     "authz_warned_total": "Requests let through although an entry warns or a dry run would deny",
     "authz_unknown_applications_total": "Requests for applications that the policy does not name",
+    "authz_forwarding_ignored_total": "Requests that named a client, from a peer that is not a trusted proxy",
     "authz_stale_total": "Times that a layer's snapshot became stale",
     "authz_tls_handshakes_total": "TLS handshakes of clients, by how they ended",
     "authz_tls_reloads_total": "Times that certificates were read again",

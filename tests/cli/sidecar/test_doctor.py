@@ -175,7 +175,8 @@ def probe(seen: dict[str, Any] | None, status: int | None = 200, source: str = "
 
 
 def decided(client: str | None, reason: str = "default_allow", decision: str = "allow") -> dict[str, Any]:
-    return {"client": client, "reason": reason, "decision": decision, "application": "*", "named": "", "peer": ""}
+    return {"client": client, "reason": reason, "decision": decision, "application": "*", "named": "", "peer": "",
+            "front": "grpc"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -185,6 +186,11 @@ def decided(client: str | None, reason: str = "default_allow", decision: str = "
         (probe(decided("198.51.100.1"), source="198.51.100.1"), False, "another client that it names does not count"),
         (probe(decided("192.0.2.2")), True, "a proxy writes its own address into the forwarding header"),
         (probe(decided("192.0.2.2"), source="198.51.100.1"), True, "another proxy stands between"),
+        (
+            probe(decided("192.0.2.3") | {"front": "http", "peer": "192.0.2.3"}),
+            True,
+            "the proxy asked from 192.0.2.3, which is not in client_address.trusted_proxies",
+        ),
         (probe(None), True, "did not ask this sidecar"),
         (probe(None, None), True, "the proxy did not answer"),
         (probe(decided(None, "client_unresolved", "deny"), 403), True, "client_unresolved: the forwarding header"),

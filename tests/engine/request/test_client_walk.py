@@ -86,10 +86,11 @@ def test_no_element_behind_the_limit_is_asked_for(read: list[str]) -> None:
     assert len(read) == MAX_ELEMENTS + 1
 
 
-def test_no_element_is_asked_for_where_the_peer_is_the_client(read: list[str]) -> None:
-    assert who(XFF, "203.0.113.7", "10.0.0.2") == "203.0.113.7"
+def test_only_the_last_element_is_looked_at_where_the_peer_is_the_client(read: list[str]) -> None:
     assert who(XFF, None, "10.0.0.2") == PEER_UNTRUSTED_TRANSPORT
     assert read == []
+    assert who(XFF, "203.0.113.7", "10.0.0.3, 10.0.0.2") == "203.0.113.7"
+    assert set(read) == {"10.0.0.2"}
 
 
 def test_a_chain_asks_for_thirty_two_elements_at_most(read: list[str]) -> None:

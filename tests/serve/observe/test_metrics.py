@@ -36,6 +36,7 @@ DOCUMENTED: Final = {
     "authz_entry_hits": {"layer", "entry", "effect"},
     "authz_warned": {"application"},
     "authz_unknown_applications": {"application"},
+    "authz_forwarding_ignored": set(),
     "authz_stale": {"layer"},
     "authz_config_reloads": {"result"},
     "authz_tls_handshakes": {"listener", "result"},
@@ -97,7 +98,7 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
         counters = {
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads", "authz_tls_handshakes"),
-            *("authz_tls_reloads", "authz_worker_restarts", "authz_grpc_refused"),
+            *("authz_tls_reloads", "authz_worker_restarts", "authz_grpc_refused", "authz_forwarding_ignored"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",

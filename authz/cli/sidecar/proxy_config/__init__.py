@@ -12,13 +12,14 @@ text. In all of them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.cli.sidecar.proxy_config.apache import render_apache
 from authz.cli.sidecar.proxy_config.caddy import render_caddy
 from authz.cli.sidecar.proxy_config.envoy import render_envoy
 from authz.cli.sidecar.proxy_config.haproxy import render_haproxy, render_haproxy_lua
 from authz.cli.sidecar.proxy_config.nginx import render_nginx
+from authz.cli.sidecar.proxy_config.notes import WARNING, about_envoy, about_http
 from authz.cli.sidecar.proxy_config.sites import sites_of
 from authz.cli.sidecar.proxy_config.traefik import render_traefik, render_traefik_static
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from authz.engine.model import Application
     from authz.serve.config.config import Config
 
+_TITLES: Final = {
+    "nginx": "nginx", "traefik": "Traefik", "caddy": "Caddy", "haproxy": "HAProxy", "apache": "Apache",
+}  # fmt: skip
 _PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
     "envoy": {"main": render_envoy},
     "nginx": {"main": render_nginx},
@@ -57,3 +61,14 @@ def render(proxy: str, config: Config, applications: Sequence[Application] | Non
         InputError: The sidecar does not listen for that proxy, or on a port that is not known yet.
     """
     return _PARTS[proxy][part](config, sites_of(applications))
+
+
+def warnings_of(proxy: str, config: Config) -> list[str]:
+    """Return what of the sidecar's configuration is wrong for a proxy, as the printed comment says it.
+
+    Args:
+        proxy: As for `render`.
+        config: The sidecar's configuration.
+    """
+    notes = about_envoy(config) if proxy == "envoy" else about_http(_TITLES[proxy], config, config.http.listen)
+    return [note.removeprefix(WARNING) for note in notes if note.startswith(WARNING)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.addresses import parse_address
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from authz.serve.config.config import Config
     from authz.serve.config.values import Listen
 
+WARNING: Final = "WARNING: "  # before what would not work
 _HOPS = (
     "NOTE: client_address.trusted_hops counts from what this {proxy} writes into X-Forwarded-For: 1 is who connects "
     "to it, 2 whom that one names."
@@ -58,7 +59,7 @@ def about_http(proxy: str, config: Config, listen: Listen) -> Iterator[str]:
     client = config.client_address
     if config.http.tls is not None and proxy != "nginx":
         yield (
-            f"WARNING: http.tls is on, and what is printed here has {proxy} ask without TLS: write https:// and the CA "
+            f"{WARNING}http.tls is on, and what is printed here has {proxy} ask without TLS: write https:// and the CA "
             "that signed the certificate of the sidecar."
         )
     if client.trusted_hops:
@@ -66,7 +67,7 @@ def about_http(proxy: str, config: Config, listen: Listen) -> Iterator[str]:
     if listen.path is not None:
         if not client.trust_unix:
             yield (
-                f"WARNING: client_address.trust_unix is off, and {proxy} asks over a unix socket: every request would "
+                f"{WARNING}client_address.trust_unix is off, and {proxy} asks over a unix socket: every request would "
                 "be denied (peer_untrusted_transport). Set trust_unix: true."
             )
     elif not client.trusted_hops:
@@ -95,7 +96,7 @@ def _about_source(proxy: str, config: Config, host: str) -> Iterator[str]:
         )
     elif parse_address(source) not in config.client_address.rules().trusted_proxies:
         yield (
-            f"WARNING: client_address.trusted_proxies has no {source}, from where {proxy} asks: {proxy} would be the "
+            f"{WARNING}client_address.trusted_proxies has no {source}, from where {proxy} asks: {proxy} would be the "
             "client of every request. Add it."
         )
 
