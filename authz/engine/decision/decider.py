@@ -107,7 +107,8 @@ class Decider:
             A decider with the same settings and ruleset; what is loaded into this one later does not reach it.
         """
         pinned = copy.copy(self)
-        pinned.on_unknown = pinned.on_ignored = lambda _: None  # a question of an operator
+        pinned.on_unknown = lambda _: None  # a question of an operator
+        pinned.on_ignored = lambda _: None
         pinned._take(self.settings)  # noqa: SLF001  # a copy of ourselves
         return pinned
 
