@@ -265,14 +265,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
 
 def _check_together(document: Document[Config], config: Config) -> None:
     """Note the mistakes that lie between keys."""
-    if config.snapshot is not None and config.layers:
-        document.mistake("layers", "found beside snapshot, expected one of the two")
-    elif config.snapshot is None and not config.layers and not document.mentions("snapshot"):
-        document.mistake("snapshot", "missing, expected snapshot or layers: nothing says what to decide by")
-    for number, key, message in mistakes(config.layers_in_order()):
-        part, where = config.snapshot or config.layers[number], "snapshot" if config.snapshot else f"layers[{number}]"
-        if not document.spoiled(part):
-            document.mistake(f"{where}.{key}", message)
+    _check_layers(document, config)
     if config.client_address.trusted_hops and config.client_address.trusted_proxies:
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     _check_tls(document, config)
@@ -284,6 +277,19 @@ def _check_together(document: Document[Config], config: Config) -> None:
             document.mistake(f"{other}.listen", f"found {listen}, where {one} listens already")
     if config.grpc.listen == config.http.listen == Listen():
         document.mistake("grpc.listen", "found 'off' here and at http.listen, expected at most one of them off")
+
+
+def _check_layers(document: Document[Config], config: Config) -> None:
+    if config.snapshot is not None and config.layers:
+        document.mistake("layers", "found beside snapshot, expected one of the two")
+    elif config.snapshot is not None and document.mentions("state"):
+        document.mistake("state", "found beside snapshot, expected snapshot.state")
+    elif config.snapshot is None and not config.layers and not document.mentions("snapshot"):
+        document.mistake("snapshot", "missing, expected snapshot or layers: nothing says what to decide by")
+    for number, key, message in mistakes(config.layers_in_order()):
+        part, where = config.snapshot or config.layers[number], "snapshot" if config.snapshot else f"layers[{number}]"
+        if not document.spoiled(part):
+            document.mistake(f"{where}.{key}", message)
 
 
 def _check_tls(document: Document[Config], config: Config) -> None:

@@ -32,6 +32,12 @@ def test_the_short_form_is_one_layer_named_policy(tmp_path: Path) -> None:
     assert short.policy_file == tmp_path / "lists.snapshot"
 
 
+def test_a_state_beside_the_short_form_is_refused_where_it_was_ignored(tmp_path: Path) -> None:
+    """The sidecar wrote to `state/` beside authz.yaml, or ended because it could not."""
+    with pytest.raises(InvalidDocument, match=r"state: found beside snapshot, expected snapshot\.state"):
+        load(tmp_path, "snapshot: {path: lists.snapshot, trusted_keys: [a.pub]}\nstate: /state/authz.json\n")
+
+
 def test_a_later_layer_is_ignored_where_it_is_missing_and_may_do_little(tmp_path: Path) -> None:
     text = "layers:\n" + POLICY + "  - {name: bans, url: 'https://c.example/b', trusted_keys: [b.pub], may: {}}\n"
     policy, bans = load(tmp_path, text).layers_in_order()

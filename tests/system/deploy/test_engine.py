@@ -92,7 +92,7 @@ def test_the_sidecar_s_image_serves_without_a_right_and_with_read_only_files(eng
     (engine / "pod" / "keys").chmod(0o755)
     http, admin = free_port(), free_port()
     (engine / "pod" / "authz.yaml").write_text(
-        "snapshot: {path: /pod/lists.snapshot, trusted_keys: [/pod/keys/a.pub]}\nstate: /state/authz.json\n"
+        "snapshot: {path: /pod/lists.snapshot, trusted_keys: [/pod/keys/a.pub], state: /state/authz.json}\n"
         f'grpc: {{listen: "off"}}\nhttp: {{listen: "127.0.0.1:{http}"}}\nadmin: {{listen: "127.0.0.1:{admin}"}}\n'
         "client_address: {trusted_proxies: [127.0.0.1]}\ndrain: 0s\n"
     )
@@ -130,12 +130,10 @@ def test_an_image_with_more_has_what_it_is_for(target: str, wanted: str, engine:
     done = subprocess.run([engine / "docker", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     try:
-        for command in (
-            ["--entrypoint", "/opt/authz/bin/python", image, "-c", f"import {wanted}"],
-            [image, "--version"],
-        ):
-            done = subprocess.run(without_unified([*RUN, *command]), capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
+        code = f"import authz, {wanted}; print(authz.__version__)"
+        program = ["--entrypoint", "/opt/authz/bin/python", image, "-c", code]
+        done = subprocess.run(without_unified([*RUN, *program]), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
         assert done.stdout.strip().endswith("0.1.0")
     finally:
         subprocess.run(["podman", "rmi", image], capture_output=True, check=False)
