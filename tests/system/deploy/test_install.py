@@ -68,7 +68,7 @@ def test_the_wheel_works_with_the_newest_and_the_oldest_dependencies_that_it_all
 ) -> None:
     bin_folder = tmp_path / "env" / "bin"
     script = f"""
-    {sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist checkout
+    {sys.executable} -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist ./checkout
     {sys.executable} -m twine check --strict dist/*
     uv venv --quiet --python {sys.executable} env
     uv pip install --quiet --python env/bin/python --resolution {resolution} \
