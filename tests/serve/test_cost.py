@@ -372,7 +372,7 @@ def test_a_logged_decision_keeps_to_its_budget(fronts: Fronts) -> None:
     logging, silent = (make_recorder("grpc", fronts.config.application, fronts.metrics, sinks) for sinks in ([log], []))
     logged = cost_of(lambda: logging.record(decided, "127.0.0.1", 1.0, source))
     counted = cost_of(lambda: silent.record(decided, "127.0.0.1", 1.0, source))
-    within(Cost(logged.calls - counted.calls, logged.instructions - counted.instructions), Cost(6, 141))
+    within(Cost(logged.calls - counted.calls, logged.instructions - counted.instructions), Cost(6, 133))
     lines, taken = LogLines(), log._waiting[0]
     within(cost_of(lambda: lines.lines([taken])), Cost(10, 131))
     within(cost_of(lambda: lines.lines([Decision._make(taken)._replace(rendered=None)])), Cost(19, 241))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("authz.decision_log")
 _BATCH: Final = 4096  # lines a write, and the most that is made in one go: who decides waits meanwhile
 _PIECE: Final = 64  # lines that are made from what waits before it is freed: more would push all else out of the cache
-_PAUSE: Final = 0.005  # seconds for lines to gather: each write takes the interpreter away from who decides, twice
+_PAUSE: Final = 0.02  # seconds for lines to gather: each write takes the interpreter away from who decides, twice
 _PATIENCE: Final = 0.3  # seconds that the end waits for a stuck disk
 
 

@@ -168,16 +168,16 @@ class Recorder:
             if share < 1 and random.random() >= share:  # noqa: S311  # a sample, no secret
                 continue
             if taken is None:
-                (request_id, host, method, path), named, parent, reads = NO_DETAILS, b"", b"", self._reads
-                if source is not None and reads is not None:
+                reads = self._reads
+                if source is None or reads is None:
+                    taken = now, self._front, peer, outcome, client, rendered, b"", b"", b"", b"", b"", b""
+                else:
                     request_id, host, method, path = reads.details(source)
-                    if outcome.application == ANY_APPLICATION:
-                        named = reads.named(source)
-                    if self._traced:
-                        parent = reads.traceparent(source)
-                taken = (
-                    now, self._front, peer, outcome, client, rendered, request_id, host, method, path, named, parent
-                )  # fmt: skip
+                    named = reads.named(source) if outcome.application == ANY_APPLICATION else b""
+                    parent = reads.traceparent(source) if self._traced else b""
+                    taken = (
+                        now, self._front, peer, outcome, client, rendered, request_id, host, method, path, named, parent
+                    )  # fmt: skip
             write(taken)
 
 
