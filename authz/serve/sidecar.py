@@ -30,6 +30,7 @@ from authz.serve.background import in_thread
 from authz.serve.config.reload import merge
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.grpc.engine import make_engine
+from authz.serve.http1.connection import ONE_REQUEST
 from authz.serve.http1.expiring import ExpiringFront
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
@@ -192,7 +193,9 @@ class Sidecar:
             self.config, self._status, self.decider, self.metrics, watch=self._watch, token=token
         )
         if self._endpoints.wanted("admin"):
-            connections = HttpConnections(admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns)
+            connections = HttpConnections(
+                admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns, piece=ONE_REQUEST
+            )
             listener = await self._endpoints.listen("admin", connections)
             connections.start()
             self._fronts["admin"] = lambda: None, lambda: listener.end(connections.stop)
@@ -212,6 +215,7 @@ class Sidecar:
         )
         self._http_limits()
         self.metrics.http_idle = connections.places.idle
+        self.metrics.http_without_place = lambda: connections.places.refused
         if self._endpoints.wanted("http"):
             listener = await self._endpoints.listen("http", connections)
             connections.start()
@@ -300,7 +304,7 @@ class Sidecar:
         config = self.config.http
         if self._http is not None:
             self._http.limits = HttpLimits(
-                config.max_header, config.idle_timeout, config.header_timeout, config.max_connections
+                config.max_header, config.idle_timeout, config.header_timeout, config.max_connections, config.of_a_peer
             )
 
     async def run_until_signal(self) -> None:

@@ -17,25 +17,28 @@ if TYPE_CHECKING:
     from authz.engine.request.request import Request
 
 
-def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
+def explain(decider: Decider, request: Request, now: float, most: int | None = None) -> dict[str, Any]:
     """Return every step of a decision.
 
     Args:
         decider: Decides; what it decides by may be swapped meanwhile.
         request: What of the request counts.
         now: Seconds since 1970.
+        most: How many entries to return, the longest prefix first; each takes some 10 us. None: all.
 
     Returns:
         As in JSON: `time`; `layers`, what decides; `walk`, each element of the forwarding chain and its verdict;
         `application`, its settings; `unknown_application`, the name that was asked for, if the policy does not have it;
-        `applications`, the names of the policy; `covering`, each entry that covers the client, and its verdict;
-        `decision`.
+        `applications`, the names of the policy; `covering`, each entry that covers the client, and its verdict; `more`,
+        how many others do; `decision`.
     """
     decider = decider.pinned()
     outcome, client = decider.check(request, now)
     ruleset = decider.ruleset
     known = () if ruleset is None else ruleset.applications
     application = None if ruleset is None else ruleset.settings_of(outcome.application)
+    covering = decider.covering(request, client)
+    shown = covering[:most]
     return {
         "time": format_moment(now),
         "layers": _layers(decider, now),
@@ -43,7 +46,8 @@ def explain(decider: Decider, request: Request, now: float) -> dict[str, Any]:
         "application": None if application is None else _settings(application),
         "unknown_application": _asked(request) if outcome.unknown else None,
         "applications": [a.name for a in known],
-        "covering": [_covering(covering, application, outcome, now) for covering in decider.covering(request, client)],
+        "covering": [_covering(one, application, outcome, now) for one in shown],
+        "more": len(covering) - len(shown),
         "decision": outcome.as_dict(client),
     }
 

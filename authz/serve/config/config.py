@@ -54,6 +54,11 @@ class SnapshotConfig(msgspec.Struct, frozen=True, kw_only=True):
     poll: Duration = 10.0  # how often to look, should the system not tell us of a change
 
 
+def _most_of(connections: int) -> int:
+    """Return how many connections one address may have: some places are left for others."""
+    return -(-3 * connections // 4)
+
+
 class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`grpc`: the front for Envoy's ext_authz."""
 
@@ -65,8 +70,14 @@ class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
     # 61 KiB; raise it by max_request_bytes where Envoy has with_request_body, or with its max_request_headers_kb.
     max_message: PositiveCount = 131072
     max_connections: PositiveCount = 1024  # of the engine native; one more takes the place of an idle one, or is closed
+    max_connections_per_peer: PositiveCount | None = None  # of one address; None: three quarters of max_connections
     idle_timeout: Duration = 300.0  # of the engine native: a connection without calls is ended after it
     max_connection_age: Duration = 0.0  # a connection is told to leave at 0.9 to 1.1 times this age; 0: never
+
+    @property
+    def of_a_peer(self) -> int:
+        """How many connections one address may have."""
+        return self.max_connections_per_peer or _most_of(self.max_connections)
 
 
 class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +91,12 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache: Duration = 0.0  # seconds for which nginx may keep an answer, where it is told to; 0: not at all
     header_timeout: Duration = 10.0  # from the first byte of a request to the end of its headers; longer: 408
     max_connections: PositiveCount = 4096  # one more takes the place of an idle one, or is closed
+    max_connections_per_peer: PositiveCount | None = None  # of one address; None: three quarters of max_connections
+
+    @property
+    def of_a_peer(self) -> int:
+        """How many connections one address may have."""
+        return self.max_connections_per_peer or _most_of(self.max_connections)
 
 
 class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,8 +22,8 @@ class GrpcEngine(Protocol):
 
     port: int
 
-    def state(self) -> tuple[int, int, int] | None:
-        """Return how many connections are open and how many of them are idle, and how many calls were refused.
+    def state(self) -> tuple[int, int, int, int] | None:
+        """Return how many connections are open and idle, how many found no place, and how many calls were refused.
 
         None: the engine does not say so.
         """

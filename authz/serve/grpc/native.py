@@ -57,14 +57,21 @@ class NativeGrpc:
         }
         service = Service(methods, config.max_message)
         self._connections = Http2Listener(
-            service, held, turns, config.max_connections, config.idle_timeout, config.max_connection_age
+            service,
+            held,
+            turns,
+            config.max_connections,
+            config.idle_timeout,
+            config.max_connection_age,
+            config.of_a_peer,
         )
         self._listener: Listener
         self.port = 0
 
-    def state(self) -> tuple[int, int, int]:
-        """Return how many connections are open, how many of them are idle, and how many calls were refused."""
-        return len(self._connections.open), self._connections.places.idle(), self._connections.refused
+    def state(self) -> tuple[int, int, int, int]:
+        """Return how many connections are open and idle, how many found no place, and how many calls were refused."""
+        connections = self._connections
+        return len(connections.open), connections.places.idle(), connections.places.refused, connections.refused
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
-_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
+PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
+ONE_REQUEST: Final = 16  # the same, where each request may cost milliseconds: a shorter one does not exist
 _PIPELINED: Final = 16  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
@@ -42,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
         self._all = connections
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
+        self._piece = connections.piece
         self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self.peer: str | None = None
@@ -70,7 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self.since = time.monotonic()  # the clock of the loop; who came first must be known exactly
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else None
-        if self._all.places.admit(self, self._all.limits.max_connections):
+        if self._all.admit(self):
             self._count_connections()
         else:
             self._transport.abort()
@@ -81,7 +83,7 @@ class HttpConnection(asyncio.Protocol):
         self._unparsed = b""
         del self._parser  # it refers to us; so that nobody has to look for the pair
         self._all.held.release(self)
-        self._all.open.discard(self)
+        self._all.places.leave(self)
         self._count_connections()
 
     def _count_connections(self) -> None:
@@ -92,7 +94,7 @@ class HttpConnection(asyncio.Protocol):
         """Parse what came, and write the answers: a piece now, the rest in later turns."""
         if self._ending:
             return
-        if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
+        if len(data) <= self._piece and not self._unparsed and not self._pipelines:
             self._feed(data)
             return
         if not self._unparsed:
@@ -112,8 +114,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._ending and not self._unread and time.monotonic() - self._waits_since > MAX_WAIT:
             self._refuse()
         if not self._ending and not self._unread:
-            piece = self._unparsed[self._at : self._at + _PIECE]
-            self._at += _PIECE
+            piece = self._unparsed[self._at : self._at + self._piece]
+            self._at += self._piece
             self._feed(piece)
         if self._ending or self._at >= len(self._unparsed):
             self._unparsed, self._at = b"", 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
+from authz.serve.http1.connection import OF_THE_BODY, PIECE, HttpConnection
 from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.places import Places
 
@@ -26,12 +26,14 @@ class HttpLimits(NamedTuple):
         idle_timeout: Seconds.
         header_timeout: Seconds.
         max_connections: See `places`.
+        max_connections_per_peer: The same; 0: as many as there are.
     """
 
     max_header: int = 65536
     idle_timeout: float = 75.0
     header_timeout: float = 10.0
     max_connections: int = 4096
+    max_connections_per_peer: int = 0
 
 
 class HttpConnections:
@@ -45,6 +47,7 @@ class HttpConnections:
         refuse: The answer, by the peer, to a request whose headers cannot be read or are too long. None: 400 or 431.
         held: Counts what peers make us hold; shared by the listeners of a process.
         turns: Lets connections take turns; shared in the same way.
+        piece: Bytes that are parsed in one go; `ONE_REQUEST` where the handler takes long.
 
     """
 
@@ -58,8 +61,10 @@ class HttpConnections:
         refuse: Callable[[str | None], Answer] | None = None,
         held: HeldBytes | None = None,
         turns: Turns | None = None,
+        piece: int = PIECE,
     ) -> None:
         self.handler = handler
+        self.piece = piece
         self.wanted = frozenset(wanted)
         kept = self.wanted | OF_THE_BODY
         self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
@@ -83,6 +88,10 @@ class HttpConnections:
         if self._draining:
             connection.drain()
         return connection
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """Return whether a new connection has a place."""
+        return self.places.admit(connection, self.limits.max_connections, self.limits.max_connections_per_peer)
 
     def start(self) -> None:
         """Begin to look for connections that took too long."""

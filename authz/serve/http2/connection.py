@@ -102,7 +102,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
-        if not self._listener.places.admit(self, self._listener.max_connections):
+        if not self._listener.admit(self):
             self._transport.abort()
             return
         self._streams.deliver = self._deliver
@@ -112,7 +112,7 @@ class Http2Connection(asyncio.Protocol):
         """Forget the connection, and all that waits for it."""
         self._ending = True
         self._unread = self._later = b""
-        self._listener.open.discard(self)
+        self._listener.places.leave(self)
         self._listener.held.release(self)
         self._streams.close()
         self._sender.clear()

@@ -33,6 +33,7 @@ class Http2Listener:
         max_connections: Where so many are open, a new one takes the place of an idle one, or is closed.
         idle_timeout: Seconds.
         max_age: Seconds after which a connection is told to leave; 0: never.
+        max_connections_per_peer: The same as max_connections, of one address; 0: as many as there are.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Http2Listener:
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
         max_age: float = 0.0,
+        max_connections_per_peer: int = 0,
     ) -> None:
         self.service = service
         self.held = held or HeldBytes()
         self.turns = turns or Turns()
         self.max_connections = max_connections
+        self.max_connections_per_peer = max_connections_per_peer
         self.idle_timeout = idle_timeout
         self.max_age = max_age
         self.places: Places[Http2Connection] = Places()
@@ -58,6 +61,10 @@ class Http2Listener:
     def __call__(self) -> Http2Connection:
         """Make the protocol of a new connection."""
         return Http2Connection(self)
+
+    def admit(self, connection: Http2Connection) -> bool:
+        """Return whether a new connection has a place."""
+        return self.places.admit(connection, self.max_connections, self.max_connections_per_peer)
 
     def age(self) -> float:
         """Return the seconds that a new connection may last."""

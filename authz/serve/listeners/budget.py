@@ -13,6 +13,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from authz.serve.listeners.places import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -76,13 +78,13 @@ class HeldBytes:
 class Turns:
     """Lets connections with much to do take turns, a few pieces in each turn of the event loop.
 
-    The turns go round by peer, then by the peer's connections: who opens more of them waits longer for each, and nobody
-    else does.
+    The turns go round by the address of the peer (of IPv6: the /64), then by its connections: who opens more of them
+    waits longer for each, and nobody else does.
     """
 
     def __init__(self, pieces: int = PIECES_A_TURN) -> None:
         self._pieces = pieces
-        self._waiting: dict[str | None, deque[Worker]] = {}  # by peer, in the order of their turns; none is empty
+        self._waiting: dict[str, deque[Worker]] = {}  # by network, in the order of their turns; none is empty
         self._scheduled = False
 
     @property
@@ -92,7 +94,7 @@ class Turns:
 
     def add(self, worker: Worker) -> None:
         """Call `worker.work` in a later turn, and again for as long as it says that there is more."""
-        self._waiting.setdefault(worker.peer, deque()).append(worker)
+        self._waiting.setdefault(network_of(worker.peer), deque()).append(worker)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -109,12 +111,12 @@ class Turns:
                 return
             if number and time.thread_time() > end:
                 break
-            peer = next(iter(waiting))
-            workers = waiting.pop(peer)
+            network = next(iter(waiting))
+            workers = waiting.pop(network)
             worker = workers.popleft()
             if workers:
-                waiting[peer] = workers  # behind all other peers
+                waiting[network] = workers  # behind all others
             if worker.work():
-                waiting.setdefault(peer, deque()).append(worker)
+                waiting.setdefault(network, deque()).append(worker)
         if waiting:
             self._schedule()

@@ -2,8 +2,11 @@
 
 Else as many idle connections as may be open would lock a new proxy out. Who never called goes first, then whose peer
 has most connections, then who was idle for longest; never one that has something under way. Where none is idle the new
-connection gets no place. A request that meets the end of its connection on the way is sent again by its proxy where the
-connection is a kept one; so one that has just come and may be about to call does not count as one that never called.
+connection gets no place. So it is, too, with the places that one address may have, an IPv6 address with all of its /64:
+there it is an idle connection of its own that has to go, and others keep theirs.
+
+A request that meets the end of its connection on the way is sent again by its proxy where the connection is a kept one;
+so one that has just come and may be about to call does not count as one that never called.
 
 A look at 4,096 connections takes some four milliseconds. So one look notes many that may have to go, and after a look
 that found none there is no other for a while: what comes beyond the most costs little, however much of it comes.
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import operator
+import socket
 import struct
 import termios
 import time
@@ -54,65 +58,116 @@ class Guest(Protocol):
 G = TypeVar("G", bound=Guest)
 
 
+class _Queue(Generic[G]):
+    """Who may have to go."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[G, object]] = []  # the first last; with their latest calls then
+        self.no_look_before = 0.0
+
+
 class Places(Generic[G]):
     """Which connections are open. Not thread-safe: for one event loop.
 
     Args:
         clock: Seconds.
+
+    Attributes:
+        open: The connections.
+        refused: How many found no place.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.open: set[G] = set()
+        self.refused = 0
         self.clock = clock
-        self._noted: list[tuple[G, object]] = []  # who may have to go, the first last; their latest calls then
-        self._no_look_before = 0.0
+        self._networks: dict[G, str] = {}
+        self._counts: Counter[str] = Counter()  # by network
+        self._queue = _Queue[G]()  # of all
+        self._queues: dict[str, _Queue[G]] = {}  # by network, of those that have as many as they may
 
     def idle(self) -> int:
         """Return how many connections are idle. Looks at all: call it seldom."""
         return sum(connection.idle for connection in self.open)
 
-    def admit(self, connection: G, most: int) -> bool:
-        """Return whether a new connection may stay where `most` may be open; an idle one may have to go for it."""
-        if len(self.open) >= most and not self._make_room():
+    def admit(self, connection: G, most: int, most_of_peer: int = 0) -> bool:
+        """Return whether a new connection may stay; an idle one may have to go for it.
+
+        Args:
+            connection: The new one.
+            most: How many may be open.
+            most_of_peer: How many of its address; 0: as many as there are places. A unix socket has no address.
+        """
+        network = network_of(connection.peer)
+        if network and 0 < most_of_peer <= self._counts[network]:
+            room = self._make_room(self._queues.setdefault(network, _Queue()), network)
+        else:
+            room = len(self.open) < most or self._make_room(self._queue)
+        if not room:
+            self.refused += 1
             return False
         self.open.add(connection)
+        self._networks[connection] = network
+        self._counts[network] += 1
         return True
 
-    def _make_room(self) -> bool:
-        if self._end_noted():
+    def leave(self, connection: G) -> None:
+        """Forget a connection. Harmless for one that has no place."""
+        if connection in self.open:
+            self.open.discard(connection)
+            network = self._networks.pop(connection)
+            self._counts[network] -= 1
+            if not self._counts[network]:
+                del self._counts[network]
+                self._queues.pop(network, None)
+
+    def _make_room(self, queue: _Queue[G], network: str | None = None) -> bool:
+        """End one of those that are idle. network: only one of it. Returns whether there was one."""
+        if self._end_noted(queue):
             return True
         now = self.clock()
-        if now < self._no_look_before:
+        if now < queue.no_look_before:
             return False
-        self._look(now)
-        if self._end_noted():
+        self._look(queue, now, network)
+        if self._end_noted(queue):
             return True
-        self._no_look_before = now + _IN_VAIN
+        queue.no_look_before = now + _IN_VAIN
         return False
 
-    def _end_noted(self) -> bool:
+    def _end_noted(self, queue: _Queue[G]) -> bool:
         """End the first one that was noted and did nothing since then. Returns whether there was one."""
-        while self._noted:
-            connection, latest = self._noted.pop()
+        while queue.noted:
+            connection, latest = queue.noted.pop()
             if connection not in self.open or not connection.idle or connection.latest is not latest:
                 continue
             if connection.give_way():
-                self.open.discard(connection)
+                self.leave(connection)
                 return True
         return False
 
-    def _look(self, now: float) -> None:
+    def _look(self, queue: _Queue[G], now: float, network: str | None) -> None:
         """Note those that are missed least, of one kind."""
-        idle = [connection for connection in self.open if connection.idle]
+        networks, counts = self._networks, self._counts
+        own = self.open if network is None else [one for one in self.open if networks[one] == network]
+        idle = [connection for connection in own if connection.idle]
         if not idle:
             return
-        peers = Counter(map(operator.attrgetter("peer"), self.open))
         old = now - _NEW
-        kinds = [(not candidate.latest and candidate.since < old, peers[candidate.peer]) for candidate in idle]
+        kinds = [(not candidate.latest and candidate.since < old, counts[networks[candidate]]) for candidate in idle]
         least = max(kinds)
         alike = [candidate for candidate, kind in zip(idle, kinds, strict=True) if kind == least]
         alike.sort(key=operator.attrgetter("since"))
-        self._noted = [(candidate, candidate.latest) for candidate in reversed(alike[:_NOTED])]
+        queue.noted = [(candidate, candidate.latest) for candidate in reversed(alike[:_NOTED])]
+
+
+def network_of(peer: str | None) -> str:
+    """Return what stands for a peer where connections are counted: its address, of IPv6 the /64; "": a unix socket."""
+    if not peer or ":" not in peer:
+        return peer or ""
+    try:
+        return socket.inet_pton(socket.AF_INET6, peer.partition("%")[0])[:8].hex()
+    except OSError:  # no address that we know
+        return peer
 
 
 def end_unless_busy(transport: asyncio.Transport, leave: Callable[[], None]) -> bool:

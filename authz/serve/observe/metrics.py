@@ -56,8 +56,10 @@ class Metrics:
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
         self.http_connections = 0
         self.http_idle: Callable[[], int] = lambda: 0  # how many of them are idle
-        # Of the gRPC front: connections, those that are idle, and calls that were refused; None: the engine says not.
-        self.grpc_state: Callable[[], tuple[int, int, int] | None] = lambda: (0, 0, 0)
+        self.http_without_place: Callable[[], int] = lambda: 0  # how many were closed
+        # Of the gRPC front: connections, those that are idle, those that found no place, and calls that were refused;
+        # None: the engine says not.
+        self.grpc_state: Callable[[], tuple[int, int, int, int] | None] = lambda: (0, 0, 0, 0)
         self.gauges: Callable[[], list[Family]] = list
 
     def decision_counts(self, front: str, outcome: Outcome) -> defaultdict[str | None, int]:
@@ -151,11 +153,15 @@ class Metrics:
         yield Family.of(
             "authz_http_idle_connections", "gauge", "HTTP connections without a request", {(): self.http_idle()}
         )
+        text = "HTTP connections closed, for there was no place for them"
+        yield Family.of("authz_http_connections_refused_total", "counter", text, {(): self.http_without_place()})
         state = self.grpc_state()
         if state is not None:
-            count, idle, refused = state
+            count, idle, without_place, refused = state
             yield Family.of("authz_grpc_connections", "gauge", "Open connections of the engine native", {(): count})
             yield Family.of("authz_grpc_idle_connections", "gauge", "Those of them without a call", {(): idle})
+            text = "gRPC connections closed, for there was no place for them"
+            yield Family.of("authz_grpc_connections_refused_total", "counter", text, {(): without_place})
             text = "Calls refused, for they had waited for five seconds"
             yield Family.of("authz_grpc_refused_total", "counter", text, {(): refused})
         yield from self.gauges()

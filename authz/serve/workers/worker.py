@@ -33,10 +33,19 @@ _LOG = logging.getLogger("authz")
 def workers_part(config: Config, workers: int) -> Config:
     """Return what of a configuration one of the workers does: the limits of connections are for all together."""
     replace = msgspec.structs.replace
+    grpc, http = config.grpc, config.http
     return replace(
         config,
-        grpc=replace(config.grpc, max_connections=-(-config.grpc.max_connections // workers)),
-        http=replace(config.http, max_connections=-(-config.http.max_connections // workers)),
+        grpc=replace(
+            grpc,
+            max_connections=-(-grpc.max_connections // workers),
+            max_connections_per_peer=-(-grpc.of_a_peer // workers),
+        ),
+        http=replace(
+            http,
+            max_connections=-(-http.max_connections // workers),
+            max_connections_per_peer=-(-http.of_a_peer // workers),
+        ),
         admin=replace(config.admin, listen=Listen()),
     )
 

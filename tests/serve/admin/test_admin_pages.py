@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,20 @@ from support.sidecar.running import (
     running,
 )
 
+from authz.serve.admin.pages import Admin
+from authz.serve.listeners.budget import PIECES_A_TURN
+
 if TYPE_CHECKING:
+    import pytest
     from support.publishing.publisher import Publisher
+
+    from authz.serve.http1.messages import Answer, RequestHead
+
+CROWDED = """\
+version: 1
+applications: {"*": {mode: block, default: allow}}
+entries:
+""" + "".join(f"  - {{id: e{number}, list: deny, networks: [198.18.0.0/20]}}\n" for number in range(250))
 
 
 def test_the_admin_pages(publisher: Publisher) -> None:
@@ -40,5 +53,57 @@ def test_the_admin_pages(publisher: Publisher) -> None:
             posted = await asyncio.to_thread(get, started.sidecar.ports["admin"], "/livez", None, "POST")
             assert posted.status == 405
             assert (await started.page("/metrics")).headers["content-type"].startswith("text/plain; version=0.0.4")
+
+    run(live())
+
+
+def test_pages_that_are_asked_for_in_one_go_leave_their_turns_to_decisions(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece of 4 kB had 60 requests for /explain, which were all answered in one turn of the event loop."""
+    publisher.publish()
+    pages = 0
+    by_turn: list[int] = []
+    handle = Admin.handle
+
+    def counted(self: Admin, head: RequestHead) -> Answer:
+        nonlocal pages
+        pages += 1
+        return handle(self, head)
+
+    monkeypatch.setattr(Admin, "handle", counted)
+
+    async def count_turns() -> None:
+        while True:
+            before = pages
+            await asyncio.sleep(0)
+            by_turn.append(pages - before)
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            counting = asyncio.create_task(count_turns())
+            _, greedy = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["admin"])
+            reader, polite = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["http"])
+            greedy.write(b"HEAD /explain?address=192.0.2.7 HTTP/1.1\r\n\r\n" * 1000)
+            for _ in range(5):
+                polite.write(b"GET /v1/auth/shop HTTP/1.1\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert 0 < pages < 500
+            counting.cancel()
+            for writer in (greedy, polite):
+                writer.close()
+
+    run(live())
+    assert max(by_turn) <= PIECES_A_TURN
+
+
+def test_explain_shows_so_many_entries_as_hold_up_nobody_and_counts_the_rest(publisher: Publisher) -> None:
+    publisher.publish(CROWDED)
+
+    async def live() -> None:
+        async with running(publisher.folder) as one:
+            content = json.loads((await one.page("/explain?address=198.18.0.1")).body)
+        assert (len(content["covering"]), content["more"]) == (200, 50)
+        assert content["decision"]["decision"] == "deny"
 
     run(live())

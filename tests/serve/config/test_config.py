@@ -9,8 +9,9 @@ import pytest
 from support.sidecar.config_text import LEAST
 
 from authz.addresses import parse_networks
-from authz.serve.config.config import Config, load_config
+from authz.serve.config.config import Config, GrpcConfig, HttpConfig, load_config
 from authz.serve.config.values import Listen
+from authz.serve.workers.worker import workers_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,16 @@ drain: 0s
     assert config.decision_log.path == f"{tmp_path}/log.jsonl"
     assert (config.decision_log.denied, config.decision_log.allowed, config.decision_log.queue) == (0.5, 1.0, 5)
     assert (config.overlap, config.drain) == (True, 0.0)
+
+
+def test_an_address_may_have_three_quarters_of_the_connections_if_nothing_else_is_said() -> None:
+    assert (GrpcConfig().of_a_peer, HttpConfig().of_a_peer) == (768, 3072)
+    config = Config(
+        grpc=GrpcConfig(max_connections=5), http=HttpConfig(max_connections_per_peer=7), layers=(), workers=2
+    )
+    assert (config.grpc.of_a_peer, config.http.of_a_peer) == (4, 7)
+    part = workers_part(config, 2)
+    assert (part.grpc.of_a_peer, part.http.of_a_peer) == (2, 4)
 
 
 def test_a_configuration_does_not_change_after_it_was_read(load: Load) -> None:

@@ -96,3 +96,17 @@ def test_the_wait_of_a_peer_does_not_grow_with_the_connections_of_another() -> N
         return seen
 
     assert asyncio.run(run()) == [2, 3]
+
+
+def test_the_wait_of_a_peer_does_not_grow_with_the_addresses_of_another_in_its_64() -> None:
+    """Who has a /64 had a turn for each of its addresses."""
+
+    async def run() -> int:
+        hostile = [Peer(9, f"2001:db8::{number:x}") for number in range(1, 101)]
+        turns, polite = Turns(pieces=4), Peer(3, "2001:db8:0:1::1")
+        for peer in (*hostile, polite):
+            turns.add(peer)
+        await asyncio.sleep(0)
+        return len(polite.done)
+
+    assert asyncio.run(run()) == 2

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from authz.serve.listeners.places import Places, end_unless_busy
+from support.sidecar.running import config, run, running, until
+
+from authz.serve.listeners.places import Places, end_unless_busy, network_of
+
+if TYPE_CHECKING:
+    from support.publishing.publisher import Publisher
+
+FEW: Final = "{listen: '127.0.0.1:0', max_connections: 8, max_connections_per_peer: 3}"
 
 
 class Guest:
@@ -26,9 +34,9 @@ class Guest:
         return self.ended
 
 
-def filled(*guests: Guest) -> Places[Guest]:
+def filled(*guests: Guest, most_of_peer: int = 0) -> Places[Guest]:
     places = Places[Guest](clock=lambda: 7.0)
-    assert all(places.admit(guest, len(guests)) for guest in guests)
+    assert all(places.admit(guest, len(guests), most_of_peer) for guest in guests)
     return places
 
 
@@ -89,6 +97,47 @@ def test_where_none_is_idle_those_that_come_do_not_each_cost_a_look() -> None:
     assert ended(guests) == [5]
 
 
+def test_an_address_has_no_more_places_than_it_may_and_others_keep_theirs() -> None:
+    guests = [Guest(0, "one", "a"), Guest(3, "many", "b"), Guest(2, "many", "c")]
+    places = filled(*guests)
+    assert places.admit(Guest(7, "many", "d", busy=True), 100, 2)
+    assert ended(guests) == [2]
+    assert places.admit(Guest(7, "many", "e", busy=True), 100, 2)
+    assert ended(guests) == [1, 2]
+    assert not places.admit(Guest(7, "many", "f"), 100, 2)
+    assert places.admit(Guest(7, "other"), 100, 2)
+    assert (ended(guests), places.refused, len(places.open)) == ([1, 2], 1, 4)
+
+
+def test_an_address_of_ipv6_counts_with_its_64_and_a_unix_socket_with_nothing() -> None:
+    guests = [Guest(peer="2001:db8:0:1::1", busy=True), Guest(peer="2001:db8:0:1:ffff::2", busy=True)]
+    places = filled(*guests, most_of_peer=2)
+    assert not places.admit(Guest(peer="2001:db8::1:0:0:0:3"), 100, 2)
+    assert places.admit(Guest(peer="2001:db8:0:2::1"), 100, 2)
+    assert all(places.admit(Guest(peer=""), 100, 2) for _ in range(5))
+    assert [network_of(peer) for peer in (None, "192.0.2.1", "fe80::1%eth0", "::")] == [
+        "", "192.0.2.1", "fe80000000000000", "0" * 16
+    ]  # fmt: skip
+
+
+def test_whoever_leaves_makes_room_for_others_of_the_address() -> None:
+    guests = [Guest(peer="a", busy=True) for _ in range(2)]
+    places = filled(*guests, most_of_peer=2)
+    assert not places.admit(Guest(peer="a"), 100, 2)
+    for _ in range(2):
+        places.leave(guests[0])
+    assert places.admit(Guest(peer="a", busy=True), 100, 2)
+    assert not places.admit(Guest(peer="a"), 100, 2)
+
+
+def test_beyond_the_places_of_an_address_not_every_connection_costs_a_look() -> None:
+    guests = [Guest(peer="a", busy=True) for _ in range(1000)]
+    places = filled(*guests)
+    Guest.looks = 0
+    assert not any(places.admit(Guest(peer="a"), 2000, 1000) for _ in range(1000))
+    assert Guest.looks == 1000
+
+
 class Transport:
     """Of a real socket. left: bytes that the peer does not take; said: bytes that are added at the end."""
 
@@ -132,3 +181,28 @@ def test_who_does_not_take_the_last_word_is_ended_without_it() -> None:
         assert end(reads)
         assert end(deaf)
         assert (reads.aborted, deaf.aborted) == (False, True)
+
+
+def test_one_address_cannot_take_all_places_of_a_sidecar(publisher: Publisher) -> None:
+    publisher.publish()
+    text = config().replace('{listen: "off"}', FEW, 1).replace('http: {listen: "127.0.0.1:0"}', f"http: {FEW}")
+
+    async def connect(port: int, address: str) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+        writer.write(b"GET /v1/auth HTTP/1.1\r\n")  # to the HTTP front a request that is under way
+        return writer
+
+    async def live() -> None:
+        async with running(publisher.folder, text) as one:
+            metrics, writers = one.sidecar.metrics, []
+            for port, refused in ((one.sidecar.ports["http"], 3), (one.sidecar.ports["grpc"], 0)):
+                writers += [await connect(port, "127.0.0.2") for _ in range(6)]
+                if refused:
+                    await until(lambda: metrics.http_without_place() == 3)
+                writers += [await connect(port, "127.0.0.3") for _ in range(2)]
+            await until(lambda: metrics.http_connections == 5)
+            assert metrics.http_without_place() == 3
+            for writer in writers:
+                writer.close()
+
+    run(live())

@@ -294,6 +294,25 @@ def test_workers_that_drain_leave_new_connections_to_the_successors_workers(publ
         assert sidecar.wait() == 0
 
 
+def test_a_worker_that_hangs_is_said_and_replaced(publisher: Publisher) -> None:
+    publisher.publish()
+    (publisher.folder / "sitecustomize.py").write_text(
+        "from authz.serve.workers import keeper, supervisor\nkeeper._PATIENCE, supervisor.HUNG = 1.5, 4.0\n"
+    )
+    path = os.pathsep.join(filter(None, (str(publisher.folder), os.environ.get("PYTHONPATH"))))
+    with Sidecar(publisher.folder, several(), env=os.environ | {"PYTHONPATH": path}) as sidecar:
+        family = Family(sidecar)
+        wait_for(family.ready)
+        hung = family.children[-1]
+        os.kill(hung, signal.SIGSTOP)
+        wait_for(lambda: b"does not report" in get(sidecar.ports["admin"], "/readyz").body)
+        sidecar.wait_for_line("hangs: no sign of life")
+        wait_for(lambda: hung not in family.children and len(family.children) == 3 and family.ready())
+        assert family.metric("authz_worker_restarts_total") > 0
+        with family.connected(4):
+            assert [family.connections(pid) for pid in family.children[1:]] == [2, 2]
+
+
 def test_when_the_supervisor_is_killed_its_children_end(family: Family) -> None:
     children = family.children
     os.kill(family.sidecar.pid, signal.SIGKILL)
