@@ -87,7 +87,7 @@ class Calls:
 
     def _status(self, block: bytes) -> str:
         if block not in self._known:
-            self._known[block] = dict(Decoder().decode(block))["grpc-status"]
+            self._known[block] = {str(name): str(value) for name, value in Decoder().decode(block)}["grpc-status"]
         return self._known[block]
 
     def __enter__(self) -> Self:
