@@ -3,8 +3,8 @@
 Peers ask without a pause, a thousand requests at a time, until the admin listener and health checks were answered often
 enough. Then each answer that they got is compared with what the sidecar says it decided and refused.
 
-`make chaos ARGS='tests/system/chaos/test_overload.py'` goes on for a minute, with the queue time that is built in, and shows
-how long a polite client waited. OVERLOAD_REPORT names a file that gets the figures, as JSON.
+`make chaos ARGS='tests/system/chaos/test_overload.py'` goes on for a minute, with the queue time that is built in, and
+shows how long a polite client waited. OVERLOAD_REPORT names a file that gets the figures, as JSON.
 """
 
 from __future__ import annotations
