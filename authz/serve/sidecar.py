@@ -30,7 +30,6 @@ from authz.serve.background import in_thread
 from authz.serve.config.reload import merge
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.grpc.engine import make_engine
-from authz.serve.http1.connection import ONE_REQUEST
 from authz.serve.http1.expiring import ExpiringFront
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
@@ -193,8 +192,10 @@ class Sidecar:
             self.config, self._status, self.decider, self.metrics, watch=self._watch, token=token
         )
         if self._endpoints.wanted("admin"):
+            # One page in a turn of the event loop, and none that waits behind the fronts.
+            turns = Turns(pieces=1)
             connections = HttpConnections(
-                admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=self._turns, piece=ONE_REQUEST
+                admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=turns, single=True
             )
             listener = await self._endpoints.listen("admin", connections)
             connections.start()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
-PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
-ONE_REQUEST: Final = 16  # the same, where each request may cost milliseconds: a shorter one does not exist
+_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
 _PIPELINED: Final = 16  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
@@ -43,7 +44,7 @@ class HttpConnection(asyncio.Protocol):
         self._all = connections
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header
-        self._piece = connections.piece
+        self._single = connections.single
         self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self.peer: str | None = None
@@ -53,7 +54,8 @@ class HttpConnection(asyncio.Protocol):
         self._waits_since = 0.0  # when it had come, or the peer had taken its answers
         self._queued = False  # it is our turn later
         self._unread = False  # the peer does not read its answers
-        self._pipelines = False  # the peer sends many requests at once, as no proxy does
+        # Each read waits for its turn: the peer sends many requests at once, as no proxy does, or each takes long.
+        self._pipelines = connections.single
         self._stopped = False  # nothing is read from the peer
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
@@ -94,7 +96,7 @@ class HttpConnection(asyncio.Protocol):
         """Parse what came, and write the answers: a piece now, the rest in later turns."""
         if self._ending:
             return
-        if len(data) <= self._piece and not self._unparsed and not self._pipelines:
+        if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
             self._feed(data)
             return
         if not self._unparsed:
@@ -111,18 +113,24 @@ class HttpConnection(asyncio.Protocol):
 
         A piece can hold a hundred requests, and the answer to each can be a page: they must not be made all at once.
         """
-        if not self._ending and not self._unread and time.monotonic() - self._waits_since > MAX_WAIT:
+        late = not self._single and time.monotonic() - self._waits_since > MAX_WAIT
+        if late and not self._ending and not self._unread:
             self._refuse()
         if not self._ending and not self._unread:
-            piece = self._unparsed[self._at : self._at + self._piece]
-            self._at += self._piece
-            self._feed(piece)
+            begin, self._at = self._at, self._end_of_piece()
+            self._feed(self._unparsed[begin : self._at])
         if self._ending or self._at >= len(self._unparsed):
             self._unparsed, self._at = b"", 0
         self._queued = bool(self._unparsed) and not self._unread
         if not self._unparsed and not self._unread:
             self._go_on_reading()
         return self._queued
+
+    def _end_of_piece(self) -> int:
+        """Return where the next piece ends: where each request has a turn of its own, behind a header block."""
+        end = self._at + _PIECE
+        found = _HEAD_END.search(self._unparsed, self._at, end) if self._single else None
+        return found.end() if found else end
 
     def _stop_reading(self) -> None:
         """Take no more bytes of the peer, and count what it makes us hold."""

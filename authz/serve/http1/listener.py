@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.serve.http1.connection import OF_THE_BODY, PIECE, HttpConnection
+from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
 from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.places import Places
 
@@ -47,7 +47,7 @@ class HttpConnections:
         refuse: The answer, by the peer, to a request whose headers cannot be read or are too long. None: 400 or 431.
         held: Counts what peers make us hold; shared by the listeners of a process.
         turns: Lets connections take turns; shared in the same way.
-        piece: Bytes that are parsed in one go; `ONE_REQUEST` where the handler takes long.
+        single: Whether a request may take milliseconds: each has a turn of its own, and none is refused for its wait.
 
     """
 
@@ -61,10 +61,10 @@ class HttpConnections:
         refuse: Callable[[str | None], Answer] | None = None,
         held: HeldBytes | None = None,
         turns: Turns | None = None,
-        piece: int = PIECE,
+        single: bool = False,
     ) -> None:
         self.handler = handler
-        self.piece = piece
+        self.single = single
         self.wanted = frozenset(wanted)
         kept = self.wanted | OF_THE_BODY
         self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
