@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.errors import NoThread, StartError
 from authz.serve.background import in_thread
+from authz.serve.listeners.budget import Turns
 from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.listeners.tls.context import expiry, make_context
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOK: Final = 5.0  # seconds between two looks at the files
 MAX_HANDSHAKES: Final = 512  # at the same time; with one more the oldest is ended
+HANDSHAKES_A_TURN: Final = 2  # steps of handshakes in one turn of the event loop; each takes up to a millisecond
 _LOG = logging.getLogger("authz.tls")
 
 
@@ -42,6 +44,7 @@ class Certificates:
     Attributes:
         context: For connections that begin now.
         handshakes: Connections whose handshake is under way, the oldest first.
+        turns: Where they wait to go on with it.
         expires: When the certificate expires, in seconds since 1970.
     """
 
@@ -52,6 +55,7 @@ class Certificates:
         self.tls = tls
         self.held = held
         self.handshakes: dict[TlsConnection, None] = {}
+        self.turns = Turns(HANDSHAKES_A_TURN)
         self.expires = 0.0
         self._protocols = protocols
         self._metrics = metrics

@@ -3,7 +3,8 @@
     socket -> data_received -> OpenSSL -> inner.data_received
     socket <- transport.write <- OpenSSL <- TlsTransport.write
 
-The inner protocol sees the connection once the handshake is good and the client is one that may connect. OpenSSL gets
+The inner protocol sees the connection once the handshake is good and the client is one that may connect. A handshake
+takes a millisecond, and as many could come at once as there are peers: so they have turns. OpenSSL gets
 some records at a time, so that a read full of tiny ones keeps nobody else waiting, and records that carry nothing (a
 change of keys takes ten times as long as data) are counted. While the inner protocol does not read, nothing is
 decrypted, and what is left counts as held for the peer.
@@ -40,7 +41,12 @@ class TlsConnection(asyncio.Protocol):
     Args:
         certificates: Of the listener.
         factory: Makes the inner protocol.
+
+    Attributes:
+        peer: The address of the peer; "" for a unix socket.
     """
+
+    peer = ""
 
     def __init__(self, certificates: Certificates, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         self._certificates = certificates
@@ -62,6 +68,8 @@ class TlsConnection(asyncio.Protocol):
         """Begin the handshake."""
         certificates = self._certificates
         self._transport = cast("asyncio.Transport", transport)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""
         self._object = certificates.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         timeout = certificates.tls.handshake_timeout
         self._timer = asyncio.get_running_loop().call_later(timeout, self._refuse, "timeout")
@@ -72,7 +80,9 @@ class TlsConnection(asyncio.Protocol):
         if self._ended:
             return
         self._left = self._left + data if self._left else data
-        if not (self._paused or self._reading):
+        if self._inner is None:
+            self._put_off()
+        elif not (self._paused or self._reading):
             self._take()
 
     def eof_received(self) -> bool:
@@ -190,7 +200,15 @@ class TlsConnection(asyncio.Protocol):
         self._certificates.held.hold(self, len(self._left))
         if not self._reading and not self._paused:
             self._reading = True
-            asyncio.get_running_loop().call_soon(self._go_on)
+            if self._inner is None:
+                self._certificates.turns.add(self)
+            else:
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    def work(self) -> bool:
+        """Go on with the handshake, when it is our turn. Returns False: where more is to do we ask for another turn."""
+        self._go_on()
+        return False
 
     def _go_on(self) -> None:
         self._reading = False

@@ -1,0 +1,77 @@
+"""Handshakes of TLS take turns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING
+
+from support.servers.certificates import Authority
+
+from authz.serve.listeners.budget import HeldBytes
+from authz.serve.listeners.tls.certificates import HANDSHAKES_A_TURN, Certificates
+from authz.serve.listeners.tls.config import Tls
+from authz.serve.listeners.tls.connection import TlsConnection
+from authz.serve.observe.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Wire(asyncio.Transport):
+    """A connection of nobody: takes what is written."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1)})
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def pause_reading(self) -> None:
+        """Do nothing."""
+
+    def resume_reading(self) -> None:
+        """Do nothing."""
+
+
+def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """Hundreds of first messages in one turn of the event loop held up every decision for a millisecond each."""
+    certificate, key = Authority(tmp_path, "authority").issue("server", "127.0.0.1")
+    tls = Tls(certificate=str(certificate), key=str(key))
+    outgoing = ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    hello = outgoing.read()
+
+    async def run() -> None:
+        certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
+        certificates.load()
+        make = certificates.wrap(asyncio.Protocol)
+        wires = [Wire("192.0.2.1") for _ in range(50)] + [Wire("192.0.2.2")]
+        for wire in wires:
+            connection = make()
+            connection.connection_made(wire)
+            assert isinstance(connection, TlsConnection)
+            connection.data_received(hello)
+        answered = 0
+        for turn in range(60):
+            before, answered = answered, sum(bool(wire.written) for wire in wires)
+            assert answered - before <= HANDSHAKES_A_TURN
+            if turn == 2:
+                assert wires[-1].written
+            await asyncio.sleep(0)
+        assert answered == len(wires)
+        for open_ in list(certificates.handshakes):
+            open_.connection_lost(None)
+
+    asyncio.run(run())
