@@ -1,17 +1,19 @@
 """Accepting connections on a socket that listens, and the end of it. All listeners use `listen`.
 
-    listener = await listen("http", where, connections, mode=0o660)
+    listener = listen("http", where, connections, mode=0o660)
     listener.drain()
     await listener.end(announce=lambda: None, close=connections.stop)
 
-A connection that would take a descriptor of the reserve is closed at once. A unix path is removed at the end only where
-it still is ours, and is not one that systemd holds.
+Some connections are accepted in each turn of the event loop. The loop's own server accepts for as long as any wait, and
+who connects without a pause would have the loop for himself. A connection that would take a descriptor of the reserve
+is closed at once. A unix path is removed at the end only where it still is ours, and is not one that systemd holds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+import logging
+from typing import TYPE_CHECKING, Final
 
 from authz.serve.listeners.bind import BACKLOG, bind, inode, leave_to_others
 from authz.serve.listeners.descriptors import Descriptors
@@ -24,13 +26,79 @@ if TYPE_CHECKING:
     from authz.serve.config.values import Listen
 
 GOODBYE = 0.2  # seconds in which peers hear that this is the end, while their connections are still accepted
+ACCEPTED_A_TURN: Final = 16  # connections; each takes some 0.1 ms
+_PAUSE: Final = 0.1  # seconds without a look at new connections where the system has no room for one
+_LOG = logging.getLogger("authz")
+
+
+class _Acceptor:
+    """Accepts connections, a few in each turn of the event loop. Call it in the loop.
+
+    Args:
+        bound: Listens.
+        factory: Makes the protocol of each connection.
+        descriptors: Tells whether there are enough.
+    """
+
+    def __init__(
+        self, bound: socket.socket, factory: Callable[[], asyncio.BaseProtocol], descriptors: Descriptors
+    ) -> None:
+        self._bound = bound
+        self._factory = factory
+        self._descriptors = descriptors
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        bound.setblocking(False)
+        bound.listen(BACKLOG)
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._bound.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                connection, _ = self._bound.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:  # it ended while it waited
+                continue
+            except OSError:  # no descriptor, no memory
+                self._loop.remove_reader(self._bound.fileno())
+                self._loop.call_later(_PAUSE, self._watch)
+                return
+            if self._descriptors.scarce():
+                connection.close()
+                continue
+            connection.setblocking(False)
+            task = self._loop.create_task(self._connect(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, connection)
+        except OSError:  # it has ended already
+            connection.close()
+        except Exception:  # noqa: BLE001  # a fault of ours: others are connected
+            connection.close()
+            _LOG.exception("a connection could not be taken")
+
+    def close(self) -> None:
+        """Accept no more, and close the socket. A second call is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._bound.fileno())
+            self._bound.close()
 
 
 class Listener:
     """A socket that accepts connections. port: of TCP; 0 for a unix socket.
 
     Args:
-        server: Accepts.
+        acceptor: Accepts.
         bound: Its socket.
         path: To be removed at the end; None if it is not ours to remove.
         descriptors: Tells whether there are enough.
@@ -38,9 +106,9 @@ class Listener:
     """
 
     def __init__(
-        self, server: asyncio.Server, bound: socket.socket, path: Path | None, descriptors: Descriptors, own: int
+        self, acceptor: _Acceptor, bound: socket.socket, path: Path | None, descriptors: Descriptors, own: int
     ) -> None:
-        self._server = server
+        self._acceptor = acceptor
         self._bound = bound
         self._descriptors = descriptors
         self._path = path
@@ -58,7 +126,7 @@ class Listener:
         self.drain()
         announce()
         await asyncio.sleep(GOODBYE)
-        self._server.close()
+        self._acceptor.close()
         announce()  # to those that came meanwhile
         await asyncio.sleep(GOODBYE)
         close()
@@ -67,13 +135,7 @@ class Listener:
             self._path.unlink()
 
 
-class _Refuse(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close the connection."""
-        cast("asyncio.Transport", transport).abort()
-
-
-async def listen(
+def listen(
     name: str,
     where: Listen,
     factory: Callable[[], asyncio.BaseProtocol],
@@ -97,14 +159,7 @@ async def listen(
     Raises:
         StartError: The address is in use or cannot be bound.
     """
-    loop = asyncio.get_running_loop()
     bound = given or bind(name, where, mode=mode, overlap=overlap)
     descriptors = Descriptors()
-
-    def make() -> asyncio.BaseProtocol:
-        return _Refuse() if descriptors.scarce() else factory()
-
     path = where.path if given is None else None
-    create = loop.create_server if where.path is None else loop.create_unix_server
-    server = await create(make, sock=bound, backlog=BACKLOG)
-    return Listener(server, bound, path, descriptors, own)
+    return Listener(_Acceptor(bound, factory, descriptors), bound, path, descriptors, own)

@@ -96,7 +96,7 @@ class Endpoints:
         if name != "admin":
             factory = self.spread(name, factory, lambda: len(connections.open) + len(handshakes))
         where, given = settings.listen, self.give(name, settings.listen)
-        listener = await listen(
+        listener = listen(
             name, where, factory, mode=settings.unix_mode, overlap=self._config.overlap, given=given, own=self.own
         )
         self.announce(name, where, listener.port)
