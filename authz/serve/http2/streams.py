@@ -208,6 +208,7 @@ class Streams:
         self.open.pop(stream, None)
         self._end_body(stream, call)
         if _is_late(call):
+            self._rate.answered += 1
             self._sender.fail(stream, failure(DEADLINE_EXCEEDED, "the deadline of the call has passed"))
             return
         if self.refusing and call.start.method.refusable:

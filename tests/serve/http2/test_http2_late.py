@@ -132,3 +132,22 @@ def test_calls_of_methods_that_are_not_refusable_are_answered_however_long_they_
     peer.read()
     assert {answer.status for answer in peer.answers.values()} == {0}
     assert (methods.calls, methods.connections.refused) == (1000, 0)
+
+
+@pytest.mark.usefixtures("short_turns")
+def test_calls_that_were_late_under_overload_do_not_end_their_connection(methods: Methods, clock: Clock) -> None:
+    """2,000 of them in ten seconds did: they counted as frames that carry no call, and a proxy lost all its calls."""
+    peer = Peer(methods.connections)
+    peer.send(window(0, 1 << 30))
+    for begin in range(1, 10_001, 2000):
+        calls = b"".join(
+            frame(HEADERS, WHOLE, stream, plain_block(ECHO, ("grpc-timeout", "100m"), ("x-request-id", str(stream))))
+            + frame(DATA, END, stream, message(b"x"))
+            for stream in range(begin, begin + 2000, 2)
+        )
+        peer.connection.data_received(calls)
+        clock.now += 1.0
+        peer.run_turns()
+        peer.read()
+    assert len(peer.answers) == 5000
+    assert {answer.status for answer in peer.answers.values()} == {0, 4}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from hpack import Decoder
 from support.processes import PATIENCE, Sidecar, wait_for
-from support.sidecar.http2 import HEADERS, plain_block, read_frames
+from support.sidecar.http2 import GOAWAY, HEADERS, plain_block, read_frames
 from support.sidecar.running import ALLOWED, get
 
 from authz.serve.listeners.budget import MAX_WAIT
@@ -77,6 +77,8 @@ class Calls:
         found = Counter[str]()
         while found.total() < count:
             frames, self._rest = read_frames(self._rest + self._received())
+            gone = [one.payload for one in frames if one.kind == GOAWAY]
+            assert not gone, gone
             found.update(self._status(one.payload) for one in frames if one.kind == HEADERS and one.flags & END)
         return found
 
