@@ -46,7 +46,7 @@ def explain(decider: Decider, request: Request, now: float, most: int | None = N
         "application": None if application is None else _settings(application),
         "unknown_application": _asked(request) if outcome.unknown else None,
         "applications": [a.name for a in known],
-        "covering": [_covering(one, application, outcome, now) for one in shown],
+        "covering": [_covering(match, application, outcome, now) for match in shown],
         "more": len(covering) - len(shown),
         "decision": outcome.as_dict(client),
     }

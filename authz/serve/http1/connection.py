@@ -129,8 +129,8 @@ class HttpConnection(asyncio.Protocol):
     def _end_of_piece(self) -> int:
         """Return where the next piece ends: where each request has a turn of its own, behind a header block."""
         end = self._at + _PIECE
-        found = _HEAD_END.search(self._unparsed, self._at, end) if self._single else None
-        return found.end() if found else end
+        blank = _HEAD_END.search(self._unparsed, self._at, end) if self._single else None
+        return blank.end() if blank else end
 
     def _stop_reading(self) -> None:
         """Take no more bytes of the peer, and count what it makes us hold."""

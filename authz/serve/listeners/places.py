@@ -148,7 +148,7 @@ class Places(Generic[G]):
     def _look(self, queue: _Queue[G], now: float, network: str | None) -> None:
         """Note those that are missed least, of one kind."""
         networks, counts = self._networks, self._counts
-        own = self.open if network is None else [one for one in self.open if networks[one] == network]
+        own = self.open if network is None else [each for each in self.open if networks[each] == network]
         idle = [connection for connection in own if connection.idle]
         if not idle:
             return

@@ -79,10 +79,10 @@ def test_pages_that_are_asked_for_in_one_go_leave_their_turns_to_decisions(
             by_turn.append(pages - before)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
+        async with running(publisher.folder) as started:
             counting = asyncio.create_task(count_turns())
-            _, greedy = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["admin"])
-            reader, polite = await asyncio.open_connection("127.0.0.1", one.sidecar.ports["http"])
+            _, greedy = await asyncio.open_connection("127.0.0.1", started.sidecar.ports["admin"])
+            reader, polite = await asyncio.open_connection("127.0.0.1", started.sidecar.ports["http"])
             greedy.write(b"HEAD /explain?address=192.0.2.7 HTTP/1.1\r\n\r\n" * 1000)
             for _ in range(5):
                 polite.write(b"GET /v1/auth/shop HTTP/1.1\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")
@@ -100,8 +100,8 @@ def test_explain_shows_so_many_entries_as_hold_up_nobody_and_counts_the_rest(pub
     publisher.publish(CROWDED)
 
     async def live() -> None:
-        async with running(publisher.folder) as one:
-            content = json.loads((await one.page("/explain?address=198.18.0.1")).body)
+        async with running(publisher.folder) as started:
+            content = json.loads((await started.page("/explain?address=198.18.0.1")).body)
         assert (len(content["covering"]), content["more"]) == (200, 50)
         assert content["decision"]["decision"] == "deny"
 

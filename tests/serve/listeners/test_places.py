@@ -193,9 +193,9 @@ def test_one_address_cannot_take_all_places_of_a_sidecar(publisher: Publisher) -
         return writer
 
     async def live() -> None:
-        async with running(publisher.folder, text) as one:
-            metrics, writers = one.sidecar.metrics, []
-            for port, refused in ((one.sidecar.ports["http"], 3), (one.sidecar.ports["grpc"], 0)):
+        async with running(publisher.folder, text) as started:
+            metrics, writers = started.sidecar.metrics, []
+            for port, refused in ((started.sidecar.ports["http"], 3), (started.sidecar.ports["grpc"], 0)):
                 writers += [await connect(port, "127.0.0.2") for _ in range(6)]
                 if refused:
                     await until(lambda: metrics.http_without_place() == 3)

@@ -74,13 +74,15 @@ class Calls:
         last = self._stream + 2 * count
         self._socket.sendall(b"".join(call(n, self._head, self._message) for n in range(self._stream, last, 2)))
         self._stream = last
-        found = Counter[str]()
-        while found.total() < count:
+        statuses = Counter[str]()
+        while statuses.total() < count:
             frames, self._rest = read_frames(self._rest + self._received())
-            gone = [one.payload for one in frames if one.kind == GOAWAY]
+            gone = [frame.payload for frame in frames if frame.kind == GOAWAY]
             assert not gone, gone
-            found.update(self._status(one.payload) for one in frames if one.kind == HEADERS and one.flags & END)
-        return found
+            statuses.update(
+                self._status(frame.payload) for frame in frames if frame.kind == HEADERS and frame.flags & END
+            )
+        return statuses
 
     def _received(self) -> bytes:
         data = self._socket.recv(1 << 18)
@@ -101,17 +103,17 @@ class Calls:
 
 def pipelined(port: int) -> Counter[str]:
     """Send requests at once; return how many got which status. A 503 is the last answer of a connection."""
-    found, rest = Counter[str](), b""
+    statuses, rest = Counter[str](), b""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         connection.sendall(REQUEST * AT_ONCE)
-        while found.total() < AT_ONCE and not found["503"]:
+        while statuses.total() < AT_ONCE and not statuses["503"]:
             data = connection.recv(1 << 18)
             assert data, "the sidecar ended the connection"
             *heads, rest = (rest + data).split(b"\r\n\r\n")
             for head in heads:
-                found[head[9:12].decode()] += 1
+                statuses[head[9:12].decode()] += 1
                 assert b"Retry-After: 1" in head or b" 503 " not in head
-    return found
+    return statuses
 
 
 class Load:
@@ -135,9 +137,9 @@ class Load:
         while not self.end.is_set():
             self._note("http", pipelined(self._ports["http"]))
 
-    def _note(self, front: str, found: Counter[str]) -> None:
+    def _note(self, front: str, statuses: Counter[str]) -> None:
         with self._lock:
-            self.answers[front].update(found)
+            self.answers[front].update(statuses)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
