@@ -15,6 +15,7 @@ from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import contents_of_layer
 from authz.control.store.ledger.changes import append, lock_head, read_changes, read_heads
 from authz.control.store.ledger.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
+from authz.control.store.ledger.history import last_of_transaction
 from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
 from authz.control.store.published.publications import (
     Publication,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY: Final = 3600.0  # seconds
 PATIENCE: Final = 5.0  # seconds for which publishing may fail before people are told: a signer may be starting again
+MAX_STEP: Final = 100_000  # changes that one file is made of: some 150 MB in memory
 _TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
@@ -100,7 +102,23 @@ class LayerPublisher:
             self.problem = None
             self._checkpoint(head)
             return None
+        head = self._within_reach(head, newest)
         return self._publish(head, newest) if self._worth_trying(head) else None
+
+    def _within_reach(self, head: Head, newest: Publication | None) -> Head:
+        """Return where the layer stood `MAX_STEP` changes after its newest file, or where it stands.
+
+        What came while nobody could publish may be millions of changes: they are signed in steps, each to the end of
+        what was written together. Where the signer has signed a higher serial, there are no steps.
+        """
+        refused = self.problem is not None and self.problem.code == "old_serial"
+        if newest is None or refused or head.sequence - newest.serial <= MAX_STEP:
+            return head
+        with self._store.reading() as tx:
+            change = last_of_transaction(tx, self.layer, newest.serial + MAX_STEP)
+        if change is None:
+            return head
+        return head._replace(sequence=change.sequence, time=change.time, hash=change.hash)
 
     def note_outcome(self, error: Exception | None) -> None:
         """Have `problem` tell why `publish_due` fails, once it has done so for a while. None: it did not."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.processes import wait_for
 
-from authz.control.publish import offers, one_layer
+from authz.control.publish import offers, one_layer, publisher
 from authz.control.publish.publisher import SPACING, spacing
 from authz.control.store.published.parts import known_parts
 from authz.control.store.published.publications import content_of
@@ -108,3 +108,18 @@ def test_reports_of_sidecars_do_not_wait_for_the_disk_and_changes_do(plane: Cont
     for durable, expected in ((True, {"on", 2}), (False, {"off", 1}), (True, {"on", 2})) * 2:
         with store.writing(durable=durable) as tx:
             assert tx.exec_driver_sql(question).scalar_one() in expected
+
+
+def test_what_nobody_published_for_long_is_signed_in_steps(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+    monkeypatch.setattr(one_layer, "MAX_STEP", 4)
+    monkeypatch.setattr(publisher, "LOOK", 0.02)
+    with monkeypatch.context() as away:
+        away.setattr(plane.plane.publisher, "lead", lambda: False)
+        for number in range(6):
+            plane.ok("POST", "/v1/bans", {"address": f"198.51.100.{number}"})
+        plane.ok("POST", "/v1/entries/bulk", [{"networks": [f"192.0.2.{number}"]} for number in range(6)])
+    plane.ok("POST", "/v1/bans?wait=published&timeout=30", {"address": "203.0.113.10"})
+    files = plane.ok("GET", "/v1/publications?layer=bans&limit=10")["items"]
+    assert [file["entries"] for file in files][:4] == [14, 13, 5, 1]  # 12 changes: 4, then the rest of a transaction
+    assert files[2]["serial"] - files[3]["serial"] == 4

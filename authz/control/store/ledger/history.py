@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import literal_column, select, tuple_
+from sqlalchemy import func, literal_column, select, tuple_
 
 from authz.control.store.entries.find import covering_ids
 from authz.control.store.ledger.changes import COLUMNS, changes_of
@@ -60,3 +60,13 @@ def get_change(tx: Connection, layer: str, sequence: int) -> Change | None:
     """Return one change; None: there is none."""
     where = (changes.c.layer == layer) & (changes.c.sequence == sequence)
     return next(iter(changes_of(tx.execute(select(*COLUMNS).where(where)))), None)
+
+
+def last_of_transaction(tx: Connection, layer: str, sequence: int) -> Change | None:
+    """Return the last of the changes that were written together with one; None: that is not there."""
+    change = get_change(tx, layer, sequence)
+    if change is None:
+        return None
+    together = (changes.c.layer == layer) & (changes.c.time == change.time)
+    last: int = tx.execute(select(func.max(changes.c.sequence)).where(together)).scalar_one()
+    return get_change(tx, layer, last)
