@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 from support.control import Clock, Control, control, opened
 
+from authz.control.api.detect import events
+from authz.control.detect.event import read_event
 from authz.control.detect.listing import guard
 from authz.control.store.ledger.history import Wanted, find_changes
 from authz.times import parse_moment
@@ -17,6 +22,8 @@ from authz.times import parse_moment
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from authz.control.detect.event import Event
 
 TRIGGERS = """\
 triggers:
@@ -302,3 +309,18 @@ def test_a_tenant_sees_the_events_of_its_applications_only(automatic: Automatic)
     counts = automatic.plane.ok("GET", "/v1/events/counts?top=5", token=token)
     assert sum(count["events"] for count in counts["items"]) == 2
     assert list(counts["clients"].values()) == [2]
+
+
+def test_events_are_read_and_taken_in_threads_of_their_own(
+    automatic: Automatic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    borrowed: list[tuple[str, float]] = []
+
+    def note(*given: Any) -> Event:
+        limiter = anyio.from_thread.run_sync(anyio.to_thread.current_default_thread_limiter)
+        borrowed.append((threading.current_thread().name, limiter.borrowed_tokens))
+        return read_event(*given)
+
+    monkeypatch.setattr(events, "read_event", note)
+    automatic.plane.ok("POST", "/v1/events", {"client": "203.0.113.9", "application": "shop"})
+    assert borrowed == [("AnyIO worker thread", 0)]

@@ -99,6 +99,33 @@ def test_syslog_is_read_by_udp_and_by_tcp(room: Room) -> None:
     assert {(event.client.text, event.path, event.status) for event in room.events} == {("203.0.113.9", "/login", 401)}
 
 
+def test_an_intake_that_hangs_stalls_no_event_loop(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where control planes share the counting, the intake asks Valkey, and that may not answer."""
+    asked_in: list[threading.Thread] = []
+    put = room.put
+
+    def note(events: list[Event], received: float) -> bool:
+        asked_in.append(threading.current_thread())
+        return put(events, received)
+
+    monkeypatch.setattr(room, "put", note)
+    message = b"<190>Dec  1 00:00:00 host nginx: " + LINE.encode()
+
+    async def run() -> None:
+        syslog = Syslog(Listen("127.0.0.1", 0), feeder(room))
+        await syslog.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(message, ("127.0.0.1", syslog.port))
+        _, writer = await asyncio.open_connection("127.0.0.1", syslog.port)
+        writer.write(message + b"\n")
+        await asyncio.to_thread(eventually, lambda: len(room.events) == 2)
+        writer.close()
+        await syslog.stop()
+
+    asyncio.run(run())
+    assert threading.main_thread() not in asked_in
+
+
 def test_syslog_is_read_from_a_unix_socket_and_the_socket_is_removed(room: Room, tmp_path: Path) -> None:
     path = tmp_path / "log"
 

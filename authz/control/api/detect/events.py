@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import anyio
+import anyio.to_thread
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.params import FromQuery, HeaderParameter, QueryParameter
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 8 << 20  # bytes, unpacked
 MAX_EVENTS: Final = 20_000  # of a batch
 MAX_STEPS: Final = 2000  # of a chart
+MAX_READ: Final = 4  # batches that are read at once
 
 Encoding = Annotated[str | None, HeaderParameter(name="Content-Encoding", max_length=20, description="gzip, or none.")]
 Decision = Literal["allow", "deny"]
@@ -80,14 +84,25 @@ async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encod
     """
     caller.need("events")
     plane = plane_of(request)
-    content = _unpacked(await request.body(), content_encoding)
+    body = await request.body()
+    taken = await anyio.to_thread.run_sync(_take, plane, caller, body, content_encoding, limiter=_threads())
+    return Response(taken, status_code=202)
+
+
+@functools.cache
+def _threads() -> anyio.CapacityLimiter:
+    """Return the threads of their own that events are read in: thousands take a while, and Valkey may not answer."""
+    return anyio.CapacityLimiter(MAX_READ)
+
+
+def _take(plane: ControlPlane, caller: Caller, body: bytes, encoding: str | None) -> TakenBody:
     received = plane.store.clock()
-    events, refused = _read(caller, content, received)
+    events, refused = _read(caller, _unpacked(body, encoding), received)
     if refused and not events:
         raise Invalid([FieldMistake(f"/{refusal.line}", refusal.detail) for refusal in refused])
     if not plane.intake.put(events, received):
         raise TooMany("too many events wait to be counted, expected fewer at a time", code="intake_full")
-    return Response(TakenBody(len(events), refused[:100]), status_code=202)
+    return TakenBody(len(events), refused[:100])
 
 
 def _read(caller: Caller, content: bytes, received: float) -> tuple[list[Event], list[RefusedLine]]:

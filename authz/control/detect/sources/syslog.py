@@ -3,23 +3,34 @@
     <190>Dec  1 00:00:00 host nginx: {"time_iso8601": "2026-12-01T00:00:00+00:00", "remote_addr": "203.0.113.9", ...}
 
 What stands behind the first `: ` is the line. Over UDP what does not fit is lost, as with every syslog; over TCP the
-sender is read from more slowly.
+sender is read from more slowly. Lines are read, and given to the intake, in a thread: where control planes share the
+counting it asks Valkey, which may not answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import threading
 from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
 
 from authz.control.detect.event import MAX_EVENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.control.detect.sources.feeder import Feeder
     from authz.serve.config.values import Listen
 
 _HEAD: Final = re.compile(rb"<\d{1,3}>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ )?)?[^\s:]{1,64}: ?")
-_FULL: Final = 0.05  # seconds until a full intake is asked again
+MAX_QUEUED: Final = 10_000  # datagrams that wait to be read
+_MAX_LINES: Final = 500  # that are read at once
+_CHUNK: Final = 1 << 16  # bytes
+_LOG = logging.getLogger("authz.control.detect")
 
 
 def line_of(message: bytes) -> bytes:
@@ -36,7 +47,10 @@ class Syslog:
         self._feeder = feeder
         self._transports: list[asyncio.BaseTransport] = []
         self._server: asyncio.Server | None = None
-        self._streams: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = anyio.CapacityLimiter(1)  # one at a time: none of the API's, and in their order
+        self._ending = threading.Event()
+        self._datagrams: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
         self.port = 0
 
     async def start(self) -> None:
@@ -45,49 +59,76 @@ class Syslog:
         path, host = self._listen.path, self._listen.host or ""
         if path is not None:
             path.unlink(missing_ok=True)
-            make: Any = loop.create_datagram_endpoint(lambda: _Datagrams(self._feeder), local_addr=str(path),
+            make: Any = loop.create_datagram_endpoint(lambda: _Datagrams(self._queue), local_addr=str(path),
                                                       family=_unix_family())  # fmt: skip
         else:
-            self._server = await asyncio.start_server(self._serve, host, self._listen.port, limit=MAX_EVENT)
+            self._server = await asyncio.start_server(self._serve, host, self._listen.port)
             self.port = self._server.sockets[0].getsockname()[1]
-            make = loop.create_datagram_endpoint(lambda: _Datagrams(self._feeder), local_addr=(host, self.port))
+            make = loop.create_datagram_endpoint(lambda: _Datagrams(self._queue), local_addr=(host, self.port))
         transport, _ = await make
         self._transports.append(transport)
+        self._tasks.add(asyncio.create_task(self._take_datagrams()))
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening; what came before still counts, where there is room."""
+        self._ending.set()
         for transport in self._transports:
             transport.close()
         if self._server is not None:
             self._server.close()
-        for task in self._streams:
+        for task in self._tasks:
             task.cancel()
+        if messages := self._queued(self._datagrams.qsize()):
+            await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
         if self._listen.path is not None:
             self._listen.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is not None:
-            self._streams.add(task)
-            task.add_done_callback(self._streams.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        rest = b""
         try:
-            while line := await reader.readuntil(b"\n"):
-                events = self._feeder.events_of([line_of(line)])
-                while not self._feeder.has_room(events):  # noqa: ASYNC110  # the intake is emptied by a thread
-                    await asyncio.sleep(_FULL)
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            pass  # the sender has gone, or sends a line longer than any event: it may connect again
+            while len(rest) <= MAX_EVENT and (chunk := await reader.read(_CHUNK)):
+                *lines, rest = (rest + chunk).split(b"\n")
+                await anyio.to_thread.run_sync(self._insist, lines, limiter=self._thread)
+        except ConnectionError:
+            pass  # the sender has gone, as one whose line is longer than any event has to: it may connect again
         finally:
             writer.close()
 
+    def _insist(self, lines: list[bytes]) -> None:
+        self._feeder.insist(self._feeder.events_of(map(line_of, lines)), self._ending)
+
+    def _queue(self, message: bytes) -> None:
+        try:
+            self._datagrams.put_nowait(message)
+        except asyncio.QueueFull:
+            self._feeder.dropped += 1
+
+    async def _take_datagrams(self) -> None:
+        while True:
+            messages = [await self._datagrams.get(), *self._queued(_MAX_LINES)]
+            try:
+                await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
+            except Exception:  # noqa: BLE001  # a fault of ours must not end the listening
+                _LOG.exception("syslog: %d messages could not be taken", len(messages))
+
+    def _queued(self, most: int) -> list[bytes]:
+        return [self._datagrams.get_nowait() for _ in range(min(most, self._datagrams.qsize()))]
+
+    def _offer(self, messages: list[bytes]) -> None:
+        self._feeder.offer(self._feeder.events_of(map(line_of, messages)))
+
 
 class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, feeder: Feeder) -> None:
-        self._feeder = feeder
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # the name is asyncio's
         """Take one message."""
-        self._feeder.offer(self._feeder.events_of([line_of(data)]))
+        self._take(data)
 
 
 def _unix_family() -> int:
