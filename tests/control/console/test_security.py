@@ -228,6 +228,20 @@ def test_cross_tenant_addresses_of_pages_show_nothing_of_another_tenant(shared_p
     assert shared_plane.ok("GET", f"/v1/entries/{entry}")["version"] == 1
 
 
+def test_cross_tenant_entries_about_ones_own_application_are_changed_by_nobody_else(shared_plane: Control) -> None:
+    subjects = {"networks": ["192.0.2.96"], "applications": ["a-shop"], "period": "1d"}
+    made = shared_plane.ok("POST", "/v1/entries", subjects)  # of the main tenant, which is not team-a
+    console = Console(shared_plane, shared_plane.token_of("admin", "team-a", ("a-*",)))
+    entry, token, done = made["id"], console.csrf, f"{made['layer']}.{made['serial']}-{made['serial']}"
+    for path, fields in (
+        (f"/entries/{entry}/delete", {"seen": "1"}), (f"/entries/{entry}/period", {"seen": "1", "period": "7d"}),
+        ("/lists/delete", {"only": f"{entry}.1"}), ("/lists/change", {"pick": f"{entry}.1", "do": "delete"}),
+        ("/lists/change", {"pick": f"{entry}.1", "do": "period:7d"}), ("/undo", {"done": done}),
+    ):  # fmt: skip
+        console.post(path, fields | {"csrf": token})
+        assert (path, shared_plane.ok("GET", f"/v1/entries/{entry}")["version"]) == (path, 1)
+
+
 def test_cross_tenant_names_of_entries_are_not_told_to_who_has_an_event_of_one(shared_plane: Control) -> None:
     theirs = shared_plane.token_of("editor", "team-b", ("b-*",))
     subjects = {"networks": ["192.0.2.97"], "applications": ["b-shop"], "period": "1d"}
