@@ -42,7 +42,7 @@ from authz.serve.observe.decision_log import DecisionLog, open_log
 from authz.serve.observe.events import EventSender
 from authz.serve.observe.ignored_clients import IgnoredClients
 from authz.serve.observe.latency import Latency
-from authz.serve.observe.log_file import LogFile
+from authz.serve.observe.log.file import LogFile
 from authz.serve.observe.metrics import Family, Metrics
 from authz.serve.observe.process_metrics import ProcessState, read_start, read_state
 from authz.serve.observe.process_metrics import families as process_families

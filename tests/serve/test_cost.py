@@ -34,7 +34,7 @@ from authz.serve.http2 import frames as h2
 from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.listener import Http2Listener
 from authz.serve.observe.decision_log import DecisionLog
-from authz.serve.observe.log_lines import LogLines
+from authz.serve.observe.log.lines import LogLines
 from authz.serve.observe.recorder import Decision, make_recorder
 from authz.serve.observe.traces import TraceSender
 from authz.snapshot.ban_ids import ban_id

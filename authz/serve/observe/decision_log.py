@@ -13,8 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from authz.errors import StartError
-from authz.serve.observe.log_file import LogFile
-from authz.serve.observe.log_lines import LogLines
+from authz.serve.observe.log.file import LogFile
+from authz.serve.observe.log.lines import LogLines
 
 if TYPE_CHECKING:
     from authz.engine.decision.outcome import Outcome

@@ -15,7 +15,7 @@ import uvloop
 from authz.errors import AuthzError
 from authz.serve.config.reload import merge
 from authz.serve.listeners.bind import bind, inode
-from authz.serve.observe.log_file import LogFile
+from authz.serve.observe.log.file import LogFile
 from authz.serve.workers.channel import Message
 from authz.serve.workers.keeper import Keeper
 from authz.serve.workers.spread import FRONTS, Spread, Table

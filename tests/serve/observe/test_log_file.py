@@ -10,7 +10,7 @@ import pytest
 from support.processes import Sidecar, wait_for
 from support.sidecar.running import DENIED, get, logging_to
 
-from authz.serve.observe.log_file import LogFile
+from authz.serve.observe.log.file import LogFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -210,7 +210,7 @@ FAULTS: Final = (
         "request_id, host, method, path",
         "engine/decision/test_rendered.py",
     ),
-    Fault("serve/observe/log_lines.py", "if len(data) <= most and not", "if not", "engine/decision/test_rendered.py"),
+    Fault("serve/observe/log/lines.py", "if len(data) <= most and not", "if not", "engine/decision/test_rendered.py"),
     Fault(
         "serve/observe/hits.py", "heapq.nlargest(number,", "heapq.nlargest(number * 9,", "serve/observe/test_metrics.py"
     ),
