@@ -255,8 +255,7 @@ class LayerPublisher:
     def _everything(self, head: Head, signed: int) -> Order:
         """Return an order with all entries, and the changes since the serial that the signer signed last; 0: none."""
         with self._store.reading() as tx:
-            newest = newest_publication(tx, self.layer)
-            since = min(newest.serial if newest else 0, signed or head.sequence)
+            since = signed or head.sequence
             return Order(
                 layer=self.layer, serial=head.sequence, chain=head.hash, base=0,
                 changes=read_changes(tx, self.layer, since, head.sequence),

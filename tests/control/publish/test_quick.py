@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from support.control import SignerInProcess, control
 from support.processes import wait_for
 
 from authz.control.publish import offers, one_layer, publisher
+from authz.control.publish.order import Attest, Order
 from authz.control.publish.publisher import SPACING, spacing
 from authz.control.store.published.parts import known_parts
 from authz.control.store.published.publications import content_of
@@ -14,9 +16,12 @@ from authz.control.store.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import pytest
     from support.control import Control
+
+    from authz.control.publish.order import Answer
 
 
 class Counted:
@@ -123,3 +128,18 @@ def test_what_nobody_published_for_long_is_signed_in_steps(plane: Control, monke
     files = plane.ok("GET", "/v1/publications?layer=bans&limit=10")["items"]
     assert [file["entries"] for file in files][:4] == [14, 13, 5, 1]  # 12 changes: 4, then the rest of a transaction
     assert files[2]["serial"] - files[3]["serial"] == 4
+
+
+def test_a_signer_that_has_signed_nothing_is_told_no_history(store_url: str, tmp_path: Path) -> None:
+    orders: list[Order | Attest] = []
+
+    class Recording(SignerInProcess):
+        def ask(self, order: Order | Attest) -> Answer:
+            orders.append(order)
+            return super().ask(order)
+
+    with control(tmp_path / "c", store=store_url, signer=Recording) as plane:
+        plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+    whole = [order for order in orders if isinstance(order, Order) and order.entries is not None]
+    assert whole
+    assert all(order.changes == [] for order in whole)
