@@ -116,7 +116,7 @@ def test_a_request_writes_no_more_networks_than_others_can_wait_for(
     entry = {"networks": ranges, "action": "warn"}
     answer = plane.ask("POST", "/v1/entries", entry)
     assert (answer.status_code, answer.json()["code"]) == (422, "too_many")
-    rows = [entry | {"networks": [one]} for one in ranges]
+    rows = [entry | {"networks": [text]} for text in ranges]
     assert [row["status"] for row in plane.ok("POST", "/v1/entries/bulk", rows)["items"]] == [201, 422, 422]
 
 
@@ -133,13 +133,13 @@ def test_a_page_reads_so_many_rows_and_no_more_whatever_is_looked_for(
     monkeypatch.setattr(find, "MAX_ROWS", 3)
     rows = [{"networks": [f"192.0.2.{n}"], "applications": ["shop" if n % 4 == 3 else "web"]} for n in range(10)]
     made = [row["entry"]["id"] for row in plane.ok("POST", "/v1/entries/bulk", rows)["items"]]
-    found, pages = [], 0
+    ids, pages = [], 0
     more: str | None = ""
     while more is not None:
         page = plane.ok("GET", f"/v1/entries?application=shop&limit=5{more}")
-        found += [entry["id"] for entry in page["items"]]
+        ids += [entry["id"] for entry in page["items"]]
         pages, more = pages + 1, page["cursor"] and f"&cursor={page['cursor']}"
-    assert (found, pages) == ([made[3], made[7]], 4)
+    assert (ids, pages) == ([made[3], made[7]], 4)
     assert plane.ok("GET", "/v1/entries?limit=10")["cursor"] is not None  # it cannot know before the rows are read
     monkeypatch.undo()
     assert plane.ok("GET", "/v1/entries?limit=10")["cursor"] is None

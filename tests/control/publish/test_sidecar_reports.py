@@ -88,14 +88,14 @@ def test_a_report_that_was_overtaken_by_a_later_one_tells_nothing(plane: Control
     plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
     published = plane.ok("GET", "/v1/publications?layer=bans&limit=1")["items"][0]
     now = plane.plane.store.now()
-    one, another = Sidecars(plane.plane.store), Sidecars(plane.plane.store)  # of two control planes
-    one.report("edge-1", "bans", published["digest"], "", at=now)
-    one.report("edge-1", "bans", "", "", at=now - 1)  # a thread that came late
-    another.report("edge-1", "bans", "", "", at=now - 1)
-    [sidecar] = one.connected()
+    here, elsewhere = Sidecars(plane.plane.store), Sidecars(plane.plane.store)  # of two control planes
+    here.report("edge-1", "bans", published["digest"], "", at=now)
+    here.report("edge-1", "bans", "", "", at=now - 1)  # a thread that came late
+    elsewhere.report("edge-1", "bans", "", "", at=now - 1)
+    [sidecar] = here.connected()
     assert sidecar.serial == published["serial"]
-    one.report("edge-1", "bans", "", "", at=now + 1)
-    assert one.connected()[0].serial == 0
+    here.report("edge-1", "bans", "", "", at=now + 1)
+    assert here.connected()[0].serial == 0
 
 
 def test_many_who_wait_for_sidecars_share_a_look_at_the_store(plane: Control, monkeypatch: pytest.MonkeyPatch) -> None:
