@@ -13,7 +13,7 @@ from support.console.forms import COOKIE, HTML, Console
 from support.control import Control, control
 from support.processes import wait_for
 
-from authz.control.api.common.cookies import own_path
+from authz.control.api.common.cookies import no_session_cookie, own_cookie, own_path, session_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +145,12 @@ def test_the_cookie_is_read_by_no_script_and_goes_to_no_other_site(shared_plane:
     assert "samesite=lax" in cookie
 
 
+def test_the_cookie_is_read_by_no_script_whichever_of_ours_it_is(shared_plane: Control) -> None:
+    config = shared_plane.plane.config
+    for cookie in (session_cookie(config, "s"), no_session_cookie(config), own_cookie(config, "state", "s", 60)):
+        assert (cookie.httponly, cookie.samesite) == (True, "lax"), cookie.key
+
+
 def test_after_signing_out_the_cookie_is_worth_nothing(shared_plane: Control) -> None:
     console = Console(shared_plane)
     assert console.post("/sign-out", {"csrf": console.csrf}).status_code == 303
@@ -217,6 +223,7 @@ def test_cross_tenant_addresses_of_pages_show_nothing_of_another_tenant(shared_p
         for told in ("secret of b", "b-shop", "team-b", waiting["id"]):
             assert told not in text, path
         assert entry not in re.sub(rf"=\"?{entry}", "", text), path  # but for what was asked
+    assert console.get(f"/find?q={entry}").headers["location"] == f"/lists?q={entry}"  # as one that there is not
     seen = {"csrf": token, "seen": "1"}
     for path, fields in (
         (f"/entries/{entry}/delete", seen), (f"/entries/{entry}/period", seen | {"period": "7d"}),
