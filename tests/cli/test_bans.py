@@ -66,6 +66,14 @@ def test_a_reason_beyond_the_basic_plane_leaves_a_file_that_is_read_again(authz:
         authz("unban", "192.0.2.2")
 
 
+def test_a_second_ban_that_ends_a_longer_one_earlier_says_so(authz: Commands) -> None:
+    authz("ban", "192.0.2.1", "--for", "7d")
+    before = authz("bans", "--json").json()["bans"][0]["expires"]
+    told = " ".join(authz("ban", "192.0.2.1", "--for", "2h").out.split())
+    assert f"changed a ban, which ends EARLIER now: it was {before}" in told
+    assert "which ends later now" in " ".join(authz("ban", "192.0.2.1", "--for", "30d").out.split())
+
+
 def test_without_a_period_it_is_an_hour(authz: Commands) -> None:
     assert authz("ban", "2001:db8::1").status == 0
     (ban,) = BanTable.from_sections(signed(authz).sections).bans()
@@ -165,7 +173,8 @@ def test_a_missing_file_says_how_to_make_one(authz: Commands) -> None:
     for command in (("ban", "192.0.2.1"), ("unban", "192.0.2.1"), ("bans",)):
         ran = authz(*command, "--layer", "other.yaml")
         assert ran.status == 2
-        assert "other.yaml: no such file" in ran.err
+        assert "other.yaml: no bans file here, and no control plane is named" in ran.err
+        assert "AUTHZ_CONTROL_URL" in ran.err
         assert "authz bans init" in ran.err
 
 

@@ -71,8 +71,16 @@ def ban(
     if json:
         print_json(result)
         return
-    title = "changed a ban" if known else "banned"
+    title = f"changed a ban, {_moved(known[0].expires, expires)}" if known else "banned"
     table(title, [("address" if wanted.length in {32, 128} else "network", result["network"]), *_rows(result)])
+
+
+def _moved(before: int | None, after: int | None) -> str:
+    """Return what became of the end of a ban. before, after: seconds since 1970, None for ever."""
+    if before == after:
+        return "which ends when it did"
+    earlier = after is not None and (before is None or after < before)
+    return f"which ends {'EARLIER' if earlier else 'later'} now: it was {format_moment(before, 'without an end')}"
 
 
 def unban(which: str, *, application: str | None, layer: Path, key: str | None, json: bool) -> None:

@@ -29,14 +29,23 @@ def ban(
             raise
         change = {"period": period, "reason": reason} if reason else {"period": period}
         path = f"/v1/entries/{segment(refused.problem['id'])}"
+        before = ask("GET", path)["expires"]
         made = ask("PATCH", path, change, headers={"If-Match": "*"}, wait=wait)
-        made["address"], what = address, "was banned already: it ends at another time now"
+        made["address"], what = address, f"was banned already, until {before or 'forever'}: {moved(before, made)} now"
     if json:
         print_json(made)
     elif "approval" in made:
         print_entry("waits for a second person", [("approval", made["approval"]), ("why", made["detail"])])
     else:
         print_entry(what, [("address", made["address"]), *_rows(made), *reached(made)])
+
+
+def moved(before: str | None, made: dict[str, Any]) -> str:
+    """Return what became of the end of a ban; times are RFC 3339 in UTC, None is for ever."""
+    after = made.get("expires", before)
+    if after == before:
+        return "it ends when it did"
+    return "it ends EARLIER" if after is not None and (before is None or after < before) else "it ends later"
 
 
 def unban(which: str, *, application: str | None, reason: str, wait: str | None, json: bool) -> None:

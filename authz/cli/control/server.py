@@ -44,9 +44,11 @@ def init(
     # Lines to be copied: nothing beside them, and no wrapping.
     typer.echo(f"""made a control plane; the token is an administrator's, and shown only now
 
+  # each in a terminal of its own; {made.url} is for browsers, too
   authz control serve --config {made.config}
   authz serve --config {made.sidecar_config}
 
+  # in a third one
   export AUTHZ_CONTROL_URL={made.url}
   export AUTHZ_TOKEN={made.token}
   authz ban 203.0.113.9 --for 2h --reason 'why'""")

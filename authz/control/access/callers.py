@@ -60,7 +60,7 @@ class Caller(NamedTuple):
 def authenticate(store: Store, secret: str, address: str | None, request_id: str, method: Method = "api") -> Caller:
     """Return who has this token. Raises Unauthorized, and Forbidden where it is used from elsewhere than it may be."""
     if not secret or len(secret) > MAX_SECRET:
-        raise Unauthorized("found no token, expected 'Authorization: Bearer TOKEN'")
+        raise Unauthorized("found no token, expected 'Authorization: Bearer TOKEN' (for commands: AUTHZ_TOKEN)")
     with store.reading() as tx:
         known = find_holder(tx, secret)
     if known is None:

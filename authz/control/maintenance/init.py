@@ -65,7 +65,11 @@ def make_folder(folder: Path, listen: Listen, *, store: str = "sqlite:///control
     config_file, sidecar_file = folder / "control.yaml", folder / "authz.yaml"
     for path in (config_file, sidecar_file, folder / "keys"):
         if path.exists():
-            raise InputError(f"{path}: exists, expected no such file", hint="choose another folder")
+            raise InputError(
+                f"{path}: exists, expected no such file: there is a control plane here",
+                hint=f"for a new token, `authz control recover --config {config_file}`; for another control plane, "
+                "another folder",
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("state", "layers"):

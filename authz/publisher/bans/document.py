@@ -89,7 +89,11 @@ def read_with_lines(path: Path) -> tuple[BansDocument, Mapping[Ban, str]]:
         with path.open("rb") as file:
             ours = _ours(file.read(MAX_FILE))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", hint=f"`authz bans init {path} --key KEY` makes one") from None
+        raise InputError(
+            f"{path}: no bans file here, and no control plane is named",
+            hint="for a control plane, export AUTHZ_CONTROL_URL and AUTHZ_TOKEN, as `authz control init` printed them; "
+            f"for a file without one, `authz bans init {path} --key KEY`",
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if ours is not None:

@@ -49,10 +49,13 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
 
 def test_a_ban_of_somebody_banned_already_changes_the_time(person: Person) -> None:
     first = person.json("ban", "203.0.113.1", "--for", "1h")
-    assert "banned already" in person.says("ban", "203.0.113.1", "--for", "7d", "--reason", "again")
+    told = " ".join(person.says("ban", "203.0.113.1", "--for", "7d", "--reason", "again").split())
+    assert f"was banned already, until {first['expires']}: it ends later now" in told
     (now,) = person.json("entries", "--address", "203.0.113.1")["entries"]
     assert now["id"] == first["id"]
     assert now["expires"] > first["expires"]
+    told = " ".join(person.says("ban", "203.0.113.1", "--for", "2h").split())
+    assert f"was banned already, until {now['expires']}: it ends EARLIER now" in told
 
 
 def test_no_id_and_no_time_is_cut_in_two(person: Person) -> None:
