@@ -47,7 +47,7 @@ def objects(overlay: str, port: int) -> list[Manifest]:
     listens = {"number": port, "name": "http", "protocol": "HTTP"}
     route = {"destination": {"host": "shop.shop.svc.cluster.local", "port": {"number": 8080}}}
     return [
-        *(one for one in build(f"gateway {overlay}") if one["kind"] in _READ),
+        *(manifest for manifest in build(f"gateway {overlay}") if manifest["kind"] in _READ),
         _object("v1", "ConfigMap", _SYSTEM, "istio", data={"mesh": mesh}),
         _object("v1", "Service", "shop", "shop", spec={"ports": [{"name": "http", "port": 8080}]}),
         _pods("shop", "shop", {"http": 8080}),
@@ -119,8 +119,8 @@ def told(port: int, folder: Path) -> dict[str, Any]:
     with Envoy(folder, asking) as envoy:
 
         def dumps() -> dict[str, Any] | None:
-            found = json.loads(envoy.get("/config_dump").body)["configs"]
-            kinds = {one["@type"].rpartition(".")[2].removesuffix("ConfigDump"): one for one in found}
+            configs = json.loads(envoy.get("/config_dump").body)["configs"]
+            kinds = {dump["@type"].rpartition(".")[2].removesuffix("ConfigDump"): dump for dump in configs}
             assert "error_state" not in json.dumps(kinds["Listeners"]), kinds["Listeners"]
             return kinds if HOST in json.dumps(kinds.get("Routes", {})) else None
 
@@ -131,26 +131,30 @@ def told(port: int, folder: Path) -> dict[str, Any]:
 def check_of(dumps: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the filter that asks authz."""
     manager = _edge(dumps)["filter_chains"][0]["filters"][-1]["typed_config"]
-    (check,) = (one["typed_config"] for one in manager["http_filters"] if "ext_authz" in one["typed_config"]["@type"])
+    (check,) = (
+        http_filter["typed_config"]
+        for http_filter in manager["http_filters"]
+        if "ext_authz" in http_filter["typed_config"]["@type"]
+    )
     return dict(check)
 
 
 def _edge(dumps: Mapping[str, Any]) -> dict[str, Any]:
-    listeners = [one["active_state"]["listener"] for one in dumps["Listeners"]["dynamic_listeners"]]
+    listeners = [dump["active_state"]["listener"] for dump in dumps["Listeners"]["dynamic_listeners"]]
     (edge,) = listeners
     return dict(yaml.safe_load(json.dumps(edge)))
 
 
 def as_a_file(dumps: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
     """Return them as a configuration without istiod. ports: where a cluster is, by a part of its name."""
-    routes = {one["route_config"]["name"]: one["route_config"] for one in dumps["Routes"]["dynamic_route_configs"]}
+    routes = {dump["route_config"]["name"]: dump["route_config"] for dump in dumps["Routes"]["dynamic_route_configs"]}
     edge = _edge(dumps)
     for chain in edge["filter_chains"]:
         typed = chain["filters"][-1]["typed_config"]
         typed["route_config"] = _plain(routes[typed.pop("rds")["route_config_name"]])
     clusters = []
-    for one in dumps["Clusters"]["dynamic_active_clusters"]:
-        cluster = _plain(one["cluster"])
+    for dump in dumps["Clusters"]["dynamic_active_clusters"]:
+        cluster = _plain(dump["cluster"])
         number = next((number for part, number in ports.items() if part in cluster["name"]), None)
         if number is not None:
             endpoint = {"endpoint": {"address": _address(number)}}

@@ -35,7 +35,12 @@ def dumps(overlay: str, cluster: Cluster, tmp_path_factory: pytest.TempPathFacto
     """What istiod tells the Envoy of the gateway."""
     folder: Path = tmp_path_factory.mktemp("istio")
     for file in sorted(shared("kubernetes/crds/istio").iterdir()):
-        assert cluster.apply(manifests=[one for one in yaml.safe_load_all(file.read_text()) if one]).status == 0
+        assert (
+            cluster.apply(
+                manifests=[definition for definition in yaml.safe_load_all(file.read_text()) if definition]
+            ).status
+            == 0
+        )
     assert cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s").status == 0
     for namespace in ("istio-system", "istio-ingress", "shop", "authz"):
         cluster.make_namespace(namespace)
@@ -57,7 +62,10 @@ def test_istio_makes_the_filter_that_we_mean(overlay: str, dumps: dict[str, Any]
     else:
         assert check["http_service"]["path_prefix"] == "/envoy/shop"
         assert check["http_service"]["server_uri"]["timeout"] == "0.250s"
-        assert {one["exact"] for one in check["allowed_headers"]["patterns"]} == {"x-forwarded-for", "x-request-id"}
+        assert {header["exact"] for header in check["allowed_headers"]["patterns"]} == {
+            "x-forwarded-for",
+            "x-request-id",
+        }
 
 
 def test_envoy_by_istio_denies_the_right_client_and_fails_closed(
