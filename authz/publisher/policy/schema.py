@@ -86,7 +86,8 @@ def _application(text: str) -> str:
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise BadValue(text)
+        inside = re.sub(r"^https?://|:[0-9]+(?=$|[/?#])|[/?#].*", "", text)
+        raise BadValue(text, hint=f"did you mean '{inside}'?" if _HOST.fullmatch(inside) else "")
     return text.lower()
 
 

@@ -89,8 +89,14 @@ def test_a_policy_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
         ("dryrun: true", "dryrun: unknown key (did you mean 'dry_run'?)"),
         ("mode: off, mode: off", "mode: found twice, expected once"),
         ("hosts: shop.example.com", "hosts: found 'shop.example.com', expected a list"),
-        ("hosts: [shop.example.com:443]", f"hosts[0]: found 'shop.example.com:443', expected {A_HOST}"),
-        ("hosts: [https://shop.example.com]", f"hosts[0]: found 'https://shop.example.com', expected {A_HOST}"),
+        (
+            "hosts: [shop.example.com:443]",
+            f"hosts[0]: found 'shop.example.com:443', expected {A_HOST} (did you mean 'shop.example.com'?)",
+        ),
+        (
+            "hosts: [https://shop.example.com]",
+            f"hosts[0]: found 'https://shop.example.com', expected {A_HOST} (did you mean 'shop.example.com'?)",
+        ),
         ("hosts: ['*.example.com']", f"hosts[0]: found '*.example.com', expected {A_HOST}"),
         ("hosts: [a, '']", f"hosts[1]: found nothing, expected {A_HOST}"),
         ("hosts: [shop.example.com.]", f"hosts[0]: found 'shop.example.com.', expected {A_HOST}"),
