@@ -39,7 +39,6 @@ from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.endpoints import Endpoints
 from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
-from authz.serve.observe.events import EventSender
 from authz.serve.observe.ignored_clients import IgnoredClients
 from authz.serve.observe.latency import Latency
 from authz.serve.observe.log.file import LogFile
@@ -47,7 +46,8 @@ from authz.serve.observe.metrics import Family, Metrics
 from authz.serve.observe.process_metrics import ProcessState, read_start, read_state
 from authz.serve.observe.process_metrics import families as process_families
 from authz.serve.observe.recorder import Recorder, make_recorder
-from authz.serve.observe.traces import TraceSender
+from authz.serve.observe.senders.events import EventSender
+from authz.serve.observe.senders.traces import TraceSender
 from authz.serve.observe.watch import Watch
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from authz.serve.http2.listener import Http2Listener
 from authz.serve.observe.decision_log import DecisionLog
 from authz.serve.observe.log.lines import LogLines
 from authz.serve.observe.recorder import Decision, make_recorder
-from authz.serve.observe.traces import TraceSender
+from authz.serve.observe.senders.traces import TraceSender
 from authz.snapshot.ban_ids import ban_id
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 

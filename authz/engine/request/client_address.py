@@ -82,7 +82,9 @@ class Resolution(NamedTuple):
 class Resolver:
     """Finds the clients of requests by fixed rules: `walk`, with a short way for what nearly every request is.
 
-    on_ignored: called with a peer that is not a trusted proxy and whose request names another client.
+    Args:
+        rules: Who may say who the client is.
+        on_ignored: Called with a peer that is not a trusted proxy and whose request names another client.
     """
 
     def __init__(self, rules: Rules, on_ignored: Callable[[Address], object] = lambda _: None) -> None:

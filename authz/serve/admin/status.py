@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from authz.serve.layers.layers import Layers
     from authz.serve.listeners.tls.certificates import Certificates
     from authz.serve.observe.decision_log import DecisionLog
-    from authz.serve.observe.events import EventSender
     from authz.serve.observe.metrics import Effect, Metrics
+    from authz.serve.observe.senders.events import EventSender
 
 _SHOWN_HITS: Final = 100  # entries with their hits in /snapshot
 

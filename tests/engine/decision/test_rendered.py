@@ -16,9 +16,9 @@ from authz.engine.request.request import Request
 from authz.serve.config.config import EventsConfig
 from authz.serve.http1.messages import RequestHead
 from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, MAX_WHOLE
-from authz.serve.observe.events import EventSender
 from authz.serve.observe.log.lines import LogLines
 from authz.serve.observe.recorder import Decision, make_recorder
+from authz.serve.observe.senders.events import EventSender
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from authz.serve.http1.messages import Answer, RequestHead
 from authz.serve.layers.layers import Layers
 from authz.serve.layers.memory import Memory
 from authz.serve.observe.decision_log import DecisionLog
-from authz.serve.observe.events import EventSender
 from authz.serve.observe.metrics import Metrics
+from authz.serve.observe.senders.events import EventSender
 
 if TYPE_CHECKING:
     from pathlib import Path

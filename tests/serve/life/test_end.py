@@ -26,7 +26,7 @@ from support.sidecar.running import (
 
 from authz.serve.listeners import accept
 from authz.serve.observe.decision_log import DecisionLog
-from authz.serve.observe.events import EventSender
+from authz.serve.observe.senders.events import EventSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable

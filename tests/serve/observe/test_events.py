@@ -13,9 +13,9 @@ from support.servers.receiver import Receiver
 
 from authz.errors import StartError
 from authz.serve.config.config import EventsConfig
-from authz.serve.observe.batches import MAX_BATCH
-from authz.serve.observe.events import EventSender
 from authz.serve.observe.recorder import Decision
+from authz.serve.observe.senders.batches import MAX_BATCH
+from authz.serve.observe.senders.events import EventSender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

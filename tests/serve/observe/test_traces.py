@@ -18,10 +18,10 @@ from authz.addresses import parse_address
 from authz.cli.sidecar.proxy_config import render
 from authz.serve.config.config import ApplicationConfig, EventsConfig, TracesConfig, load_config
 from authz.serve.grpc.check import CHECK_METHOD
-from authz.serve.observe.events import EventSender
 from authz.serve.observe.metrics import Metrics
 from authz.serve.observe.recorder import Decision, make_recorder
-from authz.serve.observe.traces import TraceSender
+from authz.serve.observe.senders.events import EventSender
+from authz.serve.observe.senders.traces import TraceSender
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from authz.serve.observe.batches import BatchSender
 from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, printable
 from authz.serve.observe.recorder import Decision
+from authz.serve.observe.senders.batches import BatchSender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from authz import __version__
-from authz.serve.observe.batches import BatchSender
 from authz.serve.observe.details import MAX_HOST, MAX_SHORT, printable
 from authz.serve.observe.metrics import Family
 from authz.serve.observe.recorder import Decision
+from authz.serve.observe.senders.batches import BatchSender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
