@@ -8,7 +8,7 @@ import msgspec
 
 from authz.control.lists.entries import change, check_permitted, delete
 from authz.control.model.problems import Conflict, Missing, Problem
-from authz.control.model.records import MAIN_TENANT, Entry
+from authz.control.model.records import MAIN_TENANT, Change, Entry
 from authz.control.store.entries.find import changed_since, get_entries, get_entry, latest_version
 from authz.control.store.ledger.history import get_change
 
@@ -36,16 +36,41 @@ class RolledBack(NamedTuple):
     skipped: list[tuple[str, str]]
 
 
+def can_be_undone(change: Change) -> bool:
+    """Return whether a change is one of an entry; settings and publications are not taken back by it."""
+    return ":" not in change.subject and change.action != "publish"
+
+
+def still_undoable(tx: Connection, changes: Iterable[Change], seconds: float) -> list[Change]:
+    """Return those of some changes that `undo` would take back now: nobody changed the entry since.
+
+    What would come back must not have ended by `seconds`, a time since 1970.
+    """
+    made = [change for change in changes if can_be_undone(change)]
+    now = get_entries(tx, {change.subject for change in made})
+    return [change for change in made if _is_latest(change, now.get(change.subject)) and _lasts(change, seconds)]
+
+
+def _is_latest(change: Change, now: Entry | None) -> bool:
+    after = change.entry_after()
+    return (now and now.version) == (after and after.version)
+
+
+def _lasts(change: Change, seconds: float) -> bool:
+    before = change.entry_before()
+    return before is None or before.expires is None or before.expires > seconds
+
+
 def undo(batch: Batch, layer: str, sequence: int, reason: str = "") -> Entry | None:
     """Take one change back: an entry is again as it was before. Returns it; None: it is off its list.
 
     Raises Missing, and Conflict (`changed_since`) where somebody changed the entry since.
     """
     made = get_change(batch.tx, layer, sequence)
-    if made is None or not batch.may_see(made.tenant) or ":" in made.subject or made.action == "publish":
+    if made is None or not batch.may_see(made.tenant) or not can_be_undone(made):
         raise Missing(f"there is no change {sequence} of the layer '{layer}' that can be taken back")
-    before, after, now = made.entry_before(), made.entry_after(), get_entry(batch.tx, made.subject)
-    if (now and now.version) != (after and after.version):
+    before, now = made.entry_before(), get_entry(batch.tx, made.subject)
+    if not _is_latest(made, now):
         raise Conflict(f"'{made.subject}' was changed since", code="changed_since", extra={"id": made.subject})
     reason = reason or f"undo of change {sequence}"
     if before is None:

@@ -24,9 +24,9 @@ from authz.control.api.common.operations import (
 )
 from authz.control.console.look.render import see_other
 from authz.control.lists.entries import layers_of as layers_of_lists
-from authz.control.lists.undo import undo, would_be_again
+from authz.control.lists.undo import can_be_undone, still_undoable, undo, would_be_again
 from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval
-from authz.control.model.records import Change
+from authz.control.model.records import MICROSECONDS, Change
 from authz.control.store.ledger.changes import read_changes
 from authz.control.store.ledger.history import get_change
 
@@ -123,7 +123,7 @@ def take_back(plane: ControlPlane, caller: Caller, done: str) -> str:
         for span in reversed(made):
             for sequence in range(span.last, span.first - 1, -1):
                 change = get_change(batch.tx, span.layer, sequence)
-                if change is not None and _can_be_undone(change):
+                if change is not None and can_be_undone(change):
                     undo(batch, span.layer, sequence)
         again.extend(Made(layer, before[layer] + 1, serial) for layer, serial in batch.serials().items())
         return 200, _NOTHING
@@ -172,8 +172,17 @@ def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Noti
     told = [change for change in changes if ":" not in change.subject] or changes
     if not told:
         return None
-    can = caller.may("edit") and any(map(_can_be_undone, changes))
+    can = caller.may("edit") and any(map(can_be_undone, changes))
     return Notice(done, told[:shown], max(len(told) - shown, 0), done if can else "")
+
+
+def undoable(asked: Asked, tx: Connection, changes: Sequence[Change]) -> dict[tuple[str, int], str]:
+    """Return what takes back each of some changes that the caller can take back now, by layer and sequence."""
+    if not asked.caller.may("edit"):
+        return {}
+    seconds = asked.plane.store.now() / MICROSECONDS
+    made = [Made(change.layer, change.sequence, change.sequence) for change in still_undoable(tx, changes, seconds)]
+    return {(span.layer, span.first): written([span]) for span in made}
 
 
 def spread_of(plane: ControlPlane, caller: Caller, done: str) -> Spread:
@@ -208,7 +217,3 @@ def deletion(asked: Asked, entry_id: str, if_match: str | None, reason: str, *, 
     if asked.caller.may("edit"):
         return DeleteEntry(entry_id, if_match, reason, take_over)
     return EndBan(entry_id, if_match, reason)
-
-
-def _can_be_undone(change: Change) -> bool:
-    return ":" not in change.subject and change.action != "publish"

@@ -18,6 +18,7 @@ from authz.control.api.common.asking import (
     write_cursor,
 )
 from authz.control.api.common.bodies import history_item
+from authz.control.console.common.changing import Notice, notice_of, undoable
 from authz.control.console.common.forms import utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import HEADERS, page
@@ -68,21 +69,31 @@ class Query(NamedTuple):
 async def show_history(asked: Asker) -> Response[str]:
     """Show changes, newest first."""
     given = asked.request.query_params
-    query, mistakes, changes = Query.of(given), {}, []
+    query, mistakes = Query.of(given), {}
+    changes, undoing, notice = list[Change](), dict[tuple[str, int], str](), None
     try:
         wanted, before = query.wanted(asked.caller.sees), read_cursor(given.get("after"), _CURSOR)
-        changes = await in_thread(_find, asked, wanted, before, PAGE + 1)
+        changes, undoing, notice = await in_thread(_read, asked, wanted, before, given.get("done", ""))
     except Invalid as error:
         mistakes = {mistake.pointer.lstrip("?"): mistake.detail for mistake in error.mistakes}
     last = changes[PAGE - 1] if len(changes) > PAGE else None
     following = None if last is None else write_cursor((last.time, last.layer, last.sequence))
     return page(asked, "history/changes.html", status=422 if mistakes else 200, query=query, changes=changes[:PAGE],
-                following=following, mistakes=mistakes, first="after" not in given)  # fmt: skip
+                following=following, mistakes=mistakes, first="after" not in given, undoing=undoing,
+                notice=notice)  # fmt: skip
 
 
 def _find(asked: Asked, wanted: Wanted, before: Place | None, limit: int) -> list[Change]:
     with asked.plane.store.reading() as tx:
         return find_changes(tx, wanted, before=before, limit=limit)
+
+
+def _read(
+    asked: Asked, wanted: Wanted, before: Place | None, done: str
+) -> tuple[list[Change], dict[tuple[str, int], str], Notice | None]:  # fmt: skip
+    with asked.plane.store.reading() as tx:
+        changes = find_changes(tx, wanted, before=before, limit=PAGE + 1)
+        return changes, undoable(asked, tx, changes[:PAGE]), notice_of(tx, asked.caller, done) if done else None
 
 
 @get("/history.csv")

@@ -20,6 +20,7 @@ from authz.control.console.common.changing import (
     read,
     spread_of,
     take_back,
+    undoable,
     written,
 )
 from authz.control.console.common.forms import PRESETS, FormState, form_of, mistakes_of, period_patch, values_of
@@ -40,13 +41,17 @@ class About(NamedTuple):
 
     Attributes:
         now: The entry as it is now, where the page is of another time.
+        last: The entry as it was last, whether or not it is on a list.
+        undoing: What takes a change back, by its layer and sequence.
     """
 
     entry: Entry | None
     now: Entry | None
+    last: Entry | None
     changes: list[Change]
     events: list[tuple[str, Row[Any]]]
     notice: Notice | None
+    undoing: dict[tuple[str, int], str]
 
 
 @get("/entries/{entry_id:str}")
@@ -68,7 +73,9 @@ def _read(asked: Asked, entry_id: str, at: int | None, done: str) -> About:
             raise Missing(f"there is no entry '{entry_id[:64]}'")
         events = find_events(tx, WantedEvents(entry=entry_id, patterns=asked.patterns), limit=SHOWN)
         rows = [(client_of(bytes(row.client)), row) for row in events]
-        return About(entry, now, changes, rows, notice_of(tx, asked.caller, done) if done else None)
+        last = entry or now or (changes[0].entry_after() or changes[0].entry_before() if changes else None)
+        notice = notice_of(tx, asked.caller, done) if done else None
+        return About(entry, now, last, changes, rows, notice, undoable(asked, tx, changes))
 
 
 @get("/entries/{entry_id:str}/period")
