@@ -11,7 +11,7 @@ from authz.control.model.problems import NeedsApproval, Problem
 from authz.control.model.records import MAIN_TENANT, SUBJECTS
 from authz.control.store.entries.find import Filter, find_entries
 from authz.control.store.events.impact import Impact, client_ranges, count_touched
-from authz.control.store.events.search import WantedEvents
+from authz.control.store.events.search import WantedEvents, events_came
 from authz.control.store.events.writing import DAY
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ class Yesterday(NamedTuple):
     """Events of the 24 hours since `since` (microseconds) from addresses that an entry names.
 
     Attributes:
+        known: Whether any events came in that time; where none did, the counts say nothing.
         uncounted: Subjects that the entry names otherwise than by networks: events do not say what they are.
     """
 
     since: int
+    known: bool
     impact: Impact
     uncounted: tuple[str, ...]
 
@@ -87,4 +89,4 @@ def against_yesterday(
     wanted = WantedEvents(begin=now - DAY, end=now, patterns=patterns)
     impact = count_touched(tx, client_ranges(networks, exceptions), written.applications, wanted)
     uncounted = tuple(name for name in SUBJECTS if name != "networks" and getattr(written, name))
-    return Yesterday(now - DAY, impact, uncounted)
+    return Yesterday(now - DAY, events_came(tx, now - DAY, now, patterns), impact, uncounted)

@@ -12,8 +12,8 @@ PAGES = (
     "/lists?q=nothing%20like%20it", "/lists?q=10.0.0.2/10", "/add", "/add?list=allow", "/explain",
     "/explain?address=203.0.113.9&application=shop", "/events", "/events?live=yes", "/events?entry=none", "/history",
     "/difference", "/locked-out", "/locked-out?networks=203.0.113.0/24", "/map", "/map?layer=bans&of=203", "/triggers",
-    "/triggers/new", "/feeds", "/notifications", "/applications", "/applications/shop", "/applications/*",
-    "/publications", "/people",
+    "/triggers/new", "/events/setup", "/feeds", "/notifications", "/applications", "/applications/shop",
+    "/applications/*", "/publications", "/people",
 )  # fmt: skip
 
 

@@ -72,6 +72,9 @@ def print_yesterday(yesterday: dict[str, Any] | None) -> None:
     """Print what a change would have touched of the last day's events; None: it names no clients."""
     if yesterday is None:
         return
+    if not yesterday["known"]:
+        say(f"no events came since {yesterday['since']}: what it would have touched is not known")
+        return
     more = "" if yesterday["complete"] else " at least"
     counts = [(name, yesterday[name]) for name in ("events", "denied", "clients")]
     counts += [(f"in {each['application'] or 'none'}", each["events"]) for each in yesterday["applications"]]

@@ -29,10 +29,12 @@ class TouchedBody(msgspec.Struct, frozen=True):
 class YesterdayBody(msgspec.Struct, frozen=True):
     """What a change would have touched of the last 24 hours. complete: false: at least so many.
 
+    known: false: no events came in that time, so that the counts say nothing.
     uncounted: subjects of the entry that events do not tell, such as countries.
     """
 
     since: str
+    known: bool
     events: int
     denied: int
     clients: int
@@ -53,7 +55,7 @@ def yesterday_of(plane: ControlPlane, caller: Caller, written: Written | None) -
         return None
     total = counted.impact.total
     return YesterdayBody(
-        micro_moment(counted.since), total.events, total.denied, total.clients, counted.impact.complete,
+        micro_moment(counted.since), counted.known, total.events, total.denied, total.clients, counted.impact.complete,
         [_touched(touched) for touched in counted.impact.applications], list(counted.uncounted),
     )  # fmt: skip
 

@@ -30,7 +30,8 @@ from authz.control.console.look.render import page
 from authz.control.model.problems import Missing, Problem
 from authz.control.model.records import Change, Entry
 from authz.control.store.entries.find import get_entry
-from authz.control.store.events.search import WantedEvents, client_of, find_events
+from authz.control.store.events.search import WantedEvents, client_of, events_came, find_events
+from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 
 SHOWN = 20  # changes and events
@@ -42,6 +43,7 @@ class About(NamedTuple):
     Attributes:
         now: The entry as it is now, where the page is of another time.
         last: The entry as it was last, whether or not it is on a list.
+        came: Whether any events came in the last day.
         undoing: What takes a change back, by its layer and sequence.
     """
 
@@ -50,6 +52,7 @@ class About(NamedTuple):
     last: Entry | None
     changes: list[Change]
     events: list[tuple[str, Row[Any]]]
+    came: bool
     notice: Notice | None
     undoing: dict[tuple[str, int], str]
 
@@ -75,7 +78,9 @@ def _read(asked: Asked, entry_id: str, at: int | None, done: str) -> About:
         rows = [(client_of(bytes(row.client)), row) for row in events]
         last = entry or now or (changes[0].entry_after() or changes[0].entry_before() if changes else None)
         notice = notice_of(tx, asked.caller, done) if done else None
-        return About(entry, now, last, changes, rows, notice, undoable(asked, tx, changes))
+        when = asked.plane.store.now()
+        came = events_came(tx, when - DAY, when, asked.patterns)
+        return About(entry, now, last, changes, rows, came, notice, undoable(asked, tx, changes))
 
 
 @get("/entries/{entry_id:str}/period")

@@ -17,7 +17,7 @@ from authz.control.console.look.render import page
 from authz.control.console.overview.attention import Item, attention_of
 from authz.control.model.records import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
-from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time
+from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time, events_came
 from authz.control.store.events.top import MOST, Busiest, find_busiest
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
@@ -95,20 +95,22 @@ async def show_busiest(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     now = asked.plane.store.now()
     wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
-    busiest, names, countries = await in_thread(_busiest, asked, wanted)
-    return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries, most=MOST)
+    busiest, names, countries, came = await in_thread(_busiest, asked, wanted)
+    return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries, came=came,
+                most=MOST)  # fmt: skip
 
 
 def _busiest(
     asked: Asked, wanted: WantedEvents
-) -> tuple[Busiest, dict[str, Entry], list[tuple[str, int]]]:  # fmt: skip
+) -> tuple[Busiest, dict[str, Entry], list[tuple[str, int]], bool]:  # fmt: skip
     now = asked.plane.store.now()
     with asked.plane.store.reading() as tx:
         busiest = find_busiest(tx, wanted, shown=TOP)
         counts = count_by_country(tx, now - DAY, now, patterns=asked.patterns)
         names = names_of(asked, tx, (name for name, _ in busiest.entries))
+        came = events_came(tx, now - DAY, now, asked.patterns)
     denied = [(count.country, count.denied) for count in counts if count.country and count.denied]
-    return busiest, names, denied[:TOP]
+    return busiest, names, denied[:TOP], came
 
 
 router: Any = Router("/", route_handlers=[show_overview, show_busiest])

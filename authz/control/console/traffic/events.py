@@ -15,7 +15,8 @@ from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
 from authz.control.model.problems import FieldMistake, Invalid
 from authz.control.store.events.pages import MAX_LOOKED, find_event_page
-from authz.control.store.events.search import Place, WantedEvents, client_of
+from authz.control.store.events.search import Place, WantedEvents, client_of, events_came
+from authz.control.store.events.writing import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,4 +110,19 @@ def _find(asked: Asked, wanted: WantedEvents, before: Place | None) -> Shown:
     return Shown([(client_of(bytes(row.client)), row) for row in part.events], part.following, names, part.looked)
 
 
-router: Any = Router("/", route_handlers=[show_events])
+@get("/events/setup")
+async def show_setup(asked: Asker) -> Response[str]:
+    """Show what makes sidecars send events: a token, and lines for authz.yaml."""
+    asked.caller.need("read")
+    url = (asked.plane.config.public_url or str(asked.request.base_url)).rstrip("/")
+    return page(asked, "traffic/sending.html", url=url, came=await in_thread(events_of_day, asked))
+
+
+def events_of_day(asked: Asked, *, answered: bool = False) -> bool:
+    """Return whether events came in the last day, of applications that the caller may see; see `events_came`."""
+    now = asked.plane.store.now()
+    with asked.plane.store.reading() as tx:
+        return events_came(tx, now - DAY, now, asked.patterns, answered=answered)
+
+
+router: Any = Router("/", route_handlers=[show_events, show_setup])

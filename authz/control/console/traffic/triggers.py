@@ -9,11 +9,13 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from msgspec import UNSET
 
+from authz.control.api.common.asking import in_thread
 from authz.control.api.detect import triggers as api
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.forms import words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
+from authz.control.console.traffic.events import events_of_day
 from authz.control.detect.triggers import state
 from authz.control.model.problems import Conflict, Invalid, Problem
 
@@ -46,7 +48,7 @@ async def show_triggers(asked: Asker) -> Response[str]:
 async def new_trigger(asked: Asker) -> Response[str]:
     """Show the form of a new trigger; it begins as a dry run."""
     asked.caller.need("edit")
-    return _form(asked, _EMPTY, None)
+    return await _form(asked, _EMPTY, None)
 
 
 @get("/triggers/{name:str}")
@@ -56,7 +58,7 @@ async def edit_trigger(asked: Asker, name: FromPath[str]) -> Response[str]:
     known = await _known(asked, name)
     if known.content is None:
         raise Conflict(f"triggers.yaml has '{name}'", code="owned_by_file", hint="change the file")
-    return _form(asked, values_of(known.content), known)
+    return await _form(asked, values_of(known.content), known)
 
 
 @post("/triggers", status_code=200)
@@ -70,13 +72,13 @@ async def save_trigger(asked: Asker) -> Response[str]:
     try:
         if values.get("do") == "try":
             data = api.TrialInput(trigger=content, from_=UNSET, to=UNSET)
-            return _form(asked, values, known, trial=await done_by(api.test_trigger, asked, data=data))
+            return await _form(asked, values, known, trial=await done_by(api.test_trigger, asked, data=data))
         if known is not None:
             await done_by(api.set_trigger, asked, name=of, data=content, if_match=f'"{of}.{seen}"')
         else:
             await done_by(api.add_trigger, asked, data=content)
     except Problem as error:
-        return _form(asked, values, known, problem=error)
+        return await _form(asked, values, known, problem=error)
     return see_other("/triggers")
 
 
@@ -135,15 +137,18 @@ def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _form(
+async def _form(
     asked: Asked, values: Mapping[str, str], known: state.TriggerState | None, *, problem: Problem | None = None,
     trial: dict[str, Any] | None = None,
 ) -> Response[str]:  # fmt: skip
     told = problem.mistakes if isinstance(problem, Invalid) else ()
     mistakes = [(mistake.pointer.strip("/").replace("/", "."), mistake.detail) for mistake in told]
+    came = await in_thread(events_of_day, asked)
+    answered = came and await in_thread(events_of_day, asked, answered=True)
     return page(
         asked, "traffic/trigger.html", status=problem.status if problem else 200, values=values, known=known,
         kinds=KINDS, periods=PERIODS, problem=problem, mistakes=mistakes, trial=trial,
+        came=came, answered=answered,
     )  # fmt: skip
 
 

@@ -98,6 +98,22 @@ def count_by_time(
     return [(int(row[0]) * 60, row[1], int(row[2])) for row in rows]
 
 
+def events_came(
+    tx: Connection, begin: int, end: int, patterns: tuple[str, ...] | None = None, *, answered: bool = False
+) -> bool:  # fmt: skip
+    """Return whether any events came in a time, by the counts by the minute.
+
+    begin, end: microseconds. answered: whether any that tell the status of the answer.
+    """
+    minute, width = event_counts.c.minute, 60 * MICROSECONDS
+    query = select(minute).where(minute >= begin // width, minute < -(-end // width))
+    if answered:
+        query = query.where(event_counts.c.status > 0)
+    if patterns is not None:
+        query = query.where(_named(tx, event_counts.c.application, patterns))
+    return tx.execute(query.limit(1)).first() is not None
+
+
 class CountryCount(NamedTuple):
     """How many events came from a country, and how many of them were denied.
 
