@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from authz.control.lists.holds import hold_after_deletion
-from authz.control.lists.rules.check import check_written
+from authz.control.lists.rules.check import check_exceptions, check_written
 from authz.control.lists.rules.guard import approval_reason, check_lock_out, denies, denies_no_more
 from authz.control.lists.rules.limits import breaches, foreign_applications
 from authz.control.model.problems import Conflict, Forbidden, Invalid, NeedsApproval
@@ -30,6 +30,7 @@ def add(
     Raises Invalid, Conflict (`exists`: a like entry is there; `lock_out`; `layer_full`), Forbidden and NeedsApproval.
     """
     check_written(written)
+    check_exceptions(written)
     layer = layer or layer_for(written, batch.rules, batch.seconds)
     owned_by = tenant or batch.tenant.name
     forced = check_permitted(batch, written, layer)
@@ -57,6 +58,8 @@ def add(
 def change(batch: Batch, entry: Entry, written: Written, reason: str = "", *, take_over: bool = False) -> Entry:
     """Let an entry say something else. entry: as it is now. Raises what `add` does, and Conflict (`other_owner`)."""
     check_written(written)
+    if (written.networks, written.except_) != (entry.networks, entry.except_):
+        check_exceptions(written)
     _check_owner(entry, take_over=take_over)
     forced = check_permitted(batch, written, entry.layer, before=entry)
     like = batch.like(written, entry.tenant)

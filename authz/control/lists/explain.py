@@ -13,7 +13,7 @@ import msgspec
 from authz.addresses import NetworkSet, network_of, parse_networks
 from authz.control.model.records import APPLICATION, MICROSECONDS
 from authz.control.store.entries.documents import find_documents
-from authz.control.store.entries.find import Filter, find_entries
+from authz.control.store.entries.find import Filter, find_entries, get_entries
 from authz.control.store.ledger.history import Wanted, find_changes
 from authz.engine.decision.verdict import Verdict, decide, only_warns
 from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer, Match
@@ -35,7 +35,7 @@ class Covering(NamedTuple):
     """An entry that covers the address.
 
     Attributes:
-        entry: None if only the signed file names it.
+        entry: None if only the signed file has it.
         change: That put it there.
     """
 
@@ -82,10 +82,13 @@ def explain(
         for entry, of in matched
         for put in (_put_by(tx, entry, at),)
     ]
+    named = get_entries(tx, (other.entry.id for other in others), at=at)  # by country, source or name
     covering += [
-        Covering(other.entry.id, other.entry.list, other.network, why(settings, other.entry, verdict, now), None, None)
+        Covering(other.entry.id, other.entry.list, other.network, why(settings, other.entry, verdict, now), entry,
+                 None if entry is None else _put_by(tx, entry, at))
         for other in others
-    ]
+        for entry in (named.get(other.entry.id),)
+    ]  # fmt: skip
     return Explanation(settings, verdict, sorted(covering, key=lambda c: -c.network.length), policy is not None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import parse_networks
-from authz.control.lists.entries import add, layer_for
+from authz.control.lists.entries import add, change, layer_for
 from authz.control.lists.rules.guard import addresses_of
 from authz.control.model.problems import NeedsApproval, Problem
 from authz.control.model.records import MAIN_TENANT, SUBJECTS
@@ -24,9 +24,10 @@ MAX_SHOWN = 50
 
 
 class Preview(NamedTuple):
-    """What adding an entry would do.
+    """What adding or changing an entry would do.
 
     Attributes:
+        layer: That would carry it; an entry that is there stays in its own.
         addresses: How many it names by networks (IPv6 by /64).
         overlaps: Entries that name some of the same addresses.
         refusal: Why it would not be taken.
@@ -40,11 +41,11 @@ class Preview(NamedTuple):
     approval: str
 
 
-def preview(batch: Batch, written: Written) -> Preview:
-    """Try an entry. Nothing is written, whatever the batch does next."""
+def preview(batch: Batch, written: Written, changed: Entry | None = None) -> Preview:
+    """Try an entry, or what one that is there is to say. Nothing is written, whatever the batch does next."""
     refusal, approval = None, ""
     try:
-        add(batch, written)
+        add(batch, written) if changed is None else change(batch, changed, written, take_over=True)
     except NeedsApproval as error:
         approval = error.message
     except Problem as error:
@@ -58,7 +59,9 @@ def preview(batch: Batch, written: Written) -> Preview:
             wanted = Filter(tenant=tenant, network=network, unexpired_at=int(batch.seconds))
             room = MAX_SHOWN - len(overlapping)
             overlapping |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
-    layer = layer_for(written, batch.rules, batch.seconds)
+    if changed is not None:
+        overlapping.pop(changed.id, None)
+    layer = layer_for(written, batch.rules, batch.seconds) if changed is None else changed.layer
     return Preview(layer, addresses_of(written), list(overlapping.values()), refusal, approval)
 
 

@@ -70,7 +70,7 @@ def test_a_lock_out_is_refused_beside_the_form_and_forced_only_where_it_may_be(e
     page = add(console, networks="192.0.2.1")
     assert "the protected network 192.0.2.0/28" in page
     assert 'name="force"' not in page  # every sidecar would refuse the file
-    other = add(console, networks="192.0.2.1", **{"except": "192.0.2.200"})
+    other = add(console, networks="192.0.2.1 192.0.2.200", **{"except": "192.0.2.200"})
     assert 'name="force"' in other
 
 

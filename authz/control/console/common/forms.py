@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -14,7 +15,7 @@ from authz.control.model.records import SUBJECTS, Entry
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from litestar.datastructures import FormMultiDict
 
@@ -129,6 +130,13 @@ def form_of(entry: Entry) -> FormState:
     values |= {"list": entry.list, "action": entry.action, "reason": entry.reason, "starts": _local(entry.starts)}
     values["period"] = FOREVER if entry.expires is None else UNTIL
     return FormState(values | {"until": _local(entry.expires)}, {})
+
+
+def let_through(networks: Iterable[str], when: Mapping[str, str], applications: str) -> str:
+    """Return the address of the form that allows networks. when: `expires`, or `period`: then without an end."""
+    given = {"list": "allow", "address": "\n".join(networks), "applications": applications}
+    given["until"] = when.get("expires", "").removesuffix("Z")
+    return "/add?" + urlencode({name: value for name, value in given.items() if value})
 
 
 def lines(text: str) -> list[str]:

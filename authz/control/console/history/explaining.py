@@ -9,16 +9,17 @@ from litestar import Response, Router, get
 
 from authz.addresses import Address, parse_address, try_parse_address
 from authz.control.api.common.asking import in_thread, parsed_moment
-from authz.control.console.common.forms import utc
+from authz.control.console.common.forms import let_through, utc
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import known_of, seconds_of
 from authz.control.console.look.render import page, see_other
-from authz.control.lists.explain import Explanation, explain
+from authz.control.lists.explain import Covering, Explanation, explain
 from authz.control.model.problems import Invalid, Missing
 from authz.control.model.records import POLICY_LAYER
 from authz.control.store.entries.find import get_entry
 from authz.engine.model import ANY_APPLICATION
 from authz.errors import AddressError, shorten
+from authz.times import format_moment
 
 
 @get("/explain")
@@ -39,8 +40,24 @@ async def show_explanation(asked: Asker) -> Response[str]:
             mistakes = {"at": error.mistakes[0].detail}
     known = await in_thread(known_of, asked)
     at = None if mistakes else parsed_moment(values["at"] or None, "at")
-    return page(asked, "history/explaining.html", status=422 if mistakes else 200, values=values, found=explanation,
-                at=at, mistakes=mistakes, known=known, seconds=seconds_of(asked, at))  # fmt: skip
+    deciding = next((c for c in explanation.covering if c.verdict == "decides"), None) if explanation else None
+    return page(
+        asked, "history/explaining.html", status=422 if mistakes else 200, values=values, found=explanation, at=at,
+        mistakes=mistakes, known=known, seconds=seconds_of(asked, at), by=deciding and deciding.entry,
+        through="" if at or not explanation else _through(asked, values["address"], explanation, deciding),
+    )  # fmt: skip
+
+
+def _through(asked: Asked, address: str, found: Explanation, deciding: Covering | None) -> str:
+    """Return the form that lets one address of what is denied through; empty: it is denied alone, or may not be."""
+    if deciding is None or deciding.entry is None or deciding.list != "deny" or not asked.caller.may("edit"):
+        return ""
+    network, entry = deciding.network, deciding.entry
+    alone = network.length == (32 if network.version == 4 else 128)
+    if alone or found.application.precedence == "deny_first":  # there the allow list does not help
+        return ""
+    when = {} if entry.expires is None else {"expires": format_moment(entry.expires)}
+    return let_through([address], when, " ".join(entry.applications))
 
 
 def _explain(asked: Asked, address: Address, application: str | None, at: int | None) -> Explanation:

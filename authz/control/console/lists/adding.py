@@ -14,7 +14,19 @@ from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
 from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, all_of, written_of
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.console.common.changing import afterwards, carry_out, need_for
-from authz.control.console.common.forms import EMPTY, PRESETS, FormState, entry_input, form_of, mistakes_of, values_of
+from authz.control.console.common.forms import (
+    EMPTY,
+    PRESETS,
+    UNTIL,
+    FormState,
+    entry_input,
+    form_of,
+    let_through,
+    lines,
+    mistakes_of,
+    period_of,
+    values_of,
+)
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import Known, entry_of, known_of
 from authz.control.console.look.render import page
@@ -46,8 +58,12 @@ class _Nothing(msgspec.Struct, frozen=True):
 async def add_page(asked: Asker, address: FromQuery[str] = "", reason: FromQuery[str] = "") -> Response[str]:
     """Show the form of a new entry. What the address of the page says is filled in."""
     asked.caller.need("ban")
-    given = {"networks": address, "reason": reason, "list": asked.request.query_params.get("list", "deny")}
-    if given["list"] == "allow":
+    query = asked.request.query_params
+    given = {"networks": address, "reason": reason, "list": query.get("list", "deny")}
+    given["applications"] = query.get("applications", "")
+    if query.get("until"):
+        given |= {"period": UNTIL, "until": query["until"]}
+    elif given["list"] == "allow":
         given["period"] = FOREVER  # one who is let in for an hour would soon be locked out
     return await _form(asked, FormState({**EMPTY.values, **given}, {}))
 
@@ -122,17 +138,22 @@ async def show_preview(asked: Asker) -> Response[str]:
         )  # fmt: skip
     except Problem as error:
         tried, state = None, mistakes_of(error, values)
-    return page(asked, "lists/preview.html", tried=tried, form=state)
+    return page(asked, "lists/preview.html", tried=tried, form=state, through=_through(state))
+
+
+def _through(form: FormState) -> str:
+    """Return the form that puts exceptions on the allow list, where the entry that is changed can have none."""
+    if form.problem is None or form.problem.code != "not_permitted" or not form.wrong("except"):
+        return ""
+    return let_through(lines(form.value("except")), period_of(form.values), form.value("applications"))
 
 
 def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:
     shown: list[Preview] = []
 
     def use(batch: Batch) -> tuple[int, msgspec.Struct]:
-        outcome = preview(batch, written_of(data, batch))
-        others = [entry for entry in outcome.overlaps if entry.id != changed]
-        itself = changed and outcome.refusal is not None and outcome.refusal.extra.get("id") == changed
-        shown.append(outcome._replace(overlaps=others, refusal=None if itself else outcome.refusal))
+        entry = batch.entry(changed) if changed else None
+        shown.append(preview(batch, written_of(data, batch), entry))
         batch.discard()
         return 200, _Nothing()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from authz.addresses import parse_networks
+from authz.addresses import NetworkSet, parse_networks
 from authz.control.model.problems import FieldMistake, Invalid
 from authz.control.model.records import SUBJECTS, Written
 from authz.errors import AddressError, BadValue, shorten
@@ -12,6 +13,8 @@ from authz.publisher.policy.schema import Asn, Continent, Country, Host, Region,
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from authz.addresses import Network
 
 MAX_SUBJECTS = 10_000  # of one entry; more belong into a feed
 MAX_TEXT = 1000  # characters of a reason or an author
@@ -50,6 +53,26 @@ def _mistakes(entry: Written) -> Iterator[FieldMistake]:
         yield from text_mistakes(getattr(entry, name), f"/{name}")
     if entry.starts is not None and entry.expires is not None and entry.expires <= entry.starts:
         yield FieldMistake("/expires", "found an end that is not after the start")
+
+
+def check_exceptions(entry: Written) -> None:
+    """Raise Invalid where an entry names networks only, and an exception takes nothing out of them."""
+    if any(getattr(entry, name) for name in SUBJECTS if name != "networks"):
+        return  # what the others stand for is known later
+    bounds = NetworkSet(network for text in entry.networks for network in parse_networks(text)).bounds
+    expected = entry.networks[0] if len(entry.networks) == 1 else "one of the networks of the entry"
+    mistakes = [
+        FieldMistake(f"/except/{number}", f"found '{shorten(text)}', expected an address or network in {expected}")
+        for number, text in enumerate(entry.except_)
+        if not any(_meets(bounds[network.version], network) for network in parse_networks(text))
+    ]
+    if mistakes:
+        raise Invalid(mistakes)
+
+
+def _meets(bounds: list[int], network: Network) -> bool:
+    place = bisect_right(bounds, network.value)
+    return place & 1 == 1 or place != bisect_right(bounds, network.last)
 
 
 def named_subjects(entry: Written) -> Named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,6 +14,12 @@ from authz.engine.model import ListName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+_NO_EXCEPTIONS: Final = (
+    "found exceptions, expected none in this layer: put the address on the allow list, or delete this entry and add "
+    "the network anew with the exception"
+)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +64,7 @@ def _too_many(entry: Written, most: int) -> Iterator[FieldMistake]:
     if count > most:
         yield FieldMistake("/networks", f"found {count} networks, expected at most {most} in an entry of this layer")
     if entry.except_:
-        yield FieldMistake("/except", "found exceptions, expected none in this layer")
+        yield FieldMistake("/except", _NO_EXCEPTIONS)
 
 
 def _too_long(entry: Written, longest: float, now: float) -> Iterator[FieldMistake]:
