@@ -59,15 +59,34 @@ def _inputs(asked: Asked) -> Iterator[Item]:
             yield Item("bad", f"Failing: {rounds.name}", rounds.problem, "/feeds")
 
 
+def _known_sidecars(asked: Asked) -> list[Sidecar]:
+    now = asked.plane.store.now()
+    with asked.plane.store.reading() as tx:
+        return counted(list_sidecars(tx, now - MISSED)) if asked.caller.sees is None else []
+
+
+def _is_away(asked: Asked, sidecar: Sidecar) -> bool:
+    return asked.plane.store.now() - sidecar.seen > CONNECTED * MICROSECONDS
+
+
+def away_sidecars(asked: Asked) -> list[Sidecar]:
+    """Return what sidecars served of each layer that were seen within a day, and are not connected. Reads the store."""
+    return [sidecar for sidecar in _known_sidecars(asked) if _is_away(asked, sidecar)]
+
+
 def _sidecars(asked: Asked) -> Iterator[Item]:
-    plane, now = asked.plane, asked.plane.store.now()
-    with plane.store.reading() as tx:
-        known = counted(list_sidecars(tx, now - MISSED)) if asked.caller.sees is None else []
+    now, known = asked.plane.store.now(), _known_sidecars(asked)
+    away: dict[str, list[str]] = {}
     for sidecar in known:
-        if now - sidecar.seen > CONNECTED * MICROSECONDS:
-            yield Item("bad", f"The sidecar {sidecar.name} is away", f"It does not ask for {sidecar.layer} any more; "
-                       "it decides by what it has.", "/publications")  # fmt: skip
-        elif sidecar.refusal:
+        if _is_away(asked, sidecar):
+            away.setdefault(sidecar.name, []).append(sidecar.layer)
+    for name, layers in away.items():
+        detail = f"It does not ask for {' and '.join(layers)} any more; it decides by what it has."
+        yield Item("bad", f"The sidecar {name} is away", detail, "/publications")
+    for sidecar in known:
+        if _is_away(asked, sidecar):
+            continue
+        if sidecar.refusal:
             yield Item("bad", f"The sidecar {sidecar.name} does not take {sidecar.layer}",
                        refusal_text(sidecar.refusal), "/publications")  # fmt: skip
         elif _is_behind(asked, sidecar, now):

@@ -14,7 +14,7 @@ from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.lists.reading import names_of
 from authz.control.console.look.render import page
-from authz.control.console.overview.attention import Item, attention_of
+from authz.control.console.overview.attention import Item, attention_of, away_sidecars
 from authz.control.model.records import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
 from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time, events_came
@@ -56,8 +56,10 @@ async def show_overview(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     standing = await in_thread(_read, asked)
     points = msgspec.json.encode(standing.chart).decode()
-    sidecars = (await done_by(api.get_publications, asked, limit=1)).sidecars
-    return page(asked, "overview/overview.html", standing=standing, points=points, sidecars=by_name(sidecars))
+    published = await done_by(api.get_publications, asked, limit=1)
+    away = {sidecar.name for sidecar in await in_thread(away_sidecars, asked)}
+    return page(asked, "overview/overview.html", standing=standing, points=points, away=len(away),
+                sidecars=by_name(published.sidecars), problems=published.problems)  # fmt: skip
 
 
 def by_name(sidecars: list[SidecarBody]) -> list[tuple[str, list[SidecarBody]]]:

@@ -12,8 +12,9 @@ from litestar import Response, Router, get, post
 from authz.control.api import applications as api
 from authz.control.api.common.asking import in_thread
 from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.changing import Made, Notice, afterwards, notice_of, written
 from authz.control.console.common.session import Asked, Asker
-from authz.control.console.look.render import page, see_other
+from authz.control.console.look.render import page
 from authz.control.model.problems import FieldMistake, Invalid, Problem
 from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.publish.opened import FeedTaken
@@ -51,7 +52,13 @@ class FeedState(NamedTuple):
 async def show_feeds(asked: Asker) -> Response[str]:
     """Show feeds, databases and the settings."""
     settings = await done_by(api.get_policy, asked)
-    return await _page(asked, settings, _as_yaml(settings), None)
+    done = asked.request.query_params.get("done", "")
+    return await _page(asked, settings, _as_yaml(settings), None, await in_thread(_notice, asked, done))
+
+
+def _notice(asked: Asked, done: str) -> Notice | None:
+    with asked.plane.store.reading() as tx:
+        return notice_of(tx, asked.caller, done) if done else None
 
 
 @post("/feeds", status_code=200)
@@ -61,16 +68,20 @@ async def save(asked: Asker) -> Response[str]:
     text = str(form.get("settings", ""))
     try:
         force = form.get("force") == "yes"
-        await done_by(api.set_policy, asked, data=_from_yaml(text), reason=str(form.get("reason", "")), force=force)
+        reason = str(form.get("reason", ""))
+        answer = await done_by(api.set_policy, asked, data=_from_yaml(text), reason=reason, force=force)
     except Problem as error:
         return await _page(asked, await done_by(api.get_policy, asked), text, error)
-    return see_other("/feeds")
+    serials = msgspec.json.decode(answer)["serials"]
+    return afterwards("/feeds", written([Made(layer, serial, serial) for layer, serial in serials.items()]))
 
 
-async def _page(asked: Asked, settings: dict[str, Any], text: str, problem: Problem | None) -> Response[str]:
+async def _page(
+    asked: Asked, settings: dict[str, Any], text: str, problem: Problem | None, notice: Notice | None = None
+) -> Response[str]:
     states = await in_thread(_states, asked, settings)
     return page(asked, "setup/feeds.html", status=problem.status if problem else 200, states=states, text=text,
-                problem=problem, example=EXAMPLE)  # fmt: skip
+                problem=problem, example=EXAMPLE, notice=notice)  # fmt: skip
 
 
 def _states(asked: Asked, settings: dict[str, Any]) -> list[FeedState]:

@@ -1,0 +1,89 @@
+"""What pages say where a change is not published, and of sidecars that are away."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support.console.forms import Console
+from support.control import Clock, control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.control import Control
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def plane(tmp_path: Path, clock: Clock) -> Iterator[Control]:
+    with control(tmp_path / "control", clock=clock) as running:
+        yield running
+
+
+def fetch(plane: Control, *layers: str) -> None:
+    """Be a sidecar that has the newest files."""
+    token = plane.token_of("sidecar")
+    for layer in layers:
+        headers = {"Authorization": f"Bearer {token}", "Authz-Sidecar": "edge:1"}
+        tag = plane.client.get(f"/v1/layers/{layer}", headers=headers | {"Prefer": "wait=20"}).headers["etag"]
+        plane.client.get(f"/v1/layers/{layer}", headers=headers | {"If-None-Match": tag})
+
+
+def break_publishing(plane: Control) -> None:
+    """Name a database that is not there: the first layer cannot be published with what names a country."""
+    (plane.folder / "geo").mkdir(exist_ok=True)
+    (plane.folder / "geo/country.csv").write_text("start,end,value\n198.51.100.0,198.51.100.255,KP\n")
+    plane.ok("PUT", "/v1/policy?wait=published", {"geo": {"country": "geo/country.csv"}})
+    fetch(plane, "policy", "bans")
+    (plane.folder / "geo/country.csv").unlink()
+    plane.ok("POST", "/v1/entries?wait=published&timeout=5", {"list": "allow", "countries": ["KP"], "period": "1d"})
+
+
+def test_settings_that_are_saved_say_so_and_how_far_they_came(plane: Control) -> None:
+    console = Console(plane)
+    saved = console.post("/feeds", {"csrf": console.csrf, "settings": "protected: [192.0.2.0/28]", "reason": "office"})
+    assert saved.headers["location"].startswith("/feeds?done=policy.")
+    text = console.get(saved.headers["location"]).text
+    assert "Saved: " in text
+    assert "/spread?done=policy." in text
+
+
+def test_a_hint_leads_to_the_page_of_feeds(plane: Control) -> None:
+    text = Console(plane).get("/add").text
+    assert text.count('<a href="/feeds">name one under Feeds</a>') == 3
+    assert "Setup, Feeds" not in text
+
+
+def test_a_sidecar_is_not_up_to_date_while_the_newest_change_is_not_published(plane: Control) -> None:
+    fetch(plane, "policy", "bans")
+    assert Console(plane).get("/publications").text.count("up to date") == 2
+    break_publishing(plane)
+    text = Console(plane).get("/publications").text
+    assert "without the newest change" in text
+    assert text.count("up to date") == 1
+    assert "the newest change is not published" in Console(plane).get("/").text
+
+
+def test_a_sidecar_that_is_away_stands_on_publications_with_when_it_was_seen(plane: Control, clock: Clock) -> None:
+    fetch(plane, "policy", "bans")
+    clock.now += 300
+    text = Console(plane).get("/publications").text
+    assert "No sidecar is connected" not in text
+    assert len(re.findall(r'edge:1</bdi>.*?badge deny">away</span>.*?seen <span class="ago">', text)) == 2
+    assert "1 sidecar is away" in Console(plane).get("/").text
+    assert "authz control init" not in Console(plane).get("/").text
+
+
+def test_a_sidecar_that_is_away_needs_attention_once(plane: Control, clock: Clock) -> None:
+    fetch(plane, "policy", "bans")
+    clock.now += 300
+    console = Console(plane)
+    assert console.get("/attention").text.count("The sidecar edge:1 is away") == 1
+    assert "It does not ask for bans and policy any more" in console.get("/attention").text
