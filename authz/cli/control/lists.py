@@ -52,10 +52,10 @@ def history(
 
 
 def undo(
-    serial: Annotated[
-        int, typer.Argument(metavar="SERIAL", help="The serial of the change, as `history --json` shows it.")
-    ],
-    layer: Annotated[str, typer.Option(help="The layer of the change.")] = "bans",
+    serial: Annotated[int, typer.Argument(metavar="SERIAL", help="The serial of the change, as `history` shows it.")],
+    layer: Annotated[
+        str | None, typer.Option(help="The layer of the change. Needed where two layers have a change of this serial.")
+    ] = None,
     reason: Annotated[str, typer.Option(help="The reason; kept in history.")] = "",
     wait: Wait = None,
     json: Json = False,

@@ -27,15 +27,17 @@ from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.lists.entries import layers_of
 from authz.control.lists.preview import preview
-from authz.control.lists.undo import differing, roll_back, undo, would_be_again
-from authz.control.model.problems import FieldMistake, Invalid, Missing
+from authz.control.lists.undo import can_be_undone, differing, roll_back, undo, would_be_again
+from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing
 from authz.control.model.records import SUBJECTS, Written
 from authz.control.store.ledger.history import get_change
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from authz.control.access.callers import Caller
     from authz.control.lists.batch import Batch
+    from authz.control.plane import ControlPlane
 
 
 LAST_SERIAL: Final = 2**63 - 1  # that a database keeps
@@ -57,9 +59,9 @@ class PreviewBody(msgspec.Struct, frozen=True):
 
 
 class UndoInput(Input, frozen=True, kw_only=True):
-    """Which change."""
+    """Which change. layer: needed only where several layers have a change of this serial."""
 
-    layer: str
+    layer: str | None = None
     serial: Annotated[int, Meta(ge=0, le=LAST_SERIAL)]
     reason: Reason = ""
 
@@ -127,21 +129,38 @@ async def undo_change(
     """Make an entry what it was before a change, if nobody changed it since."""
     caller.need("edit")
     plane = plane_of(request)
-    if data.layer not in plane.config.limits():
-        raise Missing(f"there is no layer '{data.layer[:64]}'")
+    layer = await in_thread(_layer_of, plane, caller, data)
 
     def use(batch: Batch) -> tuple[int, UndoBody]:
-        entry = without_approval(lambda: undo(batch, data.layer, data.serial, data.reason))
-        serials = {data.layer: batch.serial(data.layer)}
+        entry = without_approval(lambda: undo(batch, layer, data.serial, data.reason))
+        serials = {layer: batch.serial(layer)}
         return 200, UndoBody(None if entry is None else entry_body(entry, batch.seconds), serials)
 
     key = await idempotent_of(request, idempotency_key)
-    layers = {*layers_of(plane.config.rules()), data.layer}  # all: what the first layer protects stays so meanwhile
-    before = [(data.layer, data.serial)]
+    layers = {*layers_of(plane.config.rules()), layer}  # all: what the first layer protects stays so meanwhile
+    before = [(layer, data.serial)]
     answer = await in_thread(
         plane.mutate, caller, use, layers=layers, idempotent=key, foreseen=lambda tx: would_be_again(tx, before)
     )
     return await answered(plane, caller, answer, wait, timeout)
+
+
+def _layer_of(plane: ControlPlane, caller: Caller, data: UndoInput) -> str:
+    """Return the layer of the change that is meant. Raises Missing, and Conflict (`ambiguous`)."""
+    layers = [*plane.config.limits()]
+    if data.layer is not None:
+        if data.layer not in layers:
+            raise Missing(f"there is no layer '{data.layer[:64]}'")
+        return data.layer
+    with plane.store.reading() as tx:
+        made = [get_change(tx, layer, data.serial) for layer in layers]
+    having = [c.layer for c in made if c and can_be_undone(c) and caller.sees in {None, c.tenant}]
+    if len(having) > 1:
+        raise Conflict(
+            f"the layers {' and '.join(having)} each have a change {data.serial}", code="ambiguous",
+            hint="name the layer of the one that is meant",
+        )  # fmt: skip
+    return having[0] if having else plane.config.rules().bans
 
 
 @post(

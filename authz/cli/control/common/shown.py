@@ -44,10 +44,10 @@ def print_history(changes: Sequence[dict[str, Any]]) -> None:
     """Print changes as a table."""
     rows = [
         (change["time"], change["action"], _subjects(change["after"] or change["before"] or {}) or change["id"],
-         change["actor"], change["method"], change["reason"], change["id"], change["serial"])
+         change["actor"], change["method"], change["reason"], change["id"], change["layer"], change["serial"])
         for change in changes
     ]  # fmt: skip
-    print_rows(("time", "action", "whom", "by", "how", "why", "id", "serial"), rows, "no changes")
+    print_rows(("time", "action", "whom", "by", "how", "why", "id", "layer", "serial"), rows, "no changes")
 
 
 def print_rows(names: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:

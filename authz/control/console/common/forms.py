@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from litestar.datastructures import FormMultiDict
 
-PRESETS: Final = ("5m", "1h", "6h", "1d", "7d", "30d", FOREVER)
+PRESETS: Final = ("5m", "1h", "2h", "6h", "1d", "7d", "30d", FOREVER)
 UNTIL: Final = "until"  # the period is told by a time
 OTHER: Final = "other"  # the period is written
 FIELDS: Final = (

@@ -16,6 +16,7 @@ from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.console.common.changing import afterwards, carry_out, need_for
 from authz.control.console.common.forms import (
     EMPTY,
+    OTHER,
     PRESETS,
     UNTIL,
     FormState,
@@ -130,7 +131,7 @@ async def show_preview(asked: Asker) -> Response[str]:
     form = await asked.form()
     values = values_of(form)
     try:
-        data = entry_input(values)
+        data = entry_input(_as_begun(values))
         named = any(getattr(data, name) for name in SUBJECTS)
         tried = await in_thread(_try, asked, data, str(form.get("of", ""))) if named else None
         state = FormState(values, {}) if tried is None or tried.preview.refusal is None else mistakes_of(
@@ -139,6 +140,12 @@ async def show_preview(asked: Asker) -> Response[str]:
     except Problem as error:
         tried, state = None, mistakes_of(error, values)
     return page(asked, "lists/preview.html", tried=tried, form=state, through=_through(state))
+
+
+def _as_begun(values: dict[str, str]) -> dict[str, str]:
+    """Return a form without a period that is still to be written: in a field that is empty nothing is wrong so far."""
+    written = {OTHER: values["other"].strip(), UNTIL: values["until"]}.get(values["period"], "given")
+    return values if written else values | {"period": ""}
 
 
 def _through(form: FormState) -> str:

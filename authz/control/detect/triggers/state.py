@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class TriggerState(msgspec.Struct, frozen=True):
-    """A trigger and what came of it since the process began.
+    """A trigger and what came of it since the process began. paths: of the requests that it counts; empty: all.
 
     source: `file` (triggers.yaml, which is changed there only) or `api`. version, changed, actor: of one of the API.
     shadowed: triggers.yaml has one of the same name, which works instead. applications: whose requests it counts;
@@ -51,6 +51,7 @@ class TriggerState(msgspec.Struct, frozen=True):
     suppressed: dict[str, int]
     source: str
     shadowed: bool
+    paths: tuple[str, ...] = ()
     version: int | None = None
     changed: str | None = None
     actor: str | None = None
@@ -160,6 +161,7 @@ def _state(plane: ControlPlane, known: KnownTrigger, halted: int | None) -> Trig
         suppressed={reason: n for (of, reason), n in [*intake.detector.suppressed.items()] if of == name},
         source=known.source,
         shadowed=known.shadowed,
+        paths=tuple(pattern.text for pattern in trigger.where.path),
         version=stored and stored.version,
         changed=None if stored is None else format_moment(stored.since // MICROSECONDS),
         actor=stored and stored.actor,

@@ -86,6 +86,19 @@
     }
   });
 
+  // A period that is to be written is written next; with arrow keys one goes on choosing
+  document.addEventListener("click", (event) => {
+    const label = event.detail && event.target.closest("label[for=period-other], label[for=period-until]");
+    if (label) setTimeout(() => document.getElementById(label.htmlFor.replace("period-", "")).focus());
+  });
+
+  // What was wrong with a field is not told any more of what is written there now
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches("[aria-invalid]")) return;
+    event.target.removeAttribute("aria-invalid");
+    document.getElementById(`${event.target.id}-wrong`)?.remove();
+  });
+
   // The keyboard
   const ways = { o: "/", l: "/lists", h: "/history", e: "/events", x: "/explain", t: "/triggers", p: "/publications", a: "/attention" };
   let before = "";
