@@ -48,13 +48,13 @@ async def show_explanation(asked: Asker) -> Response[str]:
     )  # fmt: skip
 
 
-def _through(asked: Asked, address: str, found: Explanation, deciding: Covering | None) -> str:
+def _through(asked: Asked, address: str, explanation: Explanation, deciding: Covering | None) -> str:
     """Return the form that lets one address of what is denied through; empty: it is denied alone, or may not be."""
     if deciding is None or deciding.entry is None or deciding.list != "deny" or not asked.caller.may("edit"):
         return ""
     network, entry = deciding.network, deciding.entry
     alone = network.length == (32 if network.version == 4 else 128)
-    if alone or found.application.precedence == "deny_first":  # there the allow list does not help
+    if alone or explanation.application.precedence == "deny_first":  # there the allow list does not help
         return ""
     when = {} if entry.expires is None else {"expires": format_moment(entry.expires)}
     return let_through([address], when, " ".join(entry.applications))
