@@ -8,7 +8,11 @@ import pytest
 from support.control import Control, control
 
 from authz.control.access import approvals
-from authz.control.lists.rules.guard import addresses_of
+from authz.control.api.common import operations
+from authz.control.api.common.bodies import EntryInput
+from authz.control.api.common.operations import check_together
+from authz.control.lists.rules.guard import FourEyes, addresses_of
+from authz.control.model.problems import NeedsApproval
 from authz.control.model.records import Written
 
 if TYPE_CHECKING:
@@ -65,6 +69,19 @@ def test_four_eyes_count_together_what_a_job_denies(eyes: Control) -> None:
     answer = eyes.ask("POST", "/v1/entries/bulk", rows)
     assert (answer.status_code, answer.json()["code"]) == (409, "needs_approval")
     assert eyes.ok("GET", "/v1/jobs") == []
+
+
+def test_four_eyes_count_a_job_until_it_is_too_much_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Written] = []
+
+    def note(entry: Written) -> int:
+        counted.append(entry)
+        return addresses_of(entry)
+
+    monkeypatch.setattr(operations, "addresses_of", note)
+    with pytest.raises(NeedsApproval):
+        check_together([EntryInput(networks=(network,)) for network in NETS], FourEyes(addresses=600))
+    assert len(counted) == 3
 
 
 def test_a_repeated_request_waits_once_for_a_second_person(store_url: str, tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from authz.addresses import parse_networks
 from authz.control.api.common import operations
 from authz.control.store.entries import find
 
 if TYPE_CHECKING:
     from support.control import Control
+
+    from authz.addresses import Network
 
 TYPED = {"Content-Type": "application/json"}
 
@@ -118,6 +121,32 @@ def test_a_request_writes_no_more_networks_than_others_can_wait_for(
     assert (answer.status_code, answer.json()["code"]) == (422, "too_many")
     rows = [entry | {"networks": [text]} for text in ranges]
     assert [row["status"] for row in plane.ok("POST", "/v1/entries/bulk", rows)["items"]] == [201, 422, 422]
+
+
+def test_nobody_waits_for_the_counting_of_networks_that_are_too_many(
+    plane: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_apart: list[str] = []
+
+    def note(text: str) -> list[Network]:
+        taken_apart.append(text)
+        return parse_networks(text)
+
+    monkeypatch.setattr(operations, "MAX_NETWORKS", 300)
+    monkeypatch.setattr(operations, "parse_networks", note)
+    text = "2001:db8::1-2001:db8:0:ffff:ffff:ffff:ffff:fffe"  # 158 networks
+    made = plane.ok("POST", "/v1/entries", {"networks": ["192.0.2.1"], "action": "warn"})
+    taken_apart.clear()
+    for method, path, body in (
+        ("POST", "/v1/entries", {"networks": [text] * 2000}),
+        ("POST", "/v1/entries/bulk", [{"networks": [text] * 100}] * 20),
+        ("PATCH", f"/v1/entries/{made['id']}", {"networks": [text] * 1000, "except": [text] * 1000}),
+    ):
+        answer = plane.ask(method, path, body, If_Match="*")
+        problem = answer.json() if answer.status_code == 422 else answer.json()["items"][-1]["problem"]
+        assert problem["code"] == "too_many"
+        assert len(taken_apart) == 2
+        taken_apart.clear()
 
 
 def test_a_tenant_of_all_applications_has_no_hand_in_the_policy(plane: Control) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -103,11 +104,11 @@ def check_together(rows: Iterable[EntryInput], rules: FourEyes) -> None:
     if rules.addresses is None:
         return
     denied = 0
-    for row in map(subjects_of, rows):
+    for row in filter(denies, map(subjects_of, rows)):
         with contextlib.suppress(AddressError):
-            denied += addresses_of(row) if denies(row) else 0
-    if denied > rules.addresses:
-        raise NeedsApproval(f"the rows deny {denied:,} addresses, more than {rules.addresses:,}")
+            denied += addresses_of(row)
+        if denied > rules.addresses:
+            raise NeedsApproval(f"the rows deny {denied:,} addresses or more, more than {rules.addresses:,}")
 
 
 def subjects_of(data: EntryInput) -> Written:
@@ -205,9 +206,15 @@ def _says_more_than_when(data: EntryPatch) -> bool:
 
 
 def _count_networks(batch: Batch, *texts: Iterable[str]) -> None:
-    """Raise Invalid where a request names more networks than are written while others wait: a range may be hundreds."""
+    """Raise Invalid where a request names more networks than are written while others wait: a range may be hundreds.
+
+    Others wait for the counting, too: it takes ranges apart, and ends with the one that is too many.
+    """
     with contextlib.suppress(AddressError):  # what checks the entry tells it
-        batch.networks += sum(len(parse_networks(text)) for several in texts for text in several)
+        for text in chain.from_iterable(texts):
+            if batch.networks > MAX_NETWORKS:
+                break
+            batch.networks += len(parse_networks(text))
     if batch.networks > MAX_NETWORKS:
         told = f"the request names over {MAX_NETWORKS:,} networks, expected fewer: send it in parts, or make a feed"
         raise Invalid([FieldMistake("/networks", told)], code="too_many")
