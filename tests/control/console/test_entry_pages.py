@@ -94,6 +94,18 @@ def test_a_page_reads_no_more_rows_than_it_may_and_says_where_to_go_on(
     assert entries
 
 
+def test_a_page_that_looked_at_all_it_may_is_not_the_last_whatever_is_looked_for(
+    filled: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_pages, "MAX_LOOKED", 10)
+    with filled.plane.store.reading() as tx:
+        for name in ("nobody", "api"):  # which is what entries have that name no owner
+            page = find_page(tx, Filter(), Search(author=name), sort="changed", descending=True)
+            assert page.entries == []
+            assert page.following is not None
+    assert len(all_pages(filled, Search(source="api"), "changed", descending=True, wanted=Filter(), limit=50)) == 120
+
+
 def test_the_order_of_a_column_comes_from_an_index_not_from_sorting(filled: Control) -> None:
     queries = []
     with filled.plane.store.reading() as tx:

@@ -100,7 +100,7 @@ def find_page(
             if matches(entry, wanted) and search.fits(entry):
                 matching.append(entry)
                 last = (place, of)
-    return Page(matching, None if some is rows else _last_looked_at(tx, rows), MAX_LOOKED)
+    return Page(matching, _last_looked_at(tx, rows), MAX_LOOKED)
 
 
 def _likely(
