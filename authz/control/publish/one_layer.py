@@ -96,23 +96,23 @@ class LayerPublisher:
         """
         with self._store.reading() as tx:
             head, newest = read_heads(tx)[self.layer], newest_publication(tx, self.layer)
-        if newest is not None and self._store.now() - newest.created > self._refresh * MICROSECONDS:
-            head = self.sign_anew()
         if newest is not None and head.sequence <= newest.serial:
-            self.problem = None
-            self._checkpoint(head)
-            return None
+            if self._store.now() - newest.created <= self._refresh * MICROSECONDS:
+                self.problem = None
+                self._checkpoint(head)
+                return None
+            head = self.sign_anew()  # once: what waits to be published makes a new file anyway
         head = self._within_reach(head, newest)
-        return self._publish(head, newest) if self._worth_trying(head) else None
+        return self._publish(head, newest) if self._worth_trying(head, newest) else None
 
     def _within_reach(self, head: Head, newest: Publication | None) -> Head:
         """Return where the layer stood `MAX_STEP` changes after its newest file, or where it stands.
 
         What came while nobody could publish may be millions of changes: they are signed in steps, each to the end of
-        what was written together. Where the signer has signed a higher serial, there are no steps.
+        what was written together. Where the signer has refused one, there are no steps: it has signed a higher serial,
+        or what was not permitted then has been taken back since, and would stay in the way for good.
         """
-        refused = self.problem is not None and self.problem.code == "old_serial"
-        if newest is None or refused or head.sequence - newest.serial <= MAX_STEP:
+        if newest is None or self._refused[0] > newest.serial or head.sequence - newest.serial <= MAX_STEP:
             return head
         with self._store.reading() as tx:
             change = last_of_transaction(tx, self.layer, newest.serial + MAX_STEP)
@@ -160,10 +160,13 @@ class LayerPublisher:
         with self._store.reading() as tx:
             return read_heads(tx)[self.layer]
 
-    def _worth_trying(self, head: Head) -> bool:
-        """Return whether the signer may answer otherwise than the last time."""
+    def _worth_trying(self, head: Head, newest: Publication | None) -> bool:
+        """Return whether the signer may answer otherwise than the last time. Very many changes are read less often."""
         tried, at = self._refused
-        return tried != head.sequence or time.monotonic() - at > _TRY_AGAIN
+        again = time.monotonic() - at > _TRY_AGAIN
+        if newest is None or tried <= newest.serial or head.sequence - newest.serial <= MAX_STEP:
+            return again or tried != head.sequence
+        return again or (self.problem is not None and self.problem.code == "old_serial")
 
     def _publish(self, head: Head, newest: Publication | None) -> Publication | None:
         """Have a layer signed up to its head. newest: what is published now."""

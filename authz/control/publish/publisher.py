@@ -4,10 +4,9 @@
 
 While one file is made, and for as long again after it, further changes gather for the next: under load, where a file
 takes long, many share one; at rest each has its own. Each file costs every sidecar a fetch, a check and a swap; a dozen
-a second is as quick for a waiting caller as a hundred, and leaves the processors to the requests. No layer waits for
-another: a
-ban does not wait while the first layer is built from large feeds. Several control planes may run this; the one with
-the lease publishes.
+large ones a second are as quick for a waiting caller as a hundred, and leave the processors to the requests. No layer
+waits for another: a ban does not wait while the first layer is built from large feeds. Several control planes may run
+this; the one with the lease publishes.
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.control import SignerInProcess, control
+from support.control import Clock, SignerInProcess, control
 from support.processes import wait_for
 
+from authz.control.model.problems import SignerGone
 from authz.control.publish import offers, one_layer, publisher
-from authz.control.publish.order import Attest, Order
+from authz.control.publish.order import Attest, Order, Refused
 from authz.control.publish.publisher import SPACING, spacing
+from authz.control.store.ledger.changes import read_heads
 from authz.control.store.published.parts import known_parts
 from authz.control.store.published.publications import content_of
 from authz.control.store.signals import Signals
@@ -143,3 +145,54 @@ def test_a_signer_that_has_signed_nothing_is_told_no_history(store_url: str, tmp
     whole = [order for order in orders if isinstance(order, Order) and order.entries is not None]
     assert whole
     assert all(order.changes == [] for order in whole)
+
+
+def test_what_was_refused_and_then_taken_back_stays_in_the_way_of_no_step(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Strict(SignerInProcess):
+        """Has narrower limits than the control plane."""
+
+        def ask(self, order: Order | Attest) -> Answer:
+            changes = {change.subject: change for change in order.changes} if isinstance(order, Order) else {}
+            entries = [change.entry_after() for change in changes.values() if ":" not in change.subject]
+            if any(entry is not None and entry.networks == ("198.51.100.0",) for entry in entries):
+                return Refused(code="not_permitted", message="found 198.51.100.0, expected it not")
+            return super().ask(order)
+
+    monkeypatch.setattr(one_layer, "MAX_STEP", 4)
+    monkeypatch.setattr(one_layer, "_TRY_AGAIN", 0.1)
+    monkeypatch.setattr(publisher, "LOOK", 0.02)
+    with control(tmp_path / "c", store=store_url, signer=Strict) as plane:
+        plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9"})
+        with monkeypatch.context() as away:
+            away.setattr(plane.plane.publisher, "lead", lambda: False)
+            made = [plane.ok("POST", "/v1/bans", {"address": f"198.51.100.{number}"}) for number in range(6)]
+            assert made[0]["networks"] == ["198.51.100.0"]
+            plane.ok("DELETE", f"/v1/bans/{made[0]['id']}")
+        last = plane.ok("POST", "/v1/bans?wait=published&timeout=5", {"address": "203.0.113.10"})
+        assert last["published"]
+
+
+def test_a_signer_that_is_away_for_long_has_one_change_written_that_signs_anew(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away(SignerInProcess):
+        since = False
+        asked = 0
+
+        def ask(self, order: Order | Attest) -> Answer:
+            Away.asked += order.layer == "bans"
+            if Away.since:
+                raise SignerGone("it is away")
+            return super().ask(order)
+
+    monkeypatch.setattr(publisher, "LOOK", 0.02)
+    clock = Clock()
+    with control(tmp_path / "c", store=store_url, signer=Away, clock=clock) as plane:
+        made = plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "period": "1d"})
+        Away.since, Away.asked = True, 0
+        clock.now += 7 * 3600
+        wait_for(lambda: Away.asked > 3)
+        with plane.plane.store.reading() as tx:
+            assert read_heads(tx)["bans"].sequence == made["serial"] + 1
