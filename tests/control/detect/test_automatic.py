@@ -6,12 +6,15 @@ import gzip
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.from_thread
 import anyio.to_thread
 import pytest
 from support.control import Clock, Control, control, opened
+from support.processes import wait_for
 
 from authz.control.api.detect import events
 from authz.control.detect.event import read_event
@@ -276,6 +279,32 @@ def test_more_events_than_can_wait_are_refused_whole(automatic: Automatic, monke
     assert answer.status_code == 429
     assert answer.json()["code"] == "intake_full"
     assert automatic.plane.plane.intake.refused == 3
+
+
+def test_no_more_batches_wait_to_be_read_than_there_is_memory_for(
+    automatic: Automatic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, read = threading.Semaphore(0), threading.Event(), events.read_event
+
+    def slow(*given: Any) -> Event:
+        begun.release()
+        go_on.wait(10)
+        return read(*given)
+
+    monkeypatch.setattr(events, "read_event", slow)
+    monkeypatch.setattr(events, "MAX_UNREAD", 2)
+    ask = partial(automatic.plane.ask, "POST", "/v1/events", {"client": "203.0.113.9", "application": "shop"})
+    with ThreadPoolExecutor(16) as senders:
+        sent = [senders.submit(ask) for _ in range(events.MAX_READ + 2)]
+        try:
+            for _ in range(events.MAX_READ):
+                assert begun.acquire(timeout=10)
+            wait_for(lambda: events._threads().statistics().tasks_waiting == 2)
+            refused = ask()
+        finally:
+            go_on.set()
+    assert (refused.status_code, refused.json()["code"]) == (429, "intake_full")
+    assert [one.result().status_code for one in sent] == [202] * len(sent)
 
 
 def test_an_automatic_entry_belongs_to_the_tenant_of_the_application(automatic: Automatic) -> None:

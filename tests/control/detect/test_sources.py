@@ -16,6 +16,7 @@ from support.proxies.envoy_logs import DECIDED, log_entry, log_message, text_val
 
 from authz.control.detect.sources import envoy
 from authz.control.detect.sources import file as file_source
+from authz.control.detect.sources import syslog as syslog_source
 from authz.control.detect.sources.config import EnvoySource
 from authz.control.detect.sources.envoy import EnvoyLogs, event_of
 from authz.control.detect.sources.feeder import Feeder
@@ -139,6 +140,39 @@ def test_syslog_is_read_from_a_unix_socket_and_the_socket_is_removed(room: Room,
 
     asyncio.run(run())
     assert not path.exists()
+
+
+def test_datagrams_that_wait_have_a_budget_of_bytes(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog_source, "MAX_BYTES", 5000)
+    answers, put, taking = threading.Event(), room.put, feeder(room)
+
+    def hang(events: list[Event], received: float) -> bool:
+        answers.wait(10)
+        return put(events, received)
+
+    monkeypatch.setattr(room, "put", hang)
+    message, path = LINE[:-1].encode() + b"x" * 1000 + b'"', tmp_path / "log"
+
+    def send() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            for _ in range(40):
+                sender.sendto(message, str(path))
+
+    async def run() -> None:
+        syslog = Syslog(Listen(path=path), taking)
+        await syslog.start()
+        await asyncio.to_thread(send)
+        await asyncio.to_thread(eventually, lambda: taking.dropped >= 20)
+        answers.set()
+        await asyncio.to_thread(eventually, lambda: len(room.events) + taking.dropped == 40)
+        await asyncio.to_thread(send)  # their room is free again
+        await asyncio.to_thread(eventually, lambda: len(room.events) + taking.dropped == 80)
+        await syslog.stop()
+
+    asyncio.run(run())
+    assert room.events
 
 
 def test_messages_without_room_are_counted(room: Room) -> None:

@@ -51,6 +51,7 @@ MAX_BATCH: Final = 8 << 20  # bytes, unpacked
 MAX_EVENTS: Final = 20_000  # of a batch
 MAX_STEPS: Final = 2000  # of a chart
 MAX_READ: Final = 4  # batches that are read at once
+MAX_UNREAD: Final = 64  # batches that wait for it; a sender that gave up waiting leaves its own there
 
 Encoding = Annotated[str | None, HeaderParameter(name="Content-Encoding", max_length=20, description="gzip, or none.")]
 Decision = Literal["allow", "deny"]
@@ -84,6 +85,8 @@ async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encod
     """
     caller.need("events")
     plane = plane_of(request)
+    if _threads().statistics().tasks_waiting >= MAX_UNREAD:
+        raise TooMany("too many batches wait to be read, expected fewer at a time", code="intake_full")
     body = await request.body()
     taken = await anyio.to_thread.run_sync(_take, plane, caller, body, content_encoding, limiter=_threads())
     return Response(taken, status_code=202)

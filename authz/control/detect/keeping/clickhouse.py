@@ -53,13 +53,16 @@ class ClickHouse(Writer):
         self._config = config
         self._country_of = country_of
         self._clock = clock
+        self._batch: list[Event] = []
+        self._kept: list[Event] = []  # of it
 
     def write_batch(self, batch: list[Event]) -> None:
         """Insert events, all or none, but for those that are older than the table keeps. Raises NotTaken."""
-        kept = in_their_time(batch, self._clock(), _KEPT)
-        if not kept:
+        if batch is not self._batch:  # one that is sent again says the same, whatever the time is then
+            self._batch, self._kept = batch, in_their_time(batch, self._clock(), _KEPT)
+        if not self._kept:
             return
-        lines = b"".join(orjson.dumps(self._row(event), option=orjson.OPT_APPEND_NEWLINE) for event in kept)
+        lines = b"".join(orjson.dumps(self._row(event), option=orjson.OPT_APPEND_NEWLINE) for event in self._kept)
         query = {
             "query": f"INSERT INTO {self._config.table} FORMAT JSONEachRow",
             "insert_deduplication_token": blake2b(lines, digest_size=16).hexdigest(),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _HEAD: Final = re.compile(rb"<\d{1,3}>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:\S+ )?)?[^\s:]{1,64}: ?")
 MAX_QUEUED: Final = 10_000  # datagrams that wait to be read
+MAX_BYTES: Final = 16 << 20  # of them: one may have 64 kB
 _MAX_LINES: Final = 500  # that are read at once
 _CHUNK: Final = 1 << 16  # bytes
 _LOG = logging.getLogger("authz.control.detect")
@@ -51,6 +52,7 @@ class Syslog:
         self._thread = anyio.CapacityLimiter(1)  # one at a time: none of the API's, and in their order
         self._ending = threading.Event()
         self._datagrams: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
+        self._bytes = 0  # of the datagrams that wait
         self.port = 0
 
     async def start(self) -> None:
@@ -102,14 +104,16 @@ class Syslog:
         self._feeder.insist(self._feeder.events_of(map(line_of, lines)), self._ending)
 
     def _queue(self, message: bytes) -> None:
-        try:
-            self._datagrams.put_nowait(message)
-        except asyncio.QueueFull:
+        if self._datagrams.full() or self._bytes + len(message) > MAX_BYTES:
             self._feeder.dropped += 1
+            return
+        self._bytes += len(message)
+        self._datagrams.put_nowait(message)
 
     async def _take_datagrams(self) -> None:
         while True:
             messages = [await self._datagrams.get(), *self._queued(_MAX_LINES)]
+            self._bytes -= sum(map(len, messages))
             try:
                 await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
             except Exception:  # noqa: BLE001  # a fault of ours must not end the listening

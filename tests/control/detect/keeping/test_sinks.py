@@ -78,6 +78,16 @@ def test_a_batch_that_is_sent_again_has_the_same_token_and_another_has_another(r
     assert tokens[0] == tokens[1] != tokens[2]
 
 
+def test_a_batch_that_is_sent_again_later_says_the_same_of_what_is_ahead_of_our_clock(receiver: Receiver) -> None:
+    clock = iter([NOW, NOW + 5])
+    to = ClickHouse(SinkConfig(clickhouse=receiver.url.removesuffix("/hook")), lambda _: "", lambda: next(clock))
+    batch = [Event(NOW + 86400, parse_address("203.0.113.9"))]
+    to.write_batch(batch)
+    to.write_batch(batch)
+    (first, _), (again, _) = receiver.got
+    assert first["Path"] == again["Path"]  # which has the token
+
+
 def test_a_database_that_refuses_has_not_taken_events(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = 500
     with pytest.raises(NotTaken, match="answered 500"):
