@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
+from authz.control.access.approvals import APPROVED_BY
 from authz.control.access.sessions import Person
 from authz.control.model.problems import Forbidden
 
@@ -26,7 +27,7 @@ def person_of(claims: Mapping[str, Any], config: Oidc) -> Person:
     if usable.get("email_verified") is not True:
         usable.pop("email", None)
     name = next(_values(usable, config.name), "")
-    if not name or len(name) > MAX_NAME or not name.isprintable():
+    if not name or len(name) > MAX_NAME or not name.isprintable() or APPROVED_BY in name:
         hint = "email_verified is not true" if config.name == "email" and "email" in claims else ""
         raise Forbidden(f"found no claim '{config.name}' that names a person", code="no_name", hint=hint)
     for rule in config.roles:

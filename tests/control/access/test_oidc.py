@@ -254,6 +254,13 @@ def test_the_first_rule_that_fits_gives_role_and_tenant(
         assert person_of(named, RULES)[:3] == ("anna", *reversed(expected))
 
 
+def test_nobody_signs_on_by_a_name_that_feigns_an_approval() -> None:
+    claims = {"email": "a@example.com", "email_verified": True}
+    assert person_of(claims | {"preferred_username": "anna"}, RULES).name == "anna"
+    with pytest.raises(Forbidden):
+        person_of(claims | {"preferred_username": "anna, approved by bert"}, RULES)
+
+
 def test_a_provider_that_is_away_is_not_asked_by_every_visitor() -> None:
     asked: list[str] = []
 
