@@ -284,12 +284,12 @@ def test_more_events_than_can_wait_are_refused_whole(automatic: Automatic, monke
 def test_no_more_batches_wait_to_be_read_than_there_is_memory_for(
     automatic: Automatic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, read = threading.Semaphore(0), threading.Event(), events.read_event
+    begun, go_on = threading.Semaphore(0), threading.Event()
 
     def slow(*given: Any) -> Event:
         begun.release()
         go_on.wait(10)
-        return read(*given)
+        return read_event(*given)
 
     monkeypatch.setattr(events, "read_event", slow)
     monkeypatch.setattr(events, "MAX_UNREAD", 2)
@@ -304,7 +304,7 @@ def test_no_more_batches_wait_to_be_read_than_there_is_memory_for(
         finally:
             go_on.set()
     assert (refused.status_code, refused.json()["code"]) == (429, "intake_full")
-    assert [one.result().status_code for one in sent] == [202] * len(sent)
+    assert [answer.result().status_code for answer in sent] == [202] * len(sent)
 
 
 def test_an_automatic_entry_belongs_to_the_tenant_of_the_application(automatic: Automatic) -> None:
