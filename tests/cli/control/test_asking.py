@@ -100,6 +100,12 @@ def test_what_a_source_says_is_replaced_and_deleted_by_filter_with_the_number_th
     assert person.json("entries", "--origin", "partner")["entries"] == []
 
 
+def test_history_shows_the_layer_of_each_serial(person: Person) -> None:
+    made = person.json("ban", "203.0.113.51")
+    row = next(line for line in person.says("history", "203.0.113.51").splitlines() if made["id"] in line)
+    assert row.split()[-2] == "bans"
+
+
 def test_a_change_is_taken_back(person: Person) -> None:
     made = person.json("ban", "203.0.113.50")
     ended = person.json("unban", "203.0.113.50")["ended"][0]

@@ -152,7 +152,7 @@ def _through(form: FormState) -> str:
     """Return the form that puts exceptions on the allow list, where the entry that is changed can have none."""
     if form.problem is None or form.problem.code != "not_permitted" or not form.wrong("except"):
         return ""
-    return let_through(lines(form.value("except")), period_of(form.values), form.value("applications"))
+    return let_through(lines(form.value("except")), period_of(_as_begun({**form.values})), form.value("applications"))
 
 
 def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:

@@ -64,6 +64,15 @@ def test_the_panel_refuses_an_exception_of_a_ban_in_time_and_says_what_to_do(pla
     assert 'value="2099-11-29T13:31:13"' in saved.text
 
 
+def test_an_exception_is_refused_in_time_also_while_the_end_is_still_to_be_written(plane: Control) -> None:
+    console, entry_id = Console(plane), ban(plane)
+    fields = {"csrf": console.csrf, **FORM, "applications": "shop", "except": "198.51.100.7", "of": entry_id}
+    fields |= {"until": ""}
+    shown = console.post("/add/preview", fields)
+    assert shown.status_code == 200
+    assert "put the address on the allow list" in shown.text
+
+
 def test_an_edit_that_changes_nothing_is_not_refused_as_a_double_of_itself(plane: Control) -> None:
     console, entry_id = Console(plane), ban(plane)
     fields = {"csrf": console.csrf, **FORM, "applications": "shop", "of": entry_id}
