@@ -66,6 +66,19 @@ def test_a_reason_beyond_the_basic_plane_leaves_a_file_that_is_read_again(authz:
         authz("unban", "192.0.2.2")
 
 
+def test_bans_that_are_together_too_many_addresses_are_refused_before_a_sidecar_does(authz: Commands) -> None:
+    path = authz.folder / "bans.yaml"
+    path.write_text(path.read_text().replace('"widest_ipv4": 24', '"widest_ipv4": 22, "total_ipv4": 22'))
+    assert authz("ban", "198.51.100.0/23").status == 0
+    assert authz("ban", "203.0.112.0/23").status == 0
+    assert authz("ban", "203.0.112.0/23", "--for", "2h").status == 0
+    ran = authz("ban", "192.0.2.1")
+    assert ran.status == 2
+    assert "found 1,025 banned addresses with 192.0.2.1/32, expected at most as many as a /22 has" in ran.err
+    assert authz("ban", "2001:db8::/56").status == 0
+    assert '"total_ipv4": 22' in path.read_text()
+
+
 def test_a_second_ban_that_ends_a_longer_one_earlier_says_so(authz: Commands) -> None:
     authz("ban", "192.0.2.1", "--for", "7d")
     before = authz("bans", "--json").json()["bans"][0]["expires"]

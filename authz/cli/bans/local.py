@@ -38,7 +38,7 @@ def ban(
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
     from authz.publisher.bans.contents import parse_period
-    from authz.publisher.bans.file import check_limits, check_protected, like
+    from authz.publisher.bans.file import check_limits, check_protected, check_total, like
     from authz.publisher.bans.record import Ban, new_ban_id
     from authz.publisher.builder import builder_name
 
@@ -63,6 +63,7 @@ def ban(
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
         changed = [*(ban for ban in bans if ban != before), made]
+        check_total(document, made, changed)
         check_protected(layer, document, made, changed)
         return changed
 

@@ -37,6 +37,8 @@ class _Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     widest_ipv4: int = _DEFAULT.widest_ipv4
     widest_ipv6: int = _DEFAULT.widest_ipv6
     applications: tuple[str, ...] = _DEFAULT.applications
+    total_ipv4: int = _DEFAULT.total_ipv4
+    total_ipv6: int = _DEFAULT.total_ipv6
 
 
 class _Ban(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,9 +79,10 @@ def read_yaml(path: Path) -> BansDocument:
     if content.serial < 0:
         document.mistake("serial", f"found {content.serial}, expected 0 or more")
     for version, bits in ((4, 32), (6, 128)):
-        widest = getattr(content.may, f"widest_ipv{version}")
-        if not 0 <= widest <= bits:
-            document.mistake(f"may.widest_ipv{version}", f"found {widest}, expected 0 to {bits}")
+        for key in (f"widest_ipv{version}", f"total_ipv{version}"):
+            length = getattr(content.may, key)
+            if not 0 <= length <= bits:
+                document.mistake(f"may.{key}", f"found {length}, expected 0 to {bits}")
     ids = set[str]()
     for ban in content.bans:
         if ban.id in ids:

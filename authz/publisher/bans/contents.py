@@ -25,6 +25,8 @@ class BanLimits(NamedTuple):
         widest_ipv4: Prefix bits; a wider network is refused.
         widest_ipv6: Prefix bits; a wider network is refused.
         applications: Patterns such as `team-a-*`. If there are any, each ban must name applications that match one.
+        total_ipv4: Prefix bits; all networks together have at most as many addresses as one of so many. 0: no limit.
+        total_ipv6: The same for IPv6.
     """
 
     lists: tuple[ListName, ...] = ("deny", "gray")
@@ -32,6 +34,8 @@ class BanLimits(NamedTuple):
     widest_ipv4: int = 24
     widest_ipv6: int = 56
     applications: tuple[str, ...] = ()
+    total_ipv4: int = 9
+    total_ipv6: int = 24
 
 
 class BansDocument(NamedTuple):

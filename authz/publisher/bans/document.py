@@ -214,6 +214,8 @@ _MAY: Final[Parsers] = {
     "widest_ipv4": _integer(32),
     "widest_ipv6": _integer(128),
     "applications": _several(_text),
+    "total_ipv4": _integer(32),
+    "total_ipv6": _integer(128),
 }
 _HEAD: Final[Parsers] = {
     "version": _integer(),
@@ -229,8 +231,10 @@ _HEAD: Final[Parsers] = {
 def write_bans_file(path: Path, document: BansDocument, known: Mapping[Ban, str] = MappingProxyType({})) -> None:
     """Write the file in one step. Raises InputError if it cannot be written. known: lines, see `read_with_lines`."""
     may = document.may._asdict() | {"longest": format_period(document.may.longest)}
-    if not document.may.applications:
-        del may["applications"]
+    usual = BanLimits()
+    for name in ("applications", "total_ipv4", "total_ipv6"):
+        if may[name] == getattr(usual, name):
+            del may[name]
     head = {"version": VERSION, **document._asdict(), "may": may}
     lines = [f"{name}: {_json(head[name])}" for name in _HEAD if head[name] != ""]
     rows = [known.get(ban) or f"- {_json(_written(ban))}" for ban in document.bans]

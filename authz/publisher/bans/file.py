@@ -11,7 +11,7 @@ import contextlib
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.addresses import parse_network
+from authz.addresses import BITS, parse_network
 from authz.durable import remove_leftovers, replace_file
 from authz.errors import AddressError, InputError, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
@@ -155,6 +155,29 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
             f"--for: found {format_period(period)}, expected at most {format_period(may.longest)}, "
             "the longest that the layer allows",
             hint="for longer, write an entry of the policy",
+        )
+
+
+def check_total(document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
+    """Refuse a ban with which the layer has more addresses than it may: sidecars would refuse the file with all bans.
+
+    Args:
+        document: The bans file, with the limits of its layer.
+        made: The ban that is new, or changed.
+        bans: Those that shall be.
+
+    Raises:
+        InputError: All networks of its version together have too many addresses.
+    """
+    version = made.network.version
+    total = document.may.total_ipv4 if version == 4 else document.may.total_ipv6
+    networks = {ban.network for ban in bans if ban.network.version == version}
+    count = sum(1 << BITS[version] - network.length for network in networks)
+    if count > 1 << BITS[version] - total:
+        raise InputError(
+            f"found {count:,} banned addresses with {made.network}, expected at most as many as a /{total} has",
+            hint=f"raise may.total_ipv{version} here and in the layer of every sidecar (0: no limit), or deny the "
+            "network in the policy",
         )
 
 

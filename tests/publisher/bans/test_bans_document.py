@@ -33,7 +33,7 @@ BANS = st.builds(
 LIMITS = st.builds(
     BanLimits, st.lists(st.sampled_from(["deny", "gray", "allow"]), max_size=3).map(tuple),
     st.none() | st.integers(1, 1 << 28), st.integers(0, 32), st.integers(0, 128),
-    st.lists(TEXTS, max_size=2).map(tuple),
+    st.lists(TEXTS, max_size=2).map(tuple), st.integers(0, 32), st.integers(0, 128),
 )  # fmt: skip
 DOCUMENTS = st.builds(
     BansDocument, NAMES, NAMES, TOKENS, st.integers(0, 1 << 40), LIMITS,
