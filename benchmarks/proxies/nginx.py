@@ -71,7 +71,7 @@ http {{{{
 """
 
 
-_LOCATION = rf'location ~ "\^/{APPLICATION}\(/\|\$\)" {{\n'  # as it is printed, for a regular expression
+_LOCATION = rf'location ~ "\^/{APPLICATION}\(\[/;\]\|%3\[bB\]\|\$\)" {{\n'  # as it is printed, for a regular expression
 
 
 def nginx_path() -> str | None:

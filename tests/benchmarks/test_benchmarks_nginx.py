@@ -77,7 +77,7 @@ def test_what_stands_for_nginx_is_the_printed_configuration() -> None:
     from benchmarks.proxies.nginx import asking, asking_itself, asking_nobody
 
     asks = asking(Listen(host="127.0.0.1", port=9192))
-    location = r'location ~ "\^/shop\(/\|\$\)" \{\s+auth_request /_authz/shop;\s+empty_gif;\s+\}'
+    location = r'location ~ "\^/shop\(\[/;\]\|%3\[bB\]\|\$\)" \{\s+auth_request /_authz/shop;\s+empty_gif;\s+\}'
     assert re.search(location, asks)
     assert "server 127.0.0.1:9192;" in asks
     assert "proxy_cache" not in asks
