@@ -21,7 +21,7 @@ from authz.control.lists.rules.periods import moment
 from authz.control.model.problems import FieldMistake, Invalid, Problem
 from authz.control.model.records import MICROSECONDS
 from authz.control.plane import ControlPlane, Idempotent, fingerprint
-from authz.errors import AddressError, shorten
+from authz.errors import AddressError, BadValue, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,8 +192,8 @@ def read_cursor(text: str | None, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
         place = decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         if not all(map(_can_be_kept, place if isinstance(place, tuple) else (place,))):
-            raise ValueError
-    except (ValueError, UnicodeError, msgspec.DecodeError) as error:
+            raise BadValue("a number or text that no store keeps")
+    except (BadValue, ValueError, msgspec.DecodeError) as error:
         raise Problem(f"found the cursor '{shorten(text)}', expected one of an answer", code="bad_cursor") from error
     return place
 
