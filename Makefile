@@ -19,6 +19,7 @@ help: ## this list
 # The virtual environment: exactly the pinned, hashed packages, then this project as an editable install.
 $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("authz needs Python 3.11 or newer; set PYTHON=")'
+	@echo "$(VENV): installs the pinned packages of the demo, the tests and the proxies: some 2 GB, one to four minutes, once"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \

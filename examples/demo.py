@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 AUTHZ = Path(sys.executable).with_name("authz")
-PATIENCE = 30.0  # seconds for a program to become ready
+PATIENCE = 120.0  # seconds for a program to become ready; a busy machine takes its time
 COLOUR = sys.stdout.isatty()
 REAL_FEEDS = {"malicious": ["romainmarcoux-full-40k.txt", "spamhaus-drop-2024.txt"], "vpn": ["x4bnet-vpn-ipv4.txt"]}
 NEW_ENTRY = """
