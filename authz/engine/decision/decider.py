@@ -108,8 +108,10 @@ class Decider:
         """
         pinned = copy.copy(self)
         pinned.on_unknown = lambda _: None  # a question of an operator
-        pinned.on_ignored = lambda _: None
-        pinned._take(self.settings)  # noqa: SLF001  # a copy of ourselves
+        # Its resolver tells nobody: one that told the copy would hold it, and its ruleset, in a circle until the next
+        # collection; after gc.freeze() forever.
+        pinned._resolver = Resolver(self._rules)  # noqa: SLF001  # a copy of ourselves
+        pinned._client = pinned._resolver.client  # noqa: SLF001  # the same
         return pinned
 
     def decides(self, now: float) -> bool:

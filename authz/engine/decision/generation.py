@@ -229,16 +229,25 @@ class Generation:
         if self._remembered >= MAX_OUTCOMES:
             self._remembered = 0
             scopes = (*self.scopes.values(), self.unknown)
-            self._past += filter(None, [*self._memos.values(), *(known.outcomes for known in scopes)])
+            self._past += filter(None, [self._memos, *(known.outcomes for known in scopes)])
             self._memos = {}
             for known in scopes:
                 known.outcomes = {}
         if self._past:
-            _forget(self._past[-1:], _FORGOTTEN)
-            if not self._past[-1]:
-                self._past.pop()
+            self._forget_past()
         self._remembered += 1
         scope.outcomes[key] = outcome
+
+    def _forget_past(self) -> None:
+        """Forget some of what was remembered before: all of it is gone before the memory starts again."""
+        left = _FORGOTTEN
+        while self._past and left:
+            memory = self._past[-1]
+            some = min(left, len(memory))
+            _forget([memory], some)
+            left -= some
+            if not memory:
+                self._past.pop()
 
 
 def _forget(memories: Iterable[dict[Any, Any]], most: int) -> None:

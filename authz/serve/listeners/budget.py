@@ -104,13 +104,18 @@ class Turns:
 
     def _run(self) -> None:
         self._scheduled = False
+        try:
+            self._take_turns()
+        finally:  # a fault of one keeps nobody else waiting
+            if self._waiting:
+                self._schedule()
+
+    def _take_turns(self) -> None:
         waiting = self._waiting
         end = time.thread_time() + SECONDS_A_TURN
         for number in range(self._pieces):
-            if not waiting:
+            if not waiting or (number and time.thread_time() > end):
                 return
-            if number and time.thread_time() > end:
-                break
             network = next(iter(waiting))
             workers = waiting.pop(network)
             worker = workers.popleft()
@@ -118,5 +123,3 @@ class Turns:
                 waiting[network] = workers  # behind all others
             if worker.work():
                 waiting.setdefault(network, deque()).append(worker)
-        if waiting:
-            self._schedule()

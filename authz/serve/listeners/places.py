@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _NOTED: Final = 64  # connections that are noted in one look
 _NEW: Final = 0.05  # seconds in which nobody counts as one that never called: the request may be on its way
 _IN_VAIN: Final = 0.05  # seconds without a look after one that made no room
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # before an IPv4 address at a socket for both (RFC 4291, section 2.5.5.2)
 
 
 class Guest(Protocol):
@@ -165,9 +166,10 @@ def network_of(peer: str | None) -> str:
     if not peer or ":" not in peer:
         return peer or ""
     try:
-        return socket.inet_pton(socket.AF_INET6, peer.partition("%")[0])[:8].hex()
+        address = socket.inet_pton(socket.AF_INET6, peer.partition("%")[0])
     except OSError:  # no address that we know
         return peer
+    return socket.inet_ntop(socket.AF_INET, address[12:]) if address.startswith(_MAPPED) else address[:8].hex()
 
 
 def end_unless_busy(transport: asyncio.Transport, leave: Callable[[], None]) -> bool:

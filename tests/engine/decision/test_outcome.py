@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,3 +58,17 @@ def test_a_pinned_decider_stays_with_its_ruleset(tmp_path: Path) -> None:
     fronts.load("version: 1\n")
     assert pinned.check(Request("203.0.113.9"), fronts.now)[0].decision == "deny"
     assert fronts.decider.check(Request("203.0.113.9"), fronts.now)[0].decision == "allow"
+
+
+def test_a_pinned_decider_holds_its_ruleset_no_longer_than_somebody_asks_it(tmp_path: Path) -> None:
+    """It did, in a circle: a reload behind a question of an operator (gc.freeze) kept the lists before it for good."""
+    fronts = Fronts(Publisher(tmp_path))
+    gc.disable()
+    try:
+        pinned = fronts.decider.pinned()
+        pinned.check(Request("203.0.113.9"), fronts.now)
+        freed = weakref.ref(pinned)
+        del pinned
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -166,3 +166,23 @@ def test_what_was_remembered_is_forgotten_a_little_at_a_time(tmp_path: Path, mon
     while current.give_up(7):
         pass
     assert not any(current._past)
+
+
+def test_what_was_remembered_is_gone_before_the_memory_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not where each outcome has a memo of its own, by the entries that warn: some of it was never freed."""
+    monkeypatch.setattr(generation, "MAX_OUTCOMES", 16)
+    entries = "".join(
+        f"  - {{id: e{n}, list: deny, networks: [203.0.113.{n}], action: warn, reason: x}}\n" for n in range(160)
+    )
+    fronts = Fronts(Publisher(tmp_path), policy=f"version: 1\nentries:\n{entries}")
+    current = fronts.decider._generation
+    assert current is not None
+    left = []
+    for number in range(160):
+        outcome, _ = fronts.decider.check(Request(PEER, [f"203.0.113.{number}, 203.0.113.{number}"]), fronts.now)
+        outcome.memo.update(dict.fromkeys(("answer", "line", "counts")))
+        if current._remembered == 16:
+            left.append(sum(map(len, current._past)))
+    assert left == [0] * 10

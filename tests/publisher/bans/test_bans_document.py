@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authz.addresses import BITS, Network
 from authz.errors import InvalidDocument
-from authz.publisher.bans import Ban, by_hand
+from authz.publisher.bans import Ban, by_hand, document
 from authz.publisher.bans.contents import BanLimits, BansDocument
 from authz.publisher.bans.document import read_bans_file, read_with_lines, write_bans_file
 
@@ -125,3 +125,13 @@ def test_a_mistake_in_a_row_of_json_is_told_as_yaml_tells_it(old: str, new: str,
     with pytest.raises(InvalidDocument) as caught:
         read_bans_file(path)
     assert f"bans.yaml:{7 if message.startswith('bans[1]') else 6}: {message}" in caught.value.message
+
+
+def test_no_ban_is_lost_where_as_much_as_is_read_ends_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of a file that is too long was taken for all of it, and the next ban wrote no more than that."""
+    path = tmp_path / "bans.yaml"
+    path.write_text(f"{HEAD}bans:\n{GOOD}\n{GOOD.replace('b-1', 'b-2')}\n")
+    monkeypatch.setattr(document, "MAX_FILE", len(f"{HEAD}bans:\n{GOOD}\n"))
+    assert [ban.id for ban in read_bans_file(path).bans] == ["b-1", "b-2"]

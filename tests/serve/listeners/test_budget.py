@@ -110,3 +110,24 @@ def test_the_wait_of_a_peer_does_not_grow_with_the_addresses_of_another_in_its_6
         return len(polite.done)
 
     assert asyncio.run(run()) == 2
+
+
+def test_a_fault_in_the_turn_of_one_connection_keeps_no_other_waiting() -> None:
+    """Whoever waited behind it had no turn before somebody else asked for one."""
+
+    class Faulty(Peer):
+        def work(self) -> bool:
+            raise ArithmeticError
+
+    async def run() -> int:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+        turns, polite = Turns(), Peer(3)
+        for peer in (Faulty(), polite):
+            turns.add(peer)
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert [type(fault) for fault in faults] == [ArithmeticError]
+        return len(polite.done)
+
+    assert asyncio.run(run()) == 3

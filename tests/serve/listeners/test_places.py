@@ -120,6 +120,14 @@ def test_an_address_of_ipv6_counts_with_its_64_and_a_unix_socket_with_nothing() 
     ]  # fmt: skip
 
 
+def test_addresses_of_ipv4_at_a_socket_for_both_versions_are_not_one_peer() -> None:
+    """They were one /64: `ListenStream=9191` of systemd is such a socket, and one peer took the places of all."""
+    guests = [Guest(peer="::ffff:192.0.2.1", busy=True), Guest(peer="192.0.2.1", busy=True)]
+    places = filled(*guests, most_of_peer=2)
+    assert not places.admit(Guest(peer="::ffff:192.0.2.1"), 100, 2)
+    assert places.admit(Guest(peer="::ffff:192.0.2.2"), 100, 2)
+
+
 def test_whoever_leaves_makes_room_for_others_of_the_address() -> None:
     guests = [Guest(peer="a", busy=True) for _ in range(2)]
     places = filled(*guests, most_of_peer=2)
