@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 GOODBYE = 0.2  # seconds in which peers hear that this is the end, while their connections are still accepted
 ACCEPTED_A_TURN: Final = 16  # connections; each takes some 0.1 ms
 _PAUSE: Final = 0.1  # seconds without a look at new connections where the system has no room for one
+_SILENCE: Final = 60.0  # seconds between two lines in the log that say so
 _LOG = logging.getLogger("authz")
 
 
@@ -49,6 +50,7 @@ class _Acceptor:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._silent_until = 0.0
         bound.setblocking(False)
         bound.listen(BACKLOG)
         self._watch()
@@ -65,9 +67,8 @@ class _Acceptor:
                 return
             except ConnectionError:  # it ended while it waited
                 continue
-            except OSError:  # no descriptor, no memory
-                self._loop.remove_reader(self._bound.fileno())
-                self._loop.call_later(_PAUSE, self._watch)
+            except OSError as error:  # no descriptor, no memory
+                self._pause(error)
                 return
             if self._descriptors.scarce():
                 connection.close()
@@ -76,6 +77,14 @@ class _Acceptor:
             task = self._loop.create_task(self._connect(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _pause(self, error: OSError) -> None:
+        self._loop.remove_reader(self._bound.fileno())
+        self._loop.call_later(_PAUSE, self._watch)
+        now = self._loop.time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE
+            _LOG.warning("connections cannot be accepted, and wait: %s", error.strerror)
 
     async def _connect(self, connection: socket.socket) -> None:
         try:

@@ -70,7 +70,10 @@ def test_who_connects_without_a_pause_does_not_have_the_event_loop_for_himself(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_without_descriptors_connections_wait_and_are_accepted_once_there_are_some(loop: str) -> None:
+def test_without_descriptors_connections_wait_and_are_accepted_once_there_are_some(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That they wait is told once a minute: nothing said so."""
     arrivals = Arrivals()
 
     async def live() -> None:
@@ -79,7 +82,7 @@ def test_without_descriptors_connections_wait_and_are_accepted_once_there_are_so
         with connect(listener):
             resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
             try:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.25)
                 assert arrivals.count == 0
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -87,3 +90,5 @@ def test_without_descriptors_connections_wait_and_are_accepted_once_there_are_so
         await listener.end(lambda: None)
 
     run(loop, live())
+    told = [record.getMessage() for record in caplog.records if record.name == "authz"]
+    assert told == ["connections cannot be accepted, and wait: Too many open files"]
