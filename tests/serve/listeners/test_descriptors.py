@@ -25,6 +25,12 @@ def descriptors_of(process: Process) -> list[int]:
     return sorted(int(path.name) for path in Path(f"/proc/{process.popen.pid}/fd").iterdir())
 
 
+def watches(process: Process) -> bool:
+    """Return whether it watches the folder of its snapshot: the last that it does at its start."""
+    folder = Path(f"/proc/{process.popen.pid}/fd")
+    return any(str(path.readlink()) == "anon_inode:inotify" for path in folder.iterdir())
+
+
 def limit(process: Process, soft: int) -> None:
     _, hard = resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -45,6 +51,7 @@ def test_a_ban_is_not_lost_where_no_descriptor_is_left(publisher: Publisher) -> 
 def test_connections_are_refused_before_descriptors_run_out(publisher: Publisher) -> None:
     publisher.publish()
     with Sidecar(publisher.folder, config()) as sidecar, contextlib.ExitStack() as clients:
+        wait_for(lambda: watches(sidecar), "all descriptors of a sidecar at rest")
         room = 10
         limit(sidecar, descriptors_of(sidecar)[-1] + 1 + room + RESERVE)
         connections = []
