@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from authz.addresses import Address, NetworkSet, try_parse_address
@@ -207,13 +208,19 @@ def names_another(rules: Rules, peer: Address, header_lines: Sequence[str]) -> b
     """Return whether the header, which is ignored, names another client than the peer that sent it.
 
     A proxy at the edge appends the address of its client, so that the rightmost element is the peer as it reports it.
-    Another element there means that the peer is a proxy itself.
+    Another element there means that the peer is a proxy itself. So does any other where the peer is loopback: who asks
+    a proxy on its own machine, as to try it, stands at the right, too.
     """
     if rules.trusted_hops:
         return False  # the header counts, whoever sent it
     several = rules.header in {"x-forwarded-for", "forwarded"}
-    last = next(elements(rules.header, header_lines), "") if several else header_lines[-1].strip(_OWS)
-    return last != "" and parse_element(rules.header, last) != peer
+    named = elements(rules.header, header_lines) if several else iter([header_lines[-1].strip(_OWS)])
+    looked_at = islice(named, MAX_ELEMENTS if _is_loopback(peer) else 1)
+    return any(element != "" and parse_element(rules.header, element) != peer for element in looked_at)
+
+
+def _is_loopback(address: Address) -> bool:
+    return address.value >> 24 == 127 if address.version == 4 else address.value == 1
 
 
 def chain(rules: Rules, peer: Address | None, header_lines: Sequence[str]) -> list[Address]:

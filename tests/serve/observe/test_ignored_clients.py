@@ -39,7 +39,18 @@ def test_a_forgotten_proxy_is_told_of_by_every_request_that_names_a_client() -> 
     for number in range(3):
         made.check(Request("127.0.0.1", [f"203.0.113.{number}"]), 0.0)
     made.check(Request("127.0.0.1", ["203.0.113.9, 10.0.0.1"]), 0.0)
-    assert told == ["127.0.0.1"] * 4
+    made.check(Request("192.0.2.8", ["203.0.113.9"]), 0.0)
+    assert told == ["127.0.0.1"] * 4 + ["192.0.2.8"]
+
+
+def test_a_forgotten_proxy_is_told_of_where_it_is_tried_from_its_own_machine() -> None:
+    """As README's quick start does: nginx writes the address of who connects, which is its own, at the right."""
+    made, told = decider(Rules())
+    made.check(Request("127.0.0.1", ["203.0.113.9, 127.0.0.1"]), 0.0)
+    made.check(Request("::1", ["203.0.113.9, ::1"]), 0.0)
+    made.check(Request("127.0.0.1", ["127.0.0.1"]), 0.0)
+    made.check(Request("::1", ["::1, ::1"]), 0.0)
+    assert told == ["127.0.0.1", "::1"]
 
 
 def test_a_proxy_at_the_edge_that_appends_its_client_is_no_forgotten_proxy() -> None:
