@@ -72,7 +72,7 @@ def test_the_wheel_works_with_the_newest_and_the_oldest_dependencies_that_it_all
     {sys.executable} -m twine check --strict dist/*
     uv venv --quiet --python {sys.executable} env
     uv pip install --quiet --python env/bin/python --resolution {resolution} \
-        "authz[publish,control,stores] @ $(echo file://$PWD/dist/*.whl)"
+        "authz[publish,control,stores] @ file://$(ls $PWD/dist/*.whl)"
     uv pip list --python env/bin/python
     """
     checkout(tmp_path / "checkout")
