@@ -12,7 +12,9 @@ import yaml
 from support.suite.commands import Commands
 
 from authz.addresses import parse_network
+from authz.engine.entries.permissions import MAX_COVERING
 from authz.publisher.bans import Ban
+from authz.publisher.bans import file as bans_file
 from authz.publisher.bans.file import MAX_SERIAL, change_bans
 from authz.publisher.bans.table import BanTable
 from authz.snapshot.read import Snapshot, read_snapshot
@@ -77,6 +79,19 @@ def test_bans_that_are_together_too_many_addresses_are_refused_before_a_sidecar_
     assert "found 1,025 banned addresses with 192.0.2.1/32, expected at most as many as a /22 has" in ran.err
     assert authz("ban", "2001:db8::/56").status == 0
     assert '"total_ipv4": 22' in path.read_text()
+
+
+def test_more_bans_over_one_address_than_a_sidecar_takes_are_refused(
+    authz: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bans_file.MAX_OVER_ONE == MAX_COVERING
+    monkeypatch.setattr(bans_file, "MAX_OVER_ONE", 3)
+    for name in ("a", "b", "c"):
+        assert authz("ban", "192.0.2.1", "--application", name).status == 0
+    ran = authz("ban", "192.0.2.1", "--application", "d")
+    assert ran.status == 2
+    assert "found 4 bans over 192.0.2.1/32, expected at most 3" in ran.err
+    assert authz("ban", "192.0.2.2").status == 0
 
 
 def test_a_second_ban_that_ends_a_longer_one_earlier_says_so(authz: Commands) -> None:

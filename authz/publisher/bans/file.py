@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
 MAX_SERIAL: Final = (1 << 64) - 1
+MAX_OVER_ONE: Final = 1000  # bans over one address, as in authz.engine.entries.permissions, which takes long to load
 MIN_PERIOD: Final = 300  # seconds, as for an entry of a policy
 
 
@@ -167,8 +168,12 @@ def check_total(document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
         bans: Those that shall be.
 
     Raises:
-        InputError: All networks of its version together have too many addresses.
+        InputError: All networks of its version together have too many addresses, or too many are over its own.
     """
+    over = sum(ban.network.overlaps(made.network) for ban in bans)
+    if over > MAX_OVER_ONE:
+        raise InputError(f"found {over:,} bans over {made.network}, expected at most {MAX_OVER_ONE:,}",
+                         hint="a ban without --application is for all of them")  # fmt: skip
     version = made.network.version
     total = document.may.total_ipv4 if version == 4 else document.may.total_ipv6
     networks = {ban.network for ban in bans if ban.network.version == version}
