@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _NOTED: Final = 64  # connections that are noted in one look
 _NEW: Final = 0.05  # seconds in which nobody counts as one that never called: the request may be on its way
-_IN_VAIN: Final = 0.05  # seconds without a look after one that made no room
+_IN_VAIN: Final = 0.05 / 4096  # seconds without a look after one that made no room, for each connection that is open
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # before an IPv4 address at a socket for both (RFC 4291, section 2.5.5.2)
 
 
@@ -132,7 +132,7 @@ class Places(Generic[G]):
         self._look(queue, now, network)
         if self._end_noted(queue):
             return True
-        queue.no_look_before = now + _IN_VAIN
+        queue.no_look_before = now + _IN_VAIN * len(self.open)
         return False
 
     def _end_noted(self, queue: _Queue[G]) -> bool:

@@ -138,6 +138,7 @@ def _of_events(wanted: Wanted, busy: str) -> dict[str, str]:
     return {
         "events": "/events",
         "events: live": "/events?live=yes",
+        "events: how sidecars send them": "/events/setup",
         "events: a busy address": f"/events?address={busy}",
         "events: an address of few": f"/events?address={rare}",
         "events: an address of none": "/events?address=203.0.113.9",
