@@ -376,13 +376,9 @@ def test_made_up_headers_leave_no_kept_answers_behind(tmp_path: Path) -> None:
 
 
 def test_a_flood_of_idle_connections_neither_locks_nginx_out_nor_costs_it_a_request(tmp_path: Path) -> None:
-    """Its kept connections end now and then, and it sends the request again on a new one, which gets a place.
-
-    Between two looks at the traffic ten connections come that send something: fewer than there are places.
-    """
-    stack = NginxStack(
-        tmp_path, "tcp", [("unix_mode: 666", "unix_mode: 666, max_connections: 48, max_connections_per_peer: 48")]
-    )
+    """Its kept connections end now and then, and it sends the request again on a new one, which gets a place."""
+    places = "unix_mode: 666, max_connections: 48, max_connections_per_peer: 48"  # more than are busy at once
+    stack = NginxStack(tmp_path, "tcp", [("unix_mode: 666", places)])
     stack.publisher.publish(POLICY)
     asked = b"GET /v1/auth/shop HTTP/1.1\r\nHost: a\r\n\r\n"
     with stack.start_sidecar(), stack, contextlib.ExitStack() as flood:
