@@ -38,7 +38,9 @@ def _maker() -> Callable[[bytes], Ed25519PrivateKey]:
 
         make = openssl.ed25519.from_private_bytes
     except (ImportError, AttributeError):
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415  # takes longer to load, and is seldom needed
+            Ed25519PrivateKey,
+        )
 
         return Ed25519PrivateKey.from_private_bytes
     return make

@@ -5,26 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 from support.console.forms import Console
-from support.control import Clock, control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from support.control import Control
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def plane(tmp_path: Path, clock: Clock) -> Iterator[Control]:
-    with control(tmp_path / "control", clock=clock) as running:
-        yield running
+    from support.control import Clock, Control
 
 
 def fetch(plane: Control, *layers: str) -> None:
