@@ -26,6 +26,7 @@ sys.path.insert(1, str(Path(__file__).parents[3] / "tests"))  # for support
 from support.processes import free_port
 from support.servers import postgresql
 
+from authz.addresses import format_address
 from authz.control.config import load_control_config
 from authz.control.maintenance.init import make_folder
 from authz.control.store.database import create_store, migrate, open_store
@@ -35,6 +36,7 @@ from benchmarks.load.control.api import Api
 from benchmarks.load.control.control_plane import ControlPlane
 from benchmarks.load.control.stored_bans import CHUNK, Fill, fill
 
+_ADDED = 0xC6120000  # 198.18.0.0/15, kept for benchmarks by RFC 2544
 PERIOD = 30 * 86400  # seconds in which the bans end: so they hold while they are asked for
 
 if TYPE_CHECKING:
@@ -120,8 +122,11 @@ def _questions(api: Api, wanted: Fill, then: str) -> dict[str, Callable[[int], A
     def client(number: int) -> str:
         return wanted.client((number * 7919 % (wanted.bans // CHUNK) + 1) * CHUNK - 1)
 
+    begin = int(time.time())  # other addresses than the run before: those are banned for an hour
+
     def add(number: int) -> Any:
-        return api.ask("POST", "/v1/bans", {"address": f"198.18.{number >> 8}.{number & 255}", "reason": "guessing"})
+        address = format_address(4, _ADDED + (begin + number) % (1 << 17))
+        return api.ask("POST", "/v1/bans", {"address": address, "reason": "guessing"})
 
     return {
         "add": add,
