@@ -24,9 +24,10 @@ from authz.control.lists.rules.resolved import Resolver
 from authz.control.lists.rules.rules import Known, Rules
 from authz.control.model.records import HOSTS, POLICY_LAYER
 from authz.control.notify.config import Notify, check_channels
-from authz.engine.model import TOKEN, ListName
+from authz.engine.model import TOKEN, ListName, total_of
 from authz.errors import BadValue, InputError
 from authz.serve.config.values import Listen, ListenOn, Trusted
+from authz.serve.layers.config import Bits4, Bits6
 from authz.serve.listeners.tls.config import Tls
 from authz.strict_yaml.document import Document, read_file
 from authz.strict_yaml.fields import Scalar
@@ -57,6 +58,8 @@ class May(msgspec.Struct, frozen=True, kw_only=True):
     widest_ipv6: PositiveCount = 32
     applications: tuple[str, ...] = ()  # patterns; none: all
     entries: PositiveCount = 2_000_000
+    total_ipv4: Bits4 | None = None  # all networks together: as many addresses; None: of a /9 or widest_ipv4; 0: any
+    total_ipv6: Bits6 | None = None  # of a /24 or widest_ipv6
 
 
 class LayerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +174,8 @@ def _limits(layer: LayerConfig, policy: Mapping[str, int]) -> Limits:
     return Limits(
         lists=may.lists, longest=longest, widest_ipv4=may.widest_ipv4, widest_ipv6=may.widest_ipv6,
         applications=may.applications, subjects=("networks",), networks=1, entries=may.entries,
+        total_ipv4=total_of(may.total_ipv4, 4, may.widest_ipv4),
+        total_ipv6=total_of(may.total_ipv6, 6, may.widest_ipv6),
     )  # fmt: skip
 
 

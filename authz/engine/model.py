@@ -23,10 +23,22 @@ MEDIA_TYPE: Final = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(; ?[a-z]+=[A-Za-z0-9._-]+)*"
 )  # RFC 9110, 8.3.1, without quotes: safe in any header
 MAX_DENY_BODY = 64 * 1024  # bytes
+USUAL_TOTAL: Final = {4: 9, 6: 24}  # prefix bits; what a layer behind the policy covers in all has no more addresses
 
 
 MAX_PLACEHOLDERS = 16  # that are filled in a body
 CLIENT_PLACEHOLDER: Final = "{client}"
+
+
+def total_of(given: int | None, version: int, widest: int) -> int:
+    """Return the prefix bits of what a layer may cover in all, for a limit that may be left out.
+
+    Args:
+        given: What is written; None: nothing.
+        version: Of the addresses.
+        widest: The prefix bits of the widest network that the layer may name.
+    """
+    return min(USUAL_TOTAL[version], widest) if given is None else given
 
 
 class DenyAnswer(NamedTuple):

@@ -136,6 +136,12 @@ class Singles:
         count = len(self.v4)
         return self.v4, self._expires[:count], self._template[:count], self._ids[:count]
 
+    def ends(self, version: int) -> Iterator[tuple[int, int]]:
+        """Yield of each row of a version when it ends (NEVER: not at all), and the number of its id."""
+        four = len(self.v4)
+        rows = slice(0, four) if version == 4 else slice(four, None)
+        return zip(self._expires[rows], self._ids[rows], strict=True)
+
     def rows_at(self, row: int) -> range:
         """Return the rows that have the same address as this one, which is the first that has it."""
         end = row + 1

@@ -11,14 +11,17 @@ The heads of the layers are locked when the batch is made, so what a use case re
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from authz.addresses import BITS
 from authz.control.lists.rules.check import text_mistakes
 from authz.control.lists.rules.guard import addresses_of, denies, denies_no_more
 from authz.control.model.problems import Conflict, Invalid, Missing
 from authz.control.model.records import APPLICATION, MAIN_TENANT, MICROSECONDS, POLICY_LAYER, Draft, draft, encode_entry
+from authz.control.store.entries.covered import addresses_by_version, covered_by
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import get_entry, latest_version, like_entry
 from authz.control.store.ledger.changes import append, lock_heads
@@ -73,6 +76,7 @@ class Batch:
         self._likeness: dict[bytes, str] = {}
         self._named: set[str] = set()
         self._published: dict[str, Publication | None] = {}
+        self._covered: dict[str, Counter[int]] = {}  # addresses by layer and version, with this batch
 
     def serial(self, layer: str) -> int:
         """Return the serial in which the newest change of a layer takes effect."""
@@ -115,12 +119,18 @@ class Batch:
         return None if known is None or known.id in self._overlay else known
 
     def put(self, before: Entry | None, after: Entry | None, reason: str = "", *, forced: bool = False) -> None:
-        """Take a change of an entry into the batch. Raises Invalid: the reason is no text."""
+        """Take a change of an entry into the batch.
+
+        Raises:
+            Invalid: The reason is no text.
+            Conflict: `too_many_addresses`, for the layer.
+        """
         _check_reason(reason)
         change = draft(before, after, reason, forced=forced)
         known = after or before
         if known is None or known.layer not in self._drafts:
             raise AssertionError  # draft() raises for the first; the maker of a batch names its layers
+        self._cover(known.layer, before, after)
         self._drafts[known.layer].append(change)
         if self.rules.four_eyes.addresses is not None and after is not None:
             same = denies_no_more(before, after) if before is not None else not denies(after)
@@ -150,6 +160,7 @@ class Batch:
         self._named.clear()
         self._overlay.clear()
         self._likeness.clear()
+        self._covered.clear()
         self.denied = 0
 
     def write(self) -> list[Change]:
@@ -185,6 +196,31 @@ class Batch:
             raise Conflict(
                 f"the layer '{layer}' has {published.entries} entries, expected below {limit}", code="layer_full"
             )
+
+    def _cover(self, layer: str, before: Entry | None, after: Entry | None) -> None:
+        """Count what a change covers; raise Conflict where the layer would have more addresses than it may."""
+        limits = self.rules.layers[layer]
+        if not limits.total_ipv4 and not limits.total_ipv6:
+            return
+        if layer not in self._covered:
+            self._covered[layer] = Counter(covered_by(self.tx, layer, self.seconds))
+        covered, more = self._covered[layer], Counter[int]()
+        if after is not None:
+            more.update(addresses_by_version(after))
+        if before is not None and (before.expires is None or self.seconds < before.expires):
+            more.subtract(addresses_by_version(before))
+        covered.update(more)
+        for version, count in more.items():
+            total = limits.total(version)
+            if count > 0 and total and covered[version] > 1 << BITS[version] - total:
+                covered.subtract(more)
+                raise Conflict(
+                    f"the layer '{layer}' would cover {covered[version] + count:,.0f} addresses of IPv{version}, "
+                    f"expected at most as many as a /{total} has",
+                    code="too_many_addresses",
+                    hint=f"delete what is not needed, or raise may.total_ipv{version} of the layer in control.yaml and "
+                    "in authz.yaml of every sidecar",
+                )
 
 
 def _check_reason(reason: str) -> None:

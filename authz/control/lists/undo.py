@@ -108,7 +108,8 @@ def roll_back(batch: Batch, at: int, *, layer: str | None = None, reason: str = 
     tenant = None if batch.tenant.name == MAIN_TENANT else batch.tenant.name
     then, now = differing(batch.tx, at, tenant, layer)
     result = RolledBack([], [], [], [])
-    for entry_id in sorted(then.keys() | now.keys()):
+    # Deletions first: what is brought back may need the room.
+    for entry_id in sorted(then.keys() | now.keys(), key=lambda known: (known in then, known)):
         before, current = then.get(entry_id), now.get(entry_id)
         if before is not None and current is not None and before.says() == current.says():
             continue

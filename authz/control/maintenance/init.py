@@ -47,7 +47,7 @@ layers:
   - {{name: policy, key: keys/policy.key}}
   - name: bans
     key: keys/bans.key
-    may: {{lists: [deny, gray], longest: forever, widest_ipv4: 16, widest_ipv6: 32}}
+    may: {{lists: [deny, gray], longest: forever, widest_ipv4: 16, widest_ipv6: 32, total_ipv4: 9, total_ipv6: 24}}
 """
 
 
@@ -147,7 +147,7 @@ layers:
   - name: bans
     url: {url}/v1/layers/bans
     trusted_keys: [keys/bans.pub]
-    may: {{lists: [deny, gray], longest: forever, widest_ipv4: 16, widest_ipv6: 32, total_ipv4: 0, total_ipv6: 0}}
+    may: {{lists: [deny, gray], longest: forever, widest_ipv4: 16, widest_ipv6: 32, total_ipv4: 9, total_ipv6: 24}}
 client_address: {{trusted_proxies: [127.0.0.0/8, "::1"]}}
 application: {{unknown: default}}   # a first ban names an application: all others go on. Set deny once yours are listed
 """

@@ -37,6 +37,9 @@ class Held(Protocol):
     def count(self, now: int) -> int:
         """Return how many entries hold. now: seconds since 1970."""
 
+    def covers_more(self, version: int, most: int, now: int) -> bool:
+        """Return whether it covers more addresses of a version than this. now: seconds since 1970."""
+
     def take(self, changes: Sequence[Change]) -> None:
         """Take up changes behind `sequence`."""
 
@@ -61,6 +64,10 @@ class HeldPolicy:
     def count(self, now: int) -> int:
         """Return how many entries hold."""
         return sum(entry.expires is None or now < entry.expires for entry in self._entries.values())
+
+    def covers_more(self, version: int, most: int, now: int) -> bool:
+        """Return False: the first layer has no such limit."""
+        return False
 
     def take(self, changes: Sequence[Change]) -> None:
         """Take up changes of entries and documents."""
@@ -113,6 +120,10 @@ class HeldBans:
     def count(self, now: int) -> int:
         """Return how many bans hold."""
         return self._tiers.count(now)
+
+    def covers_more(self, version: int, most: int, now: int) -> bool:
+        """Return whether its bans cover more addresses of a version than this."""
+        return self._tiers.covers_more(version, most, now)
 
     def take(self, changes: Sequence[Change]) -> None:
         """Take up changes; those of documents are of no concern here."""

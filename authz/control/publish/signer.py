@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from authz.addresses import BITS
 from authz.control.config import ControlConfig, check_writable, load_control_config
 from authz.control.lists.rules.limits import breaches
 from authz.control.model.problems import NotPermitted
@@ -53,6 +54,7 @@ from authz.snapshot.signing.signers import load_signer
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from authz.control.lists.rules.limits import Limits
     from authz.control.model.records import Entry
     from authz.snapshot.signing.signers import LoadedSigner
 
@@ -176,9 +178,8 @@ class SignerState:
             entries = [entry for entry in decoded if entry is not None]
             self._check(order.layer, entries, now)
             held = self._loaded(order, entries, now)
-        limit, count = self._limits[order.layer].entries, held.count(now)
-        if order.layer != POLICY_LAYER and count > limit:
-            raise NotPermitted(f"found {count} entries, expected at most {limit}")
+        if order.layer != POLICY_LAYER:
+            self._check_whole(self._limits[order.layer], held, now)
         return held
 
     def _loaded(self, order: Order, entries: list[Entry], now: int) -> Held:
@@ -186,6 +187,16 @@ class SignerState:
         if order.layer == POLICY_LAYER:
             return HeldPolicy(entries, order.documents or {}, key, self._data, order.serial, self._protected)
         return HeldBans.of_entries(order.layer, entries, key, order.serial, now)
+
+    @staticmethod
+    def _check_whole(limits: Limits, held: Held, now: int) -> None:
+        count = held.count(now)
+        if count > limits.entries:
+            raise NotPermitted(f"found {count} entries, expected at most {limits.entries}")
+        for version, bits in BITS.items():
+            total = limits.total(version)
+            if total and held.covers_more(version, 1 << bits - total, now):
+                raise NotPermitted(f"found more addresses of IPv{version} than a /{total} has")
 
     def _check(self, layer: str, entries: Iterable[Entry], now: int) -> None:
         limits = self._limits[layer]

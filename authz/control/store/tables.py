@@ -6,7 +6,7 @@ cover an address is asked by the keys of the networks that could.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from authz.control.store.event_tables import make_event_tables
 
@@ -88,6 +88,15 @@ daily_counts = Table(
     metadata,
     Column("day", BigInteger, primary_key=True, autoincrement=False),  # midnight UTC, in microseconds
     Column("counts", Text, nullable=False),  # JSON: [[tenant, layer, list], entries] of each that has some
+)
+
+covered = Table(
+    "covered",
+    metadata,
+    Column("layer", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),  # 4 or 6
+    Column("until", BigInteger, primary_key=True, autoincrement=False),  # seconds: the end of an hour; FOREVER: no end
+    Column("addresses", Double, nullable=False),  # of the entries that end in that hour (see store.entries.covered)
 )
 
 entry_networks = Table(

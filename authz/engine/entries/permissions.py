@@ -33,7 +33,7 @@ from authz.snapshot.cooperative import forget, in_turns
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from authz.addresses import Network
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
@@ -182,7 +182,8 @@ def _violations(
         most = 1 << BITS[version] - may.total(version)
         count = sum(space.addresses for space in covered if space.version == version)
         if count > most:  # most files need no second look, at what is not over
-            count = sum(_live(file, version, now) for file in files)
+            head, *parts = files  # whose tombstones cancel nothing of its own
+            count = _live(head, version, now) + sum(_live(part, version, now, head.tombstones) for part in parts)
         if count > most:
             expected = f"at most as many as a /{may.total(version)} has"
             yield Violation(Refusal.NOT_PERMITTED_TOTAL, "", f"total_ipv{version}", f"{count} addresses", expected)
@@ -305,8 +306,8 @@ def _covered(file: OpenedSnapshot, version: int, may: May) -> _Covered:
     return _Covered(version, addresses, used)
 
 
-def _live(file: OpenedSnapshot, version: int, now: float) -> int:
-    """Return how many addresses a file covers by entries that are not over, and by single addresses."""
+def _live(file: OpenedSnapshot, version: int, now: float, ended: Container[int] = ()) -> int:
+    """Return how many addresses a file covers by entries that are not over. ended: its bans that are."""
     known: dict[int, bool] = {}
     addresses = 0
     for first, end, number in _pieces(file, version):
@@ -315,7 +316,7 @@ def _live(file: OpenedSnapshot, version: int, now: float) -> int:
             known[number] = any(expires is None or expires > now for expires in ends)
         addresses += end - first if known[number] else 0
     if file.singles is not None:
-        addresses += len(file.singles.v4 if version == 4 else file.singles.v6_highs)
+        addresses += sum(end > now and number not in ended for end, number in in_turns(file.singles.ends(version), 512))
     return addresses
 
 

@@ -37,8 +37,8 @@ class _Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     widest_ipv4: int = _DEFAULT.widest_ipv4
     widest_ipv6: int = _DEFAULT.widest_ipv6
     applications: tuple[str, ...] = _DEFAULT.applications
-    total_ipv4: int = _DEFAULT.total_ipv4
-    total_ipv6: int = _DEFAULT.total_ipv6
+    total_ipv4: int | None = None
+    total_ipv6: int | None = None
 
 
 class _Ban(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ def read_yaml(path: Path) -> BansDocument:
     for version, bits in ((4, 32), (6, 128)):
         for key in (f"widest_ipv{version}", f"total_ipv{version}"):
             length = getattr(content.may, key)
-            if not 0 <= length <= bits:
+            if length is not None and not 0 <= length <= bits:
                 document.mistake(f"may.{key}", f"found {length}, expected 0 to {bits}")
     ids = set[str]()
     for ban in content.bans:

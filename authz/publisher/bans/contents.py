@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.engine.model import TOKEN, ListName
+from authz.engine.model import TOKEN, ListName, total_of
 from authz.errors import BadValue
 from authz.times import parse_duration
 
@@ -25,8 +25,9 @@ class BanLimits(NamedTuple):
         widest_ipv4: Prefix bits; a wider network is refused.
         widest_ipv6: Prefix bits; a wider network is refused.
         applications: Patterns such as `team-a-*`. If there are any, each ban must name applications that match one.
-        total_ipv4: Prefix bits; all networks together have at most as many addresses as one of so many. 0: no limit.
-        total_ipv6: The same for IPv6.
+        total_ipv4: Prefix bits; all networks together have at most as many addresses as one of so many. 0: no limit;
+            None: a /9, or `widest_ipv4` where that is wider.
+        total_ipv6: The same for IPv6, a /24.
     """
 
     lists: tuple[ListName, ...] = ("deny", "gray")
@@ -34,8 +35,16 @@ class BanLimits(NamedTuple):
     widest_ipv4: int = 24
     widest_ipv6: int = 56
     applications: tuple[str, ...] = ()
-    total_ipv4: int = 9
-    total_ipv6: int = 24
+    total_ipv4: int | None = None
+    total_ipv6: int | None = None
+
+    def widest(self, version: int) -> int:
+        """Return the prefix bits that a network of this version has at least."""
+        return self.widest_ipv4 if version == 4 else self.widest_ipv6
+
+    def total(self, version: int) -> int:
+        """Return the prefix bits of a network that has as many addresses of this version as the layer may cover."""
+        return total_of(self.total_ipv4 if version == 4 else self.total_ipv6, version, self.widest(version))
 
 
 class BansDocument(NamedTuple):

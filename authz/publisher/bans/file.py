@@ -133,7 +133,7 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
         InputError: The ban exceeds a limit. The error says what the layer may do.
     """
     may = document.may
-    widest = may.widest_ipv4 if ban.network.version == 4 else may.widest_ipv6
+    widest = may.widest(ban.network.version)
     if ban.network.length < widest:
         raise InputError(f"found {ban.network}, expected at most a /{widest}: the layer may not ban wider networks")
     if ban.list not in may.lists:
@@ -175,7 +175,7 @@ def check_total(document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
         raise InputError(f"found {over:,} bans over {made.network}, expected at most {MAX_OVER_ONE:,}",
                          hint="a ban without --application is for all of them")  # fmt: skip
     version = made.network.version
-    total = document.may.total_ipv4 if version == 4 else document.may.total_ipv6
+    total = document.may.total(version)
     networks = {ban.network for ban in bans if ban.network.version == version}
     count = sum(1 << BITS[version] - network.length for network in networks)
     if count > 1 << BITS[version] - total:

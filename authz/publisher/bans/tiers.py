@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from authz.addresses import BITS
 from authz.durable import replace_file
 from authz.errors import Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer, build_part
@@ -167,6 +168,15 @@ class Tiers:
         gone = np.fromiter(self._tombstones, np.uint64)
         settled = sum(part.count_live(now, gone) for part in self._parts if part)
         return settled + sum(ban.live(now) for ban in self._recent.values())
+
+    def covers_more(self, version: int, most: int, now: int) -> bool:
+        """Return whether what is live covers more addresses of a version than this; one that two bans cover is two."""
+        networks = [ban.network for ban in self._recent.values() if ban.network.version == version and ban.live(now)]
+        recent, tables = sum(1 << BITS[version] - network.length for network in networks), self._tables()
+        if recent + sum(len(table.rows[version].number) for table in tables) <= most:
+            return False  # most need no second look, at what is over
+        tables = [table.live(now, self._tombstones) for table in tables]
+        return recent + sum(len(table.rows[version].number) for table in tables) > most
 
     def publish(self, *, created: int, expires: int | None = None) -> Files:
         """Build what has changed, and sign it.

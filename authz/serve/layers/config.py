@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from authz.engine.entries.permissions import May
+from authz.engine.model import total_of
 from authz.errors import BadValue
 from authz.strict_yaml.fields import Scalar
 from authz.strict_yaml.scalars import Duration, PositiveCount  # noqa: TC001  # msgspec reads annotations when it runs
@@ -71,15 +72,16 @@ class MayConfig(msgspec.Struct, frozen=True, kw_only=True):
     widest_ipv6: Bits6 = 56
     applications: tuple[str, ...] | None = None  # names, or patterns such as `team-a-*`; absent: all
     entries: PositiveCount = 2_000_000  # in a layer
-    total_ipv4: Bits4 = 9  # all networks together: at most as many addresses as one of so many bits
-    total_ipv6: Bits6 = 24
+    total_ipv4: Bits4 | None = None  # all networks together: as many addresses; None: of a /9 or widest_ipv4; 0: any
+    total_ipv6: Bits6 | None = None  # of a /24 or widest_ipv6
 
     def limits(self) -> May:
         """Return the same as the check takes it."""
         longest = None if self.longest == math.inf else self.longest
+        totals = total_of(self.total_ipv4, 4, self.widest_ipv4), total_of(self.total_ipv6, 6, self.widest_ipv6)
         return May(
             frozenset(self.lists), longest, self.widest_ipv4, self.widest_ipv6, self.applications, self.entries,
-            self.total_ipv4, self.total_ipv6,
+            *totals,
         )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def _place(number: int, layer: LayerConfig) -> Iterator[tuple[int, str, str]]:
             yield number, key, f"found '{wrong}' in the {'first' if number == 0 else 'second or a later'} layer"
     for version in (4, 6) if layer.may is not None else ():
         widest, total = (getattr(layer.may, f"{key}_ipv{version}") for key in ("widest", "total"))
-        if total > widest:
+        if total is not None and total > widest:
             message = f"found {total}, expected at most {widest}: a network of widest_ipv{version} has more addresses"
             yield number, f"may.total_ipv{version}", message
     if number == 0 and layer.may is not None:

@@ -21,7 +21,7 @@ triggers:
   - {name: login, kind: brute_force, where: {path: /login, status: 401}, count: {over: 5, within: 30s},
      then: {period: 1h, grow: 2}}
 """
-STATEMENTS = 21
+STATEMENTS = 23  # two of them read and write what the layer covers (decision 0099)
 TRANSACTIONS = 3  # how often it was listed before, whether it may be, and the listing
 
 

@@ -36,7 +36,9 @@ def test_the_sidecar_permits_whatever_the_control_plane_may_put_into_a_layer_so_
     assert bans.widest_ipv4 >= permitted.widest_ipv4
     assert bans.widest_ipv6 >= permitted.widest_ipv6
     assert bans.entries <= permitted.entries
-    assert (permitted.total_ipv4, permitted.total_ipv6) == (0, 0)  # a control plane does not add addresses up
+    ours_all = load_control_config(made.config, {}).limits()["bans"]
+    theirs_all = permitted.limits()
+    assert (ours_all.total_ipv4, ours_all.total_ipv6) == (theirs_all.total_ipv4, theirs_all.total_ipv6) == (9, 24)
 
 
 @pytest.mark.parametrize(("host", "url"), [("0.0.0.0", "http://127.0.0.1:9194"), ("::", "http://[::1]:9194")])

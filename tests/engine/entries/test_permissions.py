@@ -174,6 +174,24 @@ def test_single_addresses_count_for_what_a_layer_covers() -> None:
     assert violation(layer(bans=bans[:4]), layer(bans=bans[4:]), total_ipv4=30) == ("total", "")
 
 
+def test_bans_that_are_over_count_no_longer_for_what_a_layer_covers() -> None:
+    """A part keeps them until it is built anew: beside them fewer could be banned than the control plane permits."""
+    lapsed = [ban(number, f"198.51.100.{number}", expires=NOW) for number in range(1, 4)]
+    unbanned = [ban(number, f"203.0.113.{number}") for number in range(11, 14)]
+    live = [ban(number, f"203.0.113.{number}") for number in range(21, 25)]
+    head = layer(bans=live[:2], tombstones=[made.id for made in unbanned])
+    assert violation(head, layer(bans=[*lapsed, *unbanned, *live[2:]]), total_ipv4=30) is None
+    assert (
+        violation(head, layer(bans=[*lapsed, *unbanned, *live[2:], ban(9, "203.0.113.9")]), total_ipv4=30) is not None
+    )
+
+
+def test_a_bans_key_cannot_cover_more_by_tombstones_of_its_own_head() -> None:
+    """Tombstones cancel what is in parts; the bans of the head itself go on, and count."""
+    bans = [ban(number, f"203.0.113.{number}") for number in range(1, 6)]
+    assert violation(layer(bans=bans, tombstones=[made.id for made in bans]), total_ipv4=30) == ("total", "")
+
+
 def test_a_bans_key_cannot_have_each_request_of_a_client_go_through_a_million_entries() -> None:
     several = [deny(f"e{number}", "203.0.113.0/24", expires=END) for number in range(1001)]
     assert violation(layer(*several[1:])) is None

@@ -51,6 +51,23 @@ def test_the_policy_of_a_url_is_found_in_its_last_good_copy(tmp_path: Path) -> N
     assert config.policy_file == tmp_path / "state/last-good/main.snapshot"
 
 
+@pytest.mark.parametrize(
+    ("may", "totals"),
+    [
+        ("{}", (9, 24)),
+        ("{widest_ipv4: 8, widest_ipv6: 20}", (8, 20)),
+        ("{widest_ipv4: 8, total_ipv4: 0, total_ipv6: 32}", (0, 32)),
+        ("{total_ipv4: 12}", (12, 24)),
+    ],
+)
+def test_a_layer_may_cover_as_much_as_its_widest_network(tmp_path: Path, may: str, totals: tuple[int, int]) -> None:
+    """`widest_ipv4: 8` alone did not start: the total was a /9 all the same."""
+    text = f"layers:\n{POLICY}  - {{name: bans, path: b, trusted_keys: [b.pub], may: {may}}}\n"
+    limits = load(tmp_path, text).layers_in_order()[1].may
+    assert limits is not None
+    assert (limits.limits().total_ipv4, limits.limits().total_ipv6) == totals
+
+
 MISTAKES = {
     "{name: policy, path: b, trusted_keys: [b.pub]}": "layers[1].name: found 'policy' again, expected another name",
     "{name: bans, trusted_keys: [b.pub]}": "layers[1].path: expected path or url",
@@ -62,7 +79,7 @@ MISTAKES = {
         "layers[1].threshold: found 2, expected at most 1, as many as trusted_keys",
     "{name: bans, path: b, trusted_keys: [b.pub], poll: 1ms}":
         "layers[1].poll: found 0.001 seconds, expected 0.01 or more",
-    "{name: bans, path: b, trusted_keys: [b.pub], may: {widest_ipv4: 8}}":
+    "{name: bans, path: b, trusted_keys: [b.pub], may: {widest_ipv4: 8, total_ipv4: 9}}":
         "layers[1].may.total_ipv4: found 9, expected at most 8: a network of widest_ipv4 has more addresses",
     "{name: bans, path: b, trusted_keys: [b.pub], when_missing: allow}":
         "layers[1].when_missing: found 'allow' in the second or a later layer",

@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         subjects: Which kinds entries may name.
         networks: How many of them one entry may name, with no exceptions; None: any.
         entries: How many at once.
+        total_ipv4: All networks together have at most as many addresses as one of so many prefix bits; 0: no limit.
+        total_ipv6: The same for IPv6.
     """
 
     lists: tuple[ListName, ...] = ("allow", "deny", "gray")
@@ -41,6 +43,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     subjects: tuple[str, ...] = SUBJECTS
     networks: int | None = None
     entries: int = 2_000_000
+    total_ipv4: int = 0
+    total_ipv6: int = 0
+
+    def total(self, version: int) -> int:
+        """Return the prefix bits of a network that has as many addresses of this version as the layer may cover."""
+        return self.total_ipv4 if version == 4 else self.total_ipv6
 
 
 def breaches(entry: Written, limits: Limits, now: float) -> Iterator[FieldMistake]:

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from authz.addresses import parse_networks
 from authz.control.model.records import FOREVER, SUBJECTS
+from authz.control.store.entries.covered import note_covered
 from authz.control.store.entries.network_keys import keys_of
 from authz.control.store.tables import documents, entries, entry_networks, prefix_lengths
 
@@ -43,11 +44,13 @@ def follow(tx: Connection, made: Sequence[Change]) -> None:
     """Write the versions that begin and end with these changes."""
     ended: list[dict[str, Any]] = []
     begun: list[tuple[Entry, int]] = []
+    versions: list[tuple[Entry | None, Entry | None]] = []
     for change in made:
         if ":" in change.subject:
             _follow_document(tx, change)
             continue
         before, after = change.entry_before(), change.entry_after()
+        versions.append((before, after))
         if before is not None:
             ended.append({"of": before.id, "was": before.version, "at": change.time})
         if after is not None:
@@ -61,6 +64,8 @@ def follow(tx: Connection, made: Sequence[Change]) -> None:
     if ended:
         tx.execute(_END_ENTRY, ended)
         tx.execute(_END_NETWORKS, ended)
+    if versions:
+        note_covered(tx, versions, made[-1].time)
 
 
 def likeness(entry: Written, tenant: str) -> bytes:
