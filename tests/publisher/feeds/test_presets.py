@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_every_preset_that_was_promised_is_there() -> None:
     assert {
         *("cins", "emerging-threats", "digitalside", "greensnow", "blocklist-de", "bad-bot-blocker", "ipsum"),
-        *("tor", "aws", "gcp", "azure", "cloudflare", "googlebot", "bingbot"),
+        *("tor", "aws", "gcp", "azure", "cloudflare", "fastly", "googlebot", "bingbot"),
     } == set(PRESETS)
 
 

@@ -57,14 +57,6 @@ def _add_policy(imported: Imported, policy: dict[str, Any]) -> None:
         imported.note(0, "matchAllFromXForwardedFor: `match: path` holds the deny list against the whole chain")
 
 
-def _tell_of_steps(imported: Imported, content: Any, policies: int) -> None:
-    if policies > 1:
-        imported.note(0, f"{policies} policies, each of a flow of its own in Gravitee, are one list here")
-    off = sum(1 for _ in _switched_off(content))
-    if off:
-        imported.note(0, f"{off} of the steps are switched off in Gravitee, or have a condition: check them")
-
-
 def _switched_off(content: Any) -> Iterator[Any]:
     """Give the steps around a policy that does not always work."""
     if isinstance(content, dict):

@@ -68,6 +68,8 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType({
                     link=r"https://download\.microsoft\.com/download/[\w./-]{1,200}/ServiceTags_Public_\d{8}\.json"),
     "cloudflare": Preset("cloudflare", "https://api.cloudflare.com/client/v4/ips", "cloudflare.json",
                          "published by Cloudflare for its customers", format="cloudflare"),
+    "fastly": Preset("fastly", "https://api.fastly.com/public-ip-list", "fastly.json",
+                     "published by Fastly for its customers", format="fastly"),
     "googlebot": Preset("search_engine",
                         "https://developers.google.com/static/search/apis/ipranges/googlebot.json", "googlebot.json",
                         "published by Google for site owners", format="google"),

@@ -12,6 +12,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+{{- define "authz.publicKeys" -}}
+{{- toYaml (.Values.publicKeys | default (dict "2026.pub" (.Files.Get "files/2026.pub"))) -}}
+{{- end }}
+{{- /* Fails where a layer trusts a file of /etc/authz that nothing puts there: the pods would start over and over. */ -}}
+{{- define "authz.checkKeys" -}}
+{{- $there := include "authz.publicKeys" . | fromYaml | keys }}
+{{- range .Values.volumeMounts }}{{ $there = append $there (trimPrefix "/etc/authz/" .mountPath) }}{{ end }}
+{{- range $layer := .Values.config.layers }}
+{{- range $path := $layer.trusted_keys }}
+{{- if and (regexMatch "^/etc/authz/[^/]+$" $path) (not (has (base $path) $there)) }}
+{{- fail (printf "config.layers, %s: trusted_keys has %s, but publicKeys has %s" $layer.name $path (sortAlpha $there | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- define "authz.port" -}}
 {{- regexFind "[0-9]+$" (get . "listen" | default "") -}}
 {{- end }}

@@ -152,7 +152,7 @@ def test_the_chart_is_installed_upgraded_and_rolled_back_as_its_notes_say(cluste
 
     notes = say("install", "edge", CHART, "-n", "press", "--create-namespace")
     assert "kubectl -n press create configmap authz-snapshot --from-file=lists.snapshot" in notes
-    assert "the placeholder of the chart" in notes
+    assert "a placeholder takes its place" in notes
     (upgrade,) = re.findall(r"^  helm (upgrade .+)$", notes, re.MULTILINE)
     _, key = generate_keys(tmp_path, "2026")
     said = say(*shlex.split(upgrade.replace("CHART", str(CHART)).replace("keys/2026.pub", str(key))))
@@ -160,6 +160,34 @@ def test_the_chart_is_installed_upgraded_and_rolled_back_as_its_notes_say(cluste
     assert key_there() == key.read_text()
     say("rollback", "edge", "1", "-n", "press")
     assert "placeholder" in key_there()
+
+
+YOURS_ALONE = "-----BEGIN PUBLIC KEY-----\nyours\n-----END PUBLIC KEY-----\n"
+
+
+def with_key(trusted: str) -> dict[str, Any]:
+    """Return the values of somebody whose key has a name of its own."""
+    layer = {"name": "policy", "path": "/var/lib/authz/snapshot/lists.snapshot", "trusted_keys": [trusted]}
+    return {"publicKeys": {"press.pub": YOURS_ALONE}, "config": {"layers": [layer]}}
+
+
+def test_a_key_of_another_name_leaves_no_placeholder_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(with_key("/etc/authz/press.pub")))
+    rendered = render("authz", tmp_path / "values.yaml")
+    (keys,) = (manifest["data"] for manifest in rendered if manifest["metadata"]["name"] == "authz-keys")
+    assert keys == {"press.pub": YOURS_ALONE}
+
+
+def test_a_layer_that_trusts_a_key_which_is_not_given_is_refused(tmp_path: Path) -> None:
+    """Its pods would start over and over."""
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(with_key("/etc/authz/2026.pub")))
+    done = template("authz", tmp_path / "values.yaml")
+    assert done.returncode != 0
+    assert "policy: trusted_keys has /etc/authz/2026.pub, but publicKeys has press.pub" in done.stderr
+
+
+def test_the_chart_has_the_placeholder_of_the_base() -> None:
+    assert (CHART / "files" / "2026.pub").read_text() == (KUBERNETES / "base/central/keys/2026.pub").read_text()
 
 
 def test_the_chart_has_the_alerts_and_dashboards_of_the_component() -> None:
