@@ -40,14 +40,22 @@ _ENVIRONMENT: Final = {
 }
 
 
-def objects(overlay: str, port: int) -> list[Manifest]:
-    """Return what Istio reads: of the overlay, with its mesh configuration, and an application behind a gateway."""
+def objects(overlay: str, port: int, second: str = "") -> list[Manifest]:
+    """Return what Istio reads: of the overlay, with its mesh configuration, and an application behind a gateway.
+
+    second: an application that gets what `shop` has: a provider, a policy and a route.
+    """
     mesh = (KUBERNETES / "gateways" / overlay / "meshconfig.yaml").read_text()
+    ours = [manifest for manifest in build(f"gateway {overlay}") if manifest["kind"] in _READ]
+    if second:
+        mesh += mesh.partition("extensionProviders:\n")[2].replace("shop", second)
+        (policy,) = (manifest for manifest in ours if manifest["kind"] == "AuthorizationPolicy")
+        ours += [yaml.safe_load(yaml.safe_dump(policy).replace("shop", second)), _route(second)]
     mesh += "enableAutoMtls: false\n"  # its certificates come from an agent, which is not here
     listens = {"number": port, "name": "http", "protocol": "HTTP"}
-    route = {"destination": {"host": "shop.shop.svc.cluster.local", "port": {"number": 8080}}}
     return [
-        *(manifest for manifest in build(f"gateway {overlay}") if manifest["kind"] in _READ),
+        *ours,
+        _route("shop"),
         _object("v1", "ConfigMap", _SYSTEM, "istio", data={"mesh": mesh}),
         _object("v1", "Service", "shop", "shop", spec={"ports": [{"name": "http", "port": 8080}]}),
         _pods("shop", "shop", {"http": 8080}),
@@ -55,10 +63,15 @@ def objects(overlay: str, port: int) -> list[Manifest]:
         _object("networking.istio.io/v1", "Gateway", _INGRESS, "edge", spec={
             "selector": {"istio": "ingress"}, "servers": [{"bind": LOOPBACK, "port": listens, "hosts": ["*"]}],
         }),
-        _object("networking.istio.io/v1", "VirtualService", "shop", "shop", spec={
-            "hosts": [HOST], "gateways": [f"{_INGRESS}/edge"], "http": [{"route": [route]}],
-        }),
     ]  # fmt: skip
+
+
+def _route(application: str) -> Manifest:
+    """Return a route to the one application that is there, by the host of another."""
+    route = {"destination": {"host": "shop.shop.svc.cluster.local", "port": {"number": 8080}}}
+    return _object("networking.istio.io/v1", "VirtualService", "shop", application, spec={
+        "hosts": [HOST.replace("shop", application)], "gateways": [f"{_INGRESS}/edge"], "http": [{"route": [route]}],
+    })  # fmt: skip
 
 
 def _object(version: str, kind: str, namespace: str, name: str, **more: Any) -> Manifest:
@@ -76,7 +89,7 @@ def _pods(namespace: str, service: str, ports: Mapping[str, int]) -> Manifest:
 
 
 @contextlib.contextmanager
-def start_istiod(cluster: Cluster, folder: Path) -> Iterator[int]:
+def start_istiod(cluster: Cluster, folder: Path, **environment: str) -> Iterator[int]:
     """Run it, and give the port where it tells Envoys; skips where ISTIOD names no program."""
     istiod = os.environ.get("ISTIOD")
     if not istiod or not Path(istiod).is_file():
@@ -85,13 +98,16 @@ def start_istiod(cluster: Cluster, folder: Path) -> Iterator[int]:
     command = [istiod, "discovery", "--kubeconfig", str(cluster.kubeconfig), "--namespace", _SYSTEM]
     command += [f"--{name}Addr={LOOPBACK}:{port}" for name, port in ports.items()]
     command += ["--secureGRPCAddr=", "--httpsAddr=", "--ctrlz_port=0", "--clusterID=Kubernetes"]
-    with Process(command, cwd=folder, env=os.environ | _ENVIRONMENT) as process:
+    with Process(command, cwd=folder, env=os.environ | _ENVIRONMENT | environment) as process:
         process.wait_for_line("starting gRPC discovery service at")
         yield ports["grpc"]
 
 
-def told(port: int, folder: Path) -> dict[str, Any]:
-    """Return what istiod tells the Envoy of a gateway, which takes it: by kind, such as `Listeners`."""
+def told(port: int, folder: Path, *hosts: str) -> dict[str, Any]:
+    """Return what istiod tells the Envoy of a gateway, which takes it: by kind, such as `Listeners`.
+
+    hosts: of routes that must be there, beside that of `shop`.
+    """
     gateway = {
         "id": f"router~{_OUTSIDE}~gateway-0.{_INGRESS}~{_INGRESS}.svc.cluster.local",
         "cluster": f"gateway.{_INGRESS}",
@@ -122,21 +138,21 @@ def told(port: int, folder: Path) -> dict[str, Any]:
             configs = json.loads(envoy.get("/config_dump").body)["configs"]
             kinds = {dump["@type"].rpartition(".")[2].removesuffix("ConfigDump"): dump for dump in configs}
             assert "error_state" not in json.dumps(kinds["Listeners"]), kinds["Listeners"]
-            return kinds if HOST in json.dumps(kinds.get("Routes", {})) else None
+            routes = json.dumps(kinds.get("Routes", {}))
+            return kinds if all(host in routes for host in (HOST, *hosts)) else None
 
         taken: dict[str, Any] = wait_for(dumps, "the gateway has the route", patience=60)
         return taken
 
 
-def check_of(dumps: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the filter that asks authz."""
+def checks_of(dumps: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of the filters that ask authz."""
     manager = _edge(dumps)["filter_chains"][0]["filters"][-1]["typed_config"]
-    (check,) = (
+    return [
         http_filter["typed_config"]
         for http_filter in manager["http_filters"]
         if "ext_authz" in http_filter["typed_config"]["@type"]
-    )
-    return dict(check)
+    ]
 
 
 def _edge(dumps: Mapping[str, Any]) -> dict[str, Any]:
