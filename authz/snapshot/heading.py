@@ -53,6 +53,7 @@ class Heading(NamedTuple):
         by: Who made the file; empty: not said.
         source: What it was made from; empty: not said.
         protected: Networks that no layer may deny.
+        rollback_of: The serial whose content the file repeats; 0: none.
     """
 
     layer: str
@@ -64,6 +65,7 @@ class Heading(NamedTuple):
     by: str = ""
     source: str = ""
     protected: tuple[str, ...] = ()
+    rollback_of: int = 0
 
 
 def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: Iterable[SectionPlace]) -> bytes:
@@ -74,7 +76,7 @@ def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: It
         applications: Each serialized.
         sections: Where each section stands.
     """
-    origin = plain(1, heading.by) + plain(2, heading.source)
+    origin = plain(1, heading.by) + plain(2, heading.source) + plain(3, heading.rollback_of)
     return b"".join((
         field(1, FORMAT), plain(2, heading.serial), plain(3, heading.created), field(4, heading.expires),
         repeated(5, applications), repeated(7, map(_section_bytes, sections)), plain(10, heading.layer),
@@ -126,6 +128,7 @@ def _heading(payload: bytes) -> Heading:
         _bytes(last.get(10, b"")).decode(), _integer(last.get(2, 0)), _signed(_integer(last.get(3, 0))),
         _signed(_integer(last[4])) if 4 in last else None, bool(last.get(12, 0)), tuple(parts),
         _bytes(origin.get(1, b"")).decode(), _bytes(origin.get(2, b"")).decode(), tuple(protected),
+        _integer(origin.get(3, 0)),
     )  # fmt: skip
 
 

@@ -283,6 +283,7 @@ def test_a_protected_address_is_not_banned_where_the_policy_is_known(authz: Comm
         ran = authz("ban", network, "--layer", "known.yaml")
         assert ran.status == 2
         assert "expected no address of 192.0.2.0/24, which the policy protects" in ran.err
+        assert "authz unban" not in ran.err  # its hint named a ban that was never made
     assert authz("ban", "203.0.113.9", "--layer", "known.yaml").status == 0
     (authz.folder / "lists.snapshot").unlink()
     assert authz("ban", "192.0.2.7", "--layer", "known.yaml").status == 0  # a ban needs its own file only
@@ -323,6 +324,45 @@ def test_explain_says_that_sidecars_refuse_the_bans(authz: Commands) -> None:
     assert "hint: sidecars refuse this file, and decide by the last good one" in ran.err
     assert authz("unban", banned["id"]).status == 0
     assert "denylisted" in authz(*ask).out
+
+
+def test_what_was_written_by_hand_is_signed_and_what_sidecars_would_refuse_is_not(authz: Commands) -> None:
+    """A change by hand had to wait for the next ban; nothing else signed it."""
+    authz("ban", "203.0.113.9", "--for", "5m")
+    path = authz.folder / "bans.yaml"
+    path.write_text(path.read_text().replace("203.0.113.9/32", "203.0.113.77"))
+    ran = authz("bans", "sign", "--json")
+    assert [ban["network"] for ban in ran.json()["bans"]] == ["203.0.113.77"]
+    snapshot = signed(authz)
+    assert (snapshot.serial, snapshot.singles() is not None) == (ran.json()["serial"], True)
+    for wrong, why in (("203.0.112.0/23", "expected at most a /24"), ("203.0.113.78", "")):
+        path.write_text(path.read_text().replace("203.0.113.77", wrong))
+        ran = authz("bans", "sign")
+        assert (ran.status, why in ran.err) == ((2, True) if why else (0, True))
+        path.write_text(path.read_text().replace(wrong, "203.0.113.77"))
+
+
+def test_the_history_of_bans_says_what_each_change_did_and_why(authz: Commands) -> None:
+    """It said who and when, of every change the same; the reason of an unban was dropped."""
+    authz("ban", "203.0.113.9", "--application", "shop", "--reason", "guessing")
+    authz("ban", "203.0.113.9", "--application", "shop", "--for", "2h")
+    authz("ban", "198.51.100.0/24")
+    authz("unban", "203.0.113.9", "--reason", "a customer of ours")
+    authz("unban", "198.51.100.0/24", "--reason", "x" * 5000)
+    builds = authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"]
+    said = [build["source"].removeprefix("bans.yaml") for build in reversed(builds)]
+    assert said[-5:-1] == [
+        ": banned 203.0.113.9 for shop: guessing",
+        ": changed the ban of 203.0.113.9 for shop",
+        ": banned 198.51.100.0/24",
+        ": ended the ban of 203.0.113.9 for shop: a customer of ours",
+    ]
+    assert len(said[-1]) < 400
+    assert authz("bans", "rollback", str(builds[2]["serial"])).status == 0
+    assert (
+        authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"][0]["rollback_of"]
+        == (builds[2]["serial"])
+    )
 
 
 def test_bans_go_back_to_an_earlier_moment_and_later_changes_go_on_from_there(authz: Commands) -> None:

@@ -109,6 +109,39 @@ def test_a_leaked_key_is_gone_with_a_sighup(folder: Path) -> None:
         assert get(sidecar.ports["admin"], "/readyz").body == b'{"ready":true,"reasons":[]}\n'
 
 
+def test_bans_go_on_without_a_gap_while_their_key_is_replaced(folder: Path) -> None:
+    """As docs/guides/keys.md says: both keys, signed by the new one, the new one alone; the thief's file is refused."""
+    build(folder, "2026")
+    for name in ("bans", "new"):
+        authz(folder, "keys", "generate", "keys", "--name", name)
+    authz(folder, "bans", "init", "bans.yaml", "--key", "keys/bans.key")
+    authz(folder, "ban", "203.0.113.77")
+
+    def trusting(*keys: str) -> str:
+        trusted = ", ".join(f"keys/{key}.pub" for key in keys)
+        policy, bans = "{name: policy, path: lists.snapshot, trusted_keys: [keys/2026.pub]}", "path: bans.snapshot"
+        layers = f"layers:\n  - {policy}\n  - {{name: bans, {bans}, trusted_keys: [{trusted}]}}\n"
+        return layers + config("2026").partition("\n")[2]
+
+    with Sidecar(folder, trusting("bans")) as sidecar:
+
+        def banned() -> bool:
+            return get(sidecar.ports["http"], "/v1/auth/shop", "203.0.113.77").status == 403
+
+        assert banned()
+        told(sidecar, trusting("bans", "new"))
+        bans = folder / "bans.yaml"
+        bans.write_text(bans.read_text().replace("keys/bans.key", "keys/new.key"))
+        authz(folder, "bans", "sign")
+        wait_for(lambda: sidecar.output.count("bans: loaded serial") >= 2)
+        told(sidecar, trusting("new"), 2)
+        assert banned()
+        assert "no longer trusted" not in sidecar.output
+        authz(folder, "unban", "203.0.113.77", "--key", "keys/bans.key")
+        sidecar.wait_for_line("bans: refused .*: unknown_key: ")
+        assert banned()
+
+
 @pytest.mark.parametrize("broken", ["snapshot: [", config("nowhere"), config("2026") + "unknown: 1\n"])
 def test_a_configuration_that_cannot_be_used_changes_nothing(folder: Path, broken: str) -> None:
     build(folder, "2026")

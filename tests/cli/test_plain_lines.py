@@ -90,9 +90,10 @@ def test_any_other_ban_is_left_to_the_whole_command_line(line: str) -> None:
 
 
 def test_a_plain_unban_is_understood() -> None:
-    expected = {**FILE, "application": None, "which": "192.0.2.1"}
+    expected = {**FILE, "application": None, "reason": "", "which": "192.0.2.1"}
     assert unban_options(["unban", "192.0.2.1"]) == expected
-    assert unban_options(["unban", "192.0.2.1", "--application", "a"]) == expected | {"application": "a"}
+    more = ["--application", "a", "--reason", "b c"]
+    assert unban_options(["unban", "192.0.2.1", *more]) == expected | {"application": "a", "reason": "b c"}
     assert unban_options(["unban"]) is unban_options(["ban", "192.0.2.1"]) is None
 
 

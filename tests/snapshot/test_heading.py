@@ -28,7 +28,7 @@ DIGESTS = st.binary(min_size=32, max_size=32)
 HEADINGS = st.builds(
     Heading, TEXTS, U64, I64, st.none() | I64, st.booleans(),
     st.lists(st.builds(Requirement, U64, DIGESTS.map(bytes.hex)), max_size=3).map(tuple), TEXTS, TEXTS,
-    st.lists(TEXTS, max_size=3).map(tuple),
+    st.lists(TEXTS, max_size=3).map(tuple), U64,
 )  # fmt: skip
 SECTIONS = st.lists(st.builds(SectionPlace, TEXTS, U64, U64, TEXTS, DIGESTS), max_size=3)
 
@@ -40,8 +40,9 @@ def as_protobuf(written: Heading, sections: list[SectionPlace]) -> Manifest:
         manifest.requires.add(serial=part.serial, digest=bytes.fromhex(part.digest))
     for name, offset, length, kind, digest in sections:
         manifest.sections.add(name=name, offset=offset, length=length, type=kind, sha256=digest)
-    if written.by or written.source:
+    if written.by or written.source or written.rollback_of:
         manifest.origin.by, manifest.origin.source = written.by, written.source
+        manifest.origin.rollback_of = written.rollback_of
     return manifest
 
 

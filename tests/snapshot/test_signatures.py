@@ -66,7 +66,7 @@ def test_an_unknown_key_is_named_with_what_to_do(good: Forge, base: Publisher) -
     with pytest.raises(SnapshotRefused) as refused:
         check_snapshot(memoryview(good.data), [base.key("b")], now=0)
     assert refused.value.message == f"signed by {base.key('a').keyid[:16]}, expected {base.key('b').keyid[:16]}"
-    assert refused.value.hint == "add its publisher's .pub file to snapshot.trusted_keys, if you trust it"
+    assert refused.value.hint == "add its publisher's .pub file to trusted_keys in authz.yaml, if you trust it"
 
 
 @pytest.mark.parametrize("now", [1999.0, 1999.9])

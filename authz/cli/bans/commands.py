@@ -80,7 +80,7 @@ def unban(
     application: Annotated[
         str | None, typer.Option("--application", help="Only the bans that name this application.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="The reason; kept in the history of a control plane.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; kept in the history.")] = "",
     layer: Layer = BANS_FILE,
     key: Key = None,
     wait: Wait = None,
@@ -90,7 +90,7 @@ def unban(
     if remote.is_configured():
         remote_bans.unban(which, application=application, reason=reason, wait=wait, json=json)
         return
-    local.unban(which, application=application, layer=layer, key=key, json=json)
+    local.unban(which, application=application, reason=reason, layer=layer, key=key, json=json)
 
 
 @app.callback(invoke_without_command=True)
@@ -115,6 +115,12 @@ def rollback(
 ) -> None:
     """Go back to the bans of an earlier moment; those that have ended since do not come back."""
     local.rollback(serial, layer=layer, key=key, json=json)
+
+
+@app.command(epilog="Example: authz bans sign")
+def sign(layer: Layer = BANS_FILE, key: Key = None, json: Json = False) -> None:
+    """Sign the bans as they stand in the file: after a change by hand, or of its key."""
+    local.sign(layer, key=key, json=json)
 
 
 @app.command(epilog="Example: authz bans init bans.yaml --key keys/bans.key --snapshot bans.snapshot")

@@ -67,7 +67,7 @@ def ban(
         check_protected(layer, document, made, changed)
         return changed
 
-    changed = _change(layer, change, key, now)
+    changed = _change(layer, change, key, now, lambda: _said("changed the ban" if known else "banned", [made], reason))
     result = {**_shown(made), "changed": bool(known), "serial": changed.serial, "snapshot": str(changed.snapshot)}
     if json:
         print_json(result)
@@ -84,7 +84,7 @@ def _moved(before: int | None, after: int | None) -> str:
     return f"which ends {'EARLIER' if earlier else 'later'} now: it was {format_moment(before, 'without an end')}"
 
 
-def unban(which: str, *, application: str | None, layer: Path, key: str | None, json: bool) -> None:
+def unban(which: str, *, application: str | None, reason: str, layer: Path, key: str | None, json: bool) -> None:
     """End the bans of a network, or the one of an id. See `authz.cli.bans.commands.unban`."""
     ended: list[Ban] = []
 
@@ -92,7 +92,7 @@ def unban(which: str, *, application: str | None, layer: Path, key: str | None, 
         ended.extend(_named(bans, which, application))
         return [ban for ban in bans if ban not in ended]
 
-    changed = _change(layer, change, key, int(time.time()))
+    changed = _change(layer, change, key, int(time.time()), lambda: _said("ended the ban", ended, reason))
     if json:
         ids = [_shown(ban) for ban in ended]
         print_json({"ended": ids, "serial": changed.serial, "snapshot": str(changed.snapshot)})
@@ -128,13 +128,31 @@ def rollback(serial: int, *, layer: Path, key: str | None, json: bool) -> None:
             raise InputError("--key: found a URI, expected a file: it must have signed the build that comes back")
         return signer.public
 
-    changed = _change(layer, bans_of_build(layer, serial, public), key, int(time.time()))
+    changed = _change(layer, bans_of_build(layer, serial, public), key, int(time.time()), rollback_of=serial)
     if json:
         shown = [_shown(ban) for ban in changed.bans]
         print_json({"rollback_of": serial, "bans": shown, "serial": changed.serial, "snapshot": str(changed.snapshot)})
         return
     rows = [("content of", serial), ("serial", changed.serial), ("bans", len(changed.bans))]
     table(f"rolled back {layer}", rows)
+
+
+def sign(layer: Path, *, key: str | None, json: bool) -> None:
+    """Sign the bans of a file as they are, under a higher serial."""
+    from authz.publisher.bans.file import check_all
+
+    now = int(time.time())
+
+    def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
+        check_all(layer, document, bans, now)
+        return bans
+
+    changed = _change(layer, change, key, now, lambda: "signed anew")
+    if json:
+        bans = [_shown(ban) for ban in changed.bans]
+        print_json({"bans": bans, "serial": changed.serial, "snapshot": str(changed.snapshot)})
+        return
+    table(f"signed {layer}", [("snapshot", changed.snapshot), ("serial", changed.serial), ("bans", len(changed.bans))])
 
 
 def init(file: Path, *, key: str, snapshot: str, name: str, longest: str, policy: str) -> None:
@@ -156,11 +174,20 @@ def init(file: Path, *, key: str, snapshot: str, name: str, longest: str, policy
     table(f"made {file}", [("layer", name), ("snapshot", changed.snapshot), ("serial", changed.serial)])
 
 
-def _change(layer: Path, change: Any, key: str | None, now: int) -> Changed:
+def _change(layer: Path, change: Any, key: str | None, now: int, what: Any = str, rollback_of: int = 0) -> Changed:
     from authz.publisher.bans.file import change_bans
     from authz.publisher.builder import builder_name
 
-    return change_bans(layer, change, lambda named: _signer(key or named), now=now, by=builder_name())
+    return change_bans(
+        layer, change, lambda named: _signer(key or named), now=now, by=builder_name(), what=what,
+        rollback_of=rollback_of,
+    )  # fmt: skip
+
+
+def _said(what: str, bans: Sequence[Ban], reason: str) -> str:
+    """Return what `authz snapshot history` says of a change: `banned 203.0.113.9 for shop: password guessing`."""
+    several = ", ".join(" for ".join(filter(None, (_text(b.network), " ".join(sorted(b.applications))))) for b in bans)
+    return ": ".join(filter(None, (f"{what} {several}" if what == "banned" else f"{what} of {several}", reason)))
 
 
 def _signer(key: str) -> Signer:

@@ -34,7 +34,9 @@ _BAN: Final = Shape(
     {"--for": "period", "--application": "applications", "--list": "on", "--reason": "reason", **_FILE},
     {"--json": "json"}, frozenset({"applications"}), "network",
 )  # fmt: skip
-_UNBAN: Final = Shape({"--application": "application", **_FILE}, {"--json": "json"}, argument="which")
+_UNBAN: Final = Shape(
+    {"--application": "application", "--reason": "reason", **_FILE}, {"--json": "json"}, argument="which"
+)
 
 
 def serve_options(arguments: Sequence[str]) -> dict[str, str] | None:
@@ -59,7 +61,7 @@ def unban_options(arguments: Sequence[str]) -> dict[str, Any] | None:
     options = _read(arguments[1:], _UNBAN) if arguments[:1] == ["unban"] else None
     if not options or "which" not in options or any(map(os.environ.get, _OFF)):
         return None
-    return {"application": None, **_of_file(options)}
+    return {"application": None, "reason": "", **_of_file(options)}
 
 
 def _of_file(options: dict[str, Any]) -> dict[str, Any]:

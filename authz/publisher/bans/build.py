@@ -40,6 +40,7 @@ def build_bans_layer(
     expires: int | None = None,
     by: str = "",
     source: str = "",
+    rollback_of: int = 0,
     requires: Iterable[Requirement] = (),
     tombstones: Iterable[int] = (),
 ) -> bytes:
@@ -54,6 +55,7 @@ def build_bans_layer(
         expires: Seconds since 1970 from which on every sidecar refuses the file; None: never.
         by: Who builds it; the user and the machine.
         source: From what, such as the path of a document.
+        rollback_of: The serial whose bans come back; 0: none.
         requires: The parts that belong to it; see `authz.publisher.bans.tiers`.
         tombstones: Ids of bans in the parts that ended before their time.
 
@@ -65,7 +67,9 @@ def build_bans_layer(
     for ban in bans:
         if ban.live(created):
             (singles if ban.is_single(created) else others).append(ban)
-    heading = Heading(layer, serial, created, expires, requires=tuple(requires), by=by, source=source)
+    heading = Heading(
+        layer, serial, created, expires, requires=tuple(requires), by=by, source=source, rollback_of=rollback_of
+    )
     return _signed(heading, others, _columns(singles), sorted(tombstones), signers)
 
 

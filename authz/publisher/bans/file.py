@@ -33,6 +33,7 @@ MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
 MAX_SERIAL: Final = (1 << 64) - 1
 MAX_OVER_ONE: Final = 1000  # bans over one address, as in authz.engine.entries.permissions, which takes long to load
+MAX_SAID: Final = 300  # characters of what a build says that it changed
 MIN_PERIOD: Final = 300  # seconds, as for an entry of a policy
 
 
@@ -57,6 +58,8 @@ def change_bans(
     *,
     now: int,
     by: str,
+    what: Callable[[], str] = str,
+    rollback_of: int = 0,
 ) -> Changed:
     """Change the bans of a file and sign its snapshot, one caller at a time.
 
@@ -66,6 +69,8 @@ def change_bans(
         load: Makes the signer of the key that the document names; a file is given by its path.
         now: Seconds since 1970.
         by: Who changes it.
+        what: Says what was changed, for the history; called after `change`.
+        rollback_of: The serial whose bans come back; 0: none.
 
     Raises:
         InputError: The file, the key or the snapshot cannot be used; whatever `change` raises. Then nothing changed.
@@ -76,9 +81,11 @@ def change_bans(
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
         serial = _next_serial(document, snapshot, now)
+        source = ": ".join(filter(None, (str(path), what()[:MAX_SAID])))
         data = build_bans_layer(
-            bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=str(path)
-        )
+            bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=source,
+            rollback_of=rollback_of,
+        )  # fmt: skip
         write_bans_file(path, document._replace(serial=serial, bans=tuple(bans)), lines)
         with contextlib.suppress(OSError):  # no reason not to ban
             remove_leftovers(snapshot)
@@ -121,13 +128,33 @@ def _archive(path: Path, document: BansDocument) -> Archive:
     return Archive(path.parent / "archive", document.layer, MAX_ARCHIVED, ARCHIVED_FOR)
 
 
-def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
+def check_all(path: Path, document: BansDocument, bans: Sequence[Ban], now: int) -> None:
+    """Refuse bans that sidecars would refuse: what a person has written.
+
+    Args:
+        path: The bans file.
+        document: What stands in it.
+        bans: Those that are live.
+        now: Seconds since 1970.
+
+    Raises:
+        InputError: One of them exceeds a limit, or all together do.
+    """
+    for ban in bans:
+        check_limits(document, ban, now, shortest=0)
+    for ban in {ban.network.version: ban for ban in bans}.values():
+        check_total(document, ban, bans)
+        check_protected(path, document, ban, bans)
+
+
+def check_limits(document: BansDocument, ban: Ban, now: int, *, shortest: int = MIN_PERIOD) -> None:
     """Refuse a ban that sidecars would refuse.
 
     Args:
         document: The bans file, with the limits of its layer.
         ban: The new ban.
         now: Seconds since 1970.
+        shortest: Seconds that it holds at least.
 
     Raises:
         InputError: The ban exceeds a limit. The error says what the layer may do.
@@ -149,8 +176,8 @@ def check_limits(document: BansDocument, ban: Ban, now: int) -> None:
             f"--application: found {reached}, expected {' or '.join(may.applications)}: the layer has no other"
         )
     period = None if ban.expires is None else ban.expires - now
-    if period is not None and period < MIN_PERIOD:
-        raise InputError(f"--for: found {format_period(period)}, expected at least {format_period(MIN_PERIOD)}")
+    if period is not None and period < shortest:
+        raise InputError(f"--for: found {format_period(period)}, expected at least {format_period(shortest)}")
     if may.longest is not None and (period is None or period > may.longest):
         raise InputError(
             f"--for: found {format_period(period)}, expected at most {format_period(may.longest)}, "
@@ -208,6 +235,7 @@ def check_protected(path: Path, document: BansDocument, made: Ban, bans: Sequenc
         protected = list(map(parse_network, policy.protected))
     except (SnapshotRefused, AddressError):
         return
+    known = {ban.id for ban in document.bans}
     for ban in bans:
         if ban.action != "block" or (ban != made and ban.added < policy.created):
             continue
@@ -216,7 +244,7 @@ def check_protected(path: Path, document: BansDocument, made: Ban, bans: Sequenc
                 raise InputError(
                     f"found {ban.network}, expected no address of {network}, which the policy protects: "
                     "sidecars would refuse this and every other ban",
-                    hint=f"if it is a ban of before, `authz unban {ban.id}` ends it",
+                    hint=f"`authz unban {ban.id}` ends the ban that is there" if ban.id in known else "",
                 )
 
 

@@ -192,7 +192,7 @@ def _refused(
         return SnapshotRefused(
             Refusal.UNKNOWN_KEY,
             f"signed by {signers}, expected {', '.join(keyid[:16] for keyid in trusted)}",
-            hint="add its publisher's .pub file to snapshot.trusted_keys, if you trust it",
+            hint="add its publisher's .pub file to trusted_keys in authz.yaml, if you trust it",
         )
     if not good:
         message = f"the signature of {known[0].keyid[:16]} does not fit the manifest"

@@ -32,7 +32,7 @@ def test_a_snapshot_of_another_publisher_is_refused(shop: Publisher, authz: Comm
     refused(
         authz.real(*other),
         f"authz: error: lists.snapshot: unknown_key: signed by {signed}, expected {expected}",
-        "hint: add its publisher's .pub file to snapshot.trusted_keys, if you trust it",
+        "hint: add its publisher's .pub file to trusted_keys in authz.yaml, if you trust it",
         status=1,
     )
     ran = authz(*other, "--json")
