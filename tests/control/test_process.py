@@ -136,3 +136,29 @@ def test_init_prints_lines_that_can_be_copied(tmp_path: Path) -> None:
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert "export AUTHZ_CONTROL_URL=http://127.0.0.1:9194" in lines
     assert sum(line.startswith("export AUTHZ_TOKEN=authz_") for line in lines) == 1
+
+
+_LOOKED_AT = """
+import gc, os, signal, sys, threading, time
+from pathlib import Path
+from authz.control.process import serve
+
+def look():
+    while not gc.get_freeze_count():
+        time.sleep(0.05)
+    print(len(gc.get_objects()))  # what a full collection looks at
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=look, daemon=True).start()
+serve(Path("control.yaml"))
+"""
+
+
+def test_a_full_collection_does_not_look_at_all_of_the_program(tmp_path: Path) -> None:
+    """It took 110 ms, in which no thread ran: listings and answers waited for it."""
+    assert authz("control", "init", "c", "--listen", "127.0.0.1:0", cwd=tmp_path).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOKED_AT], cwd=tmp_path / "c", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20_000  # of some 400,000

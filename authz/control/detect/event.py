@@ -61,7 +61,7 @@ class Event(NamedTuple):
     reason: str = ""
 
 
-class WrittenEvent(msgspec.Struct, frozen=True):
+class WrittenEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as JSON. Keys that are not known here are passed over: sources may say more than we count."""
 
     client: str

@@ -15,6 +15,7 @@ plane that started it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import os
 import socket
@@ -259,6 +260,7 @@ def main(arguments: list[str]) -> None:
     """Run as a child: `CONFIG DESCRIPTOR LAYER`, the socket of the control plane that started us."""
     config, descriptor = Path(arguments[0]), int(arguments[1])
     state = SignerState(load_control_config(config, os.environ), layers=arguments[2:])
+    gc.freeze()  # collections pass over what stays
     with socket.socket(fileno=descriptor) as connection, contextlib.suppress(ConnectionError, KeyboardInterrupt):
         serve_connection(state, connection)
 
@@ -273,6 +275,7 @@ def listen(config_file: Path) -> None:
         raise AuthzError("signer: missing, expected the path of a unix socket")
     check_writable("signer_state", Path(config.signer_state).parent)
     state, path = SignerState(config), Path(config.signer)
+    gc.freeze()  # collections pass over what stays
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         before = os.umask(0o117)  # the socket is for us and our group
