@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 import yaml
+from support.processes import free_port
+from support.proxies.client import ask
 from support.proxies.envoy_api import check_request, read_answer
 from support.proxies.kubernetes.kustomize import GATEWAYS, KUBERNETES, ROOT, build
 from support.proxies.kubernetes.started import moved, start_behind, with_keys
+from support.proxies.programs.haproxy import haproxy_path
+from support.proxies.programs.process import ProxyPorts, ProxyProcess
+from support.proxies.upstream import Upstream
 
 from authz.serve.grpc.check import CHECK_METHOD
 
@@ -131,3 +136,46 @@ def test_what_a_gateway_answers_while_authz_is_away_is_not_a_denial_where_it_can
         says_503[name] = bool(re.search(r"(statusOnError|status_on_error): (\"?503|\{code: 503)", text))
     cannot = {"contour", "gateway-api", "traefik", "haproxy", "ingress-nginx"}  # fixed at 403 or 500: the files say so
     assert {name for name, can in says_503.items() if not can} == cannot
+
+
+# What a client made up
+
+
+def named_in_answers() -> set[str]:
+    """Return the names of the headers that an answer over HTTP can have."""
+    return set(re.findall(r"X-Authz-[A-Z][A-Za-z-]+", (ROOT / "authz/serve/http1/answers.py").read_text()))
+
+
+@pytest.mark.parametrize("name", ["apisix", "ingress-nginx", "traefik"])
+def test_a_gateway_takes_every_header_of_ours_from_the_answer_or_from_nobody(name: str) -> None:
+    """These delete a header that is named and not in the answer; one that is not named is the client's."""
+    ours = named_in_answers()
+    assert len(ours) > 8
+    text = (KUBERNETES / "gateways" / name / "route.yaml").read_text()
+    assert ours - set(re.findall(r"X-Authz-[A-Z][A-Za-z-]+", text)) == set()
+
+
+def test_haproxy_ingress_is_told_headers_in_lower_case() -> None:
+    """It compares patterns with names that HAProxy gives in lower case, and would send no header otherwise."""
+    (route,) = (manifest for manifest in build("gateway haproxy") if manifest["kind"] == "Ingress")
+    named = {key: text for key, text in route["metadata"]["annotations"].items() if "auth-headers" in key}
+    assert len(named) == 3
+    assert {key: text for key, text in named.items() if text != text.lower()} == {}
+
+
+def test_haproxy_deletes_what_a_client_made_up_by_the_lines_for_its_controller(tmp_path: Path) -> None:
+    """The answer's headers are added to those of the request."""
+    lines = yaml.safe_load((KUBERNETES / "gateways/haproxy/config.yaml").read_text())["config-frontend"]
+    port = free_port()
+    with Upstream() as upstream:
+        (tmp_path / "haproxy.cfg").write_text(
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 10s\n    timeout server 10s\n"
+            f"frontend edge\n    bind 127.0.0.1:{port}\n    {lines.strip()}\n    default_backend app\n"
+            f"backend app\n    server app 127.0.0.1:{upstream.port}\n"
+        )
+        command = [haproxy_path(), "-f", "haproxy.cfg", "-db"]
+        with ProxyProcess(command, tmp_path, ProxyPorts(port, port)):
+            forged = [("X-Authz-List", "allow"), ("x-AUTHZ-client-address", FORGED), ("X-Author", "me")]
+            assert ask(port, "/cart", forged).status == 200
+            seen = {name for name in upstream.last().headers if name.startswith("x-a")}
+            assert seen == {"x-author"}
