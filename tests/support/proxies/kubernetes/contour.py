@@ -42,10 +42,10 @@ def objects(folder: Path) -> list[Manifest]:
     ours = [manifest for manifest in build("gateway contour") if manifest["kind"] in _READ]
     (authz,) = (manifest for manifest in ours if manifest["kind"] == "Service")
     (grpc,) = (port["name"] for port in authz["spec"]["ports"] if port["port"] == 9191)
-    return [*ours, secret, service, _pods("shop", "shop", "http", 8080), _pods("authz", "authz", grpc, 9191)]
+    return [*ours, secret, service, pods("shop", "shop", "http", 8080), pods("authz", "authz", grpc, 9191)]
 
 
-def _pods(namespace: str, service: str, port: str, number: int) -> Manifest:
+def pods(namespace: str, service: str, port: str, number: int) -> Manifest:
     return {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": f"{service}-1", "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
