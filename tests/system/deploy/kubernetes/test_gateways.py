@@ -173,7 +173,7 @@ def test_haproxy_deletes_what_a_client_made_up_by_the_lines_for_its_controller(t
             f"frontend edge\n    bind 127.0.0.1:{port}\n    {lines.strip()}\n    default_backend app\n"
             f"backend app\n    server app 127.0.0.1:{upstream.port}\n"
         )
-        command = [haproxy_path(), "-f", "haproxy.cfg", "-db"]
+        command: list[str | Path] = [haproxy_path(), "-f", "haproxy.cfg", "-db"]
         with ProxyProcess(command, tmp_path, ProxyPorts(port, port)):
             forged = [("X-Authz-List", "allow"), ("x-AUTHZ-client-address", FORGED), ("X-Author", "me")]
             assert ask(port, "/cart", forged).status == 200
