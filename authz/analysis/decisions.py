@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from authz.analysis.space import Array, Ranges
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.engine.model import Application
+    from authz.engine.model import Application, ListName
 
 REASONS: Final = (
     d.ALLOWLISTED, d.DEFAULT_ALLOW, d.GRAYLISTED, d.DENYLISTED, d.DEFAULT_DENY, d.GRAYLISTED_ATTACK, d.ATTACK
@@ -77,12 +77,16 @@ class Deciding:
         loaded: The snapshot.
         now: Seconds since 1970.
         attack: Whether the requests carry an attack signal.
+        only: The list whose entries are looked at, as if the others were empty; None: all.
     """
 
-    def __init__(self, loaded: OpenedSnapshot, *, now: float, attack: bool = False) -> None:
+    def __init__(
+        self, loaded: OpenedSnapshot, *, now: float, attack: bool = False, only: ListName | None = None
+    ) -> None:  # fmt: skip
         self.loaded = loaded
         self.now = now
         self.attack = attack
+        self.only = only
         self._named = named_applications(loaded)
         self._known: dict[Hashable, SetDecisions] = {}
 
@@ -107,7 +111,9 @@ class Deciding:
         numbers = {entry.id: number for number, entry in enumerate(self.loaded.entries)}
         for number in range(count):
             # For IPv4 all lengths would be 96 more, which changes nothing in their order.
-            verdict = d.decide(application, self.loaded.matches(6, number), attack=self.attack, now=self.now)
+            matches = self.loaded.matches(6, number)
+            looked_at = matches if self.only is None else [m for m in matches if m.entry.list == self.only]
+            verdict = d.decide(application, looked_at, attack=self.attack, now=self.now)
             reasons[number] = REASONS.index(verdict.reason)
             if verdict.entry is not None:
                 entries[number] = numbers[verdict.entry.id]

@@ -16,7 +16,7 @@ from authz.control.access.tls import TlsListener
 from authz.control.api.app import create_app
 from authz.control.api.common.log import start_log
 from authz.control.config import check_folders, load_control_config
-from authz.control.console.routes import console_routes
+from authz.control.console.routes import console_routes, handle_missing
 from authz.control.plane import ControlPlane
 from authz.errors import StartError
 from authz.serve.listeners.descriptors import raise_limit
@@ -104,7 +104,8 @@ def _uvicorn_config(
     if listen.path is not None:
         where = {"uds": str(listen.path)}
     return uvicorn.Config(
-        create_app(plane, console_routes()), **where, http="httptools" if tls is None else tls.protocol,  # type: ignore[arg-type]  # of mixed types
+        create_app(plane, console_routes(), handle_missing), **where,  # type: ignore[arg-type]  # of mixed types
+        http="httptools" if tls is None else tls.protocol,
         log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
         proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
     )  # fmt: skip

@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 
 from authz.control.api.app import create_routes, put_plane
 from authz.control.config import load_control_config
-from authz.control.console.routes import console_routes
+from authz.control.console.routes import console_routes, handle_missing
 from authz.control.maintenance.init import Made, make_folder
 from authz.control.plane import ControlPlane
 from authz.control.publish.signer import SignerState
@@ -115,7 +115,7 @@ def opened(folder: Path, token: str, *, clock: Any = None, signer: Any = None) -
     more = {} if clock is None else {"clock": clock}
     asked = (signer or SignerInProcess)(SignerState(config, **more))
     plane = ControlPlane(config, open_store(config.store, **more), lambda _layer: asked)
-    app = _FREE_APPS.pop() if _FREE_APPS else create_routes(console_routes())
+    app = _FREE_APPS.pop() if _FREE_APPS else create_routes(console_routes(), handle_missing)
     put_plane(app, plane)
     try:
         with TestClient(app, raise_server_exceptions=False) as client:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.exceptions import NotFoundException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 MAX_BODY = 8 << 20  # bytes
 
 
-def create_app(plane: ControlPlane, more: Sequence[Any] = ()) -> Litestar:
-    """Return the application of a control plane; it starts and closes it. more: routes beside the API."""
-    app = create_routes(more)
+def create_app(plane: ControlPlane, more: Sequence[Any] = (), missing: Any = handle) -> Litestar:
+    """Return the application of a control plane; it starts and closes it. more, missing: see `create_routes`."""
+    app = create_routes(more, missing)
     put_plane(app, plane)
     return app
 
@@ -45,8 +46,11 @@ def put_plane(app: Litestar, plane: ControlPlane) -> None:
     plane.inputs.append(Rounds("jobs", 1.0, plane.publisher.lead, JobRounds(plane, entries.add_row).round))
 
 
-def create_routes(more: Sequence[Any] = ()) -> Litestar:
-    """Return the application without a control plane. more: routes beside the API."""
+def create_routes(more: Sequence[Any] = (), missing: Any = handle) -> Litestar:
+    """Return the application without a control plane.
+
+    more: routes beside the API. missing: answers where there is no route.
+    """
     routes: list[Any] = [
         bans.router,
         entries.router,
@@ -77,7 +81,7 @@ def create_routes(more: Sequence[Any] = ()) -> Litestar:
         routes,
         dependencies={"caller": Provide(provide_caller)},
         guards=[know_first],
-        exception_handlers={Exception: handle},
+        exception_handlers={Exception: handle, NotFoundException: missing},
         middleware=[with_request_id],
         lifespan=[_running],
         openapi_config=_description(),

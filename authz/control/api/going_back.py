@@ -26,6 +26,7 @@ from authz.control.api.common.operations import all_of, written_of
 from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.common.touched import YesterdayBody, yesterday_of
 from authz.control.lists.entries import layers_of
+from authz.control.lists.overlapping import Standing
 from authz.control.lists.preview import preview
 from authz.control.lists.undo import can_be_undone, differing, roll_back, undo, would_be_again
 from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing
@@ -46,13 +47,16 @@ LAST_SERIAL: Final = 2**63 - 1  # that a database keeps
 class PreviewBody(msgspec.Struct, frozen=True):
     """What adding an entry would do. addresses: of its networks (IPv6 by /64). problem: why it would be refused.
 
-    approval: why it would wait for a second person; empty: it would not. yesterday: what it would have touched of the
-    last day's events; null: it cannot be read.
+    overlaps: entries that name the same addresses as its first 100 networks, at most 50.
+    deciding: which entry decides for what both name, by the id of the overlapping one: `this` that is tried, `that`,
+    `varies` by application or address, `same` (both say the same), `neither`. approval: why it would wait for a second
+    person; empty: it would not. yesterday: what it would have touched of the last day's events; null: not known.
     """
 
     layer: str
     addresses: int
     overlaps: list[EntryBody]
+    deciding: dict[str, Standing]
     problem: dict[str, Any] | None
     approval: str
     yesterday: YesterdayBody | None = None
@@ -106,7 +110,10 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
         outcome = preview(batch, written_of(data, batch))
         overlaps = [entry_body(entry, batch.seconds) for entry in outcome.overlaps]
         problem = None if outcome.refusal is None else problem_body(outcome.refusal)
-        shown.append(PreviewBody(outcome.layer, outcome.addresses, overlaps, problem, outcome.approval))
+        body = PreviewBody(
+            outcome.layer, outcome.addresses, overlaps, outcome.deciding, problem, outcome.approval
+        )  # fmt: skip
+        shown.append(body)
         batch.discard()
         return 200, shown[0]
 

@@ -7,13 +7,15 @@ from urllib.parse import quote
 
 from litestar import Request, Response, Router
 from litestar.di import Provide
+from litestar.exceptions import NotFoundException
 
 from authz.control.api.common.problems import as_problem
+from authz.control.api.common.problems import handle as answer_problem
 from authz.control.console import signing
 from authz.control.console.common.session import provide_asked
 from authz.control.console.history import changes, difference, explaining
 from authz.control.console.lists import adding, entry, listing
-from authz.control.console.look.render import plain, see_other
+from authz.control.console.look.render import page, plain, see_other
 from authz.control.console.look.static_files import get_static
 from authz.control.console.overview import approvals, attention, overview
 from authz.control.console.setup import applications, channels, feeds, people, publications
@@ -72,4 +74,13 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
             answer.headers["HX-Redirect"] = to
             return answer
         return see_other(to)
+    asked = getattr(request.state, "asked", None)
+    if asked is not None and problem.status < 500:  # the frame needs nothing that failed
+        return page(asked, "problem_framed.html", status=problem.status, problem=problem)
     return plain("problem_plain.html", status=problem.status, problem=problem)
+
+
+def handle_missing(request: Request[Any, Any, Any], error: NotFoundException) -> Response[Any]:
+    """Answer an address that nothing is at: browsers with a page, whoever asks the API as the API does."""
+    wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+    return handle(request, error) if wants_page else answer_problem(request, error)

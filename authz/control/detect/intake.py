@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter as Tally
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _RETRY: Final = 1.0  # seconds until the store is asked again, where it is away
 _LOOK: Final = 0.5  # seconds from one look whether we end, or triggers have changed, to the next
+MAX_TRIED: Final = 20  # listings of a dry run that are remembered
 REFUSED: Final = "refused"  # why a listing was not made: a limit of the layer, or a like entry; the log says which
 ENDING: Final = "ending"  # why a listing was not made: we end, and the store is away
 _LOG = logging.getLogger("authz.control.detect")
@@ -57,6 +59,7 @@ class Intake:
         lag: Seconds from the arrival of the newest event to its count.
         listed: Listings by trigger, since the start.
         tried: Listings of triggers that only try (`dry_run`) or tell (`then: notify`).
+        newest_tried: The last of these by trigger, the newest first.
 
     """
 
@@ -86,6 +89,7 @@ class Intake:
         self.lag = 0.0
         self.listed: Tally[str] = Tally()
         self.tried: Tally[str] = Tally()
+        self.newest_tried: dict[str, deque[Listing]] = {}
         plane.signals.on("triggers", self._told.set)
 
     def start(self) -> None:
@@ -160,6 +164,8 @@ class Intake:
                 _LOG.error("triggers stay as they were: %s", error)  # the message says all
                 return
             self.detector.replace(triggers, places)
+            names = {trigger.name for trigger in triggers}
+            self.newest_tried = {name: newest for name, newest in self.newest_tried.items() if name in names}
             self._partitioning = Partitioning(self._plane.config.streams.partitions, triggers, places)
         self.detector.stop(held)
         self._stopped = {*held}
@@ -213,12 +219,17 @@ class Intake:
                 if write_listing(self._plane, listings[0]):
                     self.listed[trigger.name] += 1
                 elif trigger.dry_run or trigger.then.list == "notify":
-                    self.tried[trigger.name] += 1
+                    self._note_tried(listings[0])
                 else:
                     self.detector.suppressed[trigger.name, REFUSED] += 1
                 del listings[0]
 
         self._patiently(written, None)
+
+    def _note_tried(self, listing: Listing) -> None:
+        name = listing.trigger.name
+        self.tried[name] += 1
+        self.newest_tried.setdefault(name, deque(maxlen=MAX_TRIED)).appendleft(listing)
 
     def _stop(self, names: set[str]) -> None:
         for name in sorted(names):

@@ -7,7 +7,7 @@ automatic  entries that triggers make; `holds`: what they leave alone after a pe
 documents  applications and settings of the policy; `protected`: bans of what is protected from now on
 batch      changes that are written together
 undo       take a change back; go back to an older state
-preview    what a change would do, without doing it
+preview    what a change would do, without doing it; `overlapping`: which of two entries decides
 explain    why an address is allowed or denied, at any time
 
 What they refuse is a `Problem`, with a code and the field.

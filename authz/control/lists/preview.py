@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from authz.addresses import parse_networks
 from authz.control.lists.entries import add, change, layer_for
+from authz.control.lists.overlapping import standing
 from authz.control.lists.rules.guard import addresses_of
 from authz.control.model.problems import NeedsApproval, Problem
-from authz.control.model.records import MAIN_TENANT, SUBJECTS
+from authz.control.model.records import APPLICATION, MAIN_TENANT, SUBJECTS
+from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter, find_entries
 from authz.control.store.events.impact import Impact, client_ranges, count_touched
 from authz.control.store.events.search import WantedEvents, events_came
@@ -18,9 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from authz.control.lists.batch import Batch
+    from authz.control.lists.overlapping import Standing
     from authz.control.model.records import Entry, Written
 
 MAX_SHOWN = 50
+MAX_LOOKED_FOR = 100  # networks whose overlaps are looked for: a question each, while nobody else writes
 
 
 class Preview(NamedTuple):
@@ -29,7 +34,8 @@ class Preview(NamedTuple):
     Attributes:
         layer: That would carry it; an entry that is there stays in its own.
         addresses: How many it names by networks (IPv6 by /64).
-        overlaps: Entries that name some of the same addresses.
+        overlaps: Entries that name some of the same addresses as the first MAX_LOOKED_FOR networks.
+        deciding: Which decides there, by the id of each of these.
         refusal: Why it would not be taken.
         approval: Why it would wait for a second person.
     """
@@ -37,6 +43,7 @@ class Preview(NamedTuple):
     layer: str
     addresses: int
     overlaps: list[Entry]
+    deciding: dict[str, Standing]
     refusal: Problem | None
     approval: str
 
@@ -51,18 +58,20 @@ def preview(batch: Batch, written: Written, changed: Entry | None = None) -> Pre
     except Problem as error:
         refusal = error
     if refusal is not None and refusal.code == "invalid":
-        return Preview("", 0, [], refusal, "")
+        return Preview("", 0, [], {}, refusal, "")
     tenant = None if batch.tenant.name == MAIN_TENANT else batch.tenant.name
     overlapping: dict[str, Entry] = {}
-    for text in written.networks:
-        for network in parse_networks(text):
-            wanted = Filter(tenant=tenant, network=network, unexpired_at=int(batch.seconds))
-            room = MAX_SHOWN - len(overlapping)
-            overlapping |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
+    networks = chain.from_iterable(map(parse_networks, written.networks))
+    for network in islice(networks, MAX_LOOKED_FOR):
+        wanted = Filter(tenant=tenant, network=network, unexpired_at=int(batch.seconds))
+        room = MAX_SHOWN - len(overlapping)
+        overlapping |= {entry.id: entry for entry in find_entries(batch.tx, wanted, limit=room)} if room > 0 else {}
     if changed is not None:
         overlapping.pop(changed.id, None)
     layer = layer_for(written, batch.rules, batch.seconds) if changed is None else changed.layer
-    return Preview(layer, addresses_of(written), list(overlapping.values()), refusal, approval)
+    documents = find_documents(batch.tx, APPLICATION) if overlapping else {}
+    deciding = {entry.id: standing(written, entry, documents, batch.seconds) for entry in overlapping.values()}
+    return Preview(layer, addresses_of(written), list(overlapping.values()), deciding, refusal, approval)
 
 
 class Yesterday(NamedTuple):

@@ -122,11 +122,11 @@ def test_a_trigger_is_tried_on_yesterday_before_it_is_added(browser: Browser, ru
         page.get_by_label("What it counts").select_option("rate")
         page.get_by_label("How many").fill("2")
         page.get_by_label("Within").fill("12h")
-        page.get_by_role("button", name="Try on yesterday").click()
+        page.get_by_role("button", name="Try on the last 24 hours").click()
         page.get_by_text("Would have listed").wait_for()
         assert int(page.locator(".side-card .big").nth(1).inner_text()) > 0
         page.get_by_role("button", name="Add", exact=True).click()
-        page.wait_for_url("**/triggers")
+        page.wait_for_url("**/triggers?told=saved")
         row = page.get_by_role("row").filter(has_text="login-guessing")
         assert row.get_by_text("dry run").count() == 1
         row.get_by_role("button", name="Delete").click()
@@ -174,7 +174,7 @@ def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running
         page.goto("/applications/blog")
         page.get_by_text("Enforce", exact=True).click()
         page.get_by_role("button", name="Save").click()
-        page.wait_for_url("**/applications")
+        page.wait_for_url("**/applications?done=*")
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="blog", exact=True))
         assert row.get_by_text("enforces").count() == 1
 

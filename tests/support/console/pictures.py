@@ -41,7 +41,7 @@ def take(browser: Browser, running: Running) -> None:
         page.goto("/add")
         page.get_by_label("Addresses, networks, ranges").fill("203.0.113.0/27")
         page.get_by_label("Reason").fill("credential stuffing")
-        page.get_by_text("Requests of the last day").wait_for()
+        page.get_by_text("Requests of the last 24 hours").wait_for()
         page.evaluate("scrollTo(0, 0)")
         shoot(page, "add")
     with viewer(browser, running.url, running.token, size=PHONE) as (page, _):

@@ -173,7 +173,15 @@ def notice_of(tx: Connection, caller: Caller, done: str, shown: int = 5) -> Noti
     if not told:
         return None
     can = caller.may("edit") and any(map(can_be_undone, changes))
-    return Notice(done, told[:shown], max(len(told) - shown, 0), done if can else "")
+    return Notice(written(made), told[:shown], max(len(told) - shown, 0), written(made) if can else "")
+
+
+def notice_by(asked: Asked, done: str) -> Notice | None:
+    """Return what to say of changes, asking the store for them."""
+    if not done:
+        return None
+    with asked.plane.store.reading() as tx:
+        return notice_of(tx, asked.caller, done)
 
 
 def undoable(asked: Asked, tx: Connection, changes: Sequence[Change]) -> dict[tuple[str, int], str]:

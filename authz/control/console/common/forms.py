@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from authz.control.api.common.bodies import EntryInput, EntryPatch
+from authz.control.lists.rules.check import check_written
 from authz.control.lists.rules.periods import FOREVER
 from authz.control.model.problems import FieldMistake, Invalid, Problem
-from authz.control.model.records import SUBJECTS, Entry
+from authz.control.model.records import SUBJECTS, Entry, Written
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ OTHER: Final = "other"  # the period is written
 FIELDS: Final = (
     "list", *SUBJECTS, "from", "to", "except", "applications", "action", "starts", "period", "other", "until", "reason",
 )  # fmt: skip
+_CHECKED: Final = (*SUBJECTS, "except_", "list", "applications", "action", "reason")
 _BETWEEN: Final = re.compile(r"[\s,;]+")
 _DASH: Final = re.compile(r"\s*[-\u2013]\s*(?=[0-9a-fA-F:])")  # 10.0.0.1 - 10.0.0.9
 
@@ -118,9 +120,21 @@ def period_patch(values: Mapping[str, str], *, take_over: bool) -> EntryPatch:
 def mistakes_of(problem: Problem, values: Mapping[str, str]) -> FormState:
     """Return a form with what is wrong with it beside the fields."""
     by_field: dict[str, list[str]] = {}
-    for pointer, detail in problem.mistakes if isinstance(problem, Invalid) else []:
+    for pointer, detail in _all_mistakes(problem, values) if isinstance(problem, Invalid) else []:
         by_field.setdefault(_field(pointer, values), []).append(detail)
     return FormState(values, by_field, problem)
+
+
+def _all_mistakes(problem: Invalid, values: Mapping[str, str]) -> list[FieldMistake]:
+    """Return what is wrong with every field: a period that cannot be read is told before the others are looked at."""
+    if not {"networks", "applications"} <= values.keys():  # not the form of an entry
+        return [*problem.mistakes]
+    try:
+        data = entry_input({**values, "period": FOREVER})
+        check_written(Written(**{name: getattr(data, name) for name in _CHECKED}))
+    except Invalid as others:
+        return [*problem.mistakes, *(one for one in others.mistakes if one not in problem.mistakes)]
+    return [*problem.mistakes]
 
 
 def form_of(entry: Entry) -> FormState:

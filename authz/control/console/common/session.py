@@ -70,4 +70,6 @@ async def provide_asked(request: AnyRequest) -> Asked:
     if changes:  # a form is read of somebody who is signed on only
         shown = request.headers.get("x-csrf-token") or str((await read_form(request)).get(CSRF_FIELD, ""))
         check_csrf(session_secret(request), shown)
-    return Asked(request, plane_of(request), caller, csrf_token(session_secret(request)))
+    asked = Asked(request, plane_of(request), caller, csrf_token(session_secret(request)))
+    request.state.asked = asked  # for the page that tells what went wrong
+    return asked

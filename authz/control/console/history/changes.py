@@ -33,6 +33,8 @@ PAGE: Final = 50
 MAX_EXPORTED: Final = 100_000  # lines of CSV
 COLUMNS: Final = ("time", "action", "id", "actor", "actor_kind", "method", "reason", "tenant", "layer", "serial",
                   "forced", "before", "after")  # fmt: skip
+_LEADING: Final = ("\t", "\r", "\n")
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _CURSOR: msgspec.json.Decoder[Place] = msgspec.json.Decoder(Place)
 
 
@@ -107,7 +109,10 @@ async def export_history(asked: Asker) -> Response[bytes]:
 
 
 def as_csv(changes: list[Change]) -> str:
-    """Return changes as CSV (RFC 4180). What a spreadsheet would take for a formula gets an apostrophe."""
+    """Return changes as CSV (RFC 4180). What a spreadsheet would take for a formula gets an apostrophe.
+
+    Some trim what leads, and some know the wide forms of the signs.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -121,7 +126,7 @@ def _cell(value: Any) -> str:
     if value is None or isinstance(value, dict):
         return "" if value is None else msgspec.json.encode(value).decode()
     text = str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_LEADING) or text.lstrip().startswith(_FORMULA) else text
 
 
 router: Any = Router("/", route_handlers=[show_history, export_history])

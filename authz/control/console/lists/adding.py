@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import msgspec
 from litestar import Response, Router, get, post
 from litestar.params import FromPath, FromQuery
 
 from authz.addresses import parse_networks
 from authz.control.api.common.asking import in_thread
 from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
-from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation, all_of, written_of
-from authz.control.api.common.touched import YesterdayBody, yesterday_of
+from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation
 from authz.control.console.common.changing import afterwards, carry_out, need_for
 from authz.control.console.common.forms import (
     EMPTY,
@@ -29,30 +27,15 @@ from authz.control.console.common.forms import (
     values_of,
 )
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.common.trying import try_entry
 from authz.control.console.lists.reading import Known, entry_of, known_of
 from authz.control.console.look.render import page
-from authz.control.lists.entries import layers_of
-from authz.control.lists.preview import Preview, preview
 from authz.control.lists.rules.periods import FOREVER
 from authz.control.model.problems import Forbidden, Problem
-from authz.control.model.records import SUBJECTS, Entry, Written
+from authz.control.model.records import SUBJECTS, Entry
 from authz.errors import AddressError
 
-if TYPE_CHECKING:
-    from authz.control.lists.batch import Batch
-
 MAX_NETWORKS = 64  # of a range that are shown
-
-
-class Tried(NamedTuple):
-    """What an entry would do."""
-
-    preview: Preview
-    yesterday: YesterdayBody | None
-
-
-class _Nothing(msgspec.Struct, frozen=True):
-    pass
 
 
 @get("/add")
@@ -133,7 +116,7 @@ async def show_preview(asked: Asker) -> Response[str]:
     try:
         data = entry_input(_as_begun(values))
         named = any(getattr(data, name) for name in SUBJECTS)
-        tried = await in_thread(_try, asked, data, str(form.get("of", ""))) if named else None
+        tried = await in_thread(try_entry, asked, data, str(form.get("of", ""))) if named else None
         state = FormState(values, {}) if tried is None or tried.preview.refusal is None else mistakes_of(
             tried.preview.refusal, values
         )  # fmt: skip
@@ -153,21 +136,6 @@ def _through(form: FormState) -> str:
     if form.problem is None or form.problem.code != "not_permitted" or not form.wrong("except"):
         return ""
     return let_through(lines(form.value("except")), period_of(_as_begun({**form.values})), form.value("applications"))
-
-
-def _try(asked: Asked, data: EntryInput, changed: str) -> Tried:
-    shown: list[Preview] = []
-
-    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
-        entry = batch.entry(changed) if changed else None
-        shown.append(preview(batch, written_of(data, batch), entry))
-        batch.discard()
-        return 200, _Nothing()
-
-    layers = layers_of(asked.plane.config.rules())
-    asked.plane.mutate(asked.caller, use, layers=layers, force=data.force, foreseen=all_of(data))
-    named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
-    return Tried(shown[0], yesterday_of(asked.plane, asked.caller, named))
 
 
 @get("/ranges")

@@ -30,11 +30,12 @@ from authz.control.console.look.render import page
 from authz.control.model.problems import Missing, Problem
 from authz.control.model.records import Change, Entry
 from authz.control.store.entries.find import get_entry
-from authz.control.store.events.search import WantedEvents, client_of, events_came, find_events
+from authz.control.store.events.search import WantedEvents, client_of, count_events, events_came, find_events
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 
 SHOWN = 20  # changes and events
+MAX_HITS = 10_000  # that are counted
 
 
 class About(NamedTuple):
@@ -43,6 +44,7 @@ class About(NamedTuple):
     Attributes:
         now: The entry as it is now, where the page is of another time.
         last: The entry as it was last, whether or not it is on a list.
+        hits: Events of the last day that it decided, at most MAX_HITS.
         came: Whether any events came in the last day.
         undoing: What takes a change back, by its layer and sequence.
     """
@@ -52,6 +54,7 @@ class About(NamedTuple):
     last: Entry | None
     changes: list[Change]
     events: list[tuple[str, Row[Any]]]
+    hits: int
     came: bool
     notice: Notice | None
     undoing: dict[tuple[str, int], str]
@@ -63,7 +66,7 @@ async def show_entry(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
     given = asked.request.query_params
     at = parsed_moment(given.get("at") or None, "at")
     about = await in_thread(_read, asked, entry_id, at, given.get("done", ""))
-    return page(asked, "lists/entry.html", about=about, entry=about.entry, at=at, entry_id=entry_id,
+    return page(asked, "lists/entry.html", about=about, entry=about.entry, at=at, entry_id=entry_id, most=MAX_HITS,
                 seconds=seconds_of(asked, at))  # fmt: skip
 
 
@@ -80,7 +83,9 @@ def _read(asked: Asked, entry_id: str, at: int | None, done: str) -> About:
         notice = notice_of(tx, asked.caller, done) if done else None
         when = asked.plane.store.now()
         came = events_came(tx, when - DAY, when, asked.patterns)
-        return About(entry, now, last, changes, rows, came, notice, undoable(asked, tx, changes))
+        met = WantedEvents(entry=entry_id, begin=when - DAY, end=when, patterns=asked.patterns)
+        hits = count_events(tx, met, MAX_HITS) if rows else 0
+        return About(entry, now, last, changes, rows, hits, came, notice, undoable(asked, tx, changes))
 
 
 @get("/entries/{entry_id:str}/period")

@@ -21,7 +21,7 @@ from authz.control.lists.rules.check import network_mistakes
 from authz.control.model.problems import Conflict, FieldMistake, Invalid, Problem
 from authz.control.model.records import FOREVER, MICROSECONDS
 from authz.control.store.entries.find import Filter
-from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page
+from authz.control.store.entries.pages import SORTS, Page, Place, Search, count_page, find_page, most_counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,10 +97,15 @@ class Query(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What the page shows."""
+    """What the page shows.
+
+    Attributes:
+        total: How many entries fit, at most `most`; None: not counted.
+    """
 
     page: Page
     total: int | None
+    most: int
     applications: list[str]
     notice: Notice | None
 
@@ -110,7 +115,7 @@ async def show_lists(asked: Asker) -> Response[str]:
     """Show entries."""
     given = asked.request.query_params
     query = Query.of(given)
-    mistake, listed = "", Listed(Page([], None, 0), 0, [], None)
+    mistake, listed = "", Listed(Page([], None, 0), 0, 1, [], None)
     try:
         cursor = read_cursor(given.get("after"), _CURSORS[query.sort.removeprefix("-")])
         listed = await in_thread(_find, asked, query, cursor, given.get("done", ""))
@@ -132,8 +137,8 @@ def _find(asked: Asked, query: Query, after: Place | None, done: str) -> Listed:
     with asked.plane.store.reading() as tx:
         entries = find_page(tx, wanted, search, sort=query.sort.removeprefix("-"),
                           descending=query.sort.startswith("-"), after=after, limit=PAGE)  # fmt: skip
-        count = count_page(tx, wanted, search)
-        return Listed(entries, count, applications_of(asked, tx), notice_of(tx, asked.caller, done) if done else None)
+        count, notice = count_page(tx, wanted, search), notice_of(tx, asked.caller, done) if done else None
+        return Listed(entries, count, most_counted(wanted), applications_of(asked, tx), notice)
 
 
 def wanted_by(query: Query, tenant: str | None, at: int | None, now: int) -> tuple[Filter, Search]:

@@ -64,6 +64,13 @@ PAGES: Final[dict[str, tuple[Page, ...]]] = {
 }
 
 
+# Pages that are not in the menu, by the beginning of their path: which one they belong to.
+_UNDER: Final = {
+    "/approvals/": "/approvals", "/applications/": "/applications", "/triggers/": "/triggers", "/events/": "/events",
+    "/entries/": "/lists",
+}  # fmt: skip
+
+
 def navigation(asked: Asked) -> list[tuple[str, list[Link]]]:
     """Return the links by group."""
     here = _here(asked)
@@ -85,7 +92,7 @@ def _here(asked: Asked) -> str:
             if given.get(name):
                 return f"{path}?{name}={given[name]}"
         return path
-    return next((p for p in ("/approvals", "/applications") if path.startswith(p)), path)
+    return next((page for begin, page in _UNDER.items() if path.startswith(begin)), path)
 
 
 def _link(page: Page, here: str) -> Link:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 THEME_COOKIE: Final = "authz_theme"
+TOLD: Final = {
+    "saved": "Saved.",
+    "deleted": "Deleted.",
+    "resumed": "It goes on.",
+    "hold-ended": "The hold has ended.",
+    "revoked": "The token is revoked: nobody signs on with it any more.",
+    "session-ended": "The session has ended.",
+}  # what the page after a change says, by `told=` of its address
 THEMES: Final = ("light", "dark")
 HTML: Final = "text/html"  # its charset, UTF-8, is added
 HEADERS: Final = {
@@ -60,6 +68,7 @@ def page(asked: Asked, template: str, *, status: int = 200, **values: Any) -> Re
         "path": asked.request.url.path,
         "theme": theme_of(asked),
         "now": asked.plane.store.now(),
+        "said": TOLD.get(asked.request.query_params.get("told", "")),
         "frame": "bare.html" if partial else "framed.html",
     }
     return html(environment().get_template(template).render(frame | values), status)

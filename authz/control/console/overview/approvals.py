@@ -8,10 +8,13 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.params import FromPath
 
+from authz.control.access.approvals import WAITING
 from authz.control.api.access import approvals as api
+from authz.control.api.common.asking import in_thread
 from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation
 from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.session import Asked, Asker
+from authz.control.console.common.trying import try_waiting
 from authz.control.console.look.render import page, see_other
 from authz.control.model.problems import Problem
 from authz.control.model.records import SUBJECTS
@@ -34,9 +37,7 @@ async def show_approvals(asked: Asker) -> Response[str]:
 @get("/approvals/{approval_id:str}")
 async def show_one(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
     """Show one change that waits, or waited."""
-    approval = await done_by(api.show_approval, asked, approval_id=approval_id)
-    return page(asked, "overview/approval.html", approval=approval, fields=told(approval.request), problem=None,
-                what=kind_of(approval.request), headline=headline(approval.request))  # fmt: skip
+    return await _shown(asked, approval_id, None)
 
 
 @post("/approvals/{approval_id:str}", status_code=200)
@@ -47,15 +48,23 @@ async def decide(asked: Asker, approval_id: FromPath[str]) -> Response[str]:
     try:
         await done_by(handler, asked, approval_id=approval_id)
     except Problem as error:
-        return await _refused(asked, approval_id, error)
+        return await _shown(asked, approval_id, error)
     return see_other(f"/approvals/{approval_id}")
 
 
-async def _refused(asked: Asked, approval_id: str, problem: Problem) -> Response[str]:
+async def _shown(asked: Asked, approval_id: str, problem: Problem | None) -> Response[str]:
+    """Show it; while it waits, with what it would do. problem: why what was just asked for could not be done."""
     approval = await done_by(api.show_approval, asked, approval_id=approval_id)
-    return page(asked, "overview/approval.html", status=problem.status, approval=approval, problem=problem,
-                fields=told(approval.request), what=kind_of(approval.request),
-                headline=headline(approval.request))  # fmt: skip
+    preview, refusal = None, None
+    if approval.state == WAITING:
+        try:
+            preview = await in_thread(try_waiting, asked, approval.request, approval.tenant)
+            refusal = preview and preview.refusal
+        except Problem as error:
+            refusal = error
+    return page(asked, "overview/approval.html", status=problem.status if problem else 200, approval=approval,
+                problem=problem, preview=preview, refusal=refusal, fields=told(approval.request),
+                what=kind_of(approval.request), headline=headline(approval.request))  # fmt: skip
 
 
 def kind_of(request: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a person should look at: sidecars behind, files refused, what waits for approval, triggers that stopped."""
+"""What a person should look at: sidecars behind, files refused, approvals, triggers that stopped, and holds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from authz.control.console.look.refusals import refusal_text
 from authz.control.console.look.render import html, page
 from authz.control.model.records import MICROSECONDS
 from authz.control.publish.sidecars import CONNECTED
+from authz.control.store.detection.holds import list_holds
 from authz.control.store.detection.triggers import stopped
 from authz.control.store.published.publications import Sidecar, counted, list_sidecars
 
@@ -27,10 +28,11 @@ class Item(NamedTuple):
     """One thing to look at.
 
     Attributes:
+        weight: `note`: good to know, nothing is wrong.
         href: Where to act.
     """
 
-    weight: Literal["bad", "warn"]
+    weight: Literal["bad", "warn", "note"]
     title: str
     detail: str
     href: str
@@ -40,9 +42,9 @@ def attention_of(asked: Asked) -> list[Item]:
     """Return what needs attention, the worst first. Reads the store."""
     items = [
         *_publishing(asked), *_inputs(asked), *_sidecars(asked), *_breakers(asked), *_warnings(asked),
-        *_approvals(asked),
+        *_approvals(asked), *_holds(asked),
     ]  # fmt: skip
-    return sorted(items, key=lambda item: item.weight != "bad")
+    return sorted(items, key=lambda item: ("bad", "warn", "note").index(item.weight))
 
 
 def _publishing(asked: Asked) -> Iterator[Item]:
@@ -126,6 +128,16 @@ def _approvals(asked: Asked) -> Iterator[Item]:
         yield Item("warn", f"{len(waiting)} waiting for approval", f"Asked for by {names}", "/approvals")
 
 
+def _holds(asked: Asked) -> Iterator[Item]:
+    with asked.plane.store.reading() as tx:
+        held: list[Any] = [*list_holds(tx, asked.plane.store.clock(), asked.caller.sees)]
+    if held:
+        names = [row.network.removesuffix("/32").removesuffix("/128") for row in held[:3]]
+        networks = ", ".join(names) + (" …" if len(held) > 3 else "")
+        title = "1 network is held" if len(held) == 1 else f"{len(held):,} networks are held"
+        yield Item("note", title, f"Triggers leave {networks} alone: a person deleted what they listed.", "/triggers")
+
+
 @get("/attention")
 async def show_attention(asked: Asker) -> Response[str]:
     """Show what needs attention."""
@@ -137,7 +149,7 @@ async def show_attention(asked: Asker) -> Response[str]:
 async def count_attention(asked: Asker) -> Response[str]:
     """Give how many things need attention, for the menu; nothing if none does."""
     asked.caller.need("read")
-    count = len(await in_thread(attention_of, asked))
+    count = sum(item.weight != "note" for item in await in_thread(attention_of, asked))
     return html(f'<span class="count">{count}</span>' if count else "")
 
 

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from authz.control.api import applications as api
 from authz.control.api.common.asking import in_thread
 from authz.control.console.common.asking_api import done_by
+from authz.control.console.common.changing import Made, afterwards, notice_by, written
 from authz.control.console.common.forms import words
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
@@ -37,7 +38,9 @@ async def show_applications(asked: Asker) -> Response[str]:
     asked.caller.need("read")
     applications = await done_by(api.get_applications, asked)
     effective = await in_thread(_effective, asked, [application.name for application in applications])
-    return page(asked, "setup/applications.html", applications=applications, effective=effective, modes=MODES)
+    notice = await in_thread(notice_by, asked, asked.request.query_params.get("done", ""))
+    return page(asked, "setup/applications.html", applications=applications, effective=effective, modes=MODES,
+                notice=notice)  # fmt: skip
 
 
 def _effective(asked: Asked, names: list[str]) -> dict[str, Application]:
@@ -72,13 +75,14 @@ async def save(asked: Asker, name: FromPath[str]) -> Response[str]:
     reason = str(form.get("reason", ""))
     try:
         if form.get("do") == "delete":
-            await done_by(api.remove_application, asked, name=name, reason=reason)
+            answer = await done_by(api.remove_application, asked, name=name, reason=reason)
         else:
             settings = settings_of({key: str(form.get(key, "")) for key in form})
-            await done_by(api.set_application, asked, name=name, data=settings, reason=reason)
+            answer = await done_by(api.set_application, asked, name=name, data=settings, reason=reason)
     except Problem as error:
         return await _form(asked, name, error)
-    return see_other("/applications")
+    serials = msgspec.json.decode(answer)["serials"]
+    return afterwards("/applications", written([Made(layer, serial, serial) for layer, serial in serials.items()]))
 
 
 def settings_of(form: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from litestar import Response, Router, get, post
 from authz.control.api import applications as api
 from authz.control.api.common.asking import in_thread
 from authz.control.console.common.asking_api import done_by
-from authz.control.console.common.changing import Made, Notice, afterwards, notice_of, written
+from authz.control.console.common.changing import Made, Notice, afterwards, notice_by, written
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page
 from authz.control.model.problems import FieldMistake, Invalid, Problem
@@ -53,12 +53,7 @@ async def show_feeds(asked: Asker) -> Response[str]:
     """Show feeds, databases and the settings."""
     settings = await done_by(api.get_policy, asked)
     done = asked.request.query_params.get("done", "")
-    return await _page(asked, settings, _as_yaml(settings), None, await in_thread(_notice, asked, done))
-
-
-def _notice(asked: Asked, done: str) -> Notice | None:
-    with asked.plane.store.reading() as tx:
-        return notice_of(tx, asked.caller, done) if done else None
+    return await _page(asked, settings, _as_yaml(settings), None, await in_thread(notice_by, asked, done))
 
 
 @post("/feeds", status_code=200)

@@ -31,8 +31,11 @@ async def add_token(asked: Asker) -> Response[str]:
     form = await asked.form()
     values = {name: str(form.get(name, "")).strip() for name in ("name", "role", "tenant", "networks", "period")}
     try:
-        if values["role"] not in ROLES or not 1 <= len(values["name"]) <= 100:
-            raise Invalid([FieldMistake("/name", "expected a name of 1 to 100 characters, and a role")])
+        mistakes = [] if 1 <= len(values["name"]) <= 100 else [FieldMistake("/name", "expected 1 to 100 characters")]
+        if values["role"] not in ROLES:
+            mistakes.append(FieldMistake("/role", "expected one of the roles"))
+        if mistakes:
+            raise Invalid(mistakes)
         data = TokenInput(
             name=values["name"], role=values["role"],
             tenant=values["tenant"] or None, networks=tuple(lines(values["networks"])), period=values["period"] or None,
@@ -48,7 +51,7 @@ async def revoke_token(asked: Asker) -> Response[str]:
     """End a token at once."""
     form = await asked.form()
     await done_by(api.revoke_token, asked, token_id=str(form.get("id", "")))
-    return see_other("/people")
+    return see_other("/people?told=revoked")
 
 
 @post("/people/sessions/end", status_code=200)
@@ -56,7 +59,7 @@ async def end_session(asked: Asker) -> Response[str]:
     """End a session at once."""
     form = await asked.form()
     await done_by(api_sessions.end_session, asked, session_id=str(form.get("id", "")))
-    return see_other("/people")
+    return see_other("/people?told=session-ended")
 
 
 @post("/people/tenants", status_code=200)
@@ -71,7 +74,7 @@ async def put_tenant(asked: Asker) -> Response[str]:
         await done_by(api.put_tenant, asked, name=values["tenant_name"], data=data)
     except Problem as error:
         return await _page(asked, problem=error, values=values)
-    return see_other("/people")
+    return see_other("/people?told=saved")
 
 
 async def _page(
@@ -83,8 +86,17 @@ async def _page(
     return page(
         asked, "setup/people.html", status=problem.status if problem else 200, tokens=tokens, tenants=tenants,
         sessions=sessions, roles={role: ", ".join(sorted(RIGHTS[role])) for role in ROLES}, made=made, problem=problem,
-        values=values or {}, periods=PERIODS,
+        values=values or {}, periods=PERIODS, mistakes=_mistakes(problem),
     )  # fmt: skip
+
+
+def _mistakes(problem: Problem | None) -> dict[str, str]:
+    """Return what is wrong with each field, by the first part of its pointer; `?name` is a tenant's."""
+    told = problem.mistakes if isinstance(problem, Invalid) else ()
+    return {
+        "tenant_name" if pointer == "?name" else pointer.strip("/").partition("/")[0]: detail
+        for pointer, detail in reversed(told)
+    }
 
 
 router: Any = Router(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from authz.analysis.map.picture import Map
     from authz.analysis.space import Array
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.engine.model import Entry
+    from authz.engine.model import Entry, ListName
 
 ORDER: Final = 12  # a pixel is a /24
 SQUARES: Final = 16  # /8 in a row
@@ -30,6 +30,19 @@ DARK: Final = (45, 45, 49)  # of what is allowed, for who looks at it in the dar
 MAX_KEPT: Final = 3  # maps: 16 MB each
 MAX_DRAWN: Final = 4  # maps that are drawn, or wait to be, at once
 _LOG = logging.getLogger("authz.control.console")
+
+
+class Wanted(NamedTuple):
+    """Which map.
+
+    Attributes:
+        application: `*` for every one that the policy does not name.
+        list: Whose entries are drawn, whatever other lists say; None: what is decided by all.
+    """
+
+    layer: str
+    application: str
+    list: ListName | None
 
 
 class Drawn(NamedTuple):
@@ -53,16 +66,15 @@ class Drawn(NamedTuple):
 
 
 class NewestMaps:
-    """The newest map of each layer and application. A newer one is drawn beside: nobody waits for that second."""
+    """The newest map of each layer, application and list. A newer one is drawn beside: nobody waits for that second."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], Drawn] = {}
-        self._drawing: set[tuple[str, str]] = set()
+        self._kept: dict[Wanted, Drawn] = {}
+        self._drawing: set[Wanted] = set()
         self._lock = threading.Lock()
 
-    def get(self, layer: str, application: str, serial: int, draw: Callable[[], Drawn | None]) -> Drawn | None:
+    def get(self, key: Wanted, serial: int, draw: Callable[[], Drawn | None]) -> Drawn | None:
         """Return the newest map that is drawn; None: none is. Where it is older than `serial`, have `draw` called."""
-        key = layer, application
         with self._lock:
             known = self._kept.get(key)
             is_old = known is None or known.serial < serial
@@ -71,12 +83,12 @@ class NewestMaps:
                 threading.Thread(target=self._draw, args=(key, draw), name="map", daemon=True).start()
         return known
 
-    def _draw(self, key: tuple[str, str], draw: Callable[[], Drawn | None]) -> None:
+    def _draw(self, key: Wanted, draw: Callable[[], Drawn | None]) -> None:
         drawn = None
         try:
             drawn = draw()
         except Exception:  # noqa: BLE001  # the store may be away, or we end; the next look tries again
-            _LOG.warning("the map of %s could not be drawn", key[0], exc_info=True)
+            _LOG.warning("the map of %s could not be drawn", key.layer, exc_info=True)
         with self._lock:
             self._drawing.discard(key)
             if drawn is not None:
@@ -90,41 +102,43 @@ class Maps:
     """The maps drawn last, by what is in their files. Drawing one takes a second, and a thread of its own."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], Map] = {}
+        self._kept: dict[tuple[str, str, ListName | None], Map] = {}
         self._lock = threading.Lock()
 
-    def get(
-        self, opened: OpenedSnapshot, parts: Callable[[], list[OpenedSnapshot]], application: str, now: float
-    ) -> Map:
+    def get(self, opened: OpenedSnapshot, parts: Callable[[], list[OpenedSnapshot]], wanted: Wanted, now: float) -> Map:
         """Return the map of a file and its parts for an application; `*` for every one that is not named."""
-        key = (opened.digest, application)
+        key = (opened.digest, wanted.application, wanted.list)
         with self._lock:
             if key not in self._kept:
                 while len(self._kept) >= MAX_KEPT:
                     self._kept.pop(next(iter(self._kept)))
-                settings = opened.application(application, "") or opened.general
-                picture = decision_map(Deciding(opened, now=now), settings, order=ORDER)
+                settings = opened.application(wanted.application, "") or opened.general
+                if wanted.list is not None:
+                    settings = settings._replace(mode="safe_blocking", default="allow", denylist_in_monitoring=True)
+                picture = decision_map(Deciding(opened, now=now, only=wanted.list), settings, order=ORDER)
                 over = np.fromiter(opened.tombstones, np.uint64, len(opened.tombstones))
-                picture = with_bans(picture, opened, settings.name, now)
+                picture = with_bans(picture, opened, settings.name, now, only=wanted.list)
                 for part in parts():
-                    picture = with_bans(picture, part, settings.name, now, over)
+                    picture = with_bans(picture, part, settings.name, now, over, only=wanted.list)
                 self._kept[key] = picture
             return self._kept[key]
 
 
 def with_bans(
-    picture: Map, opened: OpenedSnapshot, application: str, now: float, over: Array | None = None
+    picture: Map, opened: OpenedSnapshot, application: str, now: float, over: Array | None = None, *,
+    only: ListName | None = None,
 ) -> Map:  # fmt: skip
     """Return a map with the bans of single addresses, which are kept apart from the index (docs/decisions/0029).
 
-    over: numbers of bans that have been taken back since.
+    over: numbers of bans that have been taken back since. only: of this list; None: of any.
     """
     singles = opened.singles
     if singles is None or not len(singles):
         return picture
     addresses, ends, templates, numbers = (np.asarray(column) for column in singles.columns4)
     entries = [entry_of(template, named=False) for template in singles.templates]
-    classes = np.array([_class_of(entry, application) for entry in entries], np.uint8)[templates]
+    shown = [ALLOWED if only not in {None, entry.list} else _class_of(entry, application) for entry in entries]
+    classes = np.array(shown, np.uint8)[templates]
     classes[(ends != NEVER) & (ends <= now)] = ALLOWED
     if over is not None:
         classes[np.isin(numbers, over)] = ALLOWED

@@ -79,7 +79,7 @@ async def save_trigger(asked: Asker) -> Response[str]:
             await done_by(api.add_trigger, asked, data=content)
     except Problem as error:
         return await _form(asked, values, known, problem=error)
-    return see_other("/triggers")
+    return see_other("/triggers?told=saved")
 
 
 @post("/triggers/{name:str}", status_code=200)
@@ -88,9 +88,9 @@ async def act(asked: Asker, name: FromPath[str]) -> Response[str]:
     form = await asked.form()
     if form.get("do") == "delete":
         await done_by(api.delete_trigger, asked, name=name, if_match=f'"{name}.{form.get("seen", "")}"')
-    else:
-        await done_by(api.resume_trigger, asked, name=name)
-    return see_other("/triggers")
+        return see_other("/triggers?told=deleted")
+    await done_by(api.resume_trigger, asked, name=name)
+    return see_other("/triggers?told=resumed")
 
 
 @post("/holds", status_code=200)
@@ -98,7 +98,7 @@ async def end_hold(asked: Asker) -> Response[str]:
     """Let triggers list a network again."""
     form = await asked.form()
     await done_by(api.delete_hold, asked, hold_id=str(form.get("id", "")))
-    return see_other("/triggers")
+    return see_other("/triggers?told=hold-ended")
 
 
 async def _known(asked: Asked, name: str) -> state.TriggerState:

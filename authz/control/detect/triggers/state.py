@@ -21,10 +21,20 @@ from authz.errors import shorten
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
+    from authz.control.detect.counting.detector import Listing
     from authz.control.detect.triggers.file import Trigger
     from authz.control.model.records import Actor
     from authz.control.plane import ControlPlane
     from authz.control.store.detection.triggers import StoredTrigger
+
+
+class TriedListing(msgspec.Struct, frozen=True):
+    """Whom a trigger would have listed, or told of. request: the newest one that counted, such as `POST /login`."""
+
+    network: str
+    time: str
+    count: int
+    request: str
 
 
 class TriggerState(msgspec.Struct, frozen=True):
@@ -33,7 +43,7 @@ class TriggerState(msgspec.Struct, frozen=True):
     source: `file` (triggers.yaml, which is changed there only) or `api`. version, changed, actor: of one of the API.
     shadowed: triggers.yaml has one of the same name, which works instead. applications: whose requests it counts;
     empty: all. suppressed: listings that were not made, by reason. stopped: since when its breaker has stopped it.
-    content: as it was written by API.
+    content: as it was written by API. newest_tried: the last of those that were only tried or told of, newest first.
     """
 
     name: str
@@ -56,6 +66,7 @@ class TriggerState(msgspec.Struct, frozen=True):
     changed: str | None = None
     actor: str | None = None
     content: dict[str, Any] | None = None
+    newest_tried: tuple[TriedListing, ...] = ()
 
 
 class TriggerVersion(msgspec.Struct, frozen=True):
@@ -166,7 +177,14 @@ def _state(plane: ControlPlane, known: KnownTrigger, halted: int | None) -> Trig
         changed=None if stored is None else format_moment(stored.since // MICROSECONDS),
         actor=stored and stored.actor,
         content=None if stored is None else msgspec.json.decode(stored.content),
+        newest_tried=tuple(map(_tried, tuple(intake.newest_tried.get(name, ())))),
     )
+
+
+def _tried(listing: Listing) -> TriedListing:
+    newest = listing.samples[-1] if listing.samples else None
+    request = f"{newest.method} {newest.path}".strip() if newest else ""
+    return TriedListing(listing.network, format_moment(int(listing.time)), listing.counted, request)
 
 
 def _version(stored: StoredTrigger) -> TriggerVersion:

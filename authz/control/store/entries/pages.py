@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_LOOKED: Final = 20_000  # rows that are read for one page
 MAX_COUNTED: Final = 100_000
+MAX_COUNTED_THEN: Final = 10_000  # as of a time: no index has all that tells, so rows are read
 _OWNER: Final = "api"  # of an entry whose JSON names none
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "changed": entries.c.recorded_from,
@@ -170,12 +171,17 @@ def ordered(
     return query.order_by(*order).limit(MAX_LOOKED)
 
 
+def most_counted(wanted: Filter) -> int:
+    """Return up to how many entries are counted."""
+    return MAX_COUNTED if wanted.at is None else MAX_COUNTED_THEN
+
+
 def count_page(tx: Connection, wanted: Filter, search: Search) -> int | None:
-    """Return how many there are, at most MAX_COUNTED; None if only reading them would tell."""
+    """Return how many there are, at most `most_counted`; None if only reading them would tell."""
     if search.by_row or wanted.application or wanted.owner or wanted.origin:
         return None
     counted = filtered(tx, wanted).with_only_columns(entries.c.recorded_to)  # an index has it: no row is read
-    some = counted.where(*_ends(search)).limit(MAX_COUNTED).subquery()
+    some = counted.where(*_ends(search)).limit(most_counted(wanted)).subquery()
     return tx.execute(select(func.count()).select_from(some)).scalar_one()
 
 

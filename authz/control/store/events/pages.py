@@ -15,6 +15,7 @@ from sqlalchemy import func, select, tuple_
 
 from authz.addresses import BITS
 from authz.control.model.records import MICROSECONDS
+from authz.control.store.entries.network_keys import keys_inside
 from authz.control.store.events.search import Place, WantedEvents, conditions_of
 from authz.control.store.tables import events
 
@@ -48,7 +49,7 @@ def find_event_page(
     if by_index.network is not None or by_index.entry is not None:
         most = min(most, MAX_SCATTERED)
     last = None if by_index == wanted else _last_looked_at(tx, by_index, before, most)
-    query = _before(select(events).where(*conditions_of(tx, wanted)), before)
+    query = _before(select(events).where(*_in_order_of_time(tx, wanted)), before)
     if last is not None:
         query = query.where(events.c.time >= last)
     return _page([*tx.execute(_newest(query).limit(limit + 1))], limit, last)._replace(looked=most)
@@ -75,6 +76,15 @@ def _few(tx: Connection, wanted: WantedEvents, before: Place | None) -> Select[A
     """Return the query for the events of a network with few: they are sorted, not looked for by time."""
     query = _before(select(events).where(*conditions_of(tx, wanted)), before)
     return query.order_by((events.c.time + 0).desc(), events.c.id.desc())
+
+
+def _in_order_of_time(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
+    """Return what makes an event wanted. SQLite is not told to find a network by an index: it would sort all of it."""
+    if wanted.network is None or not _is_wide(wanted) or tx.dialect.name != "sqlite":
+        return conditions_of(tx, wanted)
+    first, last = (key[:16] for key in keys_inside(wanted.network))
+    client = func.coalesce(events.c.client, events.c.client)
+    return [*conditions_of(tx, wanted._replace(network=None)), client.between(first, last)]
 
 
 def _by_index(wanted: WantedEvents) -> WantedEvents:

@@ -55,16 +55,16 @@ def test_a_preview_without_events_shows_no_number_of_requests(plane: Control) ->
     console = Console(plane)
     assert UNKNOWN in previewed(console, networks="198.51.100.0/24")
     assert not re.search(
-        r"Requests of the last day</dt><dd class=\"big\">", previewed(console, networks="198.51.100.7")
+        r"Requests of the last 24 hours</dt><dd class=\"big\">", previewed(console, networks="198.51.100.7")
     )
     came(plane)
-    assert 'Requests of the last day</dt><dd class="big">0<' in previewed(console, networks="198.51.100.0/24")
+    assert 'Requests of the last 24 hours</dt><dd class="big">0<' in previewed(console, networks="198.51.100.0/24")
 
 
 def test_a_preview_of_a_country_shows_no_number_that_events_do_not_tell(plane: Control) -> None:
     came(plane)
     text = previewed(Console(plane), countries="KP")
-    assert "Requests of the last day" not in text
+    assert "Requests of the last 24 hours" not in text
     assert "Events do not tell countries" in text
 
 

@@ -75,14 +75,19 @@
     count(form);
   });
 
-  // Who is allowed is meant to stay, unless somebody has said how long
+  // Who is allowed is meant to stay, unless somebody has said how long; the form says that it was changed
   document.addEventListener("change", (event) => {
     const form = event.target.closest("#adding");
-    if (!form) return;
-    if (event.target.name === "period") form.dataset.chosen = "yes";
-    if (event.target.name === "list" && !form.dataset.chosen && !form.querySelector("[name=of]")) {
-      const wanted = form.querySelector(event.target.value === "allow" ? "#period-forever" : "#period-1h");
-      if (wanted) wanted.checked = true;
+    const told = form?.querySelector("#how-long");
+    if (!told) return;
+    if (event.target.name === "period") { form.dataset.chosen = "yes"; told.textContent = ""; }
+    if (event.target.name === "list" && !form.dataset.chosen) {
+      const allows = event.target.value === "allow";
+      const wanted = form.querySelector(allows ? "#period-forever" : "#period-1h");
+      const before = form.querySelector("[name=period]:checked");
+      if (!wanted || wanted === before) return;
+      wanted.checked = true;
+      told.textContent = allows ? "Set to Forever, as usual on the allow list. Choose a time if it should end." : "Set back to 1 hour.";
     }
   });
 
@@ -172,7 +177,7 @@
     if (!cell || !there || there.dataset.shown === cell.dataset.network) return;
     there.dataset.shown = cell.dataset.network;
     clearTimeout(pointing);
-    pointing = setTimeout(() => htmx.ajax("GET", `/map/at?network=${encodeURIComponent(cell.dataset.network)}`, { target: "#there", swap: "innerHTML" }), 120);
+    pointing = setTimeout(() => htmx.ajax("GET", `/map/at?network=${encodeURIComponent(cell.dataset.network)}&list=${there.dataset.list}`, { target: "#there", swap: "innerHTML" }), 120);
   }
   document.addEventListener("pointerover", point);
   document.addEventListener("focusin", point);
