@@ -105,7 +105,7 @@ def _uvicorn_config(
         where = {"uds": str(listen.path)}
     return uvicorn.Config(
         create_app(plane, console_routes(), handle_missing), **where,  # type: ignore[arg-type]  # of mixed types
-        http="httptools" if tls is None else tls.protocol,
+        http="httptools" if tls is None else tls.protocol,  # type: ignore[arg-type]  # a class of ours
         log_level=log_level, log_config=None, access_log=False, server_header=False, date_header=True,
         proxy_headers=False, timeout_graceful_shutdown=DRAIN, timeout_keep_alive=75, lifespan="on",
     )  # fmt: skip

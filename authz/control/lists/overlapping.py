@@ -16,7 +16,7 @@ from authz.engine.model import Entry as EngineEntry
 from authz.errors import AddressError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from authz.addresses import Network
     from authz.control.model.records import Entry, Written
@@ -26,7 +26,7 @@ Standing = Literal["this", "that", "varies", "same", "neither"]
 MAX_PAIRS: Final = 10_000  # of networks that are compared
 
 
-def standing(written: Written, other: Entry, documents: Mapping[str, str], now: float) -> Standing:
+def standing(written: Written, other: Entry, documents: dict[str, str], now: float) -> Standing:
     """Return which of two entries decides for what both name, as soon as both are in their windows.
 
     documents: settings of applications. now: seconds since 1970.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event
@@ -128,7 +128,7 @@ def test_a_wide_network_with_many_events_is_found_by_time_and_not_sorted(
     """SQLite sorted twenty million events of 0.0.0.0/0: 4 to 12 seconds."""
     store = filled.plane.store
     wide = WantedEvents(network=parse_network("192.0.0.0/8"))
-    asked: list[tuple[str, object]] = []
+    asked: list[tuple[str, Any]] = []
     with store.reading() as tx:
         listener = event.listens_for(tx, "before_cursor_execute")
         listener(lambda _conn, _cursor, statement, given, _context, _many: asked.append((statement, given)))

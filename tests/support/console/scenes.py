@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -50,7 +50,9 @@ def trouble(running: Running) -> None:
         "list": "deny", "networks": ["203.0.113.77"], "reason": HOSTILE, "applications": [LONG], "period": "1h",
     })  # fmt: skip
     running.ok("POST", "/v1/tokens", {"name": "Wolfeschlegelsteinhausenbergerdorff " * 2, "role": "viewer"})
-    lines = [{"client": f"203.0.113.{n % 5}", "path": "/storm", "method": "GET"} for n in range(20)]
+    lines: list[dict[str, Any]] = [
+        {"client": f"203.0.113.{n % 5}", "path": "/storm", "method": "GET"} for n in range(20)
+    ]
     lines += [{"client": CLIENT, "path": "/" + HOSTILE, "host": HOSTILE, "application": LONG, "method": "GET",
                "decision": "deny", "status": 403}]  # fmt: skip
     for line in lines:

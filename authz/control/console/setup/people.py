@@ -31,11 +31,10 @@ async def add_token(asked: Asker) -> Response[str]:
     form = await asked.form()
     values = {name: str(form.get(name, "")).strip() for name in ("name", "role", "tenant", "networks", "period")}
     try:
-        mistakes = [] if 1 <= len(values["name"]) <= 100 else [FieldMistake("/name", "expected 1 to 100 characters")]
+        if not 1 <= len(values["name"]) <= 100:
+            raise Invalid([FieldMistake("/name", "expected 1 to 100 characters")])
         if values["role"] not in ROLES:
-            mistakes.append(FieldMistake("/role", "expected one of the roles"))
-        if mistakes:
-            raise Invalid(mistakes)
+            raise Invalid([FieldMistake("/role", "expected one of the roles")])
         data = TokenInput(
             name=values["name"], role=values["role"],
             tenant=values["tenant"] or None, networks=tuple(lines(values["networks"])), period=values["period"] or None,
