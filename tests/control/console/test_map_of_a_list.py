@@ -22,7 +22,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
         for list_, networks in (
             ("deny", ["198.51.100.0/24", "203.0.113.0/24"]),
             ("allow", ["203.0.113.0/24"]),
-            ("gray", ["192.0.2.0/24"]),
+            ("gray", ["192.0.2.0/24", "192.88.99.0/24"]),
         ):
             entry = {"list": list_, "networks": networks, "period": "forever"}
             running.ok("POST", "/v1/entries?wait=published", entry)
