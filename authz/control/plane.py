@@ -14,11 +14,12 @@ from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
+from authz.control.lists.context import ListContext
 from authz.control.lists.protected import protect
 from authz.control.lists.rules.guard import denies, names_others
 from authz.control.maintenance import daily
 from authz.control.model.problems import Conflict, Missing
-from authz.control.model.records import MAIN_TENANT, POLICY_LAYER, SETTINGS
+from authz.control.model.records import MAIN_TENANT, POLICY_LAYER
 from authz.control.notify.message import notices_of
 from authz.control.notify.outbox import note_notices
 from authz.control.notify.sender import Sender
@@ -37,9 +38,7 @@ from authz.control.publish.sidecars import Sidecars
 from authz.control.store.access.idempotency import Answer, keep_answer, known_answer
 from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import open_store
-from authz.control.store.entries.documents import get_document
 from authz.control.store.ledger.changes import add_layer, append, lock_head
-from authz.control.store.signals import Signals
 from authz.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from authz.control.access.callers import Caller
     from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
-    from authz.control.lists.rules.rules import Rules
     from authz.control.model.records import Written
     from authz.control.store.database import Store
 
@@ -71,26 +69,25 @@ def nobody(_: Connection) -> Iterable[Written]:
     return ()
 
 
-class ControlPlane:
+class ControlPlane(ListContext):
     """What a process of `authz control serve` has."""
 
     def __init__(self, config: ControlConfig, store: Store, signer_of: Callable[[str], AsksSigner]) -> None:
-        self.config = config
-        self.store = store
-        self.signals = Signals(store)
+        super().__init__(config, store)
         self.offers = Offers(store, self.signals)
         self.sidecars = Sidecars(store)
         self.rate = RateLimit(config.rate)
         self.oidc = _relying(config)
         self.opened = OpenedFiles()
-        self.intake = Intake(self, read_triggers(Path(config.triggers)) if config.triggers else TriggersFile())
+        triggers = read_triggers(Path(config.triggers)) if config.triggers else TriggersFile()
+        self.intake = Intake(self, self.opened, triggers)
         self.sources = RunningSources(config.sources, self.intake, config.folder)
-        self.sender = Sender(config.notify, store, lease_of(store, "sender"), Watch(self))
         copies = Copies(store, Path(config.data))
         self.feeds = FeedRounds(store, copies, config.hosts, self._sign_anew)
         self.publisher = Publisher(
             config, store, self.signals, signer_of, lease_of(store), self.feeds.prepare, self.offers.put
         )  # fmt: skip
+        self.sender = Sender(config.notify, store, lease_of(store, "sender"), Watch(self, self.publisher))
         self.followers = [Follower(self, lapi) for lapi in config.crowdsec]
         lead = self.publisher.lead
         self.inputs = [
@@ -164,10 +161,6 @@ class ControlPlane:
             append(tx, lock_head(tx, POLICY_LAYER), SYSTEM, [signed_anew(POLICY_LAYER, why)], self.store.now())
             self.signals.announce(tx, "changed", [POLICY_LAYER])
         self.signals.wake("changed", [POLICY_LAYER])
-
-    def rules(self, tx: Connection) -> Rules:
-        """Return what use cases go by now."""
-        return self.config.rules(msgspec.json.decode(get_document(tx, SETTINGS) or b"{}"))
 
     def foresee(self, foreseen: Callable[[Connection], Iterable[Written]]) -> list[Written]:
         """Read what entries name, before a transaction that all other writers would wait for meanwhile.

@@ -68,7 +68,7 @@ def load_states(path: Path) -> dict[str, State]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedState(
             f"{path}: found no state of authz: {error}",
-            hint='write it anew as {"digest": "", "serial": N} with the highest serial you know of',
+            hint='write it again as {"digest": "", "serial": N} with the highest serial you know of',
         ) from error
 
 

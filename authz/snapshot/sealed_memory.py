@@ -54,7 +54,7 @@ def give_back(view: memoryview[Any]) -> int | None:
     """Give the pages of sealed memory back to the system a few at a time, before the last view of it goes.
 
     Unmapping 24 MB takes milliseconds, during which the interpreter is held. Without pages it takes none; what is read
-    again meanwhile comes back by itself. Call it in a thread.
+    again meanwhile is read back automatically. Call it in a thread.
 
     Returns:
         A descriptor that keeps the memory until it is closed, which frees it without holding the interpreter: close it

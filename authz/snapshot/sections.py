@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     Array = memoryview[int]
+    Marks = bytearray | memoryview[int]
 
 TYPE_CODES: Final = {"u8": "B", "u32": "I", "u64": "Q"}
 SIZES: Final = {"u8": 1, "u32": 4, "u64": 8}

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
-from support.docs.imports import imports_at_run_time, modules, sources
+from support.docs.imports import imports, imports_at_run_time, modules, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,6 +58,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circle(graph_of_modules()) == []
 
 
+def test_no_modules_name_each_other_in_a_circle_not_even_for_types() -> None:
+    graph = {name: set(imports(path) & modules().keys()) - {name} for name, path in modules().items()}
+    assert circle(graph) == []
+
+
 def test_no_folders_import_each_other_in_a_circle() -> None:
     graphs = graphs_of_siblings()
     assert {"authz", "authz.serve", "authz.publisher"} <= graphs.keys()
@@ -85,8 +90,16 @@ def test_no_folder_has_more_than_about_twelve_siblings() -> None:
     assert crowded == {}, "find what belongs together among them, and give it a folder with a name that says so"
 
 
+def _go_files() -> Iterator[Path]:
+    """Yield the sources of load generators, contenders and clients in Go."""
+    for top in ("benchmarks", "tests"):
+        yield from (ROOT / top).rglob("*.go")
+
+
 def test_no_module_is_longer_than_it_may_be() -> None:
-    long = {path for path, text in sources().items() if text.count("\n") > MAX_LINES}
+    go = {path.relative_to(ROOT).as_posix(): path.read_text() for path in _go_files()}
+    assert len(go) > 5
+    long = {path for path, text in (sources() | go).items() if text.count("\n") > MAX_LINES}
     assert long == set(), f"longer than {MAX_LINES} lines: cut it where it has two ideas"
 
 

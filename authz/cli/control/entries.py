@@ -12,7 +12,7 @@ from authz.cli.common.output import print_json
 from authz.cli.control.common.client import all_pages, ask, segment
 from authz.cli.control.common.completion import complete_application, complete_entry
 from authz.cli.control.common.shown import describe, print_entries, print_entry, print_rows, print_yesterday, reached
-from authz.errors import InputError
+from authz.errors import InputError, reason_of
 
 app = typer.Typer(name="entries", help="Show, add, change and delete entries of a control plane.")
 
@@ -39,6 +39,10 @@ Force = Annotated[bool, typer.Option("--force", help="Apply it even if it denies
 TakeOver = Annotated[bool, typer.Option("--take-over", help="Change it even if it belongs to an import or a feed.")]
 Period = Annotated[str | None, typer.Option("--for", metavar="PERIOD", help="Such as 5m, 2h, 7d, or forever.")]
 Expires = Annotated[str | None, typer.Option(metavar="TIME", help="End at this time, instead of --for.")]
+LinesFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="One address, network or range per line; - for standard input.")
+]
+OnList = Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entries.")]
 
 
 @app.callback(invoke_without_command=True, epilog="Example: authz entries --address 203.0.113.9")
@@ -131,10 +135,8 @@ def add(
 
 @app.command(epilog="Example: authz entries load addresses.txt --for 7d --application shop")
 def load(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="One address, network or range per line; - for standard input.")
-    ],
-    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entries.")] = "deny",
+    file: LinesFile,
+    on: OnList = "deny",
     application: Applications = None,
     period: Period = None,
     expires: Expires = None,
@@ -143,17 +145,16 @@ def load(
     json: Json = False,
 ) -> None:
     """Add an entry for each line of a file. Lines that are refused do not keep the others from being added."""
-    rest = _given({"list": on, "applications": application, "period": period, "expires": expires, "reason": reason})
-    lines = _lines(file)
-    done = ask("POST", "/v1/entries/bulk", [{"networks": [line], **rest} for line in lines], wait=wait)
+    rows = _rows(file, on, application, period, expires, reason)
+    done = ask("POST", "/v1/entries/bulk", rows, wait=wait)
     if json:
         print_json(done)
     elif "items" not in done:  # so many that they became a job
         print_entry("a job adds them", [("id", done["id"]), ("see", f"authz control jobs show {done['id']}")])
     else:
-        refused = [(line, row["problem"]["detail"]) for line, row in zip(lines, done["items"], strict=True)
-                   if row["problem"]]  # fmt: skip
-        print_entry(f"added {len(lines) - len(refused)} of {len(lines)}", [*refused, *reached(done)])
+        refused = [(row["networks"][0], item["problem"]["detail"])
+                   for row, item in zip(rows, done["items"], strict=True) if item["problem"]]  # fmt: skip
+        print_entry(f"added {len(rows) - len(refused)} of {len(rows)}", [*refused, *reached(done)])
 
 
 @app.command(epilog="Example: authz entries change b-272c00006b0a4dd0 --for 7d --reason 'comes back each night'")
@@ -244,10 +245,8 @@ def delete(
 @app.command(epilog="Example: authz entries replace partner bad-addresses.txt --for 7d --application shop")
 def replace(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the list; its entries have this origin.")],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="One address, network or range per line; - for standard input.")
-    ],
-    on: Annotated[str, typer.Option("--list", metavar="allow|deny|gray", help="The list for the entries.")] = "deny",
+    file: LinesFile,
+    on: OnList = "deny",
     application: Applications = None,
     period: Period = None,
     expires: Expires = None,
@@ -256,8 +255,7 @@ def replace(
     json: Json = False,
 ) -> None:
     """Replace the entries of a source by a file, in one change. Entries that are not in the file are deleted."""
-    rest = _given({"list": on, "applications": application, "period": period, "expires": expires, "reason": reason})
-    rows = [{"networks": [line], **rest} for line in _lines(file)]
+    rows = _rows(file, on, application, period, expires, reason)
     done = ask("PUT", f"/v1/sources/{segment(source)}/entries", rows, reason=reason or None, wait=wait)
     if json:
         print_json(done)
@@ -266,14 +264,17 @@ def replace(
     print_entry(f"replaced {source}", [*counts, *reached(done)])
 
 
-def _lines(file: Path) -> list[str]:
-    """Return the lines of a file that say something; what is behind a # is a remark."""
+def _rows(
+    file: Path, on: str, applications: list[str] | None, period: str | None, expires: str | None, reason: str
+) -> list[dict[str, Any]]:
+    """Return an entry for each line of a file. Text after a # and empty lines are skipped."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
+        raise InputError(f"{file}: cannot be read: {reason_of(error)}") from error
     lines = [line.partition("#")[0].strip() for line in text.splitlines()]
-    return [line for line in lines if line]
+    body = {"list": on, "applications": applications, "period": period, "expires": expires, "reason": reason}
+    return [{"networks": [line], **_given(body)} for line in lines if line]
 
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:

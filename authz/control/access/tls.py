@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from authz.serve.listeners.budget import HeldBytes
 from authz.serve.listeners.tls.certificates import Certificates
+from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ class TlsListener:
 
     def protocol(self, **uvicorns: Any) -> asyncio.BaseProtocol:
         """Return what uvicorn takes for its own protocol of a new connection."""
-        return self._certificates.wrap(functools.partial(HttpToolsProtocol, **uvicorns))()
+        return TlsConnection(self._certificates, functools.partial(HttpToolsProtocol, **uvicorns))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from authz.control.detect.keeping.writer import Writer
     from authz.control.detect.triggers.file import Trigger, TriggersFile
     from authz.control.detect.work import Batch, Work
-    from authz.control.plane import ControlPlane
+    from authz.control.lists.context import ListContext
+    from authz.control.publish.opened import OpenedFiles
 
 _RETRY: Final = 1.0  # seconds until the store is asked again, where it is away
 _LOOK: Final = 0.5  # seconds from one look whether we end, or triggers have changed, to the next
@@ -49,7 +50,8 @@ class Intake:
     """Takes events, counts them, and lists.
 
     Args:
-        plane: The control plane whose lists are filled.
+        context: Of the lists that are filled.
+        opened: The published files.
         file: What triggers.yaml says.
 
     Attributes:
@@ -63,21 +65,21 @@ class Intake:
 
     """
 
-    def __init__(self, plane: ControlPlane, file: TriggersFile) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext, opened: OpenedFiles, file: TriggersFile) -> None:
+        self._context = context
         self.file = file
-        self._guard = StoreGuard(plane)
-        offences = _PatientOffences(StoreOffences(plane), self._patiently)
+        self._guard = StoreGuard(context, opened)
+        offences = _PatientOffences(StoreOffences(context), self._patiently)
         places = read_places(file.databases, file.triggers)
         self.detector = Detector(file.triggers, self._refusal, offences, places)
-        countries = Countries(plane.store, Path(plane.config.data), file.databases.country)
-        self.keeper = EventKeeper(plane.store, plane.config.events, countries)
-        sinks = (ClickHouse(sink, countries.find, plane.store.clock) for sink in plane.config.sinks)
+        countries = Countries(context.store, Path(context.config.data), file.databases.country)
+        self.keeper = EventKeeper(context.store, context.config.events, countries)
+        sinks = (ClickHouse(sink, countries.find, context.store.clock) for sink in context.config.sinks)
         self.writers: list[Writer] = [self.keeper, *sinks]
-        self._partitioning = Partitioning(plane.config.streams.partitions, file.triggers, places)
-        self._work: Work = self._shared() if plane.config.streams.url else LocalWork()
+        self._partitioning = Partitioning(context.config.streams.partitions, file.triggers, places)
+        self._work: Work = self._shared() if context.config.streams.url else LocalWork()
         self._repeated = Repeated()
-        self._first_hits = FirstHits(plane)
+        self._first_hits = FirstHits(context)
         self._ended = threading.Event()
         self._told = threading.Event()
         self._told.set()
@@ -90,7 +92,7 @@ class Intake:
         self.listed: Tally[str] = Tally()
         self.tried: Tally[str] = Tally()
         self.newest_tried: dict[str, deque[Listing]] = {}
-        plane.signals.on("triggers", self._told.set)
+        context.signals.on("triggers", self._told.set)
 
     def start(self) -> None:
         """Begin to count."""
@@ -139,7 +141,7 @@ class Intake:
             self._work.done(batch)
 
     def _attempt(self, step: Callable[[], None]) -> None:
-        """Do a step. A fault of ours must not end the counting; it is logged, and what it concerns is passed over."""
+        """Do a step. A bug in it must not end the counting: it is logged, and what it concerns is skipped."""
         try:
             step()
         except NotReady as error:
@@ -153,7 +155,7 @@ class Intake:
         if not self._told.is_set():
             return
         self._told.clear()
-        with self._plane.store.reading() as tx:
+        with self._context.store.reading() as tx:
             known = known_triggers(tx, self.file)
             held = stopped(tx)
         triggers = at_work(known)
@@ -166,7 +168,7 @@ class Intake:
             self.detector.replace(triggers, places)
             names = {trigger.name for trigger in triggers}
             self.newest_tried = {name: newest for name, newest in self.newest_tried.items() if name in names}
-            self._partitioning = Partitioning(self._plane.config.streams.partitions, triggers, places)
+            self._partitioning = Partitioning(self._context.config.streams.partitions, triggers, places)
         self.detector.stop(held)
         self._stopped = {*held}
 
@@ -176,7 +178,7 @@ class Intake:
         def window() -> float:
             return max((trigger.count.within for trigger in self.detector.triggers), default=60.0)
 
-        return SharedWork(self._plane.config.streams, lambda: self._partitioning, window)
+        return SharedWork(self._context.config.streams, lambda: self._partitioning, window)
 
     def _take(self, batch: Batch) -> None:
         received = batch.received
@@ -190,7 +192,7 @@ class Intake:
             return
         listings = self.detector.feed_batch(counted, received)
         self.taken += len(counted)
-        self.lag = max(0.0, self._plane.store.clock() - received)
+        self.lag = max(0.0, self._context.store.clock() - received)
         if listings:
             self._write(listings)
         if opened := {*self.detector.stopped} - self._stopped:
@@ -216,7 +218,7 @@ class Intake:
         def written() -> None:
             while listings:
                 trigger = listings[0].trigger
-                if write_listing(self._plane, listings[0]):
+                if write_listing(self._context, listings[0]):
                     self.listed[trigger.name] += 1
                 elif trigger.dry_run or trigger.then.list == "notify":
                     self._note_tried(listings[0])
@@ -233,7 +235,7 @@ class Intake:
 
     def _stop(self, names: set[str]) -> None:
         for name in sorted(names):
-            self._patiently(lambda name=name: write_stop(self._plane, name), None)  # type: ignore[misc]  # a default's type
+            self._patiently(lambda name=name: write_stop(self._context, name), None)  # type: ignore[misc]  # a default's type
             self._stopped.add(name)
 
     def _patiently(self, ask: Callable[[], T], at_end: T) -> T:

@@ -53,7 +53,7 @@ def _triggers(lines: list[str], plane: ControlPlane) -> None:
             {label: state.evaluations for label, state in counting.items()})  # fmt: skip
     _family(lines, "trigger_listings_total", "counter", "Entries that a trigger made.",
             {label: intake.listed[state.trigger.name] for label, state in counting.items()})  # fmt: skip
-    _family(lines, "trigger_tried_total", "counter", "What a trigger would have listed, or told of.",
+    _family(lines, "trigger_tried_total", "counter", "Clients that a trigger would have listed, or notified about.",
             {label: intake.tried[state.trigger.name] for label, state in counting.items()})  # fmt: skip
     _family(lines, "trigger_stopped", "gauge", "Whether the trigger's breaker has stopped it.",
             {label: int(state.breaker.open) for label, state in counting.items()})  # fmt: skip

@@ -61,7 +61,7 @@ def newly_protected(before: Iterable[str], after: Iterable[str]) -> list[Network
 def protect(batch: Batch, networks: Iterable[Network], *, force: bool, bans_only: bool = False) -> None:
     """Let networks be protected that were not before: bans that keep them out end with that.
 
-    Entries of the first layer are told of as well (unless `bans_only`), and stay where that is forced.
+    Entries of the first layer are reported as well (unless `bans_only`), and stay if that is forced.
 
     Raises:
         Conflict: There are such entries and it is not forced (`lock_out`, with their ids), or too many (`too_many`).

@@ -37,7 +37,7 @@ class RolledBack(NamedTuple):
 
 
 def can_be_undone(change: Change) -> bool:
-    """Return whether a change is one of an entry; settings and publications are not taken back by it."""
+    """Return whether a change is one of an entry; settings and publications are not undone."""
     return ":" not in change.subject and change.action != "publish"
 
 
@@ -68,7 +68,7 @@ def undo(batch: Batch, layer: str, sequence: int, reason: str = "") -> Entry | N
     """
     made = get_change(batch.tx, layer, sequence)
     if made is None or not batch.may_see(made.tenant) or not can_be_undone(made):
-        raise Missing(f"there is no change {sequence} of the layer '{layer}' that can be taken back")
+        raise Missing(f"there is no change {sequence} of the layer '{layer}' that can be undone")
     before, now = made.entry_before(), get_entry(batch.tx, made.subject)
     if not _is_latest(made, now):
         raise Conflict(f"'{made.subject}' was changed since", code="changed_since", extra={"id": made.subject})

@@ -1,6 +1,6 @@
 """Telling people and programs of what happens, by an outbox in the store.
 
-config      `notify` of control.yaml: the channels
+config      `notify` of control.yaml: the channels; `messenger_schemes`: which URLs of messengers they may have
 message     what is to be told, and what a message says; `template`: in other words, by Jinja2
 outbox      what waits: written in the transaction of what it tells of; gathered into messages; retried
 quiet       hours in which only what is urgent is told

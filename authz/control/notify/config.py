@@ -1,4 +1,4 @@
-"""`notify` of control.yaml: who is told of what. Channels come from here only: no tenant can make us call a host."""
+"""`notify` of control.yaml: who is notified about what. Channels are set here only: no tenant can name a host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from authz.control.notify.channels.messengers import OWN
+from authz.control.notify.messenger_schemes import OWN
 from authz.control.notify.template import parse_template
 from authz.engine.model import TOKEN
 from authz.errors import BadValue
@@ -121,7 +121,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     """All channels."""
 
     channels: tuple[Channel, ...] = ()
-    stale: Duration = 300.0  # a sidecar that is behind, or not seen, for this long is told of
+    stale: Duration = 300.0  # notify about a sidecar that is behind, or was not seen, for this long
     apprise_schemes: tuple[OwnScheme, ...] = ()  # of messengers that reach whatever host a URL names
 
 
@@ -137,7 +137,8 @@ def _problems(channel: Channel, before: set[str]) -> Iterator[tuple[str, str]]:
         yield "name", f"found '{channel.name}' twice, expected each channel once"
     kinds = [kind for kind in KINDS if getattr(channel, kind) is not None]
     if len(kinds) != 1:
-        yield "name", f"found {' and '.join(kinds) or 'nothing'} to tell by, expected one of {', '.join(KINDS)}"
+        given = f"found {' and '.join(kinds)}" if kinds else "names no receiver"
+        yield "name", f"{given}, expected one of {', '.join(KINDS)}"
     elif kinds[0] in NEED_SECRET and channel.secret_file is None:
         yield "secret_file", f"missing, and {kinds[0]} needs one"
     if channel.apprise_schemes:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.control.detect.event import Event
+    from authz.control.lists.context import ListContext
     from authz.control.model.records import Entry
-    from authz.control.plane import ControlPlane
 
 _PREFIX: Final = "warned:"
 MAX_UNKNOWN: Final = 1000  # of a tenant: entries that only a policy file has, whose ids come with the events
@@ -32,13 +32,13 @@ class FirstHits:
     tenant is passed over, and one that is for all is told once for each tenant in whose applications it warned.
     """
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
         self._known: set[tuple[str, str]] = set()
 
     def note(self, events: Iterable[Event]) -> None:
         """Look at events that came together, and at MAX_NEW of their hits; others come again. Raises NotReady."""
-        if not self._plane.config.notify.channels:
+        if not self._context.config.notify.channels:
             return
         first: dict[tuple[str, str], Event] = {}
         for event in events:
@@ -52,8 +52,8 @@ class FirstHits:
             self._known.add(hit)
 
     def _tell(self, entry: str, event: Event) -> None:
-        now = self._plane.store.now()
-        with self._plane.store.writing() as tx:
+        now = self._context.store.now()
+        with self._context.store.writing() as tx:
             known, owner = get_entry(tx, entry), owner_of(tx, (event.application,)).name
             tenant = MAIN_TENANT if known is None else known.tenant
             if known is not None and not _warned(known, event, owner):
@@ -69,7 +69,7 @@ class FirstHits:
                 "reason": "" if known is None else known.reason,
                 "text": f"{event.client.text} is the first whom {entry} warns of, in {event.application or '*'}",
             }  # fmt: skip
-            note_notices(tx, self._plane.config.notify, [Notice("warned", tenant, item)], now)
+            note_notices(tx, self._context.config.notify, [Notice("warned", tenant, item)], now)
 
 
 def _warned(entry: Entry, event: Event, owner: str) -> bool:

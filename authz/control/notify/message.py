@@ -36,14 +36,14 @@ class Notice(NamedTuple):
 
 
 def notices_of(changes: Iterable[Change]) -> list[Notice]:
-    """Return what is to be told of changes."""
+    """Return the notices about changes."""
     return [
         Notice(topic, change.tenant, item_of(change)) for change in changes if (topic := topic_of(change)) is not None
     ]
 
 
 def topic_of(change: Change) -> Topic | None:
-    """Return what a change belongs to; None: nobody is told of it."""
+    """Return the topic of a change; None: nobody is notified about it."""
     if ":" in change.subject or change.actor_kind == "system":
         return None
     if change.actor_kind == "trigger":

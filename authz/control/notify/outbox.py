@@ -59,7 +59,7 @@ class Waiting(NamedTuple):
 
 
 def note_notices(tx: Connection, notify: Notify, notices: Iterable[Notice], now: int) -> None:
-    """Write down what channels are to be told of, in the transaction of what happened. now: microseconds."""
+    """Write down what channels are to send, in the transaction of what happened. now: microseconds."""
     rows = [
         _row(f"{notice.topic}:{channel.name}", msgspec.json.encode(notice.item), now,
              now + int(channel.gather * MICROSECONDS))
@@ -99,7 +99,7 @@ def _drop_beyond(tx: Connection, name: str, now: int) -> None:
     if dropped:
         topic, _, channel = name.partition(":")
         delivery = f"d-{secrets.token_hex(12)}"
-        text = f"{dropped} were not told of: {MAX_WAITING} wait already"
+        text = f"{dropped} notices were dropped: {MAX_WAITING} wait already"
         add_delivery(tx, delivery, channel, topic, dropped, text, now)
         decide(tx, delivery, DROPPED, now)
 

@@ -90,7 +90,7 @@ class Sender:
             raise
         except Exception as error:  # noqa: BLE001  # of a library: one message must not keep all others back
             _LOG.exception("%s: %s not sent (try %d)", waiting.channel, delivery, waiting.tries + 1)
-            return self._put_off(waiting, f"a fault of ours: {type(error).__name__}")
+            return self._put_off(waiting, f"internal error: {type(error).__name__}")
         with self._store.writing() as tx:  # should the store be away, it is noted in the next round, and not sent again
             taken(tx, waiting, self._store.now())
         self._answered.discard(delivery)
@@ -111,5 +111,5 @@ class Sender:
                     self.send_due()
             except (Problem, OSError) as error:
                 _LOG.warning("cannot send: %s", error)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end sending for good
+            except Exception:  # noqa: BLE001  # a bug in authz must not stop the sender
                 _LOG.exception("cannot send")

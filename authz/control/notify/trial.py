@@ -20,7 +20,8 @@ def try_channel(notify: Notify, name: str) -> str:
     """Send a message of the topic `test`; return a line that says so. Raises InputError if it is not taken."""
     known = {channel.name: channel for channel in notify.channels}
     if name not in known:
-        raise InputError(f"notify: found no channel '{shorten(name)}', expected one of: {', '.join(known) or 'none'}")
+        there = f"expected one of {', '.join(known)}" if known else "control.yaml has no channels"
+        raise InputError(f"notify: found no channel '{shorten(name)}', {there}")
     seconds = int(time.time())
     message = make_message(f"d-{secrets.token_hex(12)}", "test", [], seconds * MICROSECONDS, known[name].text)
     try:

@@ -1,10 +1,10 @@
-"""What is wrong now, told of once, and once more when it is over.
+"""What is wrong now: one notice when it begins, and one when it is over.
 
     refused   the signer, or a sidecar, refuses a layer: its older file serves on
     stale     a sidecar serves an older file than is offered, or was not seen, for longer than `notify.stale`
     feed      a feed could not be fetched, broke or shrank, and its last good content is kept
 
-What was told of is kept in the store, so a restart tells it no second time.
+The store keeps what was sent, so a restart sends no notice twice.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from authz.control.lists.context import ListContext
     from authz.control.notify.config import Topic
-    from authz.control.plane import ControlPlane
+    from authz.control.publish.publisher import Publisher
 
 _LOOK: Final = 5.0  # seconds between looks
 _FORGOTTEN: Final = 86400 * MICROSECONDS  # a sidecar not seen for a day was taken away
@@ -41,8 +42,9 @@ Conditions = dict[str, tuple["Topic", str]]  # by key: what is wrong
 class Watch:
     """Looks at what this process publishes, and (where it has the lease to send) at all sidecars."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext, publisher: Publisher) -> None:
+        self._context = context
+        self._publisher = publisher
         self._looked = -_LOOK
 
     def look(self, *, of_all: bool) -> None:
@@ -54,23 +56,22 @@ class Watch:
 
     def look_now(self, *, of_all: bool) -> None:
         """Look at once; see `look`."""
-        plane = self._plane
         if of_all:
-            with plane.store.reading() as tx:
+            with self._context.store.reading() as tx:
                 sidecars, feeds = dict([*self._sidecars(tx)][:MAX_ALARMS]), dict(_feeds(tx))
             self._tell("sidecar:", sidecars)
             self._tell("input:", feeds)
-        if plane.publisher.leading:
+        if self._publisher.leading:
             self._tell("layer:", dict(self._layers()))
 
     def _tell(self, prefix: str, conditions: Conditions) -> None:
-        with self._plane.store.reading() as tx:
+        with self._context.store.reading() as tx:
             known = find_alarms(tx, prefix)
         begun, over = conditions.keys() - known.keys(), known.keys() - conditions.keys()
         if not begun and not over:
             return
-        now = self._plane.store.now()
-        with self._plane.store.writing() as tx:
+        now = self._context.store.now()
+        with self._context.store.writing() as tx:
             notices = []
             for key in sorted(begun):
                 topic, text = conditions[key]
@@ -80,20 +81,19 @@ class Watch:
                 topic, text = msgspec.json.decode(known[key])
                 if end_alarm(tx, key):
                     notices.append(_notice(topic, f"over: {text}", now, "over"))
-            note_notices(tx, self._plane.config.notify, notices, now)
+            note_notices(tx, self._context.config.notify, notices, now)
 
     def _layers(self) -> Iterator[tuple[str, tuple[Topic, str]]]:
-        publisher = self._plane.publisher
-        for layer, problem in [*publisher.problems.items()]:
+        for layer, problem in [*self._publisher.problems.items()]:
             text = f"the layer {layer} is not signed: {problem.message or problem.code}"
             yield f"layer:{layer}:refused:{problem.code}", ("refused", text)
-        for layer, warnings in [*publisher.warnings.items()]:
+        for layer, warnings in [*self._publisher.warnings.items()]:
             for warning in warnings:
                 yield f"layer:{layer}:feed:{warning[:200]}", ("feed", f"the layer {layer}: {warning}")
 
     def _sidecars(self, tx: Connection) -> Iterator[tuple[str, tuple[Topic, str]]]:
-        now, stale = self._plane.store.now(), int(self._plane.config.notify.stale * MICROSECONDS)
-        newest = {layer.name: newest_publication(tx, layer.name) for layer in self._plane.config.layers}
+        now, stale = self._context.store.now(), int(self._context.config.notify.stale * MICROSECONDS)
+        newest = {layer.name: newest_publication(tx, layer.name) for layer in self._context.config.layers}
         for sidecar in counted(list_sidecars(tx, now - _FORGOTTEN)):
             name, offered = f"the sidecar {sidecar.name}", newest.get(sidecar.layer)
             if sidecar.refusal:

@@ -110,7 +110,7 @@ class LayerPublisher:
 
         What came while nobody could publish may be millions of changes: they are signed in steps, each to the end of
         what was written together. Where the signer has refused one, there are no steps: it has signed a higher serial,
-        or what was not permitted then has been taken back since, and would stay in the way for good.
+        or what was not permitted then has been undone since, and would block the layer forever.
         """
         if newest is None or self._refused[0] > newest.serial or head.sequence - newest.serial <= MAX_STEP:
             return head

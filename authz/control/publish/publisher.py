@@ -119,7 +119,7 @@ class Publisher:
                 _LOG.warning("layer %s: cannot publish: %s", layer.layer, error)
                 layer.note_outcome(error)
                 self._end.wait(0.2)
-            except Exception as error:  # noqa: BLE001  # a fault of ours must not end publishing for good
+            except Exception as error:  # noqa: BLE001  # a bug in authz must not stop the publisher
                 _LOG.exception("layer %s: cannot publish", layer.layer)
                 layer.note_outcome(error)
                 self._end.wait(1.0)

@@ -166,7 +166,7 @@ class SignerState:
     def _taken(self, order: Order, held: Held | None, now: int) -> Held:
         """Return the layer as it is after the order, with what is new in it checked.
 
-        What was within the limits once is so for good: ends only come nearer.
+        What was within the limits once stays within them: ends only come nearer.
         """
         if order.entries is None and held is not None:
             new = [change for change in order.changes if change.sequence > held.sequence]

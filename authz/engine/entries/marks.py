@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-
-    Marks = bytearray | memoryview[int]
+    from authz.snapshot.sections import Marks
 
 MAX_WIDE: Final = 1 << 16  # /24 and /48 that the networks of a file may cover; with more, one read tells too little
 _CHUNK: Final = 1 << 9  # rows that are looked at in one turn

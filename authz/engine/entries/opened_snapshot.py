@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from authz.addresses import Address, Network
-    from authz.engine.entries.marks import Marks
     from authz.engine.model import Application, Entry
     from authz.snapshot.read import Snapshot
+    from authz.snapshot.sections import Marks
     from authz.snapshot.singles import Singles
 
     Find = Callable[[int], int]

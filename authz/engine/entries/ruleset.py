@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
 
     from authz.addresses import Address
-    from authz.engine.entries.marks import Marks
     from authz.engine.entries.opened_snapshot import Covering, OpenedSnapshot
     from authz.engine.model import Application, Match
+    from authz.snapshot.sections import Marks
 
     FindOthers = Callable[[int, int], tuple[int, ...] | None]
 

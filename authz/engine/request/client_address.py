@@ -227,7 +227,7 @@ def chain(rules: Rules, peer: Address | None, header_lines: Sequence[str]) -> li
     """Return every address of the forwarding chain, for applications with `match: path`.
 
     The peer, and of the rightmost `MAX_ELEMENTS` elements those that are addresses, trusted or not. What stands left of
-    the client is the client's own claim; a deny list may hold it against him, nothing else uses it. A peer that
+    the client is the client's own claim: it may count against the client, and is used for nothing else. A peer that
     is not trusted is the whole chain.
     """
     addresses = [] if peer is None else [peer]

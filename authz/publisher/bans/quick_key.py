@@ -11,7 +11,8 @@ import binascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from authz.snapshot.signing.envelope import Signature, Signer, key_id
+from authz.snapshot.signing.envelope import Signature, Signer
+from authz.snapshot.signing.key_id import key_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httptools
 
@@ -24,7 +24,11 @@ from authz.serve.listeners.budget import MAX_WAIT
 from authz.serve.listeners.places import end_unless_busy
 
 if TYPE_CHECKING:
-    from authz.serve.http1.listener import HttpConnections
+    from collections.abc import Callable
+
+    from authz.serve.listeners.budget import HeldBytes, Turns
+    from authz.serve.listeners.places import Places
+    from authz.serve.observe.metrics import Metrics
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
@@ -37,10 +41,49 @@ _CLOSE: Final = b"Connection: close\r\n\r\n"
 _LOG = logging.getLogger("authz.http")
 
 
+class Timeouts(Protocol):
+    """The limits of a connection; see `HttpLimits`."""
+
+    @property
+    def max_header(self) -> int:
+        """Bytes of a header block."""
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds between two requests."""
+
+    @property
+    def header_timeout(self) -> float:
+        """Seconds for a header block."""
+
+
+class Owner(Protocol):
+    """What a connection needs of its listener; see `authz.serve.http1.listener`."""
+
+    handler: Callable[[RequestHead], Answer]
+    single: bool
+    spellings: dict[bytes, bytes]
+    lengths: frozenset[int]
+    metrics: Metrics | None
+    refuse: Callable[[str | None], Answer] | None
+    held: HeldBytes
+    turns: Turns
+    places: Places[HttpConnection]
+    open: set[HttpConnection]
+    later: float
+
+    @property
+    def limits(self) -> Timeouts:
+        """Sizes and times."""
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """Return whether a new connection has a place."""
+
+
 class HttpConnection(asyncio.Protocol):
     """One connection. peer: the address of who connected; None: a unix socket."""
 
-    def __init__(self, connections: HttpConnections) -> None:
+    def __init__(self, connections: Owner) -> None:
         self._all = connections
         self._spellings, self._lengths = connections.spellings, connections.lengths
         self._most = connections.limits.max_header

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from authz.errors import ConnectionFault
 from authz.serve.http2 import frames as h2
@@ -27,7 +27,9 @@ from authz.serve.listeners.budget import MAX_WAIT
 from authz.serve.listeners.places import end_unless_busy
 
 if TYPE_CHECKING:
-    from authz.serve.http2.listener import Http2Listener
+    from authz.serve.http2.grpc_methods import Service
+    from authz.serve.listeners.budget import HeldBytes, Turns
+    from authz.serve.listeners.places import Places
 
 TURN: Final = 0.0025  # seconds of CPU time of a connection in one turn of the event loop; waiting for a core is no work
 _PIECE: Final = 8192  # bytes between two looks at the clock
@@ -36,6 +38,23 @@ _STREAM_OVERHEAD: Final = 512  # bytes that an open call holds besides its body
 AGE_GRACE: Final = 30.0  # seconds in which a peer that was told to leave for its age may do so
 _LATE: Final = 0.01  # seconds that bytes may have waited before deadlines are looked at
 _LOG = logging.getLogger("authz.grpc")
+
+
+class Owner(Protocol):
+    """What a connection needs of its listener; see `authz.serve.http2.listener`."""
+
+    service: Service
+    held: HeldBytes
+    turns: Turns
+    places: Places[Http2Connection]
+    idle_timeout: float
+    refused: int
+
+    def admit(self, connection: Http2Connection) -> bool:
+        """Return whether a new connection has a place."""
+
+    def age(self) -> float:
+        """Return the seconds that a new connection may last."""
 
 
 class _Unfinished(NamedTuple):
@@ -61,7 +80,7 @@ class Http2Connection(asyncio.Protocol):
         since: When the connection came or was last seen to have begun a call, by the clock of the loop.
     """
 
-    def __init__(self, listener: Http2Listener) -> None:
+    def __init__(self, listener: Owner) -> None:
         self.peer = ""
         self.since = time.monotonic()
         self._listener = listener
@@ -194,7 +213,7 @@ class Http2Connection(asyncio.Protocol):
                 self._take_pieces(data, begin, last)
         except ConnectionFault as fault:
             self._end(fault.error_code, fault.message)
-        except Exception:  # noqa: BLE001  # a fault of ours: this connection ends, the others do not
+        except Exception:  # noqa: BLE001  # a bug in authz: this connection ends, the others do not
             _LOG.exception("a connection failed")
             self._end(h2.INTERNAL_ERROR, "internal error")
         self._flush()

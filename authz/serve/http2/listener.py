@@ -94,5 +94,5 @@ class Http2Listener:
                     await asyncio.sleep(0)  # others have their turn
                 try:
                     connection.sweep(asyncio.get_running_loop().time())
-                except Exception:  # noqa: BLE001  # a fault of ours: the other connections are swept all the same
+                except Exception:  # noqa: BLE001  # a bug in authz: the other connections are still swept
                     _LOG.exception("a connection could not be swept")

@@ -91,7 +91,7 @@ class _Acceptor:
             await self._loop.connect_accepted_socket(self._factory, connection)
         except OSError:  # it has ended already
             connection.close()
-        except Exception:  # noqa: BLE001  # a fault of ours: others are connected
+        except Exception:  # noqa: BLE001  # a bug in authz: others are still connected
             connection.close()
             _LOG.exception("a connection could not be taken")
 

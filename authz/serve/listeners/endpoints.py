@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from authz.serve.background import in_thread
@@ -87,10 +88,11 @@ class Endpoints:
         tls = getattr(settings, "tls", None)  # the admin listener has none
         if tls is not None:
             from authz.serve.listeners.tls.certificates import Certificates  # noqa: PLC0415  # only where it is wanted
+            from authz.serve.listeners.tls.connection import TlsConnection  # noqa: PLC0415  # the same
 
             certificates = Certificates(name, tls, protocols, self._metrics, self.held)
             await in_thread(certificates.load)
-            factory, handshakes = certificates.wrap(factory), certificates.handshakes
+            factory, handshakes = partial(TlsConnection, certificates, factory), certificates.handshakes
             self.certificates.append(certificates)
             self._watches.append(asyncio.get_running_loop().create_task(certificates.watch()))
         if name != "admin":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from authz.errors import Refusal, SnapshotRefused, shorten
 from authz.snapshot.cooperative import next_turn
-from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_TYPE, digest_of
+from authz.snapshot.layout import MAX_SIGNATURE_BYTES, MAX_SIGNATURES, PAYLOAD_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +65,6 @@ class Signer(Protocol):
 
     def sign(self, payload: bytes) -> SignatureLike:
         """Return the signature of some bytes."""
-
-
-def key_id(keytype: str, public: str, scheme: str) -> str:
-    """Return the id of a public key: 64 hexadecimal digits. See `authz.snapshot.signing.keys`."""
-    # Canonical JSON of securesystemslib leaves line ends as they are, and nothing in here needs an escape.
-    text = f'{{"keytype":"{keytype}","keyval":{{"public":"{public}"}},"scheme":"{scheme}"}}'
-    return digest_of(text.encode()).hex()
 
 
 def sign_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:

@@ -1,9 +1,6 @@
 """Public keys, and the check of a signature, with `cryptography` alone: all that a sidecar needs.
 
-A public key is a PEM file of ed25519, ECDSA (P-256, P-384, P-521) or RSA: what files and KMS signers have. Its id
-is the one that securesystemslib gives it, the SHA-256 of its canonical JSON:
-
-    {"keytype":"ed25519","keyval":{"public":"8f2d..."},"scheme":"ed25519"}
+A public key is a PEM file of ed25519, ECDSA (P-256, P-384, P-521) or RSA: what files and KMS signers have.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from authz.errors import BadValue, InputError
-from authz.snapshot.signing.envelope import key_id
+from authz.snapshot.signing.key_id import key_id
 
 if TYPE_CHECKING:
     from pathlib import Path

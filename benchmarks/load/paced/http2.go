@@ -149,15 +149,15 @@ func (h *http2) room() bool {
 
 func (h *http2) unanswered() []int {
 	numbers := make([]int, 0, len(h.streams))
-	for one := range maps.Values(h.streams) {
-		numbers = append(numbers, one.number)
+	for call := range maps.Values(h.streams) {
+		numbers = append(numbers, call.number)
 	}
 	return numbers
 }
 
 func (h *http2) abandon(number int) bool {
-	for id, one := range h.streams {
-		if one.number == number {
+	for id, call := range h.streams {
+		if call.number == number {
 			delete(h.streams, id)
 			h.put(frameReset, 0, id, binary.BigEndian.AppendUint32(nil, errorCancel))
 			h.loop.touch(h.socket)
@@ -168,17 +168,17 @@ func (h *http2) abandon(number int) bool {
 }
 
 func (h *http2) send(number int) {
-	var one *stream
+	var call *stream
 	if last := len(h.spare) - 1; last >= 0 {
-		one, h.spare = h.spare[last], h.spare[:last]
-		*one = stream{number: number, data: one.data[:0]}
+		call, h.spare = h.spare[last], h.spare[:last]
+		*call = stream{number: number, data: call.data[:0]}
 	} else {
-		one = &stream{number: number}
+		call = &stream{number: number}
 	}
 	id := h.next
 	h.next += 2
 	h.draining = h.next > lastStream-2
-	h.streams[id] = one
+	h.streams[id] = call
 	h.encoded.Reset()
 	for _, field := range h.fields {
 		_ = h.encoder.WriteField(field) // into memory: cannot fail
@@ -287,8 +287,8 @@ func (h *http2) takeData(flags byte, on uint32, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	if one := h.streams[on]; one != nil {
-		one.data = append(one.data, payload...)
+	if call := h.streams[on]; call != nil {
+		call.data = append(call.data, payload...)
 	}
 	if flags&flagEndStream != 0 {
 		h.end(on)
@@ -349,16 +349,16 @@ func (h *http2) field(field hpack.HeaderField) {
 
 // end takes what came on a stream for the answer; a reset stream has no grpc-status. The body is the message.
 func (h *http2) end(id uint32) {
-	one := h.streams[id]
-	if one == nil {
+	call := h.streams[id]
+	if call == nil {
 		return
 	}
 	delete(h.streams, id)
-	status, err := strconv.Atoi(one.status)
+	status, err := strconv.Atoi(call.status)
 	if err != nil {
 		status = -1
 	}
-	good := status == 0 && one.http == "200" && len(one.data) >= framePrefix
-	h.loop.answered(one.number, int32(status), good, one.data[min(framePrefix, len(one.data)):])
-	h.spare = append(h.spare, one)
+	good := status == 0 && call.http == "200" && len(call.data) >= framePrefix
+	h.loop.answered(call.number, int32(status), good, call.data[min(framePrefix, len(call.data)):])
+	h.spare = append(h.spare, call)
 }

@@ -145,15 +145,15 @@ func summary(l *loop) report {
 	r := report{Sent: len(l.requests), Waited: l.waited, Opened: l.opened, Seconds: time.Duration(l.last).Seconds()}
 	latencies := make([]int64, len(l.requests))
 	behind := make([]int64, len(l.requests))
-	for i, one := range l.requests {
-		latencies[i], behind[i] = one.latency, one.sent-one.due
-		if one.status >= 0 {
+	for i, asked := range l.requests {
+		latencies[i], behind[i] = asked.latency, asked.sent-asked.due
+		if asked.status >= 0 {
 			r.Answered++
 		}
-		if one.good {
+		if asked.good {
 			r.Good++
 		}
-		r.Length += int64(one.length)
+		r.Length += int64(asked.length)
 	}
 	slices.Sort(latencies)
 	slices.Sort(behind)
@@ -177,8 +177,8 @@ func writeSeries(path string, l *loop) error {
 		return err
 	}
 	out := bufio.NewWriter(file)
-	for _, one := range l.requests {
-		fmt.Fprintln(out, l.epoch+one.due, one.latency, one.status, one.length, one.crc)
+	for _, asked := range l.requests {
+		fmt.Fprintln(out, l.epoch+asked.due, asked.latency, asked.status, asked.length, asked.crc)
 	}
 	return errors.Join(out.Flush(), file.Close())
 }

@@ -81,22 +81,24 @@ def test_the_line_stands_behind_the_head_of_a_syslog_message(message: bytes, lin
     assert line_of(message) == line
 
 
+async def send_by_syslog(room: Room, datagram: bytes, stream: bytes, expected: int) -> None:
+    """Send a datagram by UDP and some lines by TCP, and wait until as many events have come as are expected."""
+    syslog = Syslog(Listen("127.0.0.1", 0), feeder(room))
+    await syslog.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.sendto(datagram, ("127.0.0.1", syslog.port))
+    _, writer = await asyncio.open_connection("127.0.0.1", syslog.port)
+    writer.write(stream)
+    await writer.drain()
+    await asyncio.to_thread(eventually, lambda: len(room.events) == expected)
+    writer.close()
+    await syslog.stop()
+
+
 def test_syslog_is_read_by_udp_and_by_tcp(room: Room) -> None:
     message = b"<190>Dec  1 00:00:00 host nginx: " + LINE.encode()
 
-    async def run() -> None:
-        syslog = Syslog(Listen("127.0.0.1", 0), feeder(room))
-        await syslog.start()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.sendto(message, ("127.0.0.1", syslog.port))
-        _, writer = await asyncio.open_connection("127.0.0.1", syslog.port)
-        writer.write(message + b"\n" + b"nonsense\n" + message + b"\n")
-        await writer.drain()
-        await asyncio.to_thread(eventually, lambda: len(room.events) == 3)
-        writer.close()
-        await syslog.stop()
-
-    asyncio.run(run())
+    asyncio.run(send_by_syslog(room, message, message + b"\n" + b"nonsense\n" + message + b"\n", expected=3))
     assert {(event.client.text, event.path, event.status) for event in room.events} == {("203.0.113.9", "/login", 401)}
 
 
@@ -112,18 +114,7 @@ def test_an_intake_that_hangs_stalls_no_event_loop(room: Room, monkeypatch: pyte
     monkeypatch.setattr(room, "put", note)
     message = b"<190>Dec  1 00:00:00 host nginx: " + LINE.encode()
 
-    async def run() -> None:
-        syslog = Syslog(Listen("127.0.0.1", 0), feeder(room))
-        await syslog.start()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.sendto(message, ("127.0.0.1", syslog.port))
-        _, writer = await asyncio.open_connection("127.0.0.1", syslog.port)
-        writer.write(message + b"\n")
-        await asyncio.to_thread(eventually, lambda: len(room.events) == 2)
-        writer.close()
-        await syslog.stop()
-
-    asyncio.run(run())
+    asyncio.run(send_by_syslog(room, message, message + b"\n", expected=2))
     assert threading.main_thread() not in asked_in
 
 

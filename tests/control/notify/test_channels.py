@@ -13,11 +13,12 @@ import pytest
 
 from authz.control.model.problems import NotTaken
 from authz.control.notify.channels import http
-from authz.control.notify.channels.messengers import HOSTED, OWN, check_scheme
+from authz.control.notify.channels.messengers import check_scheme
 from authz.control.notify.channels.send import send
 from authz.control.notify.channels.syslog import cef
 from authz.control.notify.config import Channel
 from authz.control.notify.message import make_message
+from authz.control.notify.messenger_schemes import HOSTED, OWN
 from authz.errors import InputError
 
 if TYPE_CHECKING:

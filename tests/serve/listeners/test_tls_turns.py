@@ -56,12 +56,10 @@ def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_
     async def run() -> None:
         certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
         certificates.load()
-        make = certificates.wrap(asyncio.Protocol)
         wires = [Wire("192.0.2.1") for _ in range(50)] + [Wire("192.0.2.2")]
-        for wire in wires:
-            connection = make()
+        connections = [TlsConnection(certificates, asyncio.Protocol) for _ in wires]
+        for connection, wire in zip(connections, wires, strict=True):
             connection.connection_made(wire)
-            assert isinstance(connection, TlsConnection)
             connection.data_received(hello)
         answered = 0
         for turn in range(60):
@@ -71,7 +69,8 @@ def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_
                 assert wires[-1].written
             await asyncio.sleep(0)
         assert answered == len(wires)
-        for open_ in list(certificates.handshakes):
-            open_.connection_lost(None)
+        assert set(certificates.handshakes) == set(connections)
+        for connection in connections:
+            connection.connection_lost(None)
 
     asyncio.run(run())

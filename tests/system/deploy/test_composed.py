@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.docs.blocks import ROOT
 from support.proxies.programs.envoy import envoy_path
+from support.suite.checkout import checkout
 
 pytestmark = pytest.mark.long
 
@@ -84,11 +84,7 @@ answers http://127.0.0.1:8081/shop/ 200
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """What the build and compose.yaml need of a checkout."""
-    for name in ("authz", "deploy"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("LICENSE", "README.md", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    return tmp_path
+    return checkout(tmp_path)
 
 
 def command(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.docs.blocks import ROOT, blocks
+from support.docs.blocks import blocks
+from support.suite.checkout import checkout
 
 pytestmark = pytest.mark.long
 
@@ -38,15 +38,6 @@ def shell(script: str, folder: Path, **environment: str) -> None:
     if re.search("Could not find a version|No solution found.*network", done.stderr, re.DOTALL):
         pytest.skip("needs a package index")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-
-
-def checkout(folder: Path) -> Path:
-    """Return a folder with what an installation needs of a checkout."""
-    for name in ("authz", "deploy"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("LICENSE", "README.md", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
-    return folder
 
 
 def test_the_lines_of_the_pages_install_it(tmp_path: Path) -> None:

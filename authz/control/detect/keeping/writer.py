@@ -113,7 +113,7 @@ class Writer:
                     self.lost += len(batch)
                     return
                 pause = min(2 * pause, _LONGEST)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end the writing; it is logged
+            except Exception:  # noqa: BLE001  # a bug in authz must not end the writing; it is logged
                 _LOG.exception("%s: %d events could not be written", self.name, len(batch))
                 self.lost += len(batch)
                 return

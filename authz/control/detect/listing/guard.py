@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.triggers.file import Trigger
+    from authz.control.lists.context import ListContext
     from authz.control.model.records import Entry
-    from authz.control.plane import ControlPlane
+    from authz.control.publish.opened import OpenedFiles
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.model import Entry as SignedEntry
 
@@ -35,21 +36,22 @@ _MAX_LOOKED_AT: Final = 1000  # like entries over and inside the subject of one 
 class StoreGuard:
     """Says why a client must not be listed."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext, opened: OpenedFiles) -> None:
+        self._context = context
+        self._opened = opened
 
     def __call__(self, listing: Listing) -> str | None:
         """Return why `listing` must not be; None if it may. Raises NotReady if the store is away."""
         subject = listing.subject
-        with self._plane.store.reading() as tx:
-            if any(subject.overlaps(network) for network in self._plane.rules(tx).protected):
+        with self._context.store.reading() as tx:
+            if any(subject.overlaps(network) for network in self._context.rules(tx).protected):
                 return PROTECTED
             if held(current_holds(tx, listing.time), listing.trigger, subject, listing.time):
                 return HELD
             allowing = Filter(list="allow", network=subject, unexpired_at=int(listing.time))
             if any(_concerns(entry, listing) for entry in each_entry(tx, allowing)):  # however many there are
                 return ALLOWLISTED
-            policy = self._plane.opened.at(tx, POLICY_LAYER, self._plane.store.now())
+            policy = self._opened.at(tx, POLICY_LAYER, self._context.store.now())
             if policy is not None and any(subject.overlaps(network) for network in policy.protected):
                 return PROTECTED
             if policy is not None and any(
@@ -67,8 +69,8 @@ class StoreGuard:
 class StoreOffences:
     """Who was listed before, by the history of the store."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext) -> None:
+        self._context = context
 
     def before(self, trigger: Trigger, subject: Network, now: float) -> int:
         """Return how often `trigger` listed `subject` within its `forget`; see Offences."""
@@ -76,7 +78,7 @@ class StoreOffences:
             return 0
         since = int((now - trigger.then.forget) * MICROSECONDS)
         origins = {ORIGIN + trigger.name, ORIGIN + trigger.name + NARROW}
-        with self._plane.store.reading() as tx:
+        with self._context.store.reading() as tx:
             return sum(entry.origin in origins for entry in added_since(tx, subject, since))
 
     def add(self, trigger: Trigger, subject: Network, now: float) -> None:

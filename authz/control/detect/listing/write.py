@@ -20,12 +20,12 @@ from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
     from authz.control.detect.counting.detector import Listing
-    from authz.control.plane import ControlPlane
+    from authz.control.lists.context import ListContext
 
 _LOG = logging.getLogger("authz.control.detect")
 
 
-def write_listing(plane: ControlPlane, listing: Listing) -> bool:
+def write_listing(context: ListContext, listing: Listing) -> bool:
     """Write what a trigger lists; return whether there is an entry now. One that only tries or tells makes none.
 
     Raises:
@@ -37,12 +37,12 @@ def write_listing(plane: ControlPlane, listing: Listing) -> bool:
         _LOG.info("%s would list %s: %s", trigger.name, listing.subject, reason_of(listing))
         return False
     if trigger.then.list == "notify":
-        with plane.store.writing() as tx:
+        with context.store.writing() as tx:
             tenant = owner_of(tx, listing.applications).name
-            note_notices(tx, plane.config.notify, [Notice("told", tenant, _told(listing))], plane.store.now())
+            note_notices(tx, context.config.notify, [Notice("told", tenant, _told(listing))], context.store.now())
         return False
     try:
-        _write(plane, listing)
+        _write(context, listing)
     except NotReady:
         raise
     except Problem as error:  # a like entry came meanwhile, the layer is full, a limit forbids it
@@ -51,16 +51,16 @@ def write_listing(plane: ControlPlane, listing: Listing) -> bool:
     return True
 
 
-def write_stop(plane: ControlPlane, name: str) -> None:
+def write_stop(context: ListContext, name: str) -> None:
     """Write down that a breaker has stopped a trigger, and call a person. Raises NotReady."""
-    now = plane.store.now()
-    with plane.store.writing() as tx:
+    now = context.store.now()
+    with context.store.writing() as tx:
         if not stop_trigger(tx, name, now):
             return
         text = f"the trigger {name} was stopped: it would have listed too many; POST /v1/triggers/{name}/resume"
-        note_notices(tx, plane.config.notify, [Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})], now)
-        plane.signals.announce(tx, "triggers")
-    plane.signals.wake("triggers")
+        note_notices(tx, context.config.notify, [Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})], now)
+        context.signals.announce(tx, "triggers")
+    context.signals.wake("triggers")
     _LOG.error("the trigger %s was stopped by its breaker", name)
 
 
@@ -89,18 +89,18 @@ def _told(listing: Listing) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(plane: ControlPlane, listing: Listing) -> None:
+def _write(context: ListContext, listing: Listing) -> None:
     actor_name = listing.trigger.name
-    with plane.store.writing() as tx:
+    with context.store.writing() as tx:
         tenant = owner_of(tx, listing.applications)
         actor = Actor(tenant.name, actor_name, "trigger", "automatic")
-        layers = layers_of(plane.config.rules())
-        batch = Batch(tx, plane.rules, actor, tenant, plane.store.now(), layers=layers, approved=True)
+        layers = layers_of(context.config.rules())
+        batch = Batch(tx, context.rules, actor, tenant, context.store.now(), layers=layers, approved=True)
         entry = list_client(batch, listing)
         written = batch.write()
         add_listing(tx, entry.id, actor_name, evidence(listing), batch.now)
-        note_notices(tx, plane.config.notify, notices_of(written), batch.now)
+        note_notices(tx, context.config.notify, notices_of(written), batch.now)
         touched = {change.layer for change in written}
-        plane.signals.announce(tx, "changed", touched)
-    plane.signals.wake("changed", touched)
+        context.signals.announce(tx, "changed", touched)
+    context.signals.wake("changed", touched)
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)

@@ -8,7 +8,7 @@ stay there for as long as the longest window. When a process takes a partition o
     3. goes on with what is new
 
 So a process that is killed loses nothing, and nothing counts twice: counters are made again from the stream. A process
-that takes a partition back which it had before begins all of its counters anew: they still have what it counted then.
+that takes a partition back which it had before starts all of its counters again: they still have what it counted then.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Syslog:
             self._bytes -= sum(map(len, messages))
             try:
                 await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
-            except Exception:  # noqa: BLE001  # a fault of ours must not end the listening
+            except Exception:  # noqa: BLE001  # a bug in authz must not end the listening
                 _LOG.exception("syslog: %d messages could not be taken", len(messages))
 
     def _queued(self, most: int) -> list[bytes]:

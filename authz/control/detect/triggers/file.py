@@ -32,7 +32,7 @@ from authz.errors import BadValue
 from authz.publisher.feeds.geo.asn_numbers import EXPECTED as EXPECTED_ASN
 from authz.publisher.feeds.geo.asn_numbers import parse_asn
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
-from authz.publisher.feeds.geo.place_table import is_code
+from authz.publisher.feeds.geo.place_table import hint_of_code, is_code
 from authz.strict_yaml.document import Document, read_file
 from authz.strict_yaml.fields import OneOrMany, Scalar
 from authz.times import DURATION_EXPECTED, format_duration, parse_duration
@@ -107,7 +107,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 def _country(text: str) -> str:
     if not is_code("country", text):
-        raise BadValue(text)
+        raise BadValue(text, hint=hint_of_code("country", text))
     return text
 
 

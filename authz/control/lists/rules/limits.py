@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NO_EXCEPTIONS: Final = (
     "found exceptions, expected none in this layer: put the address on the allow list, or delete this entry and add "
-    "the network anew with the exception"
+    "the network again with the exception"
 )
 
 

@@ -1,8 +1,6 @@
 """Messengers by the URLs of the library apprise, one a line in a file: they have tokens and passwords in them.
 
-Only schemes on a list are taken. Those of `HOSTED` reach the vendor of the messenger and nobody else. Those of `OWN`
-reach whatever host the URL names, so control.yaml has to name them, too. All others are refused: `json`, `xml`, `form`
-or `syslog` would send requests of somebody's making to any host behind our firewall (SSRF).
+Only the schemes of `authz.control.notify.messenger_schemes` are accepted.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from authz.control.model.problems import NotTaken
+from authz.control.notify.messenger_schemes import HOSTED, OWN
 from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from authz.control.notify.config import Channel
     from authz.control.notify.message import Message
 
-HOSTED: Final = frozenset({
-    "dingtalk", "discord", "feishu", "firehydrant", "flock", "gchat", "ifttt", "ilert", "incidentio", "jira", "lark",
-    "line", "notifiarr", "opsgenie", "pagerduty", "pagertree", "pbul", "postmark", "pover", "resend", "ringc",
-    "sendgrid", "ses", "signl4", "slack", "sns", "splunk", "squadcast", "tgram", "threema", "twilio", "twist",
-    "victorops", "vonage", "webex", "wecombot", "whatsapp", "wxteams", "zulip",
-})  # fmt: skip
-OWN: Final = frozenset({
-    "gotify", "gotifys", "mailto", "mailtos", "matrix", "matrixs", "mmost", "mmosts", "nctalk", "nctalks", "ntfy",
-    "ntfys", "rocket", "rockets", "signal", "signals", "workflow", "workflows",
-})  # fmt: skip
 MAX_URLS: Final = 20  # of a channel
 
 

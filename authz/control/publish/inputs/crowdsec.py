@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from authz.control.config import CrowdSec
+    from authz.control.lists.context import ListContext
     from authz.control.model.records import Entry
-    from authz.control.plane import ControlPlane
     from authz.engine.model import ListName
 
 MAX_ANSWER: Final = 256 << 20  # bytes
@@ -86,8 +86,8 @@ class Held(NamedTuple):
 class Follower:
     """Follows one LAPI. For one thread."""
 
-    def __init__(self, plane: ControlPlane, config: CrowdSec, transport: httpx.BaseTransport | None = None) -> None:
-        self._plane = plane
+    def __init__(self, context: ListContext, config: CrowdSec, transport: httpx.BaseTransport | None = None) -> None:
+        self._context = context
         self.config = config
         self._origin = f"crowdsec:{config.name}"
         self._transport = transport
@@ -97,7 +97,7 @@ class Follower:
 
     def round(self) -> int:
         """Ask what is new, and write it; return how many entries were changed. Raises InputError and Problem."""
-        now = self._plane.store.now() / MICROSECONDS
+        now = self._context.store.now() / MICROSECONDS
         whole = not self._whole_at or now - self._whole_at > WHOLE
         asked, self._whole_at = self._whole_at, 0.0  # what goes wrong from here on is mended by asking for all
         stream = self._ask(startup=whole)
@@ -132,7 +132,7 @@ class Follower:
 
     def _take_all(self, stream: Stream, now: int) -> set[Key]:
         self._decisions = dict(self._held(stream.new or (), now))
-        with self._plane.store.reading() as tx:
+        with self._context.store.reading() as tx:
             ours = Filter(tenant=MAIN_TENANT, owner="feed", origin=self._origin)
             self._entries = {_key_of(entry): entry.id for entry in each_entry(tx, ours)}
         return {held.key for held in self._decisions.values()} | self._entries.keys()
@@ -174,14 +174,14 @@ class Follower:
         return changed
 
     def _write_some(self, keys: list[Key], wanted: Mapping[Key, Held]) -> tuple[int, int]:
-        plane, refused = self._plane, 0
+        context, refused = self._context, 0
         actor = Actor(MAIN_TENANT, self._origin, "import", "import")
         made: dict[Key, str | None] = {}
-        with plane.store.writing() as tx:
-            tenant, layers = get_tenant(tx, MAIN_TENANT), layers_of(plane.config.rules())
+        with context.store.writing() as tx:
+            tenant, layers = get_tenant(tx, MAIN_TENANT), layers_of(context.config.rules())
             if tenant is None:
                 raise NotReady(f"the store has no tenant '{MAIN_TENANT}'")
-            batch = Batch(tx, plane.rules, actor, tenant, plane.store.now(), layers=layers, approved=True)
+            batch = Batch(tx, context.rules, actor, tenant, context.store.now(), layers=layers, approved=True)
             for key in keys:
                 try:
                     made[key] = self._put(batch, key, wanted.get(key))
@@ -192,14 +192,14 @@ class Follower:
             changes = batch.write()
             touched = {change.layer for change in changes}
             if touched:
-                plane.signals.announce(tx, "changed", touched)
+                context.signals.announce(tx, "changed", touched)
         for key, entry_id in made.items():
             if entry_id is None:
                 self._entries.pop(key, None)
             else:
                 self._entries[key] = entry_id
         if touched:
-            plane.signals.wake("changed", touched)
+            context.signals.wake("changed", touched)
         return len(changes), refused
 
     def _put(self, batch: Batch, key: Key, held: Held | None) -> str | None:

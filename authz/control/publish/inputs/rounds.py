@@ -58,7 +58,7 @@ class Rounds:
             except (AuthzError, OSError) as error:
                 _LOG.warning("%s: %s", self.name, error)
                 self.problem = str(error)
-            except Exception as error:  # noqa: BLE001  # a fault of ours must not end the rounds for good
+            except Exception as error:  # noqa: BLE001  # a bug in authz must not end the rounds
                 _LOG.exception("%s", self.name)
                 self.problem = repr(error)
             self._end.wait(min(PAUSE, self._interval))  # however often we are woken

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.errors import NoThread, StartError
 from authz.serve.background import in_thread
 from authz.serve.listeners.budget import Turns
-from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.listeners.tls.context import expiry, make_context
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from authz.serve.listeners.budget import HeldBytes
     from authz.serve.listeners.tls.config import Tls
@@ -29,6 +28,13 @@ LOOK: Final = 5.0  # seconds between two looks at the files
 MAX_HANDSHAKES: Final = 512  # at the same time; with one more the oldest is ended
 HANDSHAKES_A_TURN: Final = 2  # steps of handshakes in one turn of the event loop; each takes up to a millisecond
 _LOG = logging.getLogger("authz.tls")
+
+
+class Handshaking(Protocol):
+    """A connection whose handshake is under way."""
+
+    def abort(self) -> None:
+        """End it at once."""
 
 
 class Certificates:
@@ -54,7 +60,7 @@ class Certificates:
         self.name = name
         self.tls = tls
         self.held = held
-        self.handshakes: dict[TlsConnection, None] = {}
+        self.handshakes: dict[Handshaking, None] = {}
         self.turns = Turns(HANDSHAKES_A_TURN)
         self.expires = 0.0
         self._protocols = protocols
@@ -96,17 +102,13 @@ class Certificates:
             await in_thread(self.load)
         except (StartError, NoThread) as error:
             self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")
-            _LOG.error("the certificates stay as they were: %s", error.message)  # no fault of ours
+            _LOG.error("the certificates stay as they were: %s", error.message)  # not a bug: no traceback
             return False
         self._metrics.count("authz_tls_reloads_total", listener=self.name, result="ok")
         _LOG.info("%s: the certificates were read again", self.name)
         return True
 
-    def wrap(self, factory: Callable[[], asyncio.BaseProtocol]) -> Callable[[], asyncio.BaseProtocol]:
-        """Return a factory of the same protocols behind TLS."""
-        return lambda: TlsConnection(self, factory)
-
-    def begin(self, connection: TlsConnection) -> None:
+    def begin(self, connection: Handshaking) -> None:
         """Take a connection whose handshake begins; if there are too many the oldest has to go."""
         if len(self.handshakes) >= MAX_HANDSHAKES:
             oldest = next(iter(self.handshakes))
@@ -114,7 +116,7 @@ class Certificates:
             oldest.abort()
         self.handshakes[connection] = None
 
-    def end(self, connection: TlsConnection, result: str) -> None:
+    def end(self, connection: Handshaking, result: str) -> None:
         """Count how a handshake ended. A second call for the same connection is harmless."""
         if connection in self.handshakes:
             del self.handshakes[connection]
