@@ -162,7 +162,7 @@ def parse_network(text: str, *, lenient: bool = False) -> Network:
     base, slash, suffix = text.partition("/")
     address = try_parse_address(base)
     if address is None:
-        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED)
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED, meant=_meant(text))
     if not slash:
         return Network(address.version, address.value, BITS[address.version])
     length = _prefix_length(text, base, suffix, address.version)
@@ -178,8 +178,28 @@ def _prefix_length(text: str, base: str, suffix: str, version: int) -> int:
     least, most = (_MAPPED_BITS, 128) if mapped else (0, BITS[version])
     canonical = suffix.isascii() and suffix.isdigit() and (suffix == "0" or not suffix.startswith("0"))
     if not canonical or len(suffix) > 3 or not least <= int(suffix) <= most:
-        raise AddressError(text, f"a prefix length from {least} to {most}")
+        raise AddressError(text, f"a prefix length from {least} to {most}", meant=_meant(text))
     return int(suffix) - least
+
+
+def _meant(text: str) -> str:
+    """Return the network that was probably meant by one with a netmask, an asterisk or a port; "" if none."""
+    if match := re.fullmatch(r"((?:[0-9]{1,3}\.){1,3})\*(?:\.\*)*", text):
+        octets = match[1].rstrip(".").split(".")
+        written = f"{'.'.join([*octets, *['0'] * (4 - len(octets))])}/{8 * len(octets)}"
+    elif match := re.fullmatch(r"([0-9.]{7,15})/([0-9.]{7,15})", text):
+        mask = try_parse_address(match[2])
+        ones = mask.value.bit_count() if mask else 0
+        written = f"{match[1]}/{ones}" if mask and mask.value == (1 << 32) - (1 << 32 - ones) else ""
+    elif match := re.fullmatch(r"([0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}", text):
+        written = match[1].strip("[]")
+    else:
+        return ""
+    try:
+        parse_network(written, lenient=True)
+    except AddressError:
+        return ""
+    return written
 
 
 def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:

@@ -70,6 +70,13 @@ class BadValue(AuthzError):
         super().__init__(f"found '{self.found}'{f', expected {expected}' if expected else ''}", hint=hint)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return why a file or a connection failed, without the number of the error and the name of the file."""
+    inner = getattr(error, "reason", None)  # of an URLError
+    error = inner if isinstance(inner, OSError) else error
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class AddressError(BadValue):
     """Text that is not an address, network or range.
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from authz.errors import BadValue
 
 MOMENT_EXPECTED = "a time such as 2026-12-01T00:00:00Z"
-DURATION_EXPECTED = "a time such as 250ms, 10s, 5m, 24h or 7d"
+DURATION_EXPECTED = "a duration such as 250ms, 10s, 5m, 24h or 7d"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -24,13 +24,21 @@ def parse_moment(text: str) -> int:
         BadValue: It is not such a time.
     """
     if not _MOMENT.fullmatch(text):
-        raise BadValue(text, MOMENT_EXPECTED)
+        raise BadValue(text, MOMENT_EXPECTED, hint=_meant_moment(text))
     try:
         return int(datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp())
     except OverflowError:  # the year 1 or 9999, with an offset
         raise BadValue(text, MOMENT_EXPECTED) from None
     except ValueError as error:  # a month 13
         raise BadValue(text, MOMENT_EXPECTED, hint=str(error)) from None
+
+
+def _meant_moment(text: str) -> str:
+    """Return what to write for a date without a time, or a time without a zone, as a hint."""
+    for behind in ("T00:00:00Z", "Z"):
+        if _MOMENT.fullmatch(text + behind):
+            return f"did you mean '{text}{behind}'?"
+    return ""
 
 
 def parse_time_or_period(text: str, now: float) -> float:
@@ -71,7 +79,8 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text)
     if not match:
-        raise BadValue(text, DURATION_EXPECTED)
+        units = f"a number needs a unit: {text}s, {text}m, {text}h or {text}d"
+        raise BadValue(text, DURATION_EXPECTED, hint=units if _DURATION.fullmatch(f"{text}s") else "")
     return int(match[1]) * _UNITS[match[2]]
 
 

@@ -43,13 +43,19 @@ class Found(NamedTuple):
 
 
 def search(opened: OpenedSnapshot, text: str) -> Found:
-    """Return the entries that a text finds: an address, a network or a range, or part of what an entry says."""
+    """Return the entries that a text finds: an address, a network or a range, or part of what an entry says.
+
+    Raises:
+        AddressError: It is nearly a network, such as one with host bits.
+    """
     address = try_parse_address(text)
     if address is not None:
         return Found("address", _by_address(opened, address))
     try:
         networks = parse_networks(text)
-    except AddressError:
+    except AddressError as error:
+        if error.meant:  # host bits, a netmask: no text that an entry has
+            raise
         return Found("text", _by_text(opened, text))
     return Found("network", _by_networks(opened, networks))
 

@@ -121,7 +121,7 @@ def _sentence(listing: Listing) -> str:
     what = _counted(count)
     until = "for ever" if listing.period is None else f"for {format_duration(listing.period)}"
     where = ", ".join(listing.applications) or "all applications"
-    action = "told of" if trigger.then.list == "notify" else f"on the {trigger.then.list} list {until} in {where}"
+    action = "reported" if trigger.then.list == "notify" else f"on the {trigger.then.list} list {until} in {where}"
     return (
         f"{format_moment(listing.time)} {listing.network}: {action}"
         f" by {trigger.name}: {listing.counted} {what} within {format_duration(count.within)}, limit {count.over}"

@@ -23,7 +23,7 @@ from authz.control.lists.rules.limits import Limits
 from authz.control.lists.rules.resolved import Resolver
 from authz.control.lists.rules.rules import Known, Rules
 from authz.control.model.records import HOSTS, POLICY_LAYER
-from authz.control.notify.config import Notify, check_channels
+from authz.control.notify.config import Notify, WebUrl, check_channels
 from authz.engine.model import TOKEN, ListName, total_of
 from authz.errors import BadValue, InputError
 from authz.serve.config.values import Listen, ListenOn, Trusted
@@ -113,7 +113,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     data: str = "."  # folder of what is written: fetched feeds, answers for host names, and see above
     store: str = "sqlite:///control.sqlite"  # or postgresql://USER:PASSWORD@HOST/DATABASE
     tls: Tls | None = None
-    public_url: str | None = None  # as browsers reach it; with https their cookies are Secure
+    public_url: WebUrl | None = None  # as browsers reach it; with https their cookies are Secure
     sign_on: SignOn = SignOn()  # of people
     signer: str | None = None  # unix socket of a signer that somebody else runs; none: we start one
     signer_state: str = "state/signer.json"  # what was signed last: serials and chains
@@ -124,7 +124,7 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     sources: Sources = Sources()  # of events, besides POST /v1/events
     sinks: tuple[SinkConfig, ...] = ()  # databases that events go to, beside the store
     streams: Streams = Streams()  # by which several control planes share the counting of events
-    notify: Notify = Notify()  # who is told of what
+    notify: Notify = Notify()  # who is notified about what
     hosts: Duration = 300.0  # how often host names of entries are asked for again
     crowdsec: tuple[CrowdSec, ...] = ()  # LAPIs whose decisions are taken over
     policy_files: tuple[str, ...] = ("feeds", "geo")  # folders with files that a policy by API may name

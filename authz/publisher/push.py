@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from authz.errors import InputError, SnapshotRefused, shorten
+from authz.errors import InputError, SnapshotRefused, reason_of, shorten
 from authz.snapshot.read import manifest_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Web:
                 return None
             raise InputError(f"{_shown(self._url)}: the server answers {error.code} {shorten(error.reason)}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise InputError(f"{_shown(self._url)}: cannot be reached: {shorten(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be reached: {shorten(reason_of(error))}") from error
         if not tag or tag.startswith("W/"):
             raise InputError(
                 f"{_shown(self._url)}: found no strong ETag, expected one: else a newer file could be overwritten"
@@ -124,7 +124,7 @@ class _Web:
                 raise _changed(self._url) from error
             raise InputError(f"{_shown(self._url)}: the server answers {error.code} to PUT") from error
         except (OSError, http.client.HTTPException) as error:
-            raise InputError(f"{_shown(self._url)}: cannot be written: {shorten(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be written: {shorten(reason_of(error))}") from error
 
 
 class _Store:

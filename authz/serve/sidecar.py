@@ -276,7 +276,7 @@ class Sidecar:
                 await self._change(await in_thread(self._read))
             except AuthzError as error:
                 self.metrics.count("authz_config_reloads_total", result="refused")
-                _LOG.error("the configuration stays as it was: %s", error.message)  # no fault of ours
+                _LOG.error("the configuration stays as it was: %s", error.message)  # not a bug: no traceback
             else:
                 self.metrics.count("authz_config_reloads_total", result="ok")
         await self._endpoints.reload()

@@ -79,6 +79,10 @@ class Document(Generic[T]):
         """Note a further mistake at this key."""
         self._reader.note(self._line_of(key), key, message, hint)
 
+    def line_of(self, part: msgspec.Struct) -> int:
+        """Return the line at which a struct of the content begins."""
+        return self._line_of(self.key_of(part))
+
     def place_of(self, key: str) -> str:
         """Return file, line and key, as a mistake would name them."""
         return f"{self._path}:{self._line_of(key)}: {key}"

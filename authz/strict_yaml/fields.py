@@ -24,7 +24,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Scalar(NamedTuple):
-    """A type of our own: `parse` takes the text and raises BadValue, whose `expected` is not used."""
+    """A type of values: `parse` takes the text and raises BadValue, whose `expected` is not used."""
 
     parse: Callable[[str], Any]
     expected: str
@@ -48,7 +48,8 @@ class Reader:
     def note(self, line: int, key: str, message: str, hint: str = "") -> None:
         """Note a mistake. One of the environment says so: its line is not in the file."""
         if any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in self.overridden):
-            hint = "; ".join(filter(None, (hint, "set in the environment")))
+            joint = " " if hint.endswith("?") else ". "
+            hint = f"{hint}{joint}It is set in the environment" if hint else "set in the environment"
         self.mistakes.append(Mistake(line, key, message, hint))
 
     def struct(self, struct: type[T], node: Any, key: str) -> T:
@@ -57,7 +58,7 @@ class Reader:
         fields = _fields(struct)
         values: dict[str, Any] = {}
         items = self._items(node, key)
-        if not key and len(items) > 1 and fields.keys().isdisjoint(items):
+        if not key and _is_another_file(fields, items):
             message = f"found the keys {shorten(', '.join(items))}, expected some of {', '.join(fields)}"
             return self._mistake(node, "document", message, "is it the right file?")  # type: ignore[no-any-return]
         for name, child in items.items():
@@ -140,11 +141,22 @@ class Reader:
             return self._mistake(node, key, error.message, error.hint)
         except BadValue as error:
             what = f"found '{shorten(text)}'" if text else "found nothing"
-            return self._mistake(node, key, f"{what}, expected {_expected(wanted)}", error.hint)
+            hint = error.hint or _near(wanted, text)
+            return self._mistake(node, key, f"{what}, expected {_expected(wanted)}", hint)
 
     def _mistake(self, node: Any, key: str, message: str, hint: str = "") -> Any:
         self.note(line_of(node), key, message, hint)
         return FAILED
+
+
+def _is_another_file(fields: dict[str, msgspec.structs.FieldInfo], items: dict[str, Any]) -> bool:
+    """Return whether a document is of another kind: most keys are unknown, and none is a slip of the pen."""
+    unknown = [name for name in items if name not in fields]
+    required = [name for name, field in fields.items() if field.required]
+    if any(difflib.get_close_matches(name, fields, 1, cutoff=0.75) for name in unknown):
+        return len(items) > 1 and len(unknown) == len(items)
+    lacking = required and not any(name in items for name in required)
+    return len(unknown) * 2 > len(items) and bool(lacking or (len(items) > 1 and len(unknown) == len(items)))
 
 
 @functools.cache
@@ -173,6 +185,16 @@ def _expected(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(get_args(wanted))
     return {str: "text", bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+
+
+def _near(wanted: Any, text: str) -> str:
+    """Return which of a few words, or which number, was probably meant, as a hint."""
+    if wanted is int and re.fullmatch("/[0-9]{1,3}", text):
+        return f"did you mean {text[1:]}?"
+    if get_origin(wanted) is not Literal:
+        return ""
+    near = difflib.get_close_matches(text.lower(), get_args(wanted), 1)
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def is_empty(node: Any) -> bool:

@@ -12,13 +12,15 @@ from authz.times import DURATION_EXPECTED, parse_duration
 
 def _share(text: str) -> float:
     if not re.fullmatch(r"[01](\.[0-9]{1,9})?", text) or float(text) > 1:
-        raise BadValue(text)
+        percent = re.fullmatch(r"([0-9]|[1-9][0-9]|100) ?%", text)
+        raise BadValue(text, hint=f"did you mean {int(percent[1]) / 100:g}?" if percent else "")
     return float(text)
 
 
 def _count(text: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text):
-        raise BadValue(text)
+        prefix = re.fullmatch(r"/([0-9]{1,3})", text)
+        raise BadValue(text, hint=f"did you mean {prefix[1]}?" if prefix else "")
     return int(text)
 
 

@@ -171,11 +171,12 @@ def test_a_value_of_the_environment_mends_a_mistake_in_the_file() -> None:
         ("DOOR__WIDTH", "wide", "1: door.width: found 'wide', expected a whole number (set in the environment)"),
         ("DOOR__WIDTH", "'7'", "1: door.width: found '7', expected a whole number (set in the environment)"),
         ("DOOR__WIDTH", "", "1: door.width: found nothing, expected a whole number (set in the environment)"),
-        ("DOOR__WIDHT", "7", "1: door.widht: unknown key (did you mean 'width'?; set in the environment)"),
-        ("DOR", "7", "1: dor: unknown key (did you mean 'door'?; set in the environment)"),
+        ("DOOR__WIDHT", "7", "1: door.widht: unknown key (did you mean 'width'? It is set in the environment)"),
+        ("DOR", "7", "1: dor: unknown key (did you mean 'door'? It is set in the environment)"),
         ("DOOR", "[7]", "1: door: found a list, expected keys with values (set in the environment)"),
         ("LOCKS", "[{}]", "1: locks[0].key: missing (set in the environment)"),
-        ("DOOR__CODE", "13", "1: door.code: found '13', expected two digits (13 is bad luck; set in the environment)"),
+        ("DOOR__CODE", "13",
+         "1: door.code: found '13', expected two digits (13 is bad luck. It is set in the environment)"),
         ("DOOR__LABEL", "\udce9",
          "1: door.label: found '\\udce9', which is not UTF-8 (set in the environment)"),
     ],
@@ -192,7 +193,7 @@ def test_a_value_of_the_environment_that_is_not_yaml_is_a_mistake_beside_those_o
 
 def test_a_mistake_of_the_file_is_not_put_on_the_environment() -> None:
     assert mistakes("\ndoor: {width: x}", {"DOOR__PRICE": "2", "DOOR__WID": "2"}) == [
-        "1: door.wid: unknown key (did you mean 'width'?; set in the environment)",
+        "1: door.wid: unknown key (did you mean 'width'? It is set in the environment)",
         "2: door.width: found 'x', expected a whole number",
     ]
     assert mistakes("door: 5", {"DOOR__WIDTH": "7"}) == ["1: door: found '5', expected keys with values"]

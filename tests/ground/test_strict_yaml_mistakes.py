@@ -78,7 +78,7 @@ from authz.strict_yaml.document import Document, read
           for text in ("yes", "no", "on", "off", "True", "FALSE", "1", "0", "y")),
         ('door: {open: "true"}', "1: door.open: found 'true', expected true or false"),
         # one of
-        ("door: {colour: Red}", "1: door.colour: found 'Red', expected one of red, off"),
+        ("door: {colour: Red}", "1: door.colour: found 'Red', expected one of red, off (did you mean 'red'?)"),
         ("door: {colour: false}", "1: door.colour: found 'false', expected one of red, off"),
         ("door: {colour: ''}", "1: door.colour: found nothing, expected one of red, off"),
         # our own

@@ -11,6 +11,7 @@ from authz.cli.bans import local
 from authz.cli.control import bans as remote_bans
 from authz.cli.control.common import client as remote
 from authz.cli.control.common.completion import complete_application, complete_ban
+from authz.errors import InputError
 
 app = typer.Typer(name="bans", help="List the bans of a layer, create its file, or go back to earlier bans.")
 
@@ -63,6 +64,7 @@ def ban(
             force=force,
         )  # fmt: skip
         return
+    _refuse_wait(wait)
     local.ban(
         network, period=period, applications=application or (), on=on, reason=reason, layer=layer, key=key, json=json
     )
@@ -90,7 +92,14 @@ def unban(
     if remote.is_configured():
         remote_bans.unban(which, application=application, reason=reason, wait=wait, json=json)
         return
+    _refuse_wait(wait)
     local.unban(which, application=application, reason=reason, layer=layer, key=key, json=json)
+
+
+def _refuse_wait(wait: str | None) -> None:
+    if wait is not None:
+        hint = "with a file, see when sidecars have loaded it: /snapshot of their admin listeners"
+        raise InputError("--wait: found without a control plane (AUTHZ_CONTROL_URL)", hint=hint)
 
 
 @app.callback(invoke_without_command=True)

@@ -229,7 +229,7 @@ def _named(bans: list[Ban], which: str, application: str | None) -> list[Ban]:
         wider = [ban for ban in concerned if ban.network.length < network.length and _covers(ban.network, network)]
         if not matching and wider:
             raise InputError(
-                f"{_text(network)} is not banned by itself, but by {_text(wider[0].network)}",
+                f"{_text(network)} has no ban of its own; it is banned by {_text(wider[0].network)}",
                 hint=f"`authz unban {wider[0].id}` ends that; to spare one address, allow it in the policy",
             )
     if not matching:

@@ -6,7 +6,7 @@ import http.client
 import socket
 from typing import TYPE_CHECKING
 
-from authz.errors import InputError
+from authz.errors import InputError, reason_of
 from authz.serve.admin.token import read_token
 
 if TYPE_CHECKING:
@@ -30,6 +30,6 @@ def get_admin(admin: AdminConfig, target: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         hint = "is the sidecar running, with this configuration?"
-        raise InputError(f"admin.listen: {listen}: {error}", hint=hint) from error
+        raise InputError(f"admin.listen: {listen}: {reason_of(error)}", hint=hint) from error
     finally:
         connection.close()

@@ -80,7 +80,7 @@ def _meant(which: str, application: str | None) -> list[str]:
     if entries:
         wider = entries[0]
         raise InputError(
-            f"{which} is not banned by itself, but by {', '.join(wider['networks'])}",
+            f"{which} has no ban of its own; it is banned by {', '.join(wider['networks'])}",
             hint=f"`authz unban {wider['id']}` ends that",
         )
     raise InputError(f"found no ban of '{which[:64]}', expected one", hint="`authz bans` lists them")

@@ -30,7 +30,7 @@ def import_(
     from authz.control.maintenance.formats.gravitee import read_gravitee
     from authz.control.maintenance.formats.nginx import read_nginx
     from authz.control.maintenance.formats.plain import read_csv, read_fail2ban
-    from authz.errors import InputError, shorten
+    from authz.errors import InputError, reason_of, shorten
 
     readers = {"nginx": read_nginx, "envoy-rbac": read_envoy_rbac, "gravitee": read_gravitee, "fail2ban": read_fail2ban}
     if form not in FORMATS:
@@ -40,8 +40,11 @@ def import_(
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
-    imported = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
+        raise InputError(f"{file}: cannot be read: {reason_of(error)}") from error
+    try:
+        imported = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
+    except InputError as error:
+        raise InputError(f"{file}: {error.message}", hint=error.hint) from error
     if not (imported.entries or imported.settings or imported.notes):
         raise InputError(f"{file}: found no entry, expected a list of {form}")
     typer.echo(imported.policy(), nl=False)

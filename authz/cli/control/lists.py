@@ -65,7 +65,7 @@ def undo(
     if json:
         print_json(done)
     else:
-        print_entry("taken back", [("serial", serial), *reached(done)])
+        print_entry("undone", [("serial", serial), *reached(done)])
 
 
 def rollback(

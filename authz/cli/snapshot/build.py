@@ -75,6 +75,8 @@ def build(
     from authz.snapshot.signing.signers import load_signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
+    if output.resolve() == policy.resolve():
+        raise InputError(f"--output: found {policy}, which is the policy, expected another file")
     signers = [load_signer(reference, public_key) for reference in key]
     now, by = int(time.time()), builder_name()
     expires = None if valid_for is None else now + int(_duration(valid_for))
@@ -133,7 +135,7 @@ def _duration(text: str) -> float:
     try:
         seconds = parse_duration(text)
     except BadValue as error:
-        raise InputError(f"--valid-for: {error.message}") from None
+        raise InputError(f"--valid-for: {error.message}", hint=error.hint) from None
     if seconds < 1:  # it would have expired when it is written
         raise InputError(f"--valid-for: found '{text}', expected a second or more")
     return seconds

@@ -32,7 +32,7 @@ class ClaimRule(msgspec.Struct, frozen=True, kw_only=True):
 class Oidc(msgspec.Struct, frozen=True, kw_only=True):
     """`sign_on.oidc`: an identity provider (OpenID Connect). Whom no rule gives a role does not sign on."""
 
-    issuer: Annotated[str, Scalar(_issuer, "the https address of an OpenID provider, as it names itself")]
+    issuer: Annotated[str, Scalar(_issuer, "the https URL of an OpenID provider, the same as its `issuer`")]
     client_id: str
     roles: tuple[ClaimRule, ...]
     client_secret_file: str | None = None  # none: a public client, by PKCE alone

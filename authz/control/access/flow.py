@@ -14,7 +14,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         began: Seconds since 1970.
-        to: The page of ours to go to.
+        to: The page of the console to go to.
     """
 
     state: str

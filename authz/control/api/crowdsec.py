@@ -1,4 +1,4 @@
-"""`/v1/decisions`: our bans for bouncers of CrowdSec (its LAPI, for bouncers): `X-Api-Key` is a token of ours.
+"""`/v1/decisions`: our bans for bouncers of CrowdSec (its LAPI, for bouncers): `X-Api-Key` is an API token of authz.
 
     GET /v1/decisions?ip=203.0.113.9          the decisions for an address, or null
     GET /v1/decisions/stream?startup=true     all that hold: {"new": [...], "deleted": []}

@@ -18,7 +18,7 @@ from authz.control.publish.one_layer import SYSTEM, signed_anew
 from authz.control.store.ledger.changes import append, lock_head, read_heads
 from authz.control.store.tables import heads, metadata
 from authz.durable import replace_file
-from authz.errors import InputError
+from authz.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def restore(store: Store, path: Path) -> int:
             count = _fill(tx, file)
             _go_on_above(tx, store.now())
     except (OSError, EOFError, msgspec.DecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        raise InputError(f"{path}: cannot be read: {reason_of(error)}") from error
     return count
 
 

@@ -10,7 +10,7 @@
     access/       tokens, sessions, answers that may be repeated
     published/    signed files, their parts, and what goes into them
     detection/    triggers, listings, holds
-    notifications/ messages on their way, and what was told of
+    notifications/ messages on their way, and what was sent
 
 One transaction a request. The ledger is only ever appended to; entries follow from it and can be rebuilt.
 """

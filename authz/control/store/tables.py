@@ -388,7 +388,7 @@ deliveries = Table(
 alarms = Table(
     "alarms",
     metadata,
-    Column("key", Text, primary_key=True),  # what holds now and was told of: stale:NAME:LAYER, warned:ENTRY
+    Column("key", Text, primary_key=True),  # what holds now and was notified: stale:NAME:LAYER, warned:ENTRY
     Column("since", BigInteger, nullable=False),
     Column("content", Text, nullable=False),
 )

@@ -99,13 +99,19 @@ def read_policy(
     _check_feeds(document, written)
     subjects = gather(document, written, folder or path.parent, options, progress)
     entries: dict[str, tuple[Entry, EntryNetworks]] = {}
+    first_places: dict[str, WrittenEntry] = {}
     for number, entry in enumerate(written.entries):
         _check_entry(document, entry, written, lenient=lenient)
         made = _entry(entry)
         if now is not None and made.expires != known.get(made.id):
             _check_end(document, entry, now)
         if made.id in entries:
-            _mistake(document, entry, "id" if entry.id else "", f"found '{made.id}' twice, expected each entry once")
+            first = f"the first is in line {document.line_of(first_places[made.id])}"
+            if entry.id:
+                _mistake(document, entry, "id", f"found '{made.id}' twice, expected each id once", first)
+            else:
+                _mistake(document, entry, "", "found the same entry twice, expected each entry once", first)
+        first_places.setdefault(made.id, entry)
         entries[made.id] = made, subjects.networks_of(entry)
         progress("entries", number + 1, len(written.entries))
     document.checked()

@@ -30,7 +30,7 @@ from authz.publisher.feeds.feed import FeedOptions
 from authz.publisher.feeds.fetch.presets import PRESETS, Preset
 from authz.publisher.feeds.geo.asn_numbers import HIGHEST as HIGHEST_ASN
 from authz.publisher.feeds.geo.place_table import EXPECTED as EXPECTED_CODES
-from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES
+from authz.publisher.feeds.geo.place_table import NOT_COUNTRIES, hint_of_code
 from authz.publisher.feeds.geo.places import code_problem
 from authz.publisher.feeds.read_feed import FORMATS
 from authz.strict_yaml.fields import OneOrMany, Scalar
@@ -63,9 +63,13 @@ def _networks(text: str) -> WrittenNetworks:
     try:
         return WrittenNetworks(tuple(parse_networks(text)))
     except AddressError as error:
-        if not error.meant or "-" in text:
-            raise
-        return WrittenNetworks(tuple(parse_networks(text, lenient=True)), error)
+        try:
+            return WrittenNetworks(tuple(parse_networks(text, lenient=True)), error)
+        except AddressError:
+            pass
+        if "." in text and re.search("[A-Za-z]", text) and _HOST.fullmatch(text):
+            raise BadValue(text, hint="a host name stands under `hosts`") from None
+        raise
 
 
 def _version(text: str) -> int:
@@ -87,6 +91,8 @@ def _application(text: str) -> str:
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
         inside = re.sub(r"^https?://|:[0-9]+(?=$|[/?#])|[/?#].*", "", text)
+        if "*" in text:
+            raise BadValue(text, hint="write each host by its full name; * is not supported")
         raise BadValue(text, hint=f"did you mean '{inside}'?" if _HOST.fullmatch(inside) else "")
     return text.lower()
 
@@ -106,9 +112,7 @@ def _format(text: str) -> str:
 def _geo_code(kind: Kind) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if code_problem(kind, text) or (kind == "country" and text in NOT_COUNTRIES):
-            meant = NOT_COUNTRIES.get(text.upper(), text.upper())
-            known = not code_problem(kind, meant)
-            raise BadValue(text, hint=f"did you mean '{meant}'?" if known else "")
+            raise BadValue(text, hint=hint_of_code(kind, text))
         return text
 
     return parse

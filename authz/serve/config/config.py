@@ -82,7 +82,7 @@ class GrpcConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`http`: the front for auth_request and its like."""
+    """`http`: the front for auth_request and similar callers."""
 
     listen: ListenOn = Listen(host="127.0.0.1", port=9192)
     tls: Tls | None = None

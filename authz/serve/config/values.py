@@ -53,7 +53,7 @@ def _listen(text: str) -> Listen:
     if address is None or bracketed != (":" in host):  # ::1:80 could be an address without a port
         raise BadValue(text, hint=_listen_hint(text))
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise BadValue(text)
+        raise BadValue(text, hint="a port is at most 65535" if port.isdigit() else "")
     return Listen(host=address.text, port=int(port))
 
 

@@ -1,4 +1,4 @@
-"""gRPC server reflection: what grpcurl and its like ask before they call. From bytes to bytes, for both engines.
+"""gRPC server reflection: what grpcurl and similar tools ask before they call. From bytes to bytes, for both engines.
 
 Our own check.proto has the fields of Envoy's API that we read, by their numbers. It is shown under Envoy's names:
 

@@ -115,7 +115,11 @@ def mistakes(layers: tuple[LayerConfig, ...]) -> Iterator[tuple[int, str, str]]:
             yield number, "name", f"found '{layer.name}' again, expected another name"
         names.add(layer.name)
         if (layer.path is None) == (layer.url is None):
-            yield number, "path", "found both path and url, expected one" if layer.path else "expected path or url"
+            yield (
+                number,
+                "path",
+                "found both path and url, expected one" if layer.path else "missing, expected path or url",
+            )
         if not layer.trusted_keys:
             yield number, "trusted_keys", "found an empty list, expected one or more files of public keys"
         elif len(layer.trusted_keys) < layer.threshold:

@@ -157,7 +157,7 @@ class Layer:
         """Take the steps in a thread; whatever goes wrong is a refusal, and the watch goes on."""
         try:
             return await in_thread(self._steps, force)
-        except Exception as error:  # noqa: BLE001  # no memory, no thread, a fault of ours
+        except Exception as error:  # noqa: BLE001  # no memory, no thread, a bug in authz
             refused = SnapshotRefused(Refusal.INTERNAL_ERROR, f"{type(error).__name__}: {shorten(error)}")
             refused.__cause__ = error
             return None, refused, False

@@ -123,7 +123,7 @@ class DecisionLog:
             try:
                 self._file.open()
             except OSError as error:
-                _LOG.error("the decision log cannot be opened again: %s", error.strerror)  # no fault of ours
+                _LOG.error("the decision log cannot be opened again: %s", error.strerror)  # not a bug: no traceback
 
     def _write_next(self, count: int) -> None:
         """Write so many lines of what waits."""
@@ -135,7 +135,7 @@ class DecisionLog:
         except OSError as error:
             self.dropped += count
             if not self._failing:
-                _LOG.error("the decision log cannot be written: %s", error.strerror)  # no fault of ours
+                _LOG.error("the decision log cannot be written: %s", error.strerror)  # not a bug: no traceback
             self._failing = True
         else:
             self.written += count

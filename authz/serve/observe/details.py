@@ -48,7 +48,7 @@ class ReadsDetails(Protocol):
         """Return the application as the proxy named it, cut."""
 
     def traceparent(self, source: Any) -> bytes:
-        """Return the `traceparent` of a request; b"" for none. Cut to what is none where it is too long."""
+        """Return the `traceparent` of a request; b"" for none. One that is too long is cut, which makes it invalid."""
 
 
 NO_DETAILS: Final = (b"", b"", b"", b"")
@@ -94,8 +94,8 @@ def _raw(http: AttributeContext.HttpRequest, name: str) -> bytes:
 class HeadDetails:
     """Gives the details of HTTP callers' requests.
 
-    What the client asked for stands in headers of the proxy: `X-Original-URI` and its like (nginx), `X-Forwarded-Uri`
-    and its like (Traefik, Caddy); or in the request itself (Envoy's http_service).
+    The client's request is described by headers of the proxy, such as `X-Original-URI` (nginx) and `X-Forwarded-Uri`
+    (Traefik, Caddy), or by the request itself (Envoy's http_service).
 
     Args:
         application_header: Names the application; b"": the path does.

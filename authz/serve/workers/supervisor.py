@@ -162,7 +162,7 @@ class Supervisor:
                 message.close()
             status = self._run(number, theirs)
         except BaseException:  # noqa: BLE001  # the child ends here, whatever it is
-            _LOG.exception("a fault of ours")
+            _LOG.exception("internal error")
         finally:
             with contextlib.suppress(Exception):
                 logging.shutdown()

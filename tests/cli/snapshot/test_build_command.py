@@ -78,8 +78,11 @@ def test_an_expiry_is_counted_from_now(authz: Commands, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["7", "soon", "-1d", "0s", "250ms"])
 @pytest.mark.usefixtures("shop")
 def test_a_wrong_expiry_is_refused(authz: Commands, text: str) -> None:
-    expected = "a second or more" if text in {"0s", "250ms"} else "a time such as 250ms, 10s, 5m, 24h or 7d"
-    refused(authz(*BUILD, "--valid-for", text), f"authz: error: --valid-for: found '{text}', expected {expected}")
+    expected = "a second or more" if text in {"0s", "250ms"} else "a duration such as 250ms, 10s, 5m, 24h or 7d"
+    hints = ["hint: a number needs a unit: 7s, 7m, 7h or 7d"] if text == "7" else []
+    refused(
+        authz(*BUILD, "--valid-for", text), f"authz: error: --valid-for: found '{text}', expected {expected}", *hints
+    )
 
 
 MISTAKEN = """\
@@ -177,8 +180,12 @@ def test_a_line_of_a_feed_that_is_skipped_is_told(authz: Commands, tmp_path: Pat
         ),
         (
             {"lists.snapshot": "policy.yaml"},
+            ["authz: error: --output: found policy.yaml, which is the policy, expected another file"],
+        ),
+        (
+            {"lists.snapshot": "authz.yaml"},
             [
-                f"authz: error: policy.yaml: exists, and is not a snapshot whose serial can be read: {NO_SNAPSHOT}",
+                f"authz: error: authz.yaml: exists, and is not a snapshot whose serial can be read: {NO_SNAPSHOT}",
                 "hint: move it away, or give --serial",
             ],
         ),

@@ -67,7 +67,7 @@ def test_what_waits_to_be_told_has_a_limit_and_says_how_much_was_dropped(
     assert message["count"] == 10
     assert waiting(plane) == 0
     dropped = [item for item in plane.ok("GET", "/v1/notifications")["items"] if item["state"] == "dropped"]
-    assert [(item["count"], item["text"]) for item in dropped] == [(15, "15 were not told of: 10 wait already")]
+    assert [(item["count"], item["text"]) for item in dropped] == [(15, "15 notices were dropped: 10 wait already")]
 
 
 def test_changes_of_five_minutes_are_one_message(told: tuple[Control, Clock], receiver: Receiver) -> None:
@@ -288,6 +288,6 @@ def test_a_channel_can_be_tried(tmp_path: Path, receiver: Receiver) -> None:
     assert try_channel(notify, "ops").startswith("ops: taken")
     assert receiver.messages()[0]["topic"] == "test"
     receiver.status = 403
-    for name, why in (("ops", "answered 403"), ("other", "found no channel 'other', expected one of: ops")):
+    for name, why in (("ops", "answered 403"), ("other", "found no channel 'other', expected one of ops")):
         with pytest.raises(AuthzError, match=why):
             try_channel(notify, name)

@@ -311,8 +311,11 @@ def test_what_was_told_is_seen_with_its_state(tmp_path: Path, receiver: Receiver
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
-        ("{name: a}", "name: found nothing to tell by"),
-        ("{name: a, webhook: 'http://h/', splunk: 'http://h/', secret_file: x}", "found webhook and splunk to tell by"),
+        ("{name: a}", "name: names no receiver, expected one of webhook"),
+        (
+            "{name: a, webhook: 'http://h/', splunk: 'http://h/', secret_file: x}",
+            "found webhook and splunk, expected one of webhook",
+        ),
         ("{name: a, webhook: 'http://h/'}", "secret_file: missing, and webhook needs one"),
         ("{name: a, syslog: 'http://h/'}", "syslog: found 'http://h/', expected udp://HOST:514"),
         ("{name: a, elastic: 'http://h:9200/'}", "elastic: found 'http://h:9200/', expected https://HOST:9200/INDEX"),
@@ -338,4 +341,4 @@ def test_a_message_that_makes_a_library_fail_keeps_no_other_channel_back(tmp_pat
         assert [message["topic"] for message in ops.messages()] == ["entry"]
         items = ops.plane.ok("GET", "/v1/notifications?channel=aaa")["items"]
         assert [(item["state"], item["tries"]) for item in items] == [("waiting", 1)]
-        assert "fault of ours" in items[0]["error"]
+        assert "internal error" in items[0]["error"]

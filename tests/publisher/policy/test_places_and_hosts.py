@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.publishing.mmdb import write_mmdb
-from support.publishing.policy_text import A_HOST, OFFLINE, covered, entry
+from support.publishing.policy_text import A_HOST, NO_PATTERN, OFFLINE, covered, entry
 
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.subjects import SubjectOptions
@@ -135,7 +135,10 @@ def test_regions_and_continents_are_the_networks_of_a_city_database(read: Read, 
             "hosts: [vpn.example.com:443]",
             f"hosts[0]: found 'vpn.example.com:443', expected {A_HOST} (did you mean 'vpn.example.com'?)",
         ),
-        ("hosts: ['*.example.com']", f"hosts[0]: found '*.example.com', expected {A_HOST}"),
+        (
+            "hosts: ['*.example.com']",
+            f"hosts[0]: found '*.example.com', expected {A_HOST} ({NO_PATTERN})",
+        ),
     ],
     ids=ascii,
 )

@@ -161,7 +161,7 @@ feeds: [{source: all, path: a.txt}, {source: some, path: a.txt, min_count: 2}, {
         ("min_count: many", "min_count: found 'many', expected a whole number from 0"),
         ("bogons: false", "bogons: found 'false', expected one of drop, keep"),
         ("max_shrink: 2", "max_shrink: found '2', expected a share from 0 to 1"),
-        ("max_shrink: 50 %", "max_shrink: found '50 %', expected a share from 0 to 1"),
+        ("max_shrink: 50 %", "max_shrink: found '50 %', expected a share from 0 to 1 (did you mean 0.5?)"),
         ("max_shrink: -0.5", "max_shrink: found '-0.5', expected a share from 0 to 1"),
         ("max_shrink: .5", "max_shrink: found '.5', expected a share from 0 to 1"),
         ("max_shrink: 1.01", "max_shrink: found '1.01', expected a share from 0 to 1"),

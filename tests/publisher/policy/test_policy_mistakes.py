@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.publishing.policy_text import A_HOST, A_NETWORK, OFFLINE, covered, entry, excepted, host_bits
+from support.publishing.policy_text import A_HOST, A_NETWORK, NO_PATTERN, OFFLINE, covered, entry, excepted, host_bits
 
 from authz.addresses import parse_networks
 from authz.errors import InputError, InvalidDocument
@@ -77,7 +77,7 @@ def test_a_policy_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
     [
         ("mode: on", "mode: found 'on', expected one of off, monitoring, safe_blocking, block"),
         ("mode: false", "mode: found 'false', expected one of off, monitoring, safe_blocking, block"),
-        ("mode: Off", "mode: found 'Off', expected one of off, monitoring, safe_blocking, block"),
+        ("mode: Off", "mode: found 'Off', expected one of off, monitoring, safe_blocking, block (did you mean 'off'?)"),
         ("mode: ", "mode: found nothing, expected one of off, monitoring, safe_blocking, block"),
         ("mode: [off]", "mode: found a list, expected one of off, monitoring, safe_blocking, block"),
         ("default: no", "default: found 'no', expected one of allow, deny"),
@@ -97,7 +97,7 @@ def test_a_policy_that_is_not_utf_8_is_an_error(tmp_path: Path) -> None:
             "hosts: [https://shop.example.com]",
             f"hosts[0]: found 'https://shop.example.com', expected {A_HOST} (did you mean 'shop.example.com'?)",
         ),
-        ("hosts: ['*.example.com']", f"hosts[0]: found '*.example.com', expected {A_HOST}"),
+        ("hosts: ['*.example.com']", f"hosts[0]: found '*.example.com', expected {A_HOST} ({NO_PATTERN})"),
         ("hosts: [a, '']", f"hosts[1]: found nothing, expected {A_HOST}"),
         ("hosts: [shop.example.com.]", f"hosts[0]: found 'shop.example.com.', expected {A_HOST}"),
         ("hosts: [b\u00fccher.example]", f"hosts[0]: found 'b\\xfccher.example', expected {A_HOST}"),

@@ -70,7 +70,7 @@ def test_a_layer_may_cover_as_much_as_its_widest_network(tmp_path: Path, may: st
 
 MISTAKES = {
     "{name: policy, path: b, trusted_keys: [b.pub]}": "layers[1].name: found 'policy' again, expected another name",
-    "{name: bans, trusted_keys: [b.pub]}": "layers[1].path: expected path or url",
+    "{name: bans, trusted_keys: [b.pub]}": "layers[1].path: missing, expected path or url",
     "{name: bans, path: b, url: 'https://h/b', trusted_keys: [b.pub]}":
         "layers[1].path: found both path and url, expected one",
     "{name: bans, path: b, trusted_keys: []}":

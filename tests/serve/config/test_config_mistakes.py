@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Mistakes = Callable[..., list[str]]
 
 LISTEN = "ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off"
-TIME = "a time such as 250ms, 10s, 5m, 24h or 7d"
+TIME = "a duration such as 250ms, 10s, 5m, 24h or 7d"
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ NO_TIMES = ("", "10", "s", "1.5s", "-1s", "+1s", "1 s", "01s", "1S", "1w", "1s1s
 @pytest.mark.parametrize("text", NO_TIMES)
 def test_what_is_no_time_is_refused(mistakes: Mistakes, text: str) -> None:
     shown = f"found '{text.encode('ascii', 'backslashreplace').decode()}'" if text else "found nothing"
-    assert mistakes(f'{LEAST}drain: "{text}"\n') == [f"authz.yaml:2: drain: {shown}, expected {TIME}"]
+    hint = " (a number needs a unit: 10s, 10m, 10h or 10d)" if text == "10" else ""
+    assert mistakes(f'{LEAST}drain: "{text}"\n') == [f"authz.yaml:2: drain: {shown}, expected {TIME}{hint}"]
 
 
 WRONG_VALUES = {
@@ -100,7 +101,7 @@ WRONG_VALUES = {
     "snapshot.trusted_keys: a.pub": "found 'a.pub', expected a list",
     "snapshot.when_missing: keep": "found 'keep', expected one of deny, allow",
     "snapshot.when_stale: block": "found 'block', expected one of keep, deny, allow",
-    "snapshot.max_age: 24": f"found '24', expected {TIME}",
+    "snapshot.max_age: 24": f"found '24', expected {TIME} (a number needs a unit: 24s, 24m, 24h or 24d)",
     "snapshot.poll: 0s": "found 0 seconds, expected 0.01 or more",
     "grpc.engine: rust": "found 'rust', expected one of auto, native, grpcio",
     "grpc.unix_mode: 999": "found '999', expected rights in octal such as 660",
@@ -118,7 +119,7 @@ WRONG_VALUES = {
     "application.unknown: allow": "found 'allow', expected one of auto, default, deny",
     "attack_signal.metadata: waf": "found 'waf', expected keys with values",
     "decision_log.denied: 1.1": "found '1.1', expected a share from 0 to 1",
-    "decision_log.denied: 50%": "found '50%', expected a share from 0 to 1",
+    "decision_log.denied: 50%": "found '50%', expected a share from 0 to 1 (did you mean 0.5?)",
     "decision_log.allowed: -0.1": "found '-0.1', expected a share from 0 to 1",
 }
 
@@ -305,7 +306,7 @@ def test_a_mistake_of_the_environment_says_so(mistakes: Mistakes, variable: str)
 
 def test_an_unknown_key_of_the_environment_is_refused(mistakes: Mistakes) -> None:
     assert mistakes(LEAST, {"AUTHZ_GRPC__LISTN": "a"}) == [
-        "authz.yaml:1: grpc.listn: unknown key (did you mean 'listen'?; set in the environment)"
+        "authz.yaml:1: grpc.listn: unknown key (did you mean 'listen'? It is set in the environment)"
     ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 A_NETWORK = "an address, a network such as 192.0.2.0/24, or a range such as 192.0.2.1-192.0.2.9"
 A_HOST = "a host name such as shop.example.com"
+NO_PATTERN = "write each host by its full name; * is not supported"
 A_SOURCE = "a source type such as tor: small letters, digits and '_'"
 
 

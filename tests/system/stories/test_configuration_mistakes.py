@@ -42,7 +42,7 @@ CONFIGURATIONS: dict[str, list[str]] = {
         "authz.yaml:1: snapshot.threshold: found 2, expected at most 1, as many as trusted_keys"
     ],
     "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1 sec}\n": [
-        "authz.yaml:1: snapshot.poll: found '1 sec', expected a time such as 250ms, 10s, 5m, 24h or 7d"
+        "authz.yaml:1: snapshot.poll: found '1 sec', expected a duration such as 250ms, 10s, 5m, 24h or 7d"
     ],
     f"{SNAPSHOT}{SNAPSHOT}": ["authz.yaml:2: snapshot: found twice, expected once"],
     f"{SNAPSHOT}grcp: {{}}\n": ["authz.yaml:2: grcp: unknown key (did you mean 'grpc'?)"],
@@ -70,7 +70,7 @@ CONFIGURATIONS: dict[str, list[str]] = {
         "authz.yaml:2: application.unknown: found 'allow', expected one of auto, default, deny"
     ],
     f"{SNAPSHOT}decision_log: {{allowed: 50%}}\n": [
-        "authz.yaml:2: decision_log.allowed: found '50%', expected a share from 0 to 1"
+        "authz.yaml:2: decision_log.allowed: found '50%', expected a share from 0 to 1 (did you mean 0.5?)"
     ],
 }
 

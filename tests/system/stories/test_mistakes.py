@@ -109,7 +109,7 @@ POLICIES: dict[str, list[str]] = {
     ENTRY % "sources: [tor]": ["policy.yaml:3: entries[0].sources: found 'tor', which no feed gives (given: none)"],
     "version: 1\nentries: [{list: deny, sources: [tor]}]\nfeeds: [{preset: torr}]\n": [
         "policy.yaml:3: feeds[0].preset: found 'torr', expected one of cins, emerging-threats, digitalside, greensnow, "
-        "blocklist-de, bad-bot-blocker, ipsum, tor, aws, gcp, azure, cloudflare, googlebot, bingbot (did you mean 'tor'?)",
+        "blocklist-de, bad-bot-blocker, ipsum, tor, aws, gcp, azure, cloudflare, fastly, googlebot, bingbot (did you mean 'tor'?)",
         "policy.yaml:2: entries[0].sources: found 'tor', which no feed gives (given: none)",
     ],
     "version: 1\nentries: [{list: deny, sources: [tor]}]\nfeeds: [{preset: tor}]\n": [
@@ -171,7 +171,8 @@ COMMANDS: dict[str, list[str]] = {
         "hint: give the .key file",
     ],
     f"{BUILD} --valid-for 7": [
-        "authz: error: --valid-for: found '7', expected a time such as 250ms, 10s, 5m, 24h or 7d"
+        "authz: error: --valid-for: found '7', expected a duration such as 250ms, 10s, 5m, 24h or 7d",
+        "hint: a number needs a unit: 7s, 7m, 7h or 7d",
     ],
     "snapshot verify policy.yaml --trusted-key keys/a.pub": [
         "authz: error: policy.yaml: bad_magic: found 'version:', expected 'AZSNAP01': this is not a snapshot"

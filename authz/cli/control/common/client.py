@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from authz.control.model.problems import Refused
-from authz.errors import InputError, shorten
+from authz.errors import InputError, reason_of, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def download(path: str, **query: Any) -> Iterator[bytes]:
             while piece := answer.read(_PIECE):
                 yield piece
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {error}", hint="is the control plane running?") from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint="is the control plane running?") from error
 
 
 def json_of(file: Path, kind: type[T]) -> T:
@@ -121,7 +121,7 @@ def _send(
             answer = connection.getresponse()
             data = answer.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {error}", hint="is the control plane running?") from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint="is the control plane running?") from error
     return answer.status, _decoded(url, answer.status, data)
 
 

@@ -4,7 +4,7 @@ The texts are in templates/; each module fills in those of one proxy: applicatio
 policy, where the sidecar listens, and which headers it reads. Pure: the same configuration and policy give the same
 text. In all of them
 
-- who connects to the proxy is the last in the chain that the sidecar reads, whatever the peer. (Envoy by itself appends
+- who connects to the proxy is the last in the chain that the sidecar reads, whatever the peer. (By default Envoy adds
   *its own* address for a peer on loopback; the printed configuration does not let it.)
 - one path and one host are decided and forwarded; what could be read in two ways is refused
 - headers that a client made up to look like ours do not reach the application

@@ -33,7 +33,7 @@ _THREADS: Final = anyio.CapacityLimiter(4)  # anybody may begin, and a slow prov
 @get("/v1/session/oidc", summary="Sign on by the identity provider", status_code=303, responses=documented(404),
      security=[{}])  # fmt: skip
 async def begin_oidc(request: AnyRequest, to: FromQuery[str] = "/") -> Response[None]:
-    """Send a browser to the identity provider. to: the page of ours that it comes back to in the end."""
+    """Send a browser to the identity provider. to: the page of the console that it returns to in the end."""
     plane = plane_of(request)
     begin = functools.partial(_relying(plane).begin, own_path(to), plane.store.now() // MICROSECONDS)
     url, flow = await anyio.to_thread.run_sync(begin, limiter=_THREADS)

@@ -39,7 +39,7 @@ def no_session_cookie(config: ControlConfig) -> Cookie:
 
 
 def own_cookie(config: ControlConfig, name: str, value: str, max_age: int) -> Cookie:
-    """Return another cookie of ours, with the same protection. max_age: seconds; 0 takes it away."""
+    """Return another cookie with the same protection. max_age: seconds; 0 deletes it."""
     secure = is_secure(config)
     name = f"__Host-{name}" if secure else name
     return Cookie(key=name, value=value, path="/", max_age=max_age, httponly=True, secure=secure, samesite="lax")
@@ -52,7 +52,7 @@ def shown_cookie(request: Request[Any, Any, Any], name: str) -> str:
 
 
 def own_path(text: str) -> str:
-    """Return a path of ours to go to; anything else becomes the first page, so nobody is sent elsewhere."""
+    """Return a path of the console to go to; anything else becomes the first page, so nobody is sent elsewhere."""
     parts = urlsplit(text)
     plain = text.startswith("/") and not text.startswith("//") and not parts.scheme and not parts.netloc
     return text if plain and text.isascii() and text.isprintable() and "\\" not in text else "/"

@@ -2,5 +2,5 @@
 
 events         `/v1/events`: what clients did
 triggers       `/v1/triggers`, `/v1/holds`: whom to list, and whom to leave alone
-notifications  `/v1/notifications`: who is told of what
+notifications  `/v1/notifications`: who is notified about what
 """

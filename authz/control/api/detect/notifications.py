@@ -1,4 +1,4 @@
-"""`/v1/notifications`: who is told of what, and what became of each message."""
+"""`/v1/notifications`: who is notified about what, and what became of each message."""
 
 from __future__ import annotations
 

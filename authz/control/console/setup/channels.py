@@ -1,4 +1,4 @@
-"""Who is told of what: channels of control.yaml, what waits for them, and a message to try one."""
+"""Who is notified about what: channels of control.yaml, what waits for them, and a message to try one."""
 
 from __future__ import annotations
 

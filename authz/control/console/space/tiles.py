@@ -130,7 +130,7 @@ def with_bans(
 ) -> Map:  # fmt: skip
     """Return a map with the bans of single addresses, which are kept apart from the index (docs/decisions/0029).
 
-    over: numbers of bans that have been taken back since. only: of this list; None: of any.
+    over: numbers of bans that have been lifted since. only: of this list; None: of any.
     """
     singles = opened.singles
     if singles is None or not len(singles):

@@ -36,7 +36,7 @@ def read_envoy_rbac(text: str, application: str | None = None) -> Imported:
         raise InputError("found no `rules` with `policies`, expected the configuration of Envoy's RBAC filter")
     rules, imported = filters[0], Imported(application)
     if len(filters) > 1:
-        imported.note(0, f"left out: {len(filters) - 1} more filters: import each by itself")
+        imported.note(0, f"left out: {len(filters) - 1} more filters: import each separately")
     if any(True for _ in _rules(content, "shadow_rules")):
         imported.note(0, "left out: shadow_rules, which decide nothing")
     action = str(rules.get("action", "ALLOW")).upper()

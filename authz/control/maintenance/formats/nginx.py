@@ -45,7 +45,7 @@ def read_nginx(text: str, application: str | None = None) -> Imported:
             rules.setdefault(directive.place, []).append(directive)
         elif name == "include":
             imported.note(
-                directive.line, f"left out: what is in '{' '.join(directive.words[1:])}': import it by itself"
+                directive.line, f"left out: what is in '{' '.join(directive.words[1:])}': import it separately"
             )
         elif name == "satisfy" and directive.words[1:] == ("any",):
             imported.note(directive.line, "satisfy any also lets in whom a password or another module lets in")

@@ -4,7 +4,7 @@
                                   - versions live at 00:00 that ended or expired since
 
 So a question costs what happened in a day, however long history is. What was recorded does not change, and so a
-checkpoint holds for good. An entry counts from when it was recorded until it is changed, deleted or has expired;
+checkpoint stays valid. An entry counts from when it was recorded until it is changed, deleted or has expired;
 whether its window has begun is no matter.
 """
 

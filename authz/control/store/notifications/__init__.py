@@ -1,1 +1,1 @@
-"""What notifications keep: `deliveries` waiting and taken, and `alarms` that were told of."""
+"""What notifications keep: `deliveries` waiting and done, and `alarms` that were sent."""

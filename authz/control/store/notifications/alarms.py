@@ -1,4 +1,4 @@
-"""What holds now and was told of: a stale sidecar, a refused layer; and entries whose first hit was told of."""
+"""What holds now and was notified: a stale sidecar, a refused layer; and entries whose first hit was notified."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Mmdb:
         return node
 
     def _walk(self, root: int, version: int, passed_over: int = -1) -> Leaves:
-        """Return the leaves under the node `root`. Nodes that point at the node `passed_over` do so in vain."""
+        """Return the leaves under the node `root`. Pointers to the node `passed_over` are ignored."""
         nodes = np.array([root], np.uint32)
         high = low = np.zeros(1, np.uint64)
         parts, records = [], []

@@ -55,6 +55,12 @@ def is_code(kind: Kind, text: str) -> bool:
     return SHAPES[kind].fullmatch(text) is not None
 
 
+def hint_of_code(kind: Kind, text: str) -> str:
+    """Return which code was probably meant by a text that is none, as a hint; "" if nobody can guess."""
+    meant = NOT_COUNTRIES.get(text.upper(), text.upper())
+    return f"did you mean '{meant}'?" if is_code(kind, meant) else ""
+
+
 def country_code(text: str, place: str) -> Code | None:
     """Return the country that a database names, in whatever case; None if it says that it knows none.
 
