@@ -179,14 +179,6 @@ class Singles:
             entry.expires = expires
         return entry
 
-    def row_of(self, number: int) -> int:
-        """Return the row of the ban with this id, 0 if there is none. Some 50 ms for a million rows."""
-        for start in range(0, len(self), _CHUNK):
-            chunk = self._ids[start : start + _CHUNK].tolist()
-            if number in chunk:
-                return start + chunk.index(number) + 1
-        return 0
-
     def rows_in(self, version: int, first: int, last: int) -> range:
         """Return the rows whose addresses are in a range of numbers, both ends included."""
         if version == 4:

@@ -41,11 +41,6 @@ def write_snapshot(
     return write_file(path, envelope, [data for _, data in sections.values()], check)
 
 
-def snapshot_bytes(manifest: Manifest, sections: Mapping[str, tuple[str, bytes]], signers: Sequence[Signer]) -> bytes:
-    """Return a snapshot as the bytes of its file. See `write_snapshot`; raises InputError if it is over a cap."""
-    return file_bytes(manifest.layer, sign_snapshot(manifest, sections, signers), sections)
-
-
 def file_bytes(name: object, envelope: bytes, sections: Mapping[str, tuple[str, bytes]]) -> bytes:
     """Return the bytes of a file.
 

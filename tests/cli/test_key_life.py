@@ -34,11 +34,6 @@ def build(folder: Path, *keys: str) -> None:
     authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", *chosen)
 
 
-def build_by(folder: Path, uri: str) -> None:
-    signed = ("--key", uri, "--public-key", "keys/kms.pub")
-    authz(folder, "snapshot", "build", "policy.yaml", "-o", "lists.snapshot", *signed)
-
-
 def config(*keys: str, threshold: int = 1) -> str:
     trusted = ", ".join(f"keys/{key}.pub" for key in keys)
     return (

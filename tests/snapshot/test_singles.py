@@ -83,8 +83,6 @@ def test_a_row_is_an_entry_with_its_template_its_id_and_its_times() -> None:
     assert (other.id, other.list, other.action, other.HasField("expires"), other.added) == (
         "b-0000000000000007", "gray", "warn", False, 900,
     )  # fmt: skip
-    assert singles.row_of(7) == 2
-    assert singles.row_of(8) == 0
 
 
 def test_the_last_end_is_known_and_never_is_the_last_of_all() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import parse_network
-from authz.control.model.holds import FOREVER, Hold
+from authz.control.model.holds import make_hold
 from authz.control.model.records import MICROSECONDS
 from authz.control.store.detection.holds import add_hold
 from authz.control.store.entries.find import first_version
@@ -25,9 +25,8 @@ def hold_after_deletion(batch: Batch, entry: Entry) -> None:
     name, _, narrow = entry.origin.removeprefix(ORIGIN).partition("?")
     first = first_version(batch.tx, entry.id) or entry
     period = None if first.expires is None else first.expires - first.created / MICROSECONDS
-    length = FOREVER if period is None else period / 2
     for number, text in enumerate(entry.networks):
-        hold = Hold(parse_network(text), batch.seconds + length, name if narrow else None)
+        hold = make_hold(parse_network(text), period, batch.seconds, name if narrow else None)
         add_hold(
             batch.tx, hold, hold_id=f"{entry.id}.{entry.version}.{number}", created=batch.now, tenant=entry.tenant,
             actor=batch.actor.name, entry=entry.id, trigger=name,

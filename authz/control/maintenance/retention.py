@@ -8,6 +8,7 @@ from sqlalchemy import delete, select
 
 from authz.control.model.records import FOREVER
 from authz.control.store.access.idempotency import forget_answers
+from authz.control.store.detection.holds import drop_old_holds
 from authz.control.store.detection.listings import drop_old_listings
 from authz.control.store.entries.covered import forget_covered
 from authz.control.store.published.publications import forget_sidecars, published_serials
@@ -48,6 +49,7 @@ def forget_before(tx: Connection, before: int, now: int) -> int:
     tx.execute(delete(audit).where(audit.c.time < before))
     tx.execute(delete(triggers).where(triggers.c.recorded_to < before))
     drop_old_listings(tx, before)
+    drop_old_holds(tx, before)
     forget_covered(tx, now)
     forget_answers(tx, now)
     forget_sidecars(tx, before)

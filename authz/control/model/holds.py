@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.control.detect.triggers.file import Trigger
 
-FOREVER: Final = 24 * 3600.0  # seconds of a hold after the deletion of an entry without an end
+_FOREVER: Final = 24 * 3600.0  # seconds of a hold after the deletion of an entry without an end
 
 
 class Hold(NamedTuple):
@@ -30,10 +30,12 @@ class Hold(NamedTuple):
     trigger: str | None = None
 
 
-def make_hold(trigger: Trigger, subject: Network, period: float | None, now: float) -> Hold:
-    """Return the hold that begins when a person deletes an entry of `trigger` with this period (seconds)."""
-    length = FOREVER if period is None else period / 2
-    return Hold(subject, now + length, trigger.name if trigger.hold == "same" else None)
+def make_hold(subject: Network, period: float | None, now: float, only: str | None = None) -> Hold:
+    """Return the hold that begins when a person deletes an entry that had this period.
+
+    period: seconds; None: it had no end. only: the trigger that is held alone; None: every one.
+    """
+    return Hold(subject, now + (_FOREVER if period is None else period / 2), only)
 
 
 def held(holds: Iterable[Hold], trigger: Trigger, subject: Network, now: float) -> bool:

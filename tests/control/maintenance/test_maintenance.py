@@ -12,13 +12,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, select, update
 from support.control import Clock, Control, control, opened
 
+from authz.addresses import parse_network
 from authz.control.maintenance.backup import back_up, restore
 from authz.control.maintenance.check import check_store
 from authz.control.maintenance.retention import forget_before
 from authz.control.maintenance.transfer import Imported, as_yaml, exported_policy, import_policy, read_policy_file
+from authz.control.model.holds import Hold
 from authz.control.model.records import MAIN_TENANT, Actor
 from authz.control.store.access.tokens import get_tenant
 from authz.control.store.database import create_store, migrate
+from authz.control.store.detection.holds import add_hold, list_holds
 from authz.control.store.tables import changes, entries, metadata
 from authz.errors import InputError
 
@@ -179,6 +182,18 @@ def test_old_history_goes_and_what_holds_stays(store_url: str, tmp_path: Path) -
         assert {ban["id"] for ban in plane.ok("GET", "/v1/bans")["items"]} == {kept["id"], newer["id"]}
         with plane.plane.store.reading() as tx:
             assert check_store(tx).problems == []
+
+
+def test_holds_that_ended_long_ago_go_with_old_history(tmp_path: Path) -> None:
+    """They were never deleted."""
+    clock = Clock()
+    with control(tmp_path / "c", clock=clock) as plane, plane.plane.store.writing() as tx:
+        now = plane.plane.store.now()
+        for number, days in enumerate((-30, -2, 1)):
+            hold = Hold(parse_network("203.0.113.9"), now // 10**6 + days * 86400.0)
+            add_hold(tx, hold, hold_id=f"h{number}", created=0, tenant="main", actor="anna", entry="e", trigger="t")
+        forget_before(tx, now - 10 * 86400 * 10**6, now)
+        assert [row.id for row in list_holds(tx, 0)] == ["h1", "h2"]
 
 
 def _is_ours(name: str | None, kind: str, parents: MutableMapping[str, Any]) -> bool:

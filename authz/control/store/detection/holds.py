@@ -8,6 +8,7 @@ from sqlalchemy import delete, select
 
 from authz.addresses import parse_network
 from authz.control.model.holds import Hold
+from authz.control.model.records import MICROSECONDS
 from authz.control.store.tables import holds
 
 if TYPE_CHECKING:
@@ -46,6 +47,6 @@ def end_hold(tx: Connection, hold_id: str, tenant: str | None = None) -> bool:
     return tx.execute(query if tenant is None else query.where(holds.c.tenant == tenant)).rowcount > 0
 
 
-def drop_ended_holds(tx: Connection, now: float) -> None:
-    """Delete the holds that are over."""
-    tx.execute(delete(holds).where(holds.c.until <= int(now)))
+def drop_old_holds(tx: Connection, before: int) -> None:
+    """Delete the holds that ended before a time (microseconds)."""
+    tx.execute(delete(holds).where(holds.c.until < before // MICROSECONDS))
