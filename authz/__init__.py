@@ -7,7 +7,7 @@ As a library: open a snapshot, decide, explain.
     outcome, client = decider.check(authz.Request("203.0.113.9", application="shop"), time.time())
     if outcome.decision == "deny": ...
 
-`AuthorizationServicer` answers Envoy's ext_authz in a grpcio server of your own.
+`AuthorizationServicer` answers Envoy's ext_authz in your own grpcio server.
 
 What is not in `__all__` may change in any version. See docs/guides/library.md.
 """

@@ -43,12 +43,12 @@ class Settings(NamedTuple):
 
     Attributes:
         rules: How the client is found.
-        unknown: What becomes of a request for an application that the policy does not have: `deny`; `default` for the
-            settings of `*`; `auto` for `deny` as soon as the policy names any application, else `default`.
+        unknown: How requests for unknown applications are decided: `deny`; `default` for the settings of `*`; `auto`
+            for `deny` if the policy names any application, otherwise `default`.
         when_missing: The answer before the first policy.
-        when_stale: The answer by a policy that is too old; `keep` decides by it all the same.
+        when_stale: The answer by a policy that is too old; `keep` continues to use it.
         max_age: Seconds since the policy was made, after which it is stale. An expired one is stale, too.
-        attack_signal: What a WAF sets.
+        attack_signal: Which header or metadata key a WAF sets for an attack.
         layers: The layers behind the policy that are expected.
 
     """

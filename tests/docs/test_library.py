@@ -17,7 +17,7 @@ import pytest
 from support.proxies.envoy_api import check_request, read_answer
 
 import authz
-from authz.errors import Refusal, SnapshotRefused
+from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.serve.grpc.check import CHECK_METHOD
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ def test_a_file_that_is_not_signed_by_a_trusted_key_is_refused(publisher: Publis
     with pytest.raises(SnapshotRefused) as refused:
         authz.open_snapshot(path, [publisher.public["b"]])
     assert refused.value.code == Refusal.UNKNOWN_KEY
+
+
+def test_one_path_of_a_key_is_refused_and_not_taken_for_a_list_of_letters(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    with pytest.raises(InputError, match=r"trusted_keys: found 'keys/a\.pub', expected a list of files"):
+        authz.open_snapshot(publisher.folder / "lists.snapshot", "keys/a.pub")
 
 
 def test_all_that_is_promised_is_there_and_nothing_else_is_found() -> None:

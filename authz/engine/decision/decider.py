@@ -168,7 +168,7 @@ class Decider:
         return self._too_large
 
     def failed(self) -> Outcome:
-        """Return the outcome for a request on which we failed ourselves.
+        """Return the outcome for a request that could not be decided because of a bug.
 
         Returns:
             "Cannot decide", `internal_error`.
@@ -179,7 +179,7 @@ class Decider:
         """Decide one request. Not for two threads at once.
 
         Args:
-            request: What of it counts.
+            request: The parts of it that the decision uses.
             now: Seconds since 1970.
 
         Returns:
@@ -191,7 +191,7 @@ class Decider:
         """Decide one request, as `check` does, for who renders the decision. Not for two threads at once.
 
         Args:
-            request: What of it counts.
+            request: The parts of it that the decision uses.
             now: Seconds since 1970.
 
         Returns:
@@ -248,7 +248,7 @@ class Decider:
         """Return the walk over the forwarding chain, for explain.
 
         Args:
-            request: What of it counts.
+            request: The parts of it that the decision uses.
 
         Returns:
             A step for each address that was looked at, from the peer to the client.
@@ -261,7 +261,7 @@ class Decider:
         """Return the entries that cover the client, for explain and replay.
 
         Args:
-            request: What of it counts.
+            request: The parts of it that the decision uses.
             client: The address that `check` returned for it.
 
         Returns:

@@ -21,8 +21,8 @@ def explain(decider: Decider, request: Request, now: float, most: int | None = N
     """Return every step of a decision.
 
     Args:
-        decider: Decides; what it decides by may be swapped meanwhile.
-        request: What of the request counts.
+        decider: Decides; its ruleset may be swapped meanwhile.
+        request: The parts of it that the decision uses.
         now: Seconds since 1970.
         most: How many entries to return, the longest prefix first; each takes some 10 us. None: all.
 

@@ -33,26 +33,25 @@ MAX_RENDERED: Final = 1024  # bytes of what is kept in a place of Rendered
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """A decision but for the client's address. Immutable: it is the answer to the next request, too.
+    """A decision, without the client's address. Immutable, because it may also answer the next request.
 
     Attributes:
-        decision: The answer.
-        verdict: The decision before `dry_run`, which answers allow whatever it is.
-        reason: Why, a token.
-        list: The list of the entry that decided; `none` without one.
+        decision: The answer: `allow` or `deny`.
+        verdict: The decision before `dry_run` is applied, which always answers allow.
+        reason: Why, as a token such as `denylisted`.
+        list: The list of the entry that decided; `none` if no entry did.
         entry: The id of the entry that decided.
-        layer: The layer of the entry that decided, or whose absence did; None if the settings of the policy did.
-        serial: Of the layer, or of the policy; None before the first.
-        application: Its name; `*` for one that the policy does not have.
-        unknown: Whether the application is one that the policy does not have.
+        layer: The layer of the entry that decided, or the missing layer; None if the settings of the policy decided.
+        serial: The serial of that layer, otherwise of the policy; None before the first snapshot.
+        application: The name of the application; `*` if the policy does not have it.
+        unknown: Whether the policy does not have the application.
         status: 200, the status for a denied client, or 503 for "cannot decide".
         enforced: False under dry_run.
-        warnings: Ids of entries that would have decided, had they not been told to only warn; at most
-            `verdict.MAX_WARNINGS`.
+        warnings: Ids of entries that would have decided, but only warn; at most `verdict.MAX_WARNINGS`.
         warning_layers: Their layers, in the same order.
         deny: What a denied client is shown.
-        since: Seconds since 1970; it holds from then on.
-        until: Seconds since 1970; it holds before that.
+        since: The outcome is valid from this time on (seconds since 1970).
+        until: The outcome is valid before this time (seconds since 1970).
         memo: What renderers made of it, each under keys of its own. Shared by all outcomes that differ only in `entry`,
             `since` and `until`, so nothing in it may depend on these.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
+from authz.errors import InputError, shorten
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.signing.keys import load_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from os import PathLike
 
 
 def open_snapshot(
@@ -25,7 +26,8 @@ def open_snapshot(
 ) -> Ruleset:
     """Read and verify a snapshot file, and return what a Decider loads.
 
-    The highest serial is not remembered: who loads files again and again must compare `serial` himself.
+    The highest serial is not remembered: a program that loads new files must compare `serial` itself, to refuse older
+    ones.
 
     Args:
         path: The snapshot file.
@@ -38,9 +40,11 @@ def open_snapshot(
 
     Raises:
         SnapshotRefused: The file is not to be used; its `code` says why.
-        InputError: A key cannot be read.
+        InputError: A key cannot be read, or `trusted_keys` is one path, not several.
 
     """
+    if isinstance(trusted_keys, (str, PathLike)):  # else each of its letters would be a path
+        raise InputError(f"trusted_keys: found '{shorten(trusted_keys)}', expected a list of files")
     keys = [load_public_key(Path(key)) for key in trusted_keys]
     moment = time.time() if now is None else now
     return Ruleset([OpenedSnapshot(read_snapshot(Path(path), keys, threshold, now=moment))])

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 class Ruleset:
-    """What decides. `open_snapshot` makes one of a file.
+    """The lists and settings by which a `Decider` decides. `open_snapshot` makes one from a file.
 
     Args:
         files: The file of the policy, then those of the layers behind it; each stands for its parts too. The first has

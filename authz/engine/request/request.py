@@ -31,7 +31,7 @@ NO_METADATA: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
 class Request(NamedTuple):
-    """What of a request counts.
+    """The parts of a request that the decision uses.
 
     Attributes:
         peer: The address that opened the connection to the proxy, as text; None: a unix socket.

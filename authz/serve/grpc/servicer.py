@@ -68,7 +68,7 @@ class AuthorizationServicer:
         decider: Decides; a ruleset may be loaded into it at any time.
         context_key: The key of Envoy's `context_extensions` that names the application.
         max_message: Bytes of a request; a larger one is denied as `request_too_large`.
-        on_decision: Called after each decision with the outcome and the client (None: not known); must not block.
+        on_decision: Called after each decision, with the outcome and the client (None: unknown); must not block.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class AuthorizationServicer:
 
 
 def add_AuthorizationServicer_to_server(servicer: AuthorizationServicer, server: _Server) -> None:  # noqa: N802  # so grpcio calls them
-    """Have a server answer Check by the servicer.
+    """Add the servicer to a server.
 
     Args:
         servicer: Answers the checks.
-        server: A server of grpc or grpc.aio that does not run yet.
+        server: A server of grpc or grpc.aio that was not started yet.
     """
 
     def answer(payload: bytes, _: object) -> bytes:

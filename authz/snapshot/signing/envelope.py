@@ -164,9 +164,8 @@ def verify_envelope(envelope: Envelope, keys: Sequence[PublicKey], threshold: in
     """
     trusted = {key.keyid: key for key in keys}
     if threshold < 1 or len(trusted) < threshold:
-        raise SnapshotRefused(
-            Refusal.THRESHOLD_NOT_MET, found=f"{len(trusted)} trusted keys", expected=f"{max(threshold, 1)} or more"
-        )
+        keys_there = "1 trusted key" if len(trusted) == 1 else f"{len(trusted)} trusted keys"
+        raise SnapshotRefused(Refusal.THRESHOLD_NOT_MET, found=keys_there, expected=f"{max(threshold, 1)} or more")
     known = [trusted[keyid] for keyid in envelope.signatures if keyid in trusted]
     signed = envelope.pae()
     good = sorted(key.keyid for key in known if key.verifies(envelope.signatures[key.keyid], signed))
@@ -190,4 +189,6 @@ def _refused(
     if not good:
         message = f"the signature of {known[0].keyid[:16]} does not fit the manifest"
         return SnapshotRefused(Refusal.BAD_SIGNATURE, message)
-    return SnapshotRefused(Refusal.THRESHOLD_NOT_MET, found=f"{len(good)} good signatures", expected=str(threshold))
+    return SnapshotRefused(
+        Refusal.THRESHOLD_NOT_MET, found=f"{len(good)} good signature{'s' * (len(good) > 1)}", expected=str(threshold)
+    )

@@ -48,7 +48,7 @@ def test_a_snapshot_of_another_publisher_is_refused(shop: Publisher, authz: Comm
 def test_a_snapshot_with_too_few_signatures_is_refused(authz: Commands) -> None:
     refused(
         authz(*VERIFY, "--trusted-key", "keys/b.pub", "--threshold", "2"),
-        "authz: error: lists.snapshot: threshold_not_met: found 1 good signatures, expected 2",
+        "authz: error: lists.snapshot: threshold_not_met: found 1 good signature, expected 2",
         status=1,
     )
 
