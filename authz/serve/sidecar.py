@@ -120,6 +120,7 @@ class Sidecar:
 
     async def _start(self) -> None:
         plans = await in_thread(plan, self.config)
+        self.metrics.begin("authz_config_reloads_total", result="refused")
         for config, rules, _ in plans:
             self.metrics.begin("authz_snapshot_loads_total", layer=config.name, result="ok")
             self.metrics.begin("authz_stale_total", layer=config.name)

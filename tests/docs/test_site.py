@@ -76,16 +76,37 @@ def test_the_generated_pages_are_what_the_code_says() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_search_finds_a_page_that_was_opened_from_the_disk(site: Path) -> None:
+# What is asked at three in the morning, and where the answer stands.
+ASKED = {
+    "ban an address": "guides/bans.html",
+    "behind Cloudflare": "guides/who-is-the-client.html#a-cdn-in-front",
+    "everybody denied": "operations/troubleshooting.html#everybody-is-denied",
+    "switch all off": "guides/rollout.html#emergency-off-switch",
+    "roll back": "guides/rollout.html#roll-back",
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_a_question_of_the_first_page_leads_to_its_answer_by_one_click(question: str, site: Path) -> None:
+    rows = [row for row in re.findall(r"<tr>.*?</tr>", (site / "index.html").read_text(), re.DOTALL) if question in row]
+    assert [row for row in rows if f'href="{ASKED[question]}"' in row]
+    page, _, anchor = ASKED[question].partition("#")
+    assert not anchor or f'id="{anchor}"' in (site / page).read_text()
+
+
+def test_the_search_finds_pages_that_were_opened_from_the_disk(site: Path) -> None:
     asked: list[str] = []
     with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
-        page.locator("[data-md-component=search-query]").first.focus()
-        page.keyboard.type("brute_force")
-        result = page.locator(".md-search-result__link").first
-        result.wait_for()
-        assert "triggers.html" in (result.get_attribute("href") or "")
+        for words, found in (
+            ("brute_force", "triggers"),
+            ("Cloudflare", "who-is-the-client"),
+            ("roll back", "rollout"),
+        ):
+            page.locator("[data-md-component=search-query]").first.focus()
+            page.locator("[data-md-component=search-query]").first.fill(words)
+            page.locator(f".md-search-result__link[href*='{found}.html']").first.wait_for()
     assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "about"}

@@ -65,6 +65,7 @@ class Certificates:
         self.expires = 0.0
         self._protocols = protocols
         self._metrics = metrics
+        metrics.begin("authz_tls_reloads_total", listener=name, result="refused")
         self._seen: tuple[object, ...] = ()
 
     def load(self) -> None:
