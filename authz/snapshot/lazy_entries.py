@@ -10,15 +10,20 @@ interpreter, and every request, for as long. So they stand in two sections:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from operator import sub
+from typing import TYPE_CHECKING, Final, overload
 
-from google.protobuf.message import DecodeError
-
+from authz.errors import Refusal, SnapshotRefused
+from authz.snapshot.cooperative import next_turn
 from authz.snapshot.sections import array_of, bad_section, packed
 from authz.wire.snapshot.v1.snapshot_pb2 import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+MAX_ENTRY: Final = 4 << 20  # bytes: reading one is a single call, in which no request is answered
+_CHUNK: Final = 1 << 12  # offsets that are looked at in one turn
 
 
 class PackedEntries(Sequence[Entry]):
@@ -30,14 +35,21 @@ class PackedEntries(Sequence[Entry]):
         sections: The bytes of every section by name.
         prefix: What the names of the two sections begin with.
 
+    Attributes:
+        longest: Bytes of the longest one.
+
     Raises:
-        SnapshotRefused: `bad_section`: one of the two sections is missing, or they do not fit together.
+        SnapshotRefused: `bad_section`: one of the two sections is missing, or they do not fit together; `too_large`.
     """
 
     def __init__(self, sections: Mapping[str, memoryview], prefix: str = "entries") -> None:
         self._data = array_of(sections, f"{prefix}.data", "u8")
         self._offsets = array_of(sections, f"{prefix}.offset", "u32")
         self._count = _check_offsets(prefix, self._offsets, len(self._data))
+        self.longest = _longest(prefix, self._offsets)
+        if self.longest > MAX_ENTRY:
+            found, expected = f"an entry of {self.longest} bytes", f"at most {MAX_ENTRY}"
+            raise SnapshotRefused(Refusal.TOO_LARGE, f"{prefix}.offset", found=found, expected=expected)
 
     def __len__(self) -> int:
         return self._count
@@ -53,10 +65,18 @@ class PackedEntries(Sequence[Entry]):
         if not -self._count <= number < self._count:
             raise IndexError(number)
         number %= self._count
-        start, end = self._offsets[number], self._offsets[number + 1]
-        if not start <= end <= len(self._data):
-            raise DecodeError("the offsets of the entries are not in order")
-        return Entry.FromString(bytes(self._data[start:end]))
+        return Entry.FromString(bytes(self._data[self._offsets[number] : self._offsets[number + 1]]))
+
+
+def _longest(prefix: str, offsets: memoryview[int]) -> int:
+    most = 0
+    for start in range(0, len(offsets) - 1, _CHUNK):
+        some = offsets[start : start + _CHUNK + 1].tolist()
+        if some != sorted(some):
+            raise bad_section(f"{prefix}.offset: not in order")
+        most = max(most, *map(sub, some[1:], some))
+        next_turn()
+    return most
 
 
 def _check_offsets(prefix: str, offsets: memoryview[int], size: int) -> int:

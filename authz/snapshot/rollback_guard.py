@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from authz.snapshot.read import Snapshot
 
 MAX_STATE = 64 * 1024  # bytes: some 500 layers
+MAX_LOCKED = 10.0  # seconds; keeping a large file of a slow disk takes one
+_PAUSE = 0.005  # seconds between two looks at the lock
 STATE_HINT = "make the folder of snapshot.state, let the sidecar write to it, and send it SIGHUP"
 _ONE = "policy"  # the layer of a file that an operator wrote again for one layer
 
@@ -55,7 +58,8 @@ def load_states(path: Path) -> dict[str, State]:
         DamagedState: It can be read, but is not a valid state.
     """
     try:
-        with path.open("rb") as file:
+        # Not blocking: a named pipe in its place must not keep us from starting.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             data = file.read(MAX_STATE + 1)
     except FileNotFoundError:
         return {}
@@ -88,21 +92,36 @@ def save_states(path: Path, states: dict[str, State]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from changing the state meanwhile. Waits for the one that does.
+    """Keep other processes from changing the state meanwhile. Waits for the one that does, but not for good.
 
     Args:
         path: The state file.
 
     Raises:
-        SnapshotRefused: `state_unwritable`.
+        SnapshotRefused: `state_unwritable`, also where another process has kept it for MAX_LOCKED seconds.
     """
     with writing(path):
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    end = time.monotonic() + MAX_LOCKED
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                what = f"{path}: another process has held its lock for {MAX_LOCKED:g} seconds"
+                hint = "which, `fuser` on the .lock file beside it says: is it stopped, or its volume?"
+                raise SnapshotRefused(Refusal.STATE_UNWRITABLE, what, hint=hint) from None
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 @contextlib.contextmanager

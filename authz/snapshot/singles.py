@@ -247,6 +247,12 @@ class Singles:
             directory_bits(directory, name)
             if directory[0] != 0 or directory[len(directory) - 1] != length:
                 raise bad_section(f"{name}: expected to run from 0 to {length}")
+            # A position behind the last address would be an error in the look-up of any client.
+            for start in range(0, len(directory), _CHUNK):
+                positions = directory[start : start + _CHUNK + 1].tolist()
+                if positions != sorted(positions):
+                    raise bad_section(f"{name}: not in order")
+                next_turn()
 
 
 def _finder4(addresses: Array, directory: Array) -> Find:

@@ -342,6 +342,12 @@ def test_what_was_written_by_hand_is_signed_and_what_sidecars_would_refuse_is_no
         path.write_text(path.read_text().replace(wrong, "203.0.113.77"))
 
 
+def test_a_reason_of_more_than_a_page_is_refused(authz: Commands) -> None:
+    assert authz("ban", "203.0.113.9", "--reason", "x" * 1000).status == 0
+    ran = authz("ban", "203.0.113.9", "--reason", "x" * 1001)
+    assert (ran.status, "--reason: found 1001 characters, expected at most 1000" in ran.err) == (2, True)
+
+
 def test_the_history_of_bans_says_what_each_change_did_and_why(authz: Commands) -> None:
     """It said who and when, of every change the same; the reason of an unban was dropped."""
     authz("ban", "203.0.113.9", "--application", "shop", "--reason", "guessing")

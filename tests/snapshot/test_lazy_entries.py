@@ -5,12 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from google.protobuf.message import DecodeError
 
 from authz.engine.entries.manifest import Entries, entry_message
 from authz.engine.model import Entry as Made
 from authz.errors import SnapshotRefused
-from authz.snapshot.lazy_entries import PackedEntries, pack_entries
+from authz.snapshot.lazy_entries import MAX_ENTRY, PackedEntries, pack_entries
 from authz.wire.snapshot.v1.snapshot_pb2 import Entry
 
 ENTRIES = (
@@ -68,14 +67,18 @@ def test_sections_that_do_not_fit_together_are_refused() -> None:
             PackedEntries({key: value for key, value in good.items() if key != name})
 
 
-def test_offsets_out_of_order_are_found_when_the_entry_is_read() -> None:
+def test_offsets_out_of_order_and_entries_of_megabytes_are_refused() -> None:
+    """To read one is a single call: no request would be answered meanwhile."""
     sections = packed(b"\x0a\x01a", b"\x0a\x01b")
     for middle in (7, 1 << 31):
         sections["entries.offset"] = memoryview(struct.pack("<3I", 0, middle, 6))
-        entries = PackedEntries(sections)
-        for number in (0, 1):
-            with pytest.raises(DecodeError):
-                entries[number]
+        with pytest.raises(SnapshotRefused, match=r"entries.offset: not in order"):
+            PackedEntries(sections)
+    assert PackedEntries(packed(bytes(9), bytes(MAX_ENTRY))).longest == MAX_ENTRY
+    with pytest.raises(
+        SnapshotRefused, match=rf"found an entry of {MAX_ENTRY + 1} bytes, expected at most {MAX_ENTRY}"
+    ):
+        PackedEntries(packed(bytes(9), bytes(MAX_ENTRY + 1)))
 
 
 @pytest.mark.parametrize("bad", [b"\x0a\x01\xff", b"\x0a\x03a b", b"\x0a\x01a\x12\x05block", b"\x12", b"\x0b"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
+import os
 import shutil
 import stat
 import sys
@@ -14,7 +16,8 @@ import pytest
 from support.processes import CONFIG, Process
 from support.sidecar.loading import Loading
 
-from authz.errors import InputError, SnapshotRefused
+from authz.errors import DamagedState, InputError, SnapshotRefused
+from authz.snapshot import rollback_guard
 from authz.snapshot.read import inspect_snapshot
 from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_states, save_states
 
@@ -298,3 +301,21 @@ def test_a_sidecar_without_a_folder_for_its_state_does_not_start(publisher: Publ
     publisher.publish()
     (tmp_path / "state").write_bytes(b"")
     assert served(tmp_path).strip() == f"authz: error: {tmp_path}/state/authz.json: cannot be read: Not a directory"
+
+
+def test_a_process_that_hangs_with_the_lock_of_the_state_is_told(
+    publisher: Publisher, loading: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sidecar that was stopped with the lock kept all others from each later file, and nothing said so."""
+    monkeypatch.setattr(rollback_guard, "MAX_LOCKED", 0.05)
+    publisher.publish(serial=6)
+    with (loading.state.parent / f".{loading.state.name}.lock").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert loading.load() == "state_unwritable"
+    assert loading.load() == "ok"
+
+
+def test_a_named_pipe_in_the_place_of_the_state_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.json")
+    with pytest.raises(DamagedState):
+        load_states(tmp_path / "state.json")

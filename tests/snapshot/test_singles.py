@@ -135,6 +135,32 @@ def test_what_only_reading_all_can_find_is_named(expected: str) -> None:
     assert any(expected in problem for problem in problems)
 
 
+@pytest.mark.parametrize("name", ["singles.v4_directory", "singles.v6_directory"])
+@pytest.mark.parametrize("position", [4, 0xFFFFFFFF])
+def test_a_directory_that_points_behind_the_addresses_is_refused(name: str, position: int) -> None:
+    """The look-up of each client raised an error: a key of bans could have every request fail."""
+    positions = struct.unpack(f"<{len(GOOD[name]) // 4}I", GOOD[name])
+    for place in range(1, len(positions) - 1):
+        broken = struct.pack(f"<{len(positions)}I", *positions[:place], position, *positions[place + 1 :])
+        with pytest.raises(SnapshotRefused, match=rf"{name}: not in order"):
+            Singles({**GOOD, name: memoryview(broken)})
+
+
+@settings(max_examples=tries(200), deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(n for n in SINGLES_TYPES if not n.startswith("templates"))))
+def test_whatever_the_columns_hold_a_look_up_raises_nothing(data: st.DataObject, name: str) -> None:
+    """Signed by a key that is online: what is accepted must answer for every client."""
+    content = data.draw(st.binary(min_size=len(GOOD[name]), max_size=len(GOOD[name])))
+    try:
+        singles = Singles({**GOOD, name: memoryview(content)})
+    except SnapshotRefused:
+        return
+    for value in (0, 1, 2, 3, 1 << 31, (1 << 32) - 1):
+        for row in (singles.find4(value), singles.find6(value << 96), singles.find6(value)):
+            for each in singles.rows_at(row) if row else ():
+                singles.entry(each)
+
+
 def test_a_template_that_is_not_there_is_refused() -> None:
     with pytest.raises(SnapshotRefused, match=r"found a number above 0, the last template"):
         Singles({**GOOD, "singles.template": memoryview(struct.pack("<3I", 0, 1, 0))})

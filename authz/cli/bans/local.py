@@ -7,7 +7,7 @@ YAML where none is needed.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.cli.common.output import print_json, say, table, visible
 from authz.errors import AddressError, BadValue, InputError
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from authz.publisher.bans.record import Ban
     from authz.snapshot.signing.envelope import Signer
     from authz.snapshot.signing.keys import PublicKey
+
+
+MAX_REASON: Final = 1000  # characters, as for a control plane: each decision by the ban reads it
 
 
 def ban(
@@ -52,6 +55,8 @@ def ban(
     now = int(time.time())
     expires = None if seconds is None else now + seconds
     names = frozenset(map(application_name, applications))
+    if len(reason) > MAX_REASON:
+        raise InputError(f"--reason: found {len(reason)} characters, expected at most {MAX_REASON}")
     made = Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
     known: list[Ban] = []
 

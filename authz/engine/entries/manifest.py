@@ -154,6 +154,12 @@ def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
     ))  # fmt: skip
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Refuse applications whose names could be more than plain words. Raises SnapshotRefused(`bad_manifest`)."""
+    for name in in_turns(names, _TURN):
+        _plain(TOKEN, name)
+
+
 def _denying(status: int) -> int:
     if not 400 <= status <= 499:  # 200 would let through whom we deny
         raise _bad(found=f"the deny status {status}", expected="400 to 499")

@@ -12,10 +12,11 @@ from google.protobuf.message import DecodeError
 
 from authz.addresses import BITS, network_of
 from authz.engine.entries.lookup import Index
-from authz.engine.entries.manifest import Entries, applications_of, entry_of, protected_by
+from authz.engine.entries.manifest import Entries, applications_of, check_names, entry_of, protected_by
 from authz.engine.model import Match
 from authz.engine.request.hosts import host_name
 from authz.errors import Refusal, SnapshotRefused
+from authz.snapshot.cooperative import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Find = Callable[[int], int]
 
 POLICY_LAYER: Final = "policy"  # the name of the first layer where the configuration gives it none
+_TURN: Final = 32  # templates that are looked at in one turn; some 0.1 ms
 _LENGTH_OFFSET: Final = {4: 96, 6: 0}  # an IPv4 prefix counts as its mapped one, so that lengths compare
 _SET_BITS: Final = (
     32  # of a number that `find4` returns, where the file has match sets; above them the row of a single address
@@ -67,8 +69,10 @@ class OpenedSnapshot:
         manifest = snapshot.manifest
         self.index = Index(snapshot.sections)
         self.applications = applications_of(manifest)
-        self.entries = Entries(snapshot.entries())
+        messages = snapshot.entries()
+        self.entries = Entries(messages)
         self.singles = singles = snapshot.singles()
+        self.longest_entry = max(messages.longest, singles.templates.longest if singles else 0)  # bytes
         self.parts: tuple[OpenedSnapshot, ...] = ()  # of the same layer, set by the reader
         self.marks: Marks | None = None  # of it and its parts, set by the same; None: not known
         self.tombstones = snapshot.tombstones()  # numbers of bans that are over in the files of the layer behind it
@@ -82,7 +86,10 @@ class OpenedSnapshot:
         self.signed_by = snapshot.signed_by
         self.shared = snapshot.shared
         # The applications that its entries name, whether the policy has them or not.
-        self.mentioned = self.entries.applications.union(*_applications_of(singles))
+        self.mentioned = self.entries.applications
+        for names in _applications_of(singles):
+            self.mentioned.update(names)
+        check_names(self.mentioned)
         self._set_bits = _SET_BITS if self._sets_in_use else 0
         self.find4 = self._finder(self.index.find4, singles.find4 if singles else None)
         self.find6 = self._finder(self.index.find6, singles.find6 if singles else None)
@@ -150,7 +157,7 @@ class OpenedSnapshot:
 def _applications_of(singles: Singles | None) -> Iterator[frozenset[str]]:
     """Yield the applications of each template. Raises SnapshotRefused if this version does not know one."""
     try:
-        for template in singles.templates if singles else ():
+        for template in in_turns(singles.templates, _TURN) if singles else ():
             yield entry_of(template, named=False).applications
     except DecodeError as error:
         raise SnapshotRefused(Refusal.BAD_MANIFEST, "a template is not a valid entry") from error

@@ -9,8 +9,8 @@ A later layer is signed by a key that is online, so the sidecar's configuration 
 2.  No network is wider than `widest_ipv4` or `widest_ipv6`.
 3.  There are at most `entries`. As many addresses as the widest network has count as an entry, wherever they are: so a
     crafted file cannot say /24 and mean everything. All of them together have at most as many addresses as a network of
-    `total_ipv4` or `total_ipv6` bits: 65,536 times /24 is a /8, too. At most 1,000 cover the same address: each request
-    of its client would go through all of them.
+    `total_ipv4` or `total_ipv6` bits: 65,536 times /24 is a /8, too. At most 1,000 cover the same address, and none has
+    more than 16 KiB: each request of its client would go through all of them.
 4.  Nothing denies, or marks as gray, an address that the policy protects.
 
 What breaks one of them refuses the layer as a whole. An entry that is over breaks none. Neither does one that was there
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from authz.engine.model import Entry
 
 _TURN: Final = 32  # entries, rows or pieces that are looked at in one turn; some 0.1 ms
+MAX_ENTRY: Final = 16 << 10  # bytes: each decision by an entry reads it
 MAX_COVERING: Final = 1_000  # entries of a file that cover the same address
 MAX_APPLICATIONS: Final = 10_000  # that the entries of a file name; each is made ready in the event loop
 CLOCK_SLACK: Final = 300  # seconds that the publisher's clock may be ahead of ours
@@ -163,8 +164,7 @@ def _violations(
         if (count := len(file.mentioned)) > MAX_APPLICATIONS:
             expected = f"at most {MAX_APPLICATIONS} in a file"
             yield Violation(Refusal.NOT_PERMITTED_APPLICATION, "", "applications", str(count), expected)
-        for problem in file.index.problems(len(file.entries)):
-            raise SnapshotRefused(Refusal.BAD_SECTION, problem)
+        _check_readable(file)
         entries = list(in_turns(file.entries, _TURN))
         for entry in in_turns(entries, _TURN):
             yield from _of_entry(entry, may, now)
@@ -187,6 +187,15 @@ def _violations(
         if count > most:
             expected = f"at most as many as a /{may.total(version)} has"
             yield Violation(Refusal.NOT_PERMITTED_TOTAL, "", f"total_ipv{version}", f"{count} addresses", expected)
+
+
+def _check_readable(file: OpenedSnapshot) -> None:
+    """Refuse what could not be read in a decision, or not soon. Raises SnapshotRefused."""
+    if file.longest_entry > MAX_ENTRY:
+        found, expected = f"one of {file.longest_entry} bytes", f"at most {MAX_ENTRY} in a layer behind the policy"
+        raise SnapshotRefused(Refusal.TOO_LARGE, "entries", found=found, expected=expected)
+    for problem in file.index.problems(len(file.entries)):
+        raise SnapshotRefused(Refusal.BAD_SECTION, problem)
 
 
 def _count(file: OpenedSnapshot) -> int:
@@ -229,7 +238,7 @@ def _of_singles(file: OpenedSnapshot, may: May, now: float) -> Iterator[Violatio
     singles = file.singles
     if singles is None:
         return
-    templates = [entry_of(message, named=False) for message in singles.templates]
+    templates = (entry_of(message, named=False) for message in in_turns(singles.templates, _TURN))
     wrong = {number for number, entry in enumerate(templates) if next(_of_content(entry, "", may), None)}
     latest = NEVER if may.longest is None else now + may.longest + CLOCK_SLACK
     if wrong or singles.last_expiry > latest:

@@ -33,7 +33,7 @@ class Rules(NamedTuple):
         layer: The layer that it must be for.
         keys: The public keys that are trusted.
         threshold: How many of them must have signed.
-        max_size: Bytes; a larger file is refused before it is copied into memory.
+        max_size: Bytes of the file and its parts; what is larger is refused before it is copied into memory.
         permit: Raises SnapshotRefused if the layer's keys may not say what the file says.
         marked: Whether a file without parts gets marks as well; they have 2 MiB.
     """
@@ -98,9 +98,11 @@ class Acceptor:
             next_turn()
             opened = OpenedSnapshot(snapshot)
             next_turn()
-            parts = {
-                part: before.parts.get(part) or self._part(part, fetch_part, keep=keep) for part in snapshot.requires
-            }
+            parts: dict[Requirement, OpenedSnapshot] = {}
+            left = max_size - snapshot.size
+            for part in snapshot.requires:
+                parts[part] = before.parts.get(part) or self._part(part, fetch_part, most=left, keep=keep)
+                left = self._left(part, left - parts[part].size)
             opened.parts = tuple(parts.values())
             permit(opened)
             next_turn()
@@ -115,13 +117,21 @@ class Acceptor:
                 self._memory.drop_parts(layer, parts)
             return opened
 
-    def _part(self, part: Requirement, fetch_part: FetchPart, *, keep: bool) -> OpenedSnapshot:
-        """Return a part that the source has."""
-        layer, keys, threshold, max_size, *_ = self.rules
+    def _left(self, part: Requirement, left: int) -> int:
+        """Return how many bytes the other parts may have. Raises SnapshotRefused(`too_large`)."""
+        if left < 0:
+            most = self.rules.max_size
+            raise SnapshotRefused(Refusal.TOO_LARGE, f"with part {part.serial}", found=f"{most - left} bytes",
+                                  expected=f"at most {most}, of all files of the layer")  # fmt: skip
+        return left
+
+    def _part(self, part: Requirement, fetch_part: FetchPart, *, most: int, keep: bool) -> OpenedSnapshot:
+        """Return a part that the source has. most: its bytes."""
+        layer, keys, threshold, *_ = self.rules
         try:
             with fetch_part(part) as path:
                 # Its head says how long it is good for: a part has no end of its own.
-                snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=max_size, layer=layer, part=part,
+                snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=most, layer=layer, part=part,
                                                     share=self._share)  # fmt: skip
         except SnapshotRefused as error:
             if error.code != Refusal.ABSENT:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from authz.snapshot.heading import Requirement
 
 MAX_TIME: Final = 600.0  # seconds that a file may take
+MIN_HELD: Final = 0.5  # seconds; a server that says it held its answer back, and is quicker, has not
+MAX_TAG: Final = 1024  # characters of an entity tag: what is longer makes a request that servers refuse
 MAX_BACKOFF: Final = 60.0  # seconds; a server that comes back has all sidecars again within this
 
 
@@ -54,18 +56,21 @@ class Pace:
     def __init__(self, poll: float) -> None:
         self._poll = poll
         self._failures = 0
+        self._held_in_vain = False
         self.held = False  # whether the server held its answer back until there was something: ask again at once
 
-    def succeeded(self, *, held: bool) -> None:
-        """Note an answer."""
-        self._failures, self.held = 0, held
+    def succeeded(self, *, held: bool, in_vain: bool = False) -> None:
+        """Note an answer. in_vain: it came at once and had nothing new."""
+        self._failures, self.held, self._held_in_vain = 0, held, held and in_vain
 
     def failed(self) -> None:
         """Note that there was none."""
         self._failures, self.held = self._failures + 1, False
 
-    def next(self) -> float:
-        """Return the seconds to wait."""
+    def next(self, *, refused: bool = False) -> float:
+        """Return the seconds to wait. refused: its last file was not taken: whoever sends that again may wait."""
+        if self.held and (self._held_in_vain or refused):
+            return min(self._poll, 1.0) * random.uniform(0.5, 1.0)  # noqa: S311  # a delay, no secret
         if self.held:
             return 0.0
         if not self._failures:
@@ -104,15 +109,16 @@ class FetchedSource(Source):
     def fetch(self) -> Iterator[Path | None]:
         """Give a temporary file where the server has a new one."""
         with contextlib.ExitStack() as stack:
+            begin = time.monotonic()
             try:
                 answer = stack.enter_context(self.ask(self._tag))
                 if isinstance(answer, bool):
-                    self._pace.succeeded(held=answer)
+                    self._pace.succeeded(held=answer, in_vain=time.monotonic() - begin < MIN_HELD)
                     path = None
                 else:
                     path = stack.enter_context(self._stored(answer.pieces))
                     self._pace.succeeded(held=answer.held)
-                    self._tag = answer.tag
+                    self._tag = answer.tag if len(answer.tag) <= MAX_TAG and answer.tag.isprintable() else ""
             except SnapshotRefused:
                 self._pace.failed()
                 raise
@@ -165,7 +171,7 @@ class FetchedSource(Source):
     async def wait(self, limit: float) -> None:
         """Wait until it is time to ask again."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(self._pace.next(), limit)):
+            async with asyncio.timeout(min(self._pace.next(refused=bool(self.refused)), limit)):
                 await self._closed.wait()
 
     def close(self) -> None:

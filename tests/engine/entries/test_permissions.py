@@ -11,7 +11,7 @@ from support.publishing.worlds import NOW, allow, deny, load, subject
 from authz.addresses import parse_network
 from authz.engine.decision.decider import Decider
 from authz.engine.entries import permissions
-from authz.engine.entries.permissions import CLOCK_SLACK, May, first_violation, overruled
+from authz.engine.entries.permissions import CLOCK_SLACK, MAX_ENTRY, May, first_violation, overruled
 from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
 from authz.engine.request.request import Request
@@ -190,6 +190,28 @@ def test_a_bans_key_cannot_cover_more_by_tombstones_of_its_own_head() -> None:
     """Tombstones cancel what is in parts; the bans of the head itself go on, and count."""
     bans = [ban(number, f"203.0.113.{number}") for number in range(1, 6)]
     assert violation(layer(bans=bans, tombstones=[made.id for made in bans]), total_ipv4=30) == ("total", "")
+
+
+def test_a_bans_key_cannot_stall_each_decision_by_an_entry_of_megabytes() -> None:
+    """Each request of its client read all of it; whoever has the key chooses the client."""
+    for long in (
+        deny("long", "203.0.113.9", expires=END, reason="x" * MAX_ENTRY),
+        deny("fine", "203.0.113.8", expires=END),
+    ):
+        file = layer(long, bans=[ban(1, "203.0.113.7", reason="y" * (MAX_ENTRY if long.entry.id == "fine" else 9))])
+        with pytest.raises(
+            SnapshotRefused, match=r"entries: found one of \d+ bytes, expected at most 16384 in a layer"
+        ):
+            violation(file)
+    assert violation(layer(deny("long", "203.0.113.9", expires=END, reason="x" * 8000))) is None
+
+
+def test_a_bans_key_cannot_name_an_application_that_is_no_plain_word() -> None:
+    """Its name goes into headers and logs where an entry names it, whether the policy knows it or not."""
+    with pytest.raises(SnapshotRefused, match="found 'shop"):
+        layer(deny("x", "203.0.113.9", expires=END, applications=frozenset({"shop\r\nX-Authz-Decision: allow"})))
+    with pytest.raises(SnapshotRefused, match="found 'a b'"):
+        layer(bans=[ban(1, "203.0.113.9", applications=frozenset({"a b"}))])
 
 
 def test_a_bans_key_cannot_have_each_request_of_a_client_go_through_a_million_entries() -> None:

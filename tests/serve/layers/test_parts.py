@@ -171,6 +171,24 @@ def test_a_part_over_the_configured_size_is_refused(sidecar: Sidecar, publisher:
     assert sidecar.denied() == set()
 
 
+def test_a_bans_key_cannot_fill_the_memory_by_parts(sidecar: Sidecar, publisher: Publisher) -> None:
+    """Each file was within `max_size`, and a head may require eight: nine times the memory that was configured."""
+    bans, files = filled(publisher)
+    (part,) = files.parts.values()
+    acceptor = sidecar.layers["bans"].acceptor
+    write_files(sidecar.path, files)
+    acceptor.rules = acceptor.rules._replace(max_size=len(files.head) + len(part) - 1)
+    assert sidecar.load() == "too_large"
+    acceptor.rules = acceptor.rules._replace(max_size=len(files.head) + len(part))
+    assert sidecar.load() == "ok"
+    bans.add(ban(77))
+    larger = bans.publish(created=NOW)  # with the part that is loaded
+    assert larger.parts == files.parts
+    write_files(sidecar.path, larger)
+    assert len(larger.head) > len(files.head)
+    assert sidecar.load() == "too_large"
+
+
 def test_an_older_part_cannot_be_put_in_the_place_of_one(sidecar: Sidecar, publisher: Publisher) -> None:
     bans, files = filled(publisher)
     bans.remove(ban_id(0))

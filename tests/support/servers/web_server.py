@@ -22,6 +22,7 @@ class WebServer:
         announced: Bytes more than the content that Content-Length says.
         requests: The headers of all requests, by lower-case name, with the path under "path".
         holds: Whether it knows `Prefer: wait`.
+        tag: An entity tag in the place of its own; "": its own.
     """
 
     def __init__(self, content: bytes | None = None) -> None:
@@ -31,6 +32,7 @@ class WebServer:
         self.location = ""
         self.announced = 0
         self.holds = False
+        self.tag = ""
         self.requests: list[dict[str, str]] = []
         self.changed = threading.Condition()
         self.port = 0
@@ -96,7 +98,7 @@ class WebServer:
         status = self.status or (404 if content is None else 304 if same else 200)
         body = content if status == 200 and content is not None else b""
         handler.send_response(status)
-        handler.send_header("ETag", tag)
+        handler.send_header("ETag", self.tag or tag)
         if self.location:
             handler.send_header("Location", self.location)
         if held:

@@ -105,6 +105,32 @@ def test_a_server_that_held_its_answer_back_is_asked_again_at_once_and_any_other
         assert web._pace.next() == 0.0
 
 
+def test_a_server_that_says_it_held_its_answer_and_did_not_is_not_asked_without_end() -> None:
+    """It was asked again at once, each time with a new connection: a core of the sidecar's machine was its own."""
+    pace = Pace(3600.0)
+    pace.succeeded(held=True, in_vain=True)
+    assert 0.5 <= pace.next() <= 1.0
+    pace.succeeded(held=True)
+    assert (pace.next(), pace.next(refused=True) >= 0.5) == (0.0, True)
+    with WebServer(b"one").running() as server:
+        web = source(server.url, poll=3600.0, wait=0.01)
+        server.holds = True
+        assert fetched(web) == b"one"
+        assert fetched(web) is None
+        assert web._pace.next() >= 0.5
+
+
+@pytest.mark.parametrize("tag", ['"' + "x" * 5000 + '"', '"a\x01b"'])
+def test_an_etag_that_no_server_would_take_back_is_not_sent(tag: str) -> None:
+    """The next request was refused for good, also by a server that had come to itself."""
+    with WebServer(b"one").running() as server:
+        web = source(server.url)
+        server.tag = tag
+        assert fetched(web) == b"one"
+        assert fetched(web) == b"one"
+        assert "if-none-match" not in server.requests[-1]
+
+
 def test_a_server_that_goes_and_comes_again_is_told_and_the_snapshot_serves_on(publisher: Publisher) -> None:
     async def live() -> None:
         server = WebServer(publisher.publish(serial=1).read_bytes())
