@@ -16,7 +16,7 @@ import _thread  # `threading` takes 3 ms to load, of a ban that has to hold soon
 import gc
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 STEP: Final = 1 << 19  # bytes: some 0.3 ms of copying or hashing, which do not hold the interpreter
 SWITCH: Final = 0.0001  # seconds after which we let go of the interpreter for a waiting thread; by default 5 ms
-_FREED: Final = 256  # objects with what they consist of, that are freed in one turn; some 0.1 ms
 _CHUNK: Final = 1 << 13  # numbers that are looked at in one turn; some 0.1 ms
 
 
@@ -78,13 +77,6 @@ def in_turns(items: Iterable[T], count: int) -> Iterator[T]:
         if not left:
             next_turn()
             left = count
-
-
-def forget(items: list[Any]) -> None:
-    """Empty a list in turns: 100,000 entries that are freed in one go hold the interpreter for 20 ms."""
-    while items:
-        del items[-_FREED:]
-        next_turn()
 
 
 def greatest(numbers: Sequence[int] | memoryview[int]) -> int:

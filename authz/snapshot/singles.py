@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.ban_ids import NEVER, ban_id
 from authz.snapshot.cooperative import greatest, in_turns, next_turn
 from authz.snapshot.lazy_entries import PackedEntries
@@ -45,15 +46,20 @@ if TYPE_CHECKING:
     Array = memoryview[int]
     Find = Callable[[int], int]  # from an address as a number of its version to the first row that has it; 0: none
 
+MAX_TOMBSTONES: Final = 100_000  # a publisher has at most 20,000; as a set each has 100 bytes
 _LOW = 0xFFFFFFFFFFFFFFFF
 _CHUNK = 1 << 13  # elements that are looked at in one turn; some 0.1 ms
 
 
 def tombstones(sections: Mapping[str, memoryview]) -> frozenset[int]:
-    """Return the ids of bans that are over. Raises SnapshotRefused(`bad_section`)."""
+    """Return the ids of bans that are over. Raises SnapshotRefused(`bad_section`, `too_large`)."""
     if TOMBSTONES not in sections:
         return frozenset()
     numbers = array_of(sections, TOMBSTONES, "u64")
+    if len(numbers) > MAX_TOMBSTONES:
+        raise SnapshotRefused(
+            Refusal.TOO_LARGE, TOMBSTONES, found=f"{len(numbers)} ids", expected=f"at most {MAX_TOMBSTONES}"
+        )
     singles: set[int] = set()
     for start in range(0, len(numbers), _CHUNK):
         singles.update(numbers[start : start + _CHUNK])

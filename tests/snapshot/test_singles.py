@@ -103,6 +103,8 @@ def test_tombstones_are_read_and_a_file_may_have_none() -> None:
     assert tombstones({"tombstones": memoryview(struct.pack("<2Q", 7, 1 << 63))}) == {7, 1 << 63}
     with pytest.raises(SnapshotRefused, match="found 9 bytes"):
         tombstones({"tombstones": memoryview(bytes(9))})
+    with pytest.raises(SnapshotRefused, match="found 100001 ids, expected at most 100000"):
+        tombstones({"tombstones": memoryview(bytes(800_008))})
 
 
 GOOD = sections_of(bans_of([(4, 1), (4, 2), (6, 1)], reason="why"))

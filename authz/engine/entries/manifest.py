@@ -38,6 +38,7 @@ _LISTS: Final[dict[str, ListName]] = {name: name for name in get_args(ListName)}
 _ACTIONS: Final[dict[str, Action]] = {name: name for name in get_args(Action)}
 _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 _TURN: Final = 32  # entries that are looked at in one turn; some 0.1 ms
+MAX_NAMES: Final = 100_000  # applications that the entries of a file name
 _COPIED = ("name", "mode", "default", "precedence", "match", "dry_run", "denylist_in_monitoring")
 
 
@@ -110,6 +111,7 @@ class Entries(Sequence[Entry]):
         try:
             for message in in_turns(messages, _TURN):
                 self.applications.update(message.applications)
+                check_count(self.applications)
                 if not (token(message.id) and message.list in lists and message.action in actions):
                     entry_of(message)  # says what is wrong
         except DecodeError as error:
@@ -152,6 +154,12 @@ def entry_of(e: snapshot_pb2.Entry, *, named: bool = True) -> Entry:
         tuple(subjects) if subjects else (),
         e.added if e.HasField("added") else None,
     ))  # fmt: skip
+
+
+def check_count(names: Collection[str]) -> None:
+    """Refuse very many applications while they are gathered. Raises SnapshotRefused(`too_large`)."""
+    if len(names) > MAX_NAMES:
+        raise SnapshotRefused(Refusal.TOO_LARGE, expected=f"at most {MAX_NAMES} applications that entries name")
 
 
 def check_names(names: Iterable[str]) -> None:

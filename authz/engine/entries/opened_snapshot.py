@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from authz.addresses import BITS, network_of
 from authz.engine.entries.lookup import Index
-from authz.engine.entries.manifest import Entries, applications_of, check_names, entry_of, protected_by
+from authz.engine.entries.manifest import Entries, applications_of, check_count, check_names, entry_of, protected_by
 from authz.engine.model import Match
 from authz.engine.request.hosts import host_name
 from authz.errors import Refusal, SnapshotRefused
@@ -89,6 +89,7 @@ class OpenedSnapshot:
         self.mentioned = self.entries.applications
         for names in _applications_of(singles):
             self.mentioned.update(names)
+            check_count(self.mentioned)
         check_names(self.mentioned)
         self._set_bits = _SET_BITS if self._sets_in_use else 0
         self.find4 = self._finder(self.index.find4, singles.find4 if singles else None)

@@ -29,7 +29,7 @@ from authz.addresses import BITS, NetworkSet, format_address
 from authz.engine.entries.manifest import entry_of
 from authz.errors import Refusal, SnapshotRefused
 from authz.snapshot.ban_ids import NEVER
-from authz.snapshot.cooperative import forget, in_turns
+from authz.snapshot.cooperative import in_turns
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
@@ -165,17 +165,15 @@ def _violations(
             expected = f"at most {MAX_APPLICATIONS} in a file"
             yield Violation(Refusal.NOT_PERMITTED_APPLICATION, "", "applications", str(count), expected)
         _check_readable(file)
-        entries = list(in_turns(file.entries, _TURN))
-        for entry in in_turns(entries, _TURN):
+        for entry in in_turns(file.entries, _TURN // 2):  # never all at once: 2 million have 500 MB
             yield from _of_entry(entry, may, now)
         yield from _of_singles(file, may, now)
-        yield from _of_networks(file, entries, may, now)
+        yield from _of_networks(file, may, now)
         yield from _over_one_address(file)
         for denial in _denials(file, protected, now):
             if not denial.older(since):
                 expected = "no address that the policy protects"
                 yield Violation(Refusal.NOT_PERMITTED_PROTECTED, denial.entry.id, "protected", str(denial), expected)
-        forget(entries)
     covered = [_covered(file, version, may) for file in files for version in (4, 6)]
     yield from _too_many(sum(space.networks for space in covered), may)
     for version in (4, 6):
@@ -248,16 +246,16 @@ def _of_singles(file: OpenedSnapshot, may: May, now: float) -> Iterator[Violatio
                 yield from _of_entry(entry_of(singles.entry(row)), may, now)
 
 
-def _of_networks(file: OpenedSnapshot, entries: Sequence[Entry], may: May, now: float) -> Iterator[Violation]:
+def _of_networks(file: OpenedSnapshot, may: May, now: float) -> Iterator[Violation]:
     """Yield networks that are too wide."""
     for version in (4, 6):
         widest, seen = may.widest(version), set[int]()  # match sets
         for first, _, number in _pieces(file, version):
             if number not in seen:
                 seen.add(number)
-                for place, length in file.index.members(number):
-                    entry = entries[place]
-                    if length < widest and (entry.expires is None or entry.expires > now):
+                wide = [(place, length) for place, length in file.index.members(number) if length < widest]
+                for entry, length in ((file.entries[place], length) for place, length in wide):
+                    if entry.expires is None or entry.expires > now:
                         found = f"/{length} at {format_address(version, first)}"
                         key, expected = f"widest_ipv{version}", f"/{widest} or narrower"
                         yield Violation(Refusal.NOT_PERMITTED_WIDTH, entry.id, key, found, expected)

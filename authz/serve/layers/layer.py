@@ -121,6 +121,16 @@ class Layer:
         if refusal is not None and refusal.code == Refusal.NOT_PERMITTED_PROTECTED:
             await self.load_if_changed(force=True)
 
+    def try_again(self) -> None:
+        """Have a file that was refused loaded again: by another clock it may be good."""
+        self._begin(self._try_again())
+
+    async def _try_again(self) -> None:
+        if self.refusal is not None:
+            await self.load_if_changed(force=True)
+        if self.opened is None:
+            await self._restore()
+
     async def _restore(self) -> None:
         try:
             opened = await in_thread(self.acceptor.restore)

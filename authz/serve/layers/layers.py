@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from authz.serve.layers.source import Source
     from authz.serve.observe.metrics import Metrics
 
+_STEP: Final = 30.0  # seconds; less is within what clocks differ by, and changes no refusal
 _MOST_MARKED: Final = 5  # layers; of more, each look-up looks at marks where there are parts alone
 _LOG = logging.getLogger("authz.reload")
 
@@ -85,6 +86,7 @@ class Layers:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._comparing: asyncio.Task[None] | None = None
         self._judging: OpenedSnapshot | None = None  # the policy that later layers were judged by
+        self._clock = time.time() - time.monotonic()
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers.values())
@@ -176,6 +178,11 @@ class Layers:
 
     def look(self, now: float) -> None:
         """Notice what time alone changes. now: seconds since 1970."""
+        before, self._clock = self._clock, now - time.monotonic()
+        if abs(self._clock - before) > _STEP:  # between two looks: a machine often learns the time after its start
+            _LOG.warning("the clock was set by %+.0f seconds: what was refused is tried again", self._clock - before)
+            for layer in self:
+                layer.try_again()
         for layer in self:
             layer.look(now)
 

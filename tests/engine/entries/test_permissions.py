@@ -10,7 +10,7 @@ from support.publishing.worlds import NOW, allow, deny, load, subject
 
 from authz.addresses import parse_network
 from authz.engine.decision.decider import Decider
-from authz.engine.entries import permissions
+from authz.engine.entries import manifest, permissions
 from authz.engine.entries.permissions import CLOCK_SLACK, MAX_ENTRY, May, first_violation, overruled
 from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import Application
@@ -325,3 +325,15 @@ def test_a_refusal_names_the_entry_and_both_sides(entry: Subject, message: str) 
     assert first is not None
     assert first.refusal().message == message
     assert first.refusal().code == first.code
+
+
+def test_a_bans_key_cannot_fill_the_memory_by_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were counted once all were gathered: some hundred megabytes."""
+    monkeypatch.setattr(manifest, "MAX_NAMES", 2)
+    assert layer(deny("x", "203.0.113.9", expires=END, applications=frozenset({"a", "b"}))).mentioned == {"a", "b"}
+    many = [deny(name, "203.0.113.9", expires=END, applications=frozenset({name})) for name in "abc"]
+    bans = [ban(number, "203.0.113.9", applications=frozenset({name})) for number, name in enumerate("abc")]
+    with pytest.raises(SnapshotRefused, match="expected at most 2 applications that entries name"):
+        layer(*many)
+    with pytest.raises(SnapshotRefused, match="expected at most 2 applications that entries name"):
+        layer(bans=bans)

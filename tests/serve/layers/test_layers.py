@@ -20,6 +20,7 @@ from authz.publisher.bans.build import build_part
 from authz.publisher.bans.document import create_bans_file
 from authz.publisher.bans.file import MAX_SERIAL, change_bans
 from authz.publisher.bans.table import BanTable
+from authz.serve import sidecar as sidecar_module
 from authz.serve.layers.file import SETTLE, FileSource
 from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import Requirement, part_path
@@ -94,6 +95,33 @@ def test_a_ban_of_a_second_layer_holds_and_ends_and_the_policy_is_as_it_was(publ
             assert (await started.ask(NEUTRAL)).status == 200
 
     run(live())
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_bans_that_a_wrong_clock_refused_hold_once_it_is_set(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, absent: bool
+) -> None:
+    """A machine that began in 1970 let everybody in who is banned, for their ends were too far, until the next ban."""
+    monkeypatch.setattr(sidecar_module, "_LOOK", 0.01)
+    real, behind = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() - behind[0])
+    publisher.publish(created=1)
+    path = put(publisher, 8, [ban(1, NEUTRAL)])
+
+    async def live(code: str) -> None:
+        async with running(publisher.folder, config()) as started:
+            bans = list(started.sidecar.layers)[1]
+            assert (bans.refusal.code if bans.refusal else "") == code
+            behind[0] = 0.0
+            await until(lambda: bans.opened is not None)
+            assert (await started.ask(NEUTRAL)).status == 403
+            assert bans.last_good == (absent and code == "absent")
+
+    if absent:
+        run(live(""))
+        path.unlink()
+    behind[0] = 30 * 86400.0
+    run(live("absent" if absent else "not_permitted_period"))
 
 
 def test_a_ban_makes_its_own_layer_look_and_no_other(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
