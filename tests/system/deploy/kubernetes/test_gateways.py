@@ -83,6 +83,14 @@ def test_a_gateway_that_asks_over_http_gets_the_answer_for_its_client(name: str,
     assert '"application":"shop"' in line
 
 
+@pytest.mark.parametrize("name", OVER_HTTP)
+def test_a_gateway_is_believed_whatever_network_the_pods_have(name: str) -> None:
+    """A guess that is wrong would make the gateway the client of all its requests: nobody would be denied."""
+    config = yaml.safe_load((KUBERNETES / "gateways" / name / "authz.yaml").read_text())
+    assert config["client_address"].get("trusted_proxies", []) == []
+    assert config["client_address"]["trusted_hops"] == 1
+
+
 def ask_http(port: int, target: str, headers: Sequence[str]) -> Any:
     import socket
 
