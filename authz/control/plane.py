@@ -14,8 +14,8 @@ from authz.control.detect.intake import Intake
 from authz.control.detect.sources.run import RunningSources
 from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
-from authz.control.lists.context import ListContext
 from authz.control.lists.protected import protect
+from authz.control.lists.rules.context import ListContext
 from authz.control.lists.rules.guard import denies, names_others
 from authz.control.maintenance import daily
 from authz.control.model.problems import Conflict, Missing

@@ -70,14 +70,14 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         to = f"/sign-in?to={quote(back if request.method == 'GET' else '/', safe='')}"
         if request.headers.get("hx-request") == "true":
-            answer = plain("problem_plain.html", status=401, problem=problem)
+            answer = plain("problems/plain.html", status=401, problem=problem)
             answer.headers["HX-Redirect"] = to
             return answer
         return see_other(to)
     asked = getattr(request.state, "asked", None)
     if asked is not None and problem.status < 500:  # the frame needs nothing that failed
-        return page(asked, "problem_framed.html", status=problem.status, problem=problem)
-    return plain("problem_plain.html", status=problem.status, problem=problem)
+        return page(asked, "problems/framed.html", status=problem.status, problem=problem)
+    return plain("problems/plain.html", status=problem.status, problem=problem)
 
 
 def handle_missing(request: Request[Any, Any, Any], error: NotFoundException) -> Response[Any]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from authz.control.detect.keeping.writer import Writer
     from authz.control.detect.triggers.file import Trigger, TriggersFile
     from authz.control.detect.work import Batch, Work
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
     from authz.control.publish.opened import OpenedFiles
 
 _RETRY: Final = 1.0  # seconds until the store is asked again, where it is away

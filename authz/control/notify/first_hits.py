@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from authz.control.detect.event import Event
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
     from authz.control.model.records import Entry
 
 _PREFIX: Final = "warned:"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
     from authz.control.notify.config import Topic
     from authz.control.publish.publisher import Publisher
 

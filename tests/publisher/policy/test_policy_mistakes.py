@@ -173,7 +173,7 @@ def test_protected_networks_are_read_and_checked_as_networks_are(read: Read, wro
         ("widest_ipv4: 33", "limits.widest_ipv4: found 33, expected 0 to 32"),
         ("widest_ipv4: -1", "limits.widest_ipv4: found -1, expected 0 to 32"),
         ("widest_ipv6: 129", "limits.widest_ipv6: found 129, expected 0 to 128"),
-        ("widest_ipv4: /12", "limits.widest_ipv4: found '/12', expected a whole number"),
+        ("widest_ipv4: /12", "limits.widest_ipv4: found '/12', expected a whole number (did you mean 12?)"),
         ("widest_ipv4: 012", "limits.widest_ipv4: found '012', expected a whole number"),
         ("widest: 12", "limits.widest: unknown key (did you mean 'widest_ipv6'?)"),
     ],

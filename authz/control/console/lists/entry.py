@@ -131,7 +131,7 @@ async def delete_entry(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
     try:
         done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
     except Problem as error:
-        return page(asked, "problem.html", status=error.status, problem=error, back=f"/entries/{entry_id}")
+        return page(asked, "problems/problem.html", status=error.status, problem=error, back=f"/entries/{entry_id}")
     return afterwards(back, done, approval)
 
 
@@ -144,7 +144,7 @@ async def undo(asked: Asker) -> Response[str]:
     try:
         done = await in_thread(take_back, asked.plane, asked.caller, str(form.get("done", "")))
     except Problem as error:
-        return page(asked, "problem.html", status=error.status, problem=error, back=back)
+        return page(asked, "problems/problem.html", status=error.status, problem=error, back=back)
     return afterwards(back, done)
 
 

@@ -189,7 +189,7 @@ async def change_many(asked: Asker) -> Response[str]:
         ]
         done, approval = await in_thread(carry_out, asked.plane, asked.caller, operations)
     except Problem as error:
-        return page(asked, "problem.html", status=error.status, problem=error, back=back)
+        return page(asked, "problems/problem.html", status=error.status, problem=error, back=back)
     return afterwards(back, done, approval)
 
 
@@ -224,7 +224,7 @@ async def delete_one(asked: Asker) -> Response[str]:
         operation = _operation(asked, str(form.get("only", "")), "delete", str(form.get("reason", "")))
         done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
     except Problem as error:
-        return page(asked, "problem.html", status=error.status, problem=error, back=back)
+        return page(asked, "problems/problem.html", status=error.status, problem=error, back=back)
     return afterwards(back, done, approval)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from authz.addresses import Network
     from authz.control.detect.counting.detector import Listing
     from authz.control.detect.triggers.file import Trigger
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
     from authz.control.model.records import Entry
     from authz.control.publish.opened import OpenedFiles
     from authz.engine.entries.opened_snapshot import OpenedSnapshot

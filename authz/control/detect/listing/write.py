@@ -20,7 +20,7 @@ from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
     from authz.control.detect.counting.detector import Listing
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
 
 _LOG = logging.getLogger("authz.control.detect")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from authz.control.config import CrowdSec
-    from authz.control.lists.context import ListContext
+    from authz.control.lists.rules.context import ListContext
     from authz.control.model.records import Entry
     from authz.engine.model import ListName
 
