@@ -152,11 +152,12 @@ class Reader:
 def _is_another_file(fields: dict[str, msgspec.structs.FieldInfo], items: dict[str, Any]) -> bool:
     """Return whether a document is of another kind: most keys are unknown, and none is a slip of the pen."""
     unknown = [name for name in items if name not in fields]
-    required = [name for name, field in fields.items() if field.required]
+    if len(items) > 1 and len(unknown) == len(items):
+        return True
     if any(difflib.get_close_matches(name, fields, 1, cutoff=0.75) for name in unknown):
-        return len(items) > 1 and len(unknown) == len(items)
-    lacking = required and not any(name in items for name in required)
-    return len(unknown) * 2 > len(items) and bool(lacking or (len(items) > 1 and len(unknown) == len(items)))
+        return False
+    lacking = any(field.required and name not in items for name, field in fields.items())
+    return lacking and len(unknown) * 2 > len(items)
 
 
 @functools.cache
