@@ -89,7 +89,7 @@ def networks(
 ) -> None:
     """Print the networks of a feed, one per line: for `trusted_proxies_files` of authz.yaml, or for other programs.
 
-    Networks that are reserved for special purposes are left out. What was not understood is told on standard error.
+    Networks that are reserved for special purposes are left out. Errors in lines are reported on standard error.
     """
     from authz.addresses import parse_network
     from authz.publisher.feeds.read_feed import FeedOptions, read_feed

@@ -128,7 +128,7 @@ def rollback(
 
 @app.command(epilog="Example: authz bans sign")
 def sign(layer: Layer = BANS_FILE, key: Key = None, json: Json = False) -> None:
-    """Sign the bans as they stand in the file: after a change by hand, or of its key."""
+    """Sign the bans file again, after you have edited it or changed its key."""
     local.sign(layer, key=key, json=json)
 
 

@@ -144,7 +144,7 @@ def load(
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Add an entry for each line of a file. Lines that are refused do not keep the others from being added."""
+    """Add an entry for each line of a file. A refused line does not stop the others."""
     rows = _rows(file, on, application, period, expires, reason)
     done = ask("POST", "/v1/entries/bulk", rows, wait=wait)
     if json:

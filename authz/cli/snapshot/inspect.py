@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(file: File, trusted_key: TrustedKeys, threshold: Threshold = 1, json: Json = False) -> None:
-    """Check a snapshot as a sidecar does, and every element of its index besides.
+    """Check a snapshot as a sidecar does, and also every element of its index.
 
     Exit status 0: good; 1: refused.
     """
@@ -74,7 +74,7 @@ def _refuse(file: Path, error: SnapshotRefused) -> NoReturn:
 
 
 def inspect(file: File, json: Json = False) -> None:
-    """Show what is in a snapshot. Signatures and expiry are not looked at: use verify for those."""
+    """Show what is in a snapshot. Signatures and expiry are not checked: use verify for that."""
     from authz.snapshot.read import inspect_snapshot
 
     try:

@@ -53,7 +53,7 @@ def list_versions(name: Name, json: Json = False) -> None:
 
 @triggers.command("set", epilog="Example: authz control triggers set login.json")
 def set_trigger(file: TriggerFile, json: Json = False) -> None:
-    """Add a trigger, or replace the one of its name, unless somebody else changes that meanwhile."""
+    """Add a trigger, or replace the one with this name, unless somebody else changed it in between."""
     content: dict[str, Any] = json_of(file, dict)
     known = {each["name"]: each for each in ask("GET", "/v1/triggers")["items"]}.get(content.get("name", ""))
     if known is None:
@@ -80,7 +80,7 @@ def try_trigger(file: TriggerFile, json: Json = False) -> None:
 
 @triggers.command("resume", epilog="Example: authz control triggers resume login-guessing")
 def resume_trigger(name: Name, json: Json = False) -> None:
-    """Let a trigger go on that its breaker has stopped."""
+    """Resume a trigger that its breaker has stopped."""
     done = ask("POST", f"/v1/triggers/{segment(name)}/resume")
     print_json(done) if json else print_entry("goes on", [("name", name)])
 

@@ -40,7 +40,7 @@ def audit(
 def checkpoints(
     layer: Annotated[str | None, typer.Option(help="Only of this layer.")] = None, limit: Most = 100, json: Json = False
 ) -> None:
-    """Show signed checkpoints of history, newest first. With --json as `control check --checkpoints` takes them."""
+    """Show signed checkpoints of history, newest first. --json prints what `control check --checkpoints` reads."""
     known = ask("GET", "/v1/checkpoints", layer=layer, limit=limit)
     if json:
         print_json(known)
@@ -54,7 +54,7 @@ def notifications(
     limit: Most = 100,
     json: Json = False,
 ) -> None:
-    """Show the channels, and what was told lately: sent, waiting or dropped, and why."""
+    """Show the channels and recent messages: sent, waiting or dropped, and why."""
     known = ask("GET", "/v1/notifications", channel=channel, limit=limit)
     if json:
         print_json(known)

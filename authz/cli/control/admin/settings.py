@@ -45,7 +45,7 @@ def set_tenant(
     application: Annotated[list[str], typer.Option(help="A name or pattern of its own; may be repeated.")],
     json: Json = False,
 ) -> None:
-    """Make a tenant, or give it other applications."""
+    """Create a tenant, or change its applications."""
     done = ask("PUT", f"/v1/tenants/{segment(name)}", {"applications": application})
     print_json(done) if json else print_entry("set", [("name", name), ("applications", ", ".join(application))])
 
@@ -79,7 +79,7 @@ def set_application(
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Give an application settings, in the place of those that it has."""
+    """Replace the settings of an application."""
     settings: dict[str, Any] = json_of(file, dict) if file is not None else {}
     given = {"mode": mode, "default": default, "precedence": precedence, "hosts": host}
     settings |= {key: value for key, value in given.items() if value is not None}

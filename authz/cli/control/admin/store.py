@@ -170,9 +170,9 @@ def recover(
     name: Annotated[str, typer.Option(help="The holder of the token; shown in history.")] = "recovered",
     json: Json = False,
 ) -> None:
-    """Create a token of an administrator in the store itself, if nobody has one any more. It is shown only once.
+    """Create an administrator's token directly in the store, if nobody has one any more. It is shown only once.
 
-    Whoever can write the store may do so; `GET /v1/audit` tells who did. Revoke the lost token afterwards.
+    Anybody who can write to the store can do this; `GET /v1/audit` records who did. Revoke the lost token afterwards.
     """
     from authz.control.maintenance.init import recover_token
 
