@@ -63,7 +63,7 @@ async def set_application(
     request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[dict[str, Any]],
     reason: FromQuery[str] = "", wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
-    """Give an application (or `*`) settings: mode, default, precedence, match, dry_run, hosts, deny."""
+    """Set the settings of an application (or of `*`): mode, default, precedence, match, dry_run, hosts, deny."""
     _check_owner(caller, name)
     return await _write(request, caller, lambda batch: put_application(batch, name, data, reason), wait, timeout)
 
@@ -73,7 +73,7 @@ async def remove_application(
     request: AnyRequest, caller: Asker, name: FromPath[str], reason: FromQuery[str] = "", wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
-    """Take an application away that no entry names."""
+    """Delete the settings of an application that no entry names."""
     _check_owner(caller, name)
     return await _write(request, caller, lambda batch: delete_application(batch, name, reason), wait, timeout)
 
@@ -98,10 +98,10 @@ async def set_policy(
     request: AnyRequest, caller: Asker, data: JSONBody[dict[str, Any]], reason: FromQuery[str] = "",
     force: FromQuery[bool] = False, wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[DoneBody]:  # fmt: skip
-    """Replace `feeds`, `geo`, `limits` and `protected`. Files are in the folders that control.yaml has for them.
+    """Replace `feeds`, `geo`, `limits` and `protected`.
 
-    Where entries keep out what would be protected, it is refused (409 `lock_out`, with their ids); with `force` the
-    bans among them end in the same change.
+    Files must be in the folders that `policy_files` of control.yaml names. It is refused (409 `lock_out`, with their
+    ids) if entries deny what would be protected; with `force`, bans among them end in the same change.
     """
     caller.need("admin")
     _check_main(caller)

@@ -92,7 +92,7 @@ async def get_decisions(
     ip: FromQuery[str | None] = None,
     range_: Annotated[str | None, QueryParameter(name="range")] = None,
 ) -> list[DecisionBody] | None:
-    """Give the bans that cover an address or network, or all; null if there is none, as CrowdSec does."""
+    """Return the bans that cover an address or network, or all; null if there is none, as CrowdSec does."""
     caller = await _bouncer(request)
     plane = plane_of(request)
     network = parsed_network(ip or range_, "ip" if ip else "range")
@@ -108,7 +108,7 @@ async def get_decisions(
 
 @get("/v1/decisions/stream", summary="Decisions since the last time", responses=documented())
 async def get_stream(request: AnyRequest, startup: FromQuery[Literal["true", "false"]] = "false") -> StreamBody:
-    """Give what is new and what ended since this bouncer asked last; with startup=true all that holds."""
+    """Return what is new and what ended since this bouncer asked last; with startup=true all active bans."""
     caller = await _bouncer(request)
     return await in_thread(_stream, plane_of(request), caller, startup == "true")
 

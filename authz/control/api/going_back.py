@@ -101,7 +101,7 @@ class UndoBody(msgspec.Struct, frozen=True):
     "/v1/preview", summary="What adding an entry would do", status_code=200, responses=documented(422), tags=["changes"]
 )
 async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[EntryInput]) -> PreviewBody:
-    """Try an entry: whom it names, what it overlaps and would have touched yesterday, whether it would be taken."""
+    """Preview an entry: what it covers, overlaps and would have affected yesterday, and whether it would be refused."""
     caller.need("read")
     plane = plane_of(request)
     shown: list[PreviewBody] = []
@@ -133,7 +133,7 @@ async def undo_change(
     request: AnyRequest, caller: Asker, data: JSONBody[UndoInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[UndoBody]:  # fmt: skip
-    """Make an entry what it was before a change, if nobody changed it since."""
+    """Undo a change of an entry, if nobody has changed the entry since."""
     caller.need("edit")
     plane = plane_of(request)
     layer = await in_thread(_layer_of, plane, caller, data)
@@ -181,7 +181,10 @@ async def roll_lists_back(
     request: AnyRequest, caller: Asker, data: JSONBody[RollbackInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[RollbackBody]:  # fmt: skip
-    """Make the lists what they were, under new serials. What has expired since stays away; history keeps all."""
+    """Restore an earlier state of the lists, under new serials.
+
+    What has expired since does not come back; history keeps everything.
+    """
     caller.need("edit")
     plane = plane_of(request)
     limits = plane.config.limits()

@@ -28,13 +28,13 @@ class ReadyBody(msgspec.Struct, frozen=True):
 
 @get("/livez", summary="Whether the process lives", tags=["health"])
 async def livez() -> dict[str, str]:
-    """Answer while the event loop runs."""
+    """Answer 200 as long as the event loop runs."""
     return {"status": "live"}
 
 
 @get("/readyz", summary="Whether it can serve", tags=["health"], raises=[])
 async def readyz(request: AnyRequest) -> Response[ReadyBody]:
-    """Answer 200 while the store can be read, and every layer has a file to offer."""
+    """Answer 200 if the store can be read and every layer has a file to offer."""
     plane = plane_of(request)
     reason = await in_thread(_not_ready, plane)
     return Response(ReadyBody(not reason, reason), status_code=503 if reason else 200)
@@ -56,7 +56,7 @@ def _not_ready(plane: ControlPlane) -> str:
 
 @get("/metrics", summary="Metrics of Prometheus", tags=["health"], media_type="text/plain; version=0.0.4")
 async def metrics(request: AnyRequest) -> Response[str]:
-    """Give the metrics as text."""
+    """Return the metrics as text, for Prometheus."""
     lines = await in_thread(_metrics, plane_of(request))
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8")
 

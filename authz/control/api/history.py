@@ -160,7 +160,7 @@ def _explain_body(
 async def get_checkpoints(
     request: AnyRequest, caller: Asker, layer: FromQuery[str | None] = None, limit: Limit = 100
 ) -> list[SignedCheckpoint]:
-    """List checkpoints, newest first: keep them elsewhere, and `authz control check --checkpoints` compares."""
+    """List checkpoints, newest first. Keep them elsewhere, and compare with `authz control check --checkpoints`."""
     caller.need("read")
     plane = plane_of(request)
 

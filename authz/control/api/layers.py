@@ -84,7 +84,9 @@ async def get_layer(
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     prefer: Annotated[str | None, HeaderParameter(name="Prefer", description="wait=30: a long poll.")] = None,
 ) -> Response[bytes]:
-    """Give the newest file, with its digest as ETag; by If-None-Match and `Prefer: wait=N` as soon as there is one.
+    """Return the newest file, with its digest as ETag.
+
+    With If-None-Match and `Prefer: wait=N`, wait for a newer one.
 
     `NAME.SERIAL` is a part that the file requires.
     """
@@ -157,7 +159,7 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: 
 async def get_publications(
     request: AnyRequest, caller: Asker, layer: FromQuery[str | None] = None, limit: Limit = 20
 ) -> PublicationsBody:
-    """List published files and sidecars. Names of sidecars, and what a file was refused for, are the main tenant's."""
+    """List published files and sidecars. Only the main tenant sees names of sidecars, and why files were refused."""
     caller.need("read")
     plane = plane_of(request)
 

@@ -68,7 +68,7 @@ def _approval_body(approval: Approval) -> ApprovalBody:
 async def get_approvals(
     request: AnyRequest, caller: Asker, state_: Annotated[State | None, QueryParameter(name="state")] = None
 ) -> list[ApprovalBody]:
-    """List changes that wait, or waited."""
+    """List the changes that wait for a second person, or have waited."""
     caller.need("read")
     plane = plane_of(request)
 
@@ -87,7 +87,7 @@ class ApprovalShown(ApprovalBody, frozen=True):
 
 @get("/v1/approvals/{approval_id:str}", summary="One change that waits", responses=documented(404), tags=["access"])
 async def show_approval(request: AnyRequest, caller: Asker, approval_id: FromPath[str]) -> ApprovalShown:
-    """Show a change that waits, or waited; while it waits, with the events of the last day that it would touch."""
+    """Show a waiting or finished change. While it waits, show the events of the last day that it would affect."""
     caller.need("read")
     return await in_thread(_shown, plane_of(request), caller, approval_id)
 
@@ -106,7 +106,7 @@ async def approve(
     request: AnyRequest, caller: Asker, approval_id: FromPath[str], wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[Any]:  # fmt: skip
-    """Do a change that waits. Who asked for it may not approve it. History names both."""
+    """Approve a waiting change. Its author may not approve it. History names both people."""
     caller.need("approve")
     plane = plane_of(request)
     answer = await in_thread(_approve, plane, caller, approval_id)
@@ -138,7 +138,7 @@ def _approve(plane: ControlPlane, caller: Caller, approval_id: str) -> Any:
 @post("/v1/approvals/{approval_id:str}/reject", summary="Reject a change", status_code=200,
       responses=documented(404, 409), tags=["access"])  # fmt: skip
 async def reject(request: AnyRequest, caller: Asker, approval_id: FromPath[str]) -> ApprovalBody:
-    """Let a change that waits not be done. Who asked for it may take it back so."""
+    """Reject a waiting change. Its author may withdraw it in this way."""
     plane = plane_of(request)
 
     def write() -> ApprovalBody:

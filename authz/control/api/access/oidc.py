@@ -33,7 +33,7 @@ _THREADS: Final = anyio.CapacityLimiter(4)  # anybody may begin, and a slow prov
 @get("/v1/session/oidc", summary="Sign on by the identity provider", status_code=303, responses=documented(404),
      security=[{}])  # fmt: skip
 async def begin_oidc(request: AnyRequest, to: FromQuery[str] = "/") -> Response[None]:
-    """Send a browser to the identity provider. to: the page of the console that it returns to in the end."""
+    """Redirect a browser to the identity provider. to: the page of the console to return to."""
     plane = plane_of(request)
     begin = functools.partial(_relying(plane).begin, own_path(to), plane.store.now() // MICROSECONDS)
     url, flow = await anyio.to_thread.run_sync(begin, limiter=_THREADS)
@@ -45,7 +45,7 @@ async def begin_oidc(request: AnyRequest, to: FromQuery[str] = "/") -> Response[
 @get("/v1/session/oidc/callback", summary="Back from the identity provider", status_code=303,
      responses=documented(404), security=[{}])  # fmt: skip
 async def end_oidc(request: AnyRequest) -> Response[None]:
-    """Take the provider's answer, begin a session, and go on to the page that was wanted."""
+    """Check the provider's answer, start a session, and redirect to the requested page."""
     plane = plane_of(request)
     relying = _relying(plane)
     flow = _flow(shown_cookie(request, COOKIE))

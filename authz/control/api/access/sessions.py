@@ -73,7 +73,7 @@ def _request_id(request: AnyRequest) -> str:
 @post("/v1/session", summary="Sign on", status_code=201, responses=documented(413, 422), security=[{}], tags=["access"],
       request_max_body_size=MAX_SIGN_ON)  # fmt: skip
 async def begin_session(request: AnyRequest, data: JSONBody[SignOnInput]) -> Response[SessionBody]:
-    """Begin a session in exchange for a token; the answer sets its cookie. A session of before ends."""
+    """Start a session with a token; the answer sets its cookie. A previous session of the cookie ends."""
     refuse_other_sites(request)
     plane = plane_of(request)
     made = await in_thread(
@@ -106,7 +106,7 @@ async def delete_session(request: AnyRequest, caller: Asker) -> Response[None]:
 
 @get("/v1/sessions", summary="Sessions", responses=documented(), tags=["access"])
 async def get_sessions(request: AnyRequest, caller: Asker) -> list[SessionItem]:
-    """List the sessions that hold."""
+    """List the active sessions."""
     caller.need("admin")
     plane = plane_of(request)
 

@@ -33,7 +33,7 @@ def _token_body(token: store_access.Token, secret: str | None = None) -> TokenBo
 
 @post("/v1/tokens", summary="Make a token", status_code=201, responses=documented(404, 422), tags=["access"])
 async def add_token(request: AnyRequest, caller: Asker, data: JSONBody[TokenInput]) -> TokenBody:
-    """Make a token of the caller's tenant, or (for the main tenant) of any. Its secret is in this answer only."""
+    """Create a token for the caller's tenant or, as the main tenant, for any. Its secret is in this answer only."""
     caller.need("admin")
     plane = plane_of(request)
     mistakes = list(network_mistakes(data.networks, "/networks"))
@@ -82,7 +82,7 @@ async def get_tokens(request: AnyRequest, caller: Asker) -> list[TokenBody]:
     "/v1/tokens/{token_id:str}", summary="Revoke a token", status_code=200, responses=documented(404), tags=["access"]
 )
 async def revoke_token(request: AnyRequest, caller: Asker, token_id: FromPath[str]) -> TokenBody:
-    """End a token at once. A second call is harmless."""
+    """Revoke a token at once. A second call is harmless."""
     caller.need("admin")
     plane = plane_of(request)
 
@@ -117,7 +117,7 @@ class TenantBody(msgspec.Struct, frozen=True):
 async def put_tenant(
     request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[TenantInput]
 ) -> TenantBody:
-    """Make a tenant, or give it other applications. Only the main tenant may."""
+    """Create a tenant, or change its applications. Only the main tenant may."""
     caller.need("admin")
     if caller.sees is not None:
         raise Forbidden(f"only the tenant '{MAIN_TENANT}' makes tenants", code="other_tenant")

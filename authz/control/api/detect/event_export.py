@@ -40,9 +40,9 @@ def export_events(
     decision: FromQuery[Decision | None] = None, status: Status = None, reason: FromQuery[str | None] = None,
     country: Country = None, from_: From = None, to: To = None,
 ) -> Stream:  # fmt: skip
-    """Give all events of a time as JSON lines or as Parquet (`form`), in the order of time, or of client and time.
+    """Return all events of a time as JSON lines or as Parquet (`form`), ordered by time, or by client and time.
 
-    The answer is as long as there are events. One that ends early, without its last chunk, is incomplete.
+    The answer is streamed. If it ends without its last chunk, it is incomplete.
     """
     caller.need("read")
     wanted = WantedEvents(

@@ -79,9 +79,9 @@ class TakenBody(msgspec.Struct, frozen=True):
 
 @post("", summary="Send events", status_code=202, responses=documented(413, 415, 422, 429))
 async def add_events(request: AnyRequest, caller: Asker, content_encoding: Encoding = None) -> Response[TakenBody]:
-    """Take events, a JSON object a line. Lines that cannot be read are named in the answer; the others count.
+    """Accept events, one JSON object per line.
 
-    A tenant sends events of its own applications; others are refused.
+    The answer names lines that cannot be read; the others count. A tenant may send events of its own applications only.
     """
     caller.need("events")
     plane = plane_of(request)
@@ -200,7 +200,7 @@ async def list_events(
 ) -> EventsBody:  # fmt: skip
     """List events, newest first: of a client or a network, an application, an entry, a reason, a country, a time.
 
-    Go on until there is no cursor: a page looks through 20,000 events at most, so one of few that fit may have none.
+    Continue until there is no cursor: a page looks through at most 20,000 events, so it may be empty.
     """
     caller.need("read")
     plane = plane_of(request)

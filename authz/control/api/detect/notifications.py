@@ -30,7 +30,7 @@ async def get_notifications(
     before: Annotated[str | None, QueryParameter(description="Messages made before this time.")] = None,
     limit: Limit = 100,
 ) -> NotificationsBody:  # fmt: skip
-    """List the channels, and what was told lately: sent, waiting or dropped, and why."""
+    """List the channels and recent messages: sent, waiting or dropped, and why."""
     _need_main(caller)
     plane = plane_of(request)
     messages = await in_thread(list_messages, plane, channel, parsed_moment(before, "before"), limit)

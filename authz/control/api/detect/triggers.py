@@ -91,16 +91,16 @@ async def list_triggers(request: AnyRequest, caller: Asker) -> TriggersBody:
 
 @get("/{name:str}", summary="A trigger", responses=documented(404))
 async def get_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> Response[TriggerState]:
-    """Give a trigger with its state; its ETag names the version, where it is one of the API."""
+    """Return a trigger with its state. If it was added by the API, the ETag names its version."""
     caller.need("read")
     return _tagged(await _visible(request, caller, name))
 
 
 @get("/{name:str}/versions", summary="Who wrote a trigger", responses=documented(404))
 async def get_versions(request: AnyRequest, caller: Asker, name: FromPath[str]) -> list[TriggerVersion]:
-    """List all versions of a trigger of the API, the newest first; also of one that was deleted.
+    """List all versions of a trigger that was added by the API, newest first, also if it was deleted.
 
-    A tenant sees those that counted its own applications only.
+    A tenant sees only those that counted its own applications.
     """
     caller.need("read")
     if caller.sees is not None:
@@ -120,7 +120,7 @@ async def add_trigger(request: AnyRequest, caller: Asker, data: JSONBody[dict[st
 async def set_trigger(
     request: AnyRequest, caller: Asker, name: FromPath[str], data: JSONBody[dict[str, Any]], if_match: IfMatch = None
 ) -> Response[TriggerState]:
-    """Replace a trigger of the API. What it has listed stays listed; counting starts again."""
+    """Replace a trigger that was added by the API. What it has listed stays listed; counting starts again."""
     _need_main(caller)
     seen = _version_of(name, if_match)
     return _tagged(await in_thread(state.write, plane_of(request), caller.actor(), data, name=name, version=seen))
@@ -128,14 +128,14 @@ async def set_trigger(
 
 @delete("/{name:str}", summary="Delete a trigger", status_code=204, responses=documented(404, 409, 412, 428))
 async def delete_trigger(request: AnyRequest, caller: Asker, name: FromPath[str], if_match: IfMatch = None) -> None:
-    """End a trigger of the API. What it has listed stays listed."""
+    """Delete a trigger that was added by the API. What it has listed stays listed."""
     _need_main(caller)
     await in_thread(state.delete, plane_of(request), caller.actor(), name, _version_of(name, if_match))
 
 
 @post("/test", summary="Try a trigger", status_code=200, responses=documented(422))
 async def test_trigger(request: AnyRequest, caller: Asker, data: JSONBody[TrialInput]) -> dict[str, Any]:
-    """Say whom a trigger would have listed by the events that the store has. Nothing is listed."""
+    """Return the clients that a trigger would have listed, based on the stored events. Nothing is listed."""
     _need_main(caller)
     plane = plane_of(request)
     end = plane.store.now() if data.to is UNSET else moment(data.to, "/to") * MICROSECONDS
@@ -146,7 +146,7 @@ async def test_trigger(request: AnyRequest, caller: Asker, data: JSONBody[TrialI
 
 @post("/{name:str}/resume", summary="Let a stopped trigger go on", status_code=200, responses=documented(404))
 async def resume_trigger(request: AnyRequest, caller: Asker, name: FromPath[str]) -> TriggerState:
-    """Close the breaker of a trigger that had listed too many."""
+    """Resume a trigger that its breaker has stopped."""
     _need_main(caller)
     return await in_thread(state.resume, plane_of(request), caller.actor(), name)
 
@@ -206,7 +206,7 @@ def _holds(plane: ControlPlane, caller: Caller) -> HoldsBody:
 
 @delete("/{hold_id:str}", summary="End a hold", status_code=204, responses=documented(404))
 async def delete_hold(request: AnyRequest, caller: Asker, hold_id: FromPath[str]) -> None:
-    """Let triggers list the network again."""
+    """End a hold: triggers may list the network again."""
     caller.need("edit")
     await in_thread(_end_hold, plane_of(request), caller, hold_id)
 

@@ -40,7 +40,7 @@ async def add_ban(
 
 @get("", summary="Bans that hold", responses=documented())
 async def list_bans(request: AnyRequest, caller: Asker, cursor: Cursor = None, limit: Limit = 100) -> EntriesBody:
-    """List the bans that hold, by id."""
+    """List the active bans, by id."""
     caller.need("read")
     plane = plane_of(request)
     now = plane.store.now() // MICROSECONDS
@@ -54,7 +54,7 @@ async def end_ban(
     reason: FromQuery[str] = "", idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
-    """Take a ban off its list. If-Match is taken, and not needed."""
+    """End a ban. If-Match is accepted, but not needed."""
     caller.need("ban")
     return await change(request, caller, EndBan(entry_id, if_match, reason), idempotency_key, wait, timeout)
 

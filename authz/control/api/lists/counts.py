@@ -38,7 +38,10 @@ async def get_counts(
     request: AnyRequest, caller: Asker,
     at: Annotated[str | None, QueryParameter(description="As of this time; default now.")] = None,
 ) -> ListCountsBody:  # fmt: skip
-    """Count entries by list, tenant and layer. It costs what happened in a day, however long history is."""
+    """Count entries by list, tenant and layer.
+
+    The cost depends on the changes of one day, not on the length of history.
+    """
     caller.need("read")
     plane = plane_of(request)
     recorded = parsed_moment(at, "at") or plane.store.now()

@@ -85,7 +85,7 @@ async def list_entries(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> EntriesBody:
-    """List entries by id, until there is no cursor: a page may have fewer than `limit` and others behind it."""
+    """List entries by id. Continue until there is no cursor: also a page with fewer than `limit` may have one."""
     caller.need("read")
     plane = plane_of(request)
     recorded = parsed_moment(at, "at")
@@ -122,7 +122,7 @@ async def add_entry(
     request: AnyRequest, caller: Asker, data: JSONBody[EntryInput], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
-    """Add an entry. One that says the same as another is refused (409) with the id of that one, to be changed."""
+    """Add an entry. A duplicate is refused (409) with the id of the existing entry, which can be changed."""
     caller.need("edit")
     return await change(request, caller, AddEntry(data), idempotency_key, wait, timeout)
 
@@ -133,9 +133,9 @@ async def add_entries(
     request: AnyRequest, caller: Asker, data: JSONBody[list[EntryInput]], idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[BulkBody | JobBody]:  # fmt: skip
-    """Add entries, with a result for each row. Rows that are refused do not keep the others from being added.
+    """Add entries, with a result for each row. A refused row does not stop the others.
 
-    Up to 5,000 rows are added before the answer. More, up to 200,000, become a job (202): ask for it at `Location`.
+    Up to 5,000 rows are added before the answer. More, up to 200,000, become a job (202), at `Location`.
     """
     if not 1 <= len(data) <= MAX_JOB:
         raise Invalid([FieldMistake("", f"found {len(data)} rows, expected 1 to {MAX_JOB}")])
@@ -182,7 +182,7 @@ async def change_entry(
     if_match: IfMatch = None, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
-    """Change what is given. A new period counts from now."""
+    """Change the given fields. A new period counts from now."""
     caller.need("ban")
     operation = ChangeEntry(entry_id, data, if_match, caller.may("edit"))
     return await change(request, caller, operation, idempotency_key, wait, timeout)
@@ -196,7 +196,7 @@ async def delete_entry(
     reason: FromQuery[str] = "", take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None,
     wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[EntryBody]:  # fmt: skip
-    """Take an entry off its list. History keeps it."""
+    """Delete an entry. History keeps it."""
     caller.need("edit")
     operation = DeleteEntry(entry_id, if_match, reason, take_over)
     return await change(request, caller, operation, idempotency_key, wait, timeout)

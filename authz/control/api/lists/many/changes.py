@@ -73,10 +73,10 @@ async def delete_entries(
     take_over: FromQuery[bool] = False, idempotency_key: IdempotencyKey = None, wait: WaitFor = None,
     timeout: Timeout = 10.0,
 ) -> Response[DeletedBody]:  # fmt: skip
-    """Delete the caller's entries that a filter finds, all in one change, if they are `expect`; otherwise none (409).
+    """Delete the caller's entries that a filter finds, in one change, if there are exactly `expect`.
 
-    application: also entries for all applications are found by it. Bans without an end are found by `origin`, their
-    id, or with `permanent`, so that nobody flushes them by the way.
+    Otherwise none is deleted (409). `application` also finds entries for all applications. Bans without an end are
+    found only by `origin`, by their id, or with `permanent`, so that nobody deletes them by accident.
     """
     caller.need("edit")
     wanted = Filter(list=list_, application=application, origin=origin, network=parsed_network(address))
@@ -101,9 +101,10 @@ async def replace_entries(
     request: AnyRequest, caller: Asker, source: FromPath[str], data: JSONBody[list[EntryInput]], reason: Reason = "",
     idempotency_key: IdempotencyKey = None, wait: WaitFor = None, timeout: Timeout = 10.0,
 ) -> Response[ReplacedBody]:  # fmt: skip
-    """Let the caller's entries of a source be these rows, all in one change: what it no longer says is deleted.
+    """Replace the caller's entries of a source by these rows, in one change.
 
-    One row that is refused keeps all from being done. To empty a source, delete its entries by `origin`.
+    Entries that are no longer in it are deleted. One refused row refuses the whole request. To empty a source, delete
+    its entries by `origin`.
     """
     caller.need("edit")
     if not TOKEN.fullmatch(source):
