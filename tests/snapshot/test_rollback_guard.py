@@ -257,7 +257,7 @@ def test_a_damaged_state_is_rebuilt_from_the_last_good_copy_with_a_loud_line(
     assert again.decider.ruleset.serial == 5
     assert load_states(again.state)["policy"] == State(5, again.decider.ruleset.policy.digest)
     assert "state/authz.json: found no state of authz: " in caplog.messages[0]
-    assert "going on with what the last good copies say (policy: serial 5)" in caplog.messages[0]
+    assert "continuing with the serials of the last good copies (policy: serial 5)" in caplog.messages[0]
     assert len([message for message in caplog.messages if "found no state" in message]) == 1
 
 

@@ -165,7 +165,7 @@ def _layer_of(plane: ControlPlane, caller: Caller, data: UndoInput) -> str:
     if len(having) > 1:
         raise Conflict(
             f"the layers {' and '.join(having)} each have a change {data.serial}", code="ambiguous",
-            hint="name the layer of the one that is meant",
+            hint="name the layer",
         )  # fmt: skip
     return having[0] if having else plane.config.rules().bans
 

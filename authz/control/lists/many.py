@@ -56,7 +56,7 @@ def delete_matching(
         beside = f", and {kept} permanent {'ban' if kept == 1 else 'bans'} that stay" if kept else ""
         raise Conflict(
             f"found {many} entries{beside}, expected {expect}", code="unexpected_count",
-            hint="give permanent=true, if you mean them, too" if kept else "",
+            hint="give permanent=true to delete these too" if kept else "",
             extra={"found": len(entries), "permanent": kept},
         )  # fmt: skip
     return [delete(batch, entry, reason, take_over=take_over) for entry in entries]

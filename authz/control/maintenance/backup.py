@@ -87,7 +87,7 @@ def restore(store: Store, path: Path) -> int:
             if read_heads(tx):
                 raise InputError(
                     "the store is not empty, expected a new one",
-                    hint="move it away, or name another one in `store`: it is made",
+                    hint="move it away, or name a new one in `store`",
                 )
             header = msgspec.json.decode(file.readline() or b"null")
             if not isinstance(header, dict) or header.get("format") != FORMAT:

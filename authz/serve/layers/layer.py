@@ -144,7 +144,7 @@ class Layer:
         if self.opened is None:
             self.last_good = True
             self.use(opened)
-            _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s has nothing good", self._of,
+            _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s has no valid file", self._of,
                          opened.serial, format_moment(opened.created), self.source.name)  # fmt: skip
 
     async def load_if_changed(self, *, force: bool = False) -> None:

@@ -137,7 +137,7 @@ class Layers:
         for number, layer in enumerate(self):
             layer.distrusted = not _trusted(layer)
             if layer.distrusted and number:
-                _LOG.warning("%s: what is loaded is signed by keys that are no longer trusted: going on without it",
+                _LOG.warning("%s: what is loaded is signed by keys that are no longer trusted: continuing without it",
                              layer.config.name)  # fmt: skip
                 layer.drop()
 

@@ -58,8 +58,8 @@ class Memory:
             states = self._of_copies()
             if not self._told:
                 told = ", ".join(f"{layer}: serial {state.serial}" for layer, state in states.items()) or "none"
-                _LOG.error("%s; going on with what the last good copies say (%s). Of a layer without one an older file "
-                           "could be played back", error.message, told)  # fmt: skip
+                _LOG.error("%s; continuing with the serials of the last good copies (%s). For a layer without "
+                           "one, an older file could be accepted", error.message, told)  # fmt: skip
             self._told = True
         for layer, state in states.items():
             known = self._known.get(layer)

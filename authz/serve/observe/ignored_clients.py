@@ -37,9 +37,8 @@ class IgnoredClients:
             return
         came = "a request came" if self._since == 1 else f"{self._since:,} requests came"
         _LOG.warning(
-            "client_address: %s with %s, the last from %s, which is not a trusted proxy: its own address was decided"
-            " on, not the client that it names; if it is a proxy of yours, name it in"
-            " client_address.trusted_proxies",
+            "client_address: %s with %s, the last from %s, which is not a trusted proxy: its own address was"
+            " checked, not the client that it names; if it is your proxy, add it to client_address.trusted_proxies",
             came, self._header, peer.text,
         )  # fmt: skip
         self._since, self._next = 0, now + PAUSE

@@ -157,7 +157,7 @@ class Follower:
                 continue
             yield decision.id, Held(key, now + int(left), decision.scenario)
         if skipped:
-            _LOG.info("%s: passed over %d decisions that name no address or have ended", self._origin, skipped)
+            _LOG.info("%s: skipped %d decisions that name no address or have ended", self._origin, skipped)
 
     def _write(self, touched: set[Key], now: int) -> int:
         """Let the entries of these keys be what the decisions say."""
