@@ -22,11 +22,20 @@ AUTO = FeedOptions()
 
 
 def read_feed(path: Path, options: FeedOptions = AUTO) -> Feed:
-    """Read a feed. See `FeedOptions` and `Feed`; docs/reference/feeds.md shows the formats.
+    """Read a feed; docs/reference/feeds.md shows the formats.
 
-    Raises InputError, with the path before the text: the file cannot be read or unpacked, is in another format or in
-    none that is known, has lines but no entry, or the options ask for what it does not have. A file that is empty, or
-    has only comments, is an empty feed; `clean.shrink_guard` is for those that were not always.
+    A file that is empty, or has only comments, is an empty feed; `clean.shrink_guard` refuses one that had entries.
+
+    Args:
+        path: The file.
+        options: Its format, and which of its entries are taken.
+
+    Returns:
+        The feed.
+
+    Raises:
+        InputError: The file cannot be read or unpacked, is in another format or in an unknown one, has lines but no
+            entry, or lacks what the options ask for. The message begins with the path.
     """
     if options.format not in FORMATS:
         raise InputError(f"format: found '{shorten(options.format)}', expected one of {', '.join(FORMATS)}")

@@ -154,7 +154,7 @@ def test_bans_are_kept_in_an_archive_of_their_layer(authz: Commands) -> None:
     assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
     assert authz("ban", "192.0.2.1").status == 0
     builds = authz("snapshot", "history", "--layer", "bans", "--json").json()["builds"]
-    assert [build["source"] for build in builds] == ["bans.yaml", "bans.yaml"]
+    assert [build["source"] for build in builds] == ["bans.yaml: banned 192.0.2.1", "bans.yaml"]
 
 
 CONFIG = """\

@@ -132,8 +132,8 @@ def test_a_wide_network_with_many_events_is_found_by_time_and_not_sorted(
     with store.reading() as tx:
         listener = event.listens_for(tx, "before_cursor_execute")
         listener(lambda _conn, _cursor, statement, given, _context, _many: asked.append((statement, given)))
-        found = find_event_page(tx, wide, limit=5, most=50)
-        assert [row.id for row in found.events] == [row.id for row in find_events(tx, wide, limit=5)]
+        page = find_event_page(tx, wide, limit=5, most=50)
+        assert [row.id for row in page.events] == [row.id for row in find_events(tx, wide, limit=5)]
         statements = asked[:-1]  # without the comparison's own
         plans = [[row[3] for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {s}", given)] for s, given in statements]
     if not store.is_postgresql:

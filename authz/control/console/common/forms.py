@@ -133,7 +133,7 @@ def _all_mistakes(problem: Invalid, values: Mapping[str, str]) -> list[FieldMist
         data = entry_input({**values, "period": FOREVER})
         check_written(Written(**{name: getattr(data, name) for name in _CHECKED}))
     except Invalid as others:
-        return [*problem.mistakes, *(one for one in others.mistakes if one not in problem.mistakes)]
+        return [*problem.mistakes, *(mistake for mistake in others.mistakes if mistake not in problem.mistakes)]
     return [*problem.mistakes]
 
 

@@ -48,8 +48,10 @@ def test_whom_a_dry_run_would_list_stands_on_its_page_and_on_triggers(plane: Con
     for event in events:
         plane.ok("POST", "/v1/events", event)
     wait_for(lambda: plane.ok("GET", "/v1/triggers/sign-on")["tried"], "the dry run has found somebody")
-    found = plane.ok("GET", "/v1/triggers/sign-on")["newest_tried"]
-    assert [(one["network"], one["count"], one["request"]) for one in found] == [("203.0.113.5", 3, "POST /login")]
+    tried = plane.ok("GET", "/v1/triggers/sign-on")["newest_tried"]
+    assert [(listing["network"], listing["count"], listing["request"]) for listing in tried] == [
+        ("203.0.113.5", 3, "POST /login")
+    ]
     console.become()
     for path in ("/triggers", "/triggers/sign-on"):
         assert re.search(r"203\.0\.113\.5 .* 3 POST /login", words(console.get(path).text)), path
