@@ -80,6 +80,7 @@ class WrittenEvent(msgspec.Struct, frozen=True, gc=False):
     warnings: list[str] = []
 
 
+_make: Final = tuple.__new__  # a third of the cost of a named tuple's own constructor
 _DECODER: Final = msgspec.json.Decoder(WrittenEvent)
 
 
@@ -111,22 +112,22 @@ def make_event(written: WrittenEvent, received: float) -> Event:
     status = written.status or 0
     if not 0 <= status <= 999:
         raise BadLine(f"status: found {shorten(status)}, expected a number from 100 to 599")
-    return Event(
-        time=_time(written.time, received),
-        client=client,
-        application=_name(written.application),
-        method=_token(written.method).upper(),
-        host=_token(written.host),
-        path=(written.path or "")[:MAX_PATH],
-        status=status,
-        attacks=_attacks(written),
-        payload=_token(written.payload),
-        decision=_token(written.decision),
-        entry=_name(written.entry),
-        request_id=_token(written.request_id),
-        warnings=tuple(map(_name, written.warnings[:MAX_ATTACKS])) if written.warnings else (),
-        reason=_token(written.reason),
-    )
+    return _make(Event, (
+        _time(written.time, received),
+        client,
+        _name(written.application),
+        (written.method or "")[:MAX_TOKEN].upper(),
+        (written.host or "")[:MAX_TOKEN],
+        (written.path or "")[:MAX_PATH],
+        status,
+        _attacks(written),
+        (written.payload or "")[:MAX_TOKEN],
+        (written.decision or "")[:MAX_TOKEN],
+        _name(written.entry),
+        (written.request_id or "")[:MAX_TOKEN],
+        tuple(map(_name, written.warnings[:MAX_ATTACKS])) if written.warnings else (),
+        (written.reason or "")[:MAX_TOKEN],
+    ))  # fmt: skip
 
 
 def as_json(event: Event) -> Mapping[str, Any]:
@@ -161,7 +162,3 @@ def _attacks(written: WrittenEvent) -> tuple[str, ...]:
 def _name(text: str | None) -> str:
     """Return what a store is asked for: PostgreSQL takes no NUL."""
     return "" if text is None else text[:MAX_TOKEN].replace("\0", "")
-
-
-def _token(text: str | None) -> str:
-    return "" if text is None else text[:MAX_TOKEN]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -166,6 +167,34 @@ def test_datagrams_that_wait_have_a_budget_of_bytes(
     assert room.events
 
 
+def test_datagrams_that_came_before_the_end_all_count(room: Room, tmp_path: Path) -> None:
+    """Those that the kernel still has, those that wait, and those that are just being read."""
+    put, path = room.put, tmp_path / "log"
+
+    def slowly(events: list[Event], received: float) -> bool:
+        time.sleep(0.05)
+        return put(events, received)
+
+    room.put = slowly  # type: ignore[method-assign]
+
+    async def run() -> None:
+        syslog = Syslog(Listen(path=path), feeder(room))
+        await syslog.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(LINE.encode(), str(path))
+            await asyncio.sleep(0.02)  # it is being read
+            sender.setblocking(False)
+            sent = 1
+            with contextlib.suppress(BlockingIOError):  # more than the kernel keeps
+                while sent < 400:
+                    sender.sendto(LINE.encode(), str(path))  # the loop has no turn to read them in
+                    sent += 1
+        await syslog.stop()
+        assert len(room.events) == sent > 5
+
+    asyncio.run(run())
+
+
 def test_messages_without_room_are_counted(room: Room) -> None:
     full = feeder(room)
     room.full = True
@@ -228,6 +257,22 @@ def test_a_file_that_is_truncated_or_comes_late_is_followed(room: Room, tmp_path
         eventually(lambda: len(room.events) == 3)
         path.write_text(f"{LINE}\n")
         eventually(lambda: len(room.events) == 4)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_log_that_is_replaced_by_a_pipe_or_a_device_stalls_nothing(room: Room, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "access.log"
+    path.touch()
+    with followed(path, room):
+        path.unlink()
+        if kind == "pipe":
+            os.mkfifo(path)  # to open it would wait for a writer
+        else:
+            path.symlink_to("/dev/zero")  # has no end
+        time.sleep(0.3)
+        path.unlink()
+        path.write_text(f"{LINE}\n")
+        eventually(lambda: len(room.events) == 1)
 
 
 def test_a_file_waits_for_room(room: Room, tmp_path: Path) -> None:

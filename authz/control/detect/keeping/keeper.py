@@ -34,10 +34,13 @@ class EventKeeper(Writer):
         self._cleaned = 0.0
 
     def write_batch(self, batch: list[Event]) -> None:
-        """Write events in one transaction, but for those that would be deleted at once. Raises NotReady."""
+        """Write events in one transaction, but for those that would be deleted at once. Raises NotReady.
+
+        What was counted less than a second before the machine loses its power may be missing in searches.
+        """
         now = self._store.clock()
         self._countries.refresh(now)
-        with self._store.writing() as tx:
+        with self._store.writing(durable=False) as tx:  # a listing must not wait for the disk behind what is searched
             write_events(tx, in_their_time(batch, now, self._retention), self._countries.find)
             if now - self._cleaned > _CLEANING:
                 drop_old_events(tx, int((now - self._retention) * MICROSECONDS))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING: Final = 100_000  # events
 MAX_BATCH: Final = 5000  # events of a transaction
+_GATHER: Final = 0.1  # seconds in which few become more: a transaction costs as much as a hundred events
 _LONGEST: Final = 30.0  # seconds from one attempt to the next
 _LOG = logging.getLogger("authz.control.detect")
 
@@ -88,6 +89,8 @@ class Writer:
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
+            if self._waiting < MAX_BATCH:
+                self._ended.wait(_GATHER)
             batch, last = [*first], False
             while len(batch) < MAX_BATCH and not last:
                 try:

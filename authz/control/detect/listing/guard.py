@@ -13,7 +13,7 @@ from authz.control.lists.holds import NARROW, ORIGIN
 from authz.control.model.holds import held
 from authz.control.model.records import MICROSECONDS, POLICY_LAYER
 from authz.control.store.detection.holds import current_holds
-from authz.control.store.entries.find import Filter, added_since, each_entry, find_entries
+from authz.control.store.entries.find import Filter, added_since, each_entry, find_entries, get_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PROTECTED: Final = "protected"
 ALLOWLISTED: Final = "allowlisted"
 HELD: Final = "held"
+_MAX_KNOWN: Final = 10_000
 _MAX_LOOKED_AT: Final = 1000  # like entries over and inside the subject of one listing: another is refused later
 
 
@@ -39,11 +40,14 @@ class StoreGuard:
     def __init__(self, context: ListContext, opened: OpenedFiles) -> None:
         self._context = context
         self._opened = opened
+        self._known: dict[tuple[str, Network, tuple[str, ...]], str] = {}  # entries: who goes on is asked for quickly
 
     def __call__(self, listing: Listing) -> str | None:
         """Return why `listing` must not be; None if it may. Raises NotReady if the store is away."""
-        subject = listing.subject
+        subject, target = listing.subject, (listing.trigger.then.list, listing.subject, listing.applications)
         with self._context.store.reading() as tx:
+            if (known := self._known.get(target)) and _says(get_entry(tx, known), listing):
+                return LISTED
             if any(subject.overlaps(network) for network in self._context.rules(tx).protected):
                 return PROTECTED
             if held(current_holds(tx, listing.time), listing.trigger, subject, listing.time):
@@ -60,10 +64,13 @@ class StoreGuard:
                 return ALLOWLISTED
             like = allowing._replace(list=listing.trigger.then.list, owner="trigger")
             around = find_entries(tx, like, limit=_MAX_LOOKED_AT)
-        if any(entry.active(listing.time) and entry.networks == (listing.network,) and _concerns(entry, listing)
-               for entry in around):  # fmt: skip
-            return LISTED
-        return None
+        listed = next((entry for entry in around if _says(entry, listing)), None)
+        if listed is None:
+            return None
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[target] = listed.id
+        return LISTED
 
 
 class StoreOffences:
@@ -92,6 +99,18 @@ def _allowing(policy: OpenedSnapshot, subject: Network, now: float) -> Iterator[
         for number in policy.index.sets_within(subject.version, subject.value, subject.last)
         for match in policy.matches(subject.version, number)
         if match.entry.list == "allow" and match.entry.active(now)
+    )
+
+
+def _says(entry: Entry | None, listing: Listing) -> bool:
+    """Return whether an entry of triggers denies the subject of a listing already."""
+    return (
+        entry is not None
+        and entry.owner == "trigger"
+        and entry.list == listing.trigger.then.list
+        and entry.active(listing.time)
+        and entry.networks == (listing.network,)
+        and _concerns(entry, listing)
     )
 
 

@@ -1,13 +1,16 @@
 """A log file that somebody writes and rotates, followed by a thread.
 
 It is read from its end at the start. A rotation by rename is noticed by the file's number (inode), one that truncates
-by its size; the old file is read to its end first.
+by its size; the old file is read to its end first. What is no regular file (a pipe, a device, a symbolic link to one)
+is not followed: it might have no end, or keep us waiting.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 import threading
 from typing import IO, TYPE_CHECKING, Final
 
@@ -62,7 +65,7 @@ class FollowedFile:
 
     def _open(self, *, at_end: bool) -> IO[bytes] | None:
         try:
-            file = self._path.open("rb")
+            file = _open_regular(self._path)
         except OSError as error:
             if not self._missing:
                 _LOG.warning("%s: cannot be followed: %s", self._path, error.strerror)
@@ -83,7 +86,7 @@ class FollowedFile:
         return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) or there.st_size < file.tell()
 
     def _read(self, file: IO[bytes]) -> None:
-        while chunk := file.read(_CHUNK):
+        while not self._ending.is_set() and (chunk := file.read(_CHUNK)):
             *lines, rest = (self._rest + chunk).split(b"\n")
             if self._too_long and lines:
                 del lines[0]
@@ -95,3 +98,12 @@ class FollowedFile:
     def _take(self, line: bytes) -> None:
         if line:
             self._feeder.insist(self._feeder.events_of([line]), self._ending)
+
+
+def _open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading. Raises OSError, also where it is no regular file; a pipe is not waited for."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file")
+    return file

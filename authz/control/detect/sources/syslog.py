@@ -10,6 +10,7 @@ counting it asks Valkey, which may not answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import threading
@@ -30,6 +31,9 @@ _HEAD: Final = re.compile(rb"<\d{1,3}>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?
 MAX_QUEUED: Final = 10_000  # datagrams that wait to be read
 MAX_BYTES: Final = 16 << 20  # of them: one may have 64 kB
 _MAX_LINES: Final = 500  # that are read at once
+_DRAIN: Final = 0.5  # seconds at the end in which datagrams are read that the kernel has already
+_QUIET: Final = 0.002  # seconds without one after which there are no more
+_LAST: Final = 10.0  # seconds at the end in which datagrams that wait are counted: Valkey has 5 for its answer
 _CHUNK: Final = 1 << 16  # bytes
 _LOG = logging.getLogger("authz.control.detect")
 
@@ -53,6 +57,7 @@ class Syslog:
         self._ending = threading.Event()
         self._datagrams: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
         self._bytes = 0  # of the datagrams that wait
+        self._received = 0
         self.port = 0
 
     async def start(self) -> None:
@@ -73,17 +78,27 @@ class Syslog:
 
     async def stop(self) -> None:
         """Stop listening; what came before still counts, where there is room."""
+        if self._listen.path is not None:
+            self._listen.path.unlink(missing_ok=True)  # nobody finds it any more
+        await self._read_what_came()
         self._ending.set()
         for transport in self._transports:
             transport.close()
         if self._server is not None:
             self._server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._datagrams.join(), _LAST)
+        self._feeder.dropped += self._datagrams.qsize()
         for task in self._tasks:
             task.cancel()
-        if messages := self._queued(self._datagrams.qsize()):
-            await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
-        if self._listen.path is not None:
-            self._listen.path.unlink(missing_ok=True)
+
+    async def _read_what_came(self) -> None:
+        """Let the loop read datagrams until there are none; who goes on to send is not waited for."""
+        loop = asyncio.get_running_loop()
+        end, before = loop.time() + _DRAIN, -1
+        while self._received != before and loop.time() < end:
+            before = self._received
+            await asyncio.sleep(_QUIET)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -104,6 +119,7 @@ class Syslog:
         self._feeder.insist(self._feeder.events_of(map(line_of, lines)), self._ending)
 
     def _queue(self, message: bytes) -> None:
+        self._received += 1
         if self._datagrams.full() or self._bytes + len(message) > MAX_BYTES:
             self._feeder.dropped += 1
             return
@@ -118,6 +134,8 @@ class Syslog:
                 await anyio.to_thread.run_sync(self._offer, messages, limiter=self._thread)
             except Exception:  # noqa: BLE001  # a bug in authz must not end the listening
                 _LOG.exception("syslog: %d messages could not be taken", len(messages))
+            for _ in messages:
+                self._datagrams.task_done()
 
     def _queued(self, most: int) -> list[bytes]:
         return [self._datagrams.get_nowait() for _ in range(min(most, self._datagrams.qsize()))]
