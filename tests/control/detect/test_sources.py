@@ -167,7 +167,9 @@ def test_datagrams_that_wait_have_a_budget_of_bytes(
     assert room.events
 
 
-def test_datagrams_that_came_before_the_end_all_count(room: Room, tmp_path: Path) -> None:
+def test_datagrams_that_came_before_the_end_all_count(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those that the kernel still has, those that wait, and those that are just being read."""
     put, path = room.put, tmp_path / "log"
 
@@ -175,7 +177,7 @@ def test_datagrams_that_came_before_the_end_all_count(room: Room, tmp_path: Path
         time.sleep(0.05)
         return put(events, received)
 
-    room.put = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(room, "put", slowly)
 
     async def run() -> None:
         syslog = Syslog(Listen(path=path), feeder(room))
