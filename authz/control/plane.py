@@ -16,7 +16,7 @@ from authz.control.detect.triggers.file import TriggersFile, read_triggers
 from authz.control.lists.batch import Batch
 from authz.control.lists.protected import protect
 from authz.control.lists.rules.context import ListContext
-from authz.control.lists.rules.guard import denies, names_others
+from authz.control.lists.rules.guard import names_others
 from authz.control.maintenance import daily
 from authz.control.model.problems import Conflict, Missing
 from authz.control.model.records import MAIN_TENANT, POLICY_LAYER
@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from authz.control.access.callers import Caller
     from authz.control.access.oidc import Relying
     from authz.control.config import ControlConfig
+    from authz.control.lists.rules.rules import Rules
     from authz.control.model.records import Written
     from authz.control.store.database import Store
+    from authz.control.store.ledger.changes import Head
 
 
 _LOG = logging.getLogger("authz.control")
@@ -162,6 +164,12 @@ class ControlPlane(ListContext):
             self.signals.announce(tx, "changed", [POLICY_LAYER])
         self.signals.wake("changed", [POLICY_LAYER])
 
+    def rules(self, tx: Connection, policy: Head | None = None) -> Rules:
+        """Return the rules that changes follow now, with how full the layers are by what is offered."""
+        offers = {layer.name: self.offers.get(layer.name) for layer in self.config.layers}
+        counts = {layer: offer.publication.entries for layer, offer in offers.items() if offer is not None}
+        return super().rules(tx, policy)._replace(counts=counts)
+
     def foresee(self, foreseen: Callable[[Connection], Iterable[Written]]) -> list[Written]:
         """Read what entries name, before a transaction that all other writers would wait for meanwhile.
 
@@ -171,7 +179,7 @@ class ControlPlane(ListContext):
         if foreseen is nobody:
             return []
         with self.store.reading() as tx:
-            wanted = [entry for entry in foreseen(tx) if denies(entry) and names_others(entry)]
+            wanted = [entry for entry in foreseen(tx) if names_others(entry)]
             rules = self.rules(tx)
         rules.resolver.foresee(wanted)
         return wanted
@@ -197,14 +205,15 @@ class ControlPlane(ListContext):
                     return known
             batch.rules.resolver.foresee(known_before)
             status, body = use(batch)
-            written = batch.write()
-            note_notices(tx, self.config.notify, notices_of(written), now)
             answer = Answer(status, msgspec.json.encode(body).decode())
-            if idempotent is not None:
-                keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
-            touched = {change.layer for change in written}
-            if touched:
-                self.signals.announce(tx, "changed", touched)
+            with self.store.together(tx):
+                written = batch.write()
+                touched = {change.layer for change in written}
+                if idempotent is not None:
+                    keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
+                if touched:
+                    self.signals.announce(tx, "changed", touched)
+            note_notices(tx, self.config.notify, notices_of(written), now)
         if touched:
             self.signals.wake("changed", touched)
         return answer

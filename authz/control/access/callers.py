@@ -61,7 +61,7 @@ def authenticate(store: Store, secret: str, address: str | None, request_id: str
     """Return who has this token. Raises Unauthorized, and Forbidden where it is used from elsewhere than it may be."""
     if not secret or len(secret) > MAX_SECRET:
         raise Unauthorized("found no token, expected 'Authorization: Bearer TOKEN' (for commands: AUTHZ_TOKEN)")
-    with store.reading() as tx:
+    with store.asking() as tx:
         known = find_holder(tx, secret)
     if known is None:
         raise _unknown()

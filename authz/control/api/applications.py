@@ -14,7 +14,8 @@ from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor,
 from authz.control.api.common.changing import answered
 from authz.control.api.common.problems import documented
 from authz.control.lists.documents import Folders, delete_application, put_application, put_settings
-from authz.control.model.problems import Forbidden, Missing
+from authz.control.lists.files import unreadable
+from authz.control.model.problems import Forbidden, Invalid, Missing
 from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.store.entries.documents import find_documents, get_document
 
@@ -101,12 +102,14 @@ async def set_policy(
     """Replace `feeds`, `geo`, `limits` and `protected`.
 
     Files must be in the folders that `policy_files` of control.yaml names. It is refused (409 `lock_out`, with their
-    ids) if entries deny what would be protected; with `force`, bans among them end in the same change.
+    ids) if entries deny what would be protected; with `force`, bans among them end in the same change. A file
+    that was not named before must be readable (422 `unreadable`).
     """
     caller.need("admin")
     _check_main(caller)
     config = plane_of(request).config
     folders = Folders(Path(config.data), config.policy_files)
+    await in_thread(_check_files, plane_of(request), data, folders)
     use = partial(put_settings, settings=data, reason=reason, folders=folders, force=force)
     return await _write(request, caller, use, wait, timeout)
 
@@ -124,6 +127,15 @@ async def _write(
 
     answer = await in_thread(plane.mutate, caller, run, layers=plane.config.limits())
     return await answered(plane, caller, answer, wait, timeout)
+
+
+def _check_files(plane: ControlPlane, settings: dict[str, Any], folders: Folders) -> None:
+    """Raise Invalid where a file that is new in the settings cannot be read."""
+    with plane.store.reading() as tx:
+        known = msgspec.json.decode(get_document(tx, SETTINGS) or b"{}")
+    mistakes = list(unreadable(settings, known, folders))
+    if mistakes:
+        raise Invalid(mistakes, code="unreadable")
 
 
 def _check_main(caller: Caller) -> None:

@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from authz.control.lists.rules.rules import Rules
     from authz.control.model.records import Actor, Change, Entry, Owner, Written
     from authz.control.store.access.tokens import Tenant
-    from authz.control.store.published.publications import Publication
+    from authz.control.store.ledger.changes import Head
 
 
 class Batch:
     """Changes on their way.
 
     Args:
-        rules_of: Reads what use cases go by. It is called once the layers are locked: what the policy protects by then
-            stays protected until the end of the transaction.
+        rules_of: Reads what use cases go by. It is called once the layers are locked, with where the first one stands
+            if that is among them: what the policy protects by then stays protected until the end of the transaction.
         approved: A second person has agreed.
         force: Pass the lock-out guard, if that may be.
 
@@ -58,8 +58,8 @@ class Batch:
     """
 
     def __init__(
-        self, tx: Connection, rules_of: Callable[[Connection], Rules], actor: Actor, tenant: Tenant, now: int, *,
-        layers: Iterable[str], force: bool = False, approved: bool = False,
+        self, tx: Connection, rules_of: Callable[[Connection, Head | None], Rules], actor: Actor, tenant: Tenant,
+        now: int, *, layers: Iterable[str], force: bool = False, approved: bool = False,
     ) -> None:  # fmt: skip
         self.tx = tx
         self.actor = actor
@@ -70,12 +70,12 @@ class Batch:
         self.approved = approved
         self.denied = self.networks = 0
         self._heads = lock_heads(tx, layers)
-        self.rules = rules_of(tx)
+        self.rules = rules_of(tx, self._heads.get(POLICY_LAYER))
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
         self._overlay: dict[str, Entry | None] = {}
         self._likeness: dict[bytes, str] = {}
         self._named: set[str] = set()
-        self._published: dict[str, Publication | None] = {}
+        self._published: dict[str, int] = {}
         self._covered: dict[str, Counter[int]] = {}  # addresses by layer and version, with this batch
 
     def serial(self, layer: str) -> int:
@@ -133,7 +133,7 @@ class Batch:
         self._cover(known.layer, before, after)
         self._drafts[known.layer].append(change)
         if self.rules.four_eyes.addresses is not None and after is not None:
-            same = denies_no_more(before, after) if before is not None else not denies(after)
+            same = denies_no_more(before, after, self.seconds) if before is not None else not denies(after)
             self.denied += 0 if same else addresses_of(after)
         self._overlay[known.id] = after
         if after is not None:
@@ -189,13 +189,11 @@ class Batch:
     def check_room(self, layer: str) -> None:
         """Raise Conflict where the layer is full."""
         if layer not in self._published:
-            self._published[layer] = newest_publication(self.tx, layer)
-        published = self._published[layer]
-        limit = self.rules.layers[layer].entries
-        if published is not None and published.entries + len(self._drafts[layer]) >= limit:
-            raise Conflict(
-                f"the layer '{layer}' has {published.entries} entries, expected below {limit}", code="layer_full"
-            )
+            newest = None if layer in self.rules.counts else newest_publication(self.tx, layer)
+            self._published[layer] = self.rules.counts.get(layer, newest.entries if newest is not None else 0)
+        published, limit = self._published[layer], self.rules.layers[layer].entries
+        if published and published + len(self._drafts[layer]) >= limit:
+            raise Conflict(f"the layer '{layer}' has {published} entries, expected below {limit}", code="layer_full")
 
     def _cover(self, layer: str, before: Entry | None, after: Entry | None) -> None:
         """Count what a change covers; raise Conflict where the layer would have more addresses than it may."""

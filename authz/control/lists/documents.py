@@ -89,12 +89,12 @@ def put_settings(
         if not feed.get(name) and not feed.get("preset")
     ]
     known = msgspec.json.decode(get_document(batch.tx, SETTINGS) or b"{}")
-    named = _files(settings)
+    named = files_of(settings)
     if folders is None:
         expected = "a path below the folder"
         bad = [pointer for pointer, (kind, path) in named.items() if kind == "fetched" and not _is_below(path)]
     else:
-        before = set(_files(known).values())
+        before = set(files_of(known).values())
         expected = f"a file in {', '.join(folders.allowed)} (policy_files of control.yaml)"
         bad = [pointer for pointer, file in named.items() if file not in before and not folders.have(file[1])]
     mistakes += [FieldMistake(pointer, f"found '{shorten(named[pointer][1])}', expected {expected}") for pointer in bad]
@@ -104,7 +104,7 @@ def put_settings(
     _put(batch, SETTINGS, settings, reason)
 
 
-def _files(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def files_of(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the files that settings name, by their pointers. A kind: `fetched` is written, the others are read."""
     files = {}
     for number, feed in enumerate(settings.get("feeds") or ()):

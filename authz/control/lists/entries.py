@@ -119,10 +119,12 @@ def check_permitted(batch: Batch, written: Written, layer: str, *, before: Entry
         raise Invalid(unknown, code="unresolvable")
     _check_tenant(batch, written)
     rules, own = batch.rules, batch.actor.address
-    resolved = rules.resolver.networks_of(written) if denies(written) else {}
+    # Also where it denies nobody: what cannot be read keeps the layer unbuilt. An import may come before its databases.
+    unread = batch.actor.kind == "import" and not denies(written)
+    resolved = {} if unread else rules.resolver.networks_of(written)
     forced = check_lock_out(written, layer, rules.protected, own, resolved, force=batch.force)
     batch.name_applications(written.applications)
-    others = 0 if before is not None and denies_no_more(before, written) else batch.denied
+    others = 0 if before is not None and denies_no_more(before, written, batch.seconds) else batch.denied
     why = approval_reason(written, rules.four_eyes, before, others)
     if why and not batch.approved:
         raise NeedsApproval(why)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from authz.control.plane import ControlPlane, Idempotent
 
 CHUNK: Final = 500  # rows in one transaction: other writers wait for a third of a second
+SUBJECTS_AT_ONCE: Final = 5000  # of them together, unless the first row has more
 MAX_REFUSED: Final = 1000  # refused rows that a job tells; more are counted
 
 Row = dict[str, Any]
@@ -102,7 +103,8 @@ class JobRounds:
     def _step(self, job: Job, rows: list[Row]) -> Job:
         """Do some rows of a job, in one transaction; return it as it is then."""
         plane, now = self._plane, self._plane.store.now()
-        named = [read for row in rows[job.done : job.done + CHUNK] if (read := _subjects_of(row))]
+        done = job.done + _at_once(rows[job.done : job.done + CHUNK])
+        named = [read for row in rows[job.done : done] if (read := _subjects_of(row))]
         known = plane.foresee(lambda _: named) if any(map(names_others, named)) else []
         with plane.store.writing() as tx:
             try:
@@ -116,7 +118,7 @@ class JobRounds:
             batch.rules.resolver.foresee(known)
             refused = msgspec.json.decode(job.refused, type=list[RefusedRow])
             added = job.added
-            for number, row in enumerate(rows[job.done : job.done + CHUNK], job.done):
+            for number, row in enumerate(rows[job.done : done], job.done):
                 try:
                     batch.force = bool(row.get("force"))
                     self._add_row(batch, row)
@@ -126,7 +128,6 @@ class JobRounds:
                     refused += [RefusedRow(number, status, error.code, error.message)][: MAX_REFUSED - len(refused)]
             written = batch.write()
             note_notices(tx, plane.config.notify, notices_of(written), now)
-            done = min(job.done + CHUNK, len(rows))
             over = done == len(rows)
             job = job._replace(
                 done=done, added=added, refused=msgspec.json.encode(refused).decode(), finished=now if over else 0,
@@ -139,6 +140,21 @@ class JobRounds:
         if touched:
             plane.signals.wake("changed", touched)
         return job
+
+
+def subjects_in(row: Row) -> int:
+    """Return how many subjects a row names, and exceptions of them."""
+    return sum(len(row[name]) for name in (*SUBJECTS, "except") if isinstance(row.get(name), list | tuple))
+
+
+def _at_once(rows: list[Row]) -> int:
+    """Return how many of these rows go into one transaction."""
+    named = 0
+    for number, row in enumerate(rows):
+        named += subjects_in(row)
+        if number and named > SUBJECTS_AT_ONCE:
+            return number
+    return len(rows)
 
 
 def _subjects_of(row: Row) -> Written | None:

@@ -152,7 +152,7 @@ def import_policy(
     """
     layers = [layer.name for layer in config.layers]
     rules = config.rules(policy.settings)  # as they are from now on
-    batch = Batch(tx, lambda _: rules, actor, tenant, now, layers=layers, force=force, approved=True)
+    batch = Batch(tx, lambda *_: rules, actor, tenant, now, layers=layers, force=force, approved=True)
     for name, settings in policy.applications.items():
         put_application(batch, name, settings)
     batch.rules.resolver.foresee(policy.entries.values())

@@ -88,6 +88,48 @@ class Store:
         with self._transaction(**options) as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[Connection]:
+        """Give a connection for one question, without a transaction: PostgreSQL would be asked to begin and to end it.
+
+        Raises:
+            NotReady: The database is away.
+        """
+        if not self.is_postgresql:
+            with self.reading() as tx:
+                yield tx
+            return
+        try:
+            with _reachable(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+        finally:
+            if self._closed:
+                self.engine.pool.dispose()
+
+    @contextlib.contextmanager
+    def together(self, tx: Connection) -> Iterator[None]:
+        """Have PostgreSQL answer all that is written in this block at its end, not statement by statement.
+
+        Each answer is a way there and back, and other writers wait for it. Nothing in the block may ask for rows, nor
+        for how many there were.
+
+        Raises:
+            DBAPIError: What a statement would have raised.
+        """
+        if not self.is_postgresql:
+            yield
+            return
+        driver: Any = tx.connection.driver_connection
+        dialect = self.engine.dialect
+        try:
+            with driver.pipeline():
+                yield
+        except dialect.loaded_dbapi.Error as error:
+            gone = dialect.is_disconnect(error, tx.connection.dbapi_connection, None)
+            raise DBAPIError.instance(
+                None, None, error, dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=dialect
+            ) from error
+
     def _turn(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self.is_postgresql else self.turns
 

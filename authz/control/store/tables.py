@@ -206,6 +206,7 @@ publications = Table(
     Column("content", LargeBinary, nullable=True),  # the file; None: too old to be kept
     Column("parts", Text, nullable=False),  # JSON list: the serials of the parts that it requires
     Index(None, "layer", "created"),
+    Index(None, "layer", "digest"),
 )
 
 # What files of many bans require. The content has a table of its own: rows of it are never written again.

@@ -1,18 +1,21 @@
 """Filling a store with very many bans, as a control plane would have written them: the same rows, the same chain.
 
-What takes time is the database, not the rows: PostgreSQL gets them by COPY, SQLite by executemany without syncing, and
-the indexes of the large tables are made at the end. A fill that was ended goes on where it was: call `fill` again.
+What takes time is the database, not the rows: PostgreSQL gets them by COPY, SQLite by executemany without a journal and
+without syncing, and the indexes of the large tables are made at the end. A fill that came to its `seconds` goes on
+where it was: call `fill` again. One of SQLite that was killed is to be begun anew: without a journal it is broken.
 
     1,000 bans are a chunk: so many changes that add, and then those that end some of them (`ended` of them)
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import event, func, inspect, select, text
 
 from authz.addresses import format_address
 from authz.control.model.records import FOREVER, MICROSECONDS, Actor, Change, Entry, draft
@@ -77,7 +80,14 @@ def number_of(number: int) -> str:
 
 def fill(store: Store, wanted: Fill, seconds: float = float("inf")) -> bool:
     """Write what is missing; return whether all is there. seconds: after which to stop until the next call."""
-    end = time.monotonic() + seconds
+    with _hurrying(store):
+        whole = _fill(store, wanted, time.monotonic() + seconds)
+    if whole:
+        _settle(store)
+    return whole
+
+
+def _fill(store: Store, wanted: Fill, end: float) -> bool:
     with store.writing() as tx:
         done = tx.execute(select(func.count()).select_from(entries)).scalar_one()
         if done >= wanted.bans and not _missing_indexes(tx):
@@ -95,7 +105,8 @@ def fill(store: Store, wanted: Fill, seconds: float = float("inf")) -> bool:
 
 def _write_chunk(tx: Connection, wanted: Fill, start: int, now: int) -> None:
     head = lock_head(tx, "bans")
-    _hurry(tx)
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SET LOCAL synchronous_commit = off"))
     begun = [_ban(wanted, number, head, now) for number in range(start, min(start + CHUNK, wanted.bans))]
     ended = begun[: wanted.ended_of_chunk]
     drafts = [draft(None, entry) for entry in begun] + [draft(entry, None, "a mistake") for entry in ended]
@@ -131,10 +142,32 @@ def _ban(wanted: Fill, number: int, head: Head, now: int) -> Entry:
     )  # fmt: skip
 
 
-def _hurry(tx: Connection) -> None:
-    """Have the database lose what was written last, should the machine fail: it is a benchmark's."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SET LOCAL synchronous_commit = off"))
+@contextlib.contextmanager
+def _hurrying(store: Store) -> Iterator[None]:
+    """Have SQLite keep no journal and sync nothing: it is a benchmark's store."""
+    if store.is_postgresql:
+        yield
+        return
+    event.listen(store.engine, "connect", _without_journal)
+    store.engine.dispose()  # connections are made anew
+    try:
+        yield
+    finally:
+        event.remove(store.engine, "connect", _without_journal)
+        store.engine.dispose()
+
+
+def _without_journal(connection: Any, _record: object) -> None:
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-262144"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _settle(store: Store) -> None:
+    """Have all of it on the disk: what a database and the kernel write later would be measured with what comes next."""
+    if store.is_postgresql:
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CHECKPOINT"))
+    os.sync()
 
 
 def _insert(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

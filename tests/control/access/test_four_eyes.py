@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pytest
-from support.control import Control, control
+from sqlalchemy import text
+from support.control import Clock, Control, control
 
 from authz.control.access import approvals
 from authz.control.api.common import operations
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_CONTENT: Final = text("SELECT content FROM entries WHERE id = :of")
+_ORIGIN: Final = text("UPDATE entries SET content = :content WHERE id = :of")
 NETS = [f"198.18.{number}.0/24" for number in range(5)]  # 256 addresses each
 
 
@@ -109,3 +114,20 @@ def test_nobody_hides_a_waiting_change_behind_very_many(eyes: Control, monkeypat
     answers = [eyes.ask("POST", "/v1/bans", {"address": f"10.{number}.0.0/16"}) for number in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 409]
     assert answers[2].json()["code"] == "too_many"
+
+
+def test_four_eyes_count_what_brings_back_entries_that_have_ended(tmp_path: Path) -> None:
+    clock = Clock(time.time())
+    with control(tmp_path / "c", extra="four_eyes: {addresses: 600, allow: true}\n", clock=clock) as plane:
+        for start in (0, 2):
+            rows = [{"networks": [network], "period": "5m"} for network in NETS[start : start + 2]]
+            plane.ok("POST", "/v1/entries/bulk", rows)
+        ids = [entry["id"] for entry in plane.ok("GET", "/v1/entries")["items"]]
+        with plane.plane.store.writing() as tx:  # one source had sent them, a few at a time
+            for name in ids:
+                content = msgspec.json.decode(tx.execute(_CONTENT, {"of": name}).scalar_one()) | {"origin": "list"}
+                tx.execute(_ORIGIN, {"of": name, "content": msgspec.json.encode(content).decode()})
+        clock.now += 600
+        again = [{"networks": [network], "period": "1h"} for network in NETS[:4]]
+        answer = plane.ask("PUT", "/v1/sources/list/entries", again)
+        assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused"), answer.text

@@ -1,7 +1,12 @@
-"""The API does what its description says: schemathesis asks everything, with the tokens of several roles."""
+"""The API does what its description says: schemathesis asks everything, with the tokens of several roles.
+
+Over SQLite with each role, over PostgreSQL with two of them: the handlers are the same, the database is not. `make
+chaos` asks over both with each.
+"""
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +14,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import load_all_checks
 from support.control import Control, control
-from support.suite.effort import tries
+from support.servers.stores import new_postgresql
+from support.suite.effort import LONG, tries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +29,20 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
 )
 ROLES = ("admin", "editor", "viewer", "tenant", "nobody")
+ASKED = [("sqlite", role) for role in ROLES] + [
+    ("postgresql", role) for role in (ROLES if LONG else ("admin", "tenant"))
+]
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Control, dict[str, str], Any]]:
+def described(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Control, dict[str, str], Any]]:
     load_all_checks()
-    with control(tmp_path_factory.mktemp("described") / "c", extra="rate: 100000\n") as plane:
+    folder, url = tmp_path_factory.mktemp("described") / "c", "sqlite:///control.sqlite"
+    if request.param == "postgresql":
+        url = new_postgresql(request.getfixturevalue("postgresql_folder"), f"test_{secrets.token_hex(6)}")
+    with control(folder, store=url, extra="rate: 100000\n") as plane:
         tokens = {
             "admin": plane.token,
             "editor": plane.token_of("editor"),
@@ -45,7 +59,7 @@ def operations(description: dict[str, Any]) -> list[tuple[str, str]]:
     return [(path, method) for path, item in description["paths"].items() for method in methods if method in item]
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("described", "role"), ASKED, indirect=["described"])
 def test_no_answer_is_a_500_undocumented_or_of_another_tenant(
     described: tuple[Control, dict[str, str], Any], role: str
 ) -> None:

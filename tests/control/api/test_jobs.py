@@ -9,6 +9,7 @@ from support.control import Control, control, opened
 from support.processes import wait_for
 
 from authz.control.access.callers import authenticate
+from authz.control.api.common import operations
 from authz.control.api.lists import entries
 from authz.control.maintenance import jobs
 from authz.control.maintenance.jobs import JobRounds
@@ -115,3 +116,23 @@ def test_a_row_that_no_version_of_now_can_read_stops_no_job(tmp_path: Path) -> N
         assert rounds.round() == 1
         (job,) = plane.ok("GET", "/v1/jobs")
         assert (job["added"], job["refused"][0]["code"]) == (1, "invalid")
+
+
+def test_rows_that_name_much_are_done_few_at_a_time_and_none_is_refused_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "MAX_NETWORKS", 8)
+    monkeypatch.setattr(jobs, "SUBJECTS_AT_ONCE", 8)
+    sent = [{"networks": [f"203.0.113.{4 * row + place}" for place in range(3)]} for row in range(25)]
+    with control(tmp_path / "c") as plane:
+        where = plane.ask("POST", "/v1/entries/bulk", sent).headers["location"]
+        job = wait_for(lambda: (got := plane.ok("GET", where))["state"] == "done" and got)
+        assert (job["added"], job["refused"]) == (25, [])
+
+
+def test_a_job_names_no_more_subjects_than_a_thread_can_bear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "MAX_JOB_SUBJECTS", 50)
+    with control(tmp_path / "c") as plane:
+        answer = plane.ask("POST", "/v1/entries/bulk", rows(26, **{"except": ["203.0.113.250"]}))
+        assert (answer.status_code, answer.json()["code"]) == (422, "too_many"), answer.text
+        assert plane.ok("GET", "/v1/jobs") == []

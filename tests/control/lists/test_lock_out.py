@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import cProfile
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from support.control import Control, control
 from support.processes import wait_for
 from support.publishing.mmdb import write_mmdb
 
+from authz.addresses import parse_network
 from authz.control.config import FourEyesConfig
+from authz.control.lists.rules.guard import check_lock_out
 from authz.control.maintenance.transfer import import_policy, read_policy_file
 from authz.control.model.problems import Conflict
-from authz.control.model.records import MAIN_TENANT, Actor
+from authz.control.model.records import MAIN_TENANT, Actor, Written
 from authz.control.store.access.tokens import get_tenant
 from authz.publisher.feeds.hosts import CachedAnswer
 from authz.publisher.policy.subjects import gather
@@ -259,3 +262,16 @@ def test_a_database_is_read_once_for_many_entries(plane: Control, monkeypatch: p
     done = plane.ok("POST", "/v1/entries/bulk", rows)["items"]
     assert [row["status"] for row in done] == [201] * 6
     assert len(read) == 1
+
+
+def test_exceptions_that_take_out_all_cost_no_walk_for_each_network() -> None:
+    networks = tuple(f"10.{number >> 8}.{number & 255}.1" for number in range(2000))
+    entry = Written(networks=networks, except_=networks)
+    profile = cProfile.Profile()
+    forced = profile.runcall(check_lock_out, entry, "bans", [parse_network("10.0.0.0/8")], None, {}, force=False)
+    assert not forced
+    calls = sum(row.callcount for row in profile.getstats())
+    assert calls < 60 * len(networks)
+    left = msgspec.structs.replace(entry, except_=networks[:-1])
+    with pytest.raises(Conflict, match=rf"'{networks[-1]}' would deny the protected network 10\.0\.0\.0/8"):
+        check_lock_out(left, "bans", [parse_network("10.0.0.0/8")], None, {}, force=False)

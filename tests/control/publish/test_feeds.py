@@ -158,11 +158,46 @@ def test_a_fetched_feed_takes_the_place_of_no_file_of_the_control_plane(
 def test_what_an_import_named_may_stay_but_is_not_fetched_to(tmp_path: Path) -> None:
     with control(tmp_path / "c", extra="policy_files: [feeds, lists]\n") as plane:
         settings = {"feeds": [{"source": "own", "path": "lists/own.txt"}]}
+        (plane.folder / "lists").mkdir()
+        (plane.folder / "lists" / "own.txt").write_text("203.0.113.9\n")
         plane.ok("PUT", "/v1/policy", settings)
         plane.plane.config = msgspec.structs.replace(plane.plane.config, policy_files=("feeds",))
         plane.ok("PUT", "/v1/policy", settings | {"protected": ["192.0.2.0/24"]})
         settings["feeds"][0]["url"] = "http://127.0.0.1:9/own.txt"
         assert plane.ask("PUT", "/v1/policy", settings).status_code == 422
+
+
+@pytest.mark.parametrize(("settings", "pointer"), [
+    ({"geo": {"country": "geo/missing.mmdb"}}, "/geo/country"),
+    ({"geo": {"country": ["geo/whole.csv", "geo/broken.mmdb"]}}, "/geo/country/1"),
+    ({"geo": {"asn": "geo/broken.mmdb"}}, "/geo/asn"),
+    ({"feeds": [{"source": "own", "path": "feeds/missing.txt"}]}, "/feeds/0/path"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_is_refused_by_who_names_it_and_keeps_nothing_unpublished(
+    plane: Control, settings: dict[str, Any], pointer: str
+) -> None:
+    (plane.folder / "geo").mkdir()
+    (plane.folder / "geo" / "whole.csv").write_text("start,end,country\n198.51.100.0,198.51.100.127,CH\n")
+    (plane.folder / "geo" / "broken.mmdb").write_bytes(b"\0" * 100)
+    answer = plane.ask("PUT", "/v1/policy", settings)
+    assert (answer.status_code, answer.json()["code"]) == (422, "unreadable"), answer.text
+    [mistake] = answer.json()["errors"]
+    assert mistake["pointer"] == pointer
+    assert str(plane.folder) not in answer.text
+    assert plane.ok("GET", "/v1/policy") == {}
+
+
+@pytest.mark.parametrize("entry", [{"list": "allow"}, {"list": "gray"}, {"action": "warn"}, {}])
+def test_an_entry_whose_database_is_gone_is_refused_on_whatever_list(plane: Control, entry: dict[str, str]) -> None:
+    (plane.folder / "geo").mkdir()
+    database = plane.folder / "geo" / "country.csv"
+    database.write_text("start,end,country\n198.51.100.0,198.51.100.127,CH\n")
+    plane.ok("PUT", "/v1/policy", {"geo": {"country": "geo/country.csv"}})
+    plane.ok("PUT", "/v1/policy", {"geo": {"country": "geo/country.csv"}, "protected": ["192.0.2.1"]})
+    database.unlink()
+    answer = plane.ask("POST", "/v1/entries", {"countries": ["CH"], **entry})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unresolvable"), answer.text
+    assert "geo/country.csv" in answer.text
 
 
 @pytest.mark.parametrize(("feed", "missing"), [

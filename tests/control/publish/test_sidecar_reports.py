@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from sqlalchemy import event
 from support.control import Clock, Control, control
+from support.servers.stores import new_sqlite
 
 from authz.control.publish import sidecars
 from authz.control.publish.sidecars import Sidecars
-from authz.control.store.published.publications import list_sidecars
+from authz.control.store.database import open_store
+from authz.control.store.published.publications import list_sidecars, serial_of_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,3 +110,14 @@ def test_many_who_wait_for_sidecars_share_a_look_at_the_store(plane: Control, mo
     assert connected.call_count == 1
     poll(plane, "edge-1")
     assert [sidecar.name for sidecar in known.counted()] == ["edge-1"]  # what came meanwhile is not waited for
+
+
+def test_a_digest_is_found_without_reading_all_publications(tmp_path: Path) -> None:
+    store = open_store(new_sqlite(tmp_path / "store.sqlite"))
+    asked: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: asked.append(statement))
+    with store.reading() as tx:
+        assert serial_of_digest(tx, "bans", "d") is None
+        plan = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", ("bans", "d")).all()
+    assert "ix_publications_layer_digest" in str(plan), plan
+    store.close()

@@ -45,7 +45,7 @@ from authz.control.api.common.problems import documented, problem_body
 from authz.control.api.lists.many.changes import delete_entries
 from authz.control.api.lists.many.jobs import JobBody, accepted
 from authz.control.lists import entries as lists
-from authz.control.maintenance.jobs import Row, ask_job
+from authz.control.maintenance.jobs import Row, ask_job, subjects_in
 from authz.control.model.problems import FieldMistake, Invalid, Missing, NeedsApproval, Problem
 from authz.control.model.records import MICROSECONDS, Entry
 from authz.control.store.entries.find import Filter, find_page_by_id, get_entry
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 MAX_BULK: Final = 5000  # rows that are added before the answer
 MAX_JOB: Final = 200_000  # rows of a job
+MAX_JOB_SUBJECTS: Final = 1_000_000  # of all its rows, and exceptions
 MAX_BULK_BODY: Final = 64 << 20  # bytes
 _JOB = ResponseSpec(JobBody, description="Accepted: a job", media_type="application/json")
 _CURSOR = msgspec.json.Decoder(str)
@@ -142,8 +143,11 @@ async def add_entries(
     plane = plane_of(request)
     key = await idempotent_of(request, idempotency_key)
     if len(data) > MAX_BULK:
-        await in_thread(without_approval, partial(check_together, data, plane.config.rules().four_eyes))
         rows: list[Row] = [msgspec.to_builtins(row) for row in data]
+        if (named := sum(map(subjects_in, rows))) > MAX_JOB_SUBJECTS:
+            told = f"found {named} subjects and exceptions, expected at most {MAX_JOB_SUBJECTS}: make a feed of them"
+            raise Invalid([FieldMistake("", told)], code="too_many")
+        await in_thread(without_approval, partial(check_together, data, plane.config.rules().four_eyes))
         return accepted(await in_thread(ask_job, plane, caller, rows, key))
 
     def use(batch: Batch) -> tuple[int, BulkBody]:

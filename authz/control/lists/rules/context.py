@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from authz.control.config import ControlConfig
     from authz.control.lists.rules.rules import Rules
     from authz.control.store.database import Store
+    from authz.control.store.ledger.changes import Head
 
 
 class ListContext:
@@ -25,7 +26,16 @@ class ListContext:
         self.config = config
         self.store = store
         self.signals = Signals(store)
+        self._settings: tuple[str, dict[str, Any]] = "", {}  # of the policy, by the hash of its changes
 
-    def rules(self, tx: Connection) -> Rules:
-        """Return the rules that changes follow now."""
-        return self.config.rules(msgspec.json.decode(get_document(tx, SETTINGS) or b"{}"))
+    def rules(self, tx: Connection, policy: Head | None = None) -> Rules:
+        """Return the rules that changes follow now.
+
+        policy: where the first layer stands, for who holds its lock: its settings are read once for each of its states.
+        """
+        known, settings = self._settings
+        if policy is None or known != policy.hash:
+            settings = msgspec.json.decode(get_document(tx, SETTINGS) or b"{}")
+        if policy is not None:
+            self._settings = policy.hash, settings
+        return self.config.rules(settings)

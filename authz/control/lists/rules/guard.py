@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -35,13 +36,13 @@ class LockOut(NamedTuple):
     """Whom a change would lock out.
 
     Attributes:
-        subject: What names them, as it is written.
-        network: By which of its networks.
+        kept: They are of this network.
+        by: The network that one of its subjects stands for; None: it names them by networks.
         forceable: Whether `force` may do it all the same.
     """
 
-    subject: str
-    network: str
+    kept: Network
+    by: Network | None
     whom: str
     forceable: bool
 
@@ -57,20 +58,21 @@ def locked_out(
     if not keeps_out(entry, layer):
         return
     own_address = own_address if denies(entry) else None
-    excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
+    excepted = _exceptions(entry)
     own = try_parse_address(own_address) if own_address else None
     guarded = [(kept, f"the protected network {kept}", layer == POLICY_LAYER) for kept in protected]
     if own is not None:
         guarded.append((network_of(own, BITS[own.version]), f"your own address {own.text}", True))
-    for text in entry.networks:
-        for network in parse_networks(text):
-            for kept, whom, forceable in guarded:
-                if network.overlaps(kept) and not inside(_narrower(network, kept), excepted):
-                    yield LockOut(text, text, whom, forceable)
+    covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
+    spans = {version: [*_without(covered, excepted, version)] for version in {kept.version for kept, _, _ in guarded}}
+    for kept, whom, forceable in guarded:
+        place = bisect_right(spans[kept.version], kept.value, key=itemgetter(1))  # the first that ends behind its begin
+        if place < len(spans[kept.version]) and spans[kept.version][place][0] <= kept.last:
+            yield LockOut(kept, None, whom, forceable)
     for kept, whom, forceable in guarded:
         for network in resolved[kept.version].overlapping(kept) if kept.version in resolved else ():
             if not inside(_narrower(network, kept), excepted):
-                yield LockOut(_others(entry), str(network), whom, forceable)
+                yield LockOut(kept, network, whom, forceable)
                 break
 
 
@@ -84,9 +86,26 @@ def check_lock_out(
     if refused:
         first = refused[0]
         hint = "give force: true, if you mean it" if first.forceable else "take it out of protected first"
-        detail = f"'{first.subject}' would deny {first.whom}"
-        raise Conflict(detail, code="lock_out", hint=hint, extra={"network": first.network})
+        subject, network = _named_by(entry, first)
+        detail = f"'{subject}' would deny {first.whom}"
+        raise Conflict(detail, code="lock_out", hint=hint, extra={"network": network})
     return bool(lockouts)
+
+
+def _named_by(entry: Written, lockout: LockOut) -> tuple[str, str]:
+    """Return what names them, as it is written, and the network by which."""
+    if lockout.by is not None:
+        return _others(entry), str(lockout.by)
+    excepted = _exceptions(entry)
+    text = next(
+        text for text in entry.networks for network in parse_networks(text)
+        if network.overlaps(lockout.kept) and not inside(_narrower(network, lockout.kept), excepted)
+    )  # fmt: skip
+    return text, text
+
+
+def _exceptions(entry: Written) -> NetworkSet:
+    return NetworkSet(network for text in entry.except_ for network in parse_networks(text))
 
 
 def approval_reason(entry: Written, rules: FourEyes, before: Written | None = None, others: int = 0) -> str:
@@ -109,7 +128,7 @@ def approval_reason(entry: Written, rules: FourEyes, before: Written | None = No
 def addresses_of(entry: Written) -> int:
     """Return how many addresses the networks of an entry have, its exceptions taken out; IPv6 is counted by /64."""
     covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
-    excepted = NetworkSet(n for text in entry.except_ for n in parse_networks(text))
+    excepted = _exceptions(entry)
     four = sum(end - first for first, end in _without(covered, excepted, 4))
     six = counted_to = 0  # of /64: several may be in one
     for first, end in _without(covered, excepted, 6):
@@ -137,10 +156,14 @@ def denies(entry: Written) -> bool:
     return entry.list == "deny" and entry.action == "block"
 
 
-def denies_no_more(before: Written, after: Written) -> bool:
-    """Return whether an entry denies the addresses that it denied before, or nobody."""
+def denies_no_more(before: Written, after: Written, now: float) -> bool:
+    """Return whether an entry denies the addresses that it denied before, or nobody.
+
+    now: seconds since 1970: one that is over denies nobody by then.
+    """
     same = (before.networks, before.except_) == (after.networks, after.except_)
-    return not denies(after) or (denies(before) and same)
+    over = before.expires is not None and before.expires <= now
+    return not denies(after) or (denies(before) and same and not over)
 
 
 def keeps_out(entry: Written, layer: str) -> bool:
@@ -160,6 +183,5 @@ def _narrower(one: Network, other: Network) -> Network:
 def inside(network: Network, networks: NetworkSet) -> bool:
     """Return whether a set of networks has every address of a network."""
     bounds = networks.bounds[network.version]
-    return any(
-        first <= network.value and network.last < end for first, end in zip(bounds[::2], bounds[1::2], strict=True)
-    )
+    place = bisect_right(bounds, network.value)
+    return place & 1 == 1 and network.last < bounds[place]

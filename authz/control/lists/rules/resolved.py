@@ -1,4 +1,4 @@
-"""Whom an entry denies that names nobody by networks: found out before it is taken, by what the layer is built from.
+"""Whom an entry means that names nobody by networks: found out before it is taken, by what the layer is built from.
 
 Databases and feeds are read as they are for the next file of the first layer; host names mean what they did when they
 were last asked for. A database takes a second to read: the last answers are kept, and `foresee` reads once for many.
@@ -6,13 +6,13 @@ were last asked for. A database takes a second to read: the last answers are kep
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from authz.control.lists.rules.check import named_subjects
-from authz.control.lists.rules.guard import denies
 from authz.control.model.problems import FieldMistake, Invalid
 from authz.control.model.records import HOSTS
 from authz.errors import BadValue, InvalidDocument
@@ -51,11 +51,8 @@ class Resolver:
         """Read once what many entries name, or in few parts, where some of it cannot be read."""
         named: set[tuple[str, str | int]] = set()
         for entry in entries:
-            if denies(entry):
-                try:
-                    named |= named_subjects(entry)
-                except (BadValue, ValueError):
-                    continue  # adding it says what is wrong
+            with contextlib.suppress(BadValue, ValueError):  # adding it says what is wrong
+                named |= named_subjects(entry)
         parts = [sorted(named, key=str)] if named else []
         while parts and len(self._read) < MAX_READS:
             part = parts.pop(0)  # the largest

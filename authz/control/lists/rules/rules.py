@@ -55,6 +55,7 @@ class Rules(NamedTuple):
         bans: The layer of `ban`.
         known: What subjects of the first layer can be resolved by.
         resolver: Resolves them.
+        counts: How many entries the newest file of a layer has, where that is at hand.
     """
 
     layers: Mapping[str, Limits]
@@ -63,3 +64,4 @@ class Rules(NamedTuple):
     bans: str = "bans"
     known: Known = Known()
     resolver: Resolver = Resolver({}, None)
+    counts: Mapping[str, int] = {}

@@ -9,13 +9,13 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, insert, text, update
 
 from authz.addresses import parse_networks
 from authz.control.model.records import FOREVER, SUBJECTS
 from authz.control.store.entries.covered import note_covered
 from authz.control.store.entries.network_keys import keys_of
-from authz.control.store.tables import documents, entries, entry_networks, prefix_lengths
+from authz.control.store.tables import documents, entries, entry_networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,6 @@ _END_NETWORKS = (
     .values(recorded_to=bindparam("at"))
 )
 _ADD_ENTRY, _ADD_NETWORK = insert(entries), insert(entry_networks)
-_LENGTHS = select(prefix_lengths.c.length)
 MAX_SORTED = 80  # characters of a text that people sort by
 _ADD_LENGTH = text("INSERT INTO prefix_lengths (length) VALUES (:length) ON CONFLICT DO NOTHING")
 
@@ -59,7 +58,8 @@ def follow(tx: Connection, made: Sequence[Change]) -> None:
         tx.execute(_ADD_ENTRY, [entry_row(entry, time) for entry, time in begun])
         networks = [row for entry, _ in begun for row in network_rows(entry)]
         if networks:
-            _note_lengths(tx, {row["key"][16] for row in networks})
+            # Without a look first, for which all would wait; sorted, as writers of another layer may add some, too.
+            tx.execute(_ADD_LENGTH, [{"length": length} for length in sorted({row["key"][16] for row in networks})])
             tx.execute(_ADD_NETWORK, networks)
     if ended:
         tx.execute(_END_ENTRY, ended)
@@ -107,12 +107,6 @@ def network_rows(entry: Entry) -> list[dict[str, Any]]:
     """Return the rows of the networks of a version that holds."""
     common = {"id": entry.id, "version": entry.version, "recorded_to": FOREVER}
     return [{"key": key, **common} for key in keys_of(entry.networks)]
-
-
-def _note_lengths(tx: Connection, lengths: set[int]) -> None:
-    new = lengths - set(tx.execute(_LENGTHS).scalars())
-    for length in sorted(new):
-        tx.execute(_ADD_LENGTH, {"length": length})  # a writer of another layer may add it at the same time
 
 
 def _follow_document(tx: Connection, change: Change) -> None:

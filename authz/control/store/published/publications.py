@@ -114,8 +114,8 @@ def content_of(tx: Connection, layer: str, serial: int) -> bytes | None:
 def serial_of_digest(tx: Connection, layer: str, digest: str) -> int | None:
     """Return the serial of the file with this digest."""
     where = (publications.c.layer == layer) & (publications.c.digest == digest)
-    serial: int | None = tx.execute(select(func.max(publications.c.serial)).where(where)).scalar_one()
-    return serial
+    serials = tx.execute(select(publications.c.serial).where(where)).scalars()  # the highest, of a few at most: asked
+    return max(serials, default=None)  # for it, a database walks from the newest one on
 
 
 def put_sidecar(tx: Connection, sidecar: Sidecar) -> None:
