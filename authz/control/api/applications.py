@@ -13,8 +13,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from authz.control.api.common.asking import AnyRequest, Asker, Timeout, WaitFor, in_thread, parsed_moment, plane_of
 from authz.control.api.common.changing import answered
 from authz.control.api.common.problems import documented
-from authz.control.lists.documents import Folders, delete_application, put_application, put_settings
-from authz.control.lists.files import unreadable
+from authz.control.lists.documents import delete_application, put_application, put_settings
+from authz.control.lists.rules.files import Folders, unreadable
 from authz.control.model.problems import Forbidden, Invalid, Missing
 from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS
 from authz.control.store.entries.documents import find_documents, get_document

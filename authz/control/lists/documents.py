@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from authz.control.lists.protected import newly_protected, protect
+from authz.control.lists.rules.files import Folders, files_of
 from authz.control.model.problems import Conflict, FieldMistake, Invalid, Missing
 from authz.control.model.records import APPLICATION, POLICY_LAYER, SETTINGS, ChangeAction, Draft
 from authz.control.store.entries.documents import get_document
@@ -19,8 +19,6 @@ from authz.publisher.policy.schema import PolicyDocument
 from authz.strict_yaml.document import read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from authz.control.lists.batch import Batch
 
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -45,27 +43,6 @@ def delete_application(batch: Batch, name: str, reason: str = "") -> None:
     if user is not None:
         raise Conflict(f"the entry '{user.id}' names it", code="in_use", extra={"id": user.id})
     batch.put_document(POLICY_LAYER, Draft("delete", APPLICATION + name, before, "", reason))
-
-
-class Folders(NamedTuple):
-    """Where files of a policy may be.
-
-    Attributes:
-        base: What paths are relative to.
-        allowed: Folders, relative to it or whole.
-    """
-
-    base: Path
-    allowed: tuple[str, ...]
-
-    def have(self, path: str) -> bool:
-        """Return whether a path leads into one of the folders, links followed."""
-        try:
-            resolved = (self.base / path).resolve()
-        except (OSError, ValueError):
-            return False
-        roots = [(self.base / folder).resolve() for folder in self.allowed]
-        return any(resolved != root and resolved.is_relative_to(root) for root in roots)
 
 
 def put_settings(
@@ -102,19 +79,6 @@ def put_settings(
         raise Invalid(mistakes)
     protect(batch, newly_protected(known.get("protected") or (), settings.get("protected") or ()), force=force)
     _put(batch, SETTINGS, settings, reason)
-
-
-def files_of(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the files that settings name, by their pointers. A kind: `fetched` is written, the others are read."""
-    files = {}
-    for number, feed in enumerate(settings.get("feeds") or ()):
-        if feed.get("path"):
-            kind = "fetched" if feed.get("url") or feed.get("preset") else "feed"
-            files[f"/feeds/{number}/path"] = (kind, str(feed["path"]))
-    for kind, paths in (settings.get("geo") or {}).items():
-        for number, path in enumerate(paths if isinstance(paths, list) else [paths]):
-            files[f"/geo/{kind}/{number}" if isinstance(paths, list) else f"/geo/{kind}"] = (kind, str(path))
-    return files
 
 
 def _is_below(path: str) -> bool:

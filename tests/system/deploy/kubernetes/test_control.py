@@ -19,7 +19,7 @@ from support.servers.web_server import WebServer
 from support.sidecar.running import get
 
 from authz.control.config import load_control_config
-from authz.control.lists.documents import Folders
+from authz.control.lists.rules.files import Folders
 from authz.publisher.policy.fetching import feeds_to_fetch
 from authz.snapshot.signing.signers import generate_keys
 

@@ -1,15 +1,15 @@
-"""Files that settings of the policy name: read once before they are saved, so that a mistake is told to who makes it.
+"""Files that settings of the policy name: where they may be, and whether they can be read when they are named.
 
 What is named already is not looked at again: another change of the settings must not wait for a database to come back.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from authz.control.lists.documents import files_of
 from authz.control.model.problems import FieldMistake
 from authz.errors import InputError, InvalidDocument
 from authz.publisher.feeds.geo.asn import read_asns
@@ -21,9 +21,28 @@ from authz.strict_yaml.document import read
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from authz.control.lists.documents import Folders
-
 _NOBODY = GeoWanted(frozenset(), frozenset(), frozenset())
+
+
+class Folders(NamedTuple):
+    """Where files of a policy may be.
+
+    Attributes:
+        base: What paths are relative to.
+        allowed: Folders, relative to it or whole.
+    """
+
+    base: Path
+    allowed: tuple[str, ...]
+
+    def have(self, path: str) -> bool:
+        """Return whether a path leads into one of the folders, links followed."""
+        try:
+            resolved = (self.base / path).resolve()
+        except (OSError, ValueError):
+            return False
+        roots = [(self.base / folder).resolve() for folder in self.allowed]
+        return any(resolved != root and resolved.is_relative_to(root) for root in roots)
 
 
 def unreadable(settings: Mapping[str, Any], known: Mapping[str, Any], folders: Folders) -> Iterator[FieldMistake]:
@@ -49,3 +68,16 @@ def unreadable(settings: Mapping[str, Any], known: Mapping[str, Any], folders: F
                 read_feed(folders.base / path, feed.options)
         except InputError as error:
             yield FieldMistake(pointer, error.message.replace(f"{folders.base}/", ""))
+
+
+def files_of(settings: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return the files that settings name, by their pointers. A kind: `fetched` is written, the others are read."""
+    files = {}
+    for number, feed in enumerate(settings.get("feeds") or ()):
+        if feed.get("path"):
+            kind = "fetched" if feed.get("url") or feed.get("preset") else "feed"
+            files[f"/feeds/{number}/path"] = (kind, str(feed["path"]))
+    for kind, paths in (settings.get("geo") or {}).items():
+        for number, path in enumerate(paths if isinstance(paths, list) else [paths]):
+            files[f"/geo/{kind}/{number}" if isinstance(paths, list) else f"/geo/{kind}"] = (kind, str(path))
+    return files
