@@ -1,6 +1,6 @@
 """Reading a snapshot file: everything is checked before anything is used.
 
-    private copy -> header -> envelope -> signatures -> manifest -> format -> sections: layout, digests -> expiry
+    header -> envelope -> signatures -> private copy -> manifest -> format -> sections: layout, digests -> expiry
 
 Nothing is believed before the signatures are good, but lengths, and each of those has a cap. What is wrong raises
 SnapshotRefused with a code of its own. Serials are compared by `authz.snapshot.rollback_guard`.
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from authz.snapshot.signing.envelope import Envelope
     from authz.snapshot.signing.keys import PublicKey
+
+    _Verified = tuple[Envelope, list[str]]  # with the ids of the keys whose signatures were good
 
 
 class Shared(NamedTuple):
@@ -172,8 +174,8 @@ def read_with_bytes(
     Raises:
         SnapshotRefused: The file is not to be used.
     """
-    file, sections = _copied(path, min(most, MAX_FILE))
-    snapshot = _checked(file, keys, threshold, now)
+    file, sections, verified = _copied(path, min(most, MAX_FILE), keys, threshold)
+    snapshot = _checked(file, verified, now)
     _check_place(snapshot, layer, part)
     if share and sections is not None:
         snapshot = snapshot._replace(shared=Shared(bytes(file.envelope), sections))
@@ -199,7 +201,8 @@ def check_snapshot(data: memoryview, keys: Sequence[PublicKey], threshold: int =
     """Check a snapshot that is in memory. See `read_snapshot`."""
     data, end = data.toreadonly(), envelope_end(bytes(data[: HEADER.size]), len(data))
     first = aligned(end)
-    return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), keys, threshold, now)
+    verified = _verified(data[HEADER.size : end], keys, threshold)
+    return _checked(_File(data[HEADER.size : end], data[end:first], data[first:]), verified, now)
 
 
 def inspect_manifest(path: Path) -> Manifest:
@@ -243,22 +246,32 @@ def inspect_snapshot(path: Path) -> Snapshot:
     Raises:
         SnapshotRefused: As from `read_snapshot`, except for signatures and expiry.
     """
-    file, _ = _copied(path, MAX_FILE)
-    return _contents(file, parse_envelope(file.envelope))
+    file, _, (envelope, _) = _copied(path, MAX_FILE)
+    return _contents(file, envelope)
 
 
-def _copied(path: Path, limit: int) -> tuple[_File, Descriptor | None]:
-    """Copy a file: the sections, which are read in place, into sealed memory, whose descriptor is returned."""
+def _copied(
+    path: Path, limit: int, keys: Sequence[PublicKey] | None = None, threshold: int = 1
+) -> tuple[_File, Descriptor | None, _Verified]:
+    """Copy a file: the sections, which are read in place, into sealed memory, whose descriptor is returned.
+
+    keys: None: whoever signed it. What nobody of them signed is given no memory.
+    """
     with opened(path, limit) as source:
         end = envelope_end(source.read(HEADER.size), source.size)
-        envelope, padding = source.read(end - HEADER.size), source.read(aligned(end) - end)
+        envelope, padding = memoryview(source.read(end - HEADER.size)), source.read(aligned(end) - end)
+        verified = _verified(envelope, keys, threshold)
         sections, descriptor = source.seal()
-        return _File(memoryview(envelope), memoryview(padding), sections), descriptor
+        return _File(envelope, memoryview(padding), sections), descriptor, verified
 
 
-def _checked(file: _File, keys: Sequence[PublicKey], threshold: int, now: float) -> Snapshot:
-    envelope = parse_envelope(file.envelope)
-    signed_by = verify_envelope(envelope, keys, threshold)
+def _verified(data: memoryview, keys: Sequence[PublicKey] | None, threshold: int) -> _Verified:
+    envelope = parse_envelope(data)
+    return envelope, [] if keys is None else verify_envelope(envelope, keys, threshold)
+
+
+def _checked(file: _File, verified: _Verified, now: float) -> Snapshot:
+    envelope, signed_by = verified
     snapshot = _contents(file, envelope)._replace(signed_by=signed_by)
     manifest = snapshot.manifest
     if manifest.HasField("expires") and now >= manifest.expires:

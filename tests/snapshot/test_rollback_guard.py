@@ -82,7 +82,7 @@ def test_a_broken_state_is_an_error_that_says_how_to_go_on(tmp_path: Path, name:
     with pytest.raises(InputError) as error:
         load_states(path).get("policy")
     assert error.value.message.startswith(f"{path}: found no state of authz: ")
-    assert error.value.hint == 'write it anew as {"digest": "", "serial": N} with the highest serial you know of'
+    assert error.value.hint == 'write it again as {"digest": "", "serial": N} with the highest serial you know of'
     assert path.read_bytes() == BROKEN[name]
 
 

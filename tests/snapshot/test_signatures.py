@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,27 @@ def test_no_key_is_trusted_where_none_is_given(good: Forge, base: Publisher) -> 
 @pytest.mark.parametrize("threshold", [0, -1])
 def test_a_threshold_below_one_accepts_nothing(good: Forge, base: Publisher, threshold: int) -> None:
     assert code_of(good.data, base, threshold=threshold) == "threshold_not_met"
+
+
+def test_what_nobody_who_is_trusted_has_signed_is_given_no_memory(
+    good: Forge, base: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever could write the volume had 256 MiB copied for each file that was then refused."""
+    path = tmp_path / "lists.snapshot"
+    path.write_bytes(good.data)
+    asked: list[str] = []
+    create = os.memfd_create
+
+    def counted(name: str, flags: int) -> int:
+        asked.append(name)
+        return create(name, flags)
+
+    monkeypatch.setattr(os, "memfd_create", counted)
+    with pytest.raises(SnapshotRefused, match="signed by"):
+        read_snapshot(path, [base.key("b")], now=0)
+    assert asked == []
+    read_snapshot(path, [base.key()], now=0)
+    assert len(asked) == 1
 
 
 def test_an_unknown_key_is_named_with_what_to_do(good: Forge, base: Publisher) -> None:
