@@ -21,7 +21,7 @@ from authz.control.console.overview import approvals, attention, overview
 from authz.control.console.setup import applications, channels, feeds, people, publications
 from authz.control.console.space import lockout, map  # noqa: A004  # the page is called so
 from authz.control.console.traffic import events, triggers
-from authz.control.model.problems import Unauthorized
+from authz.control.model.problems import Missing, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,4 +83,4 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
 def handle_missing(request: Request[Any, Any, Any], error: NotFoundException) -> Response[Any]:
     """Answer an address that nothing is at: browsers with a page, whoever asks the API as the API does."""
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
-    return handle(request, error) if wants_page else answer_problem(request, error)
+    return handle(request, Missing("nothing is at this address")) if wants_page else answer_problem(request, error)

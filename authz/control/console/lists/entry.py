@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from sqlalchemy import Row
 
 from authz.control.api.common.asking import in_thread, parsed_moment
+from authz.control.api.common.bodies import EntryPatch
 from authz.control.api.common.cookies import own_path
 from authz.control.api.common.operations import ChangeEntry
 from authz.control.console.common.changing import (
@@ -118,6 +119,20 @@ def _period(asked: Asked, entry: Entry, form: FormState, *, status: int = 200) -
                 seconds=seconds_of(asked))  # fmt: skip
 
 
+@post("/entries/{entry_id:str}/block", status_code=200)
+async def block(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
+    """Let an entry that only warned turn away whom it names."""
+    asked.caller.need("edit")
+    form = await asked.form()
+    data = EntryPatch(action="block", reason="it warned until now")
+    operation = ChangeEntry(entry_id, data, f'"{entry_id}.{form.get("seen", "")}"', may_edit=True)
+    try:
+        done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
+    except Problem as error:
+        return page(asked, "problem.html", status=error.status, problem=error, back=f"/entries/{entry_id}")
+    return afterwards(f"/entries/{entry_id}", done, approval)
+
+
 @post("/entries/{entry_id:str}/delete", status_code=200)
 async def delete_entry(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
     """Take an entry off its list. The next page offers to take that back."""
@@ -157,5 +172,5 @@ async def show_spread(asked: Asker) -> Response[str]:
 
 
 router: Any = Router(
-    "/", route_handlers=[show_entry, period_page, change_period, delete_entry, undo, show_spread]
+    "/", route_handlers=[show_entry, period_page, change_period, block, delete_entry, undo, show_spread]
 )  # fmt: skip

@@ -148,3 +148,18 @@ def test_a_refusal_has_the_menu_for_who_is_signed_on(plane: Control) -> None:
     for path, status in (("/entries/none", 404), ("/people", 403)):
         answer = console.get(path)
         assert (answer.status_code, 'aria-label="Pages"' in answer.text) == (status, True)
+
+
+def test_an_entry_that_warns_blocks_by_one_press_and_history_says_so(plane: Control) -> None:
+    warns = {"list": "deny", "networks": ["198.51.100.0/24"], "action": "warn", "period": "1d"}
+    made = plane.ok("POST", "/v1/entries", warns)
+    console = Console(plane)
+    path = f"/entries/{made['id']}"
+    assert "Block from now on" in console.get(path).text
+    old = console.post(f"{path}/block", {"csrf": console.csrf, "seen": "7"})
+    assert old.status_code == 412
+    assert console.post(f"{path}/block", {"csrf": console.csrf, "seen": "1"}).status_code == 303
+    assert plane.ok("GET", f"/v1/entries/{made['id']}")["action"] == "block"
+    text = words(console.get(path).text)
+    assert "Block from now on" not in text
+    assert "it warned until now" in text

@@ -104,6 +104,17 @@
     document.getElementById(`${event.target.id}-wrong`)?.remove();
   });
 
+  // Copying what is to be pasted elsewhere, where the browser lets a page do so
+  function showCopies(root) {
+    if (navigator.clipboard) for (const button of root.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+
   // The keyboard
   const ways = { o: "/", l: "/lists", h: "/history", e: "/events", x: "/explain", t: "/triggers", p: "/publications", a: "/attention" };
   let before = "";
@@ -137,6 +148,12 @@
     }
   }
   document.addEventListener("keydown", press);
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector("details.menu[open], details.unfold[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-help]")) document.getElementById("help")?.showModal();
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -182,7 +199,7 @@
   document.addEventListener("pointerover", point);
   document.addEventListener("focusin", point);
 
-  function show(root) { showTimes(root); showCountries(root); showFields(root); showCharts(root); }
+  function show(root) { showTimes(root); showCountries(root); showFields(root); showCharts(root); showCopies(root); }
   show(document);
   document.addEventListener("htmx:after:swap", () => show(document));
 })();
