@@ -131,6 +131,25 @@ def test_batches_are_bounded(taker: Taker) -> None:
     assert max(taker.batches) <= MAX_BATCH
 
 
+def test_a_batch_that_is_too_large_is_sent_in_pieces(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients fill it with long paths of bytes that are escaped, and the control plane takes 8 MiB."""
+    take = taker.take
+
+    def measure(headers: Mapping[str, str], body: bytes) -> None:
+        taker.status = 413 if gzip.decompress(body).count(b"\n") > 3 else 202
+        take(headers, body)
+
+    monkeypatch.setattr(taker, "take", measure)
+    sender = EventSender(EventsConfig(url=taker.url))
+    for number in range(20):
+        sender.write(decision()._replace(path=b"/%d" % number))
+    sender.start()
+    wait_for(lambda: len(taker.events) == 20, "all events arrive")
+    sender.stop()
+    assert [event["path"] for event in taker.events] == [f"/{number}" for number in range(20)]
+    assert (sender.sent, sender.dropped) == (20, 0)
+
+
 def test_the_end_waits_for_no_control_plane_that_hangs() -> None:
     import socket
     import time

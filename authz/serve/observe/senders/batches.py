@@ -29,6 +29,7 @@ TIMEOUT: Final = 10.0  # seconds to connect, and for each answer
 FIRST_PAUSE: Final = 0.5  # seconds before the second try; doubled up to MAX_PAUSE, with a random part
 MAX_PAUSE: Final = 30.0
 _PATIENCE: Final = 0.4  # seconds that the end waits for a last batch; with all else less than one
+_TOO_LARGE: Final = 413
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOG = logging.getLogger("authz.events")
 
@@ -81,6 +82,7 @@ class BatchSender(ABC):
         self._connection: http.client.HTTPConnection | None = None
         self._token = ""
         self._failing = False
+        self._most = MAX_BATCH  # of the next request: less, where one was too large for the other side
         self.sent = 0
         self.dropped = 0  # for want of room, or because the other side would not have it
 
@@ -137,8 +139,8 @@ class BatchSender(ABC):
         self._close()
 
     def _send_some(self) -> bool:
-        """Send one batch; return whether that is done with. Otherwise it waits at its place in the queue."""
-        batch = [self._waiting[number] for number in range(min(len(self._waiting), MAX_BATCH))]
+        """Send one batch; return whether to go on. What is not taken waits at its place in the queue."""
+        batch = [self._waiting[number] for number in range(min(len(self._waiting), self._most))]
         body = gzip.compress(self.body(batch), 1)
         try:
             status = self._post(body)
@@ -149,6 +151,10 @@ class BatchSender(ABC):
         if status in _RETRIED:
             self._tell(f"status {status}")
             return False
+        if status == _TOO_LARGE and len(batch) > 1:  # one that clients filled with long paths: the others are not lost
+            self._most = len(batch) // 2
+            return True
+        self._most = min(2 * self._most, MAX_BATCH)
         for _ in batch:
             self._waiting.popleft()
         if 200 <= status < 300:
