@@ -1,40 +1,41 @@
-"""`/v1/decisions`: our bans for bouncers of CrowdSec (its LAPI, for bouncers): `X-Api-Key` is an API token of authz.
+"""`/v1/decisions`: our bans for bouncers of CrowdSec (its LAPI, for bouncers): `X-Api-Key` is a token of ours.
 
+    HEAD /v1/decisions                        whether the key is good
     GET /v1/decisions?ip=203.0.113.9          the decisions for an address, or null
     GET /v1/decisions/stream?startup=true     all that hold: {"new": [...], "deleted": []}
     GET /v1/decisions/stream                  what is new and what ended since this bouncer asked last
 
-A bouncer that asked before a restart of ours, or whom we do not know, gets everything again: that repeats, and loses
-nothing.
+Filters are those of CrowdSec; what we have no decisions of, such as countries, finds none.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 from zlib import crc32
 
 import msgspec
-from litestar import Router, get
+from litestar import Router, get, head
 from litestar.params import FromQuery, QueryParameter
 
-from authz.addresses import BITS, parse_networks
+from authz.addresses import BITS
+from authz.control.api.bouncers import BOUNCERS, allowed_now, news, parts
 from authz.control.api.common.asking import AnyRequest, caller_of, in_thread, parsed_network, plane_of
 from authz.control.api.common.problems import documented
 from authz.control.model.records import MICROSECONDS
 from authz.control.store.entries.find import Filter, each_entry
-from authz.control.store.ledger.changes import read_changes, read_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from authz.control.access.callers import Caller
-    from authz.control.model.records import Entry
+    from authz.control.api.bouncers import Told
     from authz.control.plane import ControlPlane
 
 FOREVER: Final = 10 * 365 * 86400  # seconds; bouncers want a duration
-MAX_BOUNCERS: Final = 1000
+ORIGIN: Final = "authz"
 _TYPES: Final = {"deny": "ban", "gray": "captcha"}
+Names = Annotated[str | None, QueryParameter(description="Some, with commas between them.", max_length=1000)]
+Containing = Annotated[str | None, QueryParameter(description="Texts, with commas between them.", max_length=1000)]
 
 
 class DecisionBody(msgspec.Struct, frozen=True):
@@ -57,26 +58,28 @@ class StreamBody(msgspec.Struct, frozen=True):
     deleted: list[DecisionBody]
 
 
-class Bouncers:
-    """Up to which serial and time each bouncer has asked."""
+class Wanted(NamedTuple):
+    """Which decisions a bouncer asks for; empty: whichever.
 
-    def __init__(self) -> None:
-        self._asked: dict[str, tuple[int, float]] = {}
-        self._lock = threading.Lock()
+    Attributes:
+        containing, without: Texts of scenarios, which are the reasons of our bans.
+    """
 
-    def last(self, token: str) -> tuple[int, float] | None:
-        """Return the serial and time up to which a bouncer knows; None: nothing."""
-        return self._asked.get(token)
+    scopes: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+    containing: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
-    def note(self, token: str, serial: int, now: float) -> None:
-        """Remember up to where a bouncer knows."""
-        with self._lock:
-            if len(self._asked) >= MAX_BOUNCERS and token not in self._asked:
-                self._asked.pop(next(iter(self._asked)))
-            self._asked[token] = (serial, now)
-
-
-BOUNCERS: Final = Bouncers()
+    def has(self, decision: DecisionBody) -> bool:
+        """Return whether a decision is asked for."""
+        return (
+            (not self.scopes or decision.scope.lower() in self.scopes)
+            and (not self.types or decision.type in self.types)
+            and (not self.origins or decision.origin in self.origins)
+            and (not self.containing or any(text in decision.scenario for text in self.containing))
+            and not any(text in decision.scenario for text in self.without)
+        )
 
 
 async def _bouncer(request: AnyRequest) -> Caller:
@@ -86,73 +89,86 @@ async def _bouncer(request: AnyRequest) -> Caller:
     return caller
 
 
+@head(["/v1/decisions", "/v1/decisions/stream"], summary="Whether a key is good", responses=documented())
+async def try_key(request: AnyRequest) -> None:
+    """Answer 200 to a bouncer that may ask."""
+    await _bouncer(request)
+
+
 @get("/v1/decisions", summary="Decisions for an address", responses=documented())
 async def get_decisions(
     request: AnyRequest,
     ip: FromQuery[str | None] = None,
     range_: Annotated[str | None, QueryParameter(name="range")] = None,
+    scope_: Annotated[str | None, QueryParameter(name="scope")] = None,
+    value: FromQuery[str | None] = None,
+    type_: Annotated[str | None, QueryParameter(name="type")] = None,
+    origins: Names = None,
 ) -> list[DecisionBody] | None:
-    """Return the bans that cover an address or network, or all; null if there is none, as CrowdSec does."""
+    """Give the bans that cover an address or network, or all; null if there is none, as CrowdSec does.
+
+    `scope=ip` or `range` with a `value` asks for that; other scopes have none.
+    """
     caller = await _bouncer(request)
     plane = plane_of(request)
-    network = parsed_network(ip or range_, "ip" if ip else "range")
+    named, text = ("range", range_) if ip is None and range_ is not None else ("ip", ip)
+    if scope_ is not None:
+        if scope_.lower() not in {"ip", "range"}:
+            return None
+        named, text = (named, text) if value is None else ("value", value)
+    network = parsed_network(text, named)
+    wanted = Wanted(types=_split(type_), origins=_split(origins))
 
     def read() -> list[DecisionBody]:
         now = plane.store.now() / MICROSECONDS
-        wanted = Filter(tenant=caller.sees, layer=plane.config.rules().bans, network=network, unexpired_at=int(now))
+        bans = Filter(tenant=caller.sees, layer=plane.config.rules().bans, network=network, unexpired_at=int(now))
         with plane.store.reading() as tx:
-            return list(_decisions((e for e in each_entry(tx, wanted) if e.active(now)), now))
+            allowed = allowed_now(tx, now)
+            told = (told for entry in each_entry(tx, bans) if entry.active(now) for told in parts(entry, allowed))
+            if network is not None:
+                told = (one for one in told if one.network.overlaps(network))
+            return list(filter(wanted.has, _decisions(told, now)))
 
     return await in_thread(read) or None
 
 
 @get("/v1/decisions/stream", summary="Decisions since the last time", responses=documented())
-async def get_stream(request: AnyRequest, startup: FromQuery[Literal["true", "false"]] = "false") -> StreamBody:
-    """Return what is new and what ended since this bouncer asked last; with startup=true all active bans."""
+async def get_stream(
+    request: AnyRequest, startup: FromQuery[Literal["true", "false"]] = "false", scopes: Names = None,
+    origins: Names = None, scenarios_containing: Containing = None, scenarios_not_containing: Containing = None,
+) -> StreamBody:  # fmt: skip
+    """Give what is new and what ended since this bouncer asked last; with startup=true all that holds."""
     caller = await _bouncer(request)
-    return await in_thread(_stream, plane_of(request), caller, startup == "true")
+    wanted = Wanted(
+        scopes=_split(scopes and scopes.lower()), origins=_split(origins),
+        containing=tuple(_split(scenarios_containing)), without=tuple(_split(scenarios_not_containing)),
+    )  # fmt: skip
+    return await in_thread(_stream, plane_of(request), caller, wanted, startup=startup == "true")
 
 
-def _stream(plane: ControlPlane, caller: Caller, startup: bool) -> StreamBody:
-    bans = plane.config.rules().bans
-    now = plane.store.now() / MICROSECONDS
-    with plane.store.reading() as tx:
-        head = read_heads(tx)[bans]
-        last = None if startup else BOUNCERS.last(caller.token.id)
-        if last is None:
-            wanted = Filter(tenant=caller.sees, layer=bans, unexpired_at=int(now))
-            stream = StreamBody(list(_decisions(each_entry(tx, wanted), now)), [])
-        else:
-            changes = read_changes(tx, bans, last[0], head.sequence)
-            seen = [c for c in changes if caller.sees in {None, c.tenant} and c.action != "publish"]
-            after = {c.subject: c.entry_after() for c in seen}
-            gone = [e for c in seen if (e := c.entry_before()) is not None]
-            expired = _expired_between(tx, caller, bans, last[1], now)
-            new = [e for e in after.values() if e is not None and (e.expires is None or e.expires > now)]
-            stream = StreamBody(list(_decisions(new, now)), list(_decisions([*gone, *expired], now, ended=True)))
-    BOUNCERS.note(caller.token.id, head.sequence, now)
-    return stream
+def _stream(plane: ControlPlane, caller: Caller, wanted: Wanted, *, startup: bool) -> StreamBody:
+    told, known = news(plane, caller.sees, BOUNCERS.last(caller.token.id), startup=startup)
+    new, ended = _decisions(told.new, known.time), _decisions(told.ended, known.time, ended=True)
+    body = StreamBody(list(filter(wanted.has, new)), list(filter(wanted.has, ended)))
+    BOUNCERS.note(caller.token.id, known)
+    return body
 
 
-def _expired_between(tx: Any, caller: Caller, bans: str, since: float, now: float) -> list[Entry]:
-    wanted = Filter(tenant=caller.sees, layer=bans, unexpired_at=int(since))
-    return [e for e in each_entry(tx, wanted) if e.expires is not None and e.expires <= now]
-
-
-def _decisions(entries: Iterable[Entry], now: float, *, ended: bool = False) -> Iterator[DecisionBody]:
-    for entry in entries:
-        if entry.list not in _TYPES or entry.action != "block":
-            continue
+def _decisions(several: Iterable[Told], now: float, *, ended: bool = False) -> Iterator[DecisionBody]:
+    for entry, network in several:
         left = FOREVER if entry.expires is None else int(entry.expires - now)
-        for text in entry.networks:
-            for network in parse_networks(text):
-                single = network.length == BITS[network.version]
-                value = str(network).partition("/")[0] if single else str(network)
-                yield DecisionBody(
-                    crc32(entry.id.encode()) & 0x7FFFFFFF,
-                    "authz", _TYPES[entry.list], "Ip" if single else "Range", value,
-                    f"{-1 if ended else left}s", entry.reason or "authz", entry.id,
-                )  # fmt: skip
+        single = network.length == BITS[network.version]
+        value = str(network).partition("/")[0] if single else str(network)
+        yield DecisionBody(
+            crc32(entry.id.encode()) & 0x7FFFFFFF, ORIGIN, _TYPES[entry.list], "Ip" if single else "Range", value,
+            f"{-1 if ended else left}s", entry.reason or "authz", entry.id,
+        )  # fmt: skip
 
 
-router: Any = Router("/", route_handlers=[get_decisions, get_stream], tags=["crowdsec"], security=[{"api_key": []}])
+def _split(text: str | None) -> frozenset[str]:
+    return frozenset(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+router: Any = Router(
+    "/", route_handlers=[try_key, get_decisions, get_stream], tags=["crowdsec"], security=[{"api_key": []}]
+)

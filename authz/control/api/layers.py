@@ -92,13 +92,16 @@ async def get_layer(
     """
     plane = plane_of(request)
     shown = not plane.config.anonymous_layers or "authorization" in request.headers
+    token = ""
     if shown:
-        (await provide_caller(request)).need("layers")
+        caller = await provide_caller(request)
+        caller.need("layers")
+        token = caller.token.id
     names = {known.name for known in plane.config.layers}
     if layer not in names:
         return await _part(plane, layer, names)
     named = {tag.strip().strip('"') for tag in (if_none_match or "").split(",")} - {""}
-    reporting = asyncio.create_task(_note_sidecar(request, layer, next(iter(named), ""), shown=shown))
+    reporting = asyncio.create_task(_note_sidecar(request, layer, next(iter(named), ""), token, shown=shown))
     asked = _WAIT.search(prefer or "")
 
     def newer() -> bool:
@@ -138,7 +141,7 @@ async def _part(plane: ControlPlane, name: str, layers: Collection[str]) -> Resp
     return Response(content, headers={"Cache-Control": "private, max-age=86400, immutable"}, media_type=FILE_TYPE)
 
 
-async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: bool) -> None:
+async def _note_sidecar(request: AnyRequest, layer: str, digest: str, token: str, *, shown: bool) -> None:
     """Write down what a sidecar serves. While the store is away, sidecars have their files without that."""
     name = request.headers.get("authz-sidecar", "")
     refusal = request.headers.get("authz-refused", "")
@@ -151,7 +154,7 @@ async def _note_sidecar(request: AnyRequest, layer: str, digest: str, *, shown: 
     at = plane.store.now()  # before others run: reports are noted in any order
     known = refusal if _CODE.fullmatch(refusal) else ""
     with contextlib.suppress(NotReady):
-        if await in_thread(plane.sidecars.report, name, layer, digest, known, peer, at):
+        if await in_thread(plane.sidecars.report, name, layer, digest, known, peer, at, token):
             plane.offers.wake()
 
 

@@ -48,6 +48,7 @@ class Sidecars:
         self._store = store
         self._known: dict[tuple[str, str], Sidecar] = {}
         self._peers: dict[tuple[str, str], str] = {}  # of those without a token: their addresses, last seen last
+        self._tokens: dict[tuple[str, str], str] = {}  # of those with one: its id
         self._rate = RateLimit(ANONYMOUS_RATE)
         self._digests: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
@@ -58,13 +59,15 @@ class Sidecars:
         self._looked = -inf  # of a steady clock
 
     def report(
-        self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None, at: int | None = None
+        self, name: str, layer: str, digest: str, refusal: str, peer: str | None = None, at: int | None = None,
+        token: str = "",
     ) -> bool:  # fmt: skip
         """Note what a sidecar says; return whether that is new. Reads and writes the store.
 
         peer: the address of one that shows no token; None: it shows one. at: when it said so, in microseconds; None:
         now. One that comes here after a later one of the same sidecar tells nothing: threads and control planes pass
-        reports on in any order.
+        reports on in any order. token: the id of the one that it shows: while a sidecar is connected, another token
+        does not speak for it.
         """
         now = self._store.now() if at is None else at
         serial = self._serial(layer, digest)
@@ -75,7 +78,7 @@ class Sidecars:
             same = known is not None and (known.serial, known.refusal) == (serial, refusal)
             if known is not None and same and now - known.seen < _WRITE_AGAIN * MICROSECONDS:
                 return False
-            if not self._may_be_noted((name, layer), known, peer, now):
+            if not self._may_be_noted((name, layer), known, peer, now, token):
                 return False
             since = known.since if known is not None and known.serial == serial else now
             mine = self._known[name, layer] = Sidecar(name, layer, serial, refusal, since, now, peer is None)
@@ -95,10 +98,18 @@ class Sidecars:
                     put_sidecar(tx, sidecar) if sidecar is not None else forget_sidecar(tx, *key)
             self._looked = -inf
 
-    def _may_be_noted(self, key: tuple[str, str], known: Sidecar | None, peer: str | None, now: int) -> bool:
+    def _may_be_noted(
+        self, key: tuple[str, str], known: Sidecar | None, peer: str | None, now: int, token: str
+    ) -> bool:  # fmt: skip
         if peer is None:
+            connected = known is not None and known.shown and now - known.seen < CONNECTED * MICROSECONDS
+            if connected and self._tokens.get(key, token) != token:
+                return False
+            if known is None and len(self._known) - len(self._peers) >= MAX_SIDECARS:
+                return False
             self._peers.pop(key, None)
-            return known is not None or len(self._known) - len(self._peers) < MAX_SIDECARS
+            self._tokens[key] = token
+            return True
         if known is not None and known.shown and now - known.seen < CONNECTED * MICROSECONDS:
             return False  # nobody without a token speaks for one with a token
         try:

@@ -121,3 +121,17 @@ def test_a_digest_is_found_without_reading_all_publications(tmp_path: Path) -> N
         plan = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}", ("bans", "d")).all()
     assert "ix_publications_layer_digest" in str(plan), plan
     store.close()
+
+
+def test_a_sidecars_token_does_not_speak_for_a_sidecar_with_another_one(tmp_path: Path) -> None:
+    clock: Any = Clock()
+    with control(tmp_path / "c", clock=clock) as plane:
+        known = Sidecars(plane.plane.store)
+        known.report("edge-1", "bans", "", "", token="t-1")
+        clock.now += 1
+        assert not known.report("edge-1", "bans", "", "bad_signature", token="t-stolen")
+        assert [sidecar.refusal for sidecar in known.connected()] == [""]
+        clock.now += 1
+        assert known.report("edge-1", "bans", "", "expired", token="t-1")
+        clock.now += sidecars.CONNECTED + 1  # it got another token, say
+        assert known.report("edge-1", "bans", "", "", token="t-2")

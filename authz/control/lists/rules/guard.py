@@ -64,7 +64,9 @@ def locked_out(
     if own is not None:
         guarded.append((network_of(own, BITS[own.version]), f"your own address {own.text}", True))
     covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
-    spans = {version: [*_without(covered, excepted, version)] for version in {kept.version for kept, _, _ in guarded}}
+    spans = {
+        version: [*spans_without(covered, excepted, version)] for version in {kept.version for kept, _, _ in guarded}
+    }
     for kept, whom, forceable in guarded:
         place = bisect_right(spans[kept.version], kept.value, key=itemgetter(1))  # the first that ends behind its begin
         if place < len(spans[kept.version]) and spans[kept.version][place][0] <= kept.last:
@@ -129,16 +131,16 @@ def addresses_of(entry: Written) -> int:
     """Return how many addresses the networks of an entry have, its exceptions taken out; IPv6 is counted by /64."""
     covered = NetworkSet(n for text in entry.networks for n in parse_networks(text))
     excepted = _exceptions(entry)
-    four = sum(end - first for first, end in _without(covered, excepted, 4))
+    four = sum(end - first for first, end in spans_without(covered, excepted, 4))
     six = counted_to = 0  # of /64: several may be in one
-    for first, end in _without(covered, excepted, 6):
+    for first, end in spans_without(covered, excepted, 6):
         begin, after = max(first >> 64, counted_to), (end - 1 >> 64) + 1
         six += max(after - begin, 0)
         counted_to = after
     return four + six
 
 
-def _without(networks: NetworkSet, others: NetworkSet, version: int) -> Iterator[tuple[int, int]]:
+def spans_without(networks: NetworkSet, others: NetworkSet, version: int) -> Iterator[tuple[int, int]]:
     """Give the spans (first, end) of the addresses that a set has and another has not, in order."""
     has, lacks = networks.bounds[version], others.bounds[version]
     for first, end in pairwise(sorted({*has, *lacks})):

@@ -153,6 +153,14 @@ def each_entry(tx: Connection, wanted: Filter) -> Iterator[Entry]:
     return _matching(tx, filtered(tx, wanted).order_by(entries.c.id), wanted)
 
 
+def ended_between(tx: Connection, tenant: str | None, layer: str, since: int, until: int) -> list[Entry]:
+    """Return the entries that hold and expired after a time, up to another. Both: seconds."""
+    expired = and_(entries.c.expires > since, entries.c.expires <= until)
+    where = and_(entries.c.recorded_to == FOREVER, expired, entries.c.layer == layer)
+    query = select(entries.c.content).where(where if tenant is None else where & (entries.c.tenant == tenant))
+    return [_DECODE(row.content) for row in tx.execute(query.order_by(entries.c.expires, entries.c.id))]
+
+
 def contents_of_layer(tx: Connection, layer: str, at: int, now: int) -> list[str]:
     """Return the JSON of all entries that a layer has at a time of record and that have not expired. now: seconds."""
     where = and_(_holds(at), entries.c.layer == layer, entries.c.expires > now)

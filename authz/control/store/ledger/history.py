@@ -62,6 +62,13 @@ def get_change(tx: Connection, layer: str, sequence: int) -> Change | None:
     return next(iter(changes_of(tx.execute(select(*COLUMNS).where(where)))), None)
 
 
+def sequence_at(tx: Connection, layer: str, at: int) -> int:
+    """Return the sequence of the last change of a layer up to a time of record (microseconds); 0: there was none."""
+    until = (changes.c.layer == layer) & (changes.c.time <= at)
+    order = changes.c.time.desc(), changes.c.sequence.desc()
+    return tx.execute(select(changes.c.sequence).where(until).order_by(*order).limit(1)).scalar() or 0
+
+
 def last_of_transaction(tx: Connection, layer: str, sequence: int) -> Change | None:
     """Return the last of the changes that were written together with one; None: that is not there."""
     change = get_change(tx, layer, sequence)
