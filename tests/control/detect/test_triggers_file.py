@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from authz.control.detect.triggers.file import read_triggers
-from authz.control.detect.triggers.path_pattern import parse_path
+from authz.control.detect.triggers.path_pattern import canonical_path, parse_path
 from authz.errors import BadValue, InvalidDocument
 
 if TYPE_CHECKING:
@@ -121,7 +121,23 @@ def test_a_pattern_does_not_match(pattern: str, path: str) -> None:
     assert parse_path(pattern).expression.fullmatch(path) is None
 
 
-@pytest.mark.parametrize("text", ["login", "/a/**/b", "/{id}/{id}", "/a//b", "/{ID}", "/x?y", "/a*b", "/" + "a" * 1024])
+@pytest.mark.parametrize(
+    ("path", "canonical"),
+    [
+        ("/login", "/login"), ("/.well-known/x", "/.well-known/x"), ("/a/..b", "/a/..b"), ("//login?a=//b", "/login"),
+        ("/./login", "/login"), ("/x/../login", "/login"), ("/x/%2e%2E/login", "/login"), ("/../../login", "/login"),
+        ("/login;jsessionid=1", "/login"), ("/;x/login", "/login"), ("/%2flogin", "/login"), ("/\\login", "/login"),
+        ("/login//", "/login"), ("", ""), ("/..", "/"),
+    ],
+)  # fmt: skip
+def test_a_path_is_read_as_most_applications_read_it(path: str, canonical: str) -> None:
+    assert canonical_path(path) == canonical
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["login", "/a/**/b", "/{id}/{id}", "/a//b", "/{ID}", "/x?y", "/a*b", "/a;b", "/a/..", "/" + "a" * 1024],
+)
 def test_text_that_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(BadValue):
         parse_path(text)

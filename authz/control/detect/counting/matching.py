@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from authz.addresses import NetworkSet
-from authz.control.detect.triggers.path_pattern import decoded_path
+from authz.control.detect.triggers.path_pattern import canonical_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ def make_path_filter(where: Where) -> Callable[[str], Match] | None:
             return known[path]
         except KeyError:
             pass
-        decoded = decoded_path(path)
-        first = next((match for pattern in patterns if (match := pattern.fullmatch(decoded))), None)
+        canonical = canonical_path(path)
+        first = next((match for pattern in patterns if (match := pattern.fullmatch(canonical))), None)
         if len(known) >= MAX_PATHS:
             known.clear()
         known[path] = first
@@ -89,7 +89,7 @@ def make_distinguisher(count: CountRule) -> Callable[[Event, Match], str | None]
     """Return the function that says what of an event is told apart; None: nothing, the event does not count."""
     distinct = count.distinct
     if distinct == "path":
-        return lambda event, _: decoded_path(event.path)
+        return lambda event, _: canonical_path(event.path)
     if distinct == "payload":
         # A WAF that does not show the payload leaves its types and the request: what repeats them is the same attack.
         return lambda event, _: event.payload or f"{','.join(sorted(event.attacks))} {event.path}"

@@ -7,7 +7,7 @@ value can be told apart:
     /api/orders/{id}  /api/orders/17; id is 17
     /static/**        /static/a/b.css
 
-Paths are compared percent-decoded once, letter case as it is.
+Paths are compared as most applications read them (`canonical_path`), letter case as it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from urllib.parse import unquote
 from authz.errors import BadValue
 
 PATH_EXPECTED: Final = "a path such as /login, /api/orders/{id} or /static/**, without a query"
-_SEGMENT = re.compile(r"\*\*|\*|\{[a-z_][a-z0-9_]{0,31}\}|[^{}*/?#]+")
+_SEGMENT = re.compile(r"\*\*|\*|\{[a-z_][a-z0-9_]{0,31}\}|(?!\.{1,2}$)[^{}*/?#;\\]+")
+_UNUSUAL: Final = re.compile(r"//|/\.|;|\\")
 
 
 class PathPattern(NamedTuple):
-    """A pattern of paths. expression: matches a decoded path. parameters: the names in braces."""
+    """A pattern of paths. expression: matches a canonical path. parameters: the names in braces."""
 
     text: str
     expression: re.Pattern[str]
@@ -53,6 +54,20 @@ def parse_path(text: str) -> PathPattern:
     return PathPattern(text, re.compile("".join(parts) + "/?", re.DOTALL), tuple(parameters))
 
 
-def decoded_path(path: str) -> str:
-    """Return a path without its query, percent-decoded once."""
-    return unquote(path.partition("?")[0].partition("#")[0], errors="replace")
+def canonical_path(path: str) -> str:
+    """Return a path without its query, as most applications read it.
+
+    It is percent-decoded once; parameters of segments (`;x`), empty segments and `.` go, `..` takes the one before it,
+    and a backslash is a slash. Who guesses passwords at `//login;x` is counted at `/login`.
+    """
+    decoded = unquote(path.partition("?")[0].partition("#")[0], errors="replace")
+    if not _UNUSUAL.search(decoded):
+        return decoded
+    kept: list[str] = []
+    for segment in decoded.replace("\\", "/").split("/"):
+        name = segment.partition(";")[0]
+        if name == "..":
+            del kept[-1:]
+        elif name not in {"", "."}:
+            kept.append(name)
+    return "/" + "/".join(kept)

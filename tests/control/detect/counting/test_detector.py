@@ -62,6 +62,13 @@ def test_a_password_guesser_is_listed_after_the_threshold_in_that_application_on
     assert [sample.time for sample in listing.samples] == [START + 3, START + 4, START + 5]
 
 
+def test_a_guesser_who_writes_the_path_otherwise_is_counted_all_the_same(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, LOGIN)
+    paths = ["//login", "/./login", "/x/../login", "/login;jsessionid=1", "/%6cogin", "/login/"]
+    listings = [scene.at(second, **GUESS | {"path": path}) for second, path in enumerate(paths)]
+    assert [len(found) for found in listings] == [0, 0, 0, 0, 0, 1]
+
+
 def test_guesses_that_come_slowly_are_not_listed(tmp_path: Path) -> None:
     scene = Scene(tmp_path, LOGIN)
     assert all(scene.at(second * 6.0, **GUESS) == [] for second in range(100))
