@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _INLINE: Final = 32 << 10  # bytes; what is longer goes by memory that is shared
 _BUFFER: Final = 1 << 20  # bytes that may wait in a channel
 _MAX_DESCRIPTORS: Final = 250  # of one message; Linux takes 253
+_AT_ONCE: Final = 64  # messages that are received in one go
 _SIZE: Final = array.array("i").itemsize
 
 
@@ -75,12 +76,17 @@ class Channel:
                 os.close(long)
         return True
 
-    def receive(self) -> Iterator[Message]:
+    def receive(self, most: int = _AT_ONCE) -> Iterator[Message]:
         """Yield the messages that have come.
 
-        Raises EOFError if the other side has gone, OSError if there was no descriptor left for a message.
+        Args:
+            most: How many at most: who sends without a pause keeps nobody else waiting.
+
+        Raises:
+            EOFError: The other side has gone.
+            OSError: There was no descriptor left for a message, or it cannot be read.
         """
-        while True:
+        for _ in range(most):
             try:
                 data, control, flags, _ = self._end.recvmsg(_INLINE + 64, socket.CMSG_SPACE(_MAX_DESCRIPTORS * _SIZE))
             except BlockingIOError:
@@ -97,13 +103,23 @@ class Channel:
             if flags & socket.MSG_CTRUNC:
                 Message("", None, numbers).close()
                 raise OSError(errno.EMFILE, "a message came without all of its descriptors")
-            if data[0]:
-                with os.fdopen(numbers.pop(0), "rb") as file:
-                    data = b"\0" + os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
-            kind, content = orjson.loads(data[1:])
+            try:
+                kind, content = _content(data, numbers)
+            except (ValueError, TypeError, IndexError) as error:
+                Message("", None, numbers).close()
+                raise OSError(errno.EBADMSG, "a message came that cannot be read") from error
             yield Message(kind, content, numbers)
 
     def close(self) -> None:
         """Close this end. A second call is harmless."""
         with suppress(OSError):
             self._end.close()
+
+
+def _content(data: bytes, descriptors: list[int]) -> tuple[str, Any]:
+    """Return kind and content of a message; where it is in shared memory, its descriptor is taken out and closed."""
+    if data[0]:
+        with os.fdopen(descriptors.pop(0), "rb") as file:
+            data = b"\0" + os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+    kind, content = orjson.loads(data[1:])
+    return kind, content

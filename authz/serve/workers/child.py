@@ -6,17 +6,19 @@ import asyncio
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from authz.serve.sidecar import Sidecar
+from authz.serve.workers.channel import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from authz.serve.config.config import Config
-    from authz.serve.workers.channel import Channel, Message
+    from authz.serve.workers.channel import Channel
 
 RETRY = 0.05  # seconds until a message that was not taken is sent again
+_BEAT: Final = 1.0  # seconds between two signs of life
 _LOG = logging.getLogger("authz")
 
 
@@ -36,7 +38,14 @@ class Child(Sidecar):
     async def start(self) -> None:
         """Listen to the supervisor, then take all steps of the start."""
         asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
+        self._task(self._beat())
         await super().start()
+
+    async def _beat(self) -> None:
+        """Say that we live, from the first step of the start on: it may take longer than one that hangs is left."""
+        while True:
+            self.send(Message("alive", None))
+            await asyncio.sleep(_BEAT)
 
     def _receive(self) -> None:
         try:

@@ -96,7 +96,6 @@ class Keeper(Child):
         """Notice what time alone changes."""
         super().look()
         self._publish()
-        self.send(Message("alive", None))
 
     def _publish(self) -> None:
         """Give away what has changed since the last time; what is not taken now is given at the next look."""

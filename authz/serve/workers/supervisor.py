@@ -6,6 +6,7 @@ what a worker that begins needs at once, should the keeper be gone: the latest s
     keeper  -> layer, start -> all workers          worker -> report -> keeper
     keeper  -> watch        -> all workers          supervisor -> died -> keeper
     keeper  -> dead         -> the next keeper: what those have counted that have ended, and up to which death
+    each    -> alive        every second, from the first step of its start on
 
 SIGHUP is blocked where a child is forked, until it can take it: else it would end a child that starts.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 KEEPER: Final = 0  # its number; workers are 1, 2, …
 HUNG: Final = 30.0  # seconds without a message after which a child is killed
 _TICK: Final = 0.5  # seconds
+_ALL: Final = 1 << 20  # messages; a channel has room for fewer
 _SLOWER: Final = 5.0  # seconds before a child that does not live as long is started again
 _PATIENCE: Final = 10.0  # seconds beyond `drain` that children have to end
 _LOG = logging.getLogger("authz")
@@ -172,7 +174,9 @@ class Supervisor:
         for child in list(self._children.values()):
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
-                self._listen(child)  # what it said last
+                with contextlib.suppress(EOFError, OSError):
+                    for message in child.channel.receive(_ALL):  # what it said last
+                        self._take(child, message)
                 child.channel.close()
                 del self._children[child.number]
                 self._ended(child, os.waitstatus_to_exitcode(status))
@@ -204,21 +208,26 @@ class Supervisor:
 
     def _listen(self, child: _Child) -> None:
         child.heard = time.monotonic()
-        with contextlib.suppress(EOFError, OSError):
+        try:
             for message in child.channel.receive():
                 self._take(child, message)
+        except EOFError:
+            pass  # it is about to be reaped
+        except OSError as error:  # what it said is lost: its successor says all that there is
+            _LOG.error("%s: %s: it is ended", child.name, error.strerror)
+            os.kill(child.pid, signal.SIGKILL)
 
     def _take(self, child: _Child, message: Message) -> None:
         if message.kind == "failed":
             self._failure = message.content["message"], message.content["hint"]
+        elif message.kind == "alive":
+            pass
         elif child.number != KEEPER:
             self._reported(child, message)
         elif message.kind == "dead":
             known = message.content["deaths"]
             later = [told for told in self._untold if told.kind == "died" and told.content["death"] > known]
             self._untold = [message, *later]
-        elif message.kind == "alive":
-            pass
         else:
             self._broadcast(message)
             return

@@ -206,6 +206,27 @@ def test_many_connections_that_pipeline_do_not_add_up() -> None:
     asyncio.run(run())
 
 
+def test_pages_that_one_piece_of_requests_brings_about_have_a_limit() -> None:
+    """A piece of 4 kB has 140 requests, and each may be answered by a page of 60 kB."""
+
+    class Ending(Counting):
+        ended = False
+
+        def can_write_eof(self) -> bool:
+            return True
+
+        def write_eof(self) -> None:
+            self.ended = True
+
+    page = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n", bytes(60_000))
+    transport = Ending()
+    connection = HttpConnections(lambda _: page, (), HttpLimits())()
+    connection.connection_made(transport)
+    connection.data_received(b"GET / HTTP/1.1\r\n\r\n" * 200)
+    assert 1 < transport.answers <= 7
+    assert transport.ended
+
+
 # The admin listener.
 
 HOSTS: Final = [("127.0.0.1:9193", 200), ("localhost:9193", 200), ("LOCALHOST", 200), ("[::1]:9193", 200),

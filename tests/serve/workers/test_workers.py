@@ -20,7 +20,7 @@ from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
-from authz.serve.workers.channel import Channel, Message
+from authz.serve.workers.channel import Message
 from authz.serve.workers.share import LAYER
 from authz.serve.workers.worker import Worker
 
@@ -310,7 +310,7 @@ def test_a_worker_that_hangs_is_said_and_replaced(publisher: Publisher) -> None:
         wait_for(lambda: hung not in family.children and len(family.children) == 3 and family.ready())
         assert family.metric("authz_worker_restarts_total") > 0
         with family.connected(4):
-            assert [family.connections(pid) for pid in family.children[1:]] == [2, 2]
+            wait_for(lambda: [family.connections(pid) for pid in family.children[1:]] == [2, 2])
 
 
 def test_when_the_supervisor_is_killed_its_children_end(family: Family) -> None:
@@ -346,15 +346,3 @@ def test_a_worker_that_cannot_take_a_layer_gives_its_place_to_another(monkeypatc
     message = Message(LAYER, {"name": "policy", "last_good": False, "files": [file]})  # without its memory
     asyncio.run(worker._open(message))
     assert killed == [signal.SIGTERM]
-
-
-def test_a_message_without_all_of_its_descriptors_is_a_fault() -> None:
-    """Where a worker had none left it was taken for a whole one."""
-    one, other = Channel.pair()
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    one.send(Message(LAYER, {}, [one.fileno()] * 252))  # more than are taken
-    with pytest.raises(OSError, match="without all of its descriptors"):
-        list(other.receive())
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-    one.close()
-    other.close()

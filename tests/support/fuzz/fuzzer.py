@@ -21,7 +21,7 @@ from typing import Final
 import atheris
 
 with atheris.instrument_imports(include=["authz", "hpack"]):
-    from support.fuzz.targets import TARGETS, kept
+    from support.fuzz.targets import TARGETS, dictionary, kept
 
 _LONGEST: Final = 20.0  # seconds of CPU time that one input may take
 _HANGING: Final = 3600  # seconds, should it never come back to the interpreter; a fuzzer that is stopped does not count
@@ -39,8 +39,11 @@ def main() -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "seeds").mkdir()
-        for data in [*target.seeds(Path(folder) / "seeds"), *kept(options.target)]:
+        seeds = [*target.seeds(Path(folder) / "seeds"), *kept(options.target)]
+        for data in seeds:
             (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+        words = options.work / f"{options.target}.dict"
+        words.write_text("\n".join(dictionary(seeds)) + "\n")
         run = target.make(Path(folder))
         end = time.process_time() + options.cpu_seconds
 
@@ -61,7 +64,7 @@ def main() -> None:
         atheris.Setup(
             [
                 sys.argv[0], str(corpus), "-max_len=4096", f"-timeout={_HANGING}", "-rss_limit_mb=2048",
-                "-print_final_stats=1", "-verbosity=1",
+                f"-dict={words}", "-print_final_stats=1", "-verbosity=1",
                 f"-exact_artifact_path={options.work / options.target}-crash",
             ],
             one_input,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
@@ -27,9 +29,12 @@ from support.publishing.publisher import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     Run = Callable[[bytes], object]
+
+
+_ROOT: Final = Path(__file__).parents[3]
+_REFERENCE: Final = _ROOT / "docs/reference/policy.md"
 
 
 def _printable(error: InputError | BadLine) -> None:
@@ -58,7 +63,10 @@ def policy(folder: Path) -> Run:
 
 
 def policy_seeds(_: Path) -> Iterable[bytes]:
-    """A usual policy, one with every kind of subject, a file of bans."""
+    """A usual policy, one with every kind of subject, a file of bans, those of the examples and of the reference."""
+    yield (_ROOT / "examples/policy.yaml").read_bytes()
+    for example in re.findall(r"^```yaml\n(.*?)^```", _REFERENCE.read_text(), re.DOTALL | re.MULTILINE):
+        yield example.encode()
     yield POLICY.encode()
     yield b"version: 1\nentries:\n  - {list: deny, asns: [64496], countries: [KP], starts: 2026-01-01, expires: 1d}\n"
     yield b"version: 1\napplications: {'*': {deny: {status: 404, body: 'no {client}'}}}\nprotected: [10.0.0.0/8]\n"

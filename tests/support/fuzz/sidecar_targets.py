@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from hpack import Decoder
 
@@ -193,16 +194,17 @@ class _HttpWire(asyncio.Transport):
 
 
 def http(folder: Path) -> Run:
-    """All that a peer sends: every answer is a whole one of ours, and says nothing of what was sent."""
+    """All that a peer sends, whole and in two pieces: the answers are the same, and each is a whole one of ours."""
     front = Fronts(Publisher(folder)).http
     turns = ManualTurns()
 
-    def run(data: bytes) -> None:
+    def answers(*pieces: bytes) -> bytes:
         connections = HttpConnections(front.handle, front.wanted, HttpLimits(), refuse=front.refuse, turns=turns)
         connection, wire = connections(), _HttpWire()
         connection.connection_made(wire)
-        connection.data_received(data)
-        turns.run()
+        for piece in pieces:
+            connection.data_received(piece)
+            turns.run()
         connection.check_time(1e9)
         connection.connection_lost(None)
         for answer in bytes(wire.written).split(b"HTTP/1.1 ")[1:]:
@@ -210,6 +212,12 @@ def http(folder: Path) -> Run:
             assert b"\r\n\r\n" in answer
         assert connections.held.total == 0
         assert not connections.open
+        return bytes(wire.written)
+
+    def run(data: bytes) -> None:
+        cut = crc32(data) % (len(data) + 1)
+        whole, parts = answers(data), answers(data[:cut], data[cut:])
+        assert whole == parts, (cut, whole, parts)
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     Run = Callable[[bytes], object]
 
+_WORD: Final = re.compile(rb"[A-Za-z][\w.:/-]{2,29}")
+_MAX_WORDS: Final = 1000
 CORPORA: Final = Path(__file__).parents[2] / "system" / "chaos" / "corpora"
 
 
@@ -35,6 +38,12 @@ TARGETS: Final = {
     "policy": Target(publisher.policy, publisher.policy_seeds),
     "snapshot": Target(sidecar.snapshot, sidecar.snapshot_seeds),
 }
+
+
+def dictionary(inputs: Iterable[bytes]) -> list[str]:
+    """Return the words in some inputs, as lines of a dictionary for libFuzzer: it puts them where others stood."""
+    words = {word for data in inputs for word in _WORD.findall(data)}
+    return ['"' + "".join(map("\\x{:02x}".format, word)) + '"' for word in sorted(words)[:_MAX_WORDS]]
 
 
 def kept(name: str) -> list[bytes]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.fuzz.spent import SPENT, Spent, add, read, table, total
-from support.fuzz.targets import TARGETS, kept
+from support.fuzz.targets import TARGETS, dictionary, kept
 
 PAGE = Path(__file__).parents[3] / "docs/internals/reliability.md"
 
@@ -43,6 +43,13 @@ def test_seeds_and_what_resembles_them_raise_documented_errors_only(
         run(data)
     for _ in range(100):
         run(changed(choose.choice(inputs), choose))
+
+
+def test_words_of_the_seeds_make_a_dictionary_that_libfuzzer_reads() -> None:
+    assert dictionary([b"GET /v1/auth HTTP/1.1\r\nHost: a", b"Host: b\0ab"]) == [
+        r'"\x47\x45\x54"', r'"\x48\x54\x54\x50\x2f\x31\x2e\x31"', r'"\x48\x6f\x73\x74\x3a"',
+        r'"\x76\x31\x2f\x61\x75\x74\x68"',
+    ]  # fmt: skip
 
 
 def test_cpu_time_adds_up_over_runs_and_commits(tmp_path: Path) -> None:
