@@ -373,7 +373,7 @@ def _load_states(memory: Memory) -> dict[str, State]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another container's process may have the same id
     except OSError as error:
         raise StartError(
             f"snapshot.state: {folder}: {error.strerror}",

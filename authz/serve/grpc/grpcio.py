@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +18,7 @@ from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, 
 from authz.serve.http2.connection import AGE_GRACE
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
-from authz.serve.listeners.bind import clear_unix_path, inode
+from authz.serve.listeners.bind import beside_of, clear_unix_path, inode
 from authz.serve.listeners.tls.context import make_context
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class AioGrpc:
         where = config.listen
         if where.path is not None and not overlap:
             clear_unix_path(where.path)
-        beside = None if where.path is None else where.path.with_name(f".{os.getpid():x}")
+        beside = None if where.path is None else beside_of(where.path)
         target = f"unix:{beside}" if beside is not None else str(where)
         try:
             if config.tls is None:

@@ -83,9 +83,7 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
         raise StartError(f"{path}: no such folder: {path.parent}")
     elif path.exists() and not path.is_socket():
         raise StartError(f"{path}: {NOT_A_SOCKET}")
-    beside = path.with_name(f".{os.getpid():x}")  # short: a unix socket's path has 107 bytes at most
-    with suppress(FileNotFoundError):
-        beside.unlink()
+    beside = beside_of(path)
     bound.bind(str(beside))
     try:
         beside.chmod(mode)
@@ -94,6 +92,14 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def beside_of(path: Path) -> Path:
+    """Return a path in the same folder that nobody has: two containers may have the same process id, so it is random.
+
+    It is short, for a unix socket's path has 107 bytes at most.
+    """
+    return path.with_name(f".{os.urandom(3).hex()}")
 
 
 def leave_to_others(bound: socket.socket, own: int = 1) -> None:

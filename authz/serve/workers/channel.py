@@ -96,8 +96,8 @@ class Channel:
             if not data:
                 raise EOFError
             descriptors = array.array("i")
-            for level, kind, passed in control:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            for level, what, passed in control:
+                if (level, what) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     descriptors.frombytes(passed[: len(passed) - len(passed) % _SIZE])
             numbers = descriptors.tolist()
             if flags & socket.MSG_CTRUNC:

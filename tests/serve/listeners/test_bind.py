@@ -1,10 +1,11 @@
-"""Leaving a port that is shared: new connections go to the sockets that were bound behind ours, where there are any."""
+"""Sharing a port or a path with a successor, and leaving it: who is bound behind us gets what comes new."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,3 +88,23 @@ def test_the_next_one_after_a_successor_gets_connections(stack: contextlib.ExitS
     stack.enter_context(third)
     leave_to_others(bound[1])
     assert waiting(stack, [bound[1], third]) == [0, CONNECTIONS]
+
+
+def test_two_containers_that_bind_a_path_at_once_take_no_socket_of_each_other(
+    stack: contextlib.ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the process id 1, and both bound beside the path under it: one did not start, or nobody listened."""
+    where, second, chmod = Listen(path=tmp_path / "http.sock"), list[socket.socket](), Path.chmod
+
+    def between(path: Path, mode: int) -> None:
+        chmod(path, mode)
+        monkeypatch.undo()
+        second.append(stack.enter_context(bind("http", where, mode=0o600, overlap=True)))
+
+    monkeypatch.setattr(Path, "chmod", between)
+    first = stack.enter_context(bind("http", where, mode=0o600, overlap=True))
+    assert len(second) == 1
+    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+    client.connect(str(where.path))
+    stack.enter_context(first.accept()[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["http.sock"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from support.servers.certificates import Authority
 
 from authz.serve.listeners.budget import HeldBytes
-from authz.serve.listeners.tls.certificates import HANDSHAKES_A_TURN, Certificates
+from authz.serve.listeners.tls.certificates import HANDSHAKES_A_TURN, MAX_HANDSHAKES, Certificates
 from authz.serve.listeners.tls.config import Tls
 from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.observe.metrics import Metrics
@@ -35,6 +35,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         """Do nothing."""
 
+    def abort(self) -> None:
+        """Do nothing."""
+
     def pause_reading(self) -> None:
         """Do nothing."""
 
@@ -42,10 +45,35 @@ class Wire(asyncio.Transport):
         """Do nothing."""
 
 
+def certificates_of(folder: Path) -> Certificates:
+    certificate, key = Authority(folder, "authority").issue("server", "127.0.0.1")
+    tls = Tls(certificate=str(certificate), key=str(key))
+    certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
+    certificates.load()
+    return certificates
+
+
+def test_one_address_with_all_the_handshakes_ends_none_of_another(tmp_path: Path) -> None:
+    """The oldest of all was ended: who began 512 in the time of a round trip let nobody else finish one."""
+
+    async def run() -> None:
+        certificates = certificates_of(tmp_path)
+        polite, *hostile = [TlsConnection(certificates, asyncio.Protocol) for _ in range(MAX_HANDSHAKES + 50)]
+        polite.connection_made(Wire("192.0.2.2"))
+        wires = [Wire("2001:db8::1"), Wire("2001:db8::2")]  # of one /64
+        for number, connection in enumerate(hostile):
+            connection.connection_made(wires[number % 2])
+        assert list(certificates.handshakes) == [polite, *hostile[50:]]
+        for connection in (polite, *hostile):
+            connection.connection_lost(None)
+        assert not certificates.handshakes
+        assert not certificates._of
+
+    asyncio.run(run())
+
+
 def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_waiting(tmp_path: Path) -> None:
     """Hundreds of first messages in one turn of the event loop held up every decision for a millisecond each."""
-    certificate, key = Authority(tmp_path, "authority").issue("server", "127.0.0.1")
-    tls = Tls(certificate=str(certificate), key=str(key))
     outgoing = ssl.MemoryBIO()
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -54,8 +82,7 @@ def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_
     hello = outgoing.read()
 
     async def run() -> None:
-        certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
-        certificates.load()
+        certificates = certificates_of(tmp_path)
         wires = [Wire("192.0.2.1") for _ in range(50)] + [Wire("192.0.2.2")]
         connections = [TlsConnection(certificates, asyncio.Protocol) for _ in wires]
         for connection, wire in zip(connections, wires, strict=True):

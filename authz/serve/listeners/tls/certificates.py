@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from authz.errors import NoThread, StartError
 from authz.serve.background import in_thread
 from authz.serve.listeners.budget import Turns
+from authz.serve.listeners.places import network_of
 from authz.serve.listeners.tls.context import expiry, make_context
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
     from authz.serve.observe.metrics import Metrics
 
 LOOK: Final = 5.0  # seconds between two looks at the files
-MAX_HANDSHAKES: Final = 512  # at the same time; with one more the oldest is ended
+MAX_HANDSHAKES: Final = 512  # at the same time; with one more the oldest of the address that has most is ended
 HANDSHAKES_A_TURN: Final = 2  # steps of handshakes in one turn of the event loop; each takes up to a millisecond
 _LOG = logging.getLogger("authz.tls")
 
 
 class Handshaking(Protocol):
     """A connection whose handshake is under way."""
+
+    @property
+    def peer(self) -> str:
+        """The address of who connected; "" for a unix socket."""
 
     def abort(self) -> None:
         """End it at once."""
@@ -61,6 +66,7 @@ class Certificates:
         self.tls = tls
         self.held = held
         self.handshakes: dict[Handshaking, None] = {}
+        self._of: dict[str, dict[Handshaking, None]] = {}  # the same by the network of the peer
         self.turns = Turns(HANDSHAKES_A_TURN)
         self.expires = 0.0
         self._protocols = protocols
@@ -110,17 +116,22 @@ class Certificates:
         return True
 
     def begin(self, connection: Handshaking) -> None:
-        """Take a connection whose handshake begins; if there are too many the oldest has to go."""
+        """Take a connection whose handshake begins; if there are too many, the oldest of who has most has to go."""
         if len(self.handshakes) >= MAX_HANDSHAKES:
-            oldest = next(iter(self.handshakes))
+            oldest = next(iter(max(self._of.values(), key=len)))
             self.end(oldest, "crowded")
             oldest.abort()
         self.handshakes[connection] = None
+        self._of.setdefault(network_of(connection.peer), {})[connection] = None
 
     def end(self, connection: Handshaking, result: str) -> None:
         """Count how a handshake ended. A second call for the same connection is harmless."""
         if connection in self.handshakes:
             del self.handshakes[connection]
+            network = network_of(connection.peer)
+            del self._of[network][connection]
+            if not self._of[network]:
+                del self._of[network]
             self._metrics.count("authz_tls_handshakes_total", listener=self.name, result=result)
 
 
