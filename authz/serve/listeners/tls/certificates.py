@@ -118,7 +118,8 @@ class Certificates:
     def begin(self, connection: Handshaking) -> None:
         """Take a connection whose handshake begins; if there are too many, the oldest of who has most has to go."""
         if len(self.handshakes) >= MAX_HANDSHAKES:
-            oldest = next(iter(max(self._of.values(), key=len)))
+            most = max(self._of.values(), key=len)
+            oldest = next(iter(most))
             self.end(oldest, "crowded")
             oldest.abort()
         self.handshakes[connection] = None
