@@ -33,9 +33,14 @@ KEEPER: Final = 0  # its number; workers are 1, 2, …
 HUNG: Final = 30.0  # seconds without a message after which a child is killed
 _TICK: Final = 0.5  # seconds
 _ALL: Final = 1 << 20  # messages; a channel has room for fewer
-_SLOWER: Final = 5.0  # seconds before a child that does not live as long is started again
+_SLOWER: Final = 5.0  # seconds; a child that does not live as long is started again a while later
+_AGAIN: Final = 1.0  # seconds of that while, and between two tries to start one
 _PATIENCE: Final = 10.0  # seconds beyond `drain` that children have to end
 _LOG = logging.getLogger("authz")
+
+
+def _name(number: int) -> str:
+    return "the keeper" if number == KEEPER else f"worker {number}"
 
 
 class _Child:
@@ -51,7 +56,7 @@ class _Child:
 
     @property
     def name(self) -> str:
-        return "the keeper" if self.number == KEEPER else f"worker {self.number}"
+        return _name(self.number)
 
 
 class Supervisor:
@@ -134,13 +139,14 @@ class Supervisor:
     # Children.
 
     def _start(self, number: int) -> None:
-        ours, theirs = Channel.pair()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-        pid = os.fork()
-        if not pid:
-            self._become(number, ours, theirs)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        theirs.close()
+        try:
+            pid, ours = self._fork(number)
+        except OSError as error:  # no process, memory or descriptor: those that run go on
+            if not self._serving:
+                raise StartError(f"workers: cannot start a process: {error.strerror}") from error
+            _LOG.error("no process for %s: %s: trying again in %g s", _name(number), error.strerror, _AGAIN)
+            self._due[number] = time.monotonic() + _AGAIN
+            return
         child = self._children[number] = _Child(number, pid, ours)
         self._due.pop(number, None)
         if number == KEEPER:
@@ -148,6 +154,23 @@ class Supervisor:
         else:
             child.unsent = dict(self._latest)
         self._flush(child)
+
+    def _fork(self, number: int) -> tuple[int, Channel]:
+        """Return the process id of a new child, and our end of its channel. Raises OSError."""
+        ours, theirs = Channel.pair()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            raise
+        else:
+            if not pid:
+                self._become(number, ours, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            theirs.close()
+        return pid, ours
 
     def _become(self, number: int, ours: Channel, theirs: Channel) -> NoReturn:
         """Go on as a child."""
@@ -188,7 +211,7 @@ class Supervisor:
             raise StartError(self._failure[0], hint=self._failure[1])
         now = time.monotonic()
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        wait = 0.0 if now - child.begun > _SLOWER else 1.0
+        wait = 0.0 if now - child.begun > _SLOWER else _AGAIN
         _LOG.error("%s ended (%s): it is replaced%s", child.name, how, f" in {wait:g} s" if wait else "")
         self._due[child.number] = now + wait
         if child.number == KEEPER:

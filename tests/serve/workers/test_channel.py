@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ import pytest
 from support.processes import PATIENCE
 from support.sidecar.running import config, write
 
+from authz.errors import StartError
 from authz.serve.config.config import load_config
 from authz.serve.workers.channel import Channel, Message
 from authz.serve.workers.share import LAYER
@@ -33,6 +37,13 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
     yield one, other
     one.close()
     other.close()
+
+
+def idle() -> Supervisor:
+    """Return a supervisor of a worker that does nothing."""
+    return Supervisor(
+        1, lambda _number, _channel: 0, 0.0, lambda *_: None, None, lambda: None, lambda _: None, lambda: None
+    )
 
 
 def descriptors() -> int:
@@ -77,9 +88,7 @@ def test_who_sends_without_a_pause_keeps_nobody_else_waiting(ends: tuple[Channel
 
 def test_a_child_of_whose_words_one_is_lost_is_ended() -> None:
     """A layer for which the supervisor had no descriptor left reached no worker, and the keeper took it for given."""
-    supervisor = Supervisor(
-        1, lambda _number, _channel: 0, 0.0, lambda *_: None, None, lambda: None, lambda _: None, lambda: None
-    )
+    supervisor = idle()
     ours, theirs = Channel.pair()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         theirs.send(Message(LAYER, {}, [theirs.fileno()] * 252))
@@ -87,6 +96,33 @@ def test_a_child_of_whose_words_one_is_lost_is_ended() -> None:
         assert process.wait(PATIENCE) == -9
     ours.close()
     theirs.close()
+
+
+def test_where_no_process_can_be_started_those_that_run_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no process or memory left for the successor of one worker, all of them ended."""
+    supervisor, before = idle(), descriptors()
+    results: list[int | OSError] = [BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))] * 2
+
+    def fork() -> int:
+        result = results.pop(0)
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(StartError, match="Resource temporarily unavailable"):
+        supervisor._start(1)  # of a sidecar that does not serve yet
+    supervisor._serving = True
+    supervisor._start(1)
+    assert list(supervisor._due) == [1]
+    assert descriptors() == before
+    results.append(os.getpid())
+    supervisor._due[1] = 0.0
+    supervisor._look(time.monotonic())
+    assert not supervisor._due
+    assert supervisor._children[1].pid == os.getpid()
+    supervisor._children[1].channel.close()
+    assert descriptors() == before
 
 
 def test_a_child_whose_start_takes_long_says_that_it_lives(publisher: Publisher, ends: tuple[Channel, Channel]) -> None:
