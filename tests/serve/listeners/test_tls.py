@@ -177,8 +177,8 @@ def test_a_client_is_known_by_the_names_in_its_certificate(clients: str, allowed
     certificate = {"subjectAltName": (("IP Address", "127.0.0.1"), ("DNS", "envoy.example.com"), ("URI", SPIFFE))}
     names = tuple(_client_name(name.strip('"')) for name in clients.split(", ") if name)
     tls = Tls(certificate="a", key="b", client_ca=str(tmp_path), clients=names)
-    assert may_connect(tls, certificate) is allowed
-    assert may_connect(tls, {}) is (not clients)
+    assert may_connect(tls, certificate, 0.0) is allowed
+    assert may_connect(tls, {}, 0.0) is (not clients)
 
 
 @pytest.mark.parametrize(

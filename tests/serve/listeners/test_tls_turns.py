@@ -1,10 +1,11 @@
-"""Handshakes of TLS take turns."""
+"""Handshakes of TLS without a network: their turns, and who may resume a session."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 from support.servers.certificates import Authority
@@ -17,6 +18,8 @@ from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 class Wire(asyncio.Transport):
@@ -45,9 +48,9 @@ class Wire(asyncio.Transport):
         """Do nothing."""
 
 
-def certificates_of(folder: Path) -> Certificates:
-    certificate, key = Authority(folder, "authority").issue("server", "127.0.0.1")
-    tls = Tls(certificate=str(certificate), key=str(key))
+def certificates_of(folder: Path, ca: Path | None = None) -> Certificates:
+    certificate, key = Authority(folder, "server-authority").issue("server", "127.0.0.1")
+    tls = Tls(certificate=str(certificate), key=str(key), client_ca=None if ca is None else str(ca))
     certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
     certificates.load()
     return certificates
@@ -99,5 +102,50 @@ def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_
         assert set(certificates.handshakes) == set(connections)
         for connection in connections:
             connection.connection_lost(None)
+
+    asyncio.run(run())
+
+
+async def handshake(
+    certificates: Certificates, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[ssl.SSLObject, bool]:
+    """Return a client's side behind its handshake, and whether our side lets it speak."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, wire = context.wrap_bio(incoming, outgoing, session=session), Wire("192.0.2.1")
+    connection = TlsConnection(certificates, asyncio.Protocol)
+    connection.connection_made(wire)
+    for _ in range(10):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        if outgoing.pending:
+            connection.data_received(outgoing.read())
+        await asyncio.sleep(0)
+        incoming.write(wire.written)
+        wire.written = b""
+    spoken = connection._inner is not None
+    connection.connection_lost(None)
+    return client, spoken
+
+
+def test_a_client_whose_certificate_has_expired_resumes_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was verified once was not looked at again, for up to two hours."""
+    authority = Authority(tmp_path, "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose client has its session as soon as the handshake is over
+    context.load_cert_chain(*authority.issue("client", "127.0.0.1", "envoy.example.com"))
+
+    async def run() -> None:
+        certificates = certificates_of(tmp_path, authority.path)
+        client, spoken = await handshake(certificates, context, None)
+        assert (client.session_reused, spoken) == (False, True)
+        client, spoken = await handshake(certificates, context, client.session)
+        assert (client.session_reused, spoken) == (True, True)
+        later = time.time() + 2e5
+        monkeypatch.setattr("authz.serve.listeners.tls.connection.time.time", lambda: later)
+        client, spoken = await handshake(certificates, context, client.session)
+        assert (client.session_reused, spoken) == (True, False)
 
     asyncio.run(run())

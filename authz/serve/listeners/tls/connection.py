@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -126,9 +127,10 @@ class TlsConnection(asyncio.Protocol):
             self._refuse("failed")
             return False
         certificate = self._object.getpeercert()
-        if not may_connect(self._certificates.tls, certificate):
+        if not may_connect(self._certificates.tls, certificate, time.time()):
             names = ", ".join(map(str, names_of(certificate)))
-            _LOG.info("%s: refused a client whose certificate has the names %.200r", self._certificates.name, names)
+            _LOG.info("%s: refused a client whose certificate has the names %.200r and is valid until %s",
+                      self._certificates.name, names, (certificate or {}).get("notAfter"))  # fmt: skip
             self._refuse("not_allowed")
             return False
         self._timer.cancel()

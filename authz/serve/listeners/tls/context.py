@@ -67,8 +67,17 @@ def names_of(certificate: Mapping[str, Any] | None) -> list[ClientName]:
     return [ClientName.of(kind, name) for kind, name in names if kind in {"DNS", "URI"}]
 
 
-def may_connect(tls: Tls, certificate: Mapping[str, Any] | None) -> bool:
-    """Return whether a client with this certificate, which was verified, may connect."""
+def may_connect(tls: Tls, certificate: Mapping[str, Any] | None, now: float) -> bool:
+    """Return whether a client with this certificate may connect.
+
+    Args:
+        tls: Who may.
+        certificate: It was verified now or, where the session is resumed, up to two hours ago.
+        now: Seconds since 1970.
+    """
+    end = (certificate or {}).get("notAfter")
+    if end is not None and ssl.cert_time_to_seconds(end) < now:
+        return False
     if not tls.clients:
         return True
     names = names_of(certificate)

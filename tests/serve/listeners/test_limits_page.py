@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = ROOT / "docs/internals/reliability.md"
 FOLDERS: Final = (
     *("serve/http1", "serve/http2", "serve/grpc", "serve/listeners", "serve/observe"),
