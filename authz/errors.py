@@ -21,6 +21,7 @@ Codes are the same strings in logs, metrics and `--json`. Nobody matches on the 
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -74,7 +75,8 @@ def reason_of(error: BaseException) -> str:
     """Return why a file or a connection failed, without the number of the error and the name of the file."""
     inner = getattr(error, "reason", None)  # of an URLError
     error = inner if isinstance(inner, OSError) else error
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return re.sub(r"^\[Errno -?[0-9]+\] ", "", text)  # of a library that has only kept the text
 
 
 class AddressError(BadValue):

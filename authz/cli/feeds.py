@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from authz.cli.common.output import block, count, out, print_json, visible
-from authz.errors import BadValue
+from authz.errors import InputError, shorten
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def networks(
 def _column(text: str) -> tuple[str, str]:
     column, equals, value = text.partition("=")
     if not equals or not column:
-        raise BadValue(text, "COLUMN=VALUE")
+        raise InputError(f"--where: found '{shorten(text)}', expected COLUMN=VALUE")
     return column, value
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from authz.cli.common.output import out, print_json, table, visible
-from authz.errors import BadLine, InputError
+from authz.errors import AddressError, BadLine, InputError
 from authz.times import format_duration, format_moment
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def try_on_log(
     if log_format not in FORMATS:
         raise InputError(f"--format: found '{log_format[:64]}', expected one of {', '.join(FORMATS)}")
     written = read_triggers(triggers)
-    networks = [network for text in protect or () for network in parse_networks(text)]
+    try:
+        networks = [network for text in protect or () for network in parse_networks(text)]
+    except AddressError as error:
+        raise InputError(f"--protect: {error.message}", hint=error.hint) from error
     try:
         with nullcontext(sys.stdin.buffer) if str(log) == "-" else log.open("rb") as lines:
             trial = try_triggers(written, lines, log_format, networks, application)

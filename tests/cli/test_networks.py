@@ -76,5 +76,5 @@ def test_a_filter_that_is_none_is_a_mistake(authz: Commands, tmp_path: Path) -> 
     file.write_text("198.51.100.0/24\n")
     refused(
         authz("feeds", "networks", str(file), "--where", "service"),
-        "authz: error: found 'service', expected COLUMN=VALUE",
+        "authz: error: --where: found 'service', expected COLUMN=VALUE",
     )

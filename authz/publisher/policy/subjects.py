@@ -193,6 +193,8 @@ def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:
     named = [f"{written.path}:{line.line}: skipped: {line.why}" for line in feed.skipped[:MAX_WARNINGS]]
     named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MAX_WARNINGS]]
     yield from named
+    if not feed.taken and not named and not feed.filtered:
+        yield f"{written.path}: the feed has no entries"
     more = len(feed.skipped) + len(feed.bogons) - len(named)
     if more > 0:
         yield f"{written.path}: {more} more lines skipped or dropped"

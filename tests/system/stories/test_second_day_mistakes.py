@@ -130,6 +130,11 @@ COMMANDS: dict[str, list[str]] = {
         "authz: error: bans.yaml: no bans file here, and no control plane is named",
         "hint: for a control plane, export AUTHZ_CONTROL_URL and AUTHZ_TOKEN, as `authz control init` printed them; for a file without one, `authz bans init bans.yaml --key KEY`",
     ],
+    "feeds networks policy.yaml --where country": ["authz: error: --where: found 'country', expected COLUMN=VALUE"],
+    "triggers test triggers.yaml access.log --protect 192.0.2.7/24": [
+        "authz: error: --protect: found '192.0.2.7/24', expected a network without host bits",
+        "hint: did you mean '192.0.2.0/24'?",
+    ],
     "entries": [
         "authz: error: AUTHZ_CONTROL_URL: missing, expected the address of a control plane",
         "hint: export AUTHZ_CONTROL_URL=http://127.0.0.1:9194 AUTHZ_TOKEN=...",
@@ -158,6 +163,18 @@ def test_a_mistake_in_a_configuration(authz: Commands, tmp_path: Path, text: str
     assert mistakes(authz, "check-config authz.yaml", "authz.yaml") == CONFIGURATIONS[text]
 
 
+@pytest.mark.parametrize("feed", ["", "# nothing today\n"])
+def test_a_feed_that_is_empty_from_the_start_is_a_warning(authz: Commands, tmp_path: Path, feed: str) -> None:
+    (tmp_path / "bad.txt").write_text(feed)
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\nentries: [{list: deny, sources: [bad]}]\nfeeds: [{source: bad, path: bad.txt}]\n"
+    )
+    ran = authz(*BUILD.split())
+    assert (ran.status, ran.err) == (
+        0, "authz: warning: bad.txt: the feed has no entries",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def control_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a new control plane."""
@@ -180,7 +197,8 @@ def test_a_mistake_in_a_trigger(authz: Commands, tmp_path: Path, trigger: str) -
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_mistake_at_the_command_line(authz: Commands, command: str) -> None:
+def test_a_mistake_at_the_command_line(authz: Commands, tmp_path: Path, command: str) -> None:
+    (tmp_path / "triggers.yaml").write_text(f"triggers:\n- {{name: a, kind: rate, {COUNT}}}\n")
     ran = authz(*command.split())
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.splitlines() == COMMANDS[command]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 import httpx
 
 from authz import __version__
-from authz.errors import InputError, shorten
+from authz.errors import InputError, reason_of, shorten
 from authz.publisher.feeds.fetch.redirects import Target, public, redirected
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def download(
                     return _taken(answer, url, to, limits, end)
                 target = redirected(target, answer.headers["location"])
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no such URL
-        text = str(error).strip() or type(error).__name__
+        text = reason_of(error).strip() or type(error).__name__
         raise InputError(f"{public(url)}: cannot be fetched: {shorten(text)}") from error
     raise InputError(f"{public(url)}: found more than {MAX_REDIRECTS} redirects, expected fewer")
 
