@@ -15,7 +15,8 @@ from authz.errors import BadValue, InputError
 if TYPE_CHECKING:
     from authz.publisher.build import Published
     from authz.publisher.policy.read import Policy
-    from authz.publisher.policy.subjects import ReadFeed
+    from authz.publisher.policy.subjects import ReadFeed, SubjectOptions
+    from authz.snapshot.read import Snapshot
 
 
 def register(app: typer.Typer) -> None:
@@ -66,11 +67,9 @@ def build(
     from authz.engine.entries.opened_snapshot import POLICY_LAYER
     from authz.publisher.build import publish
     from authz.publisher.builder import builder_name
-    from authz.publisher.feeds.hosts import HostOptions
     from authz.publisher.output_lock import building
     from authz.publisher.policy.read import read_policy
-    from authz.publisher.policy.subjects import SubjectOptions
-    from authz.publisher.previous import feed_counts, known_ends, last_build
+    from authz.publisher.previous import known_ends, last_build
     from authz.snapshot.archive import Archive
     from authz.snapshot.signing.signers import load_signer
     from authz.wire.snapshot.v1.snapshot_pb2 import Origin
@@ -80,11 +79,9 @@ def build(
     signers = [load_signer(reference, public_key) for reference in key]
     now, by = int(time.time()), builder_name()
     expires = None if valid_for is None else now + int(_duration(valid_for))
-    hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
     with building(output), progress() as advance:
         previous = last_build(output, serial=serial)
-        last_good = output.with_name(f"{output.name}.feeds")
-        options = SubjectOptions(hosts, allow_unresolved, feed_counts(previous), last_good)
+        options = _options(output, previous, host_cache, offline=offline, allow_unresolved=allow_unresolved)
         checked = read_policy(
             policy, lenient=lenient, options=options, now=now, known=known_ends(previous), progress=advance
         )
@@ -95,13 +92,25 @@ def build(
         )  # fmt: skip
         if not no_archive:
             Archive(archive or output.parent / ARCHIVE, POLICY_LAYER).keep(output, now=now)
-    for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):
-        typer.echo(f"authz: warning: {visible(warning)}", err=True)
     _show(output, published, checked, json=json)
 
 
+def _options(
+    output: Path, previous: Snapshot | None, host_cache: Path | None, *, offline: bool, allow_unresolved: bool
+) -> SubjectOptions:
+    """Return how what entries name is resolved; what is kept for the next build lies beside the output."""
+    from authz.publisher.feeds.hosts import HostOptions
+    from authz.publisher.policy.subjects import SubjectOptions
+    from authz.publisher.previous import feed_counts
+
+    hosts = HostOptions(host_cache or output.with_name(f"{output.name}.hosts.json"), offline=offline)
+    return SubjectOptions(hosts, allow_unresolved, feed_counts(previous), output.with_name(f"{output.name}.feeds"))
+
+
 def _show(output: Path, published: Published, checked: Policy, *, json: bool) -> None:
-    """Print what was built, and what became of each feed."""
+    """Print the warnings, what was built, and what became of each feed."""
+    for warning in (*published.warnings, *(f"forced: {line}" for line in published.forced)):
+        typer.echo(f"authz: warning: {visible(warning)}", err=True)
     built = published.built._asdict()
     if json:
         feeds = [_feed_counts(read) for read in checked.feeds]
