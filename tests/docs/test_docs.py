@@ -222,6 +222,13 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def test_every_picture_is_shown_on_a_page() -> None:
+    pictures = {path.name for path in (ROOT / "docs").rglob("*.png")}
+    assert pictures
+    shown = {name for page in DOCS for name in re.findall(r"pictures/([\w-]+\.png)", page.read_text())}
+    assert pictures - shown == set()
+
+
 def test_every_test_that_a_page_names_exists() -> None:
     defined = {
         name

@@ -22,19 +22,17 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[3] / "docs/guides/pictures"
 SIZE = (1280, 800)
 PAGES = {
-    "overview": ("/", "light"),
-    "overview-dark": ("/", "dark"),
-    "lists": ("/lists", "light"),
-    "history": ("/history", "light"),
-    "explain": ("/explain?address=203.0.113.70&application=shop", "light"),
-    "map": ("/map?layer=policy", "light"),
+    "overview": "/",
+    "history": "/history",
+    "explain": "/explain?address=203.0.113.70&application=shop",
+    "map": "/map?layer=policy",
 }
 
 
 def take(browser: Browser, running: Running) -> None:
     """Write all pictures."""
-    for name, (path, look) in PAGES.items():
-        with viewer(browser, running.url, running.token, size=SIZE, color_scheme=look) as (page, _):
+    for name, path in PAGES.items():
+        with viewer(browser, running.url, running.token, size=SIZE) as (page, _):
             page.goto(path)
             shoot(page, name)
     with viewer(browser, running.url, running.token, size=SIZE) as (page, _):
