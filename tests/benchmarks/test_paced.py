@@ -274,7 +274,7 @@ def test_grpc_messages_arrive_and_come_back(echo: str, tmp_path: Path, message: 
     result = paced(echo, 200, 0.25, payload=message, headers=[("x-test", "1")], series=series)
     assert (result.sent, result.answered, result.good, result.opened) == (50, 50, 50, 4)
     assert {line[2:] for line in lines_of(series)} == {(0, 2 * len(message), zlib.crc32(message * 2))}
-    result = flat_out(echo, 0.1, payload=message, headers=[("x-test", "1")], connections=2, streams=4)
+    result = flat_out(echo, 0.5, payload=message, headers=[("x-test", "1")], connections=2, streams=4)
     assert result.good == result.sent > 8
     assert result.length == result.sent * 2 * len(message)
 

@@ -82,6 +82,11 @@ class Feed(NamedTuple):
     lines: dict[int, Array]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was in it: no entry, and nothing that was left out."""
+        return not (self.taken or self.skipped or self.filtered or self.bogons)
+
+    @property
     def merged(self) -> int:
         """How many networks add no address: repeats, and those inside others."""
         return self.repeats + self.nested

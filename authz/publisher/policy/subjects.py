@@ -153,6 +153,8 @@ def _read_feeds(
                 known[once] = read_feed(folder / feed.path, feed.options)
                 warnings += _feed_warnings(feed, known[once])
             check_shrink(feed.path, known[once].taken, before, feed.max_shrink)
+            if known[once].is_empty:
+                warnings.append(f"{feed.path}: the feed has no entries")
             if feed.on_broken == "keep" and options.last_good is not None:
                 keep_content(options.last_good, feed.path, folder / feed.path)
         except InputError as error:
@@ -193,8 +195,6 @@ def _feed_warnings(written: WrittenFeed, feed: Feed) -> Iterator[str]:
     named = [f"{written.path}:{line.line}: skipped: {line.why}" for line in feed.skipped[:MAX_WARNINGS]]
     named += [f"{written.path}:{b.line}: dropped {b.network}: {b.what}" for b in feed.bogons[:MAX_WARNINGS]]
     yield from named
-    if not feed.taken and not named and not feed.filtered:
-        yield f"{written.path}: the feed has no entries"
     more = len(feed.skipped) + len(feed.bogons) - len(named)
     if more > 0:
         yield f"{written.path}: {more} more lines skipped or dropped"

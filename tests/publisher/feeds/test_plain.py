@@ -94,7 +94,7 @@ def test_a_byte_order_mark_does_not_cost_the_first_line(tmp_path: Path) -> None:
             "192.0.2.010",
             "found '192.0.2.010', expected no leading zeros, such as 192.0.2.10: some programs read them as octal",
         ),
-        ("192.0.2.7:80", f"found '192.0.2.7:80', expected {EXPECTED}"),
+        ("192.0.2.7:80", f"found '192.0.2.7:80', expected {EXPECTED} (did you mean '192.0.2.7'?)"),
         ("http://192.0.2.7", f"found 'http://192.0.2.7', expected {EXPECTED}"),
         ("192.0.2.7,proxy", f"found '192.0.2.7,proxy', expected {EXPECTED}"),
         ("fe80::1%eth0", "found 'fe80::1%eth0', expected no zone, such as fe80::1"),
