@@ -101,7 +101,7 @@ def test_the_search_finds_pages_that_were_opened_from_the_disk(site: Path) -> No
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
-        for words, found in (
+        for words, answer in (
             ("brute_force", "triggers"),
             ("Cloudflare", "who-is-the-client"),
             ("roll back", "rollout"),
@@ -109,5 +109,5 @@ def test_the_search_finds_pages_that_were_opened_from_the_disk(site: Path) -> No
             page.locator("[data-md-component=search-query]").first.focus()
             page.keyboard.press("Control+A")
             page.keyboard.type(words)
-            page.locator(f".md-search-result__link[href*='{found}.html']").first.wait_for()
+            page.locator(f".md-search-result__link[href*='{answer}.html']").first.wait_for()
     assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "about"}

@@ -278,7 +278,7 @@ def test_a_damaged_state_without_a_copy_that_is_whole_begins_anew(
     with caplog.at_level(logging.ERROR, "authz"):
         assert again.load() == "ok"
     assert load_states(again.state)["policy"].serial == 4
-    assert "the last good copies say (none). Of a layer without one an older file could be played" in caplog.messages[0]
+    assert "the last good copies (none). For a layer without one, an older file could be accepted" in caplog.messages[0]
 
 
 def test_two_processes_share_a_state_that_is_never_lowered(publisher: Publisher, tmp_path: Path) -> None:

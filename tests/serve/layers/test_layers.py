@@ -43,15 +43,10 @@ GUARDING: Final = POLICY + f"protected: [{GUARDED}]\n"
 
 def config(bans: str = MAY) -> str:
     return (
-        "layers:\n"
-        "  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1h}\n"
+        "layers:\n  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1h}\n"
         f"  - {{name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub], poll: 1h, {bans}}}\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n"
+        'grpc: {listen: "off"}\nhttp: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
+        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\ndecision_log: {path: "off"}\ndrain: 0s\n'
     )
 
 
