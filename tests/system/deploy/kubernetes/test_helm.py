@@ -197,6 +197,16 @@ def test_the_chart_has_the_alerts_and_dashboards_of_the_component() -> None:
         )
 
 
+def test_prometheus_finds_the_monitors_by_its_label_and_alerts_lead_to_the_page() -> None:
+    """The stack of Prometheus that most have takes nothing without the label of its release."""
+    rendered = by_name(render("authz", CHART / "ci" / "volume-and-tls.yaml"))
+    for kind in ("PodMonitor", "PrometheusRule"):
+        assert rendered[kind, "authz"]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    rules = json.dumps(rendered["PrometheusRule", "authz"]["spec"])
+    assert "https://docs.example/authz/guides/alerts.html#authznotready" in rules
+    assert "docs/guides/alerts.md" not in rules
+
+
 @pytest.mark.parametrize("chart", RELEASES)
 def test_the_chart_has_the_version_of_the_project(chart: str) -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
