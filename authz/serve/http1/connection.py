@@ -21,7 +21,7 @@ import httptools
 
 from authz.serve.http1.messages import Answer, RequestHead, plain_answer, status_line
 from authz.serve.listeners.budget import MAX_WAIT
-from authz.serve.listeners.places import end_unless_busy
+from authz.serve.listeners.places import STUCK, end_unless_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,6 +348,11 @@ class HttpConnection(asyncio.Protocol):
         """Whether no request is under way, and no answer is waited for."""
         return not (self._in_head or self._ending or self._unread or self._unparsed)
 
+    def stuck(self, now: float) -> bool:
+        """Return whether the peer lets us wait for the rest of its request, or with answers that it does not read."""
+        waits = self._unread or self._ending or (self._in_head and not self._unparsed)
+        return waits and now - self.since > STUCK
+
     @property
     def latest(self) -> bytes:
         """The target of the latest request; empty: there was none."""
@@ -382,11 +387,8 @@ class _LastRequest:
     """A parser that says of the next request that it is the last. Thus no request before the end pays for a look."""
 
     def __init__(self, parser: Any) -> None:
-        self.feed_data, self.get_method, self.should_upgrade = (
-            parser.feed_data,
-            parser.get_method,
-            parser.should_upgrade,
-        )
+        self.feed_data, self.get_method = parser.feed_data, parser.get_method
+        self.should_upgrade = parser.should_upgrade
 
     def should_keep_alive(self) -> bool:
         """Return False."""

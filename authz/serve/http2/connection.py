@@ -24,7 +24,7 @@ from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
 from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
 from authz.serve.listeners.budget import MAX_WAIT
-from authz.serve.listeners.places import end_unless_busy
+from authz.serve.listeners.places import STUCK, end_unless_busy
 
 if TYPE_CHECKING:
     from authz.serve.http2.grpc_methods import Service
@@ -103,6 +103,7 @@ class Http2Connection(asyncio.Protocol):
         self._aged = False  # it was told so
         self._held = 0  # bytes that we hold for the peer, as the listener knows
         self._swept: tuple[int, _Unfinished] | None = None  # highest stream and state at the last sweep
+        self._left = -1, 0.0  # highest stream, and when something was first left of it or of one before
 
     @property
     def latest(self) -> int:
@@ -113,6 +114,11 @@ class Http2Connection(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether no call is under way but those that only watch."""
         return not (self._streams.open or self._sender.blocked)
+
+    def stuck(self, now: float) -> bool:
+        """Return whether what is under way waits for the peer, which has begun no call meanwhile."""
+        waits = (self._paused or not self.idle) and (self._paused or not self._later)
+        return waits and self._left[0] == self._receiver.last and now - self._left[1] > STUCK
 
     # The transport.
 
@@ -270,9 +276,12 @@ class Http2Connection(asyncio.Protocol):
             self._note_what_is_left()
 
     def _note_what_is_left(self) -> None:
-        sender, streams = self._sender, self._streams
+        sender, streams, last = self._sender, self._streams, self._receiver.last
+        now = time.monotonic()
+        if self._left[0] != last:
+            self._left = last, now
         if streams.open:
-            streams.end_turn(self._receiver.last, time.monotonic())
+            streams.end_turn(last, now)
         if (self._later or sender.starved) and not self._paused:
             self._wait_for_turn()
         self._hold()

@@ -1,9 +1,10 @@
 """The places for connections of a listener: where all are taken, the connection that is missed least gives way.
 
-Else as many idle connections as may be open would lock a new proxy out. Who never called goes first, then whose peer
-has most connections, then who was idle for longest; never one that has something under way. Where none is idle the new
-connection gets no place. So it is, too, with the places that one address may have, an IPv6 address with all of its /64:
-there it is an idle connection of its own that has to go, and others keep theirs.
+Else as many idle connections as may be open would lock a new proxy out. Who never called goes first, and who has let us
+wait for the rest of a request, or with answers that it does not read; then whose peer has most connections, then who
+was idle for longest; never one that has something under way. Where there is none the new connection gets no place. So
+it is, too, with the places that one address may have, an IPv6 address with all of its /64: there it is a connection of
+its own that has to go, and others keep theirs.
 
 A request that meets the end of its connection on the way is sent again by its proxy where the connection is a kept one;
 so one that has just come and may be about to call does not count as one that never called.
@@ -20,14 +21,14 @@ import socket
 import struct
 import termios
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 _NOTED: Final = 64  # connections that are noted in one look
+STUCK: Final = 2.0  # seconds that a peer may let us wait before its connection is missed least: proxies wait for less
 _NEW: Final = 0.05  # seconds in which nobody counts as one that never called: the request may be on its way
 _IN_VAIN: Final = 0.05 / 4096  # seconds without a look after one that made no room, for each connection that is open
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # before an IPv4 address at a socket for both (RFC 4291, section 2.5.5.2)
@@ -44,6 +45,9 @@ class Guest(Protocol):
     def idle(self) -> bool:
         """Whether nothing is under way, as far as it knows without asking its sockets."""
 
+    def stuck(self, now: float) -> bool:
+        """Return whether something is under way, and has waited for the peer for longer than STUCK."""
+
     @property
     def latest(self) -> object:
         """What stands for the latest call: another object after each one; falsy: there was none."""
@@ -54,6 +58,9 @@ class Guest(Protocol):
 
     def give_way(self) -> bool:
         """End, unless something is under way in the sockets after all. Returns whether it ends."""
+
+    def abort(self) -> None:
+        """End at once."""
 
 
 G = TypeVar("G", bound=Guest)
@@ -83,7 +90,7 @@ class Places(Generic[G]):
         self.refused = 0
         self.clock = clock
         self._networks: dict[G, str] = {}
-        self._counts: Counter[str] = Counter()  # by network
+        self._of: dict[str, set[G]] = {}  # by network; none is empty
         self._queue = _Queue[G]()  # of all
         self._queues: dict[str, _Queue[G]] = {}  # by network, of those that have as many as they may
 
@@ -92,7 +99,7 @@ class Places(Generic[G]):
         return sum(connection.idle for connection in self.open)
 
     def admit(self, connection: G, most: int, most_of_peer: int = 0) -> bool:
-        """Return whether a new connection may stay; an idle one may have to go for it.
+        """Return whether a new connection may stay; one that is idle or stuck may have to go for it.
 
         Args:
             connection: The new one.
@@ -100,16 +107,17 @@ class Places(Generic[G]):
             most_of_peer: How many of its address; 0: as many as there are places. A unix socket has no address.
         """
         network = network_of(connection.peer)
-        if network and 0 < most_of_peer <= self._counts[network]:
-            room = self._make_room(self._queues.setdefault(network, _Queue()), network)
+        own = self._of.get(network, ())
+        if network and 0 < most_of_peer <= len(own):
+            room = self._make_room(self._queues.setdefault(network, _Queue()), own)
         else:
-            room = len(self.open) < most or self._make_room(self._queue)
+            room = len(self.open) < most or self._make_room(self._queue, self.open)
         if not room:
             self.refused += 1
             return False
         self.open.add(connection)
         self._networks[connection] = network
-        self._counts[network] += 1
+        self._of.setdefault(network, set()).add(connection)
         return True
 
     def leave(self, connection: G) -> None:
@@ -117,46 +125,53 @@ class Places(Generic[G]):
         if connection in self.open:
             self.open.discard(connection)
             network = self._networks.pop(connection)
-            self._counts[network] -= 1
-            if not self._counts[network]:
-                del self._counts[network]
+            own = self._of[network]
+            own.discard(connection)
+            if not own:
+                del self._of[network]
                 self._queues.pop(network, None)
 
-    def _make_room(self, queue: _Queue[G], network: str | None = None) -> bool:
-        """End one of those that are idle. network: only one of it. Returns whether there was one."""
-        if self._end_noted(queue):
-            return True
+    def _make_room(self, queue: _Queue[G], candidates: Collection[G]) -> bool:
+        """End one of these connections that is idle or stuck. Returns whether there was one."""
         now = self.clock()
+        if self._end_noted(queue, now):
+            return True
         if now < queue.no_look_before:
             return False
-        self._look(queue, now, network)
-        if self._end_noted(queue):
+        self._look(queue, now, candidates)
+        if self._end_noted(queue, now):
             return True
-        queue.no_look_before = now + _IN_VAIN * len(self.open)
+        queue.no_look_before = now + _IN_VAIN * len(candidates)
         return False
 
-    def _end_noted(self, queue: _Queue[G]) -> bool:
+    def _end_noted(self, queue: _Queue[G], now: float) -> bool:
         """End the first one that was noted and did nothing since then. Returns whether there was one."""
         while queue.noted:
             connection, latest = queue.noted.pop()
-            if connection not in self.open or not connection.idle or connection.latest is not latest:
+            if connection not in self.open or connection.latest is not latest:
                 continue
-            if connection.give_way():
-                self.leave(connection)
-                return True
+            if connection.stuck(now):
+                connection.abort()
+            elif not (connection.idle and connection.give_way()):
+                continue
+            self.leave(connection)
+            return True
         return False
 
-    def _look(self, queue: _Queue[G], now: float, network: str | None) -> None:
+    def _look(self, queue: _Queue[G], now: float, candidates: Collection[G]) -> None:
         """Note those that are missed least, of one kind."""
-        networks, counts = self._networks, self._counts
-        own = self.open if network is None else [each for each in self.open if networks[each] == network]
-        idle = [connection for connection in own if connection.idle]
-        if not idle:
+        networks, of, old = self._networks, self._of, now - _NEW
+        kinds: list[tuple[G, tuple[bool, int]]] = []
+        for candidate in candidates:
+            stuck = candidate.stuck(now)
+            if not (stuck or candidate.idle):
+                continue
+            useless = stuck or (not candidate.latest and candidate.since < old)
+            kinds.append((candidate, (useless, len(of[networks[candidate]]))))
+        if not kinds:
             return
-        old = now - _NEW
-        kinds = [(not candidate.latest and candidate.since < old, counts[networks[candidate]]) for candidate in idle]
-        least = max(kinds)
-        alike = [candidate for candidate, kind in zip(idle, kinds, strict=True) if kind == least]
+        least = max(kind for _, kind in kinds)
+        alike = [candidate for candidate, kind in kinds if kind == least]
         alike.sort(key=operator.attrgetter("since"))
         queue.noted = [(candidate, candidate.latest) for candidate in reversed(alike[:_NOTED])]
 

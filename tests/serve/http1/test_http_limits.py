@@ -14,7 +14,8 @@ from support.sidecar.fronts import Fronts, HttpClient, HttpServer
 from support.sidecar.http_questions import ALLOWED, CONFIG, LOOPS, addresses, expected_addresses, numbered, serving
 
 from authz.serve.http1.connection import HttpConnection
-from authz.serve.http1.listener import HttpLimits
+from authz.serve.http1.listener import SWEEP, HttpLimits
+from authz.serve.listeners.places import STUCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,6 +189,26 @@ def test_a_connection_with_a_request_or_an_answer_under_way_does_not_give_way(pu
         assert sent.read().status == 200
         begun.send(REST)
         assert begun.read().status == 200
+
+
+def test_requests_that_never_end_do_not_keep_a_proxy_of_their_address_out(publisher: Publisher) -> None:
+    """They took all places that the address may have, for ten seconds at a time, and those of its kept connections."""
+    with serving(publisher, max_connections_per_peer=3) as server, contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(server.client())
+        assert proxy.ask("/v1/auth", ALLOWED).status == 200
+        for client in [stack.enter_context(server.client()) for _ in range(2)]:
+            client.send(BEGUN)
+        wait_for(lambda: server.in_loop(server.connections.places.idle) == 1, "two requests under way")
+
+        def wait() -> None:
+            for connection in server.connections.open:
+                connection.since -= STUCK + SWEEP
+
+        server.in_loop(wait)
+        for _ in range(2):
+            other = stack.enter_context(server.client())
+            assert other.ask("/v1/auth", ALLOWED).status == 200
+        assert proxy.ask("/v1/auth", ALLOWED).status == 200
 
 
 def test_connections_beyond_the_most_do_not_each_cost_a_look_at_all(

@@ -47,6 +47,7 @@ from support.sidecar.http2_methods import (
 from authz.serve.http2 import connection as http2_connection
 from authz.serve.http2.connection import Http2Connection
 from authz.serve.listeners.budget import HeldBytes
+from authz.serve.listeners.places import STUCK
 
 # What we take.
 
@@ -207,6 +208,24 @@ def test_an_idle_connection_leaves_for_a_new_one_those_that_never_called_first(m
     assert (lost(silent), lost(called), lost(busy)) == (NO_ERROR, None, None)
     busy.send(frame(DATA, END, stream, message(b"")))
     assert works(busy)
+
+
+def test_bodies_that_never_end_and_answers_that_nobody_reads_keep_no_proxy_out(methods: Methods) -> None:
+    """Until the next sweeps, for ten seconds and more, they took all places that their address may have."""
+    methods.connections.max_connections = 3
+    proxy, begun, deaf = (Peer(methods.connections) for _ in range(3))
+    assert works(proxy)
+    begun.begin(ECHO)
+    deaf.wire.stuck = True
+    while deaf.wire.is_reading():
+        deaf.send(ways(message(b"x" * 1000), deaf.next)["whole"])
+        deaf.next += 2
+    assert len(methods.connections.open) == 3
+    methods.connections.places.clock = lambda: time.monotonic() + STUCK + 1
+    assert works(Peer(methods.connections))
+    assert works(Peer(methods.connections))
+    assert works(proxy)
+    assert not {begun.connection, deaf.connection} & methods.connections.open
 
 
 # Floods.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from support.sidecar.running import config, run, running, until
 
-from authz.serve.listeners.places import Places, end_unless_busy, network_of
+from authz.serve.listeners.places import STUCK, Places, end_unless_busy, network_of
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
@@ -23,15 +23,27 @@ class Guest:
         self.since, self.peer, self.latest, self.busy = since, peer, latest, busy
         self.ended = False
         self.reluctant = False
+        self.waits = False
+        self.hashed = 0
 
     @property
     def idle(self) -> bool:
         Guest.looks += 1
         return not self.busy
 
+    def __hash__(self) -> int:
+        self.hashed += 1
+        return id(self)
+
+    def stuck(self, now: float) -> bool:
+        return self.waits and now - self.since > STUCK
+
     def give_way(self) -> bool:
         self.ended = not self.reluctant
         return self.ended
+
+    def abort(self) -> None:
+        self.ended = True
 
 
 def filled(*guests: Guest, most_of_peer: int = 0) -> Places[Guest]:
@@ -75,6 +87,34 @@ def test_who_was_noted_and_called_since_then_stays() -> None:
     guests[1].latest = "another"
     assert places.admit(Guest(6, latest="b"), 3)
     assert ended(guests) == [0, 2]
+
+
+def test_who_lets_us_wait_for_long_leaves_before_an_idle_proxy() -> None:
+    """Requests that never end, of the proxy's own address, took the places of its kept connections one by one."""
+    guests = [
+        Guest(1, "a", "x"),
+        Guest(2, "a", "x", busy=True),
+        Guest(6, "a", "x", busy=True),
+        Guest(3, "a", busy=True),
+    ]
+    places = filled(*guests)
+    for guest in guests[1:3]:
+        guest.waits = True
+    assert places.admit(Guest(7, "a", "y", busy=True), 100, 4)
+    assert ended(guests) == [1]
+    assert places.admit(Guest(7, "a", "y", busy=True), 100, 4)
+    assert ended(guests) == [0, 1]
+    assert not places.admit(Guest(7, "a", "y"), 100, 4)
+
+
+def test_a_look_for_one_address_is_at_its_own_connections() -> None:
+    others, guests = [Guest() for _ in range(500)], [Guest(peer="a", busy=True) for _ in range(2)]
+    places = filled(*others, *guests)
+    before = sum(other.hashed for other in others)
+    for second in range(100):
+        places.clock = lambda: 100.0 + second  # noqa: B023
+        assert not places.admit(Guest(peer="a"), 1000, 2)
+    assert sum(other.hashed for other in others) == before
 
 
 def test_one_look_is_for_many_that_come() -> None:

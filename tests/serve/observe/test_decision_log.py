@@ -247,6 +247,32 @@ def test_lines_that_come_while_others_are_written_gather_too(
     assert pauses == writes == 10
 
 
+@pytest.mark.parametrize("queue", [20, 100, 10000])
+def test_a_short_queue_loses_no_line_while_lines_gather(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, queue: int
+) -> None:
+    """With `queue: 100` and 10,000 denials a second half of the lines were lost in the 20 ms in which they gathered."""
+    fronts = Fronts(publisher, logging_to(queue=queue))
+    log = DecisionLog(fronts.config.decision_log)
+    recorder = Recorder("grpc", Metrics(), [log])
+    decided, left = (fronts.decider.malformed(), None, None), 20_000
+
+    def pause(seconds: float) -> None:
+        nonlocal left
+        come = min(left, round(100_000 * seconds))
+        left -= come
+        for _ in range(come):
+            recorder.record(decided, "127.0.0.1", 1.0)
+
+    monkeypatch.setattr("authz.serve.observe.decision_log.time", SimpleNamespace(sleep=pause))
+    log.open()
+    log.start()
+    recorder.record(decided, "127.0.0.1", 1.0)
+    wait_for(lambda: not log._waiting)
+    log.stop()
+    assert (log.dropped, log.written > 1) == (0, True)
+
+
 def test_a_full_disk_is_told_once_and_counted_and_decisions_go_on(
     publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from support.processes import Sidecar, free_port, wait_for
+from hpack import Decoder
+from support.processes import LOOPBACK, PATIENCE, Sidecar, free_port, wait_for
 from support.proxies.client import Client, Reply, ask
 from support.proxies.every import start_proxy
 from support.proxies.upstream import Upstream
 from support.publishing.publisher import Publisher
+from support.sidecar.http2 import END, HEADERS, PREFACE, WHOLE, frame, raw_block, read_frames, settings
 
 from authz.cli.sidecar.proxy_config import parts_of, render
 from authz.publisher.policy.read import read_applications
@@ -259,6 +262,15 @@ def test_a_client_cannot_choose_its_application(stack: Stack, application: str) 
     assert stack.ask(Case(UNKNOWN, "/", "admin", None, host=ADMIN), *forged).status == 404
 
 
+@pytest.mark.parametrize("peer", [None, BALANCER])
+def test_nobody_behind_a_balancer_chooses_an_application_by_x_forwarded_host(stack: Stack, peer: str | None) -> None:
+    """Balancers pass it on as it came; through Traefik and Caddy it was the host that the sidecar decided for."""
+    forged = ("X-Forwarded-Host", ADMIN)
+    assert stack.ask(Case(peer, "/", "*", UNKNOWN, UNKNOWN), forged).status == 200
+    assert stack.upstream.last().headers["x-authz-application"] == "*"
+    assert stack.ask(Case(peer, "/", "admin", None, UNKNOWN, host=ADMIN), ("X-Forwarded-Host", OTHER)).status == 404
+
+
 PATHS = ["/shop/..%2fx", "/shop/%2e%2e/x", "/shop/..%5cx", "/api/..%2fshop", "/api/../shop", "//shop", "/./shop",
          "/api/%2e%2e/shop", "/%73hop", "/api/..;/shop", "/api/..%3b/shop", "/shop/../x"]  # fmt: skip
 
@@ -294,6 +306,48 @@ def test_parameters_that_hide_no_application_are_let_through(stack: Stack, path:
     assert stack.ask(Case(OFFICE, path, application, OFFICE)).status == 200
     seen = stack.upstream.last()
     assert (seen.path, seen.headers["x-authz-application"]) == (path, application)
+
+
+def http2_status(port: int, path: str, host: str, client: str, *more: tuple[str, str]) -> str:
+    """Ask over HTTP/2 without TLS, which the proxy takes for what it is by how it begins."""
+    asked = [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", path)]
+    asked += [("x-forwarded-for", client), *more]
+    with socket.create_connection((LOOPBACK, port), timeout=PATIENCE) as connection:
+        connection.sendall(PREFACE + settings() + frame(HEADERS, END | WHOLE, 1, raw_block(asked)))
+        rest, decoder = b"", Decoder()
+        while data := connection.recv(65536):
+            frames, rest = read_frames(rest + data)
+            for kind, _, _, payload in frames:
+                if kind == HEADERS:
+                    return {str(name): str(value) for name, value in decoder.decode(payload)}[":status"]
+    raise AssertionError("no answer")
+
+
+def test_http_2_is_answered_as_http_1_is(stack: Stack, request: pytest.FixtureRequest) -> None:
+    """HAProxy puts scheme and host before such a path, and what was printed refused that, all of it, as ambiguous."""
+    proxy = request.node.callspec.params["stack"]
+    if proxy in {"nginx", "caddy", "apache"}:
+        pytest.skip(f"what is printed for {proxy} has no HTTP/2 without TLS")
+    for case in (Case(None, "/shop/x?u=http://a//b", "shop", OFFICE, OFFICE), Case(None, "/shop", "shop", None, BAD),
+                 Case(None, "/", "admin", None, UNKNOWN, ADMIN)):  # fmt: skip
+        status = 200 if case.client else PAGES[case.application][0]
+        assert http2_status(stack.ports.edge, case.path, case.host, str(case.forwarded)) == str(status)
+        assert stack.ask(case).status == status
+    assert http2_status(stack.ports.edge, "//shop", OTHER, SCRAPER) != "200"
+    before = len(stack.upstream.seen)
+    http2_status(stack.ports.edge, "/", OTHER, UNKNOWN, ("host", ADMIN))  # RFC 9113, 8.3.1: `:authority` counts
+    assert {seen.headers["host"] for seen in stack.upstream.seen[before:]} <= {OTHER}
+
+
+def test_a_target_with_a_host_of_its_own_names_the_application_that_is_served(stack: Stack) -> None:
+    """RFC 9112, 3.2.2: it counts, and not `Host`."""
+    before = len(stack.upstream.seen)
+    for target, host in ((f"http://{ADMIN}/shop", OTHER), (f"http://{OTHER}/shop", ADMIN), (f"http://{ADMIN}/", ADMIN)):
+        assert stack.ask(Case(None, target, "", None, SCRAPER, host)).status in {400, 403, 404}
+    assert len(stack.upstream.seen) == before
+    stack.ask(Case(None, f"http://{ADMIN}/", "*", UNKNOWN, UNKNOWN))
+    stack.ask(Case(None, f"http://{OTHER}/", "admin", None, UNKNOWN, ADMIN))
+    assert {(seen.path, seen.headers["host"]) for seen in stack.upstream.seen[before:]} <= {("/", OTHER)}
 
 
 HOSTS = ["admin.example.com..", "[admin.example.com]", "x@admin.example.com", "admin.example.com,x"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What the application is told.
 _TOLD: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, "x-authz-warnings", "x-authz-dry-run")
+_ASKED_ABOUT: Final = ("X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Uri")  # what Traefik tells the sidecar
 
 
 def render_traefik(config: Config, sites: Sites) -> str:
@@ -44,7 +45,7 @@ def render_traefik(config: Config, sites: Sites) -> str:
             "valid_host": HOST,
             "hosts": [_router(site, " || ".join(f"Host(`{host}`)" for host in site.hosts)) for site in sites.by_host],
             "paths": [_router(site, f"PathRegexp(`{site.path}`)") for site in sites.by_path],
-            "dropped": [{"header": header} for header in _forgeable()],
+            "dropped": [{"header": in_yaml(header)} for header in _forgeable(config)],
             "asks": [*asks, _ask(listen, "", by_header=by_header)],
             "application_header": in_yaml(config.application.header.title()),
             "our_headers": ", ".join(name.title() for name in _TOLD),
@@ -90,5 +91,7 @@ def _middleware(name: str) -> str:
     return "authz-" + re.sub(r"[^A-Za-z0-9_-]", "_", name) if name else "authz"
 
 
-def _forgeable() -> list[str]:
-    return [form for name in (*_TOLD, *REMOVED) for form in (name.title(), name.replace("-", "_"))]
+def _forgeable(config: Config) -> list[str]:
+    ours = [form for name in (*_TOLD, *REMOVED) for form in (name.title(), name.replace("-", "_"))]
+    names = config.application.header.title()
+    return [*ours, *_ASKED_ABOUT, *([names] if config.application.http == "header" and names not in ours else [])]

@@ -33,7 +33,7 @@ core.register_action("authz", {"http-req"}, function(txn)
         ["host"] = {txn.f:req_fhdr("host") or ""},
         ["x-forwarded-host"] = {txn.f:req_fhdr("host") or ""},
         ["x-forwarded-method"] = {txn.f:method()},
-        ["x-forwarded-uri"] = {txn.f:url()},
+        ["x-forwarded-uri"] = {txn.f:pathq() or txn.f:url()},
         ["x-request-id"] = {txn.f:req_hdr("x-request-id") or ""},
     }
 {{ if by_chain }}
