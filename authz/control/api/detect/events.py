@@ -37,8 +37,8 @@ from authz.control.store.events.search import (
     client_of,
     count_by_country,
     count_by_time,
-    top_clients,
 )
+from authz.control.store.events.top import find_busiest
 from authz.control.store.events.writing import DAY
 from authz.errors import BadLine, shorten
 from authz.times import format_moment
@@ -185,10 +185,14 @@ class CountBody(msgspec.Struct, frozen=True):
 
 
 class CountsBody(msgspec.Struct, frozen=True):
-    """Counts for a chart, in order of time; and the clients with the most events, where they were asked for."""
+    """Counts for a chart, in order of time; and the clients with the most events, where they were asked for.
+
+    clients_since: where there are more than 20,000 events, clients are counted among the newest, from this time on.
+    """
 
     items: list[CountBody]
     clients: dict[str, int]
+    clients_since: str | None
 
 
 @get("", summary="Search events", responses=documented())
@@ -248,8 +252,13 @@ def _counts(
     wanted = WantedEvents(application=application, begin=begin, end=end, patterns=patterns)
     with plane.store.reading() as tx:
         counts = count_by_time(tx, begin, end, step, application, patterns)
-        clients = dict(top_clients(tx, wanted, top)) if top else {}
-    return CountsBody([CountBody(format_moment(time), decision, many) for time, decision, many in counts], clients)
+        busiest = find_busiest(tx, wanted, top) if top else None
+    return CountsBody(
+        [CountBody(format_moment(time), decision, many) for time, decision, many in counts],
+        {} if busiest is None else dict(busiest.clients),
+        # A whole second: the event of that moment may be another tenant's.
+        None if busiest is None or busiest.since is None else format_moment(busiest.since // MICROSECONDS),
+    )
 
 
 class CountryBody(msgspec.Struct, frozen=True):

@@ -146,13 +146,6 @@ def count_by_country(
     return sorted(counts, key=lambda count: (-count.denied, -count.events, count.country))
 
 
-def top_clients(tx: Connection, wanted: WantedEvents, limit: int = 10) -> list[tuple[str, int]]:
-    """Return the clients with the most events, and how many each has."""
-    count = func.count().label("events")
-    query = select(events.c.client, count).where(*conditions_of(tx, wanted)).group_by(events.c.client)
-    return [(client_of(bytes(row[0])), row[1]) for row in tx.execute(query.order_by(count.desc()).limit(limit))]
-
-
 def conditions_of(tx: Connection, wanted: WantedEvents) -> list[ColumnElement[bool]]:
     """Return what makes an event wanted, for a query."""
     conditions: list[ColumnElement[bool]] = []

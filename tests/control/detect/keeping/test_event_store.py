@@ -12,14 +12,15 @@ from authz.control.detect.event import Event
 from authz.control.detect.keeping.countries import Countries
 from authz.control.detect.keeping.keeper import EventKeeper
 from authz.control.store.database import create_store, migrate
+from authz.control.store.events import top
 from authz.control.store.events.search import (
     WantedEvents,
     client_of,
     count_by_time,
     count_events,
     find_events,
-    top_clients,
 )
+from authz.control.store.events.top import find_busiest
 from authz.control.store.events.writing import DAY, client_key, drop_old_events, write_events
 
 if TYPE_CHECKING:
@@ -116,7 +117,19 @@ def test_the_busiest_clients_are_named(store: Store) -> None:
     with store.writing() as tx:
         write_events(tx, events)
     with store.reading() as tx:
-        assert top_clients(tx, WantedEvents(), 2) == [(CLIENTS[2], 3), (CLIENTS[3], 2)]
+        busiest = find_busiest(tx, WantedEvents(), 2)
+    assert (busiest.clients, busiest.since) == ([(CLIENTS[2], 3), (CLIENTS[3], 2)], None)
+
+
+def test_the_busiest_clients_are_those_among_the_newest_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a question for a year would read all of its events."""
+    monkeypatch.setattr(top, "MOST", 10)
+    with store.writing() as tx:
+        write_events(tx, [Event(START + second, parse_address(CLIENTS[second // 50])) for second in range(100)])
+    with store.reading() as tx:
+        busiest = find_busiest(tx, WantedEvents())
+    assert busiest.clients == [(CLIENTS[1], 10)]
+    assert busiest.since == int((START + 90) * 1_000_000)
 
 
 def test_old_events_and_their_counts_are_deleted(store: Store) -> None:
