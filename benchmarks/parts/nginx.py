@@ -53,7 +53,7 @@ AUTHZ, UNIX, CACHED, CACHED_FEW = "authz", "authz, unix socket", "authz, cache 1
 THROUGHPUT: Final = "requests per second"
 BY_CPU_TIME: Final = "requests per CPU second of nginx and server"
 RATE: Final = 2_000  # requests a second
-_MOST: Final = 200  # connections at that rate; with those to authz nginx has 1,024 at most
+_MAX_CONNECTIONS: Final = 200  # connections at that rate; with those to authz nginx has 1,024 at most
 _CHECKED: Final = 50  # clients of each kind and version
 _WARM_UP: Final = 0.2  # seconds
 _KEPT: Final = 1.0  # seconds that nginx may keep an answer, with the cache
@@ -242,7 +242,7 @@ def _latency(part: Part, contenders: Mapping[Key, Contender], scale: Scale) -> N
     works = {
         key.name: partial(
             paced, contender.nginx.url, RATE, scale.open_seconds / 2,
-            in_turn=_headers(contender), connections=HTTP_CONNECTIONS, most=_MOST,
+            in_turn=_headers(contender), connections=HTTP_CONNECTIONS, most=_MAX_CONNECTIONS,
         )
         for key, contender in contenders.items()
         if key.networks == scale.policy and key.name in {STATIC, HOP, AUTHZ, UNIX, CACHED, CACHED_FEW}

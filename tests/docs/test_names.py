@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import symtable
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,12 @@ def test_a_local_variable_is_called_what_it_is(top: str) -> None:
         for variable, line in empty_names(symtable.symtable(text, path, "exec"))
     }
     assert empty == set()
+
+
+def test_an_upper_limit_is_called_max() -> None:
+    constants = {
+        f"{path}: {name}"
+        for path, text in sources().items()
+        for name in re.findall(r"^(_?MOST(?:_\w+)?)\b.* = ", text, re.MULTILINE)
+    }
+    assert constants == set()

@@ -34,7 +34,7 @@ _METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _HOST: Final = b"host"
 _HOST_PARTS: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]*)?")
 _PROBES: Final = frozenset({b"/livez", b"/readyz"})  # asked under any name: load balancers choose their own
-_MOST: Final = 200  # entries in an answer of /explain: two milliseconds, in which nobody is decided for
+_MAX_ENTRIES: Final = 200  # entries in an answer of /explain: two milliseconds, in which nobody is decided for
 _ASKED: Final = frozenset({"address", "peer", "application", "at", "header", "metadata"})
 
 
@@ -123,7 +123,7 @@ class Admin:
             return _json(400, {"error": "expected address=ADDRESS, and times such as 2026-12-01T00:00:00Z"})
         reader = WrittenReader(self._decider.settings)
         request = reader.read_from_client(given, fields.get("peer"), headers, fields.get("application"), metadata)
-        return _json(200, explain(self._decider, request, now, _MOST))
+        return _json(200, explain(self._decider, request, now, _MAX_ENTRIES))
 
     def _readyz(self) -> Answer:
         ready = self._status.ready

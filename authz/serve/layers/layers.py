@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from authz.serve.observe.metrics import Metrics
 
 _STEP: Final = 30.0  # seconds; less is within what clocks differ by, and changes no refusal
-_MOST_MARKED: Final = 5  # layers; of more, each look-up looks at marks where there are parts alone
+_MAX_MARKED: Final = 5  # layers; of more, each look-up looks at marks where there are parts alone
 _LOG = logging.getLogger("authz.reload")
 
 
@@ -129,7 +129,7 @@ class Layers:
             if [key.keyid for key in layer.acceptor.rules.keys] != [key.keyid for key in rules.keys]:
                 layer.acceptor.forget_parts()
             permitted = functools.partial(self._permit, config.may or MayConfig())
-            later = rules._replace(permit=permitted, marked=len(plans) <= _MOST_MARKED)
+            later = rules._replace(permit=permitted, marked=len(plans) <= _MAX_MARKED)
             layer.config, layer.acceptor.rules = config, later if made else rules
             made[config.name] = layer
         self._layers = made

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.engine.entries.permissions import Denial
 
-_MOST: Final = 1000  # that are counted
+_MAX_COUNTED: Final = 1000  # that are counted
 _NAMED: Final = 5  # in a line of the log
 _LOG = logging.getLogger("authz.reload")
 
@@ -59,11 +59,11 @@ class Overruled:
         """Return the first ones with what they would deny, and how many there are."""
         named = ", ".join(f"'{denial.entry.id}' ({denial})" for denial in self.entries[:_NAMED])
         count = len(self.entries)
-        what = "1 entry has" if count == 1 else f"{count}{'+' * (count == _MOST)} entries have"
+        what = "1 entry has" if count == 1 else f"{count}{'+' * (count == _MAX_COUNTED)} entries have"
         more = ", ..." if count > _NAMED else ""
         return f"{what} no effect, since the policy protects what would be denied: {named}{more}"
 
 
 def _find(policy: OpenedSnapshot, opened: OpenedSnapshot) -> list[Denial]:
     with CONSIDERATE:
-        return list(islice(overruled((opened, *opened.parts), policy.protected, time.time()), _MOST))
+        return list(islice(overruled((opened, *opened.parts), policy.protected, time.time()), _MAX_COUNTED))

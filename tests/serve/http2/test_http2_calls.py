@@ -29,7 +29,7 @@ from support.sidecar.http2_methods import (
     BLOCK,
     ECHO,
     GRPC_INTERNAL,
-    MOST,
+    MAX_MESSAGE,
     NO_ERROR,
     NOT_FOUND,
     NOTHING,
@@ -198,7 +198,7 @@ def test_what_a_compressed_message_unpacks_to_is_bounded(peer: Peer) -> None:
         (bytes(16385), b"message"),
         (bytes(1 << 26), b"message"),
         (noise * 60, b"60000:" if len(gzip.compress(noise * 60)) * 32 >= 60000 else b"message"),
-        (noise + bytes(MOST - 1000), b"message"),
+        (noise + bytes(MAX_MESSAGE - 1000), b"message"),
     ):
         body = message(gzip.compress(data), 1)
         stream = peer.begin(ECHO)
@@ -208,7 +208,7 @@ def test_what_a_compressed_message_unpacks_to_is_bounded(peer: Peer) -> None:
 
 
 def test_a_method_without_an_answer_to_large_messages_fails(peer: Peer) -> None:
-    stream = peer.call(SIZED, b"\0" + (MOST + 1).to_bytes(4, "big"), end=False)
+    stream = peer.call(SIZED, b"\0" + (MAX_MESSAGE + 1).to_bytes(4, "big"), end=False)
     answer = peer.answers[stream]
     assert (answer.status, answer.frames, answer.reset) == (8, [HEADERS, RESET], NO_ERROR)
     assert works(peer)

@@ -29,7 +29,7 @@ from support.sidecar.http2_methods import (
     CANCEL,
     CLOSED,
     ECHO,
-    MOST,
+    MAX_MESSAGE,
     NO_ERROR,
     NOTHING,
     REFUSED,
@@ -222,7 +222,7 @@ def test_messages_of_a_watch_that_nobody_reads_are_bounded(methods: Methods) -> 
     for _ in range(40):
         methods.watchers[0].send(bytes(10000))
     [waiting] = peer.connection._sender.blocked.values()
-    assert len(waiting.data) < MOST + 20000
+    assert len(waiting.data) < MAX_MESSAGE + 20000
 
 
 def test_a_watch_that_sends_more_is_reset(methods: Methods, peer: Peer) -> None:

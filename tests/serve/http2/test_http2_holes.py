@@ -32,7 +32,7 @@ from support.sidecar.http2_methods import (
     BLOCK,
     CALM,
     ECHO,
-    MOST,
+    MAX_MESSAGE,
     NOTHING,
     SIZED,
     Methods,
@@ -337,6 +337,6 @@ def test_a_body_of_one_byte_counts_for_what_it_holds(methods: Methods) -> None:
 
 def test_a_kilobyte_does_not_unpack_to_a_megabyte(methods: Methods, peer: Peer) -> None:
     calls = methods.calls
-    stream = peer.call(ECHO, message(gzip.compress(b"\n\0" * (MOST // 2 - 100)), 1))
+    stream = peer.call(ECHO, message(gzip.compress(b"\n\0" * (MAX_MESSAGE // 2 - 100)), 1))
     assert peer.answers[stream].messages == [b"message"]
     assert methods.calls == calls

@@ -31,7 +31,7 @@ from support.sidecar.http2_methods import (
     CALM,
     ECHO,
     FLOW,
-    MOST,
+    MAX_MESSAGE,
     NO_ERROR,
     NOTHING,
     REFUSED,
@@ -89,7 +89,7 @@ def test_a_message_that_is_too_large_is_answered_before_it_has_come(methods: Met
     for initial in (65535, 0):
         peer = Peer(methods.connections, (INITIAL_WINDOW, initial))
         stream = peer.begin(ECHO)
-        peer.send(frame(DATA, 0, stream, b"\0" + (MOST + over).to_bytes(4, "big")))
+        peer.send(frame(DATA, 0, stream, b"\0" + (MAX_MESSAGE + over).to_bytes(4, "big")))
         peer.send(frame(DATA, 0, stream, bytes(1000)) + window(stream, 100))
 
         answer = peer.answers[stream]
@@ -102,8 +102,8 @@ def test_a_message_that_is_too_large_is_answered_before_it_has_come(methods: Met
 
 def test_a_message_of_the_largest_size_comes_whole(peer: Peer) -> None:
     stream = peer.begin(ECHO)
-    peer.send_body(stream, message(bytes(MOST)))
-    assert peer.answers[stream].messages[0].startswith(b"%d:" % MOST)
+    peer.send_body(stream, message(bytes(MAX_MESSAGE)))
+    assert peer.answers[stream].messages[0].startswith(b"%d:" % MAX_MESSAGE)
     assert held(peer.connection) == NOTHING
 
 
@@ -117,7 +117,7 @@ def test_a_body_over_the_window_of_its_stream_ends_it(peer: Peer) -> None:
 
 def test_a_watch_that_is_too_long_to_begin_is_none(methods: Methods, peer: Peer) -> None:
     stream = peer.begin(WATCH)
-    peer.send(frame(DATA, 0, stream, b"\0" + (MOST + 1).to_bytes(4, "big")))
+    peer.send(frame(DATA, 0, stream, b"\0" + (MAX_MESSAGE + 1).to_bytes(4, "big")))
 
     assert peer.answers[stream].reset == CALM
     assert methods.watchers == []

@@ -43,7 +43,7 @@ LIMITS: Final = {
     "pages for one piece": ["serve.http1.connection._MAX_PAGES"],
     "watchers of health": ["serve.grpc.health._MAX_WATCHERS", "serve.http2.sending._MAX_WATCHED"],
     "pages of the admin listener": [
-        "serve.admin.pages._MOST", "serve.admin.status._SHOWN_HITS", "serve.observe.watch.MAX_KEPT",
+        "serve.admin.pages._MAX_ENTRIES", "serve.admin.status._SHOWN_HITS", "serve.observe.watch.MAX_KEPT",
         "serve.observe.watch.PATIENCE",
     ],
     "waiting for a turn": ["serve.listeners.budget.MAX_WAIT"],

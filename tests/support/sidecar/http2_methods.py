@@ -38,7 +38,7 @@ from authz.serve.http2.listener import Http2Listener
 if TYPE_CHECKING:
     from authz.serve.http2.connection import Http2Connection
 
-MOST: Final = 1 << 17  # bytes of a message
+MAX_MESSAGE: Final = 1 << 17  # bytes of a message
 NO_ERROR, PROTOCOL, INTERNAL, FLOW, _, CLOSED, SIZE, REFUSED, CANCEL, COMPRESSION = range(10)
 CALM: Final = 11
 ECHO: Final = "/test.Test/Echo"
@@ -70,7 +70,7 @@ class Methods:
             b"/test.Test/BreakWatch": Method(watch=self.broken_watch),
         }
         self.turns = ManualTurns()
-        self.connections = Http2Listener(Service(methods, MOST), turns=self.turns)
+        self.connections = Http2Listener(Service(methods, MAX_MESSAGE), turns=self.turns)
 
     def echo(self, data: bytes) -> bytes:
         self.calls += 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.proxies.stack import Stack
 
 ROUNDS = 3
-_MOST = 450  # connections that requests wait on: nginx takes 1,024, and each of them has one to the sidecar
+_MAX_CONNECTIONS = 450  # connections that requests wait on: nginx takes 1,024, and each of them has one to the sidecar
 # Takes the sockets of systemd's variables, as systemd hands them over: from descriptor 3 on.
 HOLDER = """\
 import os, sys
@@ -102,7 +102,7 @@ def no_request_fails_at_500_a_second(stack: Stack, restart: Callable[[], None]) 
     url = f"http://127.0.0.1:{stack.edge_port}/shop/"
     headers = [("Host", "test.example.com"), ("X-Forwarded-For", BAD)]
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(paced, url, 500.0, seconds, headers=headers, series=series, most=_MOST)
+        load = pool.submit(paced, url, 500.0, seconds, headers=headers, series=series, most=_MAX_CONNECTIONS)
         while not load.done():
             time.sleep(1.0)
             restart()

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 QUICK: Final = 2.0  # seconds: a person waits at the prompt
-_MOST: Final = 200  # of each kind
+_MAX_COMPLETIONS: Final = 200  # of each kind
 
 
 def complete_application(incomplete: str) -> list[str]:
     """Return names of applications."""
     names = (each["name"] for each in _asked("/v1/applications"))
-    return [name for name in names if name.startswith(incomplete)][:_MOST]
+    return [name for name in names if name.startswith(incomplete)][:_MAX_COMPLETIONS]
 
 
 def complete_entry(incomplete: str) -> list[tuple[str, str]]:
@@ -40,7 +40,7 @@ def complete_ban(incomplete: str) -> list[tuple[str, str]]:
 def _named(path: str, incomplete: str) -> list[tuple[str, str]]:
     """Return the first of a list by id, behind what is typed: a cursor is the id that a page ended with."""
     cursor = base64.urlsafe_b64encode(orjson.dumps(incomplete)).decode().rstrip("=")
-    items = _asked(f"{path}?limit={_MOST}&cursor={cursor}")
+    items = _asked(f"{path}?limit={_MAX_COMPLETIONS}&cursor={cursor}")
     return [(each["id"], next(iter(each["networks"]), "")) for each in items if each["id"].startswith(incomplete)]
 
 

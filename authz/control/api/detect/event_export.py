@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Format = Literal["ndjson", "parquet"]
 Sort = Literal["time", "client"]
-MOST: Final = 2  # exports of a tenant at a time: each reads as fast as the store gives
+MAX_EXPORTS: Final = 2  # exports of a tenant at a time: each reads as fast as the store gives
 _TYPES: Final = {"ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 _running: Tally[str] = Tally()  # by tenant
 _lock = threading.Lock()
@@ -61,8 +61,8 @@ def export_events(
 def _begin(tenant: str, content: Iterator[bytes]) -> None:
     """Count an export until nobody holds its content: a caller may go before the first byte was asked for."""
     with _lock:
-        if _running[tenant] >= MOST:
-            raise TooMany(f"{MOST} exports are running, expected fewer at a time", code="too_many_exports")
+        if _running[tenant] >= MAX_EXPORTS:
+            raise TooMany(f"{MAX_EXPORTS} exports are running, expected fewer at a time", code="too_many_exports")
         _running[tenant] += 1
     weakref.finalize(content, _end, tenant)
 

@@ -18,7 +18,7 @@ from authz.control.console.overview.attention import Item, attention_of, away_si
 from authz.control.model.records import MICROSECONDS, Change, Entry
 from authz.control.store.entries.pages import count_lists
 from authz.control.store.events.search import WantedEvents, count_by_country, count_by_time, events_came
-from authz.control.store.events.top import MOST, Busiest, find_busiest
+from authz.control.store.events.top import MAX_EVENTS, Busiest, find_busiest
 from authz.control.store.events.writing import DAY
 from authz.control.store.ledger.history import Wanted, find_changes
 
@@ -99,7 +99,7 @@ async def show_busiest(asked: Asker) -> Response[str]:
     wanted = WantedEvents(decision="deny", begin=now - DAY, end=now, patterns=asked.patterns)
     busiest, names, countries, came = await in_thread(_busiest, asked, wanted)
     return page(asked, "overview/busiest.html", busiest=busiest, names=names, countries=countries, came=came,
-                most=MOST)  # fmt: skip
+                most=MAX_EVENTS)  # fmt: skip
 
 
 def _busiest(

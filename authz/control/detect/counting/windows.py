@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_EXACT: Final = 64  # a limit above it is counted in slices
 SLICES: Final = 30  # of a window
 _RING: Final = SLICES + 1  # slices that have a part in the window
-_MOST: Final = 0xFFFF_FFFF  # events of a slice that are counted
+_MAX_COUNT: Final = 0xFFFF_FFFF  # events of a slice that are counted
 
 
 class Window(Protocol):
@@ -101,7 +101,7 @@ class SlicedWindow:
                 self._sum -= counts[begun % _RING]
                 counts[begun % _RING] = 0
             self._newest = number
-        if number >= self._newest - SLICES and counts[number % _RING] < _MOST:
+        if number >= self._newest - SLICES and counts[number % _RING] < _MAX_COUNT:
             counts[number % _RING] += 1
             self._sum += 1
         return self._sum

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
 
-MOST: Final = 20_000  # events that are counted; each of them may be on another page of the disk
+MAX_EVENTS: Final = 20_000  # events that are counted; each of them may be on another page of the disk
 _RANGES: Final = 200  # of a query
 _MAPPED: Final = 0xFFFF << 32
 _Range = tuple[bytes, bytes]  # first and last client
@@ -67,7 +67,7 @@ def _difference(bounds: Sequence[int], without: Sequence[int]) -> Iterator[tuple
 
 
 def count_touched(
-    tx: Connection, ranges: Sequence[_Range], applications: Sequence[str], wanted: WantedEvents, most: int = MOST
+    tx: Connection, ranges: Sequence[_Range], applications: Sequence[str], wanted: WantedEvents, most: int = MAX_EVENTS
 ) -> Impact:
     """Count the events of clients in the ranges. applications: empty: all. wanted: what else holds for them."""
     by_application: dict[str, list[int]] = {}  # events, denied, clients

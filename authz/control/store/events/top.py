@@ -17,7 +17,7 @@ from authz.control.store.tables import events
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-MOST: Final = 20_000  # events that are looked at
+MAX_EVENTS: Final = 20_000  # events that are looked at
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
@@ -25,7 +25,7 @@ class Busiest(NamedTuple):
     """What occurs most, each with how often.
 
     Attributes:
-        since: Of the newest MOST events, when the oldest came (microseconds); None: of all.
+        since: Of the newest MAX_EVENTS events, when the oldest came (microseconds); None: of all.
     """
 
     clients: list[tuple[str, int]]
@@ -64,7 +64,7 @@ def _since(tx: Connection, wanted: WantedEvents) -> int | None:
     """Return the time of the last event that is looked at, by the index on times; None: all are."""
     of_time = WantedEvents(begin=wanted.begin, end=wanted.end)
     query = select(events.c.time).where(*conditions_of(tx, of_time)).order_by(events.c.time.desc())
-    row = tx.execute(query.offset(MOST - 1).limit(1)).first()
+    row = tx.execute(query.offset(MAX_EVENTS - 1).limit(1)).first()
     return None if row is None else row.time
 
 

@@ -150,10 +150,10 @@ def test_a_tenant_exports_its_own_events_and_few_exports_run_at_a_time(tmp_path:
         assert {json.loads(line)["application"] for line in lines} == {"api"}
         answer = running.ask("GET", "/v1/events/export?form=parquet&sort=client")
         assert (answer.headers["content-type"], answer.content[:4]) == ("application/vnd.apache.parquet", b"PAR1")
-        event_export._running["main"] += event_export.MOST
+        event_export._running["main"] += event_export.MAX_EXPORTS
         assert running.ask("GET", "/v1/events/export").status_code == 429
         assert running.ask("GET", "/v1/events/export", token=token).status_code == 200
-        event_export._running["main"] -= event_export.MOST
+        event_export._running["main"] -= event_export.MAX_EXPORTS
         assert running.ask("GET", "/v1/events/export").status_code == 200
         wait_for(lambda: event_export._running.total() == 0, "all have ended")
         assert running.ask("GET", "/v1/events/export?form=csv").status_code == 400
