@@ -123,7 +123,7 @@ def test_the_busiest_clients_are_named(store: Store) -> None:
 
 def test_the_busiest_clients_are_those_among_the_newest_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a question for a year would read all of its events."""
-    monkeypatch.setattr(top, "MOST", 10)
+    monkeypatch.setattr(top, "MAX_EVENTS", 10)
     with store.writing() as tx:
         write_events(tx, [Event(START + second, parse_address(CLIENTS[second // 50])) for second in range(100)])
     with store.reading() as tx:
