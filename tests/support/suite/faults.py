@@ -159,9 +159,29 @@ FAULTS: Final = (
     Fault("snapshot/read.py", "if any(padding):", "if False:", "snapshot/test_bit_flips.py"),
     Fault(
         "engine/entries/permissions.py",
-        "if length < widest and",
-        "if length < widest - 1 and",
+        "if length < widest]",
+        "if length < widest - 1]",
         "engine/entries/test_permissions.py",
+    ),
+    Fault(
+        "engine/entries/permissions.py",
+        "if file.longest_entry > MAX_ENTRY:",
+        "if False:",
+        "engine/entries/test_permissions.py",
+    ),
+    Fault("snapshot/singles.py", "if positions != sorted(positions):", "if False:", "snapshot/test_singles.py"),
+    Fault("serve/layers/accept.py", "if left < 0:", "if False:", "serve/layers/test_parts.py"),
+    Fault(
+        "serve/layers/fetched.py",
+        "if self.held and (self._held_in_vain or refused):",
+        "if False:",
+        "serve/layers/sources/test_web.py",
+    ),
+    Fault(
+        "control/lists/batch.py",
+        "covered[version] > 1 << BITS[version] - total:",
+        "False:",
+        "control/lists/test_covered.py",
     ),
     Fault(
         "engine/entries/permissions.py",
