@@ -42,7 +42,7 @@ def detection_metrics(plane: ControlPlane) -> list[str]:
     _family(lines, "source_skipped_total", "counter", "Lines of a source that could not be read.",
             {f'source="{name}"': feeder.skipped for name, feeder in feeders.items()})  # fmt: skip
     _family(lines, "source_dropped_total", "counter", "Events of a source for which there was no room.",
-            {f'source="{name}"': feeder.dropped for name, feeder in feeders.items()})  # fmt: skip
+            {f'source="{name}"': feeder.all_dropped for name, feeder in feeders.items()})  # fmt: skip
     return lines
 
 

@@ -197,6 +197,22 @@ def test_datagrams_that_came_before_the_end_all_count(
     asyncio.run(run())
 
 
+def test_datagrams_that_the_kernel_has_no_room_for_are_counted(room: Room) -> None:
+    message, taking, sent = LINE.encode() + b" " * 1000, feeder(room), 2000
+
+    async def run() -> None:
+        syslog = Syslog(Listen("127.0.0.1", 0), taking)
+        await syslog.start()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            for _ in range(sent):
+                udp.sendto(message, ("127.0.0.1", syslog.port))  # the loop has no turn to read them in
+        await syslog.stop()
+
+    asyncio.run(run())
+    assert taking.dropped_before() > 0
+    assert len(room.events) + taking.all_dropped == sent
+
+
 def test_messages_without_room_are_counted(room: Room) -> None:
     full = feeder(room)
     room.full = True

@@ -95,5 +95,5 @@ def test_what_the_sidecar_denies_comes_back_as_events_and_can_list_its_client(to
     for _ in range(6):
         together.status("198.51.100.7", path="/admin")
     wait_for(lambda: together.status("198.51.100.7", "blog") == 403, "the trigger has listed it everywhere")
-    events = together.ask("GET", "/v1/events?address=198.51.100.7&decision=deny")["items"]
-    assert events[-1]["application"] == "shop"
+    kept = wait_for(lambda: together.ask("GET", "/v1/events?address=198.51.100.7&decision=deny")["items"])
+    assert kept[-1]["application"] == "shop"

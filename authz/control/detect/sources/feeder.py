@@ -32,6 +32,7 @@ class Feeder:
     Attributes:
         skipped: Lines that could not be read.
         dropped: Events for which there was no room.
+        dropped_before: Returns how many were dropped before we saw them.
 
     """
 
@@ -44,6 +45,12 @@ class Feeder:
         self._read = None if log_format == "auto" else parser(log_format)
         self.skipped = 0
         self.dropped = 0
+        self.dropped_before: Callable[[], int] = lambda: 0
+
+    @property
+    def all_dropped(self) -> int:
+        """How many were dropped, by us and before."""
+        return self.dropped + self.dropped_before()
 
     def events_of(self, lines: Iterable[bytes]) -> list[Event]:
         """Return the events of lines; those that cannot be read are counted, the first of them is logged."""

@@ -2,9 +2,9 @@
 
     <190>Dec  1 00:00:00 host nginx: {"time_iso8601": "2026-12-01T00:00:00+00:00", "remote_addr": "203.0.113.9", ...}
 
-What stands behind the first `: ` is the line. Over UDP what does not fit is lost, as with every syslog; over TCP the
-sender is read from more slowly. Lines are read, and given to the intake, in a thread: where control planes share the
-counting it asks Valkey, which may not answer.
+What stands behind the first `: ` is the line. Over UDP what does not fit is lost, as with every syslog, and counted,
+also where the kernel had no room; over TCP the sender is read from more slowly. Lines are read, and given to the
+intake, in a thread: where control planes share the counting it asks Valkey, which may not answer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -74,6 +76,8 @@ class Syslog:
             make = loop.create_datagram_endpoint(lambda: _Datagrams(self._queue), local_addr=(host, self.port))
         transport, _ = await make
         self._transports.append(transport)
+        inode = os.fstat(transport.get_extra_info("socket").fileno()).st_ino
+        self._feeder.dropped_before = lambda: _dropped_by_kernel(inode)
         self._tasks.add(asyncio.create_task(self._take_datagrams()))
 
     async def stop(self) -> None:
@@ -82,6 +86,8 @@ class Syslog:
             self._listen.path.unlink(missing_ok=True)  # nobody finds it any more
         await self._read_what_came()
         self._ending.set()
+        dropped = self._feeder.dropped_before()
+        self._feeder.dropped_before = lambda: dropped
         for transport in self._transports:
             transport.close()
         if self._server is not None:
@@ -157,3 +163,14 @@ def _unix_family() -> int:
     import socket  # noqa: PLC0415  # absent on some systems
 
     return socket.AF_UNIX
+
+
+def _dropped_by_kernel(inode: int) -> int:
+    """Return how many datagrams found no room in the buffer of a UDP socket (proc_net_udp: the last column)."""
+    for table in ("udp", "udp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/net/{table}").read_text("ascii").splitlines():
+                fields = line.split()
+                if fields[9] == str(inode):
+                    return int(fields[-1])
+    return 0
