@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from authz.control.store.ledger.changes import Head
 
 
+T = TypeVar("T")
 _LOG = logging.getLogger("authz.control")
 
 
@@ -183,6 +184,23 @@ class ControlPlane(ListContext):
             rules = self.rules(tx)
         rules.resolver.foresee(wanted)
         return wanted
+
+    def consider(
+        self, caller: Caller, use: Callable[[Batch], T], *, layers: Iterable[str], force: bool = False,
+        approved: bool = False, foreseen: Callable[[Connection], Iterable[Written]] = nobody,
+    ) -> T:  # fmt: skip
+        """Run a use case that writes nothing, and return what it does. No writer waits for it. Raises Problem.
+
+        foreseen: see `foresee`.
+        """
+        known_before = self.foresee(foreseen)
+        with self.store.reading() as tx:
+            batch = Batch(
+                tx, self.rules, caller.actor(), caller.tenant, self.store.now(), layers=layers, force=force,
+                approved=approved, locked=False,
+            )  # fmt: skip
+            batch.rules.resolver.foresee(known_before)
+            return use(batch)
 
     def mutate(
         self, caller: Caller, use: Callable[[Batch], tuple[int, msgspec.Struct]], *, layers: Iterable[str],

@@ -18,6 +18,7 @@ from support.servers.stores import new_postgresql
 from authz.control.model.problems import NotReady
 from authz.control.store import database
 from authz.control.store.database import Store, create_store, open_store
+from authz.control.store.ledger.changes import lock_head
 from authz.control.store.tables import prefix_lengths
 
 if TYPE_CHECKING:
@@ -127,3 +128,12 @@ def _write(store: Store, *statements: tuple[Executable, Any]) -> None:
 def _lengths(store: Store) -> list[int]:
     with store.reading() as tx:
         return list(tx.execute(select(prefix_lengths.c.length)).scalars())
+
+
+def test_who_may_only_read_has_no_writer_wait_by_trying_entries(store_url: str, tmp_path: Path) -> None:
+    with control(tmp_path / "control", store=store_url) as plane:
+        viewer, store = plane.token_of("viewer"), plane.plane.store
+        with store.writing() as tx:
+            lock_head(tx, "bans")
+            tried = plane.ok("POST", "/v1/preview", {"networks": ["203.0.113.9"]}, token=viewer)
+        assert (tried["layer"], tried["problem"]) == ("bans", None)

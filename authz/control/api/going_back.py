@@ -104,26 +104,24 @@ async def preview_entry(request: AnyRequest, caller: Asker, data: JSONBody[Entry
     """Preview an entry: what it covers, overlaps and would have affected yesterday, and whether it would be refused."""
     caller.need("read")
     plane = plane_of(request)
-    shown: list[PreviewBody] = []
 
-    def use(batch: Batch) -> tuple[int, PreviewBody]:
+    def use(batch: Batch) -> PreviewBody:
         outcome = preview(batch, written_of(data, batch))
         overlaps = [entry_body(entry, batch.seconds) for entry in outcome.overlaps]
         problem = None if outcome.refusal is None else problem_body(outcome.refusal)
-        body = PreviewBody(
+        return PreviewBody(
             outcome.layer, outcome.addresses, overlaps, outcome.deciding, problem, outcome.approval
         )  # fmt: skip
-        shown.append(body)
-        batch.discard()
-        return 200, shown[0]
 
     layers = layers_of(plane.config.rules())
-    await in_thread(plane.mutate, caller, use, layers=layers, force=data.force, foreseen=all_of(data))
+    shown: PreviewBody = await in_thread(
+        plane.consider, caller, use, layers=layers, force=data.force, foreseen=all_of(data)
+    )
     named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
-    if (shown[0].problem or {}).get("code") == "invalid":
-        return shown[0]
-    yesterday = await in_thread(yesterday_of, plane, caller, named)  # outside of the transaction that locks the layers
-    return msgspec.structs.replace(shown[0], yesterday=yesterday)
+    if (shown.problem or {}).get("code") == "invalid":
+        return shown
+    yesterday = await in_thread(yesterday_of, plane, caller, named)
+    return msgspec.structs.replace(shown, yesterday=yesterday)
 
 
 @post(

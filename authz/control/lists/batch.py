@@ -24,7 +24,7 @@ from authz.control.model.records import APPLICATION, MAIN_TENANT, MICROSECONDS, 
 from authz.control.store.entries.covered import addresses_by_version, covered_by
 from authz.control.store.entries.documents import get_document
 from authz.control.store.entries.find import get_entry, latest_version, like_entry
-from authz.control.store.ledger.changes import append, lock_heads
+from authz.control.store.ledger.changes import append, lock_heads, read_heads
 from authz.control.store.ledger.follow import likeness
 from authz.control.store.published.publications import newest_publication
 from authz.errors import shorten
@@ -49,6 +49,7 @@ class Batch:
             if that is among them: what the policy protects by then stays protected until the end of the transaction.
         approved: A second person has agreed.
         force: Pass the lock-out guard, if that may be.
+        locked: False: it is tried only, and never written.
 
     Attributes:
         denied: How many addresses it denies that were not denied by the same entries before, where two people are
@@ -59,7 +60,7 @@ class Batch:
 
     def __init__(
         self, tx: Connection, rules_of: Callable[[Connection, Head | None], Rules], actor: Actor, tenant: Tenant,
-        now: int, *, layers: Iterable[str], force: bool = False, approved: bool = False,
+        now: int, *, layers: Iterable[str], force: bool = False, approved: bool = False, locked: bool = True,
     ) -> None:  # fmt: skip
         self.tx = tx
         self.actor = actor
@@ -69,7 +70,7 @@ class Batch:
         self.force = force
         self.approved = approved
         self.denied = self.networks = 0
-        self._heads = lock_heads(tx, layers)
+        self._heads = lock_heads(tx, layers) if locked else read_heads(tx, layers)
         self.rules = rules_of(tx, self._heads.get(POLICY_LAYER))
         self._drafts: dict[str, list[Draft]] = {layer: [] for layer in self._heads}
         self._overlay: dict[str, Entry | None] = {}

@@ -35,24 +35,17 @@ class Tried(NamedTuple):
     yesterday: YesterdayBody | None
 
 
-class _Nothing(msgspec.Struct, frozen=True):
-    pass
-
-
 def try_entry(asked: Asked, data: EntryInput, changed: str) -> Tried:
     """Try an entry. changed: the id of the one that it would replace; empty: none. Raises Problem."""
-    shown: list[Preview] = []
 
-    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
+    def use(batch: Batch) -> Preview:
         entry = batch.entry(changed) if changed else None
-        shown.append(preview(batch, written_of(data, batch), entry))
-        batch.discard()
-        return 200, _Nothing()
+        return preview(batch, written_of(data, batch), entry)
 
     layers = layers_of(asked.plane.config.rules())
-    asked.plane.mutate(asked.caller, use, layers=layers, force=data.force, foreseen=all_of(data))
+    shown = asked.plane.consider(asked.caller, use, layers=layers, force=data.force, foreseen=all_of(data))
     named = Written(**{name: getattr(data, name) for name in (*SUBJECTS, "except_", "applications")})
-    return Tried(shown[0], yesterday_of(asked.plane, asked.caller, named))
+    return Tried(shown, yesterday_of(asked.plane, asked.caller, named))
 
 
 def try_waiting(asked: Asked, request: dict[str, Any], tenant: str) -> Preview | None:
@@ -63,20 +56,16 @@ def try_waiting(asked: Asked, request: dict[str, Any], tenant: str) -> Preview |
         operation = AddEntry(msgspec.convert(content | {"networks": [operation.data.address]}, EntryInput))
     if not isinstance(operation, AddEntry | ChangeEntry):
         return None
-    wanted, shown = operation, list[Preview]()
+    wanted = operation
 
-    def use(batch: Batch) -> tuple[int, msgspec.Struct]:
+    def use(batch: Batch) -> Preview:
         batch.tenant = get_tenant(batch.tx, tenant) or batch.tenant
         if isinstance(wanted, ChangeEntry):
             before = batch.entry(wanted.id)
-            shown.append(preview(batch, patched(before, wanted.data, batch), before))
-        else:
-            shown.append(preview(batch, written_of(wanted.data, batch)))
-        batch.discard()
-        return 200, _Nothing()
+            return preview(batch, patched(before, wanted.data, batch), before)
+        return preview(batch, written_of(wanted.data, batch))
 
     layers = layers_of(asked.plane.config.rules())
-    asked.plane.mutate(
+    return asked.plane.consider(
         asked.caller, use, layers=layers, force=wanted.data.force, approved=True, foreseen=foreseen(wanted)
     )  # fmt: skip
-    return shown[0]

@@ -85,9 +85,10 @@ def lock_heads(tx: Connection, layers: Iterable[str]) -> dict[str, Head]:
     return {row.layer: Head(*row) for row in tx.execute(_LOCK, {"layers": sorted(set(layers))})}
 
 
-def read_heads(tx: Connection) -> dict[str, Head]:
-    """Return where the layers stand."""
-    return {row.layer: Head(*row) for row in tx.execute(select(heads))}
+def read_heads(tx: Connection, layers: Iterable[str] | None = None) -> dict[str, Head]:
+    """Return where these layers stand; None: all."""
+    wanted = None if layers is None else set(layers)
+    return {row.layer: Head(*row) for row in tx.execute(select(heads)) if wanted is None or row.layer in wanted}
 
 
 def append(tx: Connection, head: Head, actor: Actor, drafts: Sequence[Draft], now: int) -> list[Change]:
