@@ -10,9 +10,13 @@ Filters are those of CrowdSec; what we have no decisions of, such as countries, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
+import anyio
+import anyio.to_thread
 import msgspec
 from litestar import Router, get, head
 from litestar.params import FromQuery, QueryParameter
@@ -25,7 +29,7 @@ from authz.control.model.records import MICROSECONDS
 from authz.control.store.entries.find import Filter, each_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from authz.control.access.callers import Caller
     from authz.control.api.bouncers import Told
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 
 FOREVER: Final = 10 * 365 * 86400  # seconds; bouncers want a duration
 ORIGIN: Final = "authz"
+MAX_WHOLE: Final = 2  # answers of all bans that are made at once
+_LIMITERS: Final[WeakKeyDictionary[ControlPlane, anyio.CapacityLimiter]] = WeakKeyDictionary()
+T = TypeVar("T")
 _TYPES: Final = {"deny": "ban", "gray": "captcha"}
 Names = Annotated[str | None, QueryParameter(description="Some, with commas between them.", max_length=1000)]
 Containing = Annotated[str | None, QueryParameter(description="Texts, with commas between them.", max_length=1000)]
@@ -129,7 +136,7 @@ async def get_decisions(
                 told = (one for one in told if one.network.overlaps(network))
             return list(filter(wanted.has, _decisions(told, now)))
 
-    return await in_thread(read) or None
+    return await (_in_turn(plane, read) if network is None else in_thread(read)) or None
 
 
 @get("/v1/decisions/stream", summary="Decisions since the last time", responses=documented())
@@ -143,7 +150,17 @@ async def get_stream(
         scopes=_split(scopes and scopes.lower()), origins=_split(origins),
         containing=tuple(_split(scenarios_containing)), without=tuple(_split(scenarios_not_containing)),
     )  # fmt: skip
-    return await in_thread(_stream, plane_of(request), caller, wanted, startup=startup == "true")
+    plane, all_of_it = plane_of(request), startup == "true"
+    make = partial(_stream, plane, caller, wanted, startup=all_of_it)
+    is_long = all_of_it or BOUNCERS.last(caller.token.id) is None
+    return await (_in_turn(plane, make) if is_long else in_thread(make))
+
+
+async def _in_turn(plane: ControlPlane, make: Callable[[], T]) -> T:
+    """Make an answer of all bans: a million are some hundred megabytes, so few at a time are made."""
+    if plane not in _LIMITERS:
+        _LIMITERS[plane] = anyio.CapacityLimiter(MAX_WHOLE)
+    return await anyio.to_thread.run_sync(make, limiter=_LIMITERS[plane])
 
 
 def _stream(plane: ControlPlane, caller: Caller, wanted: Wanted, *, startup: bool) -> StreamBody:

@@ -116,11 +116,11 @@ class Store:
         Raises:
             DBAPIError: What a statement would have raised.
         """
-        if not self.is_postgresql:
+        dialect = self.engine.dialect
+        if not self.is_postgresql or not dialect.loaded_dbapi.Pipeline.is_supported():  # by a libpq before 14
             yield
             return
         driver: Any = tx.connection.driver_connection
-        dialect = self.engine.dialect
         try:
             with driver.pipeline():
                 yield

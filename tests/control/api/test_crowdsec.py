@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -196,6 +199,27 @@ def test_a_decision_is_found_as_a_bouncer_asks_and_no_other(
     plane, key = shared_bans
     decisions = bouncer(plane, f"/v1/decisions?{query}", key)
     assert (decisions and values(decisions)) == found
+
+
+def test_answers_of_all_bans_are_made_few_at_a_time(
+    shared_bans: tuple[Control, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane, key = shared_bans
+    making, most, lock, news = [0], [0], threading.Lock(), bouncers.news
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        with lock:
+            making[0] += 1
+            most[0] = max(most[0], making[0])
+        time.sleep(0.05)
+        with lock:
+            making[0] -= 1
+        return news(*arguments, **named)
+
+    monkeypatch.setattr(crowdsec, "news", slow)
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(lambda _: bouncer(plane, STREAM + "?startup=true", key), range(6)))
+    assert (most[0], [len(stream["new"]) for stream in told]) == (crowdsec.MAX_WHOLE, [2] * 6)
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions", STREAM])
