@@ -16,6 +16,8 @@ from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
 from authz.serve.admin.status import Status
 from authz.serve.http1 import connection as http1_connection
+from authz.serve.http1 import listener as http1_listener
+from authz.serve.http1.connection import HttpConnection
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer, RequestHead
 from authz.serve.layers.layers import Layers
@@ -225,6 +227,31 @@ def test_pages_that_one_piece_of_requests_brings_about_have_a_limit() -> None:
     connection.data_received(b"GET / HTTP/1.1\r\n\r\n" * 200)
     assert 1 < transport.answers <= 7
     assert transport.ended
+
+
+def test_connections_that_time_out_together_are_ended_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that were opened at once, or began a header each, were all ended in one turn of the event loop."""
+    monkeypatch.setattr(http1_listener, "SWEEP", 0.01)
+    count = 5 * http1_listener.SWEPT_AT_ONCE
+    ended: list[HttpConnection] = []
+
+    async def run() -> None:
+        connections = HttpConnections(lambda _: Answer(b""), (), HttpLimits())
+        for _ in range(count):
+            connection = connections()
+            connection.connection_made(Counting())
+        faulty = next(iter(connections.open))
+        monkeypatch.setattr(HttpConnection, "check_time", lambda self, _now: ended.append(self) or 1 / (self != faulty))
+        connections.start()
+        before = 0
+        while len(ended) < 2 * count:
+            await asyncio.sleep(0)
+            assert len(ended) - before <= http1_listener.SWEPT_AT_ONCE
+            before = len(ended)
+        connections.stop()
+
+    asyncio.run(run())
+    assert set(ended[count:]) == set(ended[:count])
 
 
 # The admin listener.

@@ -2,8 +2,8 @@
 
 The corpus grows in FOLDER/TARGET, beginning with the seeds and the corpus that is kept. The first input that raises
 what is not documented, or takes 20 seconds of CPU time, ends the run with exit status 1, and is written to
-FOLDER/TARGET-crash. What was spent is added to a file, by target and commit, so that hours add up over many runs; the
-run ends with the total of each target.
+FOLDER/TARGET-crash; SIGTERM ends it earlier. What was spent is added to a file, by target and commit, so that hours add
+up over many runs; the run ends with the total of each target.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,8 @@ def fuzz(target: str, cpu_seconds: float, work: Path) -> tuple[int, Spent]:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as started:
+        # Who ends the run ends the fuzzer, which says how many inputs there were: what was spent is noted all the same.
+        signal.signal(signal.SIGTERM, lambda *_: started.send_signal(signal.SIGUSR1))
         for line in started.stdout or ():
             sys.stdout.write(line)
             if match := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from hpack import Decoder
 
+from authz.addresses import parse_address, parse_network
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
+from authz.engine.entries.permissions import May, first_violation
 from authz.errors import ConnectionFault, SnapshotRefused
+from authz.publisher.bans.build import build_bans_layer
+from authz.publisher.bans.record import Ban
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http2.fields import FieldReader
+from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.read import check_snapshot
 from support.proxies.envoy_api import check_request, read_answer
 from support.publishing.publisher import Publisher
@@ -30,42 +35,67 @@ if TYPE_CHECKING:
 # A snapshot: its file, or its manifest or a section as if a trusted key had signed it.
 
 
-def _forge(folder: Path) -> tuple[Publisher, Forge]:
+_BANS: Final = (
+    Ban(
+        ban_id(1), parse_network("192.0.2.7"), "deny", frozenset({"shop"}), reason="guessing", author="ops", expires=99
+    ),
+    Ban(ban_id(2), parse_network("192.0.2.7"), "gray", action="warn", added=9),
+    Ban(ban_id(3), parse_network("2001:db8::1"), "deny"),
+    Ban(ban_id(4), parse_network("198.51.100.0/24"), "deny", reason="a network"),
+)
+_LOOKED_UP: Final = [parse_address(text) for text in ("192.0.2.7", "198.51.100.9", "203.0.113.9", "2001:db8::1", "::")]
+
+
+def _forges(folder: Path) -> tuple[Publisher, Forge, Forge]:
+    """Return who signs, a policy's file, and a file of bans with rows, a network and tombstones."""
     publisher = Publisher(folder)
-    data = publisher.publish(serial=6).read_bytes()
-    return publisher, Forge(data, {name: publisher.signer(name) for name in ("a", "b")})
+    signers = {name: publisher.signer(name) for name in ("a", "b")}
+    policy = publisher.publish(serial=6).read_bytes()
+    bans = build_bans_layer(_BANS, layer="bans", serial=7, created=0, signers=[signers["a"]], tombstones=[5, 6])
+    return publisher, Forge(policy, signers), Forge(bans, signers)
+
+
+def _parts(policy: Forge, bans: Forge) -> list[tuple[Forge, str]]:
+    return [(good, name) for good in (policy, bans) for name in good.sections]
 
 
 def snapshot(folder: Path) -> Run:
-    """The first byte says which part of a good file the rest stands for."""
-    publisher, good = _forge(folder)
-    key, names = publisher.key(), list(good.sections)
+    """The first byte says which part of a good file the rest stands for; what is accepted is used like any other."""
+    publisher, policy, bans = _forges(folder)
+    key, parts = publisher.key(), _parts(policy, bans)
 
     def run(data: bytes) -> None:
         part, rest = data[:1], data[1:]
         if part == b"f":
             file = rest
-        elif part == b"m":
-            file = good.with_payload(rest)
+        elif part in {b"m", b"M"}:
+            file = (policy if part == b"m" else bans).with_payload(rest)
         else:
-            name = names[(part or b"\0")[0] % len(names)]
+            good, name = parts[(part or b"\0")[0] % len(parts)]
             file = good.with_sections(lambda sections: sections.update({name: rest}))
         try:
             opened = OpenedSnapshot(check_snapshot(memoryview(file), [key], now=0))
+            first_violation((opened,), May(), opened.protected, 0)
         except SnapshotRefused:
             return
-        assert all(isinstance(problem, str) for problem in opened.index.problems(len(opened.entries)))
+        singles = opened.singles
+        problems = [*opened.index.problems(len(opened.entries)), *(singles.problems() if singles else ())]
+        assert all(isinstance(problem, str) for problem in problems)
+        if not problems:
+            for address in _LOOKED_UP:
+                assert all(covering.entry.id is not None for covering in opened.covering(address))
 
     return run
 
 
 def snapshot_seeds(folder: Path) -> Iterable[bytes]:
-    """A whole file, its manifest, each section."""
-    _, good = _forge(folder)
-    yield b"f" + good.data
-    yield b"m" + good.payload
-    for number, section in enumerate(good.sections.values()):
-        yield bytes([number]) + section
+    """Whole files, their manifests, each section."""
+    _, policy, bans = _forges(folder)
+    for good, letter in ((policy, b"m"), (bans, b"M")):
+        yield b"f" + good.data
+        yield letter + good.payload
+    for number, (good, name) in enumerate(_parts(policy, bans)):
+        yield bytes([number]) + good.sections[name]
 
 
 # HTTP/2.
