@@ -85,6 +85,9 @@ class Counting(asyncio.Transport):
     def abort(self) -> None:
         self.aborted = True
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.answers += bytes(data).count(b"HTTP/1.1 200")
 
