@@ -133,7 +133,7 @@ async def get_decisions(
             allowed = allowed_now(tx, now)
             told = (told for entry in each_entry(tx, bans) if entry.active(now) for told in parts(entry, allowed))
             if network is not None:
-                told = (one for one in told if one.network.overlaps(network))
+                told = (part for part in told if part.network.overlaps(network))
             return list(filter(wanted.has, _decisions(told, now)))
 
     return await (_in_turn(plane, read) if network is None else in_thread(read)) or None
@@ -144,7 +144,7 @@ async def get_stream(
     request: AnyRequest, startup: FromQuery[Literal["true", "false"]] = "false", scopes: Names = None,
     origins: Names = None, scenarios_containing: Containing = None, scenarios_not_containing: Containing = None,
 ) -> StreamBody:  # fmt: skip
-    """Give what is new and what ended since this bouncer asked last; with startup=true all that holds."""
+    """Return what is new and what ended since this bouncer asked last; with startup=true all active bans."""
     caller = await _bouncer(request)
     wanted = Wanted(
         scopes=_split(scopes and scopes.lower()), origins=_split(origins),

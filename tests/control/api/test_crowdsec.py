@@ -176,29 +176,31 @@ def test_a_bouncer_that_asks_again_and_again_reads_no_ban_that_has_not_changed(
     assert len(decoded) == 19
 
 
-@pytest.mark.parametrize(("query", "found"), [
+@pytest.mark.parametrize(("query", "expected"), [
     ("scopes=ip", ["203.0.113.9"]), ("scopes=Range,country", ["198.51.100.0/24"]), ("scopes=country", []),
     ("origins=crowdsec,lists", []), ("origins=authz", ["198.51.100.0/24", "203.0.113.9"]),
     ("scenarios_containing=ssh,http", ["203.0.113.9"]), ("scenarios_not_containing=ssh", ["198.51.100.0/24"]),
     ("additional_pull=true&dedup=false&community_pull=true", ["198.51.100.0/24", "203.0.113.9"]),
 ])  # fmt: skip
-def test_a_stream_has_what_a_bouncer_asks_for(shared_bans: tuple[Control, str], query: str, found: list[str]) -> None:
+def test_a_stream_has_what_a_bouncer_asks_for(
+    shared_bans: tuple[Control, str], query: str, expected: list[str]
+) -> None:
     plane, key = shared_bans
-    assert sorted(values(bouncer(plane, f"{STREAM}?startup=true&{query}", key)["new"])) == found
+    assert sorted(values(bouncer(plane, f"{STREAM}?startup=true&{query}", key)["new"])) == expected
 
 
-@pytest.mark.parametrize(("query", "found"), [
+@pytest.mark.parametrize(("query", "expected"), [
     ("ip=203.0.113.9", ["203.0.113.9"]), ("scope=ip&value=203.0.113.9", ["203.0.113.9"]),
     ("scope=Range&value=198.51.100.0/24", ["198.51.100.0/24"]), ("range=198.51.100.0/25", ["198.51.100.0/24"]),
     ("scope=country&value=FR", None), ("scope=AS&value=64496", None), ("ip=203.0.113.9&type=captcha", None),
     ("ip=203.0.113.9&origins=cscli", None), ("ip=203.0.113.9&type=ban", ["203.0.113.9"]),
 ])  # fmt: skip
 def test_a_decision_is_found_as_a_bouncer_asks_and_no_other(
-    shared_bans: tuple[Control, str], query: str, found: list[str] | None
+    shared_bans: tuple[Control, str], query: str, expected: list[str] | None
 ) -> None:
     plane, key = shared_bans
     decisions = bouncer(plane, f"/v1/decisions?{query}", key)
-    assert (decisions and values(decisions)) == found
+    assert (decisions and values(decisions)) == expected
 
 
 def test_answers_of_all_bans_are_made_few_at_a_time(

@@ -86,11 +86,11 @@ def test_a_listing_asks_the_store_so_often_and_no_more(plane: Control) -> None:
     with noted(plane) as asked:
         guess(plane, "203.0.113.2", 2)
         guess(plane, "203.0.113.3", 3)  # what the first of them announced makes nobody look at the triggers
-    found = statements(asked)
+    executed = statements(asked)
     assert asked.count("begin") == 2 * TRANSACTIONS
-    assert len(found) <= 2 * (STATEMENTS + plane.plane.store.is_postgresql), "\n".join(found)
-    assert not any("triggers" in statement.partition("WHERE")[0] for statement in found)
-    assert "cursor" not in found
+    assert len(executed) <= 2 * (STATEMENTS + plane.plane.store.is_postgresql), "\n".join(executed)
+    assert not any("triggers" in statement.partition("WHERE")[0] for statement in executed)
+    assert "cursor" not in executed
 
 
 def test_who_goes_on_though_it_is_listed_costs_the_store_next_to_nothing(plane: Control) -> None:

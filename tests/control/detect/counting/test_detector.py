@@ -66,7 +66,7 @@ def test_a_guesser_who_writes_the_path_otherwise_is_counted_all_the_same(tmp_pat
     scene = Scene(tmp_path, LOGIN)
     paths = ["//login", "/./login", "/x/../login", "/login;jsessionid=1", "/%6cogin", "/login/"]
     listings = [scene.at(second, **GUESS | {"path": path}) for second, path in enumerate(paths)]
-    assert [len(found) for found in listings] == [0, 0, 0, 0, 0, 1]
+    assert [len(listed) for listed in listings] == [0, 0, 0, 0, 0, 1]
 
 
 def test_guesses_that_come_slowly_are_not_listed(tmp_path: Path) -> None:
