@@ -46,12 +46,13 @@ def read_by_istio(
     assert cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s").status == 0
     for namespace in ("istio-system", "istio-ingress", "shop", "authz"):
         cluster.make_namespace(namespace)
+    # Those of other overlays, which other tests may have applied, name other providers.
+    removed = cluster.kubectl("-n", "istio-ingress", "delete", "authorizationpolicies.security.istio.io", "--all")
+    assert removed.status == 0, removed.err
     said = cluster.apply("--force-conflicts", manifests=istio.objects(overlay, free_port(), second))
     assert said.status == 0, said.err
     with istio.start_istiod(cluster, folder, **environment) as port:
         yield istio.told(port, folder, *([f"{second}.example.com"] if second else []))
-    removed = cluster.kubectl("-n", "istio-ingress", "delete", "authorizationpolicies.security.istio.io", "--all")
-    assert removed.status == 0, removed.err
 
 
 @pytest.fixture(scope="module")
