@@ -63,7 +63,7 @@ def trouble(running: Running) -> None:
 def unpublished(running: Running) -> str:
     """Take a database away: the first layer cannot be published. Return the page after a change."""
     (running.folder / "geo/iptoasn-country.mmdb").unlink()
-    entry = {"list": "allow", "countries": ["TV"], "period": "1d", "reason": "partners"}
+    entry = {"list": "allow", "networks": ["192.0.2.200"], "period": "1d", "reason": "partners"}
     made = running.ok("POST", "/v1/entries?wait=published&timeout=8", entry)
     return f"/lists?done=policy.{made['serials']['policy']}-{made['serials']['policy']}"
 

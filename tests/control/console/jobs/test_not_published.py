@@ -21,13 +21,14 @@ def fetch(plane: Control, *layers: str) -> None:
 
 
 def break_publishing(plane: Control) -> None:
-    """Name a database that is not there: the first layer cannot be published with what names a country."""
+    """Take a database away: the first layer, which has an entry by country, cannot be published any more."""
     (plane.folder / "geo").mkdir(exist_ok=True)
     (plane.folder / "geo/country.csv").write_text("start,end,value\n198.51.100.0,198.51.100.255,KP\n")
-    plane.ok("PUT", "/v1/policy?wait=published", {"geo": {"country": "geo/country.csv"}})
+    plane.ok("PUT", "/v1/policy", {"geo": {"country": "geo/country.csv"}})
+    plane.ok("POST", "/v1/entries?wait=published", {"list": "allow", "countries": ["KP"], "period": "1d"})
     fetch(plane, "policy", "bans")
     (plane.folder / "geo/country.csv").unlink()
-    plane.ok("POST", "/v1/entries?wait=published&timeout=5", {"list": "allow", "countries": ["KP"], "period": "1d"})
+    plane.ok("POST", "/v1/entries?wait=published&timeout=5", {"list": "allow", "networks": ["192.0.2.1"]})
 
 
 def test_settings_that_are_saved_say_so_and_how_far_they_came(plane: Control) -> None:
@@ -71,3 +72,23 @@ def test_a_sidecar_that_is_away_needs_attention_once(plane: Control, clock: Cloc
     console = Console(plane)
     assert console.get("/attention").text.count("The sidecar edge:1 is away") == 1
     assert "It does not ask for bans and policy any more" in console.get("/attention").text
+
+
+def test_a_file_of_the_settings_that_is_missing_is_told_of_beside_them(plane: Control) -> None:
+    console = Console(plane)
+    fields = {"csrf": console.csrf, "settings": "geo: {country: geo/country.csv}"}
+    refused = console.post("/feeds", fields)
+    assert refused.status_code == 422
+    wrong = re.search(r'<div class="wrong" id="settings-wrong"[^>]*>(.*?)</div>', refused.text)
+    assert wrong is not None
+    assert "/geo/country" in wrong[1]
+    assert 'aria-describedby="settings-wrong"' in refused.text
+    assert plane.ok("GET", "/v1/policy") == {}
+
+
+def test_an_entry_whose_database_is_missing_is_refused_and_the_panel_says_so(plane: Control) -> None:
+    console = Console(plane)
+    fields = {"csrf": console.csrf, "list": "allow", "countries": "KP", "period": "1d", "action": "block"}
+    assert 'class="wrong"' in console.post("/add/preview", fields).text
+    assert console.post("/add", fields).status_code == 422
+    assert plane.ok("GET", "/v1/entries")["items"] == []
