@@ -145,10 +145,24 @@ class Index:
                 yield f"{name}: found number {number}, expected less than {limit}"
         if (length := greatest(self._lengths)) > 128:
             yield f"members.length: found {length}, expected at most 128"
+        elif (length := self._longest_of_ipv4()) > 32:
+            yield f"members.length: found {length} in a set of IPv4, expected at most 32"
         if any(one > other for one, other in in_turns(pairwise(self._offsets), _TURN)):
             yield "sets.offset: not in order"
         if self._offsets[0] or self._offsets[1]:
             yield "sets.offset: set 0 is not empty"
+
+    def _longest_of_ipv4(self) -> int:
+        """Return the most prefix bits in the match sets of IPv4; those that there are not are passed over."""
+        numbers: set[int] = set()
+        for start in range(0, len(self._sets), _CHUNK):
+            numbers.update(self._sets[start : start + _CHUNK])
+            next_turn()
+        longest = 0
+        for number in in_turns(numbers, _TURN):
+            if number < self.set_count:
+                longest = max(longest, *self._lengths[self._offsets[number] : self._offsets[number + 1]], 0)
+        return longest
 
     def _check_lengths(self) -> None:
         if not len(self._starts) == len(self._sets) > 0 == self._starts[0]:
