@@ -27,6 +27,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- /* Fails where the pod would be killed for its memory, or evicted for its disk, while a snapshot is replaced. */ -}}
+{{- define "authz.checkSizes" -}}
+{{- $twice := int64 0 }}
+{{- range .Values.config.layers }}{{ $twice = add $twice (mul 2 (int64 (.max_size | default 268435456))) }}{{ end }}
+{{- $memory := dig "limits" "memory" "" .Values.resources | toString }}
+{{- range $what, $size := dict "resources.limits.memory" $memory "state.size" (toString .Values.state.size) }}
+{{- $needs := ternary $twice (add $twice 100663296) (eq $what "state.size") }}
+{{- if regexMatch "^[0-9]+[MG]i$" $size }}
+{{- $bytes := mul (int64 (regexFind "^[0-9]+" $size)) (ternary 1048576 1073741824 (hasSuffix "Mi" $size)) }}
+{{- if lt $bytes $needs }}
+{{- fail (printf "%s is %s, expected %dMi or more: twice max_size of all layers (256Mi where a layer has none)" $what $size (div (add $needs 1048575) 1048576)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- define "authz.port" -}}
 {{- regexFind "[0-9]+$" (get . "listen" | default "") -}}
 {{- end }}

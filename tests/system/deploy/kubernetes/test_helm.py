@@ -167,7 +167,7 @@ YOURS_ALONE = "-----BEGIN PUBLIC KEY-----\nyours\n-----END PUBLIC KEY-----\n"
 
 def with_key(trusted: str) -> dict[str, Any]:
     """Return the values of somebody whose key has a name of its own."""
-    layer = {"name": "policy", "path": "/var/lib/authz/snapshot/lists.snapshot", "trusted_keys": [trusted]}
+    layer = {"name": "policy", "path": "/a", "trusted_keys": [trusted], "max_size": 1 << 20}
     return {"publicKeys": {"press.pub": YOURS_ALONE}, "config": {"layers": [layer]}}
 
 
@@ -184,6 +184,21 @@ def test_a_layer_that_trusts_a_key_which_is_not_given_is_refused(tmp_path: Path)
     done = template("authz", tmp_path / "values.yaml")
     assert done.returncode != 0
     assert "policy: trusted_keys has /etc/authz/2026.pub, but publicKeys has press.pub" in done.stderr
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"resources": {"limits": {"memory": "200Mi"}}}, "resources.limits.memory is 200Mi, expected 224Mi or more"),
+    ({"state": {"size": "100Mi"}}, "state.size is 100Mi, expected 128Mi or more"),
+    ({"config": {"layers": [{"name": "policy", "path": "/a", "trusted_keys": ["/etc/authz/2026.pub"]}]}},
+     "resources.limits.memory is 256Mi, expected 608Mi or more: twice max_size of all layers"),
+])  # fmt: skip
+def test_a_pod_that_would_be_killed_by_its_next_snapshot_is_refused(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    done = template("authz", tmp_path / "values.yaml")
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 def test_the_chart_has_the_placeholder_of_the_base() -> None:
