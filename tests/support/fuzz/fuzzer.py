@@ -64,7 +64,8 @@ def main() -> None:
         atheris.Setup(
             [
                 sys.argv[0], str(corpus), "-max_len=4096", "-rss_limit_mb=2048",
-                f"-timeout={_HANGING}", f"-report_slow_units={_HANGING}", f"-dict={words}", "-print_final_stats=1", "-verbosity=1",
+                f"-timeout={_HANGING}", f"-report_slow_units={_HANGING}", f"-dict={words}",
+                "-print_final_stats=1", "-verbosity=1",
                 f"-exact_artifact_path={options.work / options.target}-crash",
             ],
             one_input,
