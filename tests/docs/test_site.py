@@ -81,7 +81,7 @@ ASKED = {
     "ban an address": "guides/bans.html",
     "behind Cloudflare": "guides/who-is-the-client.html#a-cdn-in-front",
     "everybody denied": "operations/troubleshooting.html#everybody-is-denied",
-    "switch all off": "guides/rollout.html#emergency-off-switch",
+    "switch everything off": "guides/rollout.html#emergency-off-switch",
     "roll back": "guides/rollout.html#roll-back",
 }
 

@@ -126,7 +126,7 @@ def rollback(
     local.rollback(serial, layer=layer, key=key, json=json)
 
 
-@app.command(epilog="Example: authz bans sign")
+@app.command(epilog="Example: authz bans sign --layer bans.yaml")
 def sign(layer: Layer = BANS_FILE, key: Key = None, json: Json = False) -> None:
     """Sign the bans file again, after you have edited it or changed its key."""
     local.sign(layer, key=key, json=json)
