@@ -28,6 +28,8 @@ EMPTY: Final = (
     "/", "/lists", "/lists?list=allow", "/lists?only=exceptions", "/attention", "/approvals", "/events", "/history",
     "/triggers", "/feeds", "/notifications", "/publications", "/locked-out", "/map", "/difference",
 )  # fmt: skip
+RED: Final = {"publications": "/publications", "attention": "/attention", "overview": "/", "feeds": "/feeds"}
+AWAY: Final = 75  # seconds after which a sidecar that does not ask is away
 CLIENT: Final = "2001:db8:bad:cafe:1234:5678:9abc:def0"
 
 
