@@ -129,7 +129,7 @@ async def block(asked: Asker, entry_id: FromPath[str]) -> Response[str]:
     try:
         done, approval = await in_thread(carry_out, asked.plane, asked.caller, [operation])
     except Problem as error:
-        return page(asked, "problem.html", status=error.status, problem=error, back=f"/entries/{entry_id}")
+        return page(asked, "problems/problem.html", status=error.status, problem=error, back=f"/entries/{entry_id}")
     return afterwards(f"/entries/{entry_id}", done, approval)
 
 
