@@ -1,14 +1,22 @@
-"""Who is the client, through the real Envoy and the real nginx with the printed configurations."""
+"""Who is the client, through real proxies with the printed configurations."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
-from support.processes import wait_for
+from support.processes import Sidecar, free_port, wait_for
+from support.proxies.client import ask
+from support.proxies.every import start_proxy
 from support.proxies.stack import BAD, BALANCER, OFFICE, STACKS, UNKNOWN
+from support.proxies.upstream import Upstream
+from support.publishing.publisher import Publisher
+
+from authz.cli.sidecar.proxy_config import parts_of, render
+from authz.publisher.policy.read import read_applications
+from authz.serve.config.config import load_config
 
 if TYPE_CHECKING:
     from support.proxies.stack import Stack
@@ -80,3 +88,32 @@ def test_the_quick_start_of_the_readme_holds_through_the_proxy_protocol(name: st
             assert stack.ask(path, client).status == int(status)
             assert stack.ask(path, BALANCER, client).status == int(status)
             assert stack.ask(path, UNKNOWN, client).status == 200  # nobody believes a stranger
+
+
+REAL_IP: Final = """\
+snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub]}}
+grpc: {{listen: "off"}}
+http: {{listen: "127.0.0.1:{}"}}
+admin: {{listen: "127.0.0.1:0"}}
+client_address: {{header: x-real-ip, trusted_proxies: [10.0.0.0/8, 127.0.0.1]}}
+decision_log: {{path: "off"}}
+drain: 0s
+"""
+DENIES_ONE: Final = f"version: 1\nentries: [{{id: bad, list: deny, networks: [{BAD}]}}]\n"
+
+
+@pytest.mark.parametrize("proxy", ["traefik", "caddy", "haproxy", "apache"])
+def test_the_one_address_that_a_proxy_writes_is_its_peer_whoever_else_is_trusted(tmp_path: Path, proxy: str) -> None:
+    """A balancer passes on an X-Real-IP that a client wrote, and Traefik kept it where it trusted the balancer."""
+    publisher = Publisher(tmp_path)
+    publisher.publish(DENIES_ONE)
+    text = REAL_IP.format(free_port())
+    (tmp_path / "authz.yaml").write_text(text)
+    config, applications = load_config(tmp_path / "authz.yaml", {}), read_applications(tmp_path / "policy.yaml")
+    printed = {part: render(proxy, config, applications, part) for part in parts_of(proxy)}
+    with Upstream() as upstream, Sidecar(tmp_path, text), start_proxy(tmp_path, proxy, printed, upstream) as ports:
+        wait_for(lambda: ask(ports.proxied, "/", peer=OFFICE).status == 200, "the first answer")
+        for peer in (OFFICE, BALANCER):
+            assert ask(ports.proxied, "/", [("X-Real-IP", UNKNOWN)], peer=peer).status == 200
+            assert upstream.last().headers["x-authz-client-address"] == peer
+        assert ask(ports.proxied, "/", [("X-Real-IP", OFFICE)], peer=BAD).status == 403

@@ -57,7 +57,9 @@ def render_traefik(config: Config, sites: Sites) -> str:
 def render_traefik_static(config: Config, sites: Sites) -> str:  # noqa: ARG001  # as all renderers
     """Return the static part. Raises InputError as `render_traefik` does."""
     _listen(config)
-    return fill(load("traefik-static.yaml"), {"trusted": ", ".join(in_yaml(network) for network in believed(config))})
+    # Of who is trusted, Traefik keeps an X-Real-IP as it came: a balancer passes on what a client wrote.
+    networks = [] if config.client_address.header == "x-real-ip" else believed(config)
+    return fill(load("traefik-static.yaml"), {"trusted": ", ".join(in_yaml(network) for network in networks)})
 
 
 def _listen(config: Config) -> Listen:
