@@ -61,7 +61,8 @@ def test_a_range_of_two_fields_is_one_more_network_and_its_mistakes_stand_there(
     values = {**filled(networks="192.0.2.1"), "from": "10.0.0.9", "to": "10.0.0.1"}
     assert entry_input(values).networks == ("192.0.2.1", "10.0.0.9-10.0.0.1")
     shown = mistakes_of(Invalid([FieldMistake("/networks/1", "wrong")]), values)
-    assert (shown.wrong("from"), shown.wrong("networks")) == (["wrong"], [])
+    assert (shown.wrong("from")[0], shown.wrong("networks")) == ("wrong", [])
+    assert "did you mean '10.0.0.1-10.0.0.9'?" in shown.wrong("from")[1]
 
 
 def test_asns_may_be_written_as_people_write_them() -> None:
