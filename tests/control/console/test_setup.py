@@ -205,7 +205,8 @@ def test_the_overview_names_the_entries_that_deny_most_and_the_sidecars_with_the
     serial = published["serial"]
     eyes.plane.sidecars.report("edge-1", "bans", published["digest"], "")
     console = Console(eyes)
-    entries = wait_for(lambda: console.get("/busiest").text.partition("By entry")[2])  # events are kept a little later
+    wait_for(lambda: made["id"] in console.get("/busiest").text, "the event is kept")
+    entries = console.get("/busiest").text.partition("By entry")[2]
     assert 'title="' + made["id"] in entries
     assert ">203.0.113.40</bdi></a>" in entries
     assert re.search(rf"edge-1.*bans {serial}", console.get("/").text)
