@@ -130,7 +130,10 @@ def test_a_window_is_looked_at_for_the_time_asked_for(shop: Publisher, authz: Co
         ),
         (
             ["192.0.2.1", "--at", "2026-12-01"],
-            [f"authz: error: --at: found '2026-12-01', {WRONG_TIME}{OR_PERIOD}"],
+            [
+                f"authz: error: --at: found '2026-12-01', {WRONG_TIME}{OR_PERIOD}",
+                "hint: did you mean '2026-12-01T00:00:00Z'?",
+            ],
         ),
         (
             ["192.0.2.1", "--at", "2026-13-01T00:00:00Z"],

@@ -83,6 +83,8 @@ NO_COMMAND: Final = {
     "GET /v1/layers/{layer}": "sidecars fetch it",
     "GET /v1/decisions": "bouncers of CrowdSec ask it",
     "GET /v1/decisions/stream": "bouncers of CrowdSec ask it",
+    "HEAD /v1/decisions": "bouncers of CrowdSec ask it",
+    "HEAD /v1/decisions/stream": "bouncers of CrowdSec ask it",
     "POST /v1/session": "browsers sign on; a command has its token",
     "GET /v1/session": "browsers have sessions",
     "DELETE /v1/session": "browsers have sessions",
