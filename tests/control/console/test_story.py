@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from support.console.browser import viewer
-from support.control import Running
-from support.processes import Sidecar, free_port, wait_for
-from support.proxies.client import ask
-from support.proxies.programs.envoy import Envoy, adapt_envoy, envoy_path
-from support.proxies.upstream import Upstream
-
-from authz.cli.sidecar.proxy_config import render
-from authz.serve.config.config import load_config
+from support.console.edge import Edge, new_edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -26,41 +18,10 @@ BAD = "203.0.113.9"
 OTHER = "198.51.100.7"
 
 
-class Edge(NamedTuple):
-    """A control plane, and the proxy whose sidecar follows it."""
-
-    running: Running
-    port: int
-
-    def status(self, client: str, path: str = "/shop/") -> int:
-        """Return what the proxy answers a client."""
-        return ask(self.port, path, [], peer=client).status
-
-    def waits(self, client: str, status: int) -> None:
-        """Wait until a client is answered so."""
-        wait_for(lambda: self.status(client) == status, f"{client} gets {status}")
-
-
-def sidecar_config(folder: Path) -> str:
-    listen = f'grpc: {{listen: "127.0.0.1:{free_port()}"}}\nhttp: {{listen: "off"}}\nadmin: {{listen: "127.0.0.1:0"}}\n'
-    return (folder / "authz.yaml").read_text() + listen + "drain: 0s\n"
-
-
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    envoy_path()
-    folder = tmp_path_factory.mktemp("edge") / "control"
-    running = Running(folder)
-    try:
-        running.ok("PUT", "/v1/applications/shop?wait=published", {"mode": "block"})
-        with Sidecar(folder, sidecar_config(folder)), Upstream() as upstream:
-            printed = render("envoy", load_config(folder / "authz.yaml", {}))
-            with Envoy(folder, adapt_envoy(printed, upstream)) as envoy:
-                edge = Edge(running, envoy.ports["proxied"])
-                edge.waits("192.0.2.1", 200)
-                yield edge
-    finally:
-        running.end()
+    with new_edge(tmp_path_factory.mktemp("edge") / "control") as edge:
+        yield edge
 
 
 def add(page: Page, address: str, **fields: str) -> None:
