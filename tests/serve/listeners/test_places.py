@@ -112,7 +112,7 @@ def test_a_look_for_one_address_is_at_its_own_connections() -> None:
     places = filled(*others, *guests)
     before = sum(other.hashed for other in others)
     for second in range(100):
-        places.clock = lambda: 100.0 + second  # noqa: B023
+        places.clock = lambda: 100.0 + second  # noqa: B023  # each turn asks it
         assert not places.admit(Guest(peer="a"), 1000, 2)
     assert sum(other.hashed for other in others) == before
 

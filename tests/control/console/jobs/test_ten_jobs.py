@@ -47,7 +47,7 @@ class Hand:
     def click(self, name: str, role: str = "link", within: str = "main") -> None:
         """Press what has this name, in the page or its top bar."""
         place = self.page.locator(within)
-        place.get_by_role(role, name=name, exact=True).first.click()  # type: ignore[arg-type]
+        place.get_by_role(role, name=name, exact=True).first.click()  # type: ignore[arg-type]  # a literal
         self.presses += 1
 
     def choose(self, label: str) -> None:
