@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # for the key of RFC 6455, 1.3, dGhlIHNhbXBsZSBub25jZQ==
+
+
 class Seen(NamedTuple):
     """A request as the application got it. headers: by lower-case name; several lines joined by `, `."""
 
@@ -31,7 +34,10 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class Upstream:
-    """The application behind the proxy: answers 200 to all, and remembers what it got."""
+    """The application behind the proxy: answers 200 to all, and remembers what it got.
+
+    It takes every upgrade: 101, and what comes then is sent back.
+    """
 
     def __init__(self) -> None:
         seen: list[Seen] = []
@@ -46,12 +52,25 @@ class Upstream:
                     before = headers.get(name.lower())
                     headers[name.lower()] = value if before is None else f"{before}, {value}"
                 seen.append(Seen(self.command, self.path, headers, self._body()))
+                if "upgrade" in headers:
+                    self._switch(headers["upgrade"])
+                    return
                 self.send_response(200)
                 self.send_header("Content-Length", "9")
                 self.end_headers()
                 self.wfile.write(b"upstream\n")
 
-            do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815  # as http.server wants them
+            do_GET = do_POST = do_PUT = do_DELETE = do_CONNECT = handle_any  # noqa: N815  # as http.server wants them
+
+            def _switch(self, protocol: str) -> None:
+                """Speak another protocol from here on: send back what comes, once."""
+                self.send_response(101)
+                for name, value in (("Connection", "Upgrade"), ("Upgrade", protocol), ("Sec-WebSocket-Accept", ACCEPT)):
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.flush()
+                self.wfile.write(self.connection.recv(64))
+                self.close_connection = True
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding") != "chunked":

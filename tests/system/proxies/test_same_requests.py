@@ -2,82 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from hpack import Decoder
-from support.processes import LOOPBACK, PATIENCE, Sidecar, free_port, wait_for
-from support.proxies.client import Client, Reply, ask
-from support.proxies.every import start_proxy
-from support.proxies.upstream import Upstream
-from support.publishing.publisher import Publisher
-from support.sidecar.http2 import END, HEADERS, PREFACE, WHOLE, frame, raw_block, read_frames, settings
-
-from authz.cli.sidecar.proxy_config import parts_of, render
-from authz.publisher.policy.read import read_applications
-from authz.serve.config.config import load_config
+from support.processes import LOOPBACK, PATIENCE
+from support.proxies.client import Client
+from support.proxies.every import PROXIES
+from support.proxies.same_requests import (
+    ADMIN,
+    BAD,
+    BAD6,
+    BALANCER,
+    BALANCER6,
+    EXCEPTION,
+    OFFICE,
+    OFFICE6,
+    OTHER,
+    SCRAPER,
+    UNKNOWN,
+    Case,
+    Stack,
+)  # fmt: skip
+from support.sidecar.http2 import END, HEADERS, PREFACE, RESET, WHOLE, frame, raw_block, read_frames, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-POLICY = """\
-version: 1
-applications:
-  "*": {deny: {status: 403, body: "no\\n"}}
-  shop: {deny: {status: 403, body: "Not from {client}: $5, \\"x\\" \\\\ {} ; done.\\n"}}
-  admin:
-    hosts: [admin.example.com, back.example.com]
-    default: deny
-    deny: {status: 404, body: '{"error":"not found"}', content_type: application/json}
-  api: {dry_run: true}
-  quiet: {default: deny, deny: {status: 429}}
-entries:
-  - {id: office, list: allow, networks: [192.0.2.0/24, "2001:db8:1::/48"]}
-  - {id: bad, list: deny, networks: [203.0.113.0/24, "2001:db8:bad::/48"], except: [203.0.113.10]}
-  - {id: scrapers, list: deny, networks: [198.51.100.20-198.51.100.29], applications: [shop]}
-"""
-CONFIG = """\
-snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1s}}
-grpc: {{listen: "127.0.0.1:{grpc}"}}
-http: {{listen: "127.0.0.1:{http}"}}
-admin: {{listen: "127.0.0.1:0"}}
-client_address: {{trusted_proxies: [10.0.0.0/8, 127.0.0.1, "2001:db8:10::/48"]}}
-application: {{unknown: default}}
-decision_log: {{path: "off"}}
-drain: 0s
-"""
 PAGES = {
     "*": (403, b"no\n", "text/plain"),
     "shop": (403, b'Not from {client}: $5, "x" \\ {} ; done.\n', "text/plain"),
     "admin": (404, b'{"error":"not found"}', "application/json"),
     "quiet": (429, b"", None),
 }
-
-UNKNOWN = "198.51.100.77"  # on no list
-OFFICE, OFFICE6 = "192.0.2.5", "2001:db8:1::7"
-BAD, BAD6 = "203.0.113.9", "2001:db8:bad::7"
-EXCEPTION = "203.0.113.10"
-SCRAPER = "198.51.100.25"
-BALANCER, BALANCER6 = "10.0.0.1", "2001:db8:10::1"  # trusted proxies
-ADMIN = "admin.example.com"
-OTHER = "test.example.com"
-
-
-class Case(NamedTuple):
-    """A request and what is to become of it. peer: None: on this machine. client: None: it is denied."""
-
-    peer: str | None
-    path: str
-    application: str
-    client: str | None
-    forwarded: str | None = None
-    host: str = OTHER
-    method: str = "GET"
-
 
 CASES = [
     # By path, from a peer that is the client.
@@ -138,40 +97,7 @@ CASES = [
 ]
 
 
-class Stack:
-    """An application, a proxy with what is printed for it, and a sidecar."""
-
-    def __init__(self, folder: Path, proxy: str) -> None:
-        self.publisher = Publisher(folder)
-        self.publisher.publish(POLICY)
-        config = CONFIG.format(grpc=free_port(), http=free_port())
-        (folder / "authz.yaml").write_text(config)
-        sidecar = load_config(folder / "authz.yaml", {})
-        applications = read_applications(folder / "policy.yaml")
-        printed = {part: render(proxy, sidecar, applications, part) for part in parts_of(proxy)}
-        assert "WARNING" not in printed["main"]
-        self.upstream = Upstream()
-        self._running = contextlib.ExitStack()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.upstream)
-            stack.enter_context(Sidecar(folder, config))
-            self.ports = stack.enter_context(start_proxy(folder, proxy, printed, self.upstream))
-            wait_for(lambda: self.ask(Case(OFFICE, "/shop", "shop", OFFICE)).status == 200, "the first answer")
-            self._running = stack.pop_all()
-
-    def ask(self, case: Case, *more: tuple[str, str]) -> Reply:
-        """Send a request of the cases."""
-        port = self.ports.edge if case.peer is None else self.ports.proxied
-        headers = [] if case.forwarded is None else [("X-Forwarded-For", case.forwarded)]
-        body = b"posted" if case.method in {"POST", "PUT"} else None
-        return ask(port, case.path, [*headers, *more], peer=case.peer, host=case.host, method=case.method, body=body)
-
-    def close(self) -> None:
-        """End all."""
-        self._running.close()
-
-
-@pytest.fixture(scope="module", params=["envoy", "nginx", "traefik", "caddy", "haproxy", "apache"])
+@pytest.fixture(scope="module", params=PROXIES)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp(request.param), request.param)
     yield stack
@@ -308,10 +234,79 @@ def test_parameters_that_hide_no_application_are_let_through(stack: Stack, path:
     assert (seen.path, seen.headers["x-authz-application"]) == (path, application)
 
 
+@pytest.mark.parametrize("path", ["/shop/%", "/shop/%zz", "/shop/%u0061", "/%73hop/%2", "/%u0073hop/x"])
+def test_an_invalid_escape_hides_no_application(stack: Stack, path: str) -> None:
+    """HAProxy found no application in such a path, decided by the general settings, and passed it on."""
+    before = len(stack.upstream.seen)
+    assert stack.ask(Case(SCRAPER, path, "", None)).status in {400, 403}
+    assert len(stack.upstream.seen) == before
+
+
+READ_INSTEAD = [
+    ("X-Forwarded-Host", ADMIN),
+    ("X_Forwarded_Host", ADMIN),
+    ("X-Original-URL", "/quiet"),
+    ("X-Rewrite-URL", "/quiet"),
+    ("X_Rewrite_URL", "/quiet"),
+]
+
+
+@pytest.mark.parametrize("peer", [None, OFFICE, BALANCER])
+def test_no_client_has_the_application_read_another_host_or_path_than_was_decided(
+    stack: Stack, peer: str | None
+) -> None:
+    """Many frameworks take them for what was asked: Symfony and IIS the path, Express, Rails and Spring the host."""
+    assert stack.ask(Case(peer, "/shop", "shop", OFFICE, OFFICE), *READ_INSTEAD).status == 200
+    headers = stack.upstream.last().headers
+    names = {name.lower().replace("_", "-") for name, _ in READ_INSTEAD}
+    told = {name: value for name, value in headers.items() if name.replace("_", "-") in names}
+    assert told in ({}, {"x-forwarded-host": OTHER})
+
+
+def upgraded(port: int, client: str, *lines: str) -> bytes:
+    """Ask for another protocol, and say something in it. Return what came."""
+    head = ["GET /shop/x HTTP/1.1", f"Host: {OTHER}", f"X-Forwarded-For: {client}", *lines, "", ""]
+    with socket.create_connection((LOOPBACK, port), timeout=PATIENCE) as connection:
+        connection.sendall("\r\n".join(head).encode())
+        came = connection.recv(65536)
+        if came.startswith(b"HTTP/1.1 101 "):
+            connection.sendall(b"unchecked")
+            while data := connection.recv(65536):
+                came += data
+        return came
+
+
+WEBSOCKET = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+H2C = ("Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+
+
+def test_a_websocket_is_decided_once_and_then_passes(stack: Stack) -> None:
+    port, before = stack.ports.edge, len(stack.upstream.seen)
+    assert upgraded(port, BAD, "Connection: Upgrade", *WEBSOCKET).startswith(b"HTTP/1.1 403 ")
+    assert len(stack.upstream.seen) == before
+    came = upgraded(port, OFFICE, "Connection: Upgrade", *WEBSOCKET)
+    assert came.startswith(b"HTTP/1.1 101 ")
+    assert came.endswith(b"unchecked")
+    assert stack.upstream.last().headers["x-authz-client-address"] == OFFICE
+
+
+@pytest.mark.parametrize("upgrades", [H2C, (*WEBSOCKET, *H2C), (*H2C, *WEBSOCKET), ("Upgrade: websocket, h2c",)])
+def test_no_upgrade_to_http_2_leads_past_the_check(stack: Stack, upgrades: tuple[str, ...]) -> None:
+    """Behind it a client would ask the application itself, for any path and with any header of ours."""
+    before = len(stack.upstream.seen)
+    upgraded(stack.ports.edge, OFFICE, "Connection: Upgrade, HTTP2-Settings", *upgrades)
+    for seen in stack.upstream.seen[before:]:
+        assert seen.headers.get("upgrade", "websocket").lower() == "websocket"
+
+
 def http2_status(port: int, path: str, host: str, client: str, *more: tuple[str, str]) -> str:
     """Ask over HTTP/2 without TLS, which the proxy takes for what it is by how it begins."""
     asked = [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", path)]
-    asked += [("x-forwarded-for", client), *more]
+    return http2_answer(port, [*asked, ("x-forwarded-for", client), *more])
+
+
+def http2_answer(port: int, asked: list[tuple[str, str]]) -> str:
+    """Send a request of these fields. Return the status, or "" where the stream or the connection is ended."""
     with socket.create_connection((LOOPBACK, port), timeout=PATIENCE) as connection:
         connection.sendall(PREFACE + settings() + frame(HEADERS, END | WHOLE, 1, raw_block(asked)))
         rest, decoder = b"", Decoder()
@@ -320,7 +315,9 @@ def http2_status(port: int, path: str, host: str, client: str, *more: tuple[str,
             for kind, _, _, payload in frames:
                 if kind == HEADERS:
                     return {str(name): str(value) for name, value in decoder.decode(payload)}[":status"]
-    raise AssertionError("no answer")
+                if kind == RESET:
+                    return ""
+    return ""
 
 
 def test_http_2_is_answered_as_http_1_is(stack: Stack, request: pytest.FixtureRequest) -> None:
@@ -337,6 +334,18 @@ def test_http_2_is_answered_as_http_1_is(stack: Stack, request: pytest.FixtureRe
     before = len(stack.upstream.seen)
     http2_status(stack.ports.edge, "/", OTHER, UNKNOWN, ("host", ADMIN))  # RFC 9113, 8.3.1: `:authority` counts
     assert {seen.headers["host"] for seen in stack.upstream.seen[before:]} <= {OTHER}
+
+
+def test_connect_opens_no_way_past_the_check(stack: Stack, request: pytest.FixtureRequest) -> None:
+    before = len(stack.upstream.seen)
+    head = f"CONNECT {OTHER}:80 HTTP/1.1\r\nHost: {OTHER}:80\r\nX-Forwarded-For: {OFFICE}\r\n\r\n"
+    with socket.create_connection((LOOPBACK, stack.ports.edge), timeout=PATIENCE) as connection:
+        connection.sendall(head.encode())
+        assert not connection.recv(64).startswith(b"HTTP/1.1 200")
+    if request.node.callspec.params["stack"] not in {"nginx", "caddy", "apache"}:
+        asked = [(":method", "CONNECT"), (":authority", f"{OTHER}:80"), ("x-forwarded-for", OFFICE)]
+        assert http2_answer(stack.ports.edge, asked) != "200"
+    assert len(stack.upstream.seen) == before
 
 
 def test_a_target_with_a_host_of_its_own_names_the_application_that_is_served(stack: Stack) -> None:

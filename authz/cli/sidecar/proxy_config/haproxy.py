@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
-from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
+from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, BAD_ESCAPE, HOST
 from authz.cli.sidecar.proxy_config.target import quoted, target
 from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
@@ -26,6 +26,7 @@ def render_haproxy(config: Config, sites: Sites) -> str:
             "where": shorten(listen),
             "notes": comment([*about_sites(sites), *about_http("HAProxy", config, listen)]),
             "ambiguous_path": _word(AMBIGUOUS_PATH),
+            "bad_escape": _word(BAD_ESCAPE),
             "valid_host": _word(f"^({HOST})(:[0-9]*)?$"),
             "hosts": [{"name": site.name, "names": " ".join(site.hosts)} for site in sites.by_host],
             "paths": [{"name": site.name, "pattern": _word(site.path)} for site in sites.by_path],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 AMBIGUOUS_PATH: Final = (  # case does not matter
     r"^[^?]*(%2e|%2f|%5c|%00|\\|//|#|/\.\.?(/|\?|;|%3b|$)|/(;|%3b)[^/?]*/)"
 )
+BAD_ESCAPE: Final = "%([^0-9a-f]|.[^0-9a-f]|.?$)"  # of a path as it came; case does not matter
 HOST: Final = (  # a name or an IPv6 address in brackets, without a port
     r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]"
 )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # What the application is told.
 _TOLD: Final = (CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, "x-authz-warnings", "x-authz-dry-run")
 _ASKED_ABOUT: Final = ("X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Uri")  # what Traefik tells the sidecar
+# By these a client could have the application read another path than the one that is decided.
+_OTHER_PATHS: Final = ("X-Original-URL", "X_original_url", "X-Rewrite-URL", "X_rewrite_url", "X_forwarded_host")
 
 
 def render_traefik(config: Config, sites: Sites) -> str:
@@ -96,4 +98,9 @@ def _middleware(name: str) -> str:
 def _forgeable(config: Config) -> list[str]:
     ours = [form for name in (*_TOLD, *REMOVED) for form in (name.title(), name.replace("-", "_"))]
     names = config.application.header.title()
-    return [*ours, *_ASKED_ABOUT, *([names] if config.application.http == "header" and names not in ours else [])]
+    return [
+        *ours,
+        *_ASKED_ABOUT,
+        *_OTHER_PATHS,
+        *([names] if config.application.http == "header" and names not in ours else []),
+    ]

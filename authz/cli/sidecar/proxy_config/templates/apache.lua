@@ -117,7 +117,7 @@ end
 function authz(r)
     local host = r.headers_in["Host"] or ""
     r.notes["authz_host"], r.notes["authz_path"] = shown(host), shown(r.unparsed_uri)
-    if r:regex(r.unparsed_uri, [=[(?i){{ ambiguous_path }}]=]) then
+    if r.unparsed_uri:sub(1, 1) ~= "/" or r:regex(r.unparsed_uri, [=[(?i){{ ambiguous_path }}]=]) then   -- or CONNECT
         return answer(r, 400, "text/plain", nil, "ambiguous path\n")
     end
     if not r:regex(host, [=[{{ valid_host }}]=]) then
@@ -133,6 +133,15 @@ function authz(r)
     for name in pairs(r:headers_in_table()) do
         if name:lower():find("^x[-_]authz[-_]") then r.headers_in[name] = nil end
     end
+    -- Nor do those by which a client could have it read another host or path than the one that is decided.
+    for name in pairs(r:headers_in_table()) do
+        local known = name:lower():gsub("_", "-")
+        if known == "x-forwarded-host" or known == "x-original-url" or known == "x-rewrite-url" then
+            r.headers_in[name] = nil
+        end
+    end
+    -- WebSocket passes. Behind an upgrade to HTTP/2 (h2c) the application would be asked what nobody has decided.
+    if (r.headers_in["Upgrade"] or ""):lower() ~= "websocket" then r.headers_in["Upgrade"] = nil end
     r.headers_in["X-Request-Id"] = r.subprocess_env["UNIQUE_ID"]
 
     local request = question(r, host)
