@@ -141,10 +141,12 @@ class Sidecar(Child):
         log: str = "off",
         bans: str | None = None,
         cache: str = "0s",
+        workers: int = 1,
     ) -> None:
         config = CONFIG.format(name=name, snapshot=snapshot, engine=engine, grpc=grpc, http=http, log=log, cache=cache)
         if bans is not None:
             config = config.partition("\n")[2] + LAYERS.format(name=name, snapshot=snapshot, bans=bans)
+        config += f"workers: {workers}\n"
         (folder / f"{name}.yaml").write_text(config, encoding="utf-8")
         self._folder = folder
         self._listens = {"grpc": grpc, "http": http}
@@ -161,4 +163,4 @@ class Sidecar(Child):
     def _serving(self) -> str | None:
         lines = self.lines
         assert not any("not ready" in line for line in lines), "it is not ready"
-        return "\n".join(lines) if any(line.endswith("authz: serving") for line in lines) else None
+        return "\n".join(lines) if any("authz: serving" in line for line in lines) else None

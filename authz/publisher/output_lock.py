@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,14 @@ def building(output: Path, patience: float = PATIENCE) -> Iterator[None]:
     """
     lock = output.with_name(f".{output.name}.lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(lock)
+    except PermissionError as error:
+        if not lock.exists():
+            raise InputError(f"{output}: cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{output}: cannot be locked: {lock}: {error.strerror}",
+            hint=f"do it as {_owner(lock)}, whose lock it is, or remove the lock while nobody builds",
+        ) from error
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from error
     try:
@@ -47,6 +55,29 @@ def building(output: Path, patience: float = PATIENCE) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which gives the lock back
+
+
+def _opened(lock: Path) -> int:
+    """Open the lock. One that is new is for whoever may replace the output: the folder's owner, and maybe its group."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(OSError):  # not ours to give, then
+        folder = lock.parent.stat()
+        if os.geteuid() == 0:
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        if folder.st_mode & stat.S_IWGRP and os.fstat(descriptor).st_gid == folder.st_gid:
+            os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
+def _owner(path: Path) -> str:
+    """Return the name of a file's owner."""
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "its owner"
 
 
 def _wait_for(descriptor: int, output: Path, patience: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import functools
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,9 @@ _OTHER_CONNECTIONS: Final = 1024 + 64  # of the gRPC front, and of the admin lis
 _M_MMAP_THRESHOLD: Final = -3  # <malloc.h>
 _CPU_LIMIT: Final = "/sys/fs/cgroup/cpu.max"
 _LARGE: Final = 1 << 20  # bytes
+# New objects after which the collector looks at them, and so many such looks after which at what was left. By default
+# 700 and 10, and then at all there are: 12 ms with 30,000 outcomes, in which no request is answered.
+_YOUNG: Final = (700, 3)
 
 
 def serve(config: Path, log_level: str = "info") -> None:
@@ -46,6 +50,8 @@ def serve(config: Path, log_level: str = "info") -> None:
     checked = load_config(config, os.environ)
     raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)
     _give_back_large_blocks()
+    if checked.grpc.engine != "grpcio":  # whose calls we do not know
+        collect_in_short_steps()
 
     passed = Passed.of(os.environ)
     workers = checked.workers or cpus()
@@ -89,6 +95,20 @@ async def _keep_alive() -> None:
     while pause is not None:
         tell("WATCHDOG=1")
         await asyncio.sleep(pause)
+
+
+def collect_in_short_steps() -> None:
+    """Have the collector of cyclic garbage look at each object at most twice: what it finds in use then stays out.
+
+    What is in use that long (connections, outcomes) makes no cycles: it is freed as soon as nobody refers to it.
+    """
+    gc.set_threshold(*_YOUNG)
+    gc.callbacks.append(_collected)
+
+
+def _collected(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"]:
+        gc.freeze()
 
 
 def _give_back_large_blocks() -> None:

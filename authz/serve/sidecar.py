@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from authz.snapshot.rollback_guard import State
 
 _LOOK = 1.0  # seconds between two looks at what time alone changes: a snapshot that becomes stale
+_LOOK_AT_HITS = 0.1  # seconds between two looks at the hits of entries: who asks for metrics finds few
 _LOOK_AT_PROCESS = 5.0  # seconds between two looks at its memory and descriptors
 _LOG = logging.getLogger("authz")
 
@@ -142,6 +143,7 @@ class Sidecar:
         self.health.set_listening()
         self._task(self._look())
         self._task(self._latency.sample())
+        self._task(self._look_at_hits())
         self._task(self._look_at_process())
         self.layers.watch()
         self._started()
@@ -174,7 +176,12 @@ class Sidecar:
         """Notice what time alone changes. Called every second."""
         self.layers.look(time.time())
         self.health.look()
-        self.metrics.prune()
+
+    async def _look_at_hits(self) -> None:
+        while True:
+            for _ in self.metrics.prune():
+                await asyncio.sleep(0)  # others have their turn
+            await asyncio.sleep(_LOOK_AT_HITS)
 
     async def _look_at_process(self) -> None:
         while True:

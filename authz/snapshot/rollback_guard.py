@@ -11,6 +11,7 @@ roll-back, or stop updates; keep it where only the sidecar can write.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -137,10 +138,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise SnapshotRefused(
             Refusal.STATE_UNWRITABLE,
             f"{path}: {error.strerror}: the new serial cannot be remembered",
-            hint=STATE_HINT,
+            hint="make room there; it is tried again every few seconds" if full else STATE_HINT,
         ) from error
 
 

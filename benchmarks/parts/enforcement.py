@@ -11,7 +11,8 @@ millisecond.
 
 A machine that is busy with other things answers late by itself. So each change is followed by its like on a bans file
 that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
-done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late.
+done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late. And of
+each request that is late it is told what the sidecar computed meanwhile, in all its threads: no more is its share.
 
 The bans come to the sidecar as a file; then from a plain web server (nginx with a certificate, asked again and again:
 it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push` fills). 500 changes take
@@ -44,6 +45,7 @@ from benchmarks.data.policies import Publisher, deny_table
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.probe import Probe
 from benchmarks.load.sleeper import Sleeper
+from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.common.installed import installed
 from benchmarks.processes import Sidecar, cores, on_core
@@ -59,6 +61,9 @@ if TYPE_CHECKING:
 
     from benchmarks.parts.common.installed import Installed
     from benchmarks.scale import Scale
+
+    Span = tuple[int, int]  # its begin and end, ns since 1970
+    Wait = tuple[int, int]  # when it was due, ns since 1970, and the wait, ns
 
 RATE: Final = 1_000  # requests a second of each proxy
 LIVE: Final = 1_000  # bans that are live all the time
@@ -168,6 +173,7 @@ class _Bench:
             probes = [stack.enter_context(Probe(name, url)) for name, url in proxies.items()]
             time.sleep(1.0)
             seen: dict[str, list[Seen]] = {_CONTROL: [], _CHANGES: []}
+            spent = stack.enter_context(Spent(sidecar.pid))
             with Sleeper() as sleeper, loads[_ENVOY], loads[_NGINX], on_core(cores().load):
                 time.sleep(self._scale.steady)
                 for number in range(changes):
@@ -179,7 +185,9 @@ class _Bench:
                     time.sleep(_AFTER)
         self._report(way, seen[_CHANGES])
         waits = {name: [(line.due, line.latency) for line in load.requests] for name, load in loads.items()}
-        self._report_late(way, seen, waits | {_SLEEPER: sleeper.wakes})
+        spans = _spans(seen)
+        self._report_late(way, spans, waits | {_SLEEPER: sleeper.wakes})
+        self._report_shares(way, spans, waits, spent)
         for proxy, load in loads.items():
             failed = [f"status {line.status}" for line in load.requests if line.status != http.client.OK]
             self._part.checks.append(
@@ -245,27 +253,51 @@ class _Bench:
                                  percentile=percentile)  # fmt: skip
 
     def _report_late(
-        self, way: str, seen: Mapping[str, Sequence[Seen]], waits: Mapping[str, Sequence[tuple[int, int]]]
-    ) -> None:
+        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]]
+    ) -> None:  # fmt: skip
         """Tell how late requests were answered, and a process that sleeps woke: due and by how much, ns."""
-        begin = min(change.started for some in seen.values() for change in some)
-        times = {_REST: [(0, begin)]} | {
-            when: [(change.started, change.over) for change in some] for when, some in seen.items()
-        }
         for what, several in waits.items():
             ordered = sorted(several)
-            for when, spans in times.items():
-                late = [
-                    _ms(wait)
-                    for first, last in spans
-                    for _, wait in ordered[bisect_left(ordered, (first,)) : bisect_left(ordered, (last,))]
-                ]
+            for when, some in spans.items():
+                late = [_ms(wait) for _, wait in _due_in(ordered, some)]
                 labels = {"bans": way, "proxy": what, "when": when}
                 for percentile, value in _percentiles(late):
                     self._part.add("latency of other requests", "ms", {"authz": [value]}, **labels,
                                    percentile=percentile)  # fmt: skip
                 share = 1e6 * sum(wait > LATE for wait in late) / max(1, len(late))
                 self._part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels)
+
+    def _report_shares(
+        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]], spent: Spent
+    ) -> None:
+        """Tell what the sidecar did while a request was late."""
+        for what, several in waits.items():
+            ordered = sorted(several)
+            for when, some in spans.items():
+                late = [(due, wait) for due, wait in _due_in(ordered, some) if _ms(wait) > LATE]
+                shares = [spent.share(due, due + wait) for due, wait in late]
+                labels = {"bans": way, "proxy": what, "when": when}
+                for name, values in (
+                    ("late requests", [_ms(wait) for _, wait in late]),
+                    ("of each late request: computed by the sidecar, at most", [_ms(s.computed) for s in shares]),
+                    ("of each late request: the sidecar without a core, at most", [_ms(s.waited) for s in shares]),
+                ):
+                    if values:
+                        self._part.add(name, "ms", {"authz": values}, **labels)
+
+
+def _spans(seen: Mapping[str, Sequence[Seen]]) -> dict[str, list[Span]]:
+    """Return when bans changed, when the like was done elsewhere, and the time before both."""
+    begin = min(change.started for some in seen.values() for change in some)
+    return {_REST: [(0, begin)]} | {
+        when: [(change.started, change.over) for change in some] for when, some in seen.items()
+    }
+
+
+def _due_in(ordered: Sequence[Wait], spans: Sequence[Span]) -> list[Wait]:
+    """Return the waits, of those in order, that were due in some spans of time."""
+    places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
+    return [wait for first, last in places for wait in ordered[first:last]]
 
 
 def _start(command: Installed, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:

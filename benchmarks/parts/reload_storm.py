@@ -6,12 +6,14 @@
 Requests are those of clients that entries deny, a different one each time, so that outcomes are met and given up all
 the time; before each storm all entries are asked for. The seconds without a reload, of the same process and run, are
 the control; so is a process that only sleeps on the sidecar's core: what it wakes too late is the machine's.
+
+A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. Of each
+request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile.
 """
 
 from __future__ import annotations
 
 import http.client
-import re
 import tempfile
 import time
 from bisect import bisect_left
@@ -22,9 +24,10 @@ from benchmarks.data.networks import address
 from benchmarks.data.policies import APPLICATION, Publisher, separate_address, separate_entries
 from benchmarks.load.paced import missing_paced
 from benchmarks.load.sleeper import Sleeper
+from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.memory import ask_all
-from benchmarks.processes import Sidecar
+from benchmarks.processes import Sidecar, cores, on_core
 from benchmarks.report.document import Check, Part
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 RATE: Final = 1_000  # requests a second
 QUIET, STORM = "no reload", "reloads one after the other"
 STORMS: Final = 3
+LATE: Final = 3.0  # milliseconds; no request should wait longer
+SIDECARS: Final = {"one process": 1, "two workers, and a process that loads": 2}
 _AFTER: Final = 0.3  # seconds after the last rename of a storm, in which the old lists are freed
 _CLIENTS: Final = 5_000  # that take turns
 _PATIENCE: Final = 30.0  # seconds for a reload
@@ -54,38 +59,56 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         publisher, policy = Publisher(folder), separate_entries(scale.entries)
         reloads = STORMS * scale.reloads
         note(f"building {reloads + 1} times {scale.entries:,} entries")
-        publisher.publish("live.snapshot", policy)
+        publisher.publish("first.snapshot", policy)
         for number in range(reloads):
             publisher.publish(f"next-{number}.snapshot", policy)
-        spans: dict[str, list[Span]] = {QUIET: [], STORM: []}
-        with Sidecar(folder, "sidecar", snapshot="live.snapshot") as sidecar:
-            clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
-            url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
-            load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
-            with Sleeper() as sleeper, load:
-                time.sleep(1.0)
-                for storm in range(STORMS):
-                    note(f"storm {storm + 1} of {STORMS}")
-                    ask_all(sidecar.ports["http"], scale.entries)
-                    spans[QUIET].append(_span(lambda: time.sleep(scale.steady / 5)))
-                    some = range(storm * scale.reloads, (storm + 1) * scale.reloads)
-                    spans[STORM].append(_span(lambda some=some: _storm(sidecar, folder, some)))  # type: ignore[misc]
+        for kind, workers in SIDECARS.items():
+            _measure(part, scale, folder, kind, workers, note)
+    part.notes.append(
+        f"{RATE:,} requests a second over HTTP; {STORMS} storms of {scale.reloads} reloads, each as soon as the one "
+        "before is in use"
+    )
+    return part
+
+
+def _measure(
+    part: Part, scale: Scale, folder: Path, kind: str, workers: int, note: Callable[[str], None]
+) -> None:  # fmt: skip
+    spans: dict[str, list[Span]] = {QUIET: [], STORM: []}
+    _put(folder, "first.snapshot")
+    with Sidecar(folder, f"sidecar-{workers}", snapshot="live.snapshot", workers=workers) as sidecar:
+        clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
+        url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
+        load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
+        with Spent(sidecar.pid) as spent, Sleeper() as sleeper, load, on_core(cores().load):
+            time.sleep(1.0)
+            for storm in range(STORMS):
+                note(f"{kind}: storm {storm + 1} of {STORMS}")
+                ask_all(sidecar.ports["http"], scale.entries)
+                spans[QUIET].append(_span(lambda: time.sleep(scale.steady / 5)))
+                some = range(storm * scale.reloads, (storm + 1) * scale.reloads)
+                spans[STORM].append(_span(lambda some=some: _storm(sidecar, folder, some)))  # type: ignore[misc]
     failed = [f"status {line.status}" for line in load.requests if line.status != http.client.FORBIDDEN]
-    part.checks.append(Check("clients of entries are denied", len(load.requests), failed))
+    part.checks.append(Check(f"clients of entries are denied, {kind}", len(load.requests), failed))
     waits: dict[str, Sequence[Wait]] = {
         "requests": [(line.due, line.latency) for line in load.requests],
         "a process that sleeps": sleeper.wakes,
     }
     for what, some_waits in waits.items():
         for when, several in spans.items():
-            for percentile, value in _percentiles(some_waits, several):
-                part.add("wait", "ms", {"authz": [value]}, entries=f"{scale.entries:,}", of=what, when=when,
-                         percentile=percentile)  # fmt: skip
-    part.notes.append(
-        f"{RATE:,} requests a second over HTTP; {STORMS} storms of {scale.reloads} reloads, each as soon as the one "
-        "before is in use"
-    )
-    return part
+            labels = {"entries": f"{scale.entries:,}", "sidecar": kind, "of": what, "when": when}
+            due = _due_in(some_waits, several)
+            for percentile, value in _percentiles(due):
+                part.add("wait", "ms", {"authz": [value]}, **labels, percentile=percentile)
+            late = [(begin, wait) for begin, wait in due if wait > LATE * 1e6]
+            shares = [spent.share(begin, begin + wait) for begin, wait in late]
+            for name, values in (
+                ("late", [wait / 1e6 for _, wait in late]),
+                ("of each that was late: computed by the sidecar, at most", [s.computed / 1e6 for s in shares]),
+                ("of each that was late: the sidecar without a core, at most", [s.waited / 1e6 for s in shares]),
+            ):
+                if values:
+                    part.add(name, "ms", {"authz": values}, **labels)
 
 
 def _span(work: Callable[[], object]) -> Span:
@@ -97,7 +120,7 @@ def _span(work: Callable[[], object]) -> Span:
 def _storm(sidecar: Sidecar, folder: Path, numbers: Sequence[int]) -> None:
     for number in numbers:
         before = _loads(sidecar)
-        (folder / f"next-{number}.snapshot").replace(folder / "live.snapshot")
+        _put(folder, f"next-{number}.snapshot")
         end = time.monotonic() + _PATIENCE
         while _loads(sidecar) == before:
             if time.monotonic() > end:
@@ -106,20 +129,27 @@ def _storm(sidecar: Sidecar, folder: Path, numbers: Sequence[int]) -> None:
     time.sleep(_AFTER)
 
 
-def _loads(sidecar: Sidecar) -> str:
-    """Return the serial in use."""
-    connection = http.client.HTTPConnection("127.0.0.1", sidecar.ports["admin"], timeout=_PATIENCE)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return str(re.findall(r"^authz_snapshot_serial\S* (\S+)$", text, re.MULTILINE)[0])
+def _put(folder: Path, name: str) -> None:
+    """Replace the sidecar's file; as a link, for the next sidecar takes the same one again."""
+    (folder / "new").hardlink_to(folder / name)
+    (folder / "new").replace(folder / "live.snapshot")
 
 
-def _percentiles(waits: Sequence[Wait], spans: Sequence[Span]) -> Iterator[tuple[str, float]]:
-    """Yield the percentiles of the waits in some spans of time, in milliseconds."""
+def _loads(sidecar: Sidecar) -> int:
+    """Return how often it has loaded a list, by its log: a page of the metrics, asked for all the time, costs more."""
+    return sum("loaded serial" in line for line in sidecar.lines)
+
+
+def _due_in(waits: Sequence[Wait], spans: Sequence[Span]) -> list[Wait]:
+    """Return the waits that were due in some spans of time."""
     ordered = sorted(waits)
     places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
-    ms = sorted(wait / 1e6 for first, last in places for _, wait in ordered[first:last])
+    return [wait for first, last in places for wait in ordered[first:last]]
+
+
+def _percentiles(waits: Sequence[Wait]) -> Iterator[tuple[str, float]]:
+    """Yield the percentiles of some waits, in milliseconds."""
+    ms = sorted(wait / 1e6 for _, wait in waits)
     if ms:
         yield "p50", ms[len(ms) // 2]
         yield "p99", ms[int(len(ms) * 0.99)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import re
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from support.publishing.publisher import Publisher
@@ -326,3 +329,28 @@ def test_leftovers_of_killed_builds_of_this_output_are_removed_and_no_others(des
     assert desk.build("version: 1\n").status == 0
     assert not any((desk.folder / name).exists() for name in leftovers)
     assert all((desk.folder / name).exists() for name in others)
+
+
+def test_the_lock_of_a_shared_folder_is_for_all_who_may_write_there(tmp_path: Path) -> None:
+    """The first who banned made a lock for himself: others of his group read that bans.yaml cannot be written."""
+    tmp_path.chmod(0o770)
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+    with building(tmp_path / "bans.yaml"):
+        status = (tmp_path / ".bans.yaml.lock").stat()
+    assert (status.st_uid, status.st_gid) == (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
+    assert status.st_mode & 0o777 == 0o660
+
+
+def test_a_lock_of_somebody_else_is_named_with_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / ".bans.yaml.lock"
+    lock.touch()
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(InputError) as caught, building(tmp_path / "bans.yaml"):
+        pass
+    assert caught.value.message == f"{tmp_path / 'bans.yaml'}: cannot be locked: {lock}: Permission denied"
+    assert caught.value.hint.startswith(f"do it as {lock.owner()}, whose lock it is")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.cli.common.output import print_json, say, table, visible
+from authz.cli.common.output import print_json, say, table, visible, warn
 from authz.errors import AddressError, BadValue, InputError
 from authz.times import format_moment
 
@@ -183,10 +183,13 @@ def _change(layer: Path, change: Any, key: str | None, now: int, what: Any = str
     from authz.publisher.bans.file import change_bans
     from authz.publisher.builder import builder_name
 
-    return change_bans(
+    changed = change_bans(
         layer, change, lambda named: _signer(key or named), now=now, by=builder_name(), what=what,
         rollback_of=rollback_of,
     )  # fmt: skip
+    for warning in changed.warnings:
+        warn(warning)
+    return changed
 
 
 def _said(what: str, bans: Sequence[Ban], reason: str) -> str:

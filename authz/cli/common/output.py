@@ -56,6 +56,11 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def warn(line: str) -> None:
+    """Print a warning beside the output."""
+    sys.stderr.write(f"warning: {visible(line)}\n")
+
+
 def table(title: str, rows: Iterable[tuple[str, object]], *, style: str = "") -> None:
     """Print names and values, each in one line of any length: an id that is cut in two cannot be copied.
 

@@ -210,7 +210,7 @@ class Decider:
                 return known if rendered is not None else current.keep_rendered(key, known)
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None:
-            scope = current.unknown
+            scope = current.scope_of_name(name or "")
             key = None  # an unknown name may be of any length
         if scope.unknown and name:
             self.on_unknown(name)

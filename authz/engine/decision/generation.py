@@ -68,8 +68,6 @@ class Generation:
         names_any = len(self.scopes) > 1
         self._denies_unknown = settings.unknown == "deny" or (settings.unknown == "auto" and names_any)
         self.refuses_unknown = self._denies_unknown or ruleset.policy.has_hosts  # all of them, or some for their hosts
-        for name, application in ruleset.mentioned.items():
-            self.scopes[name] = Scope(application, unknown=True)
         # Of requests that name no application, and whose host has none.
         self._nameless = self.unknown if names_any or self._denies_unknown else self.general
         self.lapses = lapses(ruleset, settings)
@@ -104,7 +102,8 @@ class Generation:
             later.recent = self.recent  # what is remembered here ends when a layer is ignored, and begins then there
         if scope is self.unknown:
             return later, later.unknown
-        return later, later.scopes.get(scope.application.name, later.unknown)
+        name = scope.application.name
+        return later, later.scopes.get(name) or later.scope_of_name(name)
 
     def keep(self, key: object, decided: Decided) -> None:
         """Remember a decision for the client's next request: clients seldom come once."""
@@ -131,6 +130,17 @@ class Generation:
         ]
         _forget(memories, most)
         return any(memories) or any(later.give_up(most) for later in self._later.values())
+
+    def scope_of_name(self, name: str) -> Scope:
+        """Return the scope of an application that has none yet.
+
+        One that only entries name gets its own, for requests to come; the others share that of `unknown`. A key of a
+        layer may name ten thousand: all at once, they would stall the requests beside a reload.
+        """
+        if name not in self.ruleset.mentioned:
+            return self.unknown
+        scope = self.scopes[name] = Scope(self.general.application._replace(name=name, hosts=()), unknown=True)
+        return scope
 
     def scope_of_host(self, host: str) -> Scope:
         """Return the scope of a request whose application the proxy does not name."""

@@ -55,7 +55,7 @@ class Ruleset:
         files: All files, with their parts, in their order.
         layers: The first file of each layer, by name.
         applications: Those of the policy with their settings; the first is `*`.
-        mentioned: Applications that only entries name, by name, with the settings of `*`.
+        mentioned: Names of applications that only entries name; each has the settings of `*`.
         protected: Addresses for which only the policy counts.
         find_others: The look-up in the files behind the policy's; None where there are none.
         marks: Where they have no bit for an address, `find_others` need not be asked; None: it has to be.
@@ -71,9 +71,12 @@ class Ruleset:
             self.layers.setdefault(file.layer, file)
         self.applications = self.policy.applications
         # An entry may name an application that the policy does not have: it holds there, by the settings of `*`.
-        known = {application.name for application in self.applications}
-        names = set[str]().union(*(file.mentioned for file in self.files)) - known
-        self.mentioned = {name: self.general._replace(name=name, hosts=()) for name in sorted(names)}
+        # Ten thousand names are nothing as a set; as applications, they would stall the event loop for 15 ms.
+        self.mentioned = (
+            frozenset()
+            .union(*(file.mentioned for file in self.files))
+            .difference(application.name for application in self.applications)
+        )
         self._others = tuple(file for file in self.files[1:] if not file.empty)
         self._cancelled = [self._tombstones(file) for file in self._others]  # numbers of bans
         self.find4, self.find6 = self.policy.find4, self.policy.find6
@@ -143,7 +146,8 @@ class Ruleset:
         Returns:
             The policy's or, where only entries name the application, those of `*`; None: nothing names it.
         """
-        return next((known for known in self.applications if known.name == name), self.mentioned.get(name))
+        named = next((known for known in self.applications if known.name == name), None)
+        return self.general._replace(name=name, hosts=()) if named is None and name in self.mentioned else named
 
     def serial_of(self, layer: str | None) -> int:
         """Return the serial of a layer.

@@ -44,11 +44,13 @@ class Changed(NamedTuple):
         bans: All that are live now.
         serial: Of the snapshot that has them.
         snapshot: Its file.
+        warnings: What the caller should look at, though all is done.
     """
 
     bans: tuple[Ban, ...]
     serial: int
     snapshot: Path
+    warnings: tuple[str, ...] = ()
 
 
 def change_bans(
@@ -80,7 +82,8 @@ def change_bans(
         signer = load(_beside(path, document.key))
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
-        serial = _next_serial(document, snapshot, now)
+        signed = _serial_of(snapshot)
+        serial = _next_serial(snapshot, max(document.serial, signed), now)
         source = ": ".join(filter(None, (str(path), what()[:MAX_SAID])))
         data = build_bans_layer(
             bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=source,
@@ -93,8 +96,21 @@ def change_bans(
             replace_file(snapshot, lambda file: file.write(data))
         except OSError as error:
             raise InputError(f"{snapshot}: cannot be written: {error.strerror}") from error
-        _archive(path, document).keep(snapshot, now=now)
-    return Changed(tuple(bans), serial, snapshot)
+        warnings = [_behind(path, document, signed)] if document.serial < signed else []
+        try:
+            _archive(path, document).keep(snapshot, now=now)
+        except InputError as error:  # sidecars have the file: who reads of an error would think that they have not
+            warnings.append(f"{error.message}: what was changed holds, and the history does not have it")
+    return Changed(tuple(bans), serial, snapshot, tuple(warnings))
+
+
+def _behind(path: Path, document: BansDocument, signed: int) -> str:
+    """Return what to say where the snapshot was newer than the file: an editor saved what it had read before."""
+    was = f"archive/{document.layer}/{signed}.snapshot"
+    return (
+        f"{path}: found serial {document.serial}, and {signed} in {document.snapshot}: it was saved from an older "
+        f"copy. Bans made in between have ended: `authz snapshot diff {was} {document.snapshot}`"
+    )
 
 
 def bans_of_build(
@@ -254,8 +270,7 @@ def like(bans: Sequence[Ban], wanted: Ban) -> Ban | None:
     return next((ban for ban in bans if (ban.network, ban.list, ban.applications) == same), None)
 
 
-def _next_serial(document: BansDocument, snapshot: Path, now: int) -> int:
-    before = max(document.serial, _serial_of(snapshot))
+def _next_serial(snapshot: Path, before: int, now: int) -> int:
     if before >= MAX_SERIAL:
         raise InputError(
             f"{snapshot}: found serial {before}, expected less than {MAX_SERIAL}: none is left above it",

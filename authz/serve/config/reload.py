@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from authz.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,7 +31,17 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
 
 
 def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
-    """Return the new configuration with what cannot change as in the old one, and a line for each of those keys."""
+    """Return the new configuration with what cannot change as in the old one, and a line for each of those keys.
+
+    Raises:
+        InputError: Another layer is the first: its file may have been accepted with the rights of a later one, and
+            applications would be decided by settings that nobody meant for them.
+    """
+    first, now_first = (config.layers_in_order()[0].name for config in (old, new))
+    if first != now_first:
+        raise InputError(
+            f"layers: found '{now_first}' first, expected '{first}': the policy is another layer only after a restart"
+        )
     replace = msgspec.structs.replace
     kept: dict[str, Any] = {}
     lines: list[str] = []

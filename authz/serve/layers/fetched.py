@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_TIME: Final = 600.0  # seconds that a file may take
 MIN_HELD: Final = 0.5  # seconds; a server that says it held its answer back, and is quicker, has not
+SMALL: Final = 1024  # bytes; a network gives some pieces that are smaller
+MAX_SMALL: Final = 10_000  # pieces; each costs as much as a large one, and a server could send a byte in each
 MAX_TAG: Final = 1024  # characters of an entity tag: what is longer makes a request that servers refuse
 MAX_BACKOFF: Final = 60.0  # seconds; a server that comes back has all sidecars again within this
 
@@ -147,10 +149,16 @@ class FetchedSource(Source):
         end = time.monotonic() + MAX_TIME
         descriptor, name = tempfile.mkstemp(prefix="authz-", suffix=".fetched")
         try:
-            size = 0
+            size = small = 0
             with os.fdopen(descriptor, "wb") as file:
                 for piece in pieces:
                     size += len(piece)
+                    small += len(piece) < SMALL
+                    if small > MAX_SMALL:
+                        raise SnapshotRefused(
+                            Refusal.BAD_ANSWER, self.name, found=f"{small} pieces of less than {SMALL} bytes",
+                            expected=f"at most {MAX_SMALL}",
+                        )  # fmt: skip
                     if size > self._max_size:
                         raise SnapshotRefused(
                             Refusal.TOO_LARGE, self.name, found=f"more than {self._max_size} bytes",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from authz.durable import replace_file
 from authz.errors import DamagedState, InputError, Refusal, SnapshotRefused
 from authz.serve.layers.config import LAST_GOOD, last_good_path
+from authz.snapshot.cooperative import write_in_turns
 from authz.snapshot.heading import part_path
 from authz.snapshot.read import inspect_snapshot
 from authz.snapshot.rollback_guard import (
@@ -88,7 +89,7 @@ class Memory:
         path = part_path(self.copy(layer), part)
         with writing(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            replace_file(path, lambda file: file.writelines(content), mode=0o600)
+            replace_file(path, lambda file: write_in_turns(file, content), mode=0o600)
 
     def drop_parts(self, layer: str, required: Iterable[Requirement]) -> None:
         """Remove the kept parts that the last good copy does not require. What cannot be removed stays."""
@@ -137,4 +138,4 @@ class Memory:
         path = self.copy(layer)
         with writing(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            replace_file(path, lambda file: file.writelines(content), mode=0o600)
+            replace_file(path, lambda file: write_in_turns(file, content), mode=0o600)

@@ -4,8 +4,8 @@
     If-None-Match: "5a3c..."     200, as soon as there is another file
     Prefer: wait=30
 
-The carrier is not trusted: what comes is verified like any file. Redirects lead only to the same host; proxies are
-those of the environment (`https_proxy`, `no_proxy`).
+The carrier is not trusted: what comes is verified like any file, and neither its head nor its body may go on for ever
+(decision 0104). Redirects lead only to the same host; proxies are those of the environment (`https_proxy`, `no_proxy`).
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import io
+import math
 import os
 import socket
 import ssl
+import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from authz import __version__
 from authz.errors import Refusal, SnapshotRefused, shorten
-from authz.serve.layers.fetched import Answer, FetchedSource
+from authz.serve.layers.fetched import MAX_TIME, Answer, FetchedSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +35,57 @@ if TYPE_CHECKING:
     from authz.serve.layers.config import LayerConfig
 
 _STEP: Final = 1 << 16  # bytes that are read at a time
+_MAX_HEAD: Final = 256 << 10  # bytes before the body; http.client passes over any number of `100 Continue`
+# bytes from a server before the body: http.client passes over any number of `100 Continue`
 _MAX_REDIRECTS: Final = 5
 _MAX_TOKEN: Final = 4096  # bytes
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class _Incoming(io.RawIOBase):
+    """What a server sends: its head in a time and a size, then its body in a time.
+
+    Args:
+        connection: Whose socket is read.
+        timeout: Seconds for each piece.
+        limit: Seconds for the whole head.
+    """
+
+    def __init__(self, connection: socket.socket, timeout: float, limit: float) -> None:
+        self._socket = connection
+        self._raw = connection.makefile("rb", buffering=0)  # a second reference: http.client closes its own
+        self._timeout = timeout
+        self._end = time.monotonic() + limit
+        self._left: float = _MAX_HEAD
+
+    def headed(self, timeout: float) -> None:
+        """Go on with the body; its size is counted by who reads it. timeout: seconds for each piece."""
+        self._timeout, self._end, self._left = timeout, time.monotonic() + MAX_TIME, math.inf
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return it as http.client reads it."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # as BufferedReader calls it
+        """Read a piece. Raises TimeoutError, and HTTPException for a head that is too long."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        if self._left <= 0:
+            raise http.client.HTTPException(f"a head of more than {_MAX_HEAD} bytes")
+        self._socket.settimeout(min(self._timeout, left))
+        size = self._raw.readinto(buffer)
+        self._left -= size or 0
+        return size
+
+    def close(self) -> None:
+        """Give back the socket. A second call is harmless."""
+        self._raw.close()
+        super().close()
 
 
 class WebSource(FetchedSource):
@@ -45,6 +96,7 @@ class WebSource(FetchedSource):
         super().__init__(config.url.partition("?")[0], config.max_size, config.poll)
         self._config = config
         self._url = config.url
+        self._trust: tuple[list[tuple[int, int, int] | None], ssl.SSLContext] | None = None  # of which files
 
     @contextlib.contextmanager
     def ask(self, tag: str, suffix: str = "") -> Iterator[Answer | bool]:
@@ -53,11 +105,13 @@ class WebSource(FetchedSource):
         url = here._replace(path=here.path + suffix).geturl()
         for _ in range(_MAX_REDIRECTS + 1):
             with contextlib.closing(self._connect(urlsplit(url), long=True)) as connection:
+                incoming = self._limit(connection)
                 connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))
                 try:
                     answer = connection.getresponse()
                 except http.client.HTTPException as error:
                     raise self._bad(f"not HTTP: {type(error).__name__}") from error
+                incoming[-1].headed(self._config.timeout)
                 if answer.status in _REDIRECTS:
                     url = self._redirected(url, answer.getheader("Location") or "")
                     continue
@@ -77,11 +131,29 @@ class WebSource(FetchedSource):
                 Refusal.TOO_LARGE, self.name, found=f"{answer.length} bytes", expected=f"at most {self._max_size}"
             )
         missing = answer.length
-        while piece := answer.read(_STEP):
+        while piece := self._piece(answer):
             missing = None if missing is None else missing - len(piece)
             yield piece
         if missing:
             raise self._bad(f"the answer ended {missing} bytes early")
+
+    def _piece(self, answer: http.client.HTTPResponse) -> bytes:
+        try:
+            return answer.read1(_STEP)  # what has come: a byte at a time is noticed
+        except http.client.HTTPException as error:
+            raise self._bad(f"not HTTP: {type(error).__name__}") from error
+
+    def _limit(self, connection: http.client.HTTPConnection) -> list[_Incoming]:
+        """Have the answers of a connection read within limits; the list has what they are read from."""
+        incoming: list[_Incoming] = []
+        timeout, config = connection.timeout, self._config
+
+        def response(of: socket.socket, **rest: Any) -> http.client.HTTPResponse:
+            incoming.append(_Incoming(of, timeout or config.timeout, config.wait + 2 * config.timeout))
+            return http.client.HTTPResponse(incoming[-1], **rest)  # type: ignore[arg-type]  # only makefile is called
+
+        connection.response_class = response  # type: ignore[assignment]  # it is only called
+        return incoming
 
     def _bad(self, what: str) -> SnapshotRefused:
         return SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: {what}")
@@ -128,11 +200,25 @@ class WebSource(FetchedSource):
         return connection
 
     def _context(self) -> ssl.SSLContext:
+        """Return what is trusted. It is made again where one of its files is another one: reading all takes 20 ms."""
         config = self._config
-        context = ssl.create_default_context(cafile=config.ca)
-        if config.certificate is not None:
-            context.load_cert_chain(config.certificate, config.key)
-        return context
+        files = [config.ca or ssl.get_default_verify_paths().cafile, config.certificate, config.key]
+        now = [_signature(file) for file in files]
+        if self._trust is None or self._trust[0] != now:
+            context = ssl.create_default_context(cafile=config.ca)
+            if config.certificate is not None:
+                context.load_cert_chain(config.certificate, config.key)
+            self._trust = now, context
+        return self._trust[1]
+
+
+def _signature(path: str | None) -> tuple[int, int, int] | None:
+    """Return what tells one state of a file from another; None: there is none."""
+    try:
+        status = os.stat(path) if path else None  # noqa: PTH116  # no reason to make a Path of each
+    except OSError:
+        return None
+    return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _proxy(url: SplitResult) -> SplitResult | None:

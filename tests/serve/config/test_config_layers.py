@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from authz.engine.entries.permissions import May
-from authz.errors import InvalidDocument
+from authz.errors import InputError, InvalidDocument
 from authz.serve.config.config import load_config
 from authz.serve.config.reload import merge
 
@@ -141,3 +141,15 @@ def test_what_cannot_change_stays_and_is_named_with_both_values(tmp_path: Path) 
     assert (merged.http.max_connections, merged.drain, merged.decision_log.allowed) == (7, 1.0, 0.5)
     assert merged.client_address.trusted_proxies == new.client_address.trusted_proxies
     assert merge(old, old) == (old, [])
+
+
+def test_another_first_layer_is_refused_while_the_sidecar_runs(tmp_path: Path) -> None:
+    """Two lines that changed places: bans were the policy, and its applications had settings that nobody meant."""
+    bans = "  - {name: bans, path: bans.snapshot, trusted_keys: [b.pub]}\n"
+    third = bans.replace("bans", "team")
+    old = load(tmp_path, "layers:\n" + POLICY + bans + third)
+    with pytest.raises(InputError, match="layers: found 'bans' first, expected 'policy'"):
+        merge(old, load(tmp_path, "layers:\n" + bans + POLICY))
+    assert [layer.name for layer in merge(old, load(tmp_path, "layers:\n" + POLICY + third + bans))[0].layers] == [
+        "policy", "team", "bans",
+    ]  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import struct
 import sys
 import time
 import tracemalloc
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import pytest
 from support.publishing.publisher import Publisher
@@ -15,17 +16,22 @@ from support.publishing.worlds import deny, load
 from support.sidecar.loading import Loading
 
 from authz.addresses import Network
+from authz.engine.decision.generation import Generation
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.permissions import May, first_violation
+from authz.engine.entries.ruleset import Ruleset
 from authz.engine.model import ANY_APPLICATION, Application, Entry
 from authz.engine.request.request import Request
+from authz.engine.settings import Settings
 from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.build import build_snapshot
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
 from authz.publisher.policy.read import Policy
+from authz.serve.layers import memory as memory_module
 from authz.serve.layers.accept import Acceptor, Rules
 from authz.serve.layers.memory import Memory
+from authz.snapshot import cooperative as cooperative_module
 from authz.snapshot import read as read_module
 from authz.snapshot import sealed_memory as sealed_module
 from authz.snapshot.ban_ids import ban_id
@@ -106,6 +112,35 @@ def test_long_work_is_done_in_turns(many: Publisher, monkeypatch: pytest.MonkeyP
         assert turns.count(module.__name__) > size // STEP, module.__name__
 
 
+def test_the_last_good_copy_is_written_in_turns(
+    many: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten megabytes in one write(2) kept the core of the event loop for longer than a time slice, at each reload."""
+    monkeypatch.setattr(cooperative_module, "STEP", STEP // 16)
+    written: list[int | None] = []  # bytes of each call; None: a turn of others
+
+    def recorded(_: Path, write: Callable[[BinaryIO], object], **__: int) -> None:
+        class Recorded(io.BytesIO):
+            def write(self, data: Any) -> int:
+                written.append(len(data))
+                return super().write(data)
+
+            def writelines(self, pieces: Any) -> None:
+                written.append(sum(map(len, pieces)))
+
+        write(Recorded())
+
+    monkeypatch.setattr(memory_module, "replace_file", recorded)
+    monkeypatch.setattr(time, "sleep", lambda _: written.append(None))
+    rules = Rules("policy", [many.key()], 1, 1 << 30)
+    Acceptor(rules, Memory(tmp_path / "authz.json")).accept(path_of(many), no_part)
+    sizes = [size for size in written if size is not None]
+    assert sum(sizes) == path_of(many).stat().st_size
+    assert max(sizes) == STEP // 16
+    big = [index for index, size in enumerate(written) if size == STEP // 16]
+    assert all(written[index + 1] is None for index in big)
+
+
 def no_part(part: Requirement) -> NoReturn:
     pytest.fail(f"asked for part {part.serial}")
 
@@ -160,6 +195,19 @@ def test_a_load_lets_go_of_the_interpreter_all_the_time(tmp_path: Path, monkeypa
         lengths = stretches(lambda acceptor=acceptor, file=file: acceptor.accept(file, no_part), monkeypatch)  # type: ignore[misc]
         assert max(lengths) < LONGEST
         assert sum(lengths) > LONGEST, "or nothing was counted"
+
+
+def test_names_of_applications_cost_a_swap_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 10,000 that entries of a layer may name were made ready in the event loop: 20 ms at each of its files."""
+    names = [frozenset(f"app-{number}-{n}" for n in range(20)) for number in range(100)]
+    entries = [deny(f"e{n}", f"10.0.{n}.0/24", applications=names[n]) for n in range(100)]
+    policy, bans = load([Application(ANY_APPLICATION)], []), load([Application(ANY_APPLICATION)], entries, layer="bans")
+    made: list[Generation] = []
+    lengths = stretches(lambda: made.append(Generation(Ruleset([policy, bans]), Settings())), monkeypatch)
+    assert 0 < sum(lengths) < LONGEST
+    first, other = (made[0].scope_of_name(name) for name in ("app-7-3", "nobody"))
+    assert (first.application.name, first.unknown, other) == ("app-7-3", True, made[0].unknown)
+    assert made[0].scopes["app-7-3"] is first
 
 
 def test_entries_are_checked_against_may_one_by_one() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.servers.certificates import Authority
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.publishing.publisher import Publisher
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +198,58 @@ def test_a_server_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         web = source(f"http://127.0.0.1:{silent.getsockname()[1]}/x", timeout=0.05, wait=0.0)
         assert refusal(web) == "unreachable: timed out"
+
+
+@pytest.mark.parametrize(
+    ("head", "again", "expected"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "bad_answer: not HTTP: HTTPException"),
+        (b"HTTP/1.1 200 OK\r\n", b"", "unreachable: "),
+        (CHUNKED, b"1\r\nx\r\n",
+         "bad_answer: found 10001 pieces of less than 1024 bytes, expected at most 10000"),
+        (CHUNKED + b"worse\r\n", b"", "bad_answer: not HTTP: IncompleteRead"),
+    ],
+    ids=["100 Continue without end", "a byte of the head now and then", "a byte in each chunk", "no chunk"],
+)  # fmt: skip
+def test_an_answer_that_does_not_end_is_given_up(head: bytes, again: bytes, expected: str) -> None:
+    """http.client passed over `100 Continue` for ever: a thread computed all the time, and nothing told of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(head)
+                while True:
+                    connection.sendall(again * 500 or b"X")
+                    time.sleep(0 if again else 0.02)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        said = refusal(source(f"http://127.0.0.1:{listener.getsockname()[1]}/a", wait=0.1, timeout=0.2))
+        thread.join(10)
+    assert said.startswith(expected)
+    assert not thread.is_alive()
+
+
+def test_what_is_trusted_is_read_again_only_where_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All authorities of the system were read for each question: 20 ms of CPU beside the decisions."""
+    made: list[ssl.SSLContext] = []
+    real = ssl.create_default_context
+
+    def make(**options: Any) -> ssl.SSLContext:
+        made.append(real(**options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", make)
+    authority = Authority(tmp_path, "own")
+    web = source("https://127.0.0.1:9/a", ca=str(authority.path))
+    assert web._context() is web._context()
+    assert len(made) == 1
+    before = web._context()
+    authority.path.unlink()
+    Authority(tmp_path, "own")
+    assert web._context() is not before
+    assert len(made) == 2
 
 
 def test_certificates_are_checked_and_a_client_certificate_is_shown(tmp_path: Path) -> None:
