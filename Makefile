@@ -96,7 +96,7 @@ dist: $(STAMP) ## a release of the last commit: sdist, wheel and their digests i
 # Generated code is checked in; tests/docs/test_generated.py compares it.
 proto: $(STAMP) ## generate authz/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -I authz/wire=proto/authz --python_out=. --pyi_out=. \
-	    authz/wire/envoy/v3/access_log.proto authz/wire/envoy/v3/check.proto \
+	    authz/wire/envoy/v3/access_log.proto authz/wire/envoy/v3/check.proto authz/wire/envoy/v3/check_as_read.proto \
 	    authz/wire/reflection/v1/reflection.proto authz/wire/snapshot/v1/snapshot.proto
 
 bench: $(STAMP) ## benchmarks, some minutes; the report: benchmarks/results/

@@ -27,13 +27,13 @@ from authz.engine.model import ANY_APPLICATION, Application
 from authz.engine.request.client_address import CLIENT_UNRESOLVED, Resolver, Step, addresses_behind, chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from authz.engine.decision.generation import Scope
     from authz.engine.decision.outcome import Decided, Outcome
     from authz.engine.entries.opened_snapshot import Covering
     from authz.engine.entries.ruleset import Ruleset
-    from authz.engine.request.request import Request
+    from authz.engine.request.request import Parts, Request
     from authz.engine.settings import Settings
 
 MAX_HOST: Final = 255  # characters of a host for which a decision is remembered
@@ -187,7 +187,7 @@ class Decider:
         """
         return self.decide(request, now)[:2]
 
-    def decide(self, request: Request, now: float) -> Decided:  # noqa: C901  # the hot path: a call costs as much as a branch
+    def decide(self, request: Parts, now: float) -> Decided:  # noqa: C901  # the hot path: a call costs as much as a branch
         """Decide one request, as `check` does, for who renders the decision. Not for two threads at once.
 
         Args:
@@ -211,9 +211,9 @@ class Decider:
         scope = current.scopes.get(name) if name else current.scope_of_host(host)
         if scope is None:
             scope = current.scope_of_name(name or "")
-            key = None  # an unknown name may be of any length
         if scope.unknown and name:
             self.on_unknown(name)
+            key = None  # each of its requests is told, and an unknown name may be of any length
         if (scope.unknown and current.refuses_unknown) or now >= current.lapses_at:
             undecided = current.undecided(scope, "" if name else host, now)
             if undecided is not None:
@@ -225,24 +225,24 @@ class Decider:
             return current.special(scope, Verdict("deny", problem or CLIENT_UNRESOLVED)), None, None
         if scope.by_path:
             return self._by_path(current, scope, request, client, now), client, None
-        decided = current.outcome(scope, client, NOWHERE, attack=attack, now=now), client, None
+        decided = current.outcome(scope, client, NOWHERE, attack, now), client, None
         if key is not None and len(host) <= MAX_HOST:
             current.keep(key, decided)
         return decided
 
-    def _by_path(self, current: Generation, scope: Scope, request: Request, client: Address, now: float) -> Outcome:
+    def _by_path(self, current: Generation, scope: Scope, request: Parts, client: Address, now: float) -> Outcome:
         """Return the outcome for a client where the other addresses of the forwarding chain count."""
-        addresses, attack = self._chain(request), request.attack
-        outcome = current.outcome(scope, client, current.ruleset.places_of(addresses), attack=attack, now=now)
+        peer, forwarded, _, _, attack = request
+        addresses = self._chain(peer, forwarded)
+        outcome = current.outcome(scope, client, current.ruleset.places_of(addresses), attack, now)
         if scope.application.default == "allow" or outcome.verdict == "deny":
             return outcome
         behind = addresses_behind(self._rules, addresses, client)
-        others = (current.outcome(scope, address, NOWHERE, attack=attack, now=now) for address in behind)
+        others = (current.outcome(scope, address, NOWHERE, attack, now) for address in behind)
         return next((other for other in others if other.verdict == "deny"), outcome)
 
-    def _chain(self, request: Request) -> list[Address]:
-        peer = None if request.peer is None else try_parse_address(request.peer)
-        return chain(self._rules, peer, request.forwarded)
+    def _chain(self, peer: str | None, forwarded: Sequence[str]) -> list[Address]:
+        return chain(self._rules, None if peer is None else try_parse_address(peer), forwarded)
 
     def steps(self, request: Request) -> list[Step]:
         """Return the walk over the forwarding chain, for explain.
@@ -276,7 +276,7 @@ class Decider:
         application = ruleset.application(request.application, request.host) or ruleset.general
         if application.match != "path":
             return covering
-        addresses = self._chain(request)
+        addresses = self._chain(request.peer, request.forwarded)
         behind = addresses_behind(self._rules, addresses, client) if application.default == "deny" else []
         for address in addresses:
             if address != client:

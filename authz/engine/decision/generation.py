@@ -182,8 +182,10 @@ class Generation:
             self._special[key] = outcome
         return outcome
 
-    def outcome(self, scope: Scope, client: Address, places: frozenset[Place], *, attack: bool, now: float) -> Outcome:
+    def outcome(self, scope: Scope, client: Address, places: frozenset[Place], attack: bool, now: float) -> Outcome:
         """Return the outcome for a client, cached until a time window changes.
+
+        Called without names: each costs as much as a look-up.
 
         Args:
             scope: The application.

@@ -104,7 +104,7 @@ class Resolver:
         # A known proxy, and a rightmost element that is an address and no proxy's: found at a third of the cost.
         if peer in self._proxies and header_lines:
             line = header_lines[-1]
-            client = try_parse_address(line[line.rfind(",") + 1 :].strip(_OWS))
+            client = try_parse_address(line[line.rfind(",") + 1 :].strip(_OWS) if "," in line else line)
             if client is not None:
                 version, value, _ = client
                 if not bisect_right(self._trusted[version], value) & 1:  # see NetworkSet

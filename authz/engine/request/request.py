@@ -21,12 +21,15 @@ from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
     from authz.addresses import Address
     from authz.engine.settings import Settings
 
+    # The fields of a Request, in their order, for the hot path: a named tuple takes four times as long to make.
+    Parts: TypeAlias = tuple[str | None, Sequence[str], str | None, str, bool]
+
 Source = TypeVar("Source")
-_make = tuple.__new__  # of a NamedTuple whose fields are at hand
 NO_METADATA: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
@@ -59,7 +62,7 @@ class RequestReader(Generic[Source]):
         header_name: Turns a header's name (lower case) into what `lines` is asked for.
 
     Attributes:
-        read: Returns what counts of a request: a source, and peer, application and host as in Request.
+        read: Returns what counts of a request, given a source, and peer, application and host as in Request.
     """
 
     def __init__(
@@ -82,14 +85,13 @@ class RequestReader(Generic[Source]):
         """The names that `lines` is asked for."""
         return [self._forwarded] + ([self._signal_header] if self._signal_header else [])
 
-    def _reader(self) -> Callable[[Source, str | None, str | None, str], Request]:
+    def _reader(self) -> Callable[[Source, str | None, str | None, str], Parts]:
         """Return `read`: a function of its own, for each look-up in `self` is paid by every request."""
         lines, forwarded = self._lines, self._forwarded
         attacks = self._attacks if self._signal_header or self._signal_metadata else None
 
-        def read(source: Source, peer: str | None, application: str | None, host: str) -> Request:
-            attack = attacks is not None and attacks(source)
-            return _make(Request, (peer, lines(source, forwarded), application, host, attack))
+        def read(source: Source, peer: str | None, application: str | None, host: str) -> Parts:
+            return peer, lines(source, forwarded), application, host, attacks is not None and attacks(source)
 
         return read
 
@@ -128,7 +130,7 @@ class WrittenReader:
         """Return what counts of a request. Its host is the last `Host` or `:authority`."""
         written = written._replace(headers=[(name.lower(), value) for name, value in written.headers])
         host = next((value for name, value in reversed(written.headers) if name in {"host", ":authority"}), "")
-        return self._reader.read(written, written.peer, written.application, host)
+        return Request._make(self._reader.read(written, written.peer, written.application, host))
 
     def read_from_client(
         self,

@@ -17,7 +17,8 @@ from google.protobuf.message import DecodeError
 
 from authz.engine.request.request import RequestReader
 from authz.serve.grpc.responses import answer, answer_without
-from authz.wire.envoy.v3.check_pb2 import CheckRequest
+from authz.wire.envoy.v3.check_as_read_pb2 import CheckRequestAsRead
+from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
     from authz.engine.decision.outcome import Decided, Outcome
     from authz.serve.config.config import ApplicationConfig, GrpcConfig
     from authz.serve.observe.details import CheckSource
-    from authz.wire.envoy.v3.check_pb2 import AttributeContext, HeaderValue
+    from authz.wire.envoy.v3.check_pb2 import HeaderValue
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
 MAX_HEADERS: Final = 1000  # headers of a request in the raw form; Envoy takes 100 by default
 _MAX_FORGED: Final = 32  # headers with our prefix that are removed from a request; Envoy fails with many more
+_MAX_PEERS: Final = 1024  # sources whose peer is remembered; each is a connection to the proxy
+_MAX_SOURCE: Final = 128  # bytes of such a source; one with the certificate of the client has more
 _LOG = logging.getLogger("authz.check")
-_parse = CheckRequest.FromString  # looking it up takes as long as reading two fields
+_parse = CheckRequestAsRead.FromString  # looking it up takes as long as reading two fields
 
 
 class CheckConfig(Protocol):
@@ -75,6 +78,7 @@ class GrpcCheck:
         self._max_message = config.grpc.max_message
         self._context_key = config.application.context_key
         self._read = RequestReader(decider.settings, _lines, _metadata).read
+        self._peers: dict[bytes, str | None] = {}  # by the bytes of a source
 
     def __call__(self, payload: bytes) -> bytes:
         """Return the answer to one CheckRequest."""
@@ -87,24 +91,39 @@ class GrpcCheck:
             http = attributes.request.http
             headers = http.headers
             source = attributes, http, headers, size
-            address = attributes.source.address
-            peer: str | None = address.socket_address.address.decode("latin-1")
-            if not peer and not address.HasField("socket_address"):
-                peer = None
+            sender = attributes.source
+            try:
+                peer = self._peers[sender]
+            except KeyError:
+                peer = self._peer(sender)
             application = attributes.context_extensions[self._context_key].decode("latin-1")
             host = "" if application else http.host.decode("latin-1")
             decided = self._decider.decide(self._read(source, peer, application, host), now)
             self._recorder.record(decided, peer, now, source)
-            if decided[0].status == 200:
+            outcome, client, rendered = decided
+            if outcome.status == 200:
                 names = "\0".join(headers) or _raw_names(http)
                 if "authz" in names:  # hardly ever; values are not looked at, for a client chooses their size
-                    return answer_without(decided[0], decided[1], _forged(names))
+                    return answer_without(outcome, client, _forged(names))
+            if rendered is not None and rendered.check is not None:
+                return rendered.check
             return answer(decided)
         except DecodeError:
             return self._undecided(self._decider.malformed(), now)
         except Exception:  # noqa: BLE001  # whatever it is, Envoy waits for an answer
             _LOG.exception("a check failed")
             return self._undecided(self._decider.failed(), now)
+
+    def _peer(self, source: bytes) -> str | None:
+        """Return the peer that an AttributeContext.Peer names; None for a unix socket. Raises DecodeError."""
+        address = AttributeContext.Peer.FromString(source).address
+        named = address.HasField("socket_address")
+        peer = address.socket_address.address.decode("latin-1") if named else None
+        if len(source) <= _MAX_SOURCE:
+            if len(self._peers) >= _MAX_PEERS:
+                self._peers.clear()
+            self._peers[source] = peer
+        return peer
 
     def headers_too_large(self) -> bytes:
         """Return the answer to a call whose metadata is too large: Envoy copies a client's `tracestate` into it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from authz.errors import CallFailed, StartError
-from authz.serve.admin.health import AUTHORIZATION, SERVICES
+from authz.serve.admin.health import SERVICES
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.grpc.health import list_services
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
@@ -23,7 +24,7 @@ from authz.serve.listeners.tls.context import make_context
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Collection
 
     from authz.serve.admin.health import Health
     from authz.serve.config.config import GrpcConfig
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from authz.serve.listeners.tls.config import Tls
 
 _DENIED_BEYOND: Final = 1 << 20  # bytes over our limit that the C core takes, so that we can deny the call
-_CHECK_NAME = CHECK_METHOD.rpartition("/")[2]
 
 
 class AioGrpc:
@@ -147,12 +147,7 @@ def _age(seconds: float) -> list[tuple[str, int]]:
 
 
 def _handlers(check: GrpcCheck) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
-    """Return the handlers of the check, from bytes to bytes."""
-
-    async def answer(payload: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        if _size(context.invocation_metadata()) > MAX_HEADER_LIST:
-            return check.headers_too_large()
-        return check(payload)
+    """Return the handlers of the check and of reflection, from bytes to bytes."""
 
     async def converse(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for message in messages:
@@ -161,12 +156,31 @@ def _handlers(check: GrpcCheck) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
             except CallFailed as failed:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, failed.message)
 
-    handler = grpc.unary_unary_rpc_method_handler(answer)
     reflection = {REFLECTION_METHOD: grpc.stream_stream_rpc_method_handler(converse)}
     return (
-        grpc.method_handlers_generic_handler(AUTHORIZATION, {_CHECK_NAME: handler}),
+        _CheckHandlers(check),
         *(grpc.method_handlers_generic_handler(service, reflection) for service in REFLECTION_SERVICES),
     )
+
+
+class _CheckHandlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Chooses the handler of a check by its metadata: they are at hand here, and a handler has to make them anew."""
+
+    def __init__(self, check: GrpcCheck) -> None:
+        async def answer(payload: bytes, _: object) -> bytes:
+            return check(payload)
+
+        async def deny(_: bytes, __: object) -> bytes:
+            return check.headers_too_large()
+
+        self._answer = grpc.unary_unary_rpc_method_handler(answer)
+        self._deny = grpc.unary_unary_rpc_method_handler(deny)
+
+    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return what answers a call; None for a method that is another's."""
+        if handler_call_details.method != CHECK_METHOD:
+            return None
+        return self._deny if _size(handler_call_details.invocation_metadata) > MAX_HEADER_LIST else self._answer
 
 
 class _HealthService(health_aio.HealthServicer):  # type: ignore[misc]  # the library has no types
@@ -181,9 +195,9 @@ class _HealthService(health_aio.HealthServicer):  # type: ignore[misc]  # the li
         return health_pb2.HealthListResponse.FromString(list_services(self._health))
 
 
-def _size(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:
+def _size(metadata: Collection[tuple[str, str | bytes]]) -> int:
     """Return how many bytes metadata is, as HPACK counts them."""
-    return sum(len(key) + len(value) + 32 for key, value in metadata or ())
+    return sum(map(len, chain.from_iterable(metadata))) + 32 * len(metadata)
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:

@@ -47,10 +47,8 @@ _DENIED = 3  # parts around one address and an entry
 
 
 def answer(decided: Decided) -> bytes:
-    """Return the CheckResponse for a decision."""
+    """Return the CheckResponse for a decision, and keep it where the decision has a place for it."""
     outcome, client, rendered = decided
-    if rendered is not None and rendered.check is not None:
-        return rendered.check
     text = b"" if client is None else client.text.encode("ascii")
     entry = b"" if outcome.entry is None else outcome.entry.encode("ascii")
     key = len(entry) << 8 | len(text)  # an entry's id and an address are short

@@ -21,8 +21,10 @@ _PLAIN, _SHOWN, _DETAILS, _SHOWN_DETAILS = -1, -2, -3, -4
 _make = tuple.__new__  # of a NamedTuple whose fields are at hand
 
 
-def answer(decided: Decided, *, shown: bool, details: bool = True) -> Answer:
+def answer(decided: Decided, shown: bool, details: bool = True) -> Answer:
     """Return the answer to a caller.
+
+    The hot path calls it without names: each costs as much as a look-up.
 
     Args:
         decided: The decision.

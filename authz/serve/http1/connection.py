@@ -297,13 +297,14 @@ class HttpConnection(asyncio.Protocol):
         self.since = self._all.later
 
     def _add(self, answer: Answer, *, with_body: bool = True) -> None:
-        if answer.body and with_body:
+        head, body = answer
+        if body and with_body:
             # Each of a hundred requests in a piece can bring about a page: with so many, the connection ends.
-            if len(answer.body) * len(self._answers) > 3 * _MAX_PAGES:  # an answer with a page has three parts
+            if len(body) * len(self._answers) > 3 * _MAX_PAGES:  # an answer with a page has three parts
                 self._ending = True
-            self._answers += (answer.head, _CLOSE if self._ending else b"\r\n", answer.body)
+            self._answers += (head, _CLOSE if self._ending else b"\r\n", body)
         else:
-            self._answers += (answer.head, _CLOSE if self._ending else b"\r\n")
+            self._answers += (head, _CLOSE if self._ending else b"\r\n")
 
     def _refuse(self) -> None:
         """Answer what has waited for too long by one 503, and close: what else had come is not looked at."""

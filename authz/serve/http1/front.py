@@ -84,7 +84,7 @@ class HttpFront:
             if not application:
                 application, host = self._named(headers, host_header)
             decided = self._decider.decide(self._read(headers, peer, application, host), now)
-            answered = answer(decided, shown=shown, details=details)
+            answered = answer(decided, shown, details)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
             decided = self._decider.failed(), None, None

@@ -226,14 +226,15 @@ class Http2Connection(asyncio.Protocol):
 
     def _take_pieces(self, data: bytes, position: int, last: int) -> None:
         """Take frames piece by piece, for a turn. last: as far as one can begin."""
-        take = self._receiver.take
-        end = time.thread_time() + TURN
+        take, look = self._receiver.take, time.monotonic
+        # The clock of the CPU is a system call. No more CPU time has passed than time, so that one is asked first.
+        soonest, end = look() + TURN, time.thread_time() + TURN
         while position < last:
             stop = min(position + _PIECE, last)
             position = take(data, position, stop)
             if position < stop:
                 break
-            if position < last and (time.thread_time() > end or self._sender.room <= 0):
+            if position < last and (self._sender.room <= 0 or (look() > soonest and time.thread_time() > end)):
                 self._unread, self._later = b"", data[position:]
                 self._arrived = self._receiver.arrived or time.monotonic()
                 self._transport.pause_reading()
@@ -257,7 +258,7 @@ class Http2Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write all that there is to be written, and see what is left."""
         sender, streams, out = self._sender, self._streams, self._sender.out
-        if sender.blocked or streams.open:
+        if sender.blocked or streams.parked:
             sender.share()
             sender.send_blocked()
             streams.answer_parked()

@@ -1,6 +1,6 @@
 """What leaves an HTTP/2 connection: answers, the windows of the peer, and what waits for them (RFC 9113, 5.2 and 6.9).
 
-An answer that the windows have room for goes straight into `out`: three pieces. Any other is *blocked*: it waits, and
+An answer that the windows have room for goes straight into `out`, in pieces. Any other is *blocked*: it waits, and
 is sent as the windows open. What the peer's connection window allows is handed out in shares (`room`), one a turn
 of the event loop, so that one read cannot make us write a hundred times as much.
 
@@ -21,11 +21,12 @@ MAX_BLOCKED: Final = 1 << 19  # bytes of answers that wait for a window, before 
 ROOM: Final = 1 << 18  # bytes of DATA that leave in a turn of the event loop
 LOW: Final = ROOM >> 1  # with less left, a turn begins with a new share
 _MAX_WATCHED: Final = 4096  # bytes of messages of a watcher that wait; later ones are dropped
-# HEADERS and the head of DATA with its prefix; then the message; then the trailers.
-_BEGIN: Final = struct.Struct(f">5sI{len(HEAD_BLOCK)}sHBBBIBI")
-_BEGIN_HEAD: Final = h2.frame(h2.HEADERS, h2.END_HEADERS, 0, HEAD_BLOCK)[:5]
-_END: Final = struct.Struct(f">5sI{len(TAIL_BLOCK)}s")
-_END_HEAD: Final = h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 0, TAIL_BLOCK)[:5]
+_MAX_SHAPES: Final = 1024  # lengths of answers for which `_shapes` is remembered
+# The heads of the two frames of HEADERS around an answer, up to the number of the stream.
+_BEGIN: Final = h2.frame(h2.HEADERS, h2.END_HEADERS, 0, HEAD_BLOCK)[:5]
+_END: Final = h2.frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, 0, TAIL_BLOCK)[:5]
+_PREFIX_SIZE: Final = PREFIX.size
+_number = struct.Struct(">I").pack  # of a stream
 
 
 class Blocked:
@@ -74,16 +75,19 @@ class Sender:
 
     def answer(self, stream: int, message: bytes) -> None:
         """Answer a call by one message."""
-        size = len(message) + PREFIX.size
+        length = len(message)
+        size = length + _PREFIX_SIZE
         if size > self.room or size > self._limit or stream in self._windows:
             self.begin(stream)
             self._send(stream, message, ends=True)
             return
         self.room -= size
-        begin = _BEGIN.pack(
-            _BEGIN_HEAD, stream, HEAD_BLOCK, size >> 8, size & 0xFF, h2.DATA, 0, stream, 0, len(message)
-        )
-        self.out += (begin, message, _END.pack(_END_HEAD, stream, TAIL_BLOCK))
+        try:
+            between, prefix = _shapes[length]
+        except KeyError:
+            between, prefix = _shape(length)
+        number = _number(stream)
+        self.out += (_BEGIN, number, between, number, prefix, message, _END, number, TAIL_BLOCK)
 
     def begin(self, stream: int) -> None:
         """Begin an answer of several messages."""
@@ -233,3 +237,17 @@ class Sender:
         """Count bytes that are blocked."""
         self.waiting += size
         self.full = self.waiting > MAX_BLOCKED
+
+
+# By the length of a message: what stands between the numbers of the stream in HEADERS and in DATA, and its prefix.
+_shapes: dict[int, tuple[bytes, bytes]] = {}
+
+
+def _shape(length: int) -> tuple[bytes, bytes]:
+    """Return the parts of an answer that depend on nothing but its length, and remember them."""
+    if len(_shapes) >= _MAX_SHAPES:
+        _shapes.clear()
+    size = length + _PREFIX_SIZE
+    head = h2.HEAD.pack(size >> 8, size & 0xFF, h2.DATA, 0, 0)
+    shape = _shapes[length] = HEAD_BLOCK + head[:5], PREFIX.pack(0, length)
+    return shape

@@ -2,7 +2,7 @@
 
 Each body may have STREAM_WINDOW bytes; more only a few calls at a time, in their order (`_extend`). So a peer that
 keeps within its windows is slowed down, never cut off, and each body that has begun can end. While many answers are
-blocked, complete calls wait for theirs (`_parked`): a call is smaller than its answer. A call that was here for longer
+blocked, complete calls wait for theirs (`parked`): a call is smaller than its answer. A call that was here for longer
 than its grpc-timeout is not decided: nobody waits for the answer.
 """
 
@@ -72,6 +72,7 @@ class Streams:
     Attributes:
         open: Calls whose answer is not made yet, by stream, in the order in which they began.
         watchers: Calls that are answered for as long as their peer wants.
+        parked: Those of `open` that are complete, and wait until fewer answers wait.
         unfinished: Bytes of the bodies of `open`.
         deliver: What sends a message of a watcher.
         refusing: Whether what comes has waited for its turn for so long that it is refused.
@@ -81,6 +82,7 @@ class Streams:
     def __init__(self, max_message: int, sender: Sender, rate: FrameRate) -> None:
         self.open: dict[int, Start | Call] = {}
         self.watchers: dict[int, Watcher] = {}
+        self.parked: deque[int] = deque()
         self.unfinished = 0
         self.deliver: Callable[[int, bytes], None] = _deliver_to_nobody
         self.refusing = False
@@ -89,7 +91,6 @@ class Streams:
         self._max_body = max_message + PREFIX.size
         self._sender = sender
         self._rate = rate
-        self._parked: deque[int] = deque()  # complete calls that wait until fewer answers wait
         self._reset: deque[int] = deque(maxlen=_MAX_RESET)
         self._extended: set[int] = set()  # calls that may send a whole message
         self._wanting: dict[int, None] = {}  # and those that want to, in their order
@@ -192,14 +193,14 @@ class Streams:
             self._converse(stream, call, ends=True)
         elif self._sender.full:
             self.open[stream] = call
-            self._parked.append(stream)
+            self.parked.append(stream)
         else:
             self._answer_body(stream, call)
 
     def answer_parked(self) -> None:
         """Answer calls that waited because too many answers did, for as long as there is room for theirs."""
-        while self._parked and not self._sender.full and self._sender.room > 0:
-            stream = self._parked.popleft()
+        while self.parked and not self._sender.full and self._sender.room > 0:
+            stream = self.parked.popleft()
             call = self.open.get(stream)
             if isinstance(call, Call):
                 self._answer_body(stream, call)
@@ -233,10 +234,15 @@ class Streams:
                 self._sender.answer(stream, start.answer(message))
             elif start.method.watch is not None:
                 self._watch(stream, start.method.watch, message)
-        except CallFailed as failed:
+        except Exception as failed:  # noqa: BLE001  # whatever it is, the peer waits for an answer
+            self.fail_answer(stream, failed)
+
+    def fail_answer(self, stream: int, failed: Exception) -> None:
+        """End a call whose method raised this."""
+        if isinstance(failed, CallFailed):
             self._sender.fail(stream, failure(failed.status, failed.message))
-        except Exception:  # noqa: BLE001  # whatever it is, the peer waits for an answer
-            _LOG.exception("a call failed")
+        else:
+            _LOG.error("a call failed", exc_info=failed)
             self._sender.fail(stream, failure(INTERNAL, "internal error"))
 
     def _refuse(self, stream: int, call: Call) -> None:
@@ -339,7 +345,7 @@ class Streams:
     def clear(self) -> None:
         """Forget the calls that are not answered."""
         self.open.clear()
-        self._parked.clear()
+        self.parked.clear()
         self._wanting.clear()
         self._extended.clear()
         self.unfinished = 0

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from authz.serve.http1.messages import RequestHead
+    from authz.wire.envoy.v3.check_as_read_pb2 import AttributesAsRead
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
     # Of a CheckRequest: the whole, its request, and the headers of that as a map, for each costs to be asked for again;
     # and its bytes.
-    CheckSource: TypeAlias = tuple[AttributeContext, AttributeContext.HttpRequest, Mapping[str, bytes], int]
+    CheckSource: TypeAlias = tuple[AttributesAsRead, AttributeContext.HttpRequest, Mapping[str, bytes], int]
     Details: TypeAlias = tuple[bytes, bytes, bytes, bytes]
 
 MAX_SHORT: Final = 128  # bytes of a request id, a method or an application

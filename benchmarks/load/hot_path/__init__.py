@@ -1,1 +1,1 @@
-"""Hostile peers of the gRPC front: what they cost a sidecar, and a polite client beside them. See `run`."""
+"""What a request costs: in process (`run`), and in whole sidecars of two checkouts asked in turn (`in_turn`)."""

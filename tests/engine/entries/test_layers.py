@@ -92,6 +92,18 @@ def test_a_ban_does_not_make_an_application_known() -> None:
     assert told == ["blog"]
 
 
+def test_each_request_for_an_application_that_only_a_ban_names_is_told() -> None:
+    """The second one of a client was not: its decision was remembered."""
+    general = layer("policy", applications=(GENERAL,))
+    bans = layer("bans", deny("b", "203.0.113.0/24", applications=frozenset({"blog"})))
+    lenient = decider(general, bans, unknown="default")
+    told: list[str] = []
+    lenient.on_unknown = told.append
+    for _ in range(3):
+        assert lenient.check(Request("192.0.2.1", ["203.0.113.9"], "blog"), NOW)[0].reason == "default_allow"
+    assert told == ["blog"] * 3
+
+
 def test_a_ban_in_an_unknown_application_ends_with_its_layer() -> None:
     general = layer("policy", applications=(GENERAL,))
     bans = layer("bans", deny("b", "203.0.113.0/24", applications=frozenset({"blog"})))  # created NOW

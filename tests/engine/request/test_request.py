@@ -72,7 +72,7 @@ def test_a_source_without_metadata_is_asked_for_headers_only() -> None:
 
     reader = RequestReader(SETTINGS, lines, header_name=str.encode)
     assert reader.headers == [b"x-forwarded-for", b"x-waf"]
-    assert not reader.read({b"x-waf": ["0"]}, "10.0.0.1", "shop", "a.example").attack
+    assert reader.read({b"x-waf": ["0"]}, "10.0.0.1", "shop", "") == Request("10.0.0.1", [], "shop", "")
     assert reader.read({b"x-waf": ["1"]}, "10.0.0.1", "shop", "") == Request("10.0.0.1", [], "shop", "", attack=True)
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from envoy_data_plane.envoy.service.auth.v3 import CheckRequest
+from support.proxies.envoy_api import check_request, read_answer
 from support.sidecar.fronts import TRUSTING, Fronts
 from support.sidecar.grpc_questions import ask
+
+from authz.wire.envoy.v3.check_as_read_pb2 import AttributesAsRead
+from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
@@ -51,6 +56,39 @@ def test_an_untrusted_peer_is_the_client_whatever_its_headers_say(fronts: Fronts
     answer = ask(fronts, "192.0.2.7", peer="203.0.113.9")
 
     assert (answer.kind, answer.metadata["client"]) == ("denied", "203.0.113.9")
+
+
+def test_a_remembered_peer_is_taken_for_no_other(fronts: Fronts) -> None:
+    clients = {"192.0.2.7": "192.0.2.7", "203.0.113.9": "203.0.113.9", None: None, "": None, "10.0.0.1": "198.51.100.1"}
+    for _ in range(3):
+        for peer, client in clients.items():
+            assert ask(fronts, "198.51.100.1", peer=peer).metadata["client"] == client
+
+
+def test_few_peers_are_remembered_and_none_that_comes_with_a_certificate(fronts: Fronts) -> None:
+    for number in range(3000):
+        fronts.check(check_request(f"198.51.{number >> 8}.{number & 255}"))
+    assert 0 < len(fronts.check._peers) <= 1024
+    fronts.check._peers.clear()
+    request = CheckRequest.parse(check_request("203.0.113.9"))
+    assert request.attributes is not None
+    assert request.attributes.source is not None
+    request.attributes.source.certificate = "c" * 4000
+    assert read_answer(fronts.check(bytes(request))).metadata["client"] == "203.0.113.9"
+    assert not fronts.check._peers
+
+
+def test_a_check_reads_the_fields_of_check_proto() -> None:
+    read, whole = (
+        {
+            (field.number, field.name): field.message_type and field.message_type.name
+            for field in message.DESCRIPTOR.fields
+        }
+        for message in (AttributesAsRead, AttributeContext)
+    )
+    assert whole.pop((1, "source")) == "Peer"
+    assert read.pop((1, "source")) is None
+    assert read == whole
 
 
 # The application.
