@@ -101,6 +101,14 @@ def directory_bits(directory: Array, name: str) -> int:
     return bits
 
 
+def bits_for(pieces: int) -> int:
+    """Return k for the directory of a table with so many pieces: at most 33 of them for 32 positions.
+
+    A table that has just passed a power of two would double its directory for next to nothing.
+    """
+    return min(max((pieces * 32 // 33 - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
+
+
 def packed(parts: Iterable[bytes], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:
     """Return two sections for some serialized messages: by name, the element type and the bytes."""
     offsets, contents, end = array("I", [0]), list(parts), 0

@@ -16,10 +16,9 @@ from authz.publisher.bans.record import template_key, template_of
 from authz.snapshot.ban_ids import NEVER, ban_number
 from authz.snapshot.sections import (
     INDEX_TYPES,
-    MAX_DIRECTORY_BITS,
-    MIN_DIRECTORY_BITS,
     SINGLES_TYPES,
     TYPE_CODES,
+    bits_for,
     packed,
 )
 
@@ -112,7 +111,7 @@ def _pieces(version: int, networks: Sequence[Network], sets: dict[MatchSet, int]
 
 def _directory(tops: Sequence[int]) -> list[int]:
     """Return the positions between which to look. tops: sorted; addresses left-aligned in 64 bits."""
-    bits = min(max((len(tops) - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
+    bits = bits_for(len(tops))
     return [bisect_left(tops, top << 64 - bits) for top in range((1 << bits) + 1)]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from authz.errors import InputError
 from authz.publisher.index.prefixes import Prefixes
-from authz.snapshot.sections import BLOCKS, CUT, MAX_DIRECTORY_BITS, MIN_DIRECTORY_BITS
+from authz.snapshot.sections import BLOCKS, CUT, bits_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -217,7 +217,7 @@ def _merged(high: Array, low: Array, states: Array) -> tuple[Array, Array, Array
 
 def directory_of(high: Array) -> Array:
     """Return the positions between which to look, by the top bits of an address (left-aligned in 64)."""
-    bits = min(max((len(high) - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
+    bits = bits_for(len(high))
     tops = high >> np.uint64(64 - bits)
     return np.searchsorted(tops, np.arange((1 << bits) + 1, dtype=np.uint64)).astype("<u4")
 

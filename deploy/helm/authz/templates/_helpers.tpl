@@ -42,6 +42,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- /* Fails where a layer would never get a snapshot: nothing may go out, or no volume has its path. */ -}}
+{{- define "authz.checkSources" -}}
+{{- $urls := list }}
+{{- range .Values.config.layers }}
+{{- with .url }}{{ $urls = append $urls . }}{{ end }}
+{{- if and (hasPrefix "/var/lib/authz/snapshot/" (.path | default "")) (eq $.Values.snapshot.source "none") }}
+{{- fail (printf "config.layers, %s: its path is %s, but snapshot.source is none: no volume is there" .name .path) }}
+{{- end }}
+{{- end }}
+{{- with dig "url" "" (.Values.config.events | default dict) }}{{ $urls = append $urls . }}{{ end }}
+{{- if and $urls .Values.networkPolicy.enabled (not .Values.networkPolicy.egress) }}
+{{- fail (printf "networkPolicy.egress is empty, so nothing may go out to %s: ci/layers.yaml has rules for the control plane" (join ", " $urls)) }}
+{{- end }}
+{{- end }}
+{{- /* Fails where no node could be drained, or where the end of a pod would cut requests. */ -}}
+{{- define "authz.checkPods" -}}
+{{- $from := ternary "autoscaling.minReplicas" "replicas" .Values.autoscaling.enabled }}
+{{- $fewest := int (ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled) }}
+{{- $kept := toString .Values.podDisruptionBudget.minAvailable }}
+{{- if .Values.podDisruptionBudget.enabled }}
+{{- if or (eq $kept "100%") (and (regexMatch "^[0-9]+$" $kept) (ge (int $kept) $fewest)) }}
+{{- fail (printf "podDisruptionBudget.minAvailable is %s, but %s is %d: no node with a pod could be drained. Run more pods, or set podDisruptionBudget.enabled to false" $kept $from $fewest) }}
+{{- end }}
+{{- end }}
+{{- $drain := toString (.Values.config.drain | default "5s") }}
+{{- if regexMatch "^[0-9]+[sm]?$" $drain }}
+{{- $seconds := mul (int (regexFind "^[0-9]+" $drain)) (ternary 60 1 (hasSuffix "m" $drain)) }}
+{{- $needs := add $seconds (int .Values.preStopSeconds) 10 }}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $needs) }}
+{{- fail (printf "terminationGracePeriodSeconds is %d, expected %d or more: preStopSeconds, config.drain and 10" (int .Values.terminationGracePeriodSeconds) $needs) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- /* What a front speaks: gateways that read it must not speak plainly to one that has TLS. Of: (list $ FRONT PLAIN). */ -}}
+{{- define "authz.appProtocol" -}}
+{{- $tls := not (empty (dig (index . 1) "tls" "" (index . 0).Values.config)) }}
+{{- $variable := printf "AUTHZ_%s__TLS" (upper (index . 1)) }}
+{{- range (index . 0).Values.env }}{{ $tls = or $tls (eq .name $variable) }}{{ end }}
+{{- ternary "https" (index . 2) $tls }}
+{{- end }}
 {{- define "authz.port" -}}
 {{- regexFind "[0-9]+$" (get . "listen" | default "") -}}
 {{- end }}

@@ -19,8 +19,12 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 class Mounted(NamedTuple):
-    """A container with `authz serve`, its pod, and its configuration. data_of: the files of a ConfigMap."""
+    """A container with `authz serve`, its pod, and its configuration. data_of: the files of a ConfigMap.
 
+    manifest: what makes the pod.
+    """
+
+    manifest: Manifest
     spec: Manifest
     container: Manifest
     config: Config
@@ -60,7 +64,7 @@ def mounted_sidecars(manifests: Sequence[Manifest], folder: Path) -> Iterator[Mo
                 environment = {
                     variable["name"]: variable["value"] for variable in container.get("env", ()) if "value" in variable
                 }
-                yield Mounted(spec, container, load_config(folder / "authz.yaml", environment), data_of)
+                yield Mounted(manifest, spec, container, load_config(folder / "authz.yaml", environment), data_of)
 
 
 def _data(maps: Mapping[tuple[str | None, str], Manifest], namespace: str | None, name: str) -> dict[str, str]:

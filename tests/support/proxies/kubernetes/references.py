@@ -17,6 +17,7 @@ YOURS: Final = {
     ("Secret", "authz-control", "control-keys"),
     ("Secret", "authz", "authz-tls"),
 }
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -44,7 +45,7 @@ class Checked:
         if kind == "Service":
             missing += self._service(manifest)
         elif kind == "PodDisruptionBudget":
-            missing += self._selects(manifest, manifest["spec"]["selector"]["matchLabels"])
+            missing += self._budget(manifest)
         elif kind == "NetworkPolicy":
             missing += self._policy(manifest)
         elif kind == "HorizontalPodAutoscaler":
@@ -78,6 +79,11 @@ class Checked:
         selector = manifest["spec"].get("selector", {}).get("matchLabels", {})
         if not selector.items() <= pod_labels(manifest).items():
             yield f"its selector {selector} is not of its own pods"
+        for spread in spec.get("topologySpreadConstraints", ()):
+            if not spread["labelSelector"]["matchLabels"].items() <= pod_labels(manifest).items():
+                yield f"it is spread by labels that its pods do not have: {spread['labelSelector']['matchLabels']}"
+        for near in spec.get("affinity", {}).get("podAffinity", {}).get(_PREFERRED, ()):
+            yield from self._selects(manifest, near["podAffinityTerm"]["labelSelector"]["matchLabels"])
 
     def _volume(self, namespace: str, volume: Manifest) -> Iterator[str]:
         for source in volume.get("projected", {}).get("sources", [volume]):
@@ -115,6 +121,17 @@ class Checked:
         if not self._selected(_namespace(manifest), labels):
             yield f"selects no pod: {labels}"
 
+    def _budget(self, manifest: Manifest) -> Iterator[str]:
+        labels, kept = manifest["spec"]["selector"]["matchLabels"], manifest["spec"].get("minAvailable", 0)
+        yield from self._selects(manifest, labels)
+        for pods in self._selected(_namespace(manifest), labels):
+            if kept >= (fewest := self._fewest(pods)):
+                yield f"keeps {kept} of {fewest} pods, so no node can be drained"
+
+    def _fewest(self, pods: Manifest) -> int:
+        scaler = self.named.get(("HorizontalPodAutoscaler", _namespace(pods), pods["metadata"]["name"]))
+        return int(scaler["spec"]["minReplicas"] if scaler else pods["spec"].get("replicas", 1))
+
     def _ports(self, manifests: Sequence[Manifest]) -> set[Any]:
         specs = [spec for manifest in manifests if (spec := pod_spec(manifest)) is not None]
         ports = [port for spec in specs for container in containers_of(spec) for port in container.get("ports", ())]
@@ -127,6 +144,8 @@ class Checked:
         for port in manifest["spec"]["ports"]:
             if port["targetPort"] not in self._ports(pods):
                 yield f"no port {port['targetPort']} in its pods"
+            elif port["name"] in self._ports(pods) - {port["targetPort"]}:
+                yield f"its port {port['name']} leads to {port['targetPort']}"
 
     def _policy(self, manifest: Manifest) -> Iterator[str]:
         labels = manifest["spec"]["podSelector"]["matchLabels"]

@@ -195,10 +195,65 @@ def test_a_layer_that_trusts_a_key_which_is_not_given_is_refused(tmp_path: Path)
 def test_a_pod_that_would_be_killed_by_its_next_snapshot_is_refused(
     values: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
-    done = template("authz", tmp_path / "values.yaml")
+    assert message in refused(values, tmp_path)
+
+
+def refused(values: dict[str, Any], folder: Path) -> str:
+    (folder / "values.yaml").write_text(yaml.safe_dump(values))
+    done = template("authz", folder / "values.yaml")
     assert done.returncode != 0
-    assert message in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("values", [
+    {"autoscaling": {"minReplicas": 1}}, {"autoscaling": {"enabled": False}, "replicas": 1},
+    {"podDisruptionBudget": {"minAvailable": 2}}, {"podDisruptionBudget": {"minAvailable": "100%"}},
+])  # fmt: skip
+def test_pods_of_which_none_may_be_evicted_are_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    """A node with one of them could not be drained."""
+    assert "no node with a pod could be drained" in refused(values, tmp_path)
+
+
+def test_one_pod_without_a_budget_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(
+        "{replicas: 1, autoscaling: {enabled: false}, podDisruptionBudget: {enabled: false}}"
+    )
+    assert render("authz", tmp_path / "values.yaml")
+
+
+@pytest.mark.parametrize("values", [{"config": {"drain": "30s"}}, {"config": {"drain": "1m"}}, {"preStopSeconds": 20}])
+def test_a_pod_that_is_killed_before_its_drain_is_over_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    assert "terminationGracePeriodSeconds is 30, expected " in refused(values, tmp_path)
+
+
+BY_URL = {
+    "name": "policy",
+    "url": "https://control.example/v1/layers/policy",
+    "trusted_keys": ["/etc/authz/2026.pub"],
+    "max_size": 1 << 20,
+}
+
+
+@pytest.mark.parametrize("config", [{"layers": [BY_URL]}, {"events": {"url": "https://control.example/v1/events"}}])
+def test_a_control_plane_that_the_network_policy_cuts_off_is_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    assert "nothing may go out to https://control.example/v1/" in refused({"config": config}, tmp_path)
+
+
+def test_a_path_that_no_volume_has_is_refused(tmp_path: Path) -> None:
+    assert "policy: its path is /var/lib/authz/snapshot/lists.snapshot, but" in refused(
+        {"snapshot": {"source": "none"}}, tmp_path
+    )
+
+
+@pytest.mark.parametrize("values", [
+    {"env": [{"name": "AUTHZ_GRPC__TLS", "value": "{certificate: a, key: b}"}]},
+    {"config": {"grpc": {"tls": {"certificate": "/a", "key": "/b"}}}},
+])  # fmt: skip
+def test_a_service_with_tls_does_not_say_that_it_speaks_plainly(values: dict[str, Any], tmp_path: Path) -> None:
+    """Gateways choose their protocol by it. The chart said h2c where the component `tls` says https."""
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    (service,) = (manifest for manifest in render("authz", tmp_path / "values.yaml") if manifest["kind"] == "Service")
+    assert {port["name"]: port["appProtocol"] for port in service["spec"]["ports"]} == {"grpc": "https", "http": "http"}
 
 
 def test_the_chart_has_the_placeholder_of_the_base() -> None:

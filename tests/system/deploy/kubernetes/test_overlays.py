@@ -110,6 +110,20 @@ MISTAKES: dict[str, tuple[str, str, Callable[[Any], object], str]] = {
               ["persistentVolumeClaim"].update(claimName="other"), "no PersistentVolumeClaim other"),
     "scaled": ("central", "HorizontalPodAutoscaler", lambda h: h["spec"]["scaleTargetRef"].update(name="x"),
                "no Deployment x"),
+    "budget": ("central", "PodDisruptionBudget", lambda p: p["spec"].update(minAvailable=2),
+               "keeps 2 of 2 pods, so no node can be drained"),
+    "scaled to one": ("central", "HorizontalPodAutoscaler", lambda h: h["spec"].update(minReplicas=1),
+                      "keeps 1 of 1 pods, so no node can be drained"),
+    "one pod": ("sidecar", "Deployment", lambda d: d["spec"].update(replicas=1), "keeps 1 of 1 pods"),
+    "the other front": ("central", "Service", lambda s: s["spec"]["ports"][0].update(targetPort="http"),
+                        "its port grpc leads to http"),
+    "spread": ("central", "Deployment",
+               lambda d: d["spec"]["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]
+               .update({"x": "y"}), "spread by labels that its pods do not have"),
+    "near what": ("control feeds", "CronJob",
+                  lambda c: c["spec"]["jobTemplate"]["spec"]["template"]["spec"]["affinity"]["podAffinity"]
+                  ["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]["labelSelector"]
+                  ["matchLabels"].update({"x": "y"}), "selects no pod"),
     "gateway's port": ("gateway contour", "ExtensionService", lambda e: e["spec"]["services"][0].update(port=9193),
                        "has no port 9193"),
     "gateway's url": ("gateway traefik", "Middleware",
@@ -161,6 +175,7 @@ def test_keys_are_mounted_into_the_signer_alone(name: str) -> None:
         for container in containers_of(spec):
             mounted = {mount["name"] for mount in container.get("volumeMounts", ())} & secret
             assert not mounted or container["name"] == "signer"
+        assert all(v["secret"]["defaultMode"] & 0o007 == 0 for v in spec["volumes"] if v["name"] in secret)
 
 
 # What the sidecar finds
@@ -179,9 +194,10 @@ def test_the_sidecar_s_configuration_fits_its_pod(name: str, tmp_path: Path) -> 
                 assert mounted.volume_of(path)[1] is False, "others write there"
         assert mounted.missing_keys() == []
         assert mounted.volume_of(config.state_file)[1] is True
-        ports = {port["containerPort"] for port in container["ports"]}
-        listens = [config.grpc.listen, config.http.listen, config.admin.listen]
-        assert {listen.port for listen in listens if listen.host not in {None, "127.0.0.1"}} <= ports
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        listens = {"grpc": config.grpc.listen, "http": config.http.listen, "authz-admin": config.admin.listen}
+        reached = {name: listen for name, listen in listens.items() if listen.host not in {None, "127.0.0.1"}}
+        assert {name: ports.get(name) for name in reached} == {name: listen.port for name, listen in reached.items()}
         assert config.admin.listen.host == "0.0.0.0", "the kubelet asks from outside the pod"
         probed = [container[p]["httpGet"]["path"] for p in ("startupProbe", "livenessProbe", "readinessProbe")]
         assert probed == ["/livez", "/livez", "/readyz"], "a sidecar without a snapshot waits, and is not restarted"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.processes import wait_for
 from support.proxies.client import ask
-from support.proxies.kubernetes import ingress_nginx
+from support.proxies.kubernetes.gateways import ingress_nginx
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.upstream import Upstream
 

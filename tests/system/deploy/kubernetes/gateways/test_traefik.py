@@ -11,7 +11,7 @@ import pytest
 import yaml
 from support.processes import wait_for
 from support.proxies.client import ask, ask_tls
-from support.proxies.kubernetes import traefik
+from support.proxies.kubernetes.gateways import traefik
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.upstream import Upstream
 from support.suite.shared import shared

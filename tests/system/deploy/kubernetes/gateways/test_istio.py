@@ -11,7 +11,7 @@ import pytest
 import yaml
 from support.processes import free_port, wait_for
 from support.proxies.client import ask
-from support.proxies.kubernetes import istio
+from support.proxies.kubernetes.gateways import istio
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.programs.envoy import Envoy
 from support.proxies.upstream import Upstream

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.processes import wait_for
 from support.proxies.client import ask
-from support.proxies.kubernetes.envoy_gateway import as_a_file, translate
+from support.proxies.kubernetes.gateways.envoy_gateway import as_a_file, translate
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.programs.envoy import Envoy
 from support.proxies.upstream import Upstream

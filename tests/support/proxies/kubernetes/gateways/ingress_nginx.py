@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from support.processes import LOOPBACK, Process, free_port, wait_for
-from support.proxies.kubernetes.contour import pods
-from support.proxies.kubernetes.traefik import routed
+from support.proxies.kubernetes.gateways.contour import pods
+from support.proxies.kubernetes.gateways.traefik import routed
 from support.proxies.programs.nginx import nginx_path
 from support.proxies.programs.process import ProxyPorts, ProxyProcess
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -144,6 +145,23 @@ def test_what_a_gateway_answers_while_authz_is_away_is_not_a_denial_where_it_can
         says_503[name] = bool(re.search(r"(statusOnError|status_on_error): (\"?503|\{code: 503)", text))
     cannot = {"contour", "gateway-api", "traefik", "haproxy", "ingress-nginx"}  # fixed at 403 or 500: the files say so
     assert {name for name, can in says_503.items() if not can} == cannot
+
+
+OPENS = re.compile(r"(failOpen|failure_mode_allow|failureModeAllow|allow_degradation)\W+true|auth-always-allow")
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_no_gateway_is_told_to_let_everybody_in_while_authz_is_away(name: str) -> None:
+    assert not OPENS.search(json.dumps(build(f"gateway {name}")))
+    assert not [
+        path for path in (KUBERNETES / "gateways" / name).glob("meshconfig.yaml") if OPENS.search(path.read_text())
+    ]
+
+
+def test_a_gateway_that_is_told_so_is_found() -> None:
+    text = json.dumps(build("gateway apisix")) + json.dumps(build("gateway emissary"))
+    assert OPENS.search(text.replace('"allow_degradation": false', '"allow_degradation": true'))
+    assert OPENS.search(text.replace('"failure_mode_allow": false', '"failure_mode_allow": true'))
 
 
 # What a client made up

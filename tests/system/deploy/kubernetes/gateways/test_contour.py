@@ -9,7 +9,7 @@ import pytest
 import yaml
 from support.processes import wait_for
 from support.proxies.client import ask_tls
-from support.proxies.kubernetes import contour
+from support.proxies.kubernetes.gateways import contour
 from support.proxies.kubernetes.started import start_behind
 from support.proxies.programs.envoy import Envoy
 from support.proxies.upstream import Upstream

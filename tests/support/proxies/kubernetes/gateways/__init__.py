@@ -1,0 +1,1 @@
+"""Gateways as programs of their own, and what they make of our folders."""
