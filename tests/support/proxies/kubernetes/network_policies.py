@@ -78,7 +78,7 @@ def _unreachable(manifests: Sequence[Manifest], sidecar: Mounted, url: str) -> I
             yield f"{url}: the policies of {namespace} let the sidecar's namespace not in"
 
 
-def _is(manifest: Manifest, namespace: str, name: str) -> bool:
+def _is(manifest: Manifest, namespace: str | None, name: str) -> bool:
     return (manifest["metadata"].get("namespace"), manifest["metadata"]["name"]) == (namespace, name)
 
 

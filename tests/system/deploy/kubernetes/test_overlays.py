@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from support.proxies.kubernetes.kustomize import (
     ROOT,
     build,
     containers_of,
+    kubectl,
     pod_spec,
 )
 from support.proxies.kubernetes.mounted import in_bytes, mounted_sidecars
+from support.proxies.kubernetes.plain_build import plainly_built
 from support.proxies.kubernetes.references import broken
 
 from authz.snapshot.signing.keys import load_public_key
@@ -41,6 +44,19 @@ def pods(name: str) -> list[Manifest]:
 def test_every_folder_with_a_kustomization_is_in_an_overlay() -> None:
     folders = {path.parent.relative_to(KUBERNETES).as_posix() for path in KUBERNETES.rglob("kustomization.yaml")}
     assert folders == {part for resources, components, _ in OVERLAYS.values() for part in (*resources, *components)}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, components, _) in OVERLAYS.items() if not components])
+def test_without_kubectl_the_same_is_checked(name: str) -> None:
+    kubectl()
+    (folder,), _, namespace = OVERLAYS[name]
+
+    def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+        text = re.sub(r"\b(authz-(?:config|keys|envoy)|control-config)-[a-z0-9]{10}\b", r"\1", json.dumps(manifests))
+        text = re.sub(r"(\\n)+", r"\\n", text)  # empty lines of a folded scalar are read in two ways
+        return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in json.loads(text)}
+
+    assert by_name(plainly_built(KUBERNETES / folder, namespace)) == by_name(build(name))
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
