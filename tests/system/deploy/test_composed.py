@@ -75,8 +75,8 @@ client=$(grep -i 'x-authz-client-address' body | grep -oE '[0-9.]+')
 authz ban "$client" --for 1h --reason 'guesses passwords' --force
 answers http://127.0.0.1:8080/shop/ 403
 answers http://127.0.0.1:8081/shop/ 403
-in_control() { podman exec -e AUTHZ_CONTROL_URL=$AUTHZ_CONTROL_URL -e AUTHZ_TOKEN=$AUTHZ_TOKEN authz_control_1 /opt/authz/bin/authz "$@"; }
-in_control bans | grep "$client"
+with="-e AUTHZ_CONTROL_URL=$AUTHZ_CONTROL_URL -e AUTHZ_TOKEN=$AUTHZ_TOKEN"
+podman exec $with authz_control_1 /opt/authz/bin/authz bans | grep "$client"
 authz unban "$client"
 answers http://127.0.0.1:8080/shop/ 200
 answers http://127.0.0.1:8081/shop/ 200
