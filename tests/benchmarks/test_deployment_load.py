@@ -41,7 +41,7 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run it as the page does: without any package that is installed."""
-    command = [sys.executable, "-S", "-m", "benchmarks.load.deployment", *map(str, arguments)]
+    command = [sys.executable, "-S", "-m", "benchmarks.deployment", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -51,7 +51,7 @@ def statuses(line: str) -> Counter[str]:
 
 def test_the_command_of_the_page_counts_what_each_url_answers(server: HttpServer) -> None:
     page = (ROOT / "benchmarks" / "README.md").read_text()
-    (command,) = re.findall(r"^    python3 -m benchmarks\.load\.deployment (.+)$", page, re.MULTILINE)
+    (command,) = re.findall(r"^    python3 -m benchmarks\.deployment (.+)$", page, re.MULTILINE)
     checked, open_to_all, *options = shlex.split(command)
     assert checked.startswith("http://")
     assert open_to_all.startswith("http://")
@@ -63,8 +63,8 @@ def test_the_command_of_the_page_counts_what_each_url_answers(server: HttpServer
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["rate", "p50", "ms", "p99", "ms", "p99.9", "ms", "max", "ms", "statuses"]
     assert [(float(line.split()[0]), statuses(line)) for line in lines] == [
-        (100, Counter({"429": 30})), (100, Counter({"200": 30})),
-        (200, Counter({"429": 60})), (200, Counter({"200": 60})),
+        (100, Counter({"403": 30})), (100, Counter({"200": 30})),
+        (200, Counter({"403": 60})), (200, Counter({"200": 60})),
     ]  # fmt: skip
     for line in lines:
         p50, p99, p999, slowest = map(float, line.split()[1:5])
@@ -76,7 +76,7 @@ def test_clients_are_asked_for_in_turn(server: HttpServer, tmp_path: Path) -> No
     done = run(
         f"http://127.0.0.1:{server.port}/v1/auth/shop", "--rate=100", "--seconds=0.3", "--clients", tmp_path / "clients"
     )
-    assert statuses(done.stdout.splitlines()[1]) == Counter({"429": 10, "200": 20})
+    assert statuses(done.stdout.splitlines()[1]) == Counter({"403": 10, "200": 20})
 
 
 def test_a_deployment_that_does_not_answer_is_no_success() -> None:

@@ -1,6 +1,6 @@
 """Load-test a deployment that runs: requests at fixed rates to given URLs, and what became of them.
 
-    python3 -m benchmarks.load.deployment URL... [--rate 500,2000] [--seconds 10] [--clients FILE] [--header LINE]
+    python3 -m benchmarks.deployment URL... [--rate 500,2000] [--seconds 10] [--clients FILE] [--header LINE]
 
 Several URLs are asked in turn at each rate: one that authz checks and one that it does not show what the check adds.
 `--clients` has an address on each line; each request has one of them, in turn, as X-Forwarded-For, which counts only
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))  # for support.processes
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # for support.processes
 
 from benchmarks.load.paced import missing_paced, paced
 from benchmarks.load.reload_traffic import read_series
@@ -125,7 +125,7 @@ def described(run: Run) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all rates and print the table. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.deployment", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.deployment", description=__doc__.split("\n")[0])
     parser.add_argument("urls", nargs="+", metavar="URL", help="http://HOST[:PORT]/PATH")
     parser.add_argument("--rate", default="500", help="requests a second; several with commas")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each URL and rate")
