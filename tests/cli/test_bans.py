@@ -137,7 +137,7 @@ def test_bans_that_are_over_leave_by_themselves(authz: Commands) -> None:
     authz("ban", "203.0.113.9", "--for", "5m")
     text = (authz.folder / "bans.yaml").read_text()
     (authz.folder / "bans.yaml").write_text(re.sub(r'"expires": "[^"]*"', '"expires": "2026-01-01T00:00:00Z"', text))
-    assert authz("bans").out == "bans.yaml: no bans"
+    assert authz("bans").out.startswith("bans.yaml: no bans, serial ")
     authz("ban", "203.0.113.10")
     assert len(yaml.safe_load((authz.folder / "bans.yaml").read_text())["bans"]) == 1
 
@@ -145,7 +145,7 @@ def test_bans_that_are_over_leave_by_themselves(authz: Commands) -> None:
 def test_the_list_is_readable(authz: Commands) -> None:
     authz("ban", "203.0.113.9", "--application", "shop", "--reason", "guessing")
     out = authz("bans").out
-    assert out.startswith("bans.yaml: 1 ban\n")
+    assert out.startswith("bans.yaml: 1 ban, serial ")
     for text in ("203.0.113.9", "applications  shop", "reason        guessing", "until"):
         assert text in out
 
@@ -388,11 +388,3 @@ def test_bans_go_back_to_an_earlier_moment_and_later_changes_go_on_from_there(au
         "203.0.113.9/32", "192.0.2.2/32",
     }  # fmt: skip
     assert "no build with the serial 7" in authz("bans", "rollback", "7").err
-
-
-def test_a_build_of_another_key_is_not_gone_back_to(authz: Commands) -> None:
-    made = authz("ban", "203.0.113.9", "--json").json()
-    assert authz("keys", "generate", "keys", "--name", "other").status == 0
-    ran = authz("bans", "rollback", str(made["serial"]), "--key", "keys/other.key")
-    assert ran.status == 2
-    assert "unknown_key" in ran.err

@@ -121,7 +121,7 @@ def test_a_ban_is_made_and_ended_alike_either_way(plain: bool, tmp_path: Path, m
     ran = authz("ban", "192.0.2.1", "--for", "2h", "--application", "shop", "--application", "api", "--reason", "a b")
     assert ran.status == 0
     names = [line.split()[0] for line in ran.out.splitlines()]
-    assert names == ["banned", "address", "list", "applications", "until", "since", "by", "reason"]
+    assert names == ["banned", "address", "list", "applications", "until", "since", "by", "reason", "serial"]
     [made] = authz("bans", "--json").json()["bans"]
     assert (made["network"], made["applications"], made["reason"]) == ("192.0.2.1", ["api", "shop"], "a b")
     assert authz("ban", "192.0.2.1", "--for", "x").err == (

@@ -120,10 +120,13 @@ def rollback(
     ],
     layer: Layer = BANS_FILE,
     key: Key = None,
+    trusted_key: Annotated[
+        Path | None, typer.Option(help="Public key that signed the old build. Default: the key that signs now.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Go back to the bans of an earlier moment; those that have ended since do not come back."""
-    local.rollback(serial, layer=layer, key=key, json=json)
+    local.rollback(serial, layer=layer, key=key, trusted_key=trusted_key, json=json)
 
 
 @app.command(epilog="Example: authz bans sign --layer bans.yaml")

@@ -78,7 +78,8 @@ def ban(
         print_json(result)
         return
     title = f"changed a ban, {_moved(known[0].expires, expires)}" if known else "banned"
-    table(title, [("address" if wanted.length in {32, 128} else "network", result["network"]), *_rows(result)])
+    what = "address" if wanted.length in {32, 128} else "network"
+    table(title, [(what, result["network"]), *_rows(result), ("serial", changed.serial)])
 
 
 def _moved(before: int | None, after: int | None) -> str:
@@ -111,26 +112,33 @@ def bans(layer: Path, *, json: bool) -> None:
     from authz.publisher.bans.document import read_bans_file
 
     now = time.time()
-    listed = sorted((ban for ban in read_bans_file(layer).bans if ban.live(now)), key=_by_network)
+    document = read_bans_file(layer)
+    listed = sorted((ban for ban in document.bans if ban.live(now)), key=_by_network)
     if json:
-        print_json({"file": str(layer), "bans": [_shown(ban) for ban in listed]})
+        print_json({"file": str(layer), "serial": document.serial, "bans": [_shown(ban) for ban in listed]})
         return
-    say(f"{layer}: {len(listed) or 'no'} ban{'' if len(listed) == 1 else 's'}")
+    say(f"{layer}: {len(listed) or 'no'} ban{'' if len(listed) == 1 else 's'}, serial {document.serial}")
     for ban in listed:
         shown = _shown(ban)
         say("")
         table(shown["network"], [("id", ban.id), *_rows(shown)])
 
 
-def rollback(serial: int, *, layer: Path, key: str | None, json: bool) -> None:
+def rollback(serial: int, *, layer: Path, key: str | None, trusted_key: Path | None, json: bool) -> None:
     """Go back to the bans of an archived build, under a higher serial. See `authz.cli.bans.commands.rollback`."""
     from authz.publisher.bans.file import bans_of_build
+    from authz.snapshot.signing.keys import load_public_key
     from authz.snapshot.signing.signers import FileSigner, load_signer
 
     def public(named: str) -> PublicKey:
+        if trusted_key is not None:
+            return load_public_key(trusted_key)
         signer = load_signer(key or named)
         if not isinstance(signer, FileSigner):
-            raise InputError("--key: found a URI, expected a file: it must have signed the build that comes back")
+            raise InputError(
+                "--key: found a URI, expected a file: it must have signed the build that comes back",
+                hint="name its public half: --trusted-key FILE",
+            )
         return signer.public
 
     changed = _change(layer, bans_of_build(layer, serial, public), key, int(time.time()), rollback_of=serial)

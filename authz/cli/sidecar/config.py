@@ -56,11 +56,13 @@ def check_config(
     checked = load_config(config, os.environ)
     findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_folders(checked)]
     trusted: list[str] = []
+    by_layer: dict[str, list[str]] = {}
     applications: tuple[Application, ...] = ()
     for number, layer in enumerate(checked.layers_in_order()):
         where = "snapshot" if checked.snapshot is not None else f"layers[{number}]"
         keys = _public_keys(layer.trusted_keys)
         trusted += [key.keyid for key in keys if key.keyid not in trusted]
+        by_layer[layer.name] = [key.keyid for key in keys]
         findings += check.check_keys(layer, where, keys)
         path = checked.policy_file if number == 0 else Path(layer.path) if layer.path else None
         if path is not None:
@@ -75,7 +77,7 @@ def check_config(
         content = {"good": good, "trusted_keys": trusted, "listen": listens, "applications": names}
         print_json({**content, "findings": [finding._asdict() for finding in findings]})
     else:
-        _show(config, good, listens, trusted, applications, findings)
+        _show(config, good, listens, by_layer, applications, findings)
     if not good:
         sys.exit(1)
 
@@ -98,14 +100,15 @@ def _public_keys(paths: Sequence[str]) -> list[PublicKey]:
 
 
 def _show(
-    config: Path, good: bool, listens: dict[str, str], trusted: list[str], applications: Sequence[Application],
-    findings: Sequence[Finding],
+    config: Path, good: bool, listens: dict[str, str], trusted: dict[str, list[str]],
+    applications: Sequence[Application], findings: Sequence[Finding],
 ) -> None:  # fmt: skip
     typer.echo(f"{'good' if good else 'wrong'}: {config}")
     for name, listen in listens.items():
         typer.echo(f"  {name} {'' if listen == 'off' else 'on '}{listen}")
-    for key in trusted:
-        typer.echo(f"  trusts key {key}")
+    for layer, keys in trusted.items():
+        for key in keys:
+            typer.echo(f"  {f'layer {layer} ' * (len(trusted) > 1)}trusts key {key}")
     for application in applications:
         hosts = f", hosts {' '.join(application.hosts)}" if application.hosts else ""
         typer.echo(f"  application {application.name}: mode {application.mode}, default {application.default}{hosts}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.addresses import BITS, parse_network
 from authz.durable import remove_leftovers, replace_file
-from authz.errors import AddressError, InputError, SnapshotRefused
+from authz.errors import AddressError, InputError, Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
 from authz.publisher.bans.document import read_with_lines, write_bans_file
@@ -77,6 +77,8 @@ def change_bans(
     Raises:
         InputError: The file, the key or the snapshot cannot be used; whatever `change` raises. Then nothing changed.
     """
+    if not path.exists():
+        read_with_lines(path)  # says how to make one
     with building(path):
         document, lines = read_with_lines(path)
         signer = load(_beside(path, document.key))
@@ -105,11 +107,12 @@ def change_bans(
 
 
 def _behind(path: Path, document: BansDocument, signed: int) -> str:
-    """Return what to say where the snapshot was newer than the file: an editor saved what it had read before."""
+    """Return what to say where the snapshot was newer than the file."""
     was = f"archive/{document.layer}/{signed}.snapshot"
     return (
-        f"{path}: found serial {document.serial}, and {signed} in {document.snapshot}: it was saved from an older "
-        f"copy. Bans made in between have ended: `authz snapshot diff {was} {document.snapshot}`"
+        f"{path}: found serial {document.serial}, and {signed} in {document.snapshot}: an editor saved an older copy, "
+        "or something else wrote the snapshot. Bans that only the snapshot had have ended: "
+        f"`authz snapshot diff {was} {document.snapshot}`"
     )
 
 
@@ -135,7 +138,8 @@ def bans_of_build(
         try:
             return list(bans_of(read_snapshot(build, [key], now=0, layer=document.layer)))
         except SnapshotRefused as error:
-            raise InputError(f"{build}: {error.code}: {error.message}") from error
+            hint = "name the one that signed it: --trusted-key FILE" if error.code == Refusal.UNKNOWN_KEY else ""
+            raise InputError(f"{build}: {error.code}: {error.message}", hint=hint) from error
 
     return change
 

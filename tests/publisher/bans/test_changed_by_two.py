@@ -1,4 +1,4 @@
-"""A bans file that more than one changes, and a change of which only the history is lost."""
+"""A bans file that more than one changes, or more than one key has signed, and a change that the history lacks."""
 
 from __future__ import annotations
 
@@ -53,3 +53,14 @@ def test_a_ban_holds_though_its_history_cannot_be_kept(authz: Commands) -> None:
     singles = read_snapshot(authz.folder / "bans.snapshot", [key], now=time.time(), layer="bans").singles()
     assert singles is not None
     assert len(singles) == 1
+
+
+def test_a_build_of_another_key_is_not_gone_back_to(authz: Commands) -> None:
+    made = authz("ban", "203.0.113.9", "--json").json()
+    assert authz("keys", "generate", "keys", "--name", "other").status == 0
+    ran = authz("bans", "rollback", str(made["serial"]), "--key", "keys/other.key")
+    assert ran.status == 2
+    assert "unknown_key" in ran.err
+    assert "--trusted-key" in ran.err
+    by_name = ("--key", "keys/other.key", "--trusted-key", "keys/bans.pub")
+    assert authz("bans", "rollback", str(made["serial"]), *by_name).status == 0
