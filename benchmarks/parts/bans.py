@@ -20,13 +20,13 @@ from authz.addresses import Address, Network, format_address
 from authz.engine.entries.marks import marks_of
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.entries.ruleset import Ruleset
-from authz.publisher.bans import Ban
+from authz.publisher.bans import Ban, build_bans_layer
 from authz.publisher.bans.table import BanTable, Columns
 from authz.publisher.bans.tiers import MAX_RECENT, Tiers, write_files
 from authz.snapshot.ban_ids import ban_id
 from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
-from authz.snapshot.read import read_snapshot
+from authz.snapshot.read import check_snapshot, read_snapshot
 from authz.snapshot.signing.signers import load_signer
 from benchmarks.data.networks import load_table
 from benchmarks.data.policies import Publisher, deny_table
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _MEGABYTE: Final = 1_000_000
 _HOURS: Final = 2
+_FEW: Final = 1_000  # bans of a usual layer
 _FIRST, _END = 0x0B000000, 0xDF000000  # the addresses that are banned are spread over these
 _REASONS: Final = ("password guessing", "forced browsing", "scraping", "payloads", "rate")
 
@@ -186,12 +187,17 @@ class _Bench:
         return opened
 
     def look_up(self) -> None:
-        """Look up addresses that are banned and others, with and without the layer of bans."""
+        """Look up addresses that are banned and others: without the layer of bans, with a usual one, and with all."""
         count = min(self._scale.addresses, len(self._addresses) // 8)
         random = np.random.default_rng(9)
         banned = [self._addresses[n] for n in random.choice(len(self._addresses), count, replace=False) if n % 7]
         others = random.integers(_FIRST, _END, count).tolist()
-        for name, files in (("table", [self._policy]), ("table and bans", [self._policy, self._opened])):
+        layers = {
+            "table": [self._policy],
+            f"table and {_FEW:,} bans": [self._policy, self._few()],
+            "table and bans": [self._policy, self._opened],
+        }
+        for name, files in layers.items():
             ruleset = Ruleset(files)
             for what, values in (("banned", banned), ("others", others)):
                 addresses = [_address(value) for value in values]
@@ -201,6 +207,17 @@ class _Bench:
         held = [any(entry.layer == "bans" for entry in ruleset.covering(_address(value))) for value in banned[:2000]]
         wrong = [format_address(4, value) for value, is_held in zip(banned, held, strict=False) if not is_held]
         self._part.checks.append(Check("banned addresses are banned", len(held), wrong))
+
+    def _few(self) -> OpenedSnapshot:
+        """Return a layer with the first bans alone, as `authz ban` makes it."""
+        some = [
+            self._ban(number + 1, value) for number, value in enumerate(self._addresses[:: self._scale.bans // _FEW])
+        ]
+        signers = [load_signer(str(self._folder / "keys" / "bench.key"))]
+        data = build_bans_layer(some, layer="bans", serial=1, created=self._now, signers=signers)
+        opened = OpenedSnapshot(check_snapshot(memoryview(data), [self._publisher.key], now=self._now))
+        opened.marks = marks_of([opened])
+        return opened
 
     @staticmethod
     def _of_all(ruleset: Ruleset, addresses: Sequence[Address]) -> float:
