@@ -50,6 +50,16 @@ class _Map(mmap.mmap):
     descriptor: Descriptor
 
 
+def mapped(descriptor: Descriptor) -> memoryview:
+    """Return sealed memory, in place; see `give_back` for its end."""
+    size = os.fstat(descriptor.number).st_size
+    if not size:
+        return memoryview(b"")
+    memory = _Map(descriptor.number, size, prot=mmap.PROT_READ)
+    memory.descriptor = descriptor
+    return memoryview(memory)
+
+
 def give_back(view: memoryview[Any]) -> int | None:
     """Give the pages of sealed memory back to the system a few at a time, before the last view of it goes.
 
@@ -105,26 +115,19 @@ class Source:
             return memoryview(self.read(self._left + 1)), None
         copy = os.memfd_create("authz-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            size = self._send(copy)
+            self._send(copy)
             fcntl.fcntl(copy, fcntl.F_ADD_SEALS,
                         fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)  # fmt: skip
-            memory = _Map(copy, size, prot=mmap.PROT_READ) if size else None
+            descriptor = Descriptor(copy)
         except BaseException:
             os.close(copy)
             raise
-        descriptor = Descriptor(copy)
-        if memory is None:
-            return memoryview(b""), descriptor
-        memory.descriptor = descriptor
-        return memoryview(memory), descriptor
+        return mapped(descriptor), descriptor
 
-    def _send(self, copy: int) -> int:
-        size = 0
+    def _send(self, copy: int) -> None:
         while sent := os.sendfile(copy, self._descriptor, None, min(STEP, self._left + 1)):
-            size += sent
             self._count(sent)
             next_turn()
-        return size
 
     def _count(self, size: int) -> None:
         self._left -= size

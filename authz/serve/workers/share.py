@@ -6,14 +6,15 @@ The keeper has verified what it gives away, and nobody can change sealed memory,
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 from typing import TYPE_CHECKING, Any
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import StartError
 from authz.serve.workers.channel import Message
+from authz.snapshot.cooperative import CONSIDERATE
 from authz.snapshot.read import shared_snapshot
+from authz.snapshot.sealed_memory import Descriptor, mapped
 
 if TYPE_CHECKING:
     from authz.serve.layers.layer import Layer
@@ -53,6 +54,11 @@ def open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnap
 
     known: by digest, snapshots that are open already. Closes the descriptors.
     """
+    with CONSIDERATE:  # the worker answers requests meanwhile
+        return _open_layer(message, known)
+
+
+def _open_layer(message: Message, known: dict[str, OpenedSnapshot]) -> OpenedSnapshot | None:
     try:
         files = message.content["files"]
         marks = _map_sealed(message.descriptors[-1]) if message.content["marked"] else None
@@ -79,5 +85,4 @@ def _map_sealed(descriptor: int) -> memoryview:
     seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     if seals & _SEALS != _SEALS:
         raise StartError("found memory of a snapshot that is not sealed")
-    size = os.fstat(descriptor).st_size
-    return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ)) if size else memoryview(b"")
+    return mapped(Descriptor(os.dup(descriptor)))
