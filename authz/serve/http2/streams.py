@@ -82,7 +82,7 @@ class Streams:
     def __init__(self, max_message: int, sender: Sender, rate: FrameRate) -> None:
         self.open: dict[int, Start | Call] = {}
         self.watchers: dict[int, Watcher] = {}
-        self.parked: deque[int] = deque()
+        self.parked: dict[int, None] = {}
         self.unfinished = 0
         self.deliver: Callable[[int, bytes], None] = _deliver_to_nobody
         self.refusing = False
@@ -174,6 +174,7 @@ class Streams:
     def _end_body(self, stream: int, call: Call) -> None:
         """Stop counting the body of a call."""
         self.unfinished -= len(call.body)
+        self.parked.pop(stream, None)
         self._wanting.pop(stream, None)
         if stream in self._extended:
             self._extended.discard(stream)
@@ -193,15 +194,16 @@ class Streams:
             self._converse(stream, call, ends=True)
         elif self._sender.full:
             self.open[stream] = call
-            self.parked.append(stream)
+            self.parked[stream] = None
         else:
             self._answer_body(stream, call)
 
     def answer_parked(self) -> None:
         """Answer calls that waited because too many answers did, for as long as there is room for theirs."""
         while self.parked and not self._sender.full and self._sender.room > 0:
-            stream = self.parked.popleft()
-            call = self.open.get(stream)
+            stream = next(iter(self.parked))
+            del self.parked[stream]
+            call = self.open[stream]
             if isinstance(call, Call):
                 self._answer_body(stream, call)
 

@@ -50,6 +50,19 @@ from authz.serve.listeners.budget import HeldBytes
 # Answers have no byte limit.
 
 
+def test_calls_that_are_reset_while_they_wait_behind_answers_leave_nothing(methods: Methods) -> None:
+    """Each left its number for as long as the answers before it were not read: a peer could make that forever."""
+    peer = Peer(methods.connections, (INITIAL_WINDOW, 0))
+    first = [peer.call(SIZED, message(b"60000")) for _ in range(10)]
+    for _ in range(8):
+        streams = [peer.call(SIZED, message(b"60000")) for _ in range(60)]
+        peer.send(b"".join(frame(RESET, 0, stream, bytes(4)) for stream in streams))
+        assert len(peer.connection._streams.parked) <= 1
+    peer.send(settings_frame((INITIAL_WINDOW, 1 << 20)) + window(0, 1 << 30))
+    assert [peer.answers[stream].messages for stream in first] == [[bytes(60000)]] * 10
+    assert held(peer.connection) == NOTHING
+
+
 def test_answers_that_nobody_reads_have_a_limit(methods: Methods) -> None:
     """40 connections of calls that are answered by 60 kB took 2.6 GB: a read was answered whole, whatever it made."""
     peer = Peer(methods.connections, (INITIAL_WINDOW, 1 << 30))

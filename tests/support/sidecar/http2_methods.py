@@ -121,7 +121,7 @@ def held(connection: Http2Connection) -> dict[str, int]:
     streams, sender, parts = connection._streams, connection._sender, connection._receiver.header_parts
     return {
         "streams": len(streams.open),
-        "parked": len([stream for stream in streams.parked if stream in streams.open]),
+        "parked": len(streams.parked),
         "wanting": len(streams._wanting) + len(streams._extended),
         "watchers": len(streams.watchers),
         "blocked": len(sender.blocked),
