@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import logging
@@ -19,7 +20,7 @@ from support.sidecar.loading import Loading
 from authz.errors import DamagedState, InputError, SnapshotRefused
 from authz.snapshot import rollback_guard
 from authz.snapshot.read import inspect_snapshot
-from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_states, save_states
+from authz.snapshot.rollback_guard import MAX_STATE, State, accept, load_states, save_states, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -319,3 +320,13 @@ def test_a_named_pipe_in_the_place_of_the_state_keeps_nobody_from_starting(tmp_p
     os.mkfifo(tmp_path / "state.json")
     with pytest.raises(DamagedState):
         load_states(tmp_path / "state.json")
+
+
+@pytest.mark.parametrize(("number", "hint"), [(errno.ENOSPC, "make room there"), (errno.EACCES, "make the folder")])
+def test_a_full_disk_is_not_told_as_a_missing_folder(tmp_path: Path, number: int, hint: str) -> None:
+    """The hint was to make a folder that was there, and to send a signal; the file is tried again by itself."""
+    with pytest.raises(SnapshotRefused) as caught, writing(tmp_path / "authz.json"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.code == "state_unwritable"
+    assert caught.value.code.transient
+    assert caught.value.hint.startswith(hint)
