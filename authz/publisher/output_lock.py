@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from authz.durable import remove_leftovers
-from authz.errors import InputError
+from authz.errors import InputError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,3 +96,21 @@ def _wait_for(descriptor: int, output: Path, patience: float) -> None:
             raise InputError(f"{output}: cannot be locked: {error.strerror}") from error
         else:
             return
+
+
+def check_layer(file: Path, before: str, layer: str) -> None:
+    """Refuse to replace the file of another layer: sidecars would refuse what stood there then.
+
+    Args:
+        file: The file that will be replaced.
+        before: The layer that it is of.
+        layer: The layer that the new file is for.
+
+    Raises:
+        InputError: They are not the same.
+    """
+    if before != layer:
+        raise InputError(
+            f"{file}: found the snapshot of the layer '{shorten(before)}', expected one of '{layer}', or no file",
+            hint="each layer has a file of its own",
+        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, SnapshotRefused
+from authz.publisher.output_lock import check_layer
 from authz.snapshot.read import inspect_snapshot
 from authz.times import format_moment
 
@@ -17,30 +18,39 @@ if TYPE_CHECKING:
 MAX_CLOCK_BACK = 60  # seconds that clocks of two publishers may differ without a word
 
 
-def last_build(output: Path, *, serial: int | None = None) -> Snapshot | None:
+def last_build(output: Path, *, layer: str, serial: int | None = None) -> Snapshot | None:
     """Return the snapshot that stands at `output`; None if there is none.
 
     Args:
         output: The file that will be replaced.
+        layer: The layer that the new file is for.
         serial: The serial that the operator has chosen. Without one, a file that cannot be read is an error, since its
-            serial could be higher than the clock; with one, it counts as absent.
+            serial could be higher than the clock; with one, a damaged snapshot counts as absent. What is no snapshot,
+            such as a key or a configuration, is an error in any case.
 
     Raises:
-        InputError: There is a file, and it cannot be read.
+        InputError: There is a file, and it cannot be read, or is one of another layer.
 
     """
     if not output.exists():
         return None
     try:
-        return inspect_snapshot(output)
+        previous = inspect_snapshot(output)
     except SnapshotRefused as error:
-        if serial is not None:
+        another = error.code in {"bad_magic", "unreadable"} and _has_content(output)
+        if serial is not None and not another:
             return None
         message = error.message.removeprefix(f"{output}: ")
         raise InputError(
             f"{output}: exists, and is not a snapshot whose serial can be read: {message}",
-            hint="move it away, or give --serial",
+            hint="move it away" if another else "move it away, or give --serial",
         ) from error
+    check_layer(output, previous.manifest.layer, layer)
+    return previous
+
+
+def _has_content(path: Path) -> bool:
+    return not path.is_file() or path.stat().st_size > 0
 
 
 def check_unchanged(output: Path, previous: Snapshot | None) -> None:

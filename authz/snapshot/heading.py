@@ -54,6 +54,7 @@ class Heading(NamedTuple):
         source: What it was made from; empty: not said.
         protected: Networks that no layer may deny.
         rollback_of: The serial whose content the file repeats; 0: none.
+        applications: Names of the applications that have settings, among them `*`.
     """
 
     layer: str
@@ -66,6 +67,7 @@ class Heading(NamedTuple):
     source: str = ""
     protected: tuple[str, ...] = ()
     rollback_of: int = 0
+    applications: tuple[str, ...] = ()
 
 
 def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: Iterable[SectionPlace]) -> bytes:
@@ -115,8 +117,11 @@ def _heading(payload: bytes) -> Heading:
     last: dict[int, int | bytes] = {}  # of a field that stands twice, the last counts
     parts: list[Requirement] = []
     protected: list[str] = []
+    applications: list[str] = []
     for number, value in fields(payload):
         last[number] = value
+        if number == 5:
+            applications.append(_bytes(dict(fields(_bytes(value))).get(1, b"")).decode())
         if number == 11:
             protected.append(_bytes(value).decode())
         if number == 13:
@@ -128,7 +133,7 @@ def _heading(payload: bytes) -> Heading:
         _bytes(last.get(10, b"")).decode(), _integer(last.get(2, 0)), _signed(_integer(last.get(3, 0))),
         _signed(_integer(last[4])) if 4 in last else None, bool(last.get(12, 0)), tuple(parts),
         _bytes(origin.get(1, b"")).decode(), _bytes(origin.get(2, b"")).decode(), tuple(protected),
-        _integer(origin.get(3, 0)),
+        _integer(origin.get(3, 0)), tuple(applications),
     )  # fmt: skip
 
 

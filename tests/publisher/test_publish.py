@@ -290,7 +290,7 @@ def test_the_lock_is_free_after_a_build_that_failed(desk: Desk) -> None:
 
 def test_a_file_that_somebody_wrote_meanwhile_is_not_replaced(desk: Desk) -> None:
     desk.publisher.publish("version: 1\n", serial=7)
-    policy, previous = read_policy(desk.folder / "policy.yaml"), last_build(desk.output)
+    policy, previous = read_policy(desk.folder / "policy.yaml"), last_build(desk.output, layer="policy")
     desk.publisher.publish("version: 1\n", serial=8)  # by somebody who does not ask for the lock
     with pytest.raises(InputError) as caught:
         publish(policy, previous, [desk.publisher.signer()], output=desk.output)

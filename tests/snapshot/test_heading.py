@@ -16,7 +16,7 @@ from authz.snapshot.layout import FORMAT, HEADER, MAGIC, PAYLOAD_TYPE
 from authz.snapshot.read import inspect_manifest
 from authz.snapshot.signing.envelope import Envelope, canonical
 from authz.wire.plain import fields
-from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
+from authz.wire.snapshot.v1.snapshot_pb2 import Application, Manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,14 +28,20 @@ DIGESTS = st.binary(min_size=32, max_size=32)
 HEADINGS = st.builds(
     Heading, TEXTS, U64, I64, st.none() | I64, st.booleans(),
     st.lists(st.builds(Requirement, U64, DIGESTS.map(bytes.hex)), max_size=3).map(tuple), TEXTS, TEXTS,
-    st.lists(TEXTS, max_size=3).map(tuple), U64,
+    st.lists(TEXTS, max_size=3).map(tuple), U64, st.lists(TEXTS, max_size=3).map(tuple),
 )  # fmt: skip
 SECTIONS = st.lists(st.builds(SectionPlace, TEXTS, U64, U64, TEXTS, DIGESTS), max_size=3)
+
+
+def applications_of(written: Heading) -> list[bytes]:
+    return [Application(name=name).SerializeToString() for name in written.applications]
 
 
 def as_protobuf(written: Heading, sections: list[SectionPlace]) -> Manifest:
     manifest = Manifest(format=FORMAT, layer=written.layer, serial=written.serial, created=written.created,
                         expires=written.expires, part=written.part, protected=written.protected)  # fmt: skip
+    for name in written.applications:
+        manifest.applications.add(name=name)
     for part in written.requires:
         manifest.requires.add(serial=part.serial, digest=bytes.fromhex(part.digest))
     for name, offset, length, kind, digest in sections:
@@ -50,13 +56,13 @@ def as_protobuf(written: Heading, sections: list[SectionPlace]) -> Manifest:
 @given(HEADINGS, SECTIONS)
 def test_a_manifest_is_written_as_protobuf_writes_it(written: Heading, sections: list[SectionPlace]) -> None:
     expected = as_protobuf(written, sections).SerializeToString(deterministic=True)
-    assert manifest_bytes(written, [], sections) == expected
+    assert manifest_bytes(written, applications_of(written), sections) == expected
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HEADINGS, SECTIONS)
 def test_what_is_written_is_read(written: Heading, sections: list[SectionPlace]) -> None:
-    assert heading._heading(manifest_bytes(written, [b""], sections)) == written
+    assert heading._heading(manifest_bytes(written, applications_of(written), sections)) == written
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

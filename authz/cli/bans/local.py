@@ -14,7 +14,7 @@ from authz.errors import AddressError, BadValue, InputError
 from authz.times import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from authz.addresses import Network
@@ -41,7 +41,7 @@ def ban(
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
     from authz.publisher.bans.contents import parse_period
-    from authz.publisher.bans.file import check_limits, check_protected, check_total, like
+    from authz.publisher.bans.file import check_limits, check_protected, check_total, like, unknown_applications
     from authz.publisher.bans.record import Ban, new_ban_id
     from authz.publisher.builder import builder_name
 
@@ -59,9 +59,10 @@ def ban(
         raise InputError(f"--reason: found {len(reason)} characters, expected at most {MAX_REASON}")
     made = Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
     known: list[Ban] = []
+    warning = ""
 
     def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
-        nonlocal made
+        nonlocal made, warning
         check_limits(document, made, now)
         before = like(bans, made)
         if before is not None:
@@ -70,9 +71,12 @@ def ban(
         changed = [*(ban for ban in bans if ban != before), made]
         check_total(document, made, changed)
         check_protected(layer, document, made, changed)
+        warning = unknown_applications(layer, document, made)
         return changed
 
     changed = _change(layer, change, key, now, lambda: _said("changed the ban" if known else "banned", [made], reason))
+    if warning:
+        warn(warning)
     result = {**_shown(made), "changed": bool(known), "serial": changed.serial, "snapshot": str(changed.snapshot)}
     if json:
         print_json(result)
@@ -105,6 +109,15 @@ def unban(which: str, *, application: str | None, reason: str, layer: Path, key:
         return
     for ban in ended:
         say(visible(f"ended the ban {ban.id} of {_text(ban.network)}"))
+    for left in _still(changed.bans, ended[0], time.time()):
+        of = f" for {', '.join(sorted(left.applications))}" if left.applications else ""
+        by = f"by {_text(left.network)}: `authz unban {left.id}` ends that"
+        warn(f"{_text(ended[0].network)} is still banned{of}, {by}")
+
+
+def _still(bans: Iterable[Ban], ended: Ban, now: float) -> list[Ban]:
+    """Return the bans that cover a network whose ban was ended."""
+    return [ban for ban in bans if ban.live(now) and _covers(ban.network, ended.network)]
 
 
 def bans(layer: Path, *, json: bool) -> None:

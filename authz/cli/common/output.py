@@ -57,8 +57,8 @@ def say(line: str) -> None:
 
 
 def warn(line: str) -> None:
-    """Print a warning beside the output."""
-    sys.stderr.write(f"warning: {visible(line)}\n")
+    """Print a warning to standard error, in one line of any length."""
+    sys.stderr.write(f"authz: warning: {visible(line)}\n")
 
 
 def table(title: str, rows: Iterable[tuple[str, object]], *, style: str = "") -> None:

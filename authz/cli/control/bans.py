@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from authz.cli.common.output import print_json
+from authz.addresses import parse_network
+from authz.cli.common.output import print_json, warn
 from authz.cli.control.common.client import all_pages, ask, segment
 from authz.cli.control.common.shown import print_entries, print_entry, reached
 from authz.control.model.problems import Refused
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from authz.addresses import Network
 
 
 def ban(
@@ -38,6 +42,19 @@ def ban(
         print_entry("waits for a second person", [("approval", made["approval"]), ("why", made["detail"])])
     else:
         print_entry(what, [("address", made["address"]), *_rows(made), *reached(made)])
+        _warn_of_allowed(made)
+
+
+def _warn_of_allowed(made: dict[str, Any]) -> None:
+    """Say if an entry of the allow list wins over a new ban of one address: then it denies nobody."""
+    if "/" in made["address"] or made["list"] != "deny":
+        return
+    application = made["applications"][0] if made["applications"] else None
+    answer = ask("GET", "/v1/explain", address=made["address"], application=application)
+    if answer["reason"] == "allowlisted":
+        of = f" for {application}" if application else ""
+        by = f"by {answer['entry']}, which wins (precedence {answer['settings']['precedence']})"
+        warn(f"{made['address']} is allowed{of} {by}: the ban has no effect")
 
 
 def moved(before: str | None, made: dict[str, Any]) -> str:
@@ -59,6 +76,11 @@ def unban(which: str, *, application: str | None, reason: str, wait: str | None,
         return
     for entry in ended:
         print_entry("ended a ban", [("address", ", ".join(entry["networks"])), ("id", entry["id"]), *reached(entry)])
+    address = ended[0]["networks"][0]
+    for left in _bans_over(address, application):
+        of = f" for {', '.join(left['applications'])}" if left["applications"] else ""
+        by = f"by {', '.join(left['networks'])}: `authz unban {left['id']}` ends that"
+        warn(f"{address} is still banned{of}, {by}")
 
 
 def bans(*, json: bool) -> None:
@@ -73,7 +95,7 @@ def bans(*, json: bool) -> None:
 def _meant(which: str, application: str | None) -> list[str]:
     if ":" not in which and "." not in which and "/" not in which:
         return [which]
-    entries = all_pages("/v1/entries", address=which, application=application)
+    entries = _bans_over(which, application)
     same = [entry["id"] for entry in entries if entry["networks"] == [which.removesuffix("/32").removesuffix("/128")]]
     if same:
         return same
@@ -84,6 +106,22 @@ def _meant(which: str, application: str | None) -> list[str]:
             hint=f"`authz unban {wider['id']}` ends that",
         )
     raise InputError(f"found no ban of '{which[:64]}', expected one", hint="`authz bans` lists them")
+
+
+def _bans_over(which: str, application: str | None) -> list[dict[str, Any]]:
+    """Return the bans that cover a network. What the lists say of it beside them, such as an allow entry, is no ban."""
+    network = parse_network(which)
+    covering = [
+        entry
+        for entry in all_pages("/v1/entries", address=which, application=application)
+        if entry["list"] != "allow" and any(_covers(parse_network(named), network) for named in entry["networks"])
+    ]
+    apart = [entry for entry in covering if entry["layer"] != POLICY_LAYER]
+    return apart or covering  # with a single layer, bans are in the policy
+
+
+def _covers(wide: Network, narrow: Network) -> bool:
+    return wide.version == narrow.version and wide.value <= narrow.value and narrow.last <= wide.last
 
 
 def _rows(made: dict[str, Any]) -> list[tuple[str, object]]:

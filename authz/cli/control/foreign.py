@@ -45,8 +45,8 @@ def import_(
         imported = read_csv(text, application, on) if form == "csv" else readers[form](text, application)
     except InputError as error:
         raise InputError(f"{file}: {error.message}", hint=error.hint) from error
-    if not (imported.entries or imported.settings or imported.notes):
-        raise InputError(f"{file}: found no entry, expected a list of {form}")
-    typer.echo(imported.policy(), nl=False)
     for line, note in imported.notes:
         typer.echo(f"{file}:{line}: {note}" if line else f"{file}: {note}", err=True)
+    if not (imported.entries or imported.settings):
+        raise InputError(f"{file}: found no entry, expected a list of {form}")
+    typer.echo(imported.policy(), nl=False)

@@ -54,7 +54,8 @@ def check_config(
     from authz.serve.config.config import load_config
 
     checked = load_config(config, os.environ)
-    findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_folders(checked)]
+    findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_files(checked)]
+    findings += check.check_limits(checked)
     trusted: list[str] = []
     by_layer: dict[str, list[str]] = {}
     applications: tuple[Application, ...] = ()
@@ -69,7 +70,7 @@ def check_config(
             of_file, in_file = check.check_file(layer, where, path, keys)
             findings += of_file
             applications = applications or in_file
-    findings += check.check_applications(checked, applications)
+    findings += [*check.check_layers(checked, by_layer), *check.check_applications(checked, applications)]
     good = not any(finding.level == "wrong" for finding in findings)
     listens = {name: str(getattr(checked, name).listen) for name in ("grpc", "http", "admin")}
     names = {application.name: list(application.hosts) for application in applications}

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz.addresses import parse_address
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
-from authz.errors import SnapshotRefused
+from authz.engine.request.client_address import MAX_ELEMENTS
+from authz.errors import SnapshotRefused, StartError
+from authz.serve.admin.token import read_token
+from authz.serve.config.own_files import files_read
 from authz.serve.listeners.bind import NOT_A_SOCKET, bind_problem
+from authz.serve.listeners.tls.context import make_context
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from authz.engine.model import Application
     from authz.serve.config.config import Config
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from authz.snapshot.signing.keys import PublicKey
 
 WIDE: Final = {4: 8, 6: 16}  # prefix bits; networks of trusted proxies that are wider are asked about
+
+MAX_CACHE: Final = 60.0  # seconds for which nginx may keep an answer; longer ones are asked about
 
 
 class Finding(NamedTuple):
@@ -131,11 +137,72 @@ def _is_loopback(host: str) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
-def check_folders(config: Config) -> Iterator[Finding]:
-    """Yield folders that are missing."""
+def check_files(config: Config) -> Iterator[Finding]:
+    """Yield files that are missing, or cannot be used, and folders where no file can be written."""
     log = config.decision_log.path
     if log not in {"-", "off"} and not Path(log).parent.is_dir():
         yield Finding("wrong", "decision_log.path", f"{Path(log).parent}: no such folder")
+    state = "state" if config.snapshot is None else "snapshot.state"
+    for key, path in (("decision_log.path", Path(log)), (state, config.state_file)):
+        if path.is_dir():
+            yield Finding("wrong", key, f"{path}: found a folder, expected a file")
+    for key, name in files_read(config):
+        elsewhere = key.endswith((".path", ".trusted_keys", "_files"))
+        if not elsewhere and not Path(name).is_file():
+            yield Finding("wrong", key, f"{name}: no such file")
+    yield from _about_secrets(config)
+
+
+def _about_secrets(config: Config) -> Iterator[Finding]:
+    """Yield certificates and tokens that would stop the sidecar when it starts."""
+    for front, protocol in (("grpc", "h2"), ("http", "http/1.1")):
+        tls = getattr(config, front).tls
+        if tls is not None and all(Path(name).is_file() for name in (tls.certificate, tls.key, tls.client_ca) if name):
+            try:
+                make_context(tls, [protocol], f"{front}.tls")
+            except StartError as error:
+                yield Finding("wrong", f"{front}.tls", str(error).removeprefix(f"{front}.tls: "))
+    token = config.admin.token_file
+    if token is not None and Path(token).is_file():
+        try:
+            read_token(token)
+        except StartError as error:
+            yield Finding("wrong", "admin.token_file", str(error).removeprefix("admin.token_file: "))
+
+
+def check_limits(config: Config) -> Iterator[Finding]:
+    """Yield limits under which requests of ordinary clients are denied, or a ban does not hold."""
+    for key, limit, least, what in (
+        ("http.max_header", config.http.max_header, 4096, "a request with longer headers is denied"),
+        ("grpc.max_message", config.grpc.max_message, 61440, "Envoy's larger requests are denied"),
+        ("http.header_timeout", config.http.header_timeout, 1.0, "a request that takes longer is not answered"),
+    ):
+        if limit < least:
+            yield Finding("warning", key, f"found {limit:g}, expected at least {least:g}: {what}")
+    if (config.client_address.trusted_hops or 0) > MAX_ELEMENTS:
+        text = f"found {config.client_address.trusted_hops}, expected at most {MAX_ELEMENTS}: every request is denied"
+        yield Finding("wrong", "client_address.trusted_hops", text)
+    if config.http.cache > MAX_CACHE:
+        text = f"found {config.http.cache:g}s, expected at most {MAX_CACHE:g}s: a new ban does not hold before"
+        yield Finding("warning", "http.cache", text)
+
+
+def check_layers(config: Config, keys: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """Yield what a later layer may do that one might not think.
+
+    Args:
+        config: The configuration.
+        keys: Of each layer, by its name, the ids of the keys that it trusts.
+    """
+    policy = config.policy.name
+    for number, layer in list(enumerate(config.layers_in_order()))[1:]:
+        shared = sorted({*keys[layer.name]} & {*keys[policy]})
+        if shared:
+            text = f"found {shared[0]}, which '{policy}' trusts too: whoever signs this layer can sign the policy"
+            yield Finding("warning", f"layers[{number}].trusted_keys", text)
+        if layer.may is not None and "allow" in layer.may.lists:
+            text = "allow: whoever signs this layer can let anybody in"
+            yield Finding("warning", f"layers[{number}].may.lists", text)
 
 
 def check_grants(config: Config) -> Iterator[Finding]:

@@ -80,7 +80,7 @@ def build(
     now, by = int(time.time()), builder_name()
     expires = None if valid_for is None else now + int(_duration(valid_for))
     with building(output), progress() as advance:
-        previous = last_build(output, serial=serial)
+        previous = last_build(output, layer=POLICY_LAYER, serial=serial)
         options = _options(output, previous, host_cache, offline=offline, allow_unresolved=allow_unresolved)
         checked = read_policy(
             policy, lenient=lenient, options=options, now=now, known=known_ends(previous), progress=advance

@@ -122,7 +122,7 @@ def rollback(
     now = int(time.time())
     with building(output):
         older = kept.find(serial)
-        made = roll_back(older, output, last_build(output), signers, keys, now=now, by=builder_name())
+        made = roll_back(older, output, last_build(output, layer=layer), signers, keys, now=now, by=builder_name())
         kept.keep(output, now=now)
     if json:
         print_json({"file": str(output), "serial": made.serial, "rollback_of": serial})

@@ -17,7 +17,7 @@ from authz.errors import AddressError, InputError, Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
 from authz.publisher.bans.document import read_with_lines, write_bans_file
-from authz.publisher.output_lock import building
+from authz.publisher.output_lock import building, check_layer
 from authz.snapshot.archive import Archive
 from authz.snapshot.heading import read_heading
 
@@ -84,7 +84,7 @@ def change_bans(
         signer = load(_beside(path, document.key))
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
-        signed = _serial_of(snapshot)
+        signed = _serial_of(snapshot, document.layer)
         serial = _next_serial(snapshot, max(document.serial, signed), now)
         source = ": ".join(filter(None, (str(path), what()[:MAX_SAID])))
         data = build_bans_layer(
@@ -268,6 +268,27 @@ def check_protected(path: Path, document: BansDocument, made: Ban, bans: Sequenc
                 )
 
 
+def unknown_applications(path: Path, document: BansDocument, ban: Ban) -> str:
+    """Return a warning if the policy knows none of a ban's applications, for then the ban has no effect; else "".
+
+    Args:
+        path: The bans file.
+        document: What stands in it. A policy that it does not name, or that cannot be read, knows all.
+        ban: The ban.
+    """
+    if not document.policy or not ban.applications:
+        return ""
+    try:
+        known = sorted({*read_heading(path.parent / document.policy).applications} - {"*"})
+    except SnapshotRefused:
+        return ""
+    unknown = sorted(ban.applications.difference(known))
+    if not unknown:
+        return ""
+    has = ", ".join(known) or "none"
+    return f"the policy has no application {', '.join(unknown)} (it has {has}): there the ban has no effect"
+
+
 def like(bans: Sequence[Ban], wanted: Ban) -> Ban | None:
     """Return the ban of the same network on the same list for the same applications."""
     same = (wanted.network, wanted.list, wanted.applications)
@@ -283,16 +304,18 @@ def _next_serial(snapshot: Path, before: int, now: int) -> int:
     return max(now, before + 1)
 
 
-def _serial_of(snapshot: Path) -> int:
+def _serial_of(snapshot: Path, layer: str) -> int:
     if not snapshot.exists():
         return 0
     try:
-        return read_heading(snapshot).serial
+        heading = read_heading(snapshot)
     except SnapshotRefused as error:
         raise InputError(
             f"{snapshot}: exists, and is not a snapshot whose serial can be read: {error.message}",
             hint="move it away",
         ) from error
+    check_layer(snapshot, heading.layer, layer)
+    return heading.serial
 
 
 def _beside(path: Path, key: str) -> str:

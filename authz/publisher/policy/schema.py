@@ -84,6 +84,12 @@ def _token(text: str) -> str:
     return text
 
 
+def _named_application(text: str) -> str:
+    if text == ANY_APPLICATION:
+        raise BadValue(text, hint="leave the key out for all applications")
+    return _token(text)
+
+
 def _application(text: str) -> str:
     return text if text == ANY_APPLICATION else _token(text)
 
@@ -93,8 +99,17 @@ def _host(text: str) -> str:
         inside = re.sub(r"^https?://|:[0-9]+(?=$|[/?#])|[/?#].*", "", text)
         if "*" in text:
             raise BadValue(text, hint="write each host by its full name; * is not supported")
-        raise BadValue(text, hint=f"did you mean '{inside}'?" if _HOST.fullmatch(inside) else "")
+        meant = inside.rstrip(".") if inside.isascii() else _punycode(inside)
+        raise BadValue(text, hint=f"did you mean '{meant}'?" if _HOST.fullmatch(meant) else "")
     return text.lower()
+
+
+def _punycode(name: str) -> str:
+    """Return an internationalised name as it stands in requests; "" if it is none."""
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""
 
 
 def _source(text: str) -> str:
@@ -157,7 +172,9 @@ def _content_type(text: str) -> str:
 
 
 Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
-Token = Annotated[str, Scalar(_token, "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit")]
+_NAME_EXPECTED = "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
+Token = Annotated[str, Scalar(_token, _NAME_EXPECTED)]
+NamedApplication = Annotated[str, Scalar(_named_application, _NAME_EXPECTED)]
 Time = Annotated[int, Scalar(parse_moment, MOMENT_EXPECTED)]
 Host = Annotated[str, Scalar(_host, "a host name such as shop.example.com")]
 Source = Annotated[str, Scalar(_source, "a source type such as tor: small letters, digits and '_'")]
@@ -204,7 +221,7 @@ class WrittenEntry(msgspec.Struct, frozen=True):
     continents: tuple[Continent, ...] = ()
     asns: tuple[Asn, ...] = ()
     sources: tuple[Source, ...] = ()
-    applications: tuple[Token, ...] | None = None
+    applications: tuple[NamedApplication, ...] | None = None
     action: Action = "block"
     starts: Time | None = None
     expires: Time | None = None

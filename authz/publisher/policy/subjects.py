@@ -18,6 +18,7 @@ from authz.publisher.feeds.hosts import HostOptions, Resolved, resolve_hosts
 from authz.publisher.feeds.read_feed import read_feed
 from authz.publisher.index.build import EntryNetworks
 from authz.publisher.index.prefixes import Prefixes
+from authz.publisher.policy.exceptions import idle_exceptions
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def gather(
         options: How names and feeds are read.
         progress: Told of each step.
     """
-    warnings = list(_unused_feeds(document, written))
+    warnings = [*_unused_feeds(document, written), *idle_exceptions(document, written)]
     return Subjects(
         feeds=tuple(_read_feeds(document, written, folder, options, progress, warnings)),
         hosts=_resolve(document, written, options, warnings),

@@ -16,6 +16,7 @@ from authz.addresses import NetworkSet
 from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
+from authz.serve.config.own_files import overwritten
 from authz.serve.config.trusted_files import read_trusted
 from authz.serve.config.values import (
     EventsUrl,
@@ -259,6 +260,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+# Variables with one underscore where two would be: `AUTHZ_GRPC_LISTEN` would change nothing.
+_MISWRITTEN = {
+    f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): f"{ENVIRONMENT_PREFIX}{section}__{key}".upper()
+    for section, struct in {
+        "snapshot": SnapshotConfig, "grpc": GrpcConfig, "http": HttpConfig, "admin": AdminConfig,
+        "client_address": ClientAddressConfig, "application": ApplicationConfig, "decision_log": DecisionLogConfig,
+        "events": EventsConfig, "traces": TracesConfig,
+    }.items()
+    for key in struct.__struct_fields__
+}  # fmt: skip
+
+
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     """Read and check authz.yaml. Its paths become absolute.
 
@@ -277,9 +290,14 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
         if name.startswith(ENVIRONMENT_PREFIX) and ("__" in name or name[prefix:].lower() in Config.__struct_fields__)
     }
     document = read_file(Config, path, overrides)
+    for name in environment.keys() & _MISWRITTEN.keys():
+        document.mistake("environment", f"found the variable {name}, expected {_MISWRITTEN[name]}")
     if document.content is not None:
         _check_together(document, document.content)
     config = _absolute(document.checked(), path.absolute().parent)
+    for key, problem in overwritten(config, path.absolute()):
+        document.mistake(key, problem)
+    document.checked()
     return msgspec.structs.replace(config, client_address=_with_files(config.client_address))
 
 

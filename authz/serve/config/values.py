@@ -107,6 +107,7 @@ def _web_url(text: str) -> str:
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number
         good = False
+    good = good and parts.path not in {"", "/"}
     if not good or not text.isascii() or not text.isprintable() or " " in text or parts.username or parts.fragment:
         raise BadValue(text)
     return text

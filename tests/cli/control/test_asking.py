@@ -65,6 +65,34 @@ def test_no_id_and_no_time_is_cut_in_two(person: Person) -> None:
                    for line in person.says(*command).splitlines())  # fmt: skip
 
 
+def test_an_address_is_unbanned_where_an_allow_entry_names_it_too(person: Person) -> None:
+    """It ended the ban, and then failed: the allow entry was no ban."""
+    made = person.json("ban", "192.0.2.70")
+    person.says("entries", "add", "--list", "allow", "--network", "192.0.2.70", "--for", "1d")
+    ended = person.json("unban", "192.0.2.70")["ended"]
+    assert [entry["id"] for entry in ended] == [made["id"]]
+    again = person.run("unban", "192.0.2.70")
+    assert (again.returncode, "found no ban of '192.0.2.70'" in again.stderr) == (2, True)
+
+
+def test_a_ban_that_an_allow_entry_overrules_is_warned_of(person: Person) -> None:
+    """It said `banned` and `enforced`, and denied nobody."""
+    allowed = person.json("entries", "add", "--list", "allow", "--network", "192.0.2.71", "--for", "1d")
+    told = person.run("ban", "192.0.2.71").stderr
+    by = f"by {allowed['id']}, which wins (precedence allow_first)"
+    assert told.splitlines() == [f"authz: warning: 192.0.2.71 is allowed {by}: the ban has no effect"]
+    assert person.run("ban", "192.0.2.72").stderr == ""
+
+
+def test_an_address_that_a_wider_ban_still_covers_is_not_said_to_be_free(person: Person) -> None:
+    wide = person.json("ban", "198.51.100.64/26")
+    person.says("ban", "198.51.100.70")
+    told = person.run("unban", "198.51.100.70").stderr
+    by = f"by 198.51.100.64/26: `authz unban {wide['id']}` ends that"
+    assert told.splitlines() == [f"authz: warning: 198.51.100.70 is still banned, {by}"]
+    assert person.run("unban", wide["id"]).stderr == ""
+
+
 def test_ones_own_address_is_banned_by_force_only(person: Person) -> None:
     refused = person.run("ban", "127.0.0.1")
     assert refused.returncode == 2
@@ -114,9 +142,9 @@ def test_a_change_is_taken_back(person: Person) -> None:
 
 
 def test_explain_asks_the_control_plane_where_no_sidecar_is_named(person: Person) -> None:
-    person.says("ban", "203.0.113.60", "--application", "shop", "--reason", "guesses passwords")
+    made = person.json("ban", "203.0.113.60", "--application", "shop", "--reason", "guesses passwords")
     said = person.says("explain", "203.0.113.60", "--application", "shop")
-    for text in ("deny", "denylisted", "guesses passwords", "admin"):
+    for text in ("deny", "denylisted", "guesses passwords", "admin", "until", made["expires"]):
         assert text in said
     assert person.json("explain", "203.0.113.61")["decision"] == "allow"
 

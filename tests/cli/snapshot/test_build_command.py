@@ -189,7 +189,7 @@ def test_a_line_of_a_feed_that_is_skipped_is_told(authz: Commands, tmp_path: Pat
                     "authz: error: authz.yaml: exists, and is not a snapshot whose serial can be read: "
                     "found 'snapshot', expected 'AZSNAP01': this is not a snapshot"
                 ),
-                "hint: move it away, or give --serial",
+                "hint: move it away",
             ],
         ),
     ],

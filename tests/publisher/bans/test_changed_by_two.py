@@ -34,7 +34,7 @@ def test_a_file_that_an_editor_saved_over_a_newer_one_is_told_with_how_to_see_wh
     path.write_text(opened)
     told = authz("ban", "203.0.113.10")
     assert told.status == 0
-    assert told.err.startswith("warning: bans.yaml: found serial ")
+    assert told.err.startswith("authz: warning: bans.yaml: found serial ")
     command = re.search("`authz (.*)`", told.err)
     assert command is not None
     assert "203.0.113.9" in authz(*command[1].split()).out
@@ -47,7 +47,7 @@ def test_a_ban_holds_though_its_history_cannot_be_kept(authz: Commands) -> None:
     (authz.folder / "archive").write_text("")
     told = authz("ban", "203.0.113.9", "--json")
     assert told.status == 0
-    assert told.err.startswith("warning: archive/bans: bans.snapshot cannot be archived")
+    assert told.err.startswith("authz: warning: archive/bans: bans.snapshot cannot be archived")
     assert told.err.rstrip().endswith("what was changed holds, and the history does not have it")
     key = load_public_key(authz.folder / "keys" / "bans.pub")
     singles = read_snapshot(authz.folder / "bans.snapshot", [key], now=time.time(), layer="bans").singles()
