@@ -15,6 +15,7 @@ import httpx
 import pytest
 from pyarrow import parquet as arrow
 from support.control import Control, ControlProcess, control, init
+from support.docs.blocks import blocks
 from support.processes import Process, wait_for
 
 from authz.addresses import parse_address, parse_network
@@ -110,6 +111,18 @@ def test_duckdb_asks_an_archive_sorted_by_client(store: Store, events: list[Even
     mine = [event for event in events if event.client.text == CLIENTS[0] and event.time >= 1_790_035_200]
     denied, attacks = sum(event.decision == "deny" for event in mine), sum("sqli" in event.attacks for event in mine)
     assert asked == (len(mine), denied, "DE", attacks)
+
+
+def test_duckdb_answers_the_question_of_the_page(
+    store: Store, events: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/operations/events.md."""
+    (tmp_path / "week.parquet").write_bytes(b"".join(as_parquet(store, WantedEvents(), "client")))
+    monkeypatch.chdir(tmp_path)
+    (question,) = (block.text for block in blocks("docs/operations/events.md") if block.first.startswith("SELECT"))
+    asked = duckdb.connect().execute(question).fetchall()
+    mine = sorted((event for event in events if event.client.text == CLIENTS[0]), key=lambda event: event.time)
+    assert [row[1:] for row in asked] == [(event.application, event.path, event.status) for event in mine]
 
 
 def test_an_archive_sorted_by_client_has_each_client_in_few_row_groups(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.docs.blocks import blocks
 from support.processes import wait_for
 from support.servers.receiver import Receiver
 
@@ -58,6 +59,29 @@ def test_clickhouse_gets_a_row_of_json_for_each_event(receiver: Receiver, tmp_pa
         "reason": "blocklist", "entry": "a-1", "attacks": ["sqli"], "payload": "x", "request_id": "r-1",
     }  # fmt: skip
     assert (rows[1]["client"], rows[1]["attacks"], rows[1]["status"]) == ("2001:db8::1", [], 0)
+
+
+def test_clickhouse_itself_takes_our_rows_into_the_table_of_the_page(receiver: Receiver, tmp_path: Path) -> None:
+    """docs/operations/events.md; chdb is ClickHouse as a library."""
+    session = pytest.importorskip("chdb.session", reason="needs the Python package chdb").Session(
+        str(tmp_path / "data")
+    )
+    (table,) = (block.text for block in blocks("docs/operations/events.md") if block.first.startswith("CREATE TABLE"))
+    session.query("CREATE DATABASE authz")
+    table = table.replace("INTERVAL 90 DAY", "INTERVAL 9000 DAY")  # our events are of a certain day
+    session.query(table.replace("authz_events", "authz.events"))
+    sink(receiver).write_batch(EVENTS)
+    sink(receiver).write_batch(EVENTS)  # its answer was lost
+    for headers, body in receiver.got:
+        query = parse_qs(urlsplit(headers["Path"]).query)
+        settings = f"SETTINGS insert_deduplication_token = '{query['insert_deduplication_token'][0]}' FORMAT"
+        session.query(query["query"][0].replace("FORMAT", settings) + "\n" + gzip.decompress(body).decode())
+    columns = "toUnixTimestamp64Micro(time), IPv6NumToString(client), country, path, status, attacks, request_id"
+    rows = session.query(f"SELECT {columns} FROM authz.events ORDER BY time", "JSONCompactEachRow").bytes().splitlines()
+    assert [json.loads(row) for row in rows] == [
+        [1_790_000_000_250_000, "::ffff:203.0.113.9", "DE", "/login?\\udcff", 401, ["sqli"], "r-1"],
+        [1_790_000_001_000_000, "2001:db8::1", "", "", 0, [], ""],
+    ]
 
 
 def test_no_batch_has_so_many_days_that_clickhouse_refuses_it_for_good(receiver: Receiver) -> None:
