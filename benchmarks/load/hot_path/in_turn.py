@@ -116,15 +116,15 @@ def _by_paced(front: str, rate: int, sidecar: Checkout, seconds: float) -> Run:
     else:
         ask = partial(ask, in_turn=[("X-Forwarded-For", client) for client in _ALLOWED], connections=HTTP_CONNECTIONS)
     before = cpu_seconds(sidecar.pid)
-    found = ask(sidecar.url(front), seconds=seconds)
-    if found.good != found.sent:
-        raise RuntimeError(f"found {found.good} good answers, expected {found.sent}")
-    return Run((cpu_seconds(sidecar.pid) - before) / found.sent * 1e6, found.p50)
+    load = ask(sidecar.url(front), seconds=seconds)
+    if load.good != load.sent:
+        raise RuntimeError(f"found {load.good} good answers, expected {load.sent}")
+    return Run((cpu_seconds(sidecar.pid) - before) / load.sent * 1e6, load.p50)
 
 
 def works() -> dict[str, Work]:
     """Return what can be measured, by name."""
-    found = {
+    kinds = {
         "gRPC, h2load, 582 B": Work({}, partial(_by_h2load, USUAL, _ALLOWED[0])),
         "gRPC, h2load, 2.5 kB": Work({}, partial(_by_h2load, LARGE, _ALLOWED[0])),
         "gRPC, h2load, denied": Work({}, partial(_by_h2load, USUAL, _DENIED)),
@@ -136,8 +136,8 @@ def works() -> dict[str, Work]:
             for rate in (0, 2_000, 10_000):
                 what = f"{rate:,} a second" if rate else "many clients"
                 name = f"{'gRPC' if front == 'grpc' else 'HTTP'}, {what}, {socket}"
-                found[name] = Work(how, partial(_by_paced, front, rate))
-    return found
+                kinds[name] = Work(how, partial(_by_paced, front, rate))
+    return kinds
 
 
 def measure(
@@ -155,7 +155,9 @@ def measure(
                 for number in range(processes)
                 for tree, path in trees.items()
             }
-            results = interleaved({key: partial(work.load, one, seconds) for key, one in sidecars.items()}, rounds)
+            results = interleaved(
+                {key: partial(work.load, sidecar, seconds) for key, sidecar in sidecars.items()}, rounds
+            )
         runs[name] = {tree: [run for key, some in results.items() if key[0] == tree for run in some] for tree in trees}
         _print(name, runs[name])
     return runs

@@ -26,8 +26,8 @@ CONTROL = [name for name in OVERLAYS if name.startswith("control")]
 
 
 def deployment(manifests: list[Manifest], name: str) -> Manifest:
-    (found,) = (m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"] == name)
-    return found
+    (pods,) = (m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"] == name)
+    return pods
 
 
 def fronts(pods: Manifest) -> list[Port]:
