@@ -87,8 +87,12 @@ def _is_below(path: str) -> bool:
 
 def check_policy(content: dict[str, Any], below: str) -> None:
     """Raise Invalid where a part of a policy is not well-formed. below: the key that pointers begin behind."""
+    document = read(PolicyDocument, "policy", msgspec.json.encode(content).decode())
+    for network in document.content.protected if document.content is not None else ():
+        if network.problem:
+            document.mistake(document.key_of(network), network.problem.message, network.problem.hint)
     try:
-        read(PolicyDocument, "policy", msgspec.json.encode(content).decode()).checked()
+        document.checked()
     except InvalidDocument as error:
         mistakes = [
             FieldMistake(_pointer(m.key, below), f"{m.message}{f' ({m.hint})' if m.hint else ''}")

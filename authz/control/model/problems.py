@@ -24,9 +24,17 @@ Codes are the same strings in answers and logs.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, Final, NamedTuple
 
 from authz.errors import AuthzError, InputError
+
+_TOO_LONG: Final = re.compile(r"Expected `str` of length <= ([0-9]+)")
+
+
+def plain_detail(detail: str) -> str:
+    """Return what msgspec says of a field as a person would say it."""
+    return _TOO_LONG.sub(r"found a longer text, expected at most \1 characters", detail)
 
 
 class FieldMistake(NamedTuple):

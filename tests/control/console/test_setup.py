@@ -132,6 +132,55 @@ def test_an_application_keeps_what_its_form_does_not_say(eyes: Control) -> None:
     assert "dry run" in console.get("/applications").text
 
 
+@pytest.mark.parametrize(
+    ("hosts", "told"),
+    [
+        ("shop.example.com:80", "found &#39;shop.example.com:80&#39;"),
+        ("a.example.com bücher.example", "did you mean &#39;xn--bcher-kva.example&#39;?"),
+    ],
+)
+def test_a_host_that_is_none_is_told_beside_its_field(eyes: Control, hosts: str, told: str) -> None:
+    """It was a 500: the page looked for a mistake of another name."""
+    console = Console(eyes)
+    answer = console.post("/applications/shop", {"csrf": console.csrf, "do": "save", "hosts": hosts})
+    assert (answer.status_code, told in answer.text) == (422, True)
+
+
+def test_a_protected_network_with_host_bits_is_a_mistake_and_no_fault(eyes: Control) -> None:
+    """It was a 500, of the API and of the console."""
+    told = "found '203.0.113.9/24', expected a network without host bits (did you mean '203.0.113.0/24'?)"
+    answer = eyes.ask("PUT", "/v1/policy", {"protected": ["198.51.100.0/24", "203.0.113.9/24"]})
+    assert (answer.status_code, answer.json()["errors"]) == (422, [{"pointer": "/protected/1", "detail": told}])
+    console = Console(eyes)
+    answer = console.post("/feeds", {"csrf": console.csrf, "settings": "protected: [203.0.113.9/24]"})
+    assert answer.status_code == 422
+
+
+def test_an_entry_that_is_over_before_it_is_added_is_refused(eyes: Control) -> None:
+    """The page said `Added ..., until 2020`."""
+    entry = {"list": "deny", "networks": ["198.18.9.9"], "starts": "2020-01-01T00:00:00Z", "period": "1h"}
+    answer = eyes.ask("POST", "/v1/entries", entry)
+    (mistake,) = answer.json()["errors"]
+    assert (answer.status_code, mistake["pointer"]) == (422, "/starts")
+    found = "found a start from which the entry lasts until 2020-01-01T01:00:00Z"
+    assert mistake["detail"] == f"{found}, expected at least 300 seconds from now"
+
+
+def test_an_entry_whose_exceptions_cover_all_of_it_is_refused(eyes: Control) -> None:
+    entry = {"list": "deny", "networks": ["198.18.9.0/24"], "except": ["198.18.8.0/23"], "period": "1h"}
+    answer = eyes.ask("POST", "/v1/entries", entry)
+    told = {"pointer": "/except", "detail": "covers all networks of the entry, which would name nobody"}
+    assert (answer.status_code, answer.json()["errors"]) == (422, [told])
+
+
+def test_a_text_that_is_too_long_is_told_in_plain_words(eyes: Control) -> None:
+    answer = eyes.ask("POST", "/v1/bans", {"address": "198.18.9.9", "reason": "x" * 1001})
+    told = {"pointer": "/reason", "detail": "found a longer text, expected at most 1000 characters"}
+    assert (answer.status_code, answer.json()["errors"]) == (422, [told])
+    console = Console(eyes)
+    assert told["detail"] in add(console, networks="198.18.9.9", reason="x" * 1001)
+
+
 def test_a_trigger_is_written_changed_and_deleted_by_its_form(eyes: Control) -> None:
     console = Console(eyes)
     fields = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from support.proxies.configurations import CONFIGURATIONS, POLICY, SNAPSHOT
+from support.proxies.every import PROXIES
 from support.proxies.programs.apache import apache_path
 from support.proxies.programs.caddy import beside_python
 from support.proxies.programs.haproxy import haproxy_path
@@ -36,6 +37,12 @@ def check(folder: Path, *command: str | Path) -> None:
     env = os.environ | {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_what_is_printed_says_how_the_proxy_protocol_is_read(tmp_path: Path, proxy: str) -> None:
+    """docs/guides/who-is-the-client.md sends there; nginx's had no word of it."""
+    assert any("speaks the PROXY protocol" in text for text in printed(tmp_path, proxy, "").values())
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS.values(), ids=list(CONFIGURATIONS))

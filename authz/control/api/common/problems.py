@@ -16,7 +16,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from authz.control.model.problems import FieldMistake, Invalid, NotReady, Problem
+from authz.control.model.problems import FieldMistake, Invalid, NotReady, Problem, plain_detail
 from authz.errors import shorten
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _mistake(item: dict[str, Any]) -> FieldMistake:
     if unknown is not None:
         name = unknown[1].replace("~", "~0").replace("/", "~1")
         return FieldMistake(f"{pointer}/{name}", "found a key that is not known here: is it misspelt?")
-    return FieldMistake(pointer, detail)
+    return FieldMistake(pointer, plain_detail(detail))
 
 
 def _pointer(key: str, source: str) -> str:

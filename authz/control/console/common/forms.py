@@ -11,7 +11,7 @@ import msgspec
 from authz.control.api.common.bodies import EntryInput, EntryPatch
 from authz.control.lists.rules.check import check_written
 from authz.control.lists.rules.periods import FOREVER
-from authz.control.model.problems import FieldMistake, Invalid, Problem
+from authz.control.model.problems import FieldMistake, Invalid, Problem, plain_detail
 from authz.control.model.records import SUBJECTS, Entry, Written
 from authz.times import format_moment
 
@@ -96,7 +96,7 @@ def converted(content: dict[str, Any]) -> EntryInput:
     except msgspec.ValidationError as error:
         text, _, path = str(error).rpartition(" - at `$.")
         name = re.split(r"[.\[`]", path)[0] if text else ""
-        raise Invalid([FieldMistake(f"/{name}", text or str(error))]) from error
+        raise Invalid([FieldMistake(f"/{name}", plain_detail(text or str(error)))]) from error
 
 
 def period_of(values: Mapping[str, str]) -> dict[str, str]:

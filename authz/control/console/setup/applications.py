@@ -103,8 +103,10 @@ def settings_of(form: dict[str, str]) -> dict[str, Any]:
 
 async def _form(asked: Asked, name: str, problem: Problem | None) -> Response[str]:
     own, effective = await in_thread(_read_one, asked, name)
-    mistakes = {m.pointer.strip("/").replace("/", "_"): m.detail for m in problem.mistakes} if isinstance(
-        problem, Invalid) else {}  # fmt: skip
+    mistakes: dict[str, str] = {}
+    for m in problem.mistakes if isinstance(problem, Invalid) else ():
+        field = m.pointer.strip("/").replace("/", "_")
+        mistakes.setdefault("hosts" if field.startswith("hosts_") else field, m.detail)
     may = asked.caller.may("admin") and POLICY_LAYER in asked.plane.config.limits()
     return page(
         asked, "setup/application.html", status=problem.status if problem else 200, name=name, own=own,

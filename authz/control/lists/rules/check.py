@@ -66,8 +66,18 @@ def check_exceptions(entry: Written) -> None:
         for number, text in enumerate(entry.except_)
         if not any(_meets(bounds[network.version], network) for network in parse_networks(text))
     ]
+    spared = NetworkSet(network for text in entry.except_ for network in parse_networks(text)).bounds
+    if entry.except_ and all(
+        _inside(spared[network.version], network) for text in entry.networks for network in parse_networks(text)
+    ):
+        mistakes = [FieldMistake("/except", "covers all networks of the entry, which would name nobody")]
     if mistakes:
         raise Invalid(mistakes)
+
+
+def _inside(bounds: list[int], network: Network) -> bool:
+    place = bisect_right(bounds, network.value)
+    return place & 1 == 1 and network.last < bounds[place]
 
 
 def _meets(bounds: list[int], network: Network) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from authz.control.model.problems import FieldMistake, Invalid
 from authz.errors import BadValue, shorten
-from authz.times import parse_duration, parse_moment
+from authz.times import format_moment, parse_duration, parse_moment
 
 DEFAULT_PERIOD: Final = "1h"
 SHORTEST: Final = 300  # seconds: a shorter one ends before everybody has it
@@ -30,8 +30,12 @@ def end_of(
     text = default if period is None else period
     if text is None or text == FOREVER:
         return None
-    seconds = period_seconds(text)
-    return int((now if start is None else start) + seconds)
+    end = int((now if start is None else start) + period_seconds(text))
+    if start is not None and end - now < SHORTEST:
+        over = f"found a start from which the entry lasts until {format_moment(end)}"
+        detail = f"{over}, expected at least {SHORTEST} seconds from now"
+        raise Invalid([FieldMistake("/starts", detail)])
+    return end
 
 
 def period_seconds(text: str) -> float:

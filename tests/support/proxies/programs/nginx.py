@@ -50,6 +50,8 @@ def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | Non
         ("proxy_connect_timeout 100ms;", "proxy_connect_timeout 10s;"),
         ("proxy_send_timeout    250ms;", "proxy_send_timeout    10s;"),
         ("proxy_read_timeout    250ms;", "proxy_read_timeout    10s;"),
+        ("# real_ip_header   proxy_protocol;", "real_ip_header   proxy_protocol;"),
+        ("# set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;"),
     ):
         assert text.count(old) >= 1, old
         text = text.replace(old, new)
@@ -60,9 +62,7 @@ def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | Non
         text,
     )
     assert count >= 1
-    return text.replace(
-        "    access_log ", "    real_ip_header proxy_protocol;\n    set_real_ip_from 127.0.0.1;\n    access_log ", 1
-    )
+    return text
 
 
 class Nginx(Process):
