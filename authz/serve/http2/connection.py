@@ -35,6 +35,7 @@ TURN: Final = 0.0025  # seconds of CPU time of a connection in one turn of the e
 _PIECE: Final = 8192  # bytes between two looks at the clock
 _SMALL: Final = 4096  # bytes of a read that is taken at once, even where connections wait for their turns
 _STREAM_OVERHEAD: Final = 512  # bytes that an open call holds besides its body
+_UNCOUNTED: Final = 8192  # bytes that each connection may hold besides the budget: some calls whose rest is under way
 AGE_GRACE: Final = 30.0  # seconds in which a peer that was told to leave for its age may do so
 _LATE: Final = 0.01  # seconds that bytes may have waited before deadlines are looked at
 _LOG = logging.getLogger("authz.grpc")
@@ -295,7 +296,7 @@ class Http2Connection(asyncio.Protocol):
             held += self._transport.get_write_buffer_size()
         if parts is not None:
             held += parts.size
-        if held != self._held:
+        if held != self._held and (held > _UNCOUNTED or self._held):
             self._held = held
             self._listener.held.hold(self, held)
 

@@ -38,7 +38,8 @@ LIMITS: Final = {
     "bodies, HTTP": ["serve.http1.connection.LINGER"],
     "unfinished bodies": ["serve.http2.streams.STREAM_WINDOW", "serve.http2.streams._EXTENSIONS"],
     "answers that nobody reads": [
-        "serve.http2.sending.MAX_BLOCKED", "serve.http1.connection._MAX_UNSENT", "serve.listeners.budget.MAX_HELD"
+        "serve.http2.sending.MAX_BLOCKED", "serve.http1.connection._MAX_UNSENT", "serve.listeners.budget.MAX_HELD",
+        "serve.http2.connection._UNCOUNTED",
     ],
     "pages for one piece": ["serve.http1.connection._MAX_PAGES"],
     "watchers of health": ["serve.grpc.health._MAX_WATCHERS", "serve.http2.sending._MAX_WATCHED"],
@@ -61,7 +62,8 @@ LIMITS: Final = {
         "engine.decision.generation.MAX_RECENT", "engine.decision.generation.MAX_OUTCOMES",
         "engine.decision.outcome.MAX_RENDERED", "engine.decision.decider.MAX_HOST", "serve.http1.routes.MAX_ROUTES",
         "serve.http1.routes.MAX_TARGET", "engine.request.client_address.MAX_PROXIES",
-        "serve.observe.log.lines._MAX_PEERS", "serve.observe.log.lines._MAX_TARGETS",
+        "serve.observe.log.lines._MAX_PEERS", "serve.observe.log.lines._MAX_TARGETS", "serve.grpc.check._MAX_PEERS",
+        "serve.grpc.check._MAX_SOURCE", "serve.http2.sending._MAX_SHAPES",
     ],
 }  # fmt: skip
 # What the protocol says, what the operator writes, and what we send.
