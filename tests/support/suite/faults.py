@@ -196,6 +196,30 @@ FAULTS: Final = (
         "engine/entries/test_permissions.py",
     ),
     # The fronts, and their limits.
+    Fault(
+        "engine/decision/decider.py",
+        "key = None  # each of its requests",
+        "pass  # each of its requests",
+        "engine/entries/test_layers.py::test_each_request_for_an_application_that_only_a_ban_names_is_told",
+    ),
+    Fault(
+        "serve/grpc/check.py",
+        "if len(source) <= _MAX_SOURCE:",
+        "if True:",
+        "serve/grpc/test_grpc_peers.py::test_few_peers_are_remembered_and_none_that_comes_with_a_certificate",
+    ),
+    Fault(
+        "serve/grpc/check.py",
+        'address.HasField("socket_address")',
+        "True",
+        "serve/grpc/test_grpc_peers.py::test_a_remembered_peer_is_taken_for_no_other",
+    ),
+    Fault(
+        "serve/grpc/grpcio.py",
+        "> MAX_HEADER_LIST else self._answer",
+        "> MAX_HEADER_LIST << 9 else self._answer",
+        "serve/grpc/test_grpc_engines.py::test_large_metadata_is_denied_on_its_own_call",
+    ),
     Fault("serve/grpc/check.py", "if size > self._max_message:", "if False:", "serve/grpc/test_grpc_broken.py"),
     Fault("serve/grpc/check.py", "if len(forged) > _MAX_FORGED:", "if False:", "serve/grpc/test_grpc_headers.py"),
     Fault(
@@ -209,6 +233,24 @@ FAULTS: Final = (
         "if self._coded + length > _MAX_CODED:",
         "if False:",
         _HTTP2 + "test_huffman_codes_that_change_with_each_call_are_decoded_up_to_a_limit_and_have_a_rate",
+    ),
+    Fault(
+        "serve/http2/streams.py",
+        "self.parked.pop(stream, None)",
+        "pass",
+        _HTTP2 + "test_calls_that_are_reset_while_they_wait_behind_answers_leave_nothing",
+    ),
+    Fault(
+        "serve/http2/connection.py",
+        "time.thread_time() > end",
+        "False",
+        _HTTP2 + "test_a_large_read_is_taken_in_turns",
+    ),
+    Fault(
+        "serve/http2/connection.py",
+        "(held > _UNCOUNTED or self._held)",
+        "self._held",
+        "serve/http2/test_http2_limits.py::test_header_blocks_that_never_end_share_the_budget_of_bytes",
     ),
     Fault("serve/http2/fields.py", "if size > self._offer:", "if False:", "serve/http2/test_http2_headers.py"),
     Fault(
