@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from support.proxies.envoy_api import check_request
 from support.sidecar.fronts import HttpClient
-from support.sidecar.running import ALLOWED, DENIED, PATIENCE, get, lines_of, logging_to, run, running
+from support.sidecar.running import ALLOWED, DENIED, PATIENCE, get, lines_of, logging_to, run, running, until, write
 
+from authz.serve.config.config import load_config
 from authz.serve.grpc.check import GrpcCheck
 from authz.serve.observe.recorder import make_recorder
 
@@ -131,3 +133,26 @@ def test_a_line_says_which_request_it_was_on_both_fronts(publisher: Publisher) -
 def asked(port: int, target: str, headers: list[str], method: str) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         HttpClient(connection).ask(target, *headers, method=method)
+
+
+def test_what_is_remembered_of_a_request_follows_another_configuration_at_once(publisher: Publisher) -> None:
+    """Who the client is, and whether its decision is logged, are both remembered for a request that comes again."""
+    publisher.publish()
+    trusting = logging_to()
+    blind = logging_to(allowed=1.0).replace('["127.0.0.0/8"]', "[]")
+    clients: list[str | None] = []
+
+    async def live() -> None:
+        async with running(publisher.folder, trusting) as started:
+            for text in (trusting, blind, trusting):
+                path, before = write(publisher.folder, text), started.sidecar.decider.settings
+                started.sidecar._read = partial(load_config, path, {})
+                started.sidecar.reload()
+                await until(lambda before=before: started.sidecar.decider.settings is not before)  # type: ignore[misc]
+                for _ in range(3):
+                    answer = await started.ask(ALLOWED)
+                    clients.append(answer.headers["x-authz-client-address"])
+
+    run(live())
+    assert clients == [ALLOWED] * 3 + ["127.0.0.1"] * 3 + [ALLOWED] * 3
+    assert [line["client"] for line in lines_of(publisher.folder)] == ["127.0.0.1"] * 3
