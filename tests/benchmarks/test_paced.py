@@ -245,8 +245,8 @@ def doubled(message: bytes, context: grpc.ServicerContext) -> bytes:
         context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
     if message == b"late":
         over = threading.Event()
-        context.add_callback(over.set)
-        over.wait()
+        if context.add_callback(over.set):  # else it is given up already, and nobody would wake us
+            over.wait()
     assert dict(context.invocation_metadata())["x-test"] == "1"
     return message * 2
 

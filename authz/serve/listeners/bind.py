@@ -15,10 +15,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import socket
 import stat
 import struct
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from authz.serve.config.values import Listen
 
 BACKLOG: Final = 1024  # connections that wait to be accepted
+_BESIDE: Final = re.compile(r"\.[0-9a-f]{6}")  # a name of `beside_of`
+_LEFT: Final = 60.0  # seconds after which one that nobody listens on is left behind; one is bound before it listens
 NOT_A_SOCKET: Final = "found a file that is not a socket, expected a socket or nothing"
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # <asm-generic/socket.h>
 _LOAD_RANDOM, _MODULO, _ADD, _RETURN = (
@@ -83,6 +87,7 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
         raise StartError(f"{path}: no such folder: {path.parent}")
     elif path.exists() and not path.is_socket():
         raise StartError(f"{path}: {NOT_A_SOCKET}")
+    _clear_left_behind(path.parent)
     beside = beside_of(path)
     bound.bind(str(beside))
     try:
@@ -92,6 +97,19 @@ def _bind_unix(bound: socket.socket, path: Path, mode: int, *, overlap: bool) ->
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _clear_left_behind(folder: Path) -> None:
+    """Remove sockets beside a path that a process of ours left when it was killed before it could rename them."""
+    with suppress(OSError):
+        for beside in folder.iterdir():
+            if not _BESIDE.fullmatch(beside.name):
+                continue
+            with suppress(OSError):
+                status = beside.lstat()
+                is_ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+                if is_ours and time.time() - status.st_mtime > _LEFT and not _is_listened_on(beside):
+                    beside.unlink()
 
 
 def beside_of(path: Path) -> Path:
@@ -149,17 +167,22 @@ def clear_unix_path(path: Path) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise StartError(f"{path}: {NOT_A_SOCKET}")
+    if not _is_listened_on(path):
+        path.unlink(missing_ok=True)
+        return
+    raise StartError(f"{path}: another program listens there", hint="is another authz running?")
+
+
+def _is_listened_on(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # where many wait to be accepted we would wait, too
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            with suppress(FileNotFoundError):
-                path.unlink()
-            return
+            return False
         except OSError:  # it is alive: busy, or another user's
-            pass
-    raise StartError(f"{path}: another program listens there", hint="is another authz running?")
+            return True
+    return True
 
 
 def inode(path: Path) -> int | None:

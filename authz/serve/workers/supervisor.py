@@ -14,6 +14,7 @@ SIGHUP is blocked where a child is forked, until it can take it: else it would e
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -241,6 +242,14 @@ class Supervisor:
             os.kill(child.pid, signal.SIGKILL)
 
     def _take(self, child: _Child, message: Message) -> None:
+        """Take a message of a child. Raises OSError if it lacks what its kind has."""
+        try:
+            self._understand(child, message)
+        except (LookupError, TypeError, AttributeError) as error:
+            message.close()
+            raise OSError(errno.EBADMSG, f"a message came without what it should have: {message.kind!r:.50}") from error
+
+    def _understand(self, child: _Child, message: Message) -> None:
         if message.kind == "failed":
             self._failure = message.content["message"], message.content["hint"]
         elif message.kind == "alive":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -108,3 +109,22 @@ def test_two_containers_that_bind_a_path_at_once_take_no_socket_of_each_other(
     client.connect(str(where.path))
     stack.enter_context(first.accept()[0])
     assert [path.name for path in tmp_path.iterdir()] == ["http.sock"]
+
+
+def test_a_socket_that_a_killed_process_left_beside_the_path_is_removed(
+    tmp_path: Path, stack: contextlib.ExitStack
+) -> None:
+    """A process that was killed between bind and rename left a file for good, and the next one left another."""
+    kept = {".0a1b2c", ".0a1b2d", ".0a1b2e", ".0a1b2c3", "0a1b2c"}
+    for name in (*kept - {".0a1b2d"}, ".ffffff"):
+        beside = stack.enter_context(socket.socket(socket.AF_UNIX))
+        beside.bind(str(tmp_path / name))
+        if name == ".0a1b2c":
+            beside.listen()  # somebody is there
+        if name != ".0a1b2e":  # which is about to listen
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".0a1b2d").write_text("no socket")
+    os.utime(tmp_path / ".0a1b2d", (0, 0))
+    path = tmp_path / "http.sock"
+    stack.enter_context(bind("http", Listen(path=path), mode=0o600, overlap=True))
+    assert {file.name for file in tmp_path.iterdir()} == {*kept, "http.sock"}

@@ -98,6 +98,31 @@ def test_a_child_of_whose_words_one_is_lost_is_ended() -> None:
     theirs.close()
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1, Message("report", {})),
+        (1, Message("report", None)),
+        (KEEPER, Message(LAYER, {})),
+        (KEEPER, Message("dead", {"metrics": []})),
+        (KEEPER, Message("failed", ["x"])),
+    ],
+    ids=["an empty report", "a report of nothing", "a layer without a name", "the dead of nobody", "a failure"],
+)
+def test_a_message_without_its_keys_ends_who_sent_it_and_nobody_else(number: int, message: Message) -> None:
+    """It ended the supervisor, and with it every worker."""
+    supervisor, before = idle(), descriptors()
+    supervisor._untold = [Message("died", {"death": 1})]
+    ours, theirs = Channel.pair()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        theirs.send(message._replace(descriptors=[theirs.fileno()]))
+        supervisor._listen(_Child(number, process.pid, ours))
+        assert process.wait(PATIENCE) == -9
+    ours.close()
+    theirs.close()
+    assert descriptors() == before
+
+
 def test_where_no_process_can_be_started_those_that_run_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """With no process or memory left for the successor of one worker, all of them ended."""
     supervisor, before = idle(), descriptors()
