@@ -13,8 +13,17 @@ the next start; it has the number of its match set:
     v4.starts    0.0.0.0   10.0.0.0      10.1.0.0             10.2.0.0      11.0.0.0
     v4.sets      0 = {}    1 = {(a,8)}   2 = {(b,16),(a,8)}   1 = {(a,8)}   0 = {}
 
-`directory` has 2^k + 1 positions (k by the number of pieces, from 4 to 18): position i is how many starts have their
-top k bits below i, so a look-up bisects between two of them. An IPv6 start is two arrays of 64 bits.
+`v4.directory` has 2^k + 1 positions (k by the number of pieces, from 4 to 18): position i is how many starts have
+their top k bits below i, so a look-up bisects between two of them.
+
+An IPv6 start is two arrays of 64 bits. Of the IPv6 space little is in use, and unevenly, so its directory is in two
+steps. A part is the addresses with the same top bits (`part_bits`), and `v6.parts` has those in which a piece begins:
+the number of the part, and in the low 8 bits k. It is cut into 2^k slots, as many as pieces begin in it or fewer, and
+the slots of all parts follow each other. `v6.slots` has two numbers for each: that of the match set where all addresses
+of the slot have the same, else the place of the first start in it with all bits inverted; and how many starts are
+before its end:
+
+    2001:db8:4000::1    part 0x2001 has k = 12: slot 0x0db of its 4096    ~7, 9: it begins at place 7 or 8, or before
 
 `v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty if it would not
 be quicker. A leaf is one /24 or some side by side without a start inside; its element is the number of their match set.
@@ -54,7 +63,8 @@ INDEX_TYPES: Final[dict[str, str]] = {
     "v6.starts_high": "u64",
     "v6.starts_low": "u64",
     "v6.sets": "u32",
-    "v6.directory": "u32",
+    "v6.parts": "u32",
+    "v6.slots": "u32",
     "sets.offset": "u32",
     "members.entry": "u32",
     "members.length": "u8",
@@ -80,6 +90,8 @@ BITS_OF_MARKS: Final = tuple(1 << bit for bit in range(8))  # in a byte; quicker
 MIN_FOR_MARKS: Final = 1 << 16  # rows
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
+FEW_PIECES: Final = 1 << 12  # with more, the parts of the IPv6 space are narrower
+MAX_SLOTS: Final = 1 << 18  # of all parts together, for each of which there is one at least: 2 MiB
 BLOCKS: Final = 1 << 19  # of v4.blocks
 CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside
 
@@ -107,6 +119,11 @@ def bits_for(pieces: int) -> int:
     A table that has just passed a power of two would double its directory for next to nothing.
     """
     return min(max((pieces * 32 // 33 - 1).bit_length(), MIN_DIRECTORY_BITS), MAX_DIRECTORY_BITS)
+
+
+def part_bits(pieces: int) -> int:
+    """Return how many bits the number of a part of the IPv6 space has, by how many pieces there are."""
+    return 16 if pieces > FEW_PIECES else 8
 
 
 def packed(parts: Iterable[bytes], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:

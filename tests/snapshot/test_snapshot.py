@@ -18,6 +18,7 @@ from support.snapshot.shelf import SERIAL
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError
 from authz.snapshot import write
+from authz.snapshot.layout import FORMAT
 from authz.snapshot.read import check_snapshot, inspect_snapshot, read_snapshot
 from authz.snapshot.sections import ENTRY_TYPES, INDEX_TYPES
 from authz.snapshot.write import write_snapshot
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def test_what_was_written_is_read_back(base: Publisher, tmp_path: Path) -> None:
-    manifest = Manifest(format=2, serial=7, created=1000, expires=2000)
+    manifest = Manifest(format=FORMAT, serial=7, created=1000, expires=2000)
     manifest.applications.add(name="*", mode="block")
     sections = {"one": ("u8", b"a" * 65), "empty": ("u8", b""), "two": ("u32", b"b" * 128)}
     size = write_snapshot(tmp_path / "f", manifest, sections, [base.signer("a"), base.signer("b")])

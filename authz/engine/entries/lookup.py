@@ -1,15 +1,15 @@
 """Looking up an address in an index, read in place. Standard library only: this is the sidecar's side.
 
-See snapshot.sections for the arrays. A look-up reads two positions of the directory and bisects between them, in C:
+See snapshot.sections for the arrays, and `lookup_ipv6` for the look-up of IPv6. One of IPv4 reads two positions of the
+directory and bisects between them, in C:
 
     10.1.2.3    directory[0x0A01], directory[0x0A02] = 2, 4    so it is piece 1, or one that begins at place 2 or 3
                 bisect_right(starts, 0x0A010203, 2, 4) = 3     it is the piece before place 3; sets[2] is its match set
 
 Where the two positions are equal nothing begins in that part of the directory, and nothing is left to bisect. What
 costs is the interpreter (some 20 ns an operation), a step of a bisection (25 ns: the processor cannot guess which way
-it goes) and memory that is not in the caches. So the arrays are local names of a function that is made once, the
-directory is as fine as the pieces are many, and the low halves of IPv6 are read only where networks cut the /64 of the
-address: loading makes a set of those /64, or, where they are many, looks at the low halves of all.
+it goes) and memory that is not in the caches. So the arrays are local names of a function that is made once, and the
+directory is as fine as the pieces are many.
 
 A large IPv4 table has blocks, which need no bisection, and touch two places of the memory instead of four:
 
@@ -28,6 +28,7 @@ from operator import sub
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from authz.engine.entries.lookup_ipv6 import Arrays6, check_parts, finder6, wrong_slots
 from authz.snapshot.cooperative import greatest, in_turns, next_turn
 from authz.snapshot.sections import (
     BLOCKS,
@@ -47,9 +48,7 @@ if TYPE_CHECKING:
 _LOW = 0xFFFFFFFFFFFFFFFF
 _NUMBER = 0xFFFFFFFF  # of the last leaf, in a block
 _TURN = 128  # elements that are looked at in one turn; some 0.1 ms
-_CHUNK = 512  # low halves that are compared with zeros at once
-_ZEROS = bytes(8 * _CHUNK)
-_MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cut
+_CHUNK = 512  # elements that are taken at once
 
 
 class Index:
@@ -68,13 +67,12 @@ class Index:
         arrays = {name: array_of(sections, name, kind) for name, kind in INDEX_TYPES.items()}
         self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by name, to look at all
         self._starts, self._sets, self._directory = arrays["v4.starts"], arrays["v4.sets"], arrays["v4.directory"]
-        self._highs, self._lows = arrays["v6.starts_high"], arrays["v6.starts_low"]
-        self._sets6, self._directory6 = arrays["v6.sets"], arrays["v6.directory"]
+        self._ipv6 = Arrays6(*(arrays[f"v6.{name}"] for name in Arrays6._fields))
+        self._highs, self._lows, self._sets6 = self._ipv6[:3]
         self._blocks, self._leaves = arrays["v4.blocks"], arrays["v4.leaves"]
         self._offsets = arrays["sets.offset"]
         self._entries, self._lengths = arrays["members.entry"], arrays["members.length"]
         self._shift = 32 - directory_bits(self._directory, "v4.directory")
-        self._shift6 = 64 - directory_bits(self._directory6, "v6.directory")
         self._check_lengths()
         # Of one version each: a caller that knows the version saves a step.
         self.find4: Find = (
@@ -82,7 +80,7 @@ class Index:
             if len(self._blocks)
             else finder4(self._starts, self._sets, self._directory)
         )
-        self.find6: Find = finder6(self._highs, self._lows, self._sets6, self._directory6)
+        self.find6: Find = finder6(self._ipv6)
 
     def find(self, version: int, value: int) -> int:
         """Return the number of the match set that covers the address; 0 if no entry does."""
@@ -133,7 +131,7 @@ class Index:
         yield from _unsorted("v4.starts", self._starts)
         yield from _unsorted("v6.starts", zip(self._highs, self._lows, strict=True))
         yield from _wrong_directory("v4.directory", self._directory, self._starts, self._shift)
-        yield from _wrong_directory("v6.directory", self._directory6, self._highs, self._shift6)
+        yield from wrong_slots(self._ipv6)
         if len(self._blocks):
             yield from _wrong_blocks(self._blocks, self._leaves, self._starts, self._sets)
         for name, numbers, limit in (
@@ -169,12 +167,10 @@ class Index:
             raise bad_section("v4.starts and v4.sets: expected equal lengths, the first start 0")
         if not len(self._highs) == len(self._lows) == len(self._sets6) > 0 == self._highs[0] == self._lows[0]:
             raise bad_section("v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0")
-        for name, directory, count in (
-            ("v4.directory", self._directory, len(self._starts)),
-            ("v6.directory", self._directory6, len(self._highs)),
-        ):
-            if directory[0] != 0 or directory[len(directory) - 1] != count:
-                raise bad_section(f"{name}: expected to run from 0 to {count}")
+        count = len(self._starts)
+        if self._directory[0] != 0 or self._directory[len(self._directory) - 1] != count:
+            raise bad_section(f"v4.directory: expected to run from 0 to {count}")
+        check_parts(self._ipv6)
         if len(self._blocks) or len(self._leaves):
             last = self._blocks[BLOCKS - 1] & _NUMBER if len(self._blocks) == BLOCKS else -1
             if last + 1 != len(self._leaves):
@@ -201,71 +197,17 @@ def finder4(starts: Array, sets: Array, directory: Array) -> Find:
 def finder4_by_blocks(starts: Array, sets: Array, blocks: Array, leaves: Array) -> Find:
     """Return the look-up of an IPv4 address in a large table: two reads, and seldom more."""
     count = len(starts)
+    signed = leaves.cast("B").cast("i")  # a cut one is below 0: the interpreter compares that twice as fast as with CUT
 
     def find(value: int) -> int:
         block = blocks[value >> 13]
-        leaf = leaves[(block & _NUMBER) - (block >> (value >> 8 & 31 | 32)).bit_count()]
-        if leaf < CUT:
+        leaf = signed[(block & _NUMBER) - (block >> (value >> 8 & 31 | 32)).bit_count()]
+        if leaf >= 0:
             return leaf
-        first = leaf - CUT
+        first = leaf + CUT
         return sets[bisect_right(starts, value, first, min(first + 255, count)) - 1]
 
     return find
-
-
-def finder6(highs: Array, lows: Array, sets: Array, directory: Array) -> Find:
-    """Return the look-up of an IPv6 address. It raises IndexError for an invalid number."""
-    shift = 128 - _bits(directory)
-    halves = _cut_halves(highs, lows)
-    cut = halves or frozenset()
-
-    def find(value: int) -> int:
-        top = value >> shift
-        first, end = directory[top], directory[top + 1]
-        if first == end:
-            return sets[end - 1]
-        high = value >> 64
-        if high in cut:
-            return sets[by_halves(high, value & _LOW, first, end) - 1]
-        return sets[bisect_right(highs, high, first, end) - 1]
-
-    def find_by_halves(value: int) -> int:
-        top = value >> shift
-        first, end = directory[top], directory[top + 1]
-        if first == end:
-            return sets[end - 1]
-        return sets[by_halves(value >> 64, value & _LOW, first, end) - 1]
-
-    def by_halves(high: int, low: int, first: int, end: int) -> int:
-        if highs[end - 1] != high:
-            end = bisect_right(highs, high, first, end)
-            if highs[end - 1] != high:
-                return end
-        if highs[first] != high:
-            first = bisect_left(highs, high, first, end)
-        return bisect_right(lows, low, first, end)
-
-    return find_by_halves if halves is None else find
-
-
-def _cut_halves(highs: Array, lows: Array) -> frozenset[int] | None:
-    """Return the high halves of the /64 in which a piece begins behind the first address; None if they are many.
-
-    Reads at most `_CHUNK` times `_MAX_CHUNKS` elements, and else compares memory, so that loading a large index stops
-    no request for long: 0.2 ms for 200,000 pieces that are seldom cut, and 4 ms at most for a million.
-    """
-    halves: set[int] = set()
-    chunks = 0
-    for begin in range(0, len(lows), _CHUNK):
-        chunk = lows[begin : begin + _CHUNK]
-        if _ZEROS.startswith(chunk):
-            continue
-        chunks += 1
-        if chunks > _MAX_CHUNKS:
-            return None
-        next_turn()
-        halves.update(highs[begin + place] for place, low in enumerate(chunk) if low)
-    return frozenset(halves)
 
 
 def _bits(directory: Array) -> int:

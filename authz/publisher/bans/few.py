@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import BITS
 from authz.engine.entries.plain_messages import entry_bytes
 from authz.publisher.bans.record import template_key, template_of
+from authz.publisher.index.slots import slot_bits
 from authz.snapshot.ban_ids import NEVER, ban_number
 from authz.snapshot.sections import (
     INDEX_TYPES,
@@ -20,6 +22,7 @@ from authz.snapshot.sections import (
     TYPE_CODES,
     bits_for,
     packed,
+    part_bits,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ def index_sections(networks: Sequence[Network]) -> Sections:
         "v6.starts_high": [start >> 64 for start in starts6],
         "v6.starts_low": [start & _LOW for start in starts6],
         "v6.sets": sets6,
-        "v6.directory": _directory([start >> 64 for start in starts6]),
+        **_slots(starts6, sets6),
         "sets.offset": offsets,
         "members.entry": [entry for members in sets for entry, _ in members],
         "members.length": [length for members in sets for _, length in members],
@@ -113,6 +116,24 @@ def _directory(tops: Sequence[int]) -> list[int]:
     """Return the positions between which to look. tops: sorted; addresses left-aligned in 64 bits."""
     bits = bits_for(len(tops))
     return [bisect_left(tops, top << 64 - bits) for top in range((1 << bits) + 1)]
+
+
+def _slots(starts: Sequence[int], sets: Sequence[int]) -> dict[str, list[int]]:
+    """Return the parts of the IPv6 space, and their slots."""
+    bits = part_bits(len(starts))
+    parts = [(number, list(of)) for number, of in groupby(starts, key=lambda start: start >> 128 - bits)]
+    depths = slot_bits([len({start >> 80 for start in of}) for _, of in parts], bits)
+    slots: list[int] = []
+    for (number, _), depth in zip(parts, depths, strict=True):
+        shift = 128 - bits - depth
+        for slot in range(number << depth, number + 1 << depth):
+            first, end = bisect_left(starts, slot << shift), bisect_left(starts, slot + 1 << shift)
+            if first == end or (first == end - 1 and starts[first] == slot << shift):
+                slots += sets[end - 1], end
+            else:
+                slots += ~first & 0xFFFFFFFF, end
+    numbers = [number << 8 | depth for (number, _), depth in zip(parts, depths, strict=True)]
+    return {"v6.parts": numbers, "v6.slots": slots}
 
 
 def _packed(columns: dict[str, Iterable[int]], types: dict[str, str]) -> Sections:

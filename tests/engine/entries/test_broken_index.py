@@ -23,12 +23,16 @@ def test_a_good_index_has_no_problems(arrays: dict[str, Any]) -> None:
         ("v4.starts", 2, 10 << 24, ["v4.starts: position 2 is not above the one before it"]),
         ("v4.starts", 3, 1 << 24, ["v4.starts: position 3 is not above the one before it"]),
         ("v4.starts", 4, 0xFFFFFFFF, ["v4.directory: position 1 is 5, expected 4"]),
+        ("v6.starts_low", 1, 5, ["v6.starts: position 2 is not above the one before it"]),
         ("v6.starts_low", 2, 0, ["v6.starts: position 2 is not above the one before it"]),
         ("v6.starts_high", 4, 0x20010DB7 << 32, ["v6.starts: position 4 is not above the one before it"]),
         ("v4.directory", 0, 0, []),
         ("v4.directory", 1, 4, ["v4.directory: position 1 is 4, expected 5"]),
         ("v4.directory", 15, 6, ["v4.directory: position 15 is 6, expected 5"]),
-        ("v6.directory", 3, 1, ["v6.directory: position 3 is 1, expected 5"]),
+        ("v6.parts", 1, 0x2101, ["v6.parts: not the parts in which a piece begins"]),
+        ("v6.slots", 0, 3, ["v6.slots: slot 0 is (3, 1), expected (0, 1)"]),
+        ("v6.slots", 2, 3, ["v6.slots: slot 1 is (3, 5), expected (4294967294, 5)"]),
+        ("v6.slots", 3, 9, ["v6.slots: slot 1 is (4294967294, 9), expected (4294967294, 5)"]),
         ("v4.sets", 1, 4, ["members.length: found 128 in a set of IPv4, expected at most 32"]),
         ("v4.sets", 1, 5, ["v4.sets: found number 5, expected less than 5"]),
         ("v6.sets", 2, 0xFFFFFFFF, ["v6.sets: found number 4294967295, expected less than 5"]),
@@ -50,9 +54,9 @@ def test_a_broken_element_is_a_problem_that_is_named(
 
 def test_all_problems_are_named(arrays: dict[str, Any]) -> None:
     arrays["v4.sets"][:] = 99
-    arrays["v6.directory"][3] = 99
+    arrays["v6.slots"][3] = 99
     assert problems(arrays, 1) == [
-        "v6.directory: position 3 is 99, expected 5",
+        "v6.slots: slot 1 is (4294967294, 99), expected (4294967294, 5)",
         "v4.sets: found number 99, expected less than 5",
         "members.entry: found number 1, expected less than 1",
     ]
@@ -60,6 +64,8 @@ def test_all_problems_are_named(arrays: dict[str, Any]) -> None:
 
 STARTS4 = "v4.starts and v4.sets: expected equal lengths, the first start 0"
 STARTS6 = "v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0"
+PARTS = "v6.parts: found part {} of 2^{} slots, expected a number of 8 bits above {}, and at most 2^56 slots"
+SLOTS = "v6.slots: found {} numbers, expected two for the {} slots of v6.parts"
 MEMBERS = "sets.offset, members.entry and members.length: expected lengths that agree"
 
 
@@ -80,11 +86,19 @@ MEMBERS = "sets.offset, members.entry and members.length: expected lengths that 
         ("v4.directory", lambda a: a[:0], "v4.directory: found 0 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v4.directory", lambda a: np.append(a[:8], a[-1:]),
          "v4.directory: found 9 positions, expected 2^k + 1 with k from 4 to 18"),
-        ("v6.directory", lambda a: np.append(np.repeat(a[:1], 1 << 19), a[-1:]),
-         "v6.directory: found 524289 positions, expected 2^k + 1 with k from 4 to 18"),
+        ("v4.directory", lambda a: np.append(np.repeat(a[:1], 1 << 19), a[-1:]),
+         "v4.directory: found 524289 positions, expected 2^k + 1 with k from 4 to 18"),
         ("v4.directory", lambda a: np.append(a[:1] + np.uint32(1), a[1:]), "v4.directory: expected to run from 0 to 5"),
-        ("v6.directory", lambda a: np.append(a[:-1], a[-1:] + np.uint32(1)),
-         "v6.directory: expected to run from 0 to 5"),
+        ("v4.directory", lambda a: np.append(a[:-1], a[-1:] + np.uint32(1)),
+         "v4.directory: expected to run from 0 to 5"),
+        ("v6.parts", lambda a: a[:0], SLOTS.format(6, 0)),
+        ("v6.parts", lambda a: a[:1], SLOTS.format(6, 1)),
+        ("v6.parts", lambda a: a[::-1], PARTS.format("0x0", 0, 32)),
+        ("v6.parts", lambda a: a[[1, 1]], PARTS.format("0x20", 1, 32)),
+        ("v6.parts", lambda a: a + np.uint32(57), PARTS.format("0x0", 57, -1)),
+        ("v6.parts", lambda a: a + np.uint32(0x10000), PARTS.format("0x100", 0, -1)),
+        ("v6.slots", lambda a: a[:-1], SLOTS.format(5, 3)),
+        ("v6.slots", lambda a: np.append(a, a[:2]), SLOTS.format(8, 3)),
         ("sets.offset", lambda a: a[:-1], MEMBERS),
         ("sets.offset", lambda a: a[:1], MEMBERS),
         ("sets.offset", lambda a: a[:0], MEMBERS),

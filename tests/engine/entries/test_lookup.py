@@ -19,7 +19,7 @@ from authz.publisher.index import build
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes, masks
 from authz.publisher.policy.read import read_policy
-from authz.snapshot.sections import INDEX_TYPES
+from authz.snapshot.sections import INDEX_TYPES, MAX_SLOTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,13 +175,38 @@ def test_a_hole_of_one_entry_is_no_hole_of_another() -> None:
 )
 def test_the_directory_grows_with_the_number_of_pieces_up_to_a_limit(networks: int, bits: int) -> None:
     one = Prefixes.of(4, [number << 8 for number in range(1, 2 * networks, 2)], [24] * networks)
-    other = Prefixes.of(6, [number << 80 for number in range(1, 2 * networks, 2)], [48] * networks)
-    arrays = build_index([EntryNetworks({4: one, 6: other}, Prefixes.split([]))])
+    arrays = build_index([EntryNetworks({4: one, 6: Prefixes.of(6, [], [])}, Prefixes.split([]))])
     assert len(arrays["v4.directory"]) == (1 << bits) + 1
-    assert len(arrays["v6.directory"]) == (1 << bits) + 1
     index = index_of(arrays)
-    assert index.pieces == {4: 2 * networks + 1, 6: 2 * networks + 1}
+    assert index.pieces == {4: 2 * networks + 1, 6: 1}
     assert list(index.problems(1)) == []
+
+
+@pytest.mark.parametrize(
+    ("networks", "parts"),
+    [(0, [(0, 0)]), (7, [(0, 0), (0x20, 4)]), (2_048, [(0, 0), (0x2001, 12)]), (150_000, [(0, 0), (0x2001, 17)])],
+)
+def test_the_parts_of_ipv6_have_as_many_slots_as_pieces_up_to_a_limit(
+    networks: int, parts: list[tuple[int, int]]
+) -> None:
+    places = [0x2001 << 112 | number << 80 for number in range(1, 2 * networks, 2)]
+    some = {4: Prefixes.of(4, [], []), 6: Prefixes.of(6, places, [48] * networks)}
+    arrays = build_index([EntryNetworks(some, Prefixes.split([]))])
+    assert [(part >> 8, part & 0xFF) for part in arrays["v6.parts"].tolist()] == parts
+    assert len(arrays["v6.slots"]) / 2 == sum(1 << k for _, k in parts) <= MAX_SLOTS
+    index = index_of(arrays)
+    assert index.pieces == {4: 1, 6: 2 * networks + 1}
+    assert list(index.problems(1)) == []
+
+
+def test_pieces_in_all_parts_of_ipv6_have_a_slot_each_at_least() -> None:
+    networks = [Network(6, number << 112, 17) for number in range(1, 1 << 16, 9)]
+    index = index_of(arrays_of([Subject(networks)]))
+    assert len(index.arrays["v6.parts"]) > 7_000
+    assert list(index.problems(1)) == []
+    for some in networks[::7]:
+        inside = {-1: False, 0: True, 1 << 110: True, (1 << 111) - 1: True, 1 << 111: False, 1 << 113: False}
+        assert {step: index.find6(some.value + step) != 0 for step in inside} == inside
 
 
 def test_progress_is_told_up_to_the_end_for_both_versions() -> None:

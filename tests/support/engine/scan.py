@@ -94,8 +94,13 @@ class Counted:
         return len(self._array)
 
     def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice) and place.step:
+            return Counted(self._array[place])
         Counted.reads += 1
         return self._array[place]
+
+    def cast(self, kind: str) -> Counted:
+        return Counted(self._array.cast(kind))
 
 
 def big(version: int, values: Sequence[int], length: int) -> Index:

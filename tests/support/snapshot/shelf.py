@@ -251,7 +251,9 @@ def _bad_section() -> Iterator[tuple[str, Make]]:
     yield "a byte behind the envelope", lambda good: flip(good.data, good.first_section - 1)
     yield "a directory that is too short", section("v4.directory", lambda data: data[:-4])
     yield "a directory of no positions", section("v4.directory", lambda data: data[:0])
-    yield "a directory that does not begin at 0", section("v6.directory", lambda data: flip(data, 0))
+    yield "a directory that does not begin at 0", section("v4.directory", lambda data: flip(data, 0))
+    yield "parts of IPv6 that are not in order", section("v6.parts", lambda data: flip(data, 7))
+    yield "slots of IPv6 that are too few", section("v6.slots", lambda data: data[:-4])
     yield "a directory that ends beyond the pieces", section("v4.directory", lambda data: flip(data, -4))
     yield "fewer sets than pieces", section("v4.sets", lambda data: data[:-4])
     yield "fewer low than high halves", section("v6.starts_low", lambda data: data[:-8])
@@ -288,7 +290,8 @@ def _rolled_back() -> Iterator[tuple[str, Make]]:
 
 def _unknown_format() -> Iterator[tuple[str, Make]]:
     yield "an empty manifest", lambda good: good.with_payload(b"")
-    yield "a future format", values(format=3)
+    yield "a future format", values(format=4)
+    yield "format 2, which had another directory for IPv6", values(format=2)
     yield "format 0", values(format=0)
     yield "format 1, which had the entries in the manifest", values(format=1)
 
