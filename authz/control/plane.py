@@ -147,23 +147,23 @@ class ControlPlane(ListContext):
         networks = [network for several in self.config.protected for network in several]
         if not networks:
             return
-        with self.store.writing() as tx:
+        with self.signals.writing() as writing:
+            tx = writing.tx
             tenant = get_tenant(tx, MAIN_TENANT)
             if tenant is None:
                 raise Missing(f"the store has no tenant '{MAIN_TENANT}'")
             batch = Batch(tx, self.rules, SYSTEM, tenant, self.store.now(), layers=self.config.limits(), force=force)
             protect(batch, networks, force=force, bans_only=True)
             ended = batch.write()
-            if ended:
-                self.signals.announce(tx, "changed", {change.layer for change in ended})
+            writing.tell_changes(ended)
         for change in ended:
             _LOG.warning("ended %s: %s", change.subject, change.reason)
 
     def _sign_anew(self, why: str) -> None:
-        with self.store.writing() as tx:
-            append(tx, lock_head(tx, POLICY_LAYER), SYSTEM, [signed_anew(POLICY_LAYER, why)], self.store.now())
-            self.signals.announce(tx, "changed", [POLICY_LAYER])
-        self.signals.wake("changed", [POLICY_LAYER])
+        with self.signals.writing() as writing:
+            head = lock_head(writing.tx, POLICY_LAYER)
+            append(writing.tx, head, SYSTEM, [signed_anew(POLICY_LAYER, why)], self.store.now())
+            writing.tell("changed", [POLICY_LAYER])
 
     def rules(self, tx: Connection, policy: Head | None = None) -> Rules:
         """Return the rules that changes follow now, with how full the layers are by what is offered."""
@@ -213,7 +213,8 @@ class ControlPlane(ListContext):
         """
         known_before = self.foresee(foreseen)
         now = self.store.now()
-        with self.store.writing() as tx:
+        with self.signals.writing() as writing:
+            tx = writing.tx
             batch = Batch(
                 tx, self.rules, caller.actor(), caller.tenant, now, layers=layers, force=force, approved=approved
             )
@@ -226,14 +227,10 @@ class ControlPlane(ListContext):
             answer = Answer(status, msgspec.json.encode(body).decode())
             with self.store.together(tx):
                 written = batch.write()
-                touched = {change.layer for change in written}
                 if idempotent is not None:
                     keep_answer(tx, caller.token.id, idempotent.key, idempotent.request, answer, now)
-                if touched:
-                    self.signals.announce(tx, "changed", touched)
+                writing.tell_changes(written)
             note_notices(tx, self.config.notify, notices_of(written), now)
-        if touched:
-            self.signals.wake("changed", touched)
         return answer
 
 

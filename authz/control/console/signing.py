@@ -25,10 +25,10 @@ from authz.control.model.problems import Forbidden, Problem, Unauthorized
 START: Final = "/"
 YEAR: Final = 365 * 86400  # seconds
 WHY: Final = {
-    "sign_on_failed": "Your organisation's sign-on did not succeed, or took too long. Try again.",
-    "no_role": "Your organisation knows you, but nothing there gives you a role here. Ask an administrator of authz.",
-    "no_name": "Your organisation tells no name of you that it has verified. Ask an administrator of authz.",
-    "not_ready": "Your organisation's sign-on cannot be reached at present. Try again, or use a token.",
+    "sign_on_failed": "Signing on with your organisation failed or took too long. Try again.",
+    "no_role": "Your account at your organisation has no role in authz. Ask an administrator of authz.",
+    "no_name": "Your organisation sent no verified name for you. Ask an administrator of authz.",
+    "not_ready": "Your organisation's sign-on cannot be reached. Try again later, or use a token.",
 }
 
 
@@ -70,7 +70,7 @@ async def sign_out_here(asked: Asker) -> Response[str]:
 
 def _told(error: Problem) -> str:
     if isinstance(error, Unauthorized):
-        return "Nobody knows this token: it is mistyped, has expired, or was revoked."
+        return "This token is not valid: it is mistyped, has expired, or was revoked."
     return error.message
 
 

@@ -106,7 +106,8 @@ class JobRounds:
         done = job.done + _at_once(rows[job.done : job.done + CHUNK])
         named = [read for row in rows[job.done : done] if (read := _subjects_of(row))]
         known = plane.foresee(lambda _: named) if any(map(names_others, named)) else []
-        with plane.store.writing() as tx:
+        with plane.signals.writing() as writing:
+            tx = writing.tx
             try:
                 caller = _caller(tx, job, now)
             except Problem as error:
@@ -134,11 +135,7 @@ class JobRounds:
                 state="done" if over else "waiting",
             )  # fmt: skip
             save_job(tx, job)
-            touched = {change.layer for change in written}
-            if touched:
-                plane.signals.announce(tx, "changed", touched)
-        if touched:
-            plane.signals.wake("changed", touched)
+            writing.tell_changes(written)
         return job
 
 

@@ -9,6 +9,7 @@ Each names who sends it, who has told its own process already:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -18,15 +19,40 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sqlalchemy import Connection
 
+    from authz.control.model.records import Change
     from authz.control.store.database import Store
 
 Topic = Literal["changed", "published", "triggers"]  # entries and documents; files; triggers and their breakers
 _CHANNEL: Final = "authz"
 _LOG = logging.getLogger("authz.control.signals")
+
+
+class Writing:
+    """A transaction that may write, and tells who follows what it changed.
+
+    Attributes:
+        tx: The transaction.
+        told: What is signalled once it is committed.
+    """
+
+    def __init__(self, tx: Connection, signals: Signals) -> None:
+        self.tx = tx
+        self.told: list[tuple[Topic, Collection[str]]] = []
+        self._signals = signals
+
+    def tell(self, topic: Topic, layers: Collection[str] = ()) -> None:
+        """Signal a topic. layers: that changed; none: any may have."""
+        self._signals.announce(self.tx, topic, layers)
+        self.told.append((topic, layers))
+
+    def tell_changes(self, changes: Iterable[Change]) -> None:
+        """Signal the layers of changes; without any, nothing."""
+        if layers := {change.layer for change in changes}:
+            self.tell("changed", layers)
 
 
 class Signals:
@@ -44,6 +70,19 @@ class Signals:
     def on(self, topic: Topic, call: Callable[[], object], *, layer: str | None = None) -> None:
         """Call `call` at each signal, from whatever thread; it must return at once. layer: None: whichever it is of."""
         self._wanted[topic].append((layer, call))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """Give a transaction that may write, as `Store.writing` does; once it is committed, what it told is signalled.
+
+        Raises:
+            NotReady: The database is away.
+        """
+        with self._store.writing() as tx:
+            writing = Writing(tx, self)
+            yield writing
+        for topic, layers in writing.told:
+            self.wake(topic, layers)
 
     def announce(self, tx: Connection, topic: Topic, layers: Iterable[str] = ()) -> None:
         """Tell the other processes, once the transaction is committed. layers: that changed; none: any may have."""

@@ -58,7 +58,7 @@ def test_a_wide_denial_waits_until_somebody_else_approves_it(browser: Browser, r
         add(page, "198.18.0.0/20", "a lab that went wild")
         page.wait_for_url("**/approvals/a-*")
         path = page.url
-        assert page.get_by_text("waits for a second person").count() == 1
+        assert page.get_by_text("waiting for a second person").count() == 1
         assert page.get_by_role("button", name="Approve").count() == 0
         assert running.ok("GET", "/v1/entries?address=198.18.0.1")["items"] == []
         with viewer(browser, running.url, second) as (other, faults_there):
@@ -105,11 +105,11 @@ def test_the_difference_of_two_times_names_what_came_went_and_changed(browser: B
         page.get_by_role("button", name="Compare").click()
         page.wait_for_url("**since=**")
         parts = {name: page.get_by_role("region", name=name, exact=True).inner_text()
-                 for name in ("Came", "Went", "Say something else")}  # fmt: skip
-        assert "203.0.113.33" in parts["Came"]
-        assert "203.0.113.32" in parts["Went"]
-        assert all(text in parts["Say something else"] for text in ("203.0.113.31", "ends"))
-        assert "203.0.113.31" not in parts["Came"] + parts["Went"]
+                 for name in ("Added", "Deleted", "Changed")}  # fmt: skip
+        assert "203.0.113.33" in parts["Added"]
+        assert "203.0.113.32" in parts["Deleted"]
+        assert all(text in parts["Changed"] for text in ("203.0.113.31", "ends"))
+        assert "203.0.113.31" not in parts["Added"] + parts["Deleted"]
         assert faults == []
 
 
@@ -118,12 +118,12 @@ def test_who_must_get_in_and_is_denied_is_found(browser: Browser, running: Runni
     with viewer(browser, running.url, running.token) as (page, faults):
         page.goto("/locked-out")
         protected = page.get_by_role("row").filter(has_text="192.0.2.0/28")
-        assert "gets in" in protected.inner_text()
-        page.get_by_label("Networks that must get in").fill("203.0.113.40/30\n192.0.2.64/28")
-        page.get_by_role("button", name="Look").click()
+        assert "not denied" in protected.inner_text()
+        page.get_by_label("Networks that must not be denied").fill("203.0.113.40/30\n192.0.2.64/28")
+        page.get_by_role("button", name="Check").click()
         denied = page.get_by_role("row").filter(has_text="203.0.113.40/30")
-        assert "denied, or in part" in denied.inner_text()
-        assert "gets in" in page.get_by_role("row").filter(has_text="192.0.2.64/28").inner_text()
+        assert "denied, at least in part" in denied.inner_text()
+        assert "not denied" in page.get_by_role("row").filter(has_text="192.0.2.64/28").inner_text()
         denied.get_by_role("link", name="203.0.113.41").click()
         page.wait_for_url("**/entries/*")
         assert page.get_by_text("a partner, by mistake").count() > 0

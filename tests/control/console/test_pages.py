@@ -112,7 +112,7 @@ def test_the_menu_has_only_what_a_role_may_see(browser: Browser, running: Runnin
         assert page.get_by_role("link", name="Add object").count() == 0
         assert page.get_by_role("button", name="Delete").count() == 0
         page.goto("/people")
-        assert page.get_by_text("You may not do that").count() == 1
+        assert page.get_by_text("You are not allowed to do this").count() == 1
 
 
 def test_a_trigger_is_tried_on_yesterday_before_it_is_added(browser: Browser, running: Running) -> None:
@@ -120,7 +120,7 @@ def test_a_trigger_is_tried_on_yesterday_before_it_is_added(browser: Browser, ru
         page.goto("/triggers/new")
         page.get_by_label("Name", exact=True).fill("login-guessing")
         page.get_by_label("What it counts").select_option("rate")
-        page.get_by_label("How many").fill("2")
+        page.get_by_label("More than").fill("2")
         page.get_by_label("Within").fill("12h")
         page.get_by_role("button", name="Try on the last 24 hours").click()
         page.get_by_text("Would have listed").wait_for()
@@ -176,7 +176,7 @@ def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/applications?done=*")
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="blog", exact=True))
-        assert row.get_by_text("enforces").count() == 1
+        assert row.get_by_text("enforced").count() == 1
 
 
 def test_pointing_at_the_map_tells_what_is_there(browser: Browser, running: Running) -> None:

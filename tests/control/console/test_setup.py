@@ -42,7 +42,7 @@ def test_what_needs_a_second_person_waits_with_its_preview_until_somebody_else_a
     path = add(first, networks="198.51.96.0/20", reason="a wide one")
     assert path.startswith("/approvals/a-")
     page = first.get(path).text
-    assert "waits for a second person" in page
+    assert "waiting for a second person" in page
     assert "What it would do" in page
     assert 'value="approve"' not in page
     refused = first.post(path, {"csrf": first.csrf, "do": "approve"})
@@ -60,7 +60,7 @@ def test_what_needs_a_second_person_waits_with_its_preview_until_somebody_else_a
 def test_a_change_that_waits_can_be_taken_back_by_who_asked(eyes: Control) -> None:
     console = Console(eyes)
     path = add(console, networks="203.0.113.1", list="allow")
-    assert "Take it back" in console.get(path).text
+    assert "Withdraw" in console.get(path).text
     console.post(path, {"csrf": console.csrf, "do": "reject"})
     assert "rejected" in console.get(path).text
 
@@ -281,7 +281,7 @@ def test_what_fits_on_every_page_is_changed_in_one_go_and_too_many_are_refused(
     console = Console(eyes)
     page = console.get("/lists?q=bulk+of+pages").text
     assert page.count('name="pick"') == 50
-    assert "to all that fit, on every page (1,000 at most)" in page
+    assert "all matching entries, on every page (at most 1,000)" in page
     fields = {
         "csrf": console.csrf,
         "back": "/lists?q=bulk+of+pages",
@@ -294,11 +294,11 @@ def test_what_fits_on_every_page_is_changed_in_one_go_and_too_many_are_refused(
     monkeypatch.setattr(listing, "MAX_DONE", 60)
     refused = console.post("/lists/change", fields | {"do": "delete"})
     assert refused.status_code == 409
-    assert "more entries fit than can be changed in one go, which is 60" in refused.text
-    assert "No entry has all of this" not in console.get("/lists?q=bulk+of+pages").text
+    assert "more entries match than can be changed at once, at most 60" in refused.text
+    assert "No entry matches" not in console.get("/lists?q=bulk+of+pages").text
     monkeypatch.undo()
     assert "&done=bans." in console.post("/lists/change", fields | {"do": "delete"}).headers["location"]
-    assert "No entry has all of this" in console.get("/lists?q=bulk+of+pages").text
+    assert "No entry matches" in console.get("/lists?q=bulk+of+pages").text
 
 
 def test_all_that_fit_are_those_of_the_tenant(eyes: Control) -> None:

@@ -72,7 +72,7 @@ def test_who_has_no_role_reads_why_on_the_page_that_signs_on(page: Page, provide
     page.goto("/sign-in")
     page.get_by_role("link", name="Sign on with your organisation").click()
     page.wait_for_url("**/sign-in?why=no_role")
-    assert "nothing there gives you a role here" in page.get_by_role("alert").inner_text()
+    assert "has no role in authz" in page.get_by_role("alert").inner_text()
     page.goto("/lists")
     page.wait_for_url("**/sign-in?to=*")
 
@@ -80,4 +80,4 @@ def test_who_has_no_role_reads_why_on_the_page_that_signs_on(page: Page, provide
 def test_a_reason_in_an_address_is_one_of_ours_and_never_text_of_somebody_else(page: Page) -> None:
     page.goto("/sign-in?why=Call+0900+123")
     assert page.get_by_text("0900").count() == 0
-    assert page.get_by_role("alert").inner_text().startswith("Your organisation's sign-on did not succeed")
+    assert page.get_by_role("alert").inner_text().startswith("Signing on with your organisation failed")

@@ -51,7 +51,7 @@ def test_what_is_added_in_the_browser_is_denied_by_envoy_and_undone_again(browse
 
         page.goto(f"/history?address={BAD}")
         page.get_by_role("row").filter(has_text="changed").get_by_role("link", name="Before").click()
-        page.get_by_text("The lists as they were").wait_for()
+        page.get_by_text("The lists as of").wait_for()
         assert ends_of(page) == first
         assert page.get_by_role("button", name="Delete").count() == 0
 
@@ -80,11 +80,11 @@ def test_many_are_deleted_at_once_and_brought_back_at_once(browser: Browser, edg
     with viewer(browser, edge.running.url, edge.running.token) as (page, faults):
         page.goto("/lists?q=bulk")
         assert page.locator("tbody tr").count() == 4
-        page.get_by_label("Pick all on this page").check()
-        page.get_by_text("4 picked").wait_for()
+        page.get_by_label("Select all on this page").check()
+        page.get_by_text("4 selected").wait_for()
         page.get_by_label("What to do").select_option("delete")
-        page.get_by_role("button", name="Do it").click()
-        page.get_by_text("Nothing fits").wait_for()
+        page.get_by_role("button", name="Apply").click()
+        page.get_by_text("No entry matches").wait_for()
         edge.waits("192.0.2.10", 200)
         page.get_by_role("button", name="Undo").click()
         page.locator("tbody tr").nth(3).wait_for()

@@ -39,7 +39,7 @@ def take(browser: Browser, running: Running) -> None:
         page.goto("/add")
         page.get_by_label("Addresses, networks, ranges").fill("203.0.113.0/27")
         page.get_by_label("Reason").fill("credential stuffing")
-        page.get_by_text("Requests of the last 24 hours").wait_for()
+        page.get_by_text("Requests in the last 24 hours").wait_for()
         page.evaluate("scrollTo(0, 0)")
         shoot(page, "add")
     with viewer(browser, running.url, running.token, size=PHONE) as (page, _):
@@ -50,7 +50,7 @@ def take(browser: Browser, running: Running) -> None:
 def shoot(page: Page, name: str) -> None:
     """Write what the page shows."""
     settle(page)
-    assert page.get_by_text("That did not work").count() == 0
+    assert page.get_by_text("Something went wrong").count() == 0
     page.screenshot(path=FOLDER / f"console-{name}.png")
 
 

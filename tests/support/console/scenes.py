@@ -110,7 +110,7 @@ def tried(page: Page) -> None:
     page.goto("/triggers/new")
     page.get_by_label("Name", exact=True).fill("Login Guessing")
     page.get_by_label("What it counts").select_option("rate")
-    page.get_by_label("How many").fill("2")
+    page.get_by_label("More than").fill("2")
     page.get_by_label("Within").fill("12h")
     page.get_by_role("button", name="Try on the last 24 hours").click()
     page.locator(".wrong").first.wait_for()

@@ -209,8 +209,8 @@ def _all_that_fit(asked: Asked, address: str) -> list[str]:
                 break
     if after is not None or len(fitting) > MAX_DONE:
         raise Conflict(
-            f"more entries fit than can be changed in one go, which is {MAX_DONE:,}", code="too_many",
-            hint="filter for fewer, or use the API: POST /v1/entries/delete takes 10,000",
+            f"more entries match than can be changed at once, at most {MAX_DONE:,}", code="too_many",
+            hint="use filters to match fewer, or use the API: POST /v1/entries/delete takes up to 10,000",
         )  # fmt: skip
     return fitting
 

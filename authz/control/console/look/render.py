@@ -24,9 +24,9 @@ THEME_COOKIE: Final = "authz_theme"
 TOLD: Final = {
     "saved": "Saved.",
     "deleted": "Deleted.",
-    "resumed": "It goes on.",
+    "resumed": "The trigger is active again.",
     "hold-ended": "The hold has ended.",
-    "revoked": "The token is revoked: nobody signs on with it any more.",
+    "revoked": "The token is revoked. It can no longer be used.",
     "session-ended": "The session has ended.",
 }  # what the page after a change says, by `told=` of its address
 THEMES: Final = ("light", "dark")

@@ -20,7 +20,7 @@ from authz.control.model.problems import Problem
 from authz.control.model.records import SUBJECTS
 
 STATES = ("waiting", "approved", "rejected")
-LABELS = {"except": "All but", "except_": "All but", "asns": "ASNs", "hosts": "Host names", "sources": "Source types",
+LABELS = {"except": "Except", "except_": "Except", "asns": "ASNs", "hosts": "Host names", "sources": "Source types",
           "expires": "Ends", "take_over": "Takes over", "period": "For"}  # fmt: skip
 
 

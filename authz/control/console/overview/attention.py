@@ -83,13 +83,13 @@ def _sidecars(asked: Asked) -> Iterator[Item]:
         if _is_away(asked, sidecar):
             away.setdefault(sidecar.name, []).append(sidecar.layer)
     for name, layers in away.items():
-        detail = f"It does not ask for {' and '.join(layers)} any more; it decides by what it has."
-        yield Item("bad", f"The sidecar {name} is away", detail, "/publications")
+        detail = f"It no longer asks for {' and '.join(layers)}; it decides by the version that it has."
+        yield Item("bad", f"The sidecar {name} is disconnected", detail, "/publications")
     for sidecar in known:
         if _is_away(asked, sidecar):
             continue
         if sidecar.refusal:
-            yield Item("bad", f"The sidecar {sidecar.name} does not take {sidecar.layer}",
+            yield Item("bad", f"The sidecar {sidecar.name} refuses {sidecar.layer}",
                        refusal_text(sidecar.refusal), "/publications")  # fmt: skip
         elif _is_behind(asked, sidecar, now):
             yield Item("warn", f"The sidecar {sidecar.name} is behind", f"It serves {sidecar.layer} {sidecar.serial}.",
@@ -108,8 +108,8 @@ def _breakers(asked: Asked) -> Iterator[Item]:
     with asked.plane.store.reading() as tx:
         names = sorted(stopped(tx))
     for name in names:
-        yield Item("bad", f"The trigger {name} has stopped", "It listed more than its breaker lets it. Look at what it "
-                   "listed, then let it go on.", "/triggers")  # fmt: skip
+        yield Item("bad", f"The trigger {name} has stopped", "It listed more clients than its breaker allows. "
+                   "Check what it listed, then resume it.", "/triggers")  # fmt: skip
 
 
 def _warnings(asked: Asked) -> Iterator[Item]:
@@ -125,7 +125,7 @@ def _approvals(asked: Asked) -> Iterator[Item]:
         waiting = list_approvals(tx, asked.caller.sees, WAITING)
     if waiting:
         names = ", ".join(sorted({approval.actor for approval in waiting})[:3])
-        yield Item("warn", f"{len(waiting)} waiting for approval", f"Asked for by {names}", "/approvals")
+        yield Item("warn", f"{len(waiting)} waiting for approval", f"Requested by {names}", "/approvals")
 
 
 def _holds(asked: Asked) -> Iterator[Item]:
@@ -134,8 +134,8 @@ def _holds(asked: Asked) -> Iterator[Item]:
     if held:
         names = [row.network.removesuffix("/32").removesuffix("/128") for row in held[:3]]
         networks = ", ".join(names) + (" …" if len(held) > 3 else "")
-        title = "1 network is held" if len(held) == 1 else f"{len(held):,} networks are held"
-        yield Item("note", title, f"Triggers leave {networks} alone: a person deleted what they listed.", "/triggers")
+        title = "Triggers leave 1 network alone" if len(held) == 1 else f"Triggers leave {len(held):,} networks alone"
+        yield Item("note", title, f"A person deleted what triggers had listed: {networks}", "/triggers")
 
 
 @get("/attention")

@@ -22,10 +22,10 @@ from authz.control.store.entries.documents import find_documents
 from authz.engine.model import ANY_APPLICATION, Application
 
 MODES: Final = {
-    "off": "The deny list denies; the gray list and attack signals are not looked at.",
-    "monitoring": "The same as off, by a name that says what it is for.",
-    "safe_blocking": "Whom the gray list names is denied when the request shows an attack.",
-    "block": "Any request that shows an attack is denied as well.",
+    "off": "The deny list denies. The gray list and attack signals are ignored.",
+    "monitoring": "The same as off. The name says what it is for.",
+    "safe_blocking": "Clients on the gray list are denied if the request shows an attack.",
+    "block": "Every request that shows an attack is denied as well.",
 }
 PRECEDENCES: Final = ("allow_first", "deny_first", "most_specific")
 DEFAULTS: Final = ("allow", "deny")

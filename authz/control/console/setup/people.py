@@ -16,7 +16,7 @@ from authz.control.console.common.session import Asked, Asker
 from authz.control.console.look.render import page, see_other
 from authz.control.model.problems import FieldMistake, Invalid, Problem
 
-PERIODS = {"30d": "30 days", "90d": "90 days", "365d": "a year", "forever": "for ever"}
+PERIODS = {"30d": "30 days", "90d": "90 days", "365d": "1 year", "forever": "forever"}
 
 
 @get("/people")

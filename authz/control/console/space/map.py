@@ -99,7 +99,7 @@ async def get_picture(asked: Asker, layer: FromPath[str]) -> Response[bytes]:
     drawn = None if offer is None else _newest(asked.plane, wanted, offer.publication.serial)
     drawn = drawn or await in_thread(_drawn, asked.plane, wanted)
     if drawn is None:
-        raise Missing("nothing of this layer is published yet")
+        raise Missing("no file of this layer is published yet")
     dark = asked.request.query_params.get("look") == "dark"
     content = drawn.whole_dark if dark else drawn.whole
     if of is not None:

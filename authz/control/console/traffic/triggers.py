@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 KINDS: Final = {
     "brute_force": "requests to given paths",
-    "forced_browsing": "answers 404",
+    "forced_browsing": "404 answers",
     "bola": "different values of one parameter of a path, such as {id}",
-    "payloads": "different malicious payloads, as a WAF tells them",
+    "payloads": "different malicious payloads, as reported by a WAF",
     "rate": "requests",
-    "api_abuse": "requests of bots",
+    "api_abuse": "requests by bots",
 }
 PERIODS: Final = ("5m", "1h", "6h", "1d", "7d", "forever")
 _WHERE: Final = ("application", "path", "method", "status")

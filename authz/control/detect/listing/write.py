@@ -54,13 +54,13 @@ def write_listing(context: ListContext, listing: Listing) -> bool:
 def write_stop(context: ListContext, name: str) -> None:
     """Write down that a breaker has stopped a trigger, and call a person. Raises NotReady."""
     now = context.store.now()
-    with context.store.writing() as tx:
-        if not stop_trigger(tx, name, now):
+    with context.signals.writing() as writing:
+        if not stop_trigger(writing.tx, name, now):
             return
         text = f"the trigger {name} was stopped: it would have listed too many; POST /v1/triggers/{name}/resume"
-        note_notices(tx, context.config.notify, [Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})], now)
-        context.signals.announce(tx, "triggers")
-    context.signals.wake("triggers")
+        notice = Notice("breaker", MAIN_TENANT, {"trigger": name, "text": text})
+        note_notices(writing.tx, context.config.notify, [notice], now)
+        writing.tell("triggers")
     _LOG.error("the trigger %s was stopped by its breaker", name)
 
 
@@ -91,7 +91,8 @@ def _told(listing: Listing) -> dict[str, Any]:
 
 def _write(context: ListContext, listing: Listing) -> None:
     actor_name = listing.trigger.name
-    with context.store.writing() as tx:
+    with context.signals.writing() as writing:
+        tx = writing.tx
         tenant = owner_of(tx, listing.applications)
         actor = Actor(tenant.name, actor_name, "trigger", "automatic")
         layers = layers_of(context.config.rules())
@@ -100,7 +101,5 @@ def _write(context: ListContext, listing: Listing) -> None:
         written = batch.write()
         add_listing(tx, entry.id, actor_name, evidence(listing), batch.now)
         note_notices(tx, context.config.notify, notices_of(written), batch.now)
-        touched = {change.layer for change in written}
-        context.signals.announce(tx, "changed", touched)
-    context.signals.wake("changed", touched)
+        writing.tell_changes(written)
     _LOG.info("listed %s as %s: %s", listing.subject, entry.id, entry.reason)

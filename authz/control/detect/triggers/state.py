@@ -114,12 +114,12 @@ def write(
 ) -> TriggerState:
     """Add a trigger, or replace one; it works at once. Raises what `book.write_trigger` does, or `four_eyes`."""
     now = plane.store.now()
-    with plane.store.writing() as tx:
+    with plane.signals.writing() as writing:
+        tx = writing.tx
         _check_four_eyes(parse_trigger(content, plane.intake.file), plane.config.four_eyes.addresses)
         known = write_trigger(tx, plane.intake.file, actor, content, now, name=name, version=version)
         halted = stopped(tx)
-        plane.signals.announce(tx, "triggers")
-    plane.signals.wake("triggers")
+        writing.tell("triggers")
     return _state(plane, known, halted.get(known.trigger.name))
 
 
@@ -134,21 +134,21 @@ def _check_four_eyes(trigger: Trigger, most: int | None) -> None:
 
 def delete(plane: ControlPlane, actor: Actor, name: str, version: int | None) -> None:
     """End a trigger; what it has listed stays listed. Raises what `book.delete_trigger` does."""
-    with plane.store.writing() as tx:
+    with plane.signals.writing() as writing:
+        tx = writing.tx
         delete_trigger(tx, plane.intake.file, actor, name, version, plane.store.now())
         resume_trigger(tx, name)
-        plane.signals.announce(tx, "triggers")
-    plane.signals.wake("triggers")
+        writing.tell("triggers")
 
 
 def resume(plane: ControlPlane, actor: Actor, name: str) -> TriggerState:
     """Let a trigger go on that its breaker has stopped. Raises Missing."""
     get_state(plane, name)
-    with plane.store.writing() as tx:
+    with plane.signals.writing() as writing:
+        tx = writing.tx
         resume_trigger(tx, name)
         note(tx, actor, "trigger.resume", name, plane.store.now())
-        plane.signals.announce(tx, "triggers")
-    plane.signals.wake("triggers")
+        writing.tell("triggers")
     return get_state(plane, name)
 
 

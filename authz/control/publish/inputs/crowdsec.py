@@ -177,7 +177,8 @@ class Follower:
         context, refused = self._context, 0
         actor = Actor(MAIN_TENANT, self._origin, "import", "import")
         made: dict[Key, str | None] = {}
-        with context.store.writing() as tx:
+        with context.signals.writing() as writing:
+            tx = writing.tx
             tenant, layers = get_tenant(tx, MAIN_TENANT), layers_of(context.config.rules())
             if tenant is None:
                 raise NotReady(f"the store has no tenant '{MAIN_TENANT}'")
@@ -190,16 +191,12 @@ class Follower:
                 except Problem:  # somebody else's entry says it; protected; the layer may not
                     refused += 1
             changes = batch.write()
-            touched = {change.layer for change in changes}
-            if touched:
-                context.signals.announce(tx, "changed", touched)
+            writing.tell_changes(changes)
         for key, entry_id in made.items():
             if entry_id is None:
                 self._entries.pop(key, None)
             else:
                 self._entries[key] = entry_id
-        if touched:
-            context.signals.wake("changed", touched)
         return len(changes), refused
 
     def _put(self, batch: Batch, key: Key, held: Held | None) -> str | None:

@@ -78,4 +78,4 @@ def test_the_row_of_a_trigger_names_its_paths(browser: Browser, running: Running
         page.goto("/triggers")
         assert "over 5 requests to /login in 1m" in page.get_by_role("row").filter(has_text="sign-on").inner_text()
         page.goto("/triggers/sign-on")
-        assert page.get_by_text("Nobody since the control plane started").count() == 1
+        assert page.get_by_text("None since the control plane started").count() == 1

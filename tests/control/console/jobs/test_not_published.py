@@ -37,13 +37,13 @@ def test_settings_that_are_saved_say_so_and_how_far_they_came(plane: Control) ->
     saved = console.post("/feeds", {"csrf": console.csrf, "settings": "protected: [192.0.2.0/28]", "reason": "office"})
     assert saved.headers["location"].startswith("/feeds?done=policy.")
     text = console.get(saved.headers["location"]).text
-    assert "Saved: " in text
+    assert "Added " in text or "Changed " in text
     assert "/spread?done=policy." in text
 
 
 def test_a_hint_leads_to_the_page_of_feeds(plane: Control) -> None:
     text = Console(plane).get("/add").text
-    assert text.count('<a href="/feeds">name one under Feeds</a>') == 3
+    assert text.count('<a href="/feeds">add one under Feeds</a>') == 3
     assert "Setup, Feeds" not in text
 
 
@@ -52,7 +52,7 @@ def test_a_sidecar_is_not_up_to_date_while_the_newest_change_is_not_published(pl
     assert Console(plane).get("/publications").text.count("up to date") == 2
     break_publishing(plane, token)
     text = Console(plane).get("/publications").text
-    assert "without the newest change" in text
+    assert "the latest change is not published" in text
     assert text.count("up to date") == 1
     assert "the newest change is not published" in Console(plane).get("/").text
 
@@ -62,8 +62,8 @@ def test_a_sidecar_that_is_away_stands_on_publications_with_when_it_was_seen(pla
     clock.now += 300
     text = Console(plane).get("/publications").text
     assert "No sidecar is connected" not in text
-    assert len(re.findall(r'edge:1</bdi>.*?badge deny">away</span>.*?seen <span class="ago">', text)) == 2
-    assert "1 sidecar is away" in Console(plane).get("/").text
+    assert len(re.findall(r'edge:1</bdi>.*?badge deny">disconnected</span>.*?<span class="ago">', text)) == 2
+    assert "1 sidecar disconnected" in Console(plane).get("/").text
     assert "authz control init" not in Console(plane).get("/").text
 
 
@@ -71,8 +71,8 @@ def test_a_sidecar_that_is_away_needs_attention_once(plane: Control, clock: Cloc
     fetch(plane, "policy", "bans")
     clock.now += 300
     console = Console(plane)
-    assert console.get("/attention").text.count("The sidecar edge:1 is away") == 1
-    assert "It does not ask for bans and policy any more" in console.get("/attention").text
+    assert console.get("/attention").text.count("The sidecar edge:1 is disconnected") == 1
+    assert "It no longer asks for bans and policy" in console.get("/attention").text
 
 
 def test_a_file_of_the_settings_that_is_missing_is_told_of_beside_them(plane: Control) -> None:

@@ -37,7 +37,7 @@ def test_a_wide_network_is_denied_once_a_second_person_has_approved_it(browser: 
         page.get_by_label("Addresses, networks, ranges").fill("198.51.96.0/20")
         page.get_by_label("Reason").fill("a wide one")
         page.get_by_role("button", name="Add", exact=True).click()
-        page.get_by_text("waits for a second person").wait_for()
+        page.get_by_text("waiting for a second person").wait_for()
         assert page.get_by_role("button", name="Approve").count() == 0
         assert edge.status("198.51.96.1") == 200
         assert faults == []
@@ -84,10 +84,10 @@ def test_a_tenants_token_is_made_and_sees_only_its_own_lists(browser: Browser, e
         page.get_by_label("Its applications").fill("team-a-*")
         page.get_by_role("button", name="Save the tenant").click()
         page.get_by_role("cell", name="team-a-*").wait_for()
-        page.get_by_label("For whom").fill("anna")
+        page.get_by_label("Name").fill("anna")
         page.get_by_label("Role").select_option("operator")
         page.get_by_label("Tenant", exact=True).first.select_option("team-a")
-        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Create token").click()
         secret = page.locator("#secret").inner_text()
         assert faults == []
     with viewer(browser, edge.running.url, secret) as (page, _):

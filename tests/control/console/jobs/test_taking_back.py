@@ -36,7 +36,7 @@ def test_a_deletion_is_taken_back_from_its_row_of_history(plane: Control) -> Non
     offered = UNDO.findall(console.get("/history").text)
     assert [(back, word) for _, back, word in offered] == [("/history", "Undo")] * 2  # the first ban was changed since
     text = press(console, *offered[0][:2])
-    assert "Put back" in text
+    assert "Restored" in text
     assert sorted(live(plane)) == ["203.0.113.10", "203.0.113.9"]
 
 
@@ -46,8 +46,8 @@ def test_the_page_of_a_deleted_entry_is_named_after_its_address_and_puts_it_back
     text = console.get(f"/entries/{entry_id}").text
     assert re.search(r"<h1[^>]*><bdi[^>]*>203\.0\.113\.9", text)
     done, back, word = UNDO.findall(text)[0]
-    assert word == "Put it back"
-    assert "Put it back" not in press(console, done, back)
+    assert word == "Restore"
+    assert "Restore" not in press(console, done, back)
     assert live(plane) == ["203.0.113.9"]
 
 

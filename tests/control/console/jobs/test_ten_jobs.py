@@ -145,7 +145,7 @@ def test_job_5_take_back_a_deletion_also_after_leaving_the_page(hand: Hand, runn
     hand.menu("Overview")
     hand.menu("History")
     hand.click("Undo", "button", hand.row("203.0.113.5"))
-    hand.sees("Put back 203.0.113.5")
+    hand.sees("Restored 203.0.113.5")
     assert hand.presses == 5
 
 
@@ -180,10 +180,10 @@ def test_job_8_try_a_trigger_and_see_whom_its_dry_run_would_list(hand: Hand, run
         running.ok("POST", "/v1/events", event)
     wait_for(lambda: len(running.ok("GET", "/v1/events")["items"]) == 6, "the events are kept")
     hand.menu("Triggers")
-    hand.click("Write the first one")
+    hand.click("Create the first one")
     hand.write("Name", "login-guessing")
     hand.write("Paths", "/login")
-    hand.write("How many", "4")
+    hand.write("More than", "4")
     hand.click("Try on the last 24 hours", "button")
     hand.sees("5 times")
     hand.click("Add", "button")
@@ -192,15 +192,15 @@ def test_job_8_try_a_trigger_and_see_whom_its_dry_run_would_list(hand: Hand, run
         running.ok("POST", "/v1/events", event)
     wait_for(lambda: running.ok("GET", "/v1/triggers/login-guessing")["tried"], "the dry run has found somebody")
     hand.page.reload()
-    hand.sees("Whom it would list")
+    hand.sees("Clients it would list")
     hand.row("POST /login")
     assert hand.presses == 7
 
 
 def test_job_9_give_somebody_a_token_that_only_reads(hand: Hand) -> None:
     hand.menu("Tokens, tenants")
-    hand.write("For whom", "auditor")
-    hand.click("Make it", "button")
+    hand.write("Name", "auditor")
+    hand.click("Create token", "button")
     hand.sees("^authz_")
     assert hand.page.locator(hand.row("auditor")).first.inner_text().split()[1] == "viewer"
     assert hand.presses == 3

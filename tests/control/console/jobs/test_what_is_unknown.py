@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from support.control import Control
 
-UNKNOWN = "Not known: no sidecar sent events in the last 24 hours."
+UNKNOWN = "Unknown: no sidecar sent events in the last 24 hours."
 FORM = {"list": "deny", "period": "1h", "action": "block"}
 TRIGGER = {"name": "guessing", "kind": "brute_force", "path": "/login", "over": "5", "within": "1m", "by": "address",
            "list": "deny", "period": "1h", "dry_run": "yes"}  # fmt: skip
@@ -43,11 +43,11 @@ def previewed(console: Console, **fields: str) -> str:
 
 def test_the_overview_says_nobody_was_denied_only_where_events_came(plane: Control) -> None:
     console = Console(plane)
-    assert "Nobody was denied" not in console.get("/busiest").text
-    assert console.get("/").text.count("not known") == 2
+    assert "No request was denied" not in console.get("/busiest").text
+    assert console.get("/").text.count(">unknown<") == 2
     assert UNKNOWN in console.get("/").text
     came(plane)
-    assert "Nobody was denied" in console.get("/busiest").text
+    assert "No request was denied" in console.get("/busiest").text
     assert UNKNOWN not in console.get("/").text
 
 
@@ -55,17 +55,17 @@ def test_a_preview_without_events_shows_no_number_of_requests(plane: Control) ->
     console = Console(plane)
     assert UNKNOWN in previewed(console, networks="198.51.100.0/24")
     assert not re.search(
-        r"Requests of the last 24 hours</dt><dd class=\"big\">", previewed(console, networks="198.51.100.7")
+        r"Requests in the last 24 hours</dt><dd class=\"big\">", previewed(console, networks="198.51.100.7")
     )
     came(plane)
-    assert 'Requests of the last 24 hours</dt><dd class="big">0<' in previewed(console, networks="198.51.100.0/24")
+    assert 'Requests in the last 24 hours</dt><dd class="big">0<' in previewed(console, networks="198.51.100.0/24")
 
 
 def test_a_preview_of_a_country_shows_no_number_that_events_do_not_tell(plane: Control) -> None:
     came(plane)
     text = previewed(Console(plane), countries="KP")
-    assert "Requests of the last 24 hours" not in text
-    assert "Events do not tell countries" in text
+    assert "Requests in the last 24 hours" not in text
+    assert "Events do not contain countries" in text
 
 
 def test_the_api_says_whether_the_counts_of_yesterday_mean_anything(plane: Control) -> None:
@@ -79,7 +79,7 @@ def test_an_entry_that_no_event_names_says_so_only_where_events_came(plane: Cont
     console, entry_id = Console(plane), plane.ok("POST", "/v1/bans", {"address": "203.0.113.9"})["id"]
     assert UNKNOWN in console.get(f"/entries/{entry_id}").text
     came(plane)
-    assert "No event names it." in console.get(f"/entries/{entry_id}").text
+    assert "No event names this entry." in console.get(f"/entries/{entry_id}").text
 
 
 def test_a_trigger_tried_without_events_says_that_none_came(plane: Control) -> None:
@@ -93,10 +93,10 @@ def test_a_trigger_on_a_status_that_no_event_tells_is_told_so(plane: Control) ->
     console = Console(plane)
     sent = {"csrf": console.csrf, "do": "try", "status": "401", **TRIGGER}
     came(plane)
-    assert "No event of the last 24 hours tells a status" in console.post("/triggers", sent).text
+    assert "No event of the last 24 hours has a status" in console.post("/triggers", sent).text
     came(plane, status=401)
     text = console.post("/triggers", sent).text
-    assert "tells a status" not in text
+    assert "has a status" not in text
     assert "Would have listed" in text
 
 

@@ -60,7 +60,7 @@
     }
   });
 
-  // Picked rows
+  // Selected rows
   function count(form) {
     const picked = form.querySelectorAll("[name=pick]:checked").length;
     const shown = form.querySelector("[data-picked]");
@@ -75,7 +75,7 @@
     count(form);
   });
 
-  // Who is allowed is meant to stay, unless somebody has said how long; the form says that it was changed
+  // An allow entry is meant to stay, unless somebody chose a period; the form says that it changed the period
   document.addEventListener("change", (event) => {
     const form = event.target.closest("#adding");
     const told = form?.querySelector("#how-long");
@@ -87,17 +87,17 @@
       const before = form.querySelector("[name=period]:checked");
       if (!wanted || wanted === before) return;
       wanted.checked = true;
-      told.textContent = allows ? "Set to Forever, as usual on the allow list. Choose a time if it should end." : "Set back to 1 hour.";
+      told.textContent = allows ? "Set to Forever: entries of the allow list usually have no end. Choose a period if this one should end." : "Set back to 1 hour.";
     }
   });
 
-  // A period that is to be written is written next; with arrow keys one goes on choosing
+  // A click on 'Other' or 'Until' moves to its field; arrow keys go on choosing
   document.addEventListener("click", (event) => {
     const label = event.detail && event.target.closest("label[for=period-other], label[for=period-until]");
     if (label) setTimeout(() => document.getElementById(label.htmlFor.replace("period-", "")).focus());
   });
 
-  // What was wrong with a field is not told any more of what is written there now
+  // A field that is edited no longer shows what was wrong with it
   document.addEventListener("input", (event) => {
     if (!event.target.matches("[aria-invalid]")) return;
     event.target.removeAttribute("aria-invalid");
@@ -186,7 +186,7 @@
     }
   }
 
-  // The map: what is there, when one points at it
+  // The map: what is at the square that is pointed at
   let pointing = 0;
   function point(event) {
     const cell = event.target.closest("[data-network]");
