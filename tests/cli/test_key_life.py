@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from support.processes import Sidecar, free_port, wait_for
 from support.publishing.publisher import POLICY
-from support.sidecar.running import ALLOWED, DENIED, get
+from support.sidecar.running import ALLOWED, DENIED, HTTP_ONLY, get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,15 +36,7 @@ def build(folder: Path, *keys: str) -> None:
 
 def config(*keys: str, threshold: int = 1) -> str:
     trusted = ", ".join(f"keys/{key}.pub" for key in keys)
-    return (
-        f"snapshot: {{path: lists.snapshot, trusted_keys: [{trusted}], threshold: {threshold}}}\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n"
-    )
+    return f"snapshot: {{path: lists.snapshot, trusted_keys: [{trusted}], threshold: {threshold}}}\n" + HTTP_ONLY
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from support.control import Control, Running, control
+from support.control import Clock, Control, Running, control
 from support.servers import postgresql
 from support.servers.stores import new_postgresql, new_sqlite
 
@@ -33,6 +33,11 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     yield new_postgresql(folder, name)
     postgresql.drop_database(folder, name)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

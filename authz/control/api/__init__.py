@@ -7,6 +7,6 @@
     lists/         entries, bans, many of them at once
     history going_back applications feeds layers
     crowdsec       a bouncer API like CrowdSec's
-    health         /livez, /readyz, /metrics
+    health/        /livez, /readyz, /metrics
 What a handler may refuse is named by `common.problems.documented`.
 """

@@ -13,13 +13,14 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from authz.control.api import applications, crowdsec, feeds, going_back, health, history, layers
+from authz.control.api import applications, crowdsec, feeds, going_back, history, layers
 from authz.control.api.access import approvals, audit, oidc, sessions, tokens
 from authz.control.api.common.asking import know_first, provide_caller
 from authz.control.api.common.cookies import COOKIE
 from authz.control.api.common.middleware import with_request_id
 from authz.control.api.common.problems import handle
 from authz.control.api.detect import event_export, events, notifications, triggers
+from authz.control.api.health import metrics, probes
 from authz.control.api.lists import bans, counts, entries
 from authz.control.api.lists.many import changes, jobs
 from authz.control.maintenance.jobs import JobRounds
@@ -74,7 +75,8 @@ def create_routes(more: Sequence[Any] = (), missing: Any = handle) -> Litestar:
         oidc.router,
         approvals.router,
         crowdsec.router,
-        *health.handlers,
+        *probes.handlers,
+        *metrics.handlers,
         *more,
     ]
     return Litestar(

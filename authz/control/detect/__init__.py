@@ -10,5 +10,4 @@ triggers   what is counted, and what follows
 counting   windows, different values, counters for each client; events in, listings out
 listing    who is not listed, who was before, and the entry that is written
 trial      what triggers would have done
-metrics    how far behind the counting is, and what came of it
 """

@@ -15,7 +15,8 @@ from authz.control.model.records import APPLICATION, MICROSECONDS
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import Filter, find_entries, get_entries
 from authz.control.store.ledger.history import Wanted, find_changes
-from authz.engine.decision.verdict import Verdict, decide, only_warns
+from authz.engine.decision.explain import part_of
+from authz.engine.decision.verdict import Verdict, decide
 from authz.engine.model import ANY_APPLICATION, Application, DenyAnswer, Match
 from authz.engine.model import Entry as EngineEntry
 
@@ -94,17 +95,7 @@ def explain(
 
 def why(application: Application, entry: EngineEntry, verdict: Verdict, now: float) -> str:
     """Return what became of an entry in a decision."""
-    if not entry.concerns(application.name):
-        return "dropped: not for this application"
-    if not entry.active(now):
-        return "dropped: out of its window"
-    if only_warns(application, entry):
-        return "reported as a warning only"
-    if verdict.entry is not None and entry.id == verdict.entry.id:
-        return "decides"
-    if entry.list == "gray" and application.mode != "safe_blocking":
-        return f"not looked at in mode {application.mode}"
-    return f"loses by precedence {application.precedence}"
+    return part_of(application, entry, now, decides=verdict.entry is not None and entry.id == verdict.entry.id)
 
 
 def application_settings(documents: dict[str, str], name: str | None) -> Application:

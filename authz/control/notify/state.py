@@ -1,4 +1,4 @@
-"""Channels and messages as people see them, and what `/metrics` says of them."""
+"""Channels and messages as people see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from authz.control.model.records import MICROSECONDS
-from authz.control.notify.outbox import count_waiting
 from authz.control.store.notifications.deliveries import count_deliveries, list_deliveries
 from authz.times import format_moment
 
@@ -76,23 +75,3 @@ def list_messages(
         )
         for row in rows
     ]  # fmt: skip
-
-
-def notification_metrics(plane: ControlPlane) -> list[str]:
-    """Return the lines of `/metrics`. Label values are names of channels."""
-    with plane.store.reading() as tx:
-        waiting, counts = count_waiting(tx), count_deliveries(tx)
-    name = "authz_control_notifications"
-    lines = [
-        f"# HELP {name}_waiting Things to tell, and messages, that wait.",
-        f"# TYPE {name}_waiting gauge",
-        f"{name}_waiting {waiting}",
-        f"# HELP {name} Messages of the last 30 days.",
-        f"# TYPE {name} gauge",
-    ]
-    known = {channel.name for channel in plane.config.notify.channels}
-    return lines + [
-        f'{name}{{channel="{channel}",state="{state}"}} {count}'
-        for (channel, state), count in sorted(counts.items())
-        if channel in known
-    ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from authz.engine.decision.decider import Decider
     from authz.engine.decision.outcome import Outcome
     from authz.engine.entries.opened_snapshot import Covering
-    from authz.engine.model import Application
+    from authz.engine.model import Application, Entry
     from authz.engine.request.request import Request
 
 
@@ -116,18 +116,31 @@ def _verdict(application: Application, covering: Covering, outcome: Outcome, now
 
 
 def _part(application: Application, covering: Covering, outcome: Outcome, now: float) -> str:
-    """Return what part an entry has in a decision."""
-    entry = covering.entry
+    decides = (covering.layer, covering.entry.id) == (outcome.layer, outcome.entry)
+    undecided = outcome.reason if outcome.entry is None and outcome.reason not in DECIDED else ""
+    return part_of(application, covering.entry, now, decides=decides, undecided=undecided)
+
+
+def part_of(application: Application, entry: Entry, now: float, *, decides: bool, undecided: str = "") -> str:
+    """Return what part an entry that covers a client has in a decision.
+
+    Args:
+        application: Whose settings the decision follows.
+        entry: An entry that covers the client.
+        now: Seconds since 1970.
+        decides: Whether the decision names it.
+        undecided: The reason of an answer that no list gave, such as `no_client_address`; empty: the lists decided.
+    """
     if not entry.concerns(application.name):
         return "dropped: not for this application"
     if not entry.active(now):
         return "dropped: out of its window"
     if only_warns(application, entry):
         return "reported as a warning only"
-    if (covering.layer, entry.id) == (outcome.layer, outcome.entry):
+    if decides:
         return "decides"
-    if outcome.entry is None and outcome.reason not in DECIDED:
-        return f"not looked at: {outcome.reason}"
+    if undecided:
+        return f"not looked at: {undecided}"
     if entry.list == "gray" and application.mode != "safe_blocking":
         return f"not looked at in mode {application.mode}"
     return f"loses by precedence {application.precedence}"

@@ -1,1 +1,1 @@
-"""The snapshot's messages."""
+"""Generated from proto/ by `make proto`."""

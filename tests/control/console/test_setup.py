@@ -230,7 +230,7 @@ def test_two_people_who_change_one_entry_do_not_overwrite_each_other(eyes: Contr
         "csrf": console.csrf, "seen": "1", "networks": "203.0.113.5", "list": "deny", "action": "block", "period": "7d",
     })  # fmt: skip
     assert answer.status_code == 412
-    assert "Somebody changed it since you opened this form" in answer.text
+    assert "Somebody else has changed it since you opened this form" in answer.text
 
 
 def test_what_changed_between_two_times_is_told_once_however_often_it_changed(eyes: Control) -> None:

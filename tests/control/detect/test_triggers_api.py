@@ -190,11 +190,11 @@ def test_metrics_say_what_was_counted_listed_and_suppressed(scene: Scene) -> Non
     scene.send(6)
     text = scene.plane.ask("GET", "/metrics").text
     for line in (
-        "authz_control_events_total 12",
-        'authz_control_trigger_evaluations_total{trigger="login"} 12',
-        'authz_control_trigger_listings_total{trigger="login"} 1',
-        'authz_control_trigger_suppressed_total{trigger="login",reason="listed"} 1',
-        'authz_control_trigger_stopped{trigger="flood"} 0',
+        "authz_control_events_total 12.0",
+        'authz_control_trigger_evaluations_total{trigger="login"} 12.0',
+        'authz_control_trigger_listings_total{trigger="login"} 1.0',
+        'authz_control_trigger_suppressed_total{trigger="login",reason="listed"} 1.0',
+        'authz_control_trigger_stopped{trigger="flood"} 0.0',
         "authz_control_events_waiting 0.0",
     ):
         assert line in text.splitlines()

@@ -20,11 +20,6 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def plane(store_url: str, tmp_path: Path, clock: Clock) -> Iterator[Control]:
     with control(tmp_path / "control", store=store_url, clock=clock) as running:
         yield running

@@ -304,8 +304,8 @@ def test_what_was_told_is_seen_with_its_state(tmp_path: Path, receiver: Receiver
         [channel] = ask("GET", "/v1/notifications")["channels"]
         assert (channel["kind"], channel["messages"]) == ("webhook", {"sent": 1})
         metrics = ops.plane.ask("GET", "/metrics").text.splitlines()
-        assert 'authz_control_notifications{channel="ops",state="sent"} 1' in metrics
-        assert "authz_control_notifications_waiting 0" in metrics
+        assert 'authz_control_notifications{channel="ops",state="sent"} 1.0' in metrics
+        assert "authz_control_notifications_waiting 0.0" in metrics
 
 
 @pytest.mark.parametrize(

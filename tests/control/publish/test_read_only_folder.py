@@ -99,7 +99,7 @@ def test_answers_for_host_names_that_cannot_be_written_are_told_where_operators_
         assert plane.ok("POST", "/v1/entries?wait=published&timeout=30", entry)["published"] is True
         failing = f'authz_control_input_failed{{input="{FEEDS}"}} '
         next(rounds for rounds in plane.plane.inputs if rounds.name == FEEDS).wake()
-        wait_for(lambda: f"{failing}1\n" in plane.client.get("/metrics").text)
+        wait_for(lambda: f"{failing}1.0\n" in plane.client.get("/metrics").text)
         page = Console(plane).get("/attention").text
         assert f"Failing: {FEEDS}" in page
         assert "/proc/self/state/hosts.json: cannot be written" in page
@@ -110,7 +110,7 @@ def test_answers_for_host_names_that_cannot_be_written_are_told_where_operators_
                 plane.plane.feeds.round()
         plane.plane.feeds.copies.folder = folder
         plane.ok("POST", "/v1/entries", {"list": "allow", "networks": ["192.0.2.1"], "expires": "forever"})
-        wait_for(lambda: f"{failing}0\n" in plane.client.get("/metrics").text)
+        wait_for(lambda: f"{failing}0.0\n" in plane.client.get("/metrics").text)
         assert (folder / "state" / "hosts.json").is_file()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from support.publishing.publisher import POLICY
-from support.sidecar.running import ALLOWED, DENIED, run, running, until
+from support.sidecar.running import ALLOWED, DENIED, HTTP_ONLY, run, running, until
 
 from authz.addresses import parse_network
 from authz.publisher.bans import Ban, build_bans_layer
@@ -45,9 +45,7 @@ def config(bans: str = MAY) -> str:
     return (
         "layers:\n  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1h}\n"
         f"  - {{name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub], poll: 1h, {bans}}}\n"
-        'grpc: {listen: "off"}\nhttp: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\ndecision_log: {path: "off"}\ndrain: 0s\n'
-    )
+    ) + HTTP_ONLY
 
 
 def ban(number: int, network: str, **more: Any) -> Ban:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from support.processes import free_port
 from support.servers.web_server import WebServer
-from support.sidecar.running import run, running
+from support.sidecar.running import HTTP_ONLY, run, running
 
 from authz.serve.layers import layer as layer_module
 
@@ -62,15 +62,7 @@ def rows() -> dict[str, tuple[str, str, str]]:
 
 
 def config(source: str) -> str:
-    return (
-        f"layers: [{{name: policy, {source}, trusted_keys: [keys/a.pub]}}]\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n"
-    )
+    return f"layers: [{{name: policy, {source}, trusted_keys: [keys/a.pub]}}]\n" + HTTP_ONLY
 
 
 def test_the_table_has_every_case() -> None:

@@ -26,19 +26,20 @@ NEW_POLICY: Final = POLICY.replace("203.0.113.0/24", "192.0.2.0/25").replace("li
 ALLOWED: Final = "192.0.2.7"  # by POLICY; NEW_POLICY denies it
 DENIED: Final = "203.0.113.9"  # by POLICY
 PATIENCE: Final = 60.0
+HTTP_ONLY: Final = """\
+grpc: {listen: "off"}
+http: {listen: "127.0.0.1:0"}
+admin: {listen: "127.0.0.1:0"}
+client_address: {trusted_proxies: ["127.0.0.0/8"]}
+decision_log: {path: "off"}
+drain: 0s
+"""  # of a configuration: all but where the lists come from
 
 
 def config(snapshot: str = "poll: 1h", rest: str = "") -> str:
     """Return a configuration; `snapshot` and `rest` are added to it."""
-    return (
-        f"snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], {snapshot}}}\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n" + rest + ("" if "application:" in rest else "application: {unknown: default}\n")
-    )
+    source = f"snapshot: {{path: lists.snapshot, trusted_keys: [keys/a.pub], {snapshot}}}\n"
+    return source + HTTP_ONLY + rest + ("" if "application:" in rest else "application: {unknown: default}\n")
 
 
 def write(folder: Path, text: str) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment, passed_on
 from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.sidecar.proxy_config.target import believed, quoted, target
+from authz.cli.sidecar.proxy_config.target import CHAIN_HEADERS, believed, quoted, target
 from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REASON_HEADER, REMOVED
@@ -21,7 +21,6 @@ _HIDDEN: Final = sorted(
     {CLIENT_HEADER, LIST_HEADER, APPLICATION_HEADER, *REMOVED, "x-authz-layer", "x-authz-warnings", "x-authz-dry-run"}
     - {REASON_HEADER}
 )
-_CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
 def render_caddy(config: Config, sites: Sites) -> str:
@@ -40,7 +39,7 @@ def render_caddy(config: Config, sites: Sites) -> str:
             "hidden": [{"header": header.title()} for header in _HIDDEN],
             "trusted": " ".join(believed(config)),
             "upstream": quoted(f"unix/{listen.path}") if listen.path else str(listen),
-            "single": header not in _CHAINS,
+            "single": header not in CHAIN_HEADERS,
             "client_header": header.title(),
             "by_header": by_header,
             "application_header": config.application.header.title(),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
 from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, BAD_ESCAPE, HOST
-from authz.cli.sidecar.proxy_config.target import quoted, target
+from authz.cli.sidecar.proxy_config.target import CHAIN_HEADERS, quoted, target
 from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 
 if TYPE_CHECKING:
     from authz.cli.sidecar.proxy_config.sites import Sites
     from authz.serve.config.config import Config
-
-_CHAINS: Final = ("x-forwarded-for", "forwarded")
 
 
 def render_haproxy(config: Config, sites: Sites) -> str:
@@ -46,7 +44,7 @@ def render_haproxy_lua(config: Config, sites: Sites) -> str:  # noqa: ARG001  # 
             "destination": quoted(f"unix@{listen.path}") if listen.path else "nil",
             "by_chain": header == "x-forwarded-for",
             "forwarded": header == "forwarded",
-            "single": header not in _CHAINS,
+            "single": header not in CHAIN_HEADERS,
             "client_header": quoted(header),
             "attack_header": quoted(config.attack_signal.header) if config.attack_signal.header else "",
             "by_header": config.application.http == "header",

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
 from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
-from authz.cli.sidecar.proxy_config.target import quoted, target
+from authz.cli.sidecar.proxy_config.target import CHAIN_HEADERS, quoted, target
 from authz.cli.sidecar.proxy_config.template import fill, load
 from authz.errors import shorten
 from authz.serve.grpc.responses import REMOVED
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from authz.engine.model import DenyAnswer
     from authz.serve.config.config import Config
 
-_CHAINS: Final = ("x-forwarded-for", "forwarded")
 _MAX_BODY: Final = 3500  # bytes; nginx reads words of a configuration that are shorter than 4 KiB
 _EXAMPLE: Final[dict[str, Value]] = {
     "status": "403",
@@ -55,7 +54,7 @@ def render_nginx(config: Config, sites: Sites) -> str:
             "application_header": config.application.header.title(),
             "by_chain": header == "x-forwarded-for",
             "forwarded": header == "forwarded",
-            "single": header not in _CHAINS,
+            "single": header not in CHAIN_HEADERS,
             "client_header": header.title(),
             "attack_header": (config.attack_signal.header or "").title(),
             "dropped": "\n".join(f'    proxy_set_header {name.title():<22} "";' for name in REMOVED),

@@ -12,6 +12,7 @@ from authz.serve.config.values import Listen
 if TYPE_CHECKING:
     from authz.serve.config.config import Config
 
+CHAIN_HEADERS: Final = ("x-forwarded-for", "forwarded")  # each proxy adds an address; others have one value
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to ask a listener on all addresses
 
 

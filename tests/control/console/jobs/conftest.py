@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def plane(tmp_path: Path, clock: Clock) -> Iterator[Control]:
     with control(tmp_path / "control", clock=clock) as running:
         yield running

@@ -52,7 +52,7 @@ def test_the_panel_refuses_an_exception_of_a_ban_in_time_and_says_what_to_do(pla
     console, entry_id = Console(plane), ban(plane)
     fields = {"csrf": console.csrf, **FORM, "applications": "shop", "except": "198.51.100.7", "of": entry_id}
     text = console.post("/add/preview", fields).text
-    assert "the layer <code>bans</code>" in text
+    assert "<dt>Layer</dt><dd><code>bans</code>" in text
     assert "put the address on the allow list, or delete this entry" in text
     link = re.search(r'href="(/add[?]list=allow[^"]*)"', text)
     assert link is not None

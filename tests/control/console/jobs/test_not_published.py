@@ -54,7 +54,7 @@ def test_a_sidecar_is_not_up_to_date_while_the_newest_change_is_not_published(pl
     text = Console(plane).get("/publications").text
     assert "the latest change is not published" in text
     assert text.count("up to date") == 1
-    assert "the newest change is not published" in Console(plane).get("/").text
+    assert "the latest change is not published" in Console(plane).get("/").text
 
 
 def test_a_sidecar_that_is_away_stands_on_publications_with_when_it_was_seen(plane: Control, clock: Clock) -> None:

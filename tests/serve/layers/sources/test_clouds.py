@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.servers.object_stores import azurite, google
-from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
+from support.sidecar.running import ALLOWED, HTTP_ONLY, NEW_POLICY, run, running, until
 
 from authz.errors import InputError
 from authz.publisher.push import place_of, push
@@ -71,11 +71,7 @@ def test_a_layer_is_loaded_from_the_store_and_again_when_it_changes(
 ) -> None:
     with store(scheme, publisher.folder, monkeypatch) as (url, _):
         push(publisher.publish(serial=1).read_bytes(), url)
-        config = (
-            f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], poll: 20ms}}]\n"
-            'grpc: {listen: "off"}\nhttp: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
-            'client_address: {trusted_proxies: ["127.0.0.0/8"]}\ndecision_log: {path: "off"}\ndrain: 0s\n'
-        )
+        config = f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], poll: 20ms}}]\n" + HTTP_ONLY
 
         async def live() -> None:
             async with running(publisher.folder, config) as started:

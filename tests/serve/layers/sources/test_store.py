@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
+from support.sidecar.running import ALLOWED, HTTP_ONLY, NEW_POLICY, run, running, until
 
 from authz.serve.config.config import load_config
 from authz.serve.layers import layers as layers_module
@@ -54,15 +54,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def config(url: str) -> str:
-    return (
-        f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], poll: 20ms}}]\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n"
-    )
+    return f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], poll: 20ms}}]\n" + HTTP_ONLY
 
 
 def test_a_new_object_is_loaded_and_an_old_one_is_not_sent_again(publisher: Publisher, bucket: Any) -> None:

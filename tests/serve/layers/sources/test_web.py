@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.servers.certificates import Authority
 from support.servers.web_server import WebServer
-from support.sidecar.running import ALLOWED, NEW_POLICY, run, running, until
+from support.sidecar.running import ALLOWED, HTTP_ONLY, NEW_POLICY, run, running, until
 
 from authz.errors import SnapshotRefused
 from authz.serve.layers.config import LayerConfig
@@ -35,15 +35,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(url: str, rest: str = "poll: 20ms") -> str:
-    return (
-        f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], {rest}}}]\n"
-        'grpc: {listen: "off"}\n'
-        'http: {listen: "127.0.0.1:0"}\n'
-        'admin: {listen: "127.0.0.1:0"}\n'
-        'client_address: {trusted_proxies: ["127.0.0.0/8"]}\n'
-        'decision_log: {path: "off"}\n'
-        "drain: 0s\n"
-    )
+    return f"layers: [{{name: policy, url: '{url}', trusted_keys: [keys/a.pub], {rest}}}]\n" + HTTP_ONLY
 
 
 def source(url: str, **options: object) -> WebSource:

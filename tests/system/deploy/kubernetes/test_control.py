@@ -168,7 +168,7 @@ def test_a_ban_a_feed_and_a_host_name_reach_a_sidecar_where_the_folder_of_contro
         wait_for(lambda: get(port, "/v1/auth", "127.0.0.1").status == 403, "the host name has an address")
         assert get(port, "/v1/auth", "198.51.100.70").status == 200
         assert "authz_control_input_failed" in (metrics := api.get("/metrics").text)
-        assert not re.findall(r"^authz_control_(?:input_failed|publish_refused){.*} 1$", metrics, re.MULTILINE)
+        assert not re.findall(r"^authz_control_(?:input_failed|publish_refused){.*} 1\.0$", metrics, re.MULTILINE)
     assert [path.name for path in (tmp_path / "etc/authz").iterdir()] == ["control.yaml"]
 
 
