@@ -40,24 +40,10 @@ def ban(
     json: bool,
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
-    from authz.publisher.bans.contents import parse_period
     from authz.publisher.bans.file import check_limits, check_protected, check_total, like, unknown_applications
-    from authz.publisher.bans.record import Ban, new_ban_id
-    from authz.publisher.builder import builder_name
 
-    wanted = _network(network)
-    if on not in {"deny", "gray"}:
-        raise InputError(f"--list: found '{on}', expected deny or gray")
-    try:
-        seconds = parse_period(period)
-    except BadValue as error:
-        raise InputError(f"--for: {error.message}") from None
     now = int(time.time())
-    expires = None if seconds is None else now + seconds
-    names = frozenset(map(application_name, applications))
-    if len(reason) > MAX_REASON:
-        raise InputError(f"--reason: found {len(reason)} characters, expected at most {MAX_REASON}")
-    made = Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
+    made = _new_ban(network, period, applications, on, reason, now)
     known: list[Ban] = []
     warning = ""
 
@@ -81,9 +67,29 @@ def ban(
     if json:
         print_json(result)
         return
-    title = f"changed a ban, {_moved(known[0].expires, expires)}" if known else "banned"
-    what = "address" if wanted.length in {32, 128} else "network"
+    title = f"changed a ban, {_moved(known[0].expires, made.expires)}" if known else "banned"
+    what = "address" if made.network.length == (32 if made.network.version == 4 else 128) else "network"
     table(title, [(what, result["network"]), *_rows(result), ("serial", changed.serial)])
+
+
+def _new_ban(network: str, period: str, applications: Sequence[str], on: str, reason: str, now: int) -> Ban:
+    """Return the ban that the command line asks for. now: seconds since 1970. Raises InputError."""
+    from authz.publisher.bans.contents import parse_period
+    from authz.publisher.bans.record import Ban, new_ban_id
+    from authz.publisher.builder import builder_name
+
+    wanted = _network(network)
+    if on not in {"deny", "gray"}:
+        raise InputError(f"--list: found '{on}', expected deny or gray")
+    try:
+        seconds = parse_period(period)
+    except BadValue as error:
+        raise InputError(f"--for: {error.message}") from None
+    expires = None if seconds is None else now + seconds
+    names = frozenset(map(application_name, applications))
+    if len(reason) > MAX_REASON:
+        raise InputError(f"--reason: found {len(reason)} characters, expected at most {MAX_REASON}")
+    return Ban(new_ban_id(), wanted, on, names, "block", reason, builder_name(), None, expires, now)  # type: ignore[arg-type]  # checked above
 
 
 def _moved(before: int | None, after: int | None) -> str:

@@ -106,11 +106,7 @@ def read_policy(
         if now is not None and made.expires != known.get(made.id):
             _check_end(document, entry, now)
         if made.id in entries:
-            first = f"the first is in line {document.line_of(first_places[made.id])}"
-            if entry.id:
-                _mistake(document, entry, "id", f"found '{made.id}' twice, expected each id once", first)
-            else:
-                _mistake(document, entry, "", "found the same entry twice, expected each entry once", first)
+            _refuse_repeated(document, entry, made.id, first_places[made.id])
         first_places.setdefault(made.id, entry)
         entries[made.id] = made, subjects.networks_of(entry)
         progress("entries", number + 1, len(written.entries))
@@ -123,6 +119,16 @@ def read_policy(
         subjects.feeds,
         subjects.warnings,
     )
+
+
+def _refuse_repeated(
+    document: Document[PolicyDocument], entry: WrittenEntry, entry_id: str, first: WrittenEntry
+) -> None:
+    hint = f"the first is in line {document.line_of(first)}"
+    if entry.id:
+        _mistake(document, entry, "id", f"found '{entry_id}' twice, expected each id once", hint)
+    else:
+        _mistake(document, entry, "", "found the same entry twice, expected each entry once", hint)
 
 
 def read_applications(path: Path) -> tuple[Application, ...]:

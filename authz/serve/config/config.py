@@ -35,7 +35,7 @@ from authz.strict_yaml.document import Document, read_file
 from authz.strict_yaml.scalars import Duration, PositiveCount, Share  # noqa: TC001  # msgspec reads annotations when it runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
 _LAYER_FILES = ("path", "token", "ca", "certificate", "key")
@@ -351,48 +351,44 @@ def _absolute(config: Config, folder: Path) -> Config:
     def at(path: str) -> str:
         return str(folder / path)
 
-    def listen(on: Listen) -> Listen:
-        return on if on.path is None else Listen(path=folder / on.path)
-
-    replace = msgspec.structs.replace
-
-    def files(of: object, keys: Iterable[str]) -> dict[str, Any]:
-        return {key: at(name) for key in keys if (name := getattr(of, key)) is not None}
-
-    def layer(number: int, written: LayerConfig) -> LayerConfig:
-        missing = written.when_missing or ("ignore" if number else "deny")
-        keys = tuple(at(key) for key in written.trusted_keys)
-        return replace(written, trusted_keys=keys, when_missing=missing, **files(written, _LAYER_FILES))
-
-    snapshot = config.snapshot
-
-    def tls(of: Tls | None) -> Tls | None:
-        return of and of.at(at)
-
-    log = config.decision_log
+    replace, client, log = msgspec.structs.replace, config.client_address, config.decision_log
     return replace(
         config,
-        layers=tuple(layer(number, written) for number, written in enumerate(config.layers)),
         state=at(config.state),
-        snapshot=snapshot
-        and replace(
-            snapshot,
-            path=at(snapshot.path),
-            trusted_keys=tuple(at(key) for key in snapshot.trusted_keys),
-            state=at(snapshot.state),
-        ),
-        grpc=replace(config.grpc, listen=listen(config.grpc.listen), tls=tls(config.grpc.tls)),
-        http=replace(config.http, listen=listen(config.http.listen), tls=tls(config.http.tls)),
+        snapshot=config.snapshot and _snapshot_at(config.snapshot, at),
+        layers=tuple(_layer_at(layer, at, first=not number) for number, layer in enumerate(config.layers)),
+        grpc=replace(config.grpc, listen=_listen_at(config.grpc.listen, folder), tls=_tls_at(config.grpc.tls, at)),
+        http=replace(config.http, listen=_listen_at(config.http.listen, folder), tls=_tls_at(config.http.tls, at)),
         admin=replace(
-            config.admin,
-            listen=listen(config.admin.listen),
-            token_file=config.admin.token_file and at(config.admin.token_file),
+            config.admin, listen=_listen_at(config.admin.listen, folder), **_files(config.admin, ("token_file",), at)
         ),
-        client_address=replace(
-            config.client_address,
-            trusted_proxies_files=tuple(at(name) for name in config.client_address.trusted_proxies_files),
-        ),
-        events=replace(config.events, **files(config.events, _SENDER_FILES)),
-        traces=replace(config.traces, **files(config.traces, _SENDER_FILES)),
+        client_address=replace(client, trusted_proxies_files=tuple(map(at, client.trusted_proxies_files))),
+        events=replace(config.events, **_files(config.events, _SENDER_FILES, at)),
+        traces=replace(config.traces, **_files(config.traces, _SENDER_FILES, at)),
         decision_log=log if log.path in {"-", "off"} else replace(log, path=at(log.path)),
     )
+
+
+def _snapshot_at(snapshot: SnapshotConfig, at: Callable[[str], str]) -> SnapshotConfig:
+    keys = tuple(map(at, snapshot.trusted_keys))
+    return msgspec.structs.replace(snapshot, path=at(snapshot.path), trusted_keys=keys, state=at(snapshot.state))
+
+
+def _layer_at(layer: LayerConfig, at: Callable[[str], str], *, first: bool) -> LayerConfig:
+    missing = layer.when_missing or ("deny" if first else "ignore")
+    keys = tuple(map(at, layer.trusted_keys))
+    files = _files(layer, _LAYER_FILES, at)
+    return msgspec.structs.replace(layer, trusted_keys=keys, when_missing=missing, **files)
+
+
+def _listen_at(listen: Listen, folder: Path) -> Listen:
+    return listen if listen.path is None else Listen(path=folder / listen.path)
+
+
+def _tls_at(tls: Tls | None, at: Callable[[str], str]) -> Tls | None:
+    return tls and tls.at(at)
+
+
+def _files(section: object, keys: Iterable[str], at: Callable[[str], str]) -> dict[str, Any]:
+    """Return where the files of a section are, of those keys that it has."""
+    return {key: at(name) for key in keys if (name := getattr(section, key)) is not None}
