@@ -70,8 +70,9 @@ class Reader:
             value = self.value(fields[name].type, child, _join(key, name))
             if value is not FAILED:
                 values[fields[name].name] = value
+        has_keys = isinstance(node, yaml.MappingNode) or is_empty(node)  # else that is the mistake, and it is noted
         for name, field in fields.items():
-            if field.required and name not in items:
+            if field.required and name not in items and has_keys:
                 self._mistake(node, _join(key, name), "missing")
         if any(field.required and field.name not in values for field in fields.values()):
             return FAILED  # type: ignore[no-any-return]  # a mistake is noted

@@ -48,7 +48,7 @@ from authz.strict_yaml.document import Document, read
         ("locks: {key: a}", "1: locks: found a mapping, expected a list"),
         ("locks: a", "1: locks: found 'a', expected a list"),
         ("locks:", "1: locks: found '', expected a list"),
-        ("locks: [a]", "1: locks[0]: found 'a', expected keys with values\nhouse.yaml:1: locks[0].key: missing"),
+        ("locks: [a]", "1: locks[0]: found 'a', expected keys with values"),
         ("door: {hinges: a}", "1: door.hinges: found 'a', expected a list"),
         ("door: {label: [a]}", "1: door.label: found a list, expected text"),
         ("door: {label: {a: b}}", "1: door.label: found a mapping, expected text"),
@@ -161,7 +161,6 @@ zzz: 1
         "9: locks[0].key: missing",
         "10: locks[1].turns: found 'two', expected a whole number",
         "11: locks[2]: found '7', expected keys with values",
-        "11: locks[2].key: missing",
         "12: zzz: unknown key (known here: door, rooms, locks, except)",
     ]
 

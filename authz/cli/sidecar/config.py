@@ -43,16 +43,22 @@ def register(app: typer.Typer) -> None:
 
 
 def check_config(
-    config: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration of the sidecar.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The configuration of the sidecar.")] = None,
+    option: Annotated[Path | None, typer.Option("--config", help="The same, as other commands take it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a configuration with its keys, snapshots, ports and folders. Print all errors at once.
+    """Check a configuration with its keys, certificates, snapshots, ports and folders. Print all errors at once.
 
     Exit status 1 if the sidecar could not serve with it.
     """
     from authz.cli.sidecar import config_check as check
+    from authz.errors import InputError
     from authz.serve.config.config import load_config
 
+    config = file or option
+    if config is None or (file and option):
+        given = "found FILE and --config" if config else "found no file"
+        raise InputError(f"{given}, expected one", hint="for example: authz check-config authz.yaml")
     checked = load_config(config, os.environ)
     findings = [*check.check_grants(checked), *check.check_listeners(checked), *check.check_files(checked)]
     findings += check.check_limits(checked)

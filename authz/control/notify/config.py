@@ -129,17 +129,17 @@ def check_channels(document: Document[Any], notify: Notify) -> None:
     """Note the mistakes that lie between keys."""
     for number, channel in enumerate(notify.channels):
         for key, message in _problems(channel, {earlier.name for earlier in notify.channels[:number]}):
-            document.mistake(f"notify.channels[{number}].{key}", message)
+            document.mistake(f"notify.channels[{number}]{key}", message)
 
 
 def _problems(channel: Channel, before: set[str]) -> Iterator[tuple[str, str]]:
     if channel.name in before:
-        yield "name", f"found '{channel.name}' twice, expected each channel once"
+        yield ".name", f"found '{channel.name}' twice, expected each channel once"
     kinds = [kind for kind in KINDS if getattr(channel, kind) is not None]
     if len(kinds) != 1:
-        given = f"found {' and '.join(kinds)}" if kinds else "names no receiver"
-        yield "name", f"{given}, expected one of {', '.join(KINDS)}"
+        given = f"found {' and '.join(kinds)}" if kinds else "found no receiver"
+        yield "", f"{given}, expected one of the keys {', '.join(KINDS)}"
     elif kinds[0] in NEED_SECRET and channel.secret_file is None:
-        yield "secret_file", f"missing, and {kinds[0]} needs one"
+        yield ".secret_file", f"missing, and {kinds[0]} needs one"
     if channel.apprise_schemes:
-        yield "apprise_schemes", "found here, expected at notify.apprise_schemes"
+        yield ".apprise_schemes", "found here, expected at notify.apprise_schemes"

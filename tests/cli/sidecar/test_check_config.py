@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.processes import free_port
+from support.servers.certificates import Authority
 from support.suite.commands import Commands
 
 if TYPE_CHECKING:
@@ -113,6 +114,50 @@ def test_a_log_folder_that_is_missing_is_found(publisher: Publisher) -> None:
     status, lines = check(publisher.folder, SNAPSHOT + LISTENS + "decision_log: {path: no/such/decisions.log}\n")
     assert status == 1
     assert f"wrong: decision_log.path: {publisher.folder / 'no/such'}: no such folder" in lines
+
+
+TLS_FILES = {
+    # certificate, key, client_ca: what is found
+    ("a.key.pem", "a.pem", "a.ca.pem"): "FOLDER/a.key.pem: found a private key, expected a certificate, as PEM",
+    (
+        "a.pem",
+        "b.key.pem",
+        "a.ca.pem",
+    ): "FOLDER/b.key.pem: found another key, expected that of the certificate FOLDER/a.pem",
+    ("a.pem", "a.key.pem", "a.key.pem"): "FOLDER/a.key.pem: expected certificates, as PEM",
+}
+
+
+@pytest.mark.parametrize(("files", "text"), TLS_FILES.items())
+def test_a_file_of_tls_that_the_sidecar_could_not_use_is_wrong(
+    publisher: Publisher, files: tuple[str, str, str], text: str
+) -> None:
+    folder = publisher.folder
+    publisher.publish(POLICY)
+    authority = Authority(folder, "a")
+    authority.issue("a", "127.0.0.1")
+    authority.issue("b", "127.0.0.1")
+    tls = "tls: {{certificate: {}, key: {}, client_ca: {}}}"
+    listens = LISTENS.replace('http: {listen: "127.0.0.1:0"', 'http: {listen: "127.0.0.1:0", ' + tls.format(*files))
+    status, lines = check(folder, SNAPSHOT + listens)
+    assert (status, lines[0]) == (1, "wrong: authz.yaml")
+    assert f"wrong: http.tls: {text.replace('FOLDER', str(folder))}" in lines
+    status, lines = check(
+        folder, SNAPSHOT + listens.replace(tls.format(*files), tls.format("a.pem", "a.key.pem", "a.ca.pem"))
+    )
+    assert (status, [line for line in lines if "tls" in line]) == (0, [])
+
+
+def test_the_file_may_be_given_as_for_other_commands(publisher: Publisher) -> None:
+    publisher.publish(POLICY)
+    (publisher.folder / "authz.yaml").write_text(SNAPSHOT + LISTENS)
+    with pytest.MonkeyPatch.context() as patch:
+        authz = Commands(publisher.folder, patch)
+        assert authz("check-config", "--config", "authz.yaml").out == authz("check-config", "authz.yaml").out
+        expected = "expected one\nhint: for example: authz check-config authz.yaml"
+        for arguments, given in (((), "found no file"), (("authz.yaml", "--config", "x"), "found FILE and --config")):
+            ran = authz("check-config", *arguments)
+            assert (ran.status, ran.err.strip()) == (2, f"authz: error: {given}, {expected}")
 
 
 def test_a_threshold_that_the_keys_can_never_meet_is_found_also_where_a_key_is_there_twice(

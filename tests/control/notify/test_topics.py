@@ -311,10 +311,10 @@ def test_what_was_told_is_seen_with_its_state(tmp_path: Path, receiver: Receiver
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
-        ("{name: a}", "name: names no receiver, expected one of webhook"),
+        ("{name: a}", "notify.channels[0]: found no receiver, expected one of the keys webhook"),
         (
             "{name: a, webhook: 'http://h/', splunk: 'http://h/', secret_file: x}",
-            "found webhook and splunk, expected one of webhook",
+            "found webhook and splunk, expected one of the keys webhook",
         ),
         ("{name: a, webhook: 'http://h/'}", "secret_file: missing, and webhook needs one"),
         ("{name: a, syslog: 'http://h/'}", "syslog: found 'http://h/', expected udp://HOST:514"),

@@ -51,10 +51,12 @@ WRONG_FILES: Final = [
     # certificate, key, client_ca, and what the error says
     ("no.pem", "server.key", None, "no.pem: No such file or directory"),
     ("server.pem", ".", None, "tls: Is a directory"),
-    ("ca.key", "server.key", None, "ca.key and server.key: expected a certificate and its key, as PEM"),
-    ("empty.pem", "server.key", None, "empty.pem and server.key: expected a certificate and its key, as PEM"),
-    ("server.pem", "client.key", None, "server.pem and client.key: expected a certificate and its key, as PEM"),
-    ("server.pem", "locked.key", None, "server.pem and locked.key: expected a certificate and its key, as PEM"),
+    ("ca.key", "server.key", None, "ca.key: found a private key, expected a certificate, as PEM"),
+    ("empty.pem", "server.key", None, "empty.pem: found no certificate, expected a certificate, as PEM"),
+    ("server.pem", "client.key", None, "client.key: found another key, expected that of the certificate server.pem"),
+    ("server.pem", "server.pem", None, "server.pem: found a certificate, expected a private key, as PEM"),
+    ("server.pem", "broken.key", None, "server.pem and broken.key: expected a certificate and its key, as PEM"),
+    ("server.pem", "locked.key", None, "locked.key: found a key with a password, expected one without"),
     ("server.pem", "server.key", "empty.pem", "empty.pem: expected certificates, as PEM"),
     ("server.pem", "server.key", "no.pem", "no.pem: No such file or directory"),
 ]
@@ -64,6 +66,7 @@ WRONG_FILES: Final = [
 def tls_folder(tmp_path: Path) -> Path:
     folder = Certificates(tmp_path / "tls").folder
     (folder / "empty.pem").write_bytes(b"")
+    (folder / "broken.key").write_text("-----BEGIN PRIVATE KEY-----\nbm8=\n-----END PRIVATE KEY-----\n")
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     key = ec.generate_private_key(ec.SECP256R1())
     (folder / "locked.key").write_bytes(key.private_bytes(pem, form, serialization.BestAvailableEncryption(b"secret")))
@@ -97,5 +100,5 @@ def test_a_wrong_certificate_ends_the_start_and_nobody_asks_for_a_password(tls_f
     )
     with Process([sys.executable, "-m", "authz", "serve", "--config", "authz.yaml"], cwd=folder) as process:
         assert process.wait() == 2
-        assert f"authz: error: grpc.tls: {folder}/tls/server.pem and {folder}/tls/locked.key: " in process.output
+        assert f"authz: error: grpc.tls: {folder}/tls/locked.key: found a key with a password" in process.output
         assert "Traceback" not in process.output

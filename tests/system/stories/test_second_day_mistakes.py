@@ -64,7 +64,7 @@ CONTROL: dict[str, str] = {
     "four_eyes: 256\n": "9: four_eyes: found '256', expected keys with values",
     "events: 7\n": f"9: events: found '7', expected {DURATION} (a number needs a unit: 7s, 7m, 7h or 7d)",
     "public_url: control.example\n": "9: public_url: found 'control.example', expected http://HOST/PATH or https://HOST/PATH",
-    "notify: {channels: [{name: ops}]}\n": "9: notify.channels[0].name: names no receiver, expected one of webhook, apprise_file, syslog, splunk, elastic",
+    "notify: {channels: [{name: ops}]}\n": "9: notify.channels[0]: found no receiver, expected one of the keys webhook, apprise_file, syslog, splunk, elastic",
     "notify: {channels: [{name: ops, webhook: 'http://x'}]}\n": "9: notify.channels[0].secret_file: missing, and webhook needs one",
     "notify: {channels: [{name: ops, syslog: 'udp://x:514', topics: [listing]}]}\n": "9: notify.channels[0].topics[0]: found 'listing', expected one of listed, entry, told, warned, breaker, refused, stale, feed (did you mean 'listed'?)",
     "notify: {channels: [{name: ops, syslog: 'udp://x:514', quiet: {from: 22, to: '07:00'}}]}\n": "9: notify.channels[0].quiet.from: found '22', expected a time such as 22:00",

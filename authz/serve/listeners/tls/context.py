@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from authz.serve.listeners.tls.config import Tls
 
+_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE"  # of a PEM file
+_PRIVATE_KEY: Final = b"PRIVATE KEY-----"
 # ECDHE with AEAD, as Mozilla's "intermediate" has it. TLS 1.3 has suites of its own.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
@@ -37,21 +39,45 @@ def make_context(tls: Tls, protocols: Sequence[str], where: str) -> ssl.SSLConte
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(list(protocols))
-    wrong = f"{tls.certificate} and {tls.key}: expected a certificate and its key, as PEM, the key without a password"
     try:
-        for path in (tls.certificate, tls.key):
-            Path(path).read_bytes()  # whose error names the file
-        context.load_cert_chain(tls.certificate, tls.key, password="")
+        _load_certificate(context, tls, where)
         if tls.client_ca is not None:
-            wrong = f"{tls.client_ca}: expected certificates, as PEM"
-            Path(tls.client_ca).read_bytes()
-            context.load_verify_locations(tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (ssl.SSLError, ValueError) as error:
-        raise StartError(f"{where}: {wrong}") from error
+            _load_authority(context, tls.client_ca, where)
     except OSError as error:
         raise StartError(f"{where}: {error.filename}: {error.strerror}") from error
     return context
+
+
+def _load_certificate(context: ssl.SSLContext, tls: Tls, where: str) -> None:
+    certificate, key = (Path(path).read_bytes() for path in (tls.certificate, tls.key))  # an error names the file
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise StartError(f"{where}: {_why_refused(tls, certificate, key, error)}") from error
+
+
+def _load_authority(context: ssl.SSLContext, path: str, where: str) -> None:
+    Path(path).read_bytes()  # an error names the file
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, ValueError) as error:
+        raise StartError(f"{where}: {path}: expected certificates, as PEM") from error
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> str:
+    """Return which of two files OpenSSL does not take, and why."""
+    if _CERTIFICATE not in certificate:
+        found = "a private key" if _PRIVATE_KEY in certificate else "no certificate"
+        return f"{tls.certificate}: found {found}, expected a certificate, as PEM"
+    if _PRIVATE_KEY not in key:
+        found = "a certificate" if _CERTIFICATE in key else "no key"
+        return f"{tls.key}: found {found}, expected a private key, as PEM"
+    if b"ENCRYPTED" in key:
+        return f"{tls.key}: found a key with a password, expected one without"
+    if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+        return f"{tls.key}: found another key, expected that of the certificate {tls.certificate}"
+    return f"{tls.certificate} and {tls.key}: expected a certificate and its key, as PEM"
 
 
 def expiry(tls: Tls) -> float:

@@ -93,7 +93,8 @@ class BatchSender(ABC):
         try:
             self._token = Path(self._config.token_file).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise StartError(f"{self.WHAT}.token_file: {self._config.token_file}: {error}") from error
+            what = error.strerror if isinstance(error, OSError) else "found other than ASCII, expected a token"
+            raise StartError(f"{self.WHAT}.token_file: {self._config.token_file}: {what}") from error
 
     def start(self) -> None:
         """Begin to send."""

@@ -47,7 +47,7 @@ def test_the_page_of_a_deleted_entry_is_named_after_its_address_and_puts_it_back
     assert re.search(r"<h1[^>]*><bdi[^>]*>203\.0\.113\.9", text)
     done, back, word = UNDO.findall(text)[0]
     assert word == "Restore"
-    assert "Restore" not in press(console, done, back)
+    assert ">Restore<" not in press(console, done, back)
     assert live(plane) == ["203.0.113.9"]
 
 
