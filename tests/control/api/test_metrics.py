@@ -41,13 +41,13 @@ def families(folder: Path) -> dict[str, Metric]:
 
 
 def test_the_metrics_of_the_control_plane_are_those_of_the_reference(tmp_path: Path) -> None:
-    known, found = documented(), families(tmp_path / "control")
-    assert set(found) == set(known)
-    for name, family in found.items():
+    known, served = documented(), families(tmp_path / "control")
+    assert set(served) == set(known)
+    for name, family in served.items():
         assert family.documentation, name
         assert all(set(sample.labels) == known[name] for sample in family.samples), name
     newest, published = (
-        {sample.labels["layer"]: sample.value for sample in found[f"authz_control_{name}"].samples}
+        {sample.labels["layer"]: sample.value for sample in served[f"authz_control_{name}"].samples}
         for name in ("layer_serial", "published_serial")
     )
     assert published["bans"] == newest["bans"] > 0

@@ -68,11 +68,11 @@ def _load_authority(context: ssl.SSLContext, path: str, where: str) -> None:
 def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> str:
     """Return which of two files OpenSSL does not take, and why."""
     if _CERTIFICATE not in certificate:
-        found = "a private key" if _PRIVATE_KEY in certificate else "no certificate"
-        return f"{tls.certificate}: found {found}, expected a certificate, as PEM"
+        given = "a private key" if _PRIVATE_KEY in certificate else "no certificate"
+        return f"{tls.certificate}: found {given}, expected a certificate, as PEM"
     if _PRIVATE_KEY not in key:
-        found = "a certificate" if _CERTIFICATE in key else "no key"
-        return f"{tls.key}: found {found}, expected a private key, as PEM"
+        given = "a certificate" if _CERTIFICATE in key else "no key"
+        return f"{tls.key}: found {given}, expected a private key, as PEM"
     if b"ENCRYPTED" in key:
         return f"{tls.key}: found a key with a password, expected one without"
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
@@ -81,7 +81,12 @@ def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> 
 
 
 def expiry(tls: Tls) -> float:
-    """Return when the certificate expires, in seconds since 1970. Blocks. Raises OSError and ValueError."""
+    """Return when the certificate expires, in seconds since 1970. Blocks.
+
+    Raises:
+        OSError: Its file cannot be read.
+        ValueError: It is no certificate.
+    """
     from cryptography import x509  # noqa: PLC0415  # 7 MB, which nobody without TLS is to pay
 
     return x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes()).not_valid_after_utc.timestamp()
