@@ -55,6 +55,11 @@ CONFIGURATIONS: dict[str, str] = {
     "client_address: {trusted_hops: 2, trusted_proxies: [10.0.0.0/8]}\n": "2: client_address.trusted_hops: found beside trusted_proxies, expected one of the two",
     "client_address: {header: 'X Forwarded For'}\n": "2: client_address.header: found 'X Forwarded For', expected the name of a header",
     "grpc: {tls: {certificate: a.pem}}\n": "2: grpc.tls.key: missing",
+    "http: {tls: true}\n": "2: http.tls: found 'true', expected keys with values",
+    "http: {tls: {certificate: a.pem, key: b.pem, clients: [a]}}\n": "2: http.tls.clients: found without client_ca, expected the authority that signed them",
+    "workers: all\n": "2: workers: found 'all', expected auto, or a number from 1 to 64",
+    "workers: 2\ngrpc: {engine: grpcio}\n": "2: workers: found more than one with grpc.engine grpcio, expected the engine native or auto",
+    "events: {url: 'https://c.example/v1/events', allowed: 50}\n": "2: events.allowed: found '50', expected a share from 0 to 1",
     "http: {unix_mode: rw}\n": "2: http.unix_mode: found 'rw', expected rights in octal such as 660",
 }
 
@@ -69,6 +74,9 @@ CONTROL: dict[str, str] = {
     "notify: {channels: [{name: ops, syslog: 'udp://x:514', topics: [listing]}]}\n": "9: notify.channels[0].topics[0]: found 'listing', expected one of listed, entry, told, warned, breaker, refused, stale, feed (did you mean 'listed'?)",
     "notify: {channels: [{name: ops, syslog: 'udp://x:514', quiet: {from: 22, to: '07:00'}}]}\n": "9: notify.channels[0].quiet.from: found '22', expected a time such as 22:00",
     "crowdsec: [{name: o, url: 'http://127.0.0.1:8080'}]\n": "9: crowdsec[0].key_file: missing",
+    "notify: {channels: [{name: ops, syslog: 'udp://x:514', quiet: 22-6}]}\n": "9: notify.channels[0].quiet: found '22-6', expected keys with values",
+    "sources: [{kind: file}]\n": "9: sources: found a list, expected keys with values",
+    "history: forever\n": f"9: history: found 'forever', expected {DURATION}",
     "sources: {syslog: {listen: 514}}\n": "9: sources.syslog.listen: found '514', expected ADDRESS:PORT such as 127.0.0.1:9191 or [::1]:9191, unix:///PATH, or off",
     "layers: []\n": "9: layers: found twice, expected once",
 }
@@ -79,6 +87,9 @@ COUNT = "count: {over: 30, within: 30s}"
 TRIGGERS: dict[str, str] = {
     f"kind: bruteforce, {COUNT}": "2: triggers[0].kind: found 'bruteforce', expected one of brute_force, forced_browsing, bola, payloads, rate, api_abuse (did you mean 'brute_force'?)",
     f"kind: brute_force, {COUNT}": "2: triggers[0].where.path: missing, and brute_force counts requests to given paths",
+    f"kind: bola, {COUNT}, where: {{path: /api/orders}}": "2: triggers[0].where.path: found no parameter, expected a path such as /api/orders/{id}: bola counts the different values of {id}",
+    f"kind: rate, {COUNT}, then: deny": "2: triggers[0].then: found 'deny', expected keys with values",
+    "kind: rate, count: {over: 10, within: 60s, by: ip}": "2: triggers[0].count.by: found 'ip', expected one of address, network, asn",
     "kind: rate": "2: triggers[0].count: missing",
     "kind: rate, count: {over: 10, within: 60}": f"2: triggers[0].count.within: found '60', expected {DURATION} (a number needs a unit: 60s, 60m, 60h or 60d)",
     "kind: rate, count: {over: 10, within: 2d}": "2: triggers[0].count.within: found 2d, expected 1s to 24h",

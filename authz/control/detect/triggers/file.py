@@ -295,7 +295,11 @@ def _count_problems(trigger: Trigger) -> Iterator[tuple[str, str]]:
         yield "count.within", f"found {format_duration(count.within)}, expected 1s to 24h"
     kind, _, parameter = (count.distinct or "").partition(":")
     if kind == "param" and not any(parameter in pattern.parameters for pattern in trigger.where.path):
-        yield "count.distinct", f"found 'param:{parameter}', and where.path has no {{{parameter}}}"
+        if trigger.count.distinct is not None:
+            yield "count.distinct", f"found 'param:{parameter}', and where.path has no {{{parameter}}}"
+        elif trigger.where.path:  # without any, that is the mistake
+            expected = "expected a path such as /api/orders/{id}: bola counts the different values of {id}"
+            yield "where.path", f"found no parameter, {expected}"
     if count.by != "network" and count.v4 not in {None, 32}:
         yield "count.v4", f"found /{count.v4} with by: {count.by}, expected by: network"
 
