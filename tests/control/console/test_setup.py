@@ -162,8 +162,8 @@ def test_an_entry_that_is_over_before_it_is_added_is_refused(eyes: Control) -> N
     answer = eyes.ask("POST", "/v1/entries", entry)
     (mistake,) = answer.json()["errors"]
     assert (answer.status_code, mistake["pointer"]) == (422, "/starts")
-    found = "found a start from which the entry lasts until 2020-01-01T01:00:00Z"
-    assert mistake["detail"] == f"{found}, expected at least 300 seconds from now"
+    given = "found a start from which the entry lasts until 2020-01-01T01:00:00Z"
+    assert mistake["detail"] == f"{given}, expected at least 300 seconds from now"
 
 
 def test_an_entry_whose_exceptions_cover_all_of_it_is_refused(eyes: Control) -> None:
