@@ -26,6 +26,7 @@ def ban(
     body = {"address": address, "period": period, "applications": list(applications), "list": list_, "reason": reason,
             "force": force}  # fmt: skip
     what = "banned"
+    new = "" if json else _new_applications(applications)
     try:
         made = ask("POST", "/v1/bans", body, wait=wait)
     except Refused as refused:
@@ -42,7 +43,26 @@ def ban(
         print_entry("waits for a second person", [("approval", made["approval"]), ("why", made["detail"])])
     else:
         print_entry(what, [("address", made["address"]), *_rows(made), *reached(made)])
+        if new:
+            warn(new)
         _warn_of_allowed(made)
+
+
+def _new_applications(names: Sequence[str]) -> str:
+    """Return a warning if the policy does not name applications so far, for it does with the ban; else ""."""
+    known = sorted(application["name"] for application in _asked("/v1/applications") or ()) if names else []
+    new = sorted({*names}.difference(known))
+    if not new:
+        return ""
+    return f"{', '.join(new)}: new, the policy names it with this ban (before: {', '.join(known) or 'none'})"
+
+
+def _asked(path: str, *, address: str | None = None, application: str | None = None) -> Any:
+    """Return what is beside the point of a command; None if it is refused, which stops nothing."""
+    try:
+        return ask("GET", path, address=address, application=application)
+    except Refused:
+        return None
 
 
 def _warn_of_allowed(made: dict[str, Any]) -> None:
@@ -50,8 +70,8 @@ def _warn_of_allowed(made: dict[str, Any]) -> None:
     if "/" in made["address"] or made["list"] != "deny":
         return
     application = made["applications"][0] if made["applications"] else None
-    answer = ask("GET", "/v1/explain", address=made["address"], application=application)
-    if answer["reason"] == "allowlisted":
+    answer = _asked("/v1/explain", address=made["address"], application=application)
+    if answer is not None and answer["reason"] == "allowlisted":
         of = f" for {application}" if application else ""
         by = f"by {answer['entry']}, which wins (precedence {answer['settings']['precedence']})"
         warn(f"{made['address']} is allowed{of} {by}: the ban has no effect")

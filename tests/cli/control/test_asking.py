@@ -84,6 +84,14 @@ def test_a_ban_that_an_allow_entry_overrules_is_warned_of(person: Person) -> Non
     assert person.run("ban", "192.0.2.72").stderr == ""
 
 
+def test_a_ban_that_names_an_application_for_the_first_time_says_so(person: Person) -> None:
+    """A name that was mistyped was added to the policy without a word, and the ban denied nobody."""
+    first = person.run("ban", "192.0.2.73", "--application", "till").stderr
+    told = "authz: warning: till: new, the policy names it with this ban (before: "
+    assert first.startswith(told)
+    assert person.run("ban", "192.0.2.74", "--application", "till").stderr == ""
+
+
 def test_an_address_that_a_wider_ban_still_covers_is_not_said_to_be_free(person: Person) -> None:
     wide = person.json("ban", "198.51.100.64/26")
     person.says("ban", "198.51.100.70")

@@ -8,9 +8,11 @@ from litestar import Response, Router, get, post
 from litestar.params import FromPath, FromQuery
 
 from authz.addresses import parse_networks
+from authz.control.api.applications import get_applications
 from authz.control.api.common.asking import in_thread
 from authz.control.api.common.bodies import BanInput, EntryInput, EntryPatch
 from authz.control.api.common.operations import AddBan, AddEntry, ChangeEntry, Operation
+from authz.control.console.common.asking_api import done_by
 from authz.control.console.common.changing import afterwards, carry_out, need_for
 from authz.control.console.common.forms import (
     EMPTY,
@@ -25,6 +27,7 @@ from authz.control.console.common.forms import (
     mistakes_of,
     period_of,
     values_of,
+    words,
 )
 from authz.control.console.common.session import Asked, Asker
 from authz.control.console.common.trying import try_entry
@@ -122,7 +125,10 @@ async def show_preview(asked: Asker) -> Response[str]:
         )  # fmt: skip
     except Problem as error:
         tried, state = None, mistakes_of(error, values)
-    return page(asked, "lists/preview.html", tried=tried, form=state, through=_through(state))
+    wanted = words(values["applications"])
+    known = [application.name for application in await done_by(get_applications, asked)] if wanted else []
+    return page(asked, "lists/preview.html", tried=tried, form=state, through=_through(state),
+                new_applications=sorted({*wanted}.difference(known)), applications=known)  # fmt: skip
 
 
 def _as_begun(values: dict[str, str]) -> dict[str, str]:

@@ -40,6 +40,16 @@ def test_the_panel_says_which_of_two_entries_decides(plane: Control) -> None:
     assert "allow 198.51.100.7 loses to this entry" in words(console.post("/add/preview", fields).text)
 
 
+def test_the_panel_says_that_an_application_is_new(plane: Control) -> None:
+    """A name that was mistyped was added to the policy without a word, and the ban denied nobody."""
+    plane.ok("PUT", "/v1/applications/shop", {"mode": "block"})
+    console = Console(plane)
+    fields = {"csrf": console.csrf, "list": "deny", "action": "block", "networks": "198.51.100.9", "period": "1h"}
+    told = "shoop: new. The policy names it with this entry; so far it names shop."
+    assert told in words(console.post("/add/preview", fields | {"applications": "shoop"}).text)
+    assert ": new." not in words(console.post("/add/preview", fields | {"applications": "shop"}).text)
+
+
 def test_whom_a_dry_run_would_list_stands_on_its_page_and_on_triggers(plane: Control) -> None:
     plane.ok("POST", "/v1/triggers", TRIGGER)
     console = Console(plane)
