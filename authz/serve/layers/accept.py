@@ -97,13 +97,13 @@ class Acceptor:
                                                   share=self._share)  # fmt: skip
             next_turn()
             opened = OpenedSnapshot(snapshot)
-            next_turn()
-            parts: dict[Requirement, OpenedSnapshot] = {}
-            left = max_size - snapshot.size
-            for part in snapshot.requires:
-                parts[part] = before.parts.get(part) or self._part(part, fetch_part, most=left, keep=keep)
-                left = self._left(part, left - parts[part].size)
-            opened.parts = tuple(parts.values())
+        parts: dict[Requirement, OpenedSnapshot] = {}
+        left = max_size - snapshot.size
+        for part in snapshot.requires:
+            parts[part] = before.parts.get(part) or self._part(part, fetch_part, most=left, keep=keep)
+            left = self._left(part, left - parts[part].size)
+        opened.parts = tuple(parts.values())
+        with CONSIDERATE:
             permit(opened)
             next_turn()
             # Those of the parts are made once for many heads; None: of no use here.
@@ -129,7 +129,7 @@ class Acceptor:
         """Return a part that the source has. most: its bytes."""
         layer, keys, threshold, *_ = self.rules
         try:
-            with fetch_part(part) as path:
+            with fetch_part(part) as path, CONSIDERATE:  # not while a server sends it, for as long as it likes
                 # Its head says how long it is good for: a part has no end of its own.
                 snapshot, content = read_with_bytes(path, keys, threshold, now=0, most=most, layer=layer, part=part,
                                                     share=self._share)  # fmt: skip
@@ -141,6 +141,7 @@ class Acceptor:
                 f"part {part.serial}: {error.message}",
                 hint="its publisher writes parts before the file that requires them: is something else copying them?",
             ) from error
-        if keep:
-            self._memory.keep_part(layer, part, content)
-        return OpenedSnapshot(snapshot)
+        with CONSIDERATE:
+            if keep:
+                self._memory.keep_part(layer, part, content)
+            return OpenedSnapshot(snapshot)

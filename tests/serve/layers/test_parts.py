@@ -25,12 +25,16 @@ from authz.serve.layers.memory import Memory
 from authz.serve.layers.swap import Swap
 from authz.serve.observe.metrics import Metrics
 from authz.snapshot.ban_ids import ban_id
+from authz.snapshot.cooperative import CONSIDERATE
 from authz.snapshot.heading import part_path
 from authz.snapshot.layout import MAX_FILE
 from authz.snapshot.read import read_snapshot, read_with_bytes
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from authz.snapshot.heading import Requirement
 
 NOW = 1_795_000_000
 FIRST = 203 << 24 | 113 << 8  # 203.0.113.0
@@ -128,6 +132,24 @@ def test_a_part_that_is_loaded_is_not_read_again(
     assert sidecar.load() == "ok"
     assert paths == ["bans.snapshot"]
     assert sidecar.denied() == {*range(10)} - {3}
+
+
+def test_the_collector_and_the_interpreter_are_as_ever_while_a_part_is_on_its_way(
+    sidecar: Sidecar, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sent a part for ten minutes kept the collector off, and the interpreter switching, for as long."""
+    source = sidecar.layers["bans"].source
+    fetch, inside = source.fetch_part, list[int]()
+
+    def fetch_part(part: Requirement) -> AbstractContextManager[Path]:
+        inside.append(CONSIDERATE.inside)
+        return fetch(part)
+
+    monkeypatch.setattr(source, "fetch_part", fetch_part)
+    write_files(sidecar.path, filled(publisher)[1])
+    assert sidecar.load() == "ok"
+    assert inside
+    assert set(inside) == {0}
 
 
 def test_a_head_whose_part_is_missing_waits_and_the_old_layer_serves_on(sidecar: Sidecar, publisher: Publisher) -> None:

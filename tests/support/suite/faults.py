@@ -276,4 +276,26 @@ FAULTS: Final = (
     Fault(
         "serve/observe/hits.py", "heapq.nlargest(number,", "heapq.nlargest(number * 9,", "serve/observe/test_metrics.py"
     ),
+    # What others wait for beside a reload, and what a server or a hand does.
+    Fault(
+        "serve/process.py",
+        'if phase == "stop" and info["generation"]:',
+        "if False:",
+        "serve/life/test_collector.py::test_a_collection_looks_at_few_objects_however_many_outcomes_are_remembered",
+    ),
+    Fault(
+        "serve/workers/share.py",
+        "with CONSIDERATE:  # the worker",
+        "if True:  # the worker",
+        "serve/layers/test_reload_cost.py",
+    ),
+    Fault("serve/layers/web.py", "if self._left <= 0:", "if False:", "serve/layers/sources/test_web.py"),
+    Fault("serve/layers/fetched.py", "if small > MAX_SMALL:", "if False:", "serve/layers/sources/test_web.py"),
+    Fault("serve/config/reload.py", "if first != now_first:", "if False:", "serve/config/test_config_layers.py"),
+    Fault(
+        "publisher/bans/file.py",
+        "if document.serial < signed else []",
+        "if False else []",
+        "publisher/bans/test_changed_by_two.py",
+    ),
 )
