@@ -19,11 +19,11 @@ their top k bits below i, so a look-up bisects between two of them.
 An IPv6 start is two arrays of 64 bits. Of the IPv6 space little is in use, and unevenly, so its directory is in two
 steps. A part is the addresses with the same top bits (`part_bits`), and `v6.parts` has those in which a piece begins:
 the number of the part, and in the low 8 bits k. It is cut into 2^k slots, as many as pieces begin in it or fewer, and
-the slots of all parts follow each other. `v6.slots` has two numbers for each: that of the match set where all addresses
-of the slot have the same, else the place of the first start in it with all bits inverted; and how many starts are
-before its end:
+the slots of all parts follow each other. `v6.slots` has two numbers for each: that of the match set, with all bits
+inverted, where all addresses of the slot have the same, else the place of the first start in it; and how many starts
+are before its end, inverted where one of those in the slot is not the first address of a /64:
 
-    2001:db8:4000::1    part 0x2001 has k = 12: slot 0x0db of its 4096    ~7, 9: it begins at place 7 or 8, or before
+    2001:db8:4000::1    part 0x2001 has k = 12: slot 0x0db of its 4096    7, 9: it begins at place 7 or 8, or before
 
 `v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty if it would not
 be quicker. A leaf is one /24 or some side by side without a start inside; its element is the number of their match set.

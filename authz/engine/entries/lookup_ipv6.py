@@ -4,10 +4,10 @@ See snapshot.sections for the arrays. Little of the IPv6 space is in use, and un
 which no piece begins, or in a slot whose addresses have all the same match set, or it bisects the starts of the slot:
 
     2001:db8::1    parts[0x2001] = 100, 5, of a list that loading makes: the slots of this part are 28 bits wide, from 5
-                   slots[0x0db + 5] = ~2, 4    so it is piece 1, or one that begins at place 2 or 3
+                   slots[0x0db + 5] = 2, 4    so it is piece 1, or one that begins at place 2 or 3
 
-The low halves are read only where networks cut the /64 of the address: loading makes a set of those /64, or, where they
-are many, looks at the low halves of all.
+The low halves are read only where networks cut the /64 of the address. The end of a slot with such a /64 is inverted,
+and loading makes a set of those /64, or, where they are many, looks at the low halves of all in such slots.
 """
 
 from __future__ import annotations
@@ -49,36 +49,28 @@ def finder6(arrays: Arrays6) -> Find:
     bits = part_bits(len(highs))
     shift_of_parts = 128 - bits
     nodes = _nodes(parts, bits, highs, sets)
-    signed = slots.cast("B").cast("i")  # an inverted place is below 0
+    signed = slots.cast("B").cast("i")  # what is inverted is below 0
     starts, ends = signed[::2], signed[1::2]
     by_halves = _bisect_by_halves(highs, lows)
-    halves = _cut_halves(highs, lows)
-    cut = halves or frozenset()
+    cut = _cut_halves(highs, lows)
 
     def find(value: int) -> int:
         shift, base = nodes[value >> shift_of_parts]
         if not shift:
             return base
         slot = (value >> shift) + base
-        found = starts[slot]
-        if found >= 0:
-            return found
+        first = starts[slot]
+        if first < 0:
+            return ~first
+        end = ends[slot]
+        if end >= 0:
+            return sets[bisect_right(highs, value >> 64, first, end) - 1]
         high = value >> 64
-        if high in cut:
-            return sets[by_halves(high, value & _LOW, ~found, ends[slot]) - 1]
-        return sets[bisect_right(highs, high, ~found, ends[slot]) - 1]
+        if cut is None or high in cut:
+            return sets[by_halves(high, value & _LOW, first, ~end) - 1]
+        return sets[bisect_right(highs, high, first, ~end) - 1]
 
-    def find_by_halves(value: int) -> int:
-        shift, base = nodes[value >> shift_of_parts]
-        if not shift:
-            return base
-        slot = (value >> shift) + base
-        found = starts[slot]
-        if found >= 0:
-            return found
-        return sets[by_halves(value >> 64, value & _LOW, ~found, ends[slot]) - 1]
-
-    return find_by_halves if halves is None else find
+    return find
 
 
 def _bisect_by_halves(highs: Array, lows: Array) -> Callable[[int, int, int, int], int]:
@@ -176,5 +168,8 @@ def _slots(arrays: Arrays6, bits: int) -> Iterator[tuple[int, int]]:
         shift = _HALF - bits - depth
         for slot in in_turns(range(number << depth, number + 1 << depth), _TURN):
             first, end = bisect_left(highs, slot << shift), bisect_left(highs, slot + 1 << shift)
-            is_sole = first == end - 1 and highs[first] == slot << shift and not lows[first]
-            yield sets[end - 1] if first == end or is_sole else ~first & _NUMBER, end
+            if first == end or (first == end - 1 and highs[first] == slot << shift and not lows[first]):
+                yield ~sets[end - 1] & _NUMBER, end
+            else:
+                cut = any(in_turns(lows[first:end], _TURN))
+                yield first, ~end & _NUMBER if cut else end

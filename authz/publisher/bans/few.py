@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_SINGLES: Final = 5_000
 MAX_NETWORKS: Final = 500
 _LOW: Final = 0xFFFFFFFFFFFFFFFF
+_NUMBER: Final = 0xFFFFFFFF
 
 
 def singles_sections(bans: Iterable[Ban]) -> Sections:
@@ -129,9 +130,10 @@ def _slots(starts: Sequence[int], sets: Sequence[int]) -> dict[str, list[int]]:
         for slot in range(number << depth, number + 1 << depth):
             first, end = bisect_left(starts, slot << shift), bisect_left(starts, slot + 1 << shift)
             if first == end or (first == end - 1 and starts[first] == slot << shift):
-                slots += sets[end - 1], end
+                slots += ~sets[end - 1] & _NUMBER, end
             else:
-                slots += ~first & 0xFFFFFFFF, end
+                cut = any(start & _LOW for start in starts[first:end])
+                slots += first, ~end & _NUMBER if cut else end
     numbers = [number << 8 | depth for (number, _), depth in zip(parts, depths, strict=True)]
     return {"v6.parts": numbers, "v6.slots": slots}
 

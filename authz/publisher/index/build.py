@@ -233,7 +233,7 @@ def _slots(highs: Array, lows: Array, sets: Array) -> tuple[Array, Array]:
     of_48 = np.ones(len(highs), np.int64)  # whether a piece is the first of a /48
     of_48[1:] = highs[1:] >> np.uint64(16) != highs[:-1] >> np.uint64(16)
     depths = slot_bits(np.add.reduceat(of_48, begins).tolist(), bits)
-    firsts, ends, sole = [], [], []
+    firsts, lasts, sole = [], [], []
     for number, depth in zip(numbers.tolist(), depths, strict=True):
         shift = np.uint64(64 - bits - depth)
         begin = ((number << depth) + np.arange(1 << depth, dtype=np.uint64)) << shift
@@ -243,13 +243,16 @@ def _slots(highs: Array, lows: Array, sets: Array) -> tuple[Array, Array]:
         )
         place = np.minimum(first, len(highs) - 1)
         firsts.append(first)
-        ends.append(end)
+        lasts.append(end)
         sole.append((end - first == 1) & (highs[place] == begin) & (lows[place] == 0))
-    first, end, is_sole = np.concatenate(firsts), np.concatenate(ends), np.concatenate(sole)
+    first, end, is_sole = np.concatenate(firsts), np.concatenate(lasts), np.concatenate(sole)
     whole = np.where(is_sole, end - 1, first - 1)
-    slots = np.where((first == end) | is_sole, sets[whole], ~first.astype("<u4"))
+    is_whole = (first == end) | is_sole
+    cuts = np.concatenate([[0], np.cumsum(lows != 0)])  # of the starts before each
+    slots = np.where(is_whole, ~sets[whole], first.astype("<u4"))
+    ends = np.where(~is_whole & (cuts[end] > cuts[first]), ~end.astype("<u4"), end.astype("<u4"))
     parts = numbers.astype("<u4") << np.uint32(8) | np.array(depths, "<u4")
-    return parts.astype("<u4"), np.stack([slots.astype("<u4"), end.astype("<u4")], axis=1).reshape(-1)
+    return parts.astype("<u4"), np.stack([slots.astype("<u4"), ends.astype("<u4")], axis=1).reshape(-1)
 
 
 def _blocks(starts: Array, sets: Array) -> tuple[Array, Array]:

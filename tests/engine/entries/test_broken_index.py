@@ -30,9 +30,10 @@ def test_a_good_index_has_no_problems(arrays: dict[str, Any]) -> None:
         ("v4.directory", 1, 4, ["v4.directory: position 1 is 4, expected 5"]),
         ("v4.directory", 15, 6, ["v4.directory: position 15 is 6, expected 5"]),
         ("v6.parts", 1, 0x2101, ["v6.parts: not the parts in which a piece begins"]),
-        ("v6.slots", 0, 3, ["v6.slots: slot 0 is (3, 1), expected (0, 1)"]),
-        ("v6.slots", 2, 3, ["v6.slots: slot 1 is (3, 5), expected (4294967294, 5)"]),
-        ("v6.slots", 3, 9, ["v6.slots: slot 1 is (4294967294, 9), expected (4294967294, 5)"]),
+        ("v6.slots", 0, 3, ["v6.slots: slot 0 is (3, 1), expected (4294967295, 1)"]),
+        ("v6.slots", 2, 3, ["v6.slots: slot 1 is (3, 4294967290), expected (1, 4294967290)"]),
+        ("v6.slots", 3, 5, ["v6.slots: slot 1 is (1, 5), expected (1, 4294967290)"]),
+        ("v6.slots", 3, 9, ["v6.slots: slot 1 is (1, 9), expected (1, 4294967290)"]),
         ("v4.sets", 1, 4, ["members.length: found 128 in a set of IPv4, expected at most 32"]),
         ("v4.sets", 1, 5, ["v4.sets: found number 5, expected less than 5"]),
         ("v6.sets", 2, 0xFFFFFFFF, ["v6.sets: found number 4294967295, expected less than 5"]),
@@ -56,7 +57,7 @@ def test_all_problems_are_named(arrays: dict[str, Any]) -> None:
     arrays["v4.sets"][:] = 99
     arrays["v6.slots"][3] = 99
     assert problems(arrays, 1) == [
-        "v6.slots: slot 1 is (4294967294, 99), expected (4294967294, 5)",
+        "v6.slots: slot 1 is (1, 99), expected (1, 4294967290)",
         "v4.sets: found number 99, expected less than 5",
         "members.entry: found number 1, expected less than 1",
     ]

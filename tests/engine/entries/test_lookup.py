@@ -174,8 +174,8 @@ def test_a_hole_of_one_entry_is_no_hole_of_another() -> None:
     [(0, 4), (8, 4), (9, 5), (16, 5), (33_000, 16), (34_000, 17), (40_000, 17), (70_000, 18), (140_000, 18)],
 )
 def test_the_directory_grows_with_the_number_of_pieces_up_to_a_limit(networks: int, bits: int) -> None:
-    one = Prefixes.of(4, [number << 8 for number in range(1, 2 * networks, 2)], [24] * networks)
-    arrays = build_index([EntryNetworks({4: one, 6: Prefixes.of(6, [], [])}, Prefixes.split([]))])
+    prefixes = Prefixes.of(4, [number << 8 for number in range(1, 2 * networks, 2)], [24] * networks)
+    arrays = build_index([EntryNetworks({4: prefixes, 6: Prefixes.of(6, [], [])}, Prefixes.split([]))])
     assert len(arrays["v4.directory"]) == (1 << bits) + 1
     index = index_of(arrays)
     assert index.pieces == {4: 2 * networks + 1, 6: 1}
