@@ -37,9 +37,9 @@ FAULTS: Final = (
     ),
     Fault(
         "engine/entries/lookup.py",
-        "if leaf < CUT:",
-        "if leaf <= CUT:",
-        "engine/entries/test_lookup_blocks.py::test_a_leaf_is_cut_where_bit_31_is_set_whatever_the_rest_of_it",
+        "if leaf >= 0:",
+        "if leaf > 0:",
+        "engine/entries/test_lookup_blocks.py::test_a_leaf_is_a_match_set_where_bit_31_is_not_set",
     ),
     Fault("engine/entries/opened_snapshot.py", "{4: 96, 6: 0}", "{4: 0, 6: 0}", "engine/request/test_path.py"),
     Fault(
