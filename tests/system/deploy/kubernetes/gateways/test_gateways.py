@@ -205,3 +205,6 @@ def test_haproxy_deletes_what_a_client_made_up_by_the_lines_for_its_controller(t
             assert ask(port, "/cart", forged).status == 200
             seen = {name for name in upstream.last().headers if name.startswith("x-a")}
             assert seen == {"x-author"}
+            assert ask(port, "/cart", [("X-Forwarded-Host", "admin.example.com"), ("X-Original-URL", "/admin"),
+                                       ("Connection", "Upgrade"), ("Upgrade", "h2c")]).status == 200  # fmt: skip
+            assert not {"x-forwarded-host", "x-original-url", "upgrade"} & upstream.last().headers.keys()
