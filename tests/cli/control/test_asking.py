@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.control import Running
+from support.servers.web_server import WebServer
+from support.suite.commands import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,3 +186,26 @@ def test_a_misspelt_key_is_named(person: Person) -> None:
     refused = person.run("control", "api", "POST", "/v1/bans", "--data", "ban.json")
     assert refused.returncode == 2
     assert "/aplications: found a key that is not known here" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told", "hint"),
+    [
+        ("http", "answered 404, not as a control plane", "is it the right AUTHZ_CONTROL_URL?"),
+        ("https", "[SSL: WRONG_VERSION_NUMBER]", "it does not speak TLS there: http:// instead of https://?"),
+    ],
+)
+def test_the_address_of_another_server_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, told: str, hint: str
+) -> None:
+    """That of the sidecar gave `answered 404`, without a word of where."""
+    server = WebServer(b"")
+    server.status = 404
+    with server.running():
+        url = f"{scheme}://127.0.0.1:{server.port}"
+        monkeypatch.setenv("AUTHZ_CONTROL_URL", url)
+        ran = Commands(tmp_path, monkeypatch)("bans")
+    assert (ran.status, ran.out) == (2, "")
+    error, advice = ran.err.splitlines()
+    assert error.startswith(f"authz: error: {url}: {told}")
+    assert advice == f"hint: {hint}"

@@ -46,8 +46,15 @@ def ask(
         sent["Content-Type"] = "application/json"
     status, answer = _send(url, method, target, content, sent, patience)
     if status >= 400:
-        raise Refused(status, answer if isinstance(answer, dict) else {})
+        raise _refused(url, status, answer)
     return answer
+
+
+def _refused(url: str, status: int, answer: Any) -> InputError:
+    """Return the error for a refusal: of a control plane, which says why, or of another server."""
+    if isinstance(answer, dict) and "code" in answer:
+        return Refused(status, answer)
+    return InputError(f"{shorten(url)}: answered {status}, not as a control plane", hint=f"is it the right {URL}?")
 
 
 def all_pages(path: str, most: int | None = None, **query: Any) -> list[dict[str, Any]]:
@@ -74,12 +81,11 @@ def download(path: str, **query: Any) -> Iterator[bytes]:
             connection.request("GET", target, headers=_headers())
             answer = connection.getresponse()
             if answer.status >= 400:
-                refusal = _decoded(url, answer.status, answer.read())
-                raise Refused(answer.status, refusal if isinstance(refusal, dict) else {})
+                raise _refused(url, answer.status, _decoded(url, answer.status, answer.read()))
             while piece := answer.read(_PIECE):
                 yield piece
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint="is the control plane running?") from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error)) from error
 
 
 def json_of(file: Path, kind: type[T]) -> T:
@@ -121,8 +127,14 @@ def _send(
             answer = connection.getresponse()
             data = answer.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint="is the control plane running?") from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error)) from error
     return answer.status, _decoded(url, answer.status, data)
+
+
+def _hint_of(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS there: http:// instead of https://?"
+    return "is the control plane running?"
 
 
 def _connection(url: str, patience: float = PATIENCE) -> http.client.HTTPConnection:
@@ -141,4 +153,6 @@ def _decoded(url: str, status: int, data: bytes) -> Any:
     try:
         return orjson.loads(data or b"null")
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{shorten(url)}: found no JSON in the answer {status}") from error
+        raise InputError(
+            f"{shorten(url)}: found no JSON in the answer {status}", hint=f"is it the right {URL}?"
+        ) from error
