@@ -15,7 +15,7 @@ import json
 import subprocess
 import tempfile
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -107,12 +107,17 @@ def _by_h2load(size: str, client: str, sidecar: Checkout, seconds: float) -> Run
     return Run((cpu_seconds(sidecar.pid) - before) / count * 1e6)
 
 
+@cache
+def _messages() -> list[bytes]:
+    """Return a request about each client; to make them takes seconds."""
+    return [check_request(client, SIZES[USUAL]) for client in map(parse_address, _ALLOWED)]
+
+
 def _by_paced(front: str, rate: int, sidecar: Checkout, seconds: float) -> Run:
     """Ask about many clients in turn; rate: requests a second, 0: as fast as answers come."""
     ask: Callable[..., Paced] = partial(paced, rate=rate) if rate else flat_out
     if front == "grpc":
-        messages = [check_request(client, SIZES[USUAL]) for client in map(parse_address, _ALLOWED)]
-        ask = partial(ask, payload=messages, connections=CONNECTIONS)
+        ask = partial(ask, payload=_messages(), connections=CONNECTIONS)
     else:
         ask = partial(ask, in_turn=[("X-Forwarded-For", client) for client in _ALLOWED], connections=HTTP_CONNECTIONS)
     before = cpu_seconds(sidecar.pid)

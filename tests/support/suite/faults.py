@@ -212,7 +212,7 @@ FAULTS: Final = (
         "serve/grpc/check.py",
         'address.HasField("socket_address")',
         "True",
-        "serve/grpc/test_grpc_peers.py::test_a_remembered_peer_is_taken_for_no_other",
+        "serve/grpc/test_grpc_peers.py::test_a_peer_on_a_unix_socket_is_denied_with_its_own_reason",
     ),
     Fault(
         "serve/grpc/grpcio.py",
