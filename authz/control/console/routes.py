@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 
 from authz.control.api.common.problems import as_problem
 from authz.control.api.common.problems import handle as answer_problem
-from authz.control.console import signing
+from authz.control.console import sign_on
 from authz.control.console.common.session import provide_asked
 from authz.control.console.history import changes, difference, explaining
 from authz.control.console.lists import adding, entry, listing
@@ -32,7 +32,7 @@ MAX_BODY = 2 << 20  # bytes of a form
 def console_routes() -> Sequence[Any]:
     """Return the routes of the console."""
     routers = [
-        signing.router,
+        sign_on.router,
         overview.router,
         listing.router,
         adding.router,

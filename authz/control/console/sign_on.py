@@ -1,4 +1,4 @@
-"""The page that signs on, and signing out."""
+"""Signing on with a token, signing out, and the theme."""
 
 from __future__ import annotations
 
