@@ -146,7 +146,6 @@ class Sidecar:
         self._task(self._look_at_hits())
         self._task(self._look_at_process())
         self.layers.watch()
-        self._started()
 
     async def _start_state(self) -> None:
         states = await in_thread(_load_states, self._memory)
@@ -324,6 +323,7 @@ class Sidecar:
             loop.add_signal_handler(number, told.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked while we started
+        self._started()  # said from here on, for a signal drains now
         self._tell("READY=1", self._state())
         await told.wait()
         told.clear()

@@ -249,3 +249,27 @@ def test_sighup_while_it_starts_ends_nothing_and_is_taken_once_it_serves(publish
         process.wait_for_line("authz: (worker 2: )?serving")
         process.wait_for_line("the configuration was read again")
         assert process.popen.poll() is None
+
+
+# Is told to end by whoever reads its log, as soon as it says that it serves.
+TOLD_AS_IT_SERVES = """\
+import logging, os, signal
+from pathlib import Path
+from authz.serve import process
+
+class Reader(logging.Handler):
+    def emit(self, record):
+        if record.getMessage().startswith("serving"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+logging.basicConfig(level="INFO", format="%(message)s", handlers=[Reader(), logging.StreamHandler()])
+process.serve(Path("authz.yaml"))
+"""
+
+
+def test_a_sidecar_that_is_told_to_end_as_soon_as_it_serves_drains(publisher: Publisher) -> None:
+    publisher.publish()
+    (publisher.folder / "authz.yaml").write_text(config())
+    with Process([sys.executable, "-c", TOLD_AS_IT_SERVES], cwd=publisher.folder) as process:
+        process.wait_for_line("drain: not serving")
+        assert process.wait() == 0
