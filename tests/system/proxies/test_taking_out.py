@@ -29,7 +29,7 @@ def taken_out(printed: str, name: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", ["envoy tcp", "nginx tcp", "nginx header"])
 def test_everybody_gets_in_by_the_line_of_the_page(name: str, tmp_path: Path) -> None:
-    """`auth_request off` alone answered 503: the printed upstream is one that only the sidecar's answer names."""
+    """`auth_request off` alone answered 502: the printed upstream is one that only the sidecar's answer names."""
     stack = STACKS[name](tmp_path)
     stack.printed = taken_out(stack.printed, f"{stack.proxy}.{'yaml' if stack.proxy == 'envoy' else 'conf'}", tmp_path)
     if isinstance(stack, EnvoyStack):
