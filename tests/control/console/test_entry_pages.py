@@ -32,10 +32,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
     chance = random.Random(11)
     with control(tmp_path_factory.mktemp("pages") / "control") as plane:
         rows = [
-            {"networks": [f"192.0.2.{number}"], "list": chance.choice(["deny", "gray", "allow"]),
+            {"networks": [f"192.0.2.{number}", f"198.51.100.{number}"],
+             "list": chance.choice(["deny", "gray", "allow"]),
              "period": chance.choice(["1h", "2h", "1d", "forever"]), "reason": chance.choice(REASONS),
              "author": chance.choice(["anna", "bert"]), "applications": chance.choice([[], ["shop"], ["api"]]),
-             "except": chance.choice([[], [f"192.0.2.{number}"]]) if number % 3 else []}
+             "except": chance.choice([[], [f"198.51.100.{number}"]]) if number % 3 else []}
             for number in range(120)
         ]  # fmt: skip
         plane.ok("POST", "/v1/entries/bulk", rows)

@@ -160,10 +160,10 @@ def test_what_somebody_has_changed_is_found_by_an_index_also_where_that_is_nothi
         asked.append((statement, parameters))
 
     with plane.plane.store.reading() as tx:
-        event.listen(tx.engine, "before_cursor_execute", note)
+        event.listen(tx, "before_cursor_execute", note)  # others ask meanwhile
         assert find_changes(tx, Wanted(actor="nobody")) == []
         assert [change.action for change in find_changes(tx, Wanted(actor="admin"))] == ["add"]
-        event.remove(tx.engine, "before_cursor_execute", note)
+        event.remove(tx, "before_cursor_execute", note)
         if plane.plane.store.is_postgresql:  # of few rows it makes no use of an index
             return
         plans = [
