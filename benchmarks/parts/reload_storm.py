@@ -17,6 +17,7 @@ import http.client
 import tempfile
 import time
 from bisect import bisect_left
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -87,7 +88,7 @@ def _measure(
                 ask_all(sidecar.ports["http"], scale.entries)
                 spans[QUIET].append(_span(lambda: time.sleep(scale.steady / 5)))
                 some = range(storm * scale.reloads, (storm + 1) * scale.reloads)
-                spans[STORM].append(_span(lambda some=some: _storm(sidecar, folder, some)))  # type: ignore[misc]
+                spans[STORM].append(_span(partial(_storm, sidecar, folder, some)))
     failed = [f"status {line.status}" for line in load.requests if line.status != http.client.FORBIDDEN]
     part.checks.append(Check(f"clients of entries are denied, {kind}", len(load.requests), failed))
     waits: dict[str, Sequence[Wait]] = {

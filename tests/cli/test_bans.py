@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from support.suite.commands import Commands
+from support.suite.commands import Commands, commands_with_bans
 
 from authz.addresses import parse_network
 from authz.engine.entries.permissions import MAX_COVERING
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def authz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Commands in a folder with a key and an empty bans file."""
-    commands = Commands(tmp_path, monkeypatch)
-    assert commands("keys", "generate", "keys", "--name", "bans").status == 0
-    assert commands("bans", "init", "bans.yaml", "--key", "keys/bans.key").status == 0
-    return commands
+    return commands_with_bans(tmp_path, monkeypatch)
 
 
 def signed(authz: Commands) -> Snapshot:

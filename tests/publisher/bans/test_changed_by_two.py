@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.suite.commands import Commands
+from support.suite.commands import Commands, commands_with_bans
 
 from authz.snapshot.read import read_snapshot
 from authz.snapshot.signing.keys import load_public_key
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def authz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """Commands in a folder with a key and an empty bans file."""
-    commands = Commands(tmp_path, monkeypatch)
-    assert commands("keys", "generate", "keys", "--name", "bans").status == 0
-    assert commands("bans", "init", "bans.yaml", "--key", "keys/bans.key").status == 0
-    return commands
+    return commands_with_bans(tmp_path, monkeypatch)
 
 
 def test_a_file_that_an_editor_saved_over_a_newer_one_is_told_with_how_to_see_what_is_gone(authz: Commands) -> None:

@@ -148,7 +148,7 @@ def test_what_is_remembered_of_a_request_follows_another_configuration_at_once(p
                 path, before = write(publisher.folder, text), started.sidecar.decider.settings
                 started.sidecar._read = partial(load_config, path, {})
                 started.sidecar.reload()
-                await until(lambda before=before: started.sidecar.decider.settings is not before)  # type: ignore[misc]
+                await until(lambda before=before: started.sidecar.decider.settings is not before)  # type: ignore[misc]  # of a default it infers no type
                 for _ in range(3):
                     answer = await started.ask(ALLOWED)
                     clients.append(answer.headers["x-authz-client-address"])

@@ -66,3 +66,11 @@ class Commands:
         )  # fmt: skip
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return Ran(done.returncode, done.stdout.decode().rstrip("\n"), done.stderr.decode().rstrip("\n"))
+
+
+def commands_with_bans(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Return commands in a folder with a key and an empty bans file."""
+    commands = Commands(folder, monkeypatch)
+    assert commands("keys", "generate", "keys", "--name", "bans").status == 0
+    assert commands("bans", "init", "bans.yaml", "--key", "keys/bans.key").status == 0
+    return commands
