@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from authz.engine.decision.decider import Decider
     from authz.serve.admin.status import Status
     from authz.serve.config.config import Config
+    from authz.serve.http1.messages import HeadParts
     from authz.serve.observe.metrics import Metrics
     from authz.serve.observe.watch import Watch
 
@@ -68,8 +69,9 @@ class Admin:
         if watch is not None:
             self._pages[b"/decisions"] = lambda: _json(200, {"decisions": watch.look()})
 
-    def handle(self, head: RequestHead) -> Answer:
+    def handle(self, parts: HeadParts) -> Answer:
         """Return the page that is asked for."""
+        head = RequestHead._make(parts)
         path, _, query = head.target.partition(b"?")
         if path not in _PROBES and not self._is_for_us(head):
             message = "421: this listener has another name: ask by its address, or name the host in admin.hosts\n"

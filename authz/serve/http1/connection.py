@@ -15,69 +15,27 @@ import asyncio
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httptools
 
-from authz.serve.http1.messages import Answer, RequestHead, plain_answer, status_line
+from authz.serve.http1.messages import Answer, plain_answer, status_line
 from authz.serve.listeners.budget import MAX_WAIT
 from authz.serve.listeners.places import STUCK, end_unless_busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from authz.serve.listeners.budget import HeldBytes, Turns
-    from authz.serve.listeners.places import Places
-    from authz.serve.observe.metrics import Metrics
+    from authz.serve.http1.owner import Owner
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
-_PIPELINED: Final = 16  # parts of answers in a piece, after which the connection waits for its turn with all it sends
+_PIPELINED: Final = 8  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
+_END: Final = b"\r\n"  # of the header block of an answer
 _CLOSE: Final = b"Connection: close\r\n\r\n"
 _LOG = logging.getLogger("authz.http")
-
-
-class Timeouts(Protocol):
-    """The limits of a connection; see `HttpLimits`."""
-
-    @property
-    def max_header(self) -> int:
-        """Bytes of a header block."""
-
-    @property
-    def idle_timeout(self) -> float:
-        """Seconds between two requests."""
-
-    @property
-    def header_timeout(self) -> float:
-        """Seconds for a header block."""
-
-
-class Owner(Protocol):
-    """What a connection needs of its listener; see `authz.serve.http1.listener`."""
-
-    handler: Callable[[RequestHead], Answer]
-    single: bool
-    spellings: dict[bytes, bytes]
-    lengths: frozenset[int]
-    metrics: Metrics | None
-    refuse: Callable[[str | None], Answer] | None
-    held: HeldBytes
-    turns: Turns
-    places: Places[HttpConnection]
-    open: set[HttpConnection]
-    later: float
-
-    @property
-    def limits(self) -> Timeouts:
-        """Sizes and times."""
-
-    def admit(self, connection: HttpConnection) -> bool:
-        """Return whether a new connection has a place."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -85,7 +43,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, connections: Owner) -> None:
         self._all = connections
-        self._spellings, self._lengths = connections.spellings, connections.lengths
+        self._spellings = connections.spellings
         self._most = connections.limits.max_header
         self._single = connections.single
         self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
@@ -102,8 +60,8 @@ class HttpConnection(asyncio.Protocol):
         self._stopped = False  # nothing is read from the peer
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
-        self._parsed = 0  # bytes of the header block being read, in the headers that are complete
-        self._received = 0  # the same, in the pieces that are wholly of it
+        self._received = 0  # bytes of the header block being read, in the pieces before
+        self._size = 0  # the same, with the piece that is parsed: a block that ends in it has no more
         self._in_head = False
         self._head_held = False  # it counts as held until the next sweep: looking at each request would cost all
         self._ending = False  # the last answer is given; what still comes is dropped
@@ -141,6 +99,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
             self._feed(data)
+            self._write()
             return
         if not self._unparsed:
             self._waits_since = time.monotonic()
@@ -162,6 +121,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._ending and not self._unread:
             begin, self._at = self._at, self._end_of_piece()
             self._feed(self._unparsed[begin : self._at])
+            self._write()
         if self._ending or self._at >= len(self._unparsed):
             self._unparsed, self._at = b"", 0
         self._queued = bool(self._unparsed) and not self._unread
@@ -192,31 +152,49 @@ class HttpConnection(asyncio.Protocol):
                 self._all.held.release(self)
 
     def _feed(self, piece: bytes) -> None:
-        self._received += len(piece)
+        self._size = size = self._received + len(piece)
+        if size > self._most:
+            self._feed_by_heads(piece)
+            return
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self._ending = True  # it is answered, like any other request; we speak nothing but HTTP after it
         except httptools.HttpParserError:
             self._fault(400)  # unless it was us who stopped the parser, having given another answer
-        if self._in_head and self._received > _PIECE:
-            self._hold_head()
-        self._write()
+        if self._in_head:
+            self._hold_head(piece)
 
-    def _hold_head(self) -> None:
-        """Refuse a header block that has become too long, or count what there is of it until it is complete."""
-        if self._received > self._most:
-            self._fault(431)
-        else:
+    def _feed_by_heads(self, piece: bytes) -> None:
+        """Parse a piece of several header blocks, or refuse the one that is too long."""
+        begin = 0
+        while begin < len(piece) and not self._ending:
+            found = _HEAD_END.search(piece, begin)
+            end = found.end() if found else len(piece)
+            if self._received + end - begin > self._most:
+                self._fault(431)
+            else:
+                self._feed(piece[begin:end])
+            begin = end
+
+    def _hold_head(self, piece: bytes) -> None:
+        """Count what there is of a header block, and let a long one count as held until it is complete."""
+        if self._received:
+            self._received = self._size
+        else:  # it began in this piece, behind the end of another, if there is one
+            end = piece.rfind(b"\r\n\r\n")
+            self._received = len(piece) - (end + 4 if end >= 0 else 0)
+        if self._received > _PIECE:
             self._head_held = True
             self._all.held.hold(self, self._received)
 
     def _write(self) -> None:
-        if self._answers:
-            if len(self._answers) > _PIPELINED:
+        answers = self._answers
+        if answers:
+            if len(answers) > _PIPELINED:
                 self._pipelines = True
-            self._transport.write(b"".join(self._answers))
-            self._answers.clear()
+            self._transport.write(b"".join(answers))
+            answers.clear()
         if self._ending:
             self._end()
 
@@ -246,46 +224,34 @@ class HttpConnection(asyncio.Protocol):
         """Begin a request."""
         self._target = b""
         self._headers = {}
-        self._parsed = self._received = 0
         self._in_head = True
         self.since = self._all.later
 
     def on_url(self, url: bytes) -> None:
         """Take the target, which may come in parts."""
         self._target += url
-        self._parsed += len(url)
-        if self._parsed > self._most:
-            self._fault(431)
-            raise _TooLarge
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header that somebody wants."""
-        if not self._in_head:
-            return  # a trailer
-        self._parsed = size = self._parsed + len(name) + len(value) + 4
-        if size > self._most:
-            self._fault(431)
-            raise _TooLarge
-        wanted = self._spellings.get(name)
-        if wanted is None and len(name) in self._lengths:
-            wanted = self._spellings.get(name.lower())
-        if wanted is not None:
-            lines = self._headers.get(wanted)
-            if lines is None:
-                self._headers[wanted] = [value.rstrip(b" \t")]
-            else:
-                lines.append(value.rstrip(b" \t"))
+        """Take a header that somebody wants. A trailer comes too late: the request is answered."""
+        wanted = self._spellings[name]
+        if wanted is None:
+            return
+        lines = self._headers.get(wanted)
+        if lines is None:
+            self._headers[wanted] = [value.rstrip(b" \t")]
+        else:
+            lines.append(value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """Answer."""
         self._in_head = False
+        self._received = 0
         if self._ending:
             return
         parser, headers = self._parser, self._headers
         method = parser.get_method()
         try:
-            head = tuple.__new__(RequestHead, (method, self._target, headers, self.peer, self._parsed))
-            answer = self._all.handler(head)
+            answer = self._all.handler((method, self._target, headers, self.peer, self._size))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
@@ -293,18 +259,18 @@ class HttpConnection(asyncio.Protocol):
         body = b"transfer-encoding" in headers or (b"content-length" in headers and headers[b"content-length"] != _NONE)
         if body or not parser.should_keep_alive() or parser.should_upgrade():
             self._ending = True
-        self._add(answer, with_body=method != b"HEAD")
+        if answer[1] and method != b"HEAD":
+            self._add(answer)
+        else:
+            self._answers.append(answer[0] + (_CLOSE if self._ending else _END))
         self.since = self._all.later
 
-    def _add(self, answer: Answer, *, with_body: bool = True) -> None:
+    def _add(self, answer: Answer) -> None:
         head, body = answer
-        if body and with_body:
-            # Each of a hundred requests in a piece can bring about a page: with so many, the connection ends.
-            if len(body) * len(self._answers) > 3 * _MAX_PAGES:  # an answer with a page has three parts
-                self._ending = True
-            self._answers += (head, _CLOSE if self._ending else b"\r\n", body)
-        else:
-            self._answers += (head, _CLOSE if self._ending else b"\r\n")
+        # Each of a hundred requests in a piece can bring about a page: with so many, the connection ends.
+        if len(body) * len(self._answers) > 2 * _MAX_PAGES:  # an answer with a page has two parts
+            self._ending = True
+        self._answers += (head + (_CLOSE if self._ending else _END), body)
 
     def _refuse(self) -> None:
         """Answer what has waited for too long by one 503, and close: what else had come is not looked at."""
@@ -394,7 +360,3 @@ class _LastRequest:
     def should_keep_alive(self) -> bool:
         """Return False."""
         return False
-
-
-class _TooLarge(Exception):  # stops the parser, which makes an error of its own of it
-    """The header block is too large."""

@@ -16,7 +16,7 @@ from authz.serve.http1.messages import Answer
 
 if TYPE_CHECKING:
     from authz.engine.decision.outcome import Decided, Outcome
-    from authz.serve.http1.messages import RequestHead
+    from authz.serve.http1.messages import HeadParts
     from authz.serve.observe.recorder import Recorder
 
 
@@ -25,7 +25,7 @@ class ExpiringFront(HttpFront):
 
     cache = 0.0
 
-    def handle(self, head: RequestHead) -> Answer:
+    def handle(self, head: HeadParts) -> Answer:
         """Return the answer to one request."""
         if not isinstance(self._recorder, _Noted):
             self._recorder = _Noted(self._recorder)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from authz.engine.request.request import RequestReader
 from authz.errors import shorten
-from authz.serve.http1.answers import answer
-from authz.serve.http1.messages import Answer, plain_answer
+from authz.serve.http1.answers import AUTH, answer
+from authz.serve.http1.messages import Answer, RequestHead, plain_answer
 from authz.serve.http1.routes import FORWARDED_HOST, HOST, Routes
 from authz.serve.observe.details import HTTP_HEADERS, TRACEPARENT
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from authz.engine.decision.decider import Decider
     from authz.serve.config.config import Config
-    from authz.serve.http1.messages import RequestHead
+    from authz.serve.http1.messages import HeadParts
     from authz.serve.observe.metrics import Metrics
     from authz.serve.observe.recorder import Recorder
 
@@ -69,26 +69,26 @@ class HttpFront:
             names.add(TRACEPARENT.encode())
         self.wanted = frozenset(names)
 
-    def handle(self, head: RequestHead) -> Answer:
+    def handle(self, head: HeadParts) -> Answer:
         """Return the answer to one request."""
-        route = self._known.get(head[1])
+        _, target, headers, peer, _ = head
+        route = self._known.get(target)
         if route is None:
-            route = self._find(head.target)
+            route = self._find(target)
             if route is None:
-                return self._other(head)
+                return self._other(RequestHead._make(head))
         now = self._clock()
-        shown, details, application, host_header = route
-        _, _, headers, peer, _ = head
+        form, application, host_header = route
         host = ""
         try:
             if not application:
                 application, host = self._named(headers, host_header)
             decided = self._decider.decide(self._read(headers, peer, application, host), now)
-            answered = answer(decided, shown, details)
+            answered = answer(decided, form)
         except Exception:  # noqa: BLE001  # whatever it is, the proxy waits for an answer
             _LOG.exception("a check failed")
             decided = self._decider.failed(), None, None
-            answered = answer(decided, shown=shown, details=details)
+            answered = answer(decided, form)
         self._recorder.record(decided, peer, now, head)
         return answered
 
@@ -107,7 +107,7 @@ class HttpFront:
         """Return the answer to a request whose header block cannot be read: a denial."""
         decided = self._decider.malformed(), None, None
         self._recorder.record(decided, peer, self._clock())
-        return answer(decided, shown=False)
+        return answer(decided, AUTH)
 
     def _named(self, headers: dict[bytes, list[bytes]], host_header: bytes) -> tuple[str, str]:
         """Return the application and the host of a request whose path names no application."""

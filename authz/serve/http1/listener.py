@@ -7,13 +7,14 @@ import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.serve.http1.connection import OF_THE_BODY, HttpConnection
+from authz.serve.http1.spellings import Spellings
 from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from authz.serve.http1.messages import Answer, RequestHead
+    from authz.serve.http1.messages import Answer, HeadParts
     from authz.serve.observe.metrics import Metrics
 
 SWEEP: Final = 0.5  # seconds between two looks at all connections
@@ -56,7 +57,7 @@ class HttpConnections:
 
     def __init__(
         self,
-        handler: Callable[[RequestHead], Answer],
+        handler: Callable[[HeadParts], Answer],
         wanted: Collection[bytes],
         limits: HttpLimits,
         metrics: Metrics | None = None,
@@ -69,9 +70,7 @@ class HttpConnections:
         self.handler = handler
         self.single = single
         self.wanted = frozenset(wanted)
-        kept = self.wanted | OF_THE_BODY
-        self.spellings = {name: name for name in kept} | {name.title(): name for name in kept}  # the usual ones
-        self.lengths = frozenset(map(len, kept))
+        self.spellings = Spellings(self.wanted | OF_THE_BODY)
         self.limits = limits
         self.metrics = metrics
         self.refuse = refuse

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
 
-    from authz.serve.http1.messages import RequestHead
+    from authz.serve.http1.messages import HeadParts
     from authz.wire.envoy.v3.check_as_read_pb2 import AttributesAsRead
     from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
@@ -105,7 +105,7 @@ class HeadDetails:
     def __init__(self, application_header: bytes) -> None:
         self._application_header = application_header
 
-    def details(self, source: RequestHead) -> Details:
+    def details(self, source: HeadParts) -> Details:
         """Return request id, host, method and path of a request."""
         method, target, headers, _, size = source
         get = headers.get
@@ -120,17 +120,18 @@ class HeadDetails:
             return request_id, host, method, path
         return _cut(request_id, host, method, path)
 
-    def named(self, source: RequestHead) -> bytes:
+    def named(self, source: HeadParts) -> bytes:
         """Return the application as the proxy named it, cut."""
         if self._application_header:
-            return source.headers.get(self._application_header, _NONE)[0][:MAX_SHORT]
-        parts = source.target.split(b"/", 3)  # "", envoy, application, the client's; or "", v1, auth, application
-        own = source.target.startswith(_CLIENT_TARGETS)
+            return source[2].get(self._application_header, _NONE)[0][:MAX_SHORT]
+        target = source[1]
+        parts = target.split(b"/", 3)  # "", envoy, application, the client's; or "", v1, auth, application
+        own = target.startswith(_CLIENT_TARGETS)
         return b"".join(parts[2:3] if own else parts[3:]).partition(b"?")[0][:MAX_SHORT]
 
-    def traceparent(self, source: RequestHead) -> bytes:
+    def traceparent(self, source: HeadParts) -> bytes:
         """Return the `traceparent` of a request; b"" for none, or two (W3C Trace Context, 3.2)."""
-        lines = source.headers.get(TRACEPARENT.encode(), ())
+        lines = source[2].get(TRACEPARENT.encode(), ())
         return lines[0][:_TOO_LONG] if len(lines) == 1 else b""
 
 

@@ -44,7 +44,7 @@ entries:
 """
 CLIENTS: Final = ("203.0.113.9", "203.0.113.10", "203.0.113.200", "192.0.2.1", "192.0.2.200", "2001:db8::1", "nobody")
 APPLICATIONS: Final = ("plain", "personal", "page", "trial", "unknown")
-TARGETS: Final = ("/v1/auth/{}", "/v1/forward/{}", "/envoy/{}/x")
+TARGETS: Final = ("/v1/auth/{}", "/v1/nginx/{}", "/v1/forward/{}", "/envoy/{}/x")
 FORGED: Final = {"x-authz-forged": "1"}
 
 
@@ -154,7 +154,7 @@ def make_request(generator: random.Random, number: int) -> RequestHead | bytes:
         forged = FORGED if generator.random() < 0.2 else {}
         context = {"application": application}
         return check_request(peer, headers | forged, host=headers["host"], path=f"/{number}", context=context)
-    target = generator.choice(TARGETS[: 3 if application else 2]).format(application).rstrip("/")
+    target = generator.choice(TARGETS[: 4 if application else 3]).format(application).rstrip("/")
     lines = {name.encode(): [value.encode()] for name, value in headers.items()}
     return RequestHead(generator.choice((b"GET", b"HEAD")), target.encode(), lines, peer, 400)
 

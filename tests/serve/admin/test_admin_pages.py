@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pytest
     from support.publishing.publisher import Publisher
 
-    from authz.serve.http1.messages import Answer, RequestHead
+    from authz.serve.http1.messages import Answer, HeadParts
 
 CROWDED = """\
 version: 1
@@ -65,7 +65,7 @@ def test_pages_that_are_asked_for_in_one_go_leave_their_turns_to_decisions(
     by_turn: list[int] = []
     handle = Admin.handle
 
-    def counted(self: Admin, head: RequestHead) -> Answer:
+    def counted(self: Admin, head: HeadParts) -> Answer:
         nonlocal pages
         pages += 1
         return handle(self, head)

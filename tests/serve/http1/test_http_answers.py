@@ -13,7 +13,7 @@ from support.sidecar.http_questions import ALLOWED, ANY, CONFIG, DENIED, serving
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
 
-    from authz.serve.http1.messages import Answer, RequestHead
+    from authz.serve.http1.messages import Answer, HeadParts
 
 
 # What is answered.
@@ -62,6 +62,32 @@ def test_a_denied_request_gets_403_without_a_body_and_its_status_in_a_header(ser
     }
 
 
+def test_nginx_is_told_what_the_printed_configuration_reads_and_no_more(server: HttpServer) -> None:
+    """Each header costs nginx time: it copies it, and compares its name with those of all its variables."""
+    told = {
+        "x-authz-decision": "allow",
+        "x-authz-reason": "allowlisted",
+        "x-authz-list": "allow",
+        "x-authz-application": "shop",
+        "x-authz-entry": "office",
+        "x-authz-client-address": "192.0.2.7",
+    }
+    denied = told | {
+        "content-length": "0",
+        "x-authz-decision": "deny",
+        "x-authz-reason": "denylisted",
+        "x-authz-list": "deny",
+        "x-authz-entry": "bad",
+        "x-authz-client-address": "203.0.113.9",
+    }
+    with server.client() as client:
+        for _ in range(3):
+            answers = [client.ask(f"/v1/nginx/{name}", who) for name in ("shop", "trial") for who in (ALLOWED, DENIED)]
+            assert [answer.status for answer in answers] == [204, 403, 204, 204]
+            assert (answers[0].phrase, answers[0].headers, answers[1].headers) == ("No Content", told, denied)
+            assert answers[3].header("dry-run") == "denylisted"
+
+
 @pytest.mark.parametrize("target", ["/v1/forward/shop", "/envoy/shop/cart?a=b"])
 def test_callers_that_pass_the_answer_on_get_the_status_and_the_body(server: HttpServer, target: str) -> None:
     with server.client() as client:
@@ -96,16 +122,16 @@ def test_dry_run_is_200_with_the_reason(server: HttpServer) -> None:
     assert (answer.status, answer.header("decision"), answer.header("reason")) == (200, "allow", "denylisted")
 
 
-@pytest.mark.parametrize("target", ["/v1/auth/shop", "/v1/forward/shop", "/envoy/shop/"])
+@pytest.mark.parametrize("target", ["/v1/auth/shop", "/v1/nginx/shop", "/v1/forward/shop", "/envoy/shop/"])
 def test_cannot_decide_is_503_to_every_caller(publisher: Publisher, target: str) -> None:
     with HttpServer(Fronts(publisher, CONFIG, policy=None)) as server, server.client() as client:
         answer = client.ask(target, ALLOWED)
 
     assert (answer.status, answer.phrase, answer.body) == (503, "Service Unavailable", b"")
-    assert answer.header("reason") == ("no_snapshot" if target == "/v1/auth/shop" else None)
+    assert answer.header("reason") == ("no_snapshot" if target in {"/v1/auth/shop", "/v1/nginx/shop"} else None)
 
 
-@pytest.mark.parametrize("target", ["/v1/auth/shop", "/v1/forward/shop"])
+@pytest.mark.parametrize("target", ["/v1/auth/shop", "/v1/nginx/shop", "/v1/forward/shop"])
 def test_a_fault_of_our_own_is_503(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str
 ) -> None:
@@ -118,7 +144,7 @@ def test_a_fault_of_our_own_is_503(
 
     assert (answer.status, answer.header("reason")) == (
         503,
-        "internal_error" if target.startswith("/v1/auth") else None,
+        None if target.startswith("/v1/forward") else "internal_error",
     )
     assert "ZeroDivisionError" in caplog.text
     assert server.fronts.counts() == {("http", "*", "deny", "internal_error", "none", "true"): 1}
@@ -127,7 +153,7 @@ def test_a_fault_of_our_own_is_503(
 def test_a_handler_that_fails_is_500_and_the_end_of_the_connection(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: RequestHead) -> Answer:
+    def fail(_: HeadParts) -> Answer:
         raise ZeroDivisionError
 
     with serving(publisher) as server, server.client() as client, caplog.at_level(logging.ERROR):
@@ -143,7 +169,7 @@ def test_every_value_that_we_write_is_a_token_or_an_address(server: HttpServer) 
     chains = ["192.0.2.7", "2001:DB8::77", "evil\t<b>", "::ffff:192.0.2.7", "[2001:db8::7]:80", "\xff", "6.6.6.6, x"]
     targets = ["/v1/auth", "/v1/auth/shop", "/v1/forward/<b>", "/v1/forward/%0d%0aa:b", '/envoy/a"b/', "/envoy/'/?\x7f"]
     with server.client() as client:
-        for target in targets:
+        for target in ["/v1/nginx", "/v1/nginx/<b>", *targets]:
             for chain in chains:
                 answer = client.ask(target, f"X-Forwarded-For: {chain}", "Host: \xe9<b>", "X-Authz-Reason: <b>")
                 if answer.header("reason") == "malformed_request":

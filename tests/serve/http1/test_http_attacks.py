@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from support.publishing.publisher import Publisher
 
+    from authz.serve.http1.messages import HeadParts
+
 CONFIG: Final = "client_address: {trusted_proxies: [127.0.0.1]}\n"
 PAGE: Final = f"""\
 version: 1
@@ -211,7 +213,8 @@ def test_many_connections_that_pipeline_do_not_add_up() -> None:
     asyncio.run(run())
 
 
-def test_pages_that_one_piece_of_requests_brings_about_have_a_limit() -> None:
+@pytest.mark.parametrize("max_header", [65536, 20])
+def test_pages_that_one_piece_of_requests_brings_about_have_a_limit(max_header: int) -> None:
     """A piece of 4 kB has 140 requests, and each may be answered by a page of 60 kB."""
 
     class Ending(Counting):
@@ -225,7 +228,7 @@ def test_pages_that_one_piece_of_requests_brings_about_have_a_limit() -> None:
 
     page = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n", bytes(60_000))
     transport = Ending()
-    connection = HttpConnections(lambda _: page, (), HttpLimits())()
+    connection = HttpConnections(lambda _: page, (), HttpLimits(max_header=max_header))()
     connection.connection_made(transport)
     connection.data_received(b"GET / HTTP/1.1\r\n\r\n" * 200)
     assert 1 < transport.answers <= 7
@@ -331,7 +334,7 @@ def test_pipelined_requests_that_waited_for_too_long_are_refused_at_once_and_cou
 ) -> None:
     """One 503 with Retry-After, and the end: under overload those that can still be answered in time are."""
     metrics = Metrics()
-    asked: list[RequestHead] = []
+    asked: list[HeadParts] = []
     written: list[bytes] = []
 
     class Kept(Counting):
@@ -341,7 +344,7 @@ def test_pipelined_requests_that_waited_for_too_long_are_refused_at_once_and_cou
         def can_write_eof(self) -> bool:
             return False
 
-    def handle(head: RequestHead) -> Answer:
+    def handle(head: HeadParts) -> Answer:
         asked.append(head)
         return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
 

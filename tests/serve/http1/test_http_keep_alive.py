@@ -12,10 +12,12 @@ import pytest
 from support.sidecar.http_questions import ALLOWED, DENIED, HIDDEN, addresses, expected_addresses, numbered
 
 from authz.serve.http1.listener import HttpConnections, HttpLimits
-from authz.serve.http1.messages import Answer, RequestHead
+from authz.serve.http1.messages import Answer
 
 if TYPE_CHECKING:
     from support.sidecar.fronts import HttpServer
+
+    from authz.serve.http1.messages import HeadParts
 
 
 def test_a_connection_serves_many_requests(server: HttpServer) -> None:
@@ -43,8 +45,8 @@ def test_the_server_sees_each_byte_alone() -> None:
     """The kernel may join small writes; here nobody can."""
     answered = []
 
-    def handler(head: RequestHead) -> Answer:
-        answered.append(head.headers[b"x-forwarded-for"][0].decode())
+    def handler(head: HeadParts) -> Answer:
+        answered.append(head[2][b"x-forwarded-for"][0].decode())
         return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
 
     async def run() -> bytes:

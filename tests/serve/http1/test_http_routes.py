@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ("/v1/auth/shop;a", 403, ANY),
         ("/v1/auth/shop#admin", 403, ANY),
         ("/v1/auth/*", 403, ANY),
+        ("/v1/nginx", 403, "403"),
         ("/v1/forward/shop", 429, SHOP),
         ("/v1/forward/admin?x", 401, ADMIN),
         ("/v1/forward", 499, ANY),
@@ -57,7 +58,7 @@ def test_the_application_is_the_part_of_the_path_that_the_proxy_writes(
      "/V1/auth", "//v1/auth", "/v1//auth", "/x/../v1/auth", "/v1/forward/", "/v1/forward/shop/", "/v1/forwarded/x",
      "/envoy", "/envoy/", "/envoy/shop", "/envoy/shop?/", "/envoy//", "/envoy//admin/", "/envoys/shop/", "/livez",
      "/metrics", "http://authz/v1/auth/shop", "http://authz/envoy/shop/", "https://shop.example.com/v1/auth", "*",
-     "/?/v1/auth"],
+     "/?/v1/auth", "/v1/nginx/", "/v1/nginx/shop/", "/v1/nginxes"],
 )  # fmt: skip
 def test_any_other_target_is_not_found_and_never_allowed(server: HttpServer, target: str) -> None:
     before = server.fronts.metrics.http_faults.get("404", 0)

@@ -215,7 +215,8 @@ class HttpClient:
             assert self._fill(), f"closed in the middle of an answer: {self._buffer!r}"
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         answer = HttpAnswer(head, b"")
-        length = 0 if method == "HEAD" else int(answer.headers["content-length"])
+        bodiless = method == "HEAD" or answer.status == 204
+        length = 0 if bodiless else int(answer.headers["content-length"])
         while len(self._buffer) < length:
             assert self._fill(), "closed in the middle of a body"
         answer.body, self._buffer = self._buffer[:length], self._buffer[length:]

@@ -1,0 +1,53 @@
+"""What an HTTP/1.1 connection needs of the listener that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from authz.serve.http1.connection import HttpConnection
+    from authz.serve.http1.messages import Answer, HeadParts
+    from authz.serve.http1.spellings import Spellings
+    from authz.serve.listeners.budget import HeldBytes, Turns
+    from authz.serve.listeners.places import Places
+    from authz.serve.observe.metrics import Metrics
+
+
+class Timeouts(Protocol):
+    """The limits of a connection; see `HttpLimits`."""
+
+    @property
+    def max_header(self) -> int:
+        """Bytes of a header block."""
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds between two requests."""
+
+    @property
+    def header_timeout(self) -> float:
+        """Seconds for a header block."""
+
+
+class Owner(Protocol):
+    """What a connection needs of its listener; see `authz.serve.http1.listener`."""
+
+    handler: Callable[[HeadParts], Answer]
+    single: bool
+    spellings: Spellings
+    metrics: Metrics | None
+    refuse: Callable[[str | None], Answer] | None
+    held: HeldBytes
+    turns: Turns
+    places: Places[HttpConnection]
+    open: set[HttpConnection]
+    later: float
+
+    @property
+    def limits(self) -> Timeouts:
+        """Sizes and times."""
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """Return whether a new connection has a place."""
