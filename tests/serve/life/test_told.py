@@ -9,7 +9,7 @@ from support.proxies.envoy_api import check_request, read_answer
 from support.publishing.publisher import Publisher
 from support.sidecar.fronts import TRUSTING, Fronts
 
-from authz.serve.http1.answers import answer
+from authz.serve.http1.answers import AUTH, FORWARD, FORWARD_DETAILS, answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,11 +40,11 @@ def by_grpc(fronts: Fronts, client: str, application: str) -> EnvoyAnswer:
     return read_answer(fronts.check(check_request("10.0.0.1", headers, context={"application": application})))
 
 
-def by_http(fronts: Fronts, client: str, application: str, *, shown: bool = True, details: bool = True) -> str:
+def by_http(fronts: Fronts, client: str, application: str, form: int = FORWARD_DETAILS) -> str:
     from authz.engine.request.request import Request
 
     outcome, address = fronts.decider.check(Request("10.0.0.1", [client], application), fronts.now)
-    head, body = answer((outcome, address, None), shown=shown, details=details)
+    head, body = answer((outcome, address, None), form)
     return (head + b"\r\n" + body).decode("ascii")
 
 
@@ -79,11 +79,11 @@ def test_an_allowed_answer_tells_of_warnings_and_dry_runs(
 def test_the_address_of_the_client_stands_in_the_body(fronts: Fronts, client: str) -> None:
     body = f"<p>{client} is denied. Say {client} when you ask.</p>"
     assert by_grpc(fronts, client.upper(), "shop").body == body
-    for details in (True, False):
-        text = by_http(fronts, client.upper(), "shop", details=details)
+    for form in (FORWARD, FORWARD_DETAILS):
+        text = by_http(fronts, client.upper(), "shop", form)
         assert f"Content-Length: {len(body)}\r\n" in text
         assert text.endswith("\r\n" + body)
-    assert "denied" not in by_http(fronts, client, "shop", shown=False)
+    assert "denied" not in by_http(fronts, client, "shop", AUTH)
 
 
 def test_what_is_no_address_never_stands_in_the_body(fronts: Fronts) -> None:
