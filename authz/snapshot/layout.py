@@ -24,7 +24,7 @@ except ImportError:
 MAGIC: Final = b"AZSNAP01"
 HEADER: Final = struct.Struct("<8sI")
 ALIGNMENT: Final = 64  # bytes: a cache line, and enough for any element
-FORMAT: Final = 3
+FORMAT: Final = 4
 PAYLOAD_TYPE: Final = "application/vnd.authz.wire.snapshot.v1+protobuf"
 
 MAX_FILE: Final = 4 << 30  # bytes

@@ -20,10 +20,15 @@ An IPv6 start is two arrays of 64 bits. Of the IPv6 space little is in use, and 
 steps. A part is the addresses with the same top bits (`part_bits`), and `v6.parts` has those in which a piece begins:
 the number of the part, and in the low 8 bits k. It is cut into 2^k slots, as many as pieces begin in it or fewer, and
 the slots of all parts follow each other. `v6.slots` has two numbers for each: that of the match set, with all bits
-inverted, where all addresses of the slot have the same, else the place of the first start in it; and how many starts
-are before its end, inverted where one of those in the slot is not the first address of a /64:
+inverted, where all addresses of the slot have the same, else the place of the piece that its first address has; and
+the place of that of its last address:
 
-    2001:db8:4000::1    part 0x2001 has k = 12: slot 0x0db of its 4096    7, 9: it begins at place 7 or 8, or before
+    2001:db8:4000::1    part 0x2001 has k = 12: slot 0x0db of its 4096    7, 9: it is in piece 7, 8 or 9
+
+The second one is inverted where one of the starts behind the slot's first address is not the first of a /64. A large
+table has two numbers for each piece in `v6.sets`: where it ends, and that of its match set. It ends before a /48, whose
+number has 30 bits: bits 18 to 47 of the next start (of the last piece: 0). There the second number of a slot is
+inverted where these 30 bits do not tell: where a start is not the first address of a /48, or k is below 2.
 
 `v4.blocks` and `v4.leaves` are a second way to the same answers, without a bisection; both are empty if it would not
 be quicker. A leaf is one /24 or some side by side without a start inside; its element is the number of their match set.
@@ -91,6 +96,9 @@ MIN_FOR_MARKS: Final = 1 << 16  # rows
 MIN_DIRECTORY_BITS: Final = 4
 MAX_DIRECTORY_BITS: Final = 18  # 1 MiB. A finer one finds no faster: it is more often not in the caches
 FEW_PIECES: Final = 1 << 12  # with more, the parts of the IPv6 space are narrower
+PART_BITS: Final = 16  # of the number of a part, with more pieces than those
+IPV6_ENDS: Final = (1 << 30) - 1  # of the number of a /48, what is kept of the end of a piece
+MIN_BITS_FOR_ENDS: Final = 2  # k: all addresses of a slot have the same first 18 bits
 MAX_SLOTS: Final = 1 << 18  # of all parts together, for each of which there is one at least: 2 MiB
 BLOCKS: Final = 1 << 19  # of v4.blocks
 CUT: Final = 1 << 31  # in a leaf: its /24 has a start inside
@@ -123,7 +131,7 @@ def bits_for(pieces: int) -> int:
 
 def part_bits(pieces: int) -> int:
     """Return how many bits the number of a part of the IPv6 space has, by how many pieces there are."""
-    return 16 if pieces > FEW_PIECES else 8
+    return PART_BITS if pieces > FEW_PIECES else 8
 
 
 def packed(parts: Iterable[bytes], prefix: str = "entries") -> dict[str, tuple[str, bytes]]:

@@ -87,11 +87,11 @@ def file_of(payload: bytes, folder: Path) -> Path:
 
 BAD = {
     "empty": b"",
-    "format 4": b"\x08\x04",
+    "a later format": b"\x08%c" % (FORMAT + 1),
     "cut": b"\xff",
-    "cut text": b"\x08\x03\x52\x05a",
-    "no UTF-8": b"\x08\x03\x52\x01\xff",
-    "cut part": b"\x08\x03\x6a\x01\x08",
+    "cut text": b"\x08%c\x52\x05a" % FORMAT,
+    "no UTF-8": b"\x08%c\x52\x01\xff" % FORMAT,
+    "cut part": b"\x08%c\x6a\x01\x08" % FORMAT,
 }
 
 

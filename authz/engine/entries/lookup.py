@@ -28,7 +28,7 @@ from operator import sub
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from authz.engine.entries.lookup_ipv6 import Arrays6, check_parts, finder6, wrong_slots
+from authz.engine.entries.lookup_ipv6 import Arrays6, check_parts, finder6, sets_and_ends, wrong_slots
 from authz.snapshot.cooperative import greatest, in_turns, next_turn
 from authz.snapshot.sections import (
     BLOCKS,
@@ -65,6 +65,7 @@ class Index:
 
     def __init__(self, sections: Mapping[str, memoryview]) -> None:
         arrays = {name: array_of(sections, name, kind) for name, kind in INDEX_TYPES.items()}
+        arrays["v6.sets"], arrays["v6.ends"] = sets_and_ends(arrays["v6.sets"], len(arrays["v6.starts_high"]))
         self.arrays: Mapping[str, Array] = MappingProxyType(arrays)  # by name, to look at all
         self._starts, self._sets, self._directory = arrays["v4.starts"], arrays["v4.sets"], arrays["v4.directory"]
         self._ipv6 = Arrays6(*(arrays[f"v6.{name}"] for name in Arrays6._fields))
@@ -166,7 +167,10 @@ class Index:
         if not len(self._starts) == len(self._sets) > 0 == self._starts[0]:
             raise bad_section("v4.starts and v4.sets: expected equal lengths, the first start 0")
         if not len(self._highs) == len(self._lows) == len(self._sets6) > 0 == self._highs[0] == self._lows[0]:
-            raise bad_section("v6.starts_high, v6.starts_low and v6.sets: expected equal lengths, the first start 0")
+            raise bad_section(
+                "v6.starts_high, v6.starts_low and v6.sets (of a large table half of it): expected equal lengths, the "
+                "first start 0"
+            )
         count = len(self._starts)
         if self._directory[0] != 0 or self._directory[len(self._directory) - 1] != count:
             raise bad_section(f"v4.directory: expected to run from 0 to {count}")

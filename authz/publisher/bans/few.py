@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     MatchSet = tuple[tuple[int, int], ...]
 
 MAX_SINGLES: Final = 5_000
-MAX_NETWORKS: Final = 500
+MAX_NETWORKS: Final = 500  # so the pieces are few, and the index has no ends of IPv6
 _LOW: Final = 0xFFFFFFFFFFFFFFFF
 _NUMBER: Final = 0xFFFFFFFF
 
@@ -129,11 +129,14 @@ def _slots(starts: Sequence[int], sets: Sequence[int]) -> dict[str, list[int]]:
         shift = 128 - bits - depth
         for slot in range(number << depth, number + 1 << depth):
             first, end = bisect_left(starts, slot << shift), bisect_left(starts, slot + 1 << shift)
-            if first == end or (first == end - 1 and starts[first] == slot << shift):
-                slots += ~sets[end - 1] & _NUMBER, end
+            if first == end or starts[first] != slot << shift:
+                first -= 1
+            last = end - 1
+            if first == last:
+                slots += ~sets[last] & _NUMBER, last
             else:
-                cut = any(start & _LOW for start in starts[first:end])
-                slots += first, ~end & _NUMBER if cut else end
+                cut = any(start & _LOW for start in starts[first + 1 : end])
+                slots += first, ~last & _NUMBER if cut else last
     numbers = [number << 8 | depth for (number, _), depth in zip(parts, depths, strict=True)]
     return {"v6.parts": numbers, "v6.slots": slots}
 

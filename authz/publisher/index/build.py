@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from authz.errors import InputError
+from authz.publisher.index.ipv6 import ipv6_sections
 from authz.publisher.index.prefixes import Prefixes
-from authz.publisher.index.slots import slot_bits
-from authz.snapshot.sections import BLOCKS, CUT, bits_for, part_bits
+from authz.snapshot.sections import BLOCKS, CUT, bits_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +56,6 @@ def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_
     offsets, members = sets.members(used)
     starts4, sets4 = (high4 >> np.uint64(32)).astype("<u4"), numbers[1 : 1 + len(states4)].astype("<u4")
     blocks, leaves = _blocks(starts4.astype(np.int64), sets4)
-    sets6 = numbers[1 + len(states4) :].astype("<u4")
-    parts, slots = _slots(high6, low6, sets6)
     return {
         "v4.starts": starts4,
         "v4.sets": sets4,
@@ -66,9 +64,7 @@ def build_index(entries: Sequence[EntryNetworks], progress: Progress = lambda *_
         "v4.leaves": leaves,
         "v6.starts_high": high6.astype("<u8"),
         "v6.starts_low": low6.astype("<u8"),
-        "v6.sets": sets6,
-        "v6.parts": parts,
-        "v6.slots": slots,
+        **ipv6_sections(high6, low6, numbers[1 + len(states4) :].astype("<u4")),
         "sets.offset": offsets,
         "members.entry": members[:, 0].astype("<u4"),
         "members.length": members[:, 1].astype("u1"),
@@ -224,35 +220,6 @@ def directory_of(high: Array) -> Array:
     bits = bits_for(len(high))
     tops = high >> np.uint64(64 - bits)
     return np.searchsorted(tops, np.arange((1 << bits) + 1, dtype=np.uint64)).astype("<u4")
-
-
-def _slots(highs: Array, lows: Array, sets: Array) -> tuple[Array, Array]:
-    """Return the parts of the IPv6 space and their slots."""
-    bits = part_bits(len(highs))
-    numbers, begins = np.unique(highs >> np.uint64(64 - bits), return_index=True)
-    of_48 = np.ones(len(highs), np.int64)  # whether a piece is the first of a /48
-    of_48[1:] = highs[1:] >> np.uint64(16) != highs[:-1] >> np.uint64(16)
-    depths = slot_bits(np.add.reduceat(of_48, begins).tolist(), bits)
-    firsts, lasts, sole = [], [], []
-    for number, depth in zip(numbers.tolist(), depths, strict=True):
-        shift = np.uint64(64 - bits - depth)
-        begin = ((number << depth) + np.arange(1 << depth, dtype=np.uint64)) << shift
-        first, end = (
-            np.searchsorted(highs, begin),
-            np.searchsorted(highs, begin | (np.uint64(1) << shift) - np.uint64(1), "right"),
-        )
-        place = np.minimum(first, len(highs) - 1)
-        firsts.append(first)
-        lasts.append(end)
-        sole.append((end - first == 1) & (highs[place] == begin) & (lows[place] == 0))
-    first, end, is_sole = np.concatenate(firsts), np.concatenate(lasts), np.concatenate(sole)
-    whole = np.where(is_sole, end - 1, first - 1)
-    is_whole = (first == end) | is_sole
-    cuts = np.concatenate([[0], np.cumsum(lows != 0)])  # of the starts before each
-    slots = np.where(is_whole, ~sets[whole], first.astype("<u4"))
-    ends = np.where(~is_whole & (cuts[end] > cuts[first]), ~end.astype("<u4"), end.astype("<u4"))
-    parts = numbers.astype("<u4") << np.uint32(8) | np.array(depths, "<u4")
-    return parts.astype("<u4"), np.stack([slots.astype("<u4"), ends.astype("<u4")], axis=1).reshape(-1)
 
 
 def _blocks(starts: Array, sets: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from authz.publisher.bans.table import BanTable
 from authz.publisher.index.build import EntryNetworks, build_index
 from authz.publisher.index.prefixes import Prefixes
 from authz.snapshot.ban_ids import ban_id
-from authz.snapshot.sections import INDEX_TYPES
+from authz.snapshot.sections import FEW_PIECES, INDEX_TYPES
 from authz.snapshot.singles import Singles
 
 NO_HOLES = Prefixes.split(())
@@ -59,6 +59,7 @@ def test_the_index_answers_as_that_of_the_publisher(networks: list[Network]) -> 
     arrays = build_index([EntryNetworks(Prefixes.split([network]), NO_HOLES) for network in networks])
     expected = Index({name: memoryview(arrays[name].tobytes()) for name in INDEX_TYPES})
     assert list(made.problems(len(networks))) == []
+    assert 2 * few.MAX_NETWORKS + 1 <= FEW_PIECES, "else it would have to have ends"
     assert len(made.arrays["v4.starts"]) == len(expected.arrays["v4.starts"])
     assert len(made.arrays["v6.sets"]) == len(expected.arrays["v6.sets"])
     for version, value in chain.from_iterable(

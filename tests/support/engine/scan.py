@@ -61,17 +61,18 @@ def edges(subjects: Sequence[Subject]) -> set[tuple[int, int]]:
 
 def compare(subjects: Sequence[Subject], addresses: Sequence[tuple[int, int]] = ()) -> Index:
     """Compare the index with the twin at every edge and at the addresses that are given."""
-    arrays = arrays_of(subjects)
-    index = index_of(arrays)
+    index = index_of(arrays_of(subjects))
     assert list(index.problems(len(subjects))) == []
     for version, value in sorted(edges(subjects)) + list(addresses):
         number = index.find(version, value)
         expected = scan(subjects, version, value)
         assert index.members(number) == expected, (version, value)
         assert (number == 0) == (not expected)
+    used = {0}
     for name in ("v4.sets", "v6.sets"):
-        assert (arrays[name][1:] != arrays[name][:-1]).all()  # equal neighbours are one piece
-    used = {0, *arrays["v4.sets"].tolist(), *arrays["v6.sets"].tolist()}
+        numbers = index.arrays[name].tolist()
+        assert all(one != other for one, other in itertools.pairwise(numbers))  # equal neighbours are one piece
+        used.update(numbers)
     assert used == set(range(index.set_count))
     assert len({tuple(index.members(number)) for number in used}) == len(used)  # equal sets share a number
     return index
@@ -94,7 +95,7 @@ class Counted:
         return len(self._array)
 
     def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice) and place.step:
+        if isinstance(place, slice) and (place.step or place.stop is None):
             return Counted(self._array[place])
         Counted.reads += 1
         return self._array[place]

@@ -290,7 +290,8 @@ def _rolled_back() -> Iterator[tuple[str, Make]]:
 
 def _unknown_format() -> Iterator[tuple[str, Make]]:
     yield "an empty manifest", lambda good: good.with_payload(b"")
-    yield "a future format", values(format=4)
+    yield "a future format", values(format=5)
+    yield "format 3, which had other slots for IPv6", values(format=3)
     yield "format 2, which had another directory for IPv6", values(format=2)
     yield "format 0", values(format=0)
     yield "format 1, which had the entries in the manifest", values(format=1)
