@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from authz.durable import remove_leftovers
 from authz.errors import InputError, shorten
+from authz.snapshot.heading import CONTROL_PLANE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,4 +114,22 @@ def check_layer(file: Path, before: str, layer: str) -> None:
         raise InputError(
             f"{file}: found the snapshot of the layer '{shorten(before)}', expected one of '{layer}', or no file",
             hint="each layer has a file of its own",
+        )
+
+
+def check_writer(file: Path, source: str) -> None:
+    """Refuse to replace a file of a control plane: sidecars would refuse what that writes next, under a lower serial.
+
+    Args:
+        file: The file that will be replaced.
+        source: What it was made from.
+
+    Raises:
+        InputError: A control plane has written it.
+    """
+    if source == CONTROL_PLANE:
+        raise InputError(
+            f"{file}: is written by a control plane, which would replace what is written here",
+            hint="change it there: `authz rollback TIME`, `authz undo SERIAL`, `authz ban`; to take the layer over, "
+            "end the control plane or remove `file` in its control.yaml, and move the file away",
         )

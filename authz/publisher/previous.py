@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, SnapshotRefused
-from authz.publisher.output_lock import check_layer
+from authz.publisher.output_lock import check_layer, check_writer
 from authz.snapshot.read import inspect_snapshot
 from authz.times import format_moment
 
@@ -29,7 +29,7 @@ def last_build(output: Path, *, layer: str, serial: int | None = None) -> Snapsh
             such as a key or a configuration, is an error in any case.
 
     Raises:
-        InputError: There is a file, and it cannot be read, or is one of another layer.
+        InputError: There is a file, and it cannot be read, or is one of another layer, or a control plane writes it.
 
     """
     if not output.exists():
@@ -46,6 +46,7 @@ def last_build(output: Path, *, layer: str, serial: int | None = None) -> Snapsh
             hint="move it away" if another else "move it away, or give --serial",
         ) from error
     check_layer(output, previous.manifest.layer, layer)
+    check_writer(output, previous.manifest.origin.source)
     return previous
 
 

@@ -4,26 +4,31 @@
     nothing         no ETag                 put, if there still is nothing
 
 A web server must answer PUT and give ETags (RFC 9110, 13); an object store of S3, GCS or Azure does. What is there is
-read no further than to its serial.
+read no further than to its serial, before and after: a server may answer 200 and keep nothing. One that ignores
+conditions cannot be found out: there the last of two that push at once wins.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import threading
 import urllib.error
 import urllib.request
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from authz.errors import InputError, SnapshotRefused, reason_of, shorten
+from authz.serve.layers.store import reason
 from authz.snapshot.read import manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T")
 TIMEOUT = 30.0  # seconds without a byte
+MAX_TIME = 600.0  # seconds for all of it: an answer may go on for ever, a byte now and then
 _STORES = frozenset({"s3", "gs", "az"})
 # By itself obstore waits up to 15 seconds between two tries, and goes on for three minutes.
 _RETRIES: Final[Any] = {
@@ -65,8 +70,13 @@ def push(data: bytes, url: str) -> There | None:
         url: `https://...`, `http://...`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or `az://CONTAINER/KEY`.
 
     Raises:
-        InputError: There is a newer serial or something that is no snapshot; or the place cannot be read or written.
+        InputError: There is a newer serial or something that is no snapshot; or the place cannot be read or written, or
+            does not have the file afterwards.
     """
+    return _in_time(lambda: _push(data, url), url)
+
+
+def _push(data: bytes, url: str) -> There | None:
     serial = manifest_of(io.BytesIO(data).read).serial
     place = place_of(url)
     before = place.look()
@@ -77,7 +87,38 @@ def push(data: bytes, url: str) -> There | None:
         )
     if before is None or before.serial < serial:
         place.put(data, before)
+        after = place.look()
+        if after is None or after.serial < serial:
+            has = "nothing" if after is None else f"serial {after.serial}"
+            raise InputError(
+                f"{_shown(url)}: took serial {serial}, and has {has} now",
+                hint="does it keep what is PUT there? Behind a cache, push to the server itself",
+            )
     return before
+
+
+def _in_time(work: Callable[[], T], url: str) -> T:
+    """Return the result of `work`; what it raises is raised. Raises InputError where that takes too long."""
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised again where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)  # what hangs does not keep the command from its end
+    thread.start()
+    thread.join(MAX_TIME)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise InputError(
+            f"{_shown(url)}: has not answered within {MAX_TIME:g} seconds",
+            hint="look at what is there before a new try",
+        )
+    return done[0]
 
 
 def place_of(url: str) -> Place:
@@ -101,6 +142,7 @@ class _Web:
                 serial = _serial_of(self._url, answer.read)
                 tag = answer.headers.get("ETag", "")
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code in {404, 410}:
                 return None
             raise InputError(f"{_shown(self._url)}: the server answers {error.code} {shorten(error.reason)}") from error
@@ -120,6 +162,7 @@ class _Web:
             with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310  # as checked
                 return
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code in {409, 412}:
                 raise _changed(self._url) from error
             raise InputError(f"{_shown(self._url)}: the server answers {error.code} to PUT") from error
@@ -158,7 +201,7 @@ class _Store:
         except FileNotFoundError:
             return None
         except self._errors.BaseError as error:
-            raise InputError(f"{_shown(self._url)}: cannot be read: {shorten(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be read: {reason(error)}") from error
 
     def put(self, data: bytes, before: There | None) -> None:
         # Google compares the version (its generation), the others the entity tag.
@@ -169,7 +212,7 @@ class _Store:
         except (self._errors.AlreadyExistsError, self._errors.PreconditionError) as error:
             raise _changed(self._url) from error
         except self._errors.BaseError as error:
-            raise InputError(f"{_shown(self._url)}: cannot be written: {shorten(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be written: {reason(error)}") from error
 
 
 def _serial_of(url: str, read: Callable[[int], bytes]) -> int:

@@ -5,7 +5,7 @@ For bans, which have to hold soon, and for lists of files. The whole manifest is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import BadValue, Refusal, SnapshotRefused, shorten
 from authz.snapshot.layout import FORMAT, HEADER, MAGIC, MAX_ENVELOPE, MAX_FILE
@@ -16,6 +16,8 @@ from authz.wire.plain import field, fields, plain, repeated
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+CONTROL_PLANE: Final = "control plane"  # as `source`: who has written the file writes it again, from its own store
 
 
 class Requirement(NamedTuple):

@@ -384,3 +384,16 @@ def test_bans_go_back_to_an_earlier_moment_and_later_changes_go_on_from_there(au
         "203.0.113.9/32", "192.0.2.2/32",
     }  # fmt: skip
     assert "no build with the serial 7" in authz("bans", "rollback", "7").err
+
+
+@pytest.mark.parametrize("command", [("rollback", "1"), ("sign",)])
+def test_commands_of_the_bans_file_change_nothing_where_the_bans_are_a_control_planes(
+    authz: Commands, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`authz ban` asked the control plane, and `authz bans rollback` changed a file that no sidecar reads."""
+    before = (authz.folder / "bans.snapshot").read_bytes()
+    monkeypatch.setenv("AUTHZ_CONTROL_URL", "http://127.0.0.1:1")
+    ran = authz("bans", *command)
+    assert ran.status == 2
+    assert "AUTHZ_CONTROL_URL is set" in ran.err
+    assert (authz.folder / "bans.snapshot").read_bytes() == before

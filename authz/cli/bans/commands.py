@@ -102,6 +102,15 @@ def _refuse_wait(wait: str | None) -> None:
         raise InputError("--wait: found without a control plane (AUTHZ_CONTROL_URL)", hint=hint)
 
 
+def _refuse_remote(instead: str) -> None:
+    """Refuse what concerns a bans file alone where the bans are those of a control plane. instead: what asks it."""
+    if remote.is_configured():
+        raise InputError(
+            "AUTHZ_CONTROL_URL is set, and this command changes a bans file of this machine",
+            hint=f"with the control plane: `{instead}`; for the file, unset AUTHZ_CONTROL_URL",
+        )
+
+
 @app.callback(invoke_without_command=True)
 def bans(context: typer.Context, layer: Layer = BANS_FILE, json: Json = False) -> None:
     """List the active bans."""
@@ -126,12 +135,14 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Go back to the bans of an earlier moment; those that have ended since do not come back."""
+    _refuse_remote("authz rollback TIME --dry-run")
     local.rollback(serial, layer=layer, key=key, trusted_key=trusted_key, json=json)
 
 
 @app.command(epilog="Example: authz bans sign --layer bans.yaml")
 def sign(layer: Layer = BANS_FILE, key: Key = None, json: Json = False) -> None:
     """Sign the bans file again, after you have edited it or changed its key."""
+    _refuse_remote("authz bans")
     local.sign(layer, key=key, json=json)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from authz.cli.common.output import warn
 from authz.errors import BadValue, InputError, SnapshotRefused
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
 
 
 def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: bool) -> Path | None:
-    """Return where the file of a layer stands; None if the archive never had one."""
+    """Return where the file of a layer stands; None: a later layer had none then, which is told."""
     from authz.serve.layers.config import last_good_path
     from authz.snapshot.archive import Archive
 
@@ -77,7 +78,15 @@ def _path_of(config: Config, layer: LayerConfig, as_of: AsOf | None, *, needed: 
     archive = Archive(as_of.archive or path.parent / "archive", layer.name)
     if not needed and not archive.folder.is_dir():
         return None
-    return archive.served_at(as_of.moment).path
+    try:
+        return archive.served_at(as_of.moment).path
+    except InputError as error:
+        if not needed:
+            warn(f"{error.message}; decided without the layer {layer.name}")
+            return None
+        elsewhere = layer.url is not None and as_of.archive is None
+        hint = "the layer comes from a server: --archive DIR names its publisher's folder of kept builds"
+        raise InputError(error.message, hint=hint if elsewhere else error.hint) from error
 
 
 def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:

@@ -67,6 +67,9 @@ def check_file(layer: LayerConfig, where: str, path: Path, keys: Sequence[Public
     """Return what is wrong with the snapshot of a layer, and its applications."""
     if not path.exists():
         missing = layer.when_missing or "deny"
+        if layer.url is not None:
+            text = f"no file of it was loaded here yet; until there is one, when_missing applies: {missing}"
+            return [Finding("warning", f"{where}.url", text)], ()
         text = f"{path}: found no file; until there is one, when_missing applies: {missing}"
         return [Finding("warning", f"{where}.path", text)], ()
     try:

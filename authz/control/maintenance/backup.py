@@ -11,12 +11,12 @@ import gzip
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import LargeBinary, insert, select, update
+from sqlalchemy import LargeBinary, insert, select
 
 from authz.control.model.records import MICROSECONDS
 from authz.control.publish.one_layer import SYSTEM, signed_anew
-from authz.control.store.ledger.changes import append, lock_head, read_heads
-from authz.control.store.tables import heads, metadata
+from authz.control.store.ledger.changes import append, go_on_above, read_heads
+from authz.control.store.tables import metadata
 from authz.durable import replace_file
 from authz.errors import InputError, reason_of
 
@@ -119,10 +119,8 @@ def _fill(tx: Connection, file: Any) -> int:
 
 def _go_on_above(tx: Connection, now: int) -> None:
     """Let each layer go on above what may have been published since the backup was made."""
-    for layer, head in read_heads(tx).items():
-        above = max(head.sequence, now // MICROSECONDS)
-        tx.execute(update(heads).where(heads.c.layer == layer).values(sequence=above))
-        append(tx, lock_head(tx, layer), SYSTEM, [signed_anew(layer)], now)
+    for layer in read_heads(tx):
+        append(tx, go_on_above(tx, layer, now // MICROSECONDS), SYSTEM, [signed_anew(layer)], now)
 
 
 def _binary(table: Table) -> list[str]:

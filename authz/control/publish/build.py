@@ -22,6 +22,8 @@ from authz.publisher.checks import lockouts
 from authz.publisher.feeds.hosts import HostOptions
 from authz.publisher.policy.read import Policy, read_policy
 from authz.publisher.policy.subjects import SubjectOptions
+from authz.snapshot.heading import CONTROL_PLANE
+from authz.wire.snapshot.v1.snapshot_pb2 import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +64,7 @@ def build_policy(
         kept = (*policy.protected, *protected)
         build_snapshot(
             policy, path, [signer], serial=serial, created=created, layer=POLICY_LAYER,
+            origin=Origin(source=CONTROL_PLANE),
             guard=lambda built: told.extend(lockouts(OpenedSnapshot(built), kept, created)[:MAX_REFUSALS]),
         )  # fmt: skip
         return BuiltLayer(path.read_bytes(), len(policy.entries), (*warnings, *told))

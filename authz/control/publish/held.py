@@ -15,6 +15,7 @@ from authz.control.publish.build import BuiltLayer, build_policy
 from authz.control.publish.order import PartFile
 from authz.publisher.bans import Ban
 from authz.publisher.bans.tiers import Tiers
+from authz.snapshot.heading import CONTROL_PLANE
 from authz.snapshot.read import requirement_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class HeldBans:
     def __init__(self, layer: str, signer: Signer, sequence: int) -> None:
         self.sequence = sequence
         self._serial = sequence
-        self._tiers = Tiers(layer, [signer], lambda: self._serial)
+        self._tiers = Tiers(layer, [signer], lambda: self._serial, CONTROL_PLANE)
         self._sent: set[Requirement] = set()
 
     @classmethod

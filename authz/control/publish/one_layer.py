@@ -13,9 +13,10 @@ from authz.control.model.records import MICROSECONDS, POLICY_LAYER, Actor, Draft
 from authz.control.publish.order import Attest, Attested, NeedsAll, Order, Refused, Signed, SignedFiles
 from authz.control.store.entries.documents import find_documents
 from authz.control.store.entries.find import contents_of_layer
-from authz.control.store.ledger.changes import append, lock_head, read_changes, read_heads
+from authz.control.store.ledger.changes import append, go_on_above, read_changes, read_heads
 from authz.control.store.ledger.checkpoints import Checkpoint, SignedCheckpoint, add_checkpoint, list_checkpoints
 from authz.control.store.ledger.history import last_of_transaction
+from authz.control.store.published.layer_file import LayerFile
 from authz.control.store.published.parts import Part, add_part, known_parts, part_content, require_only
 from authz.control.store.published.publications import (
     Publication,
@@ -24,7 +25,7 @@ from authz.control.store.published.publications import (
     newest_publication,
 )
 from authz.errors import AuthzError
-from authz.publisher.bans.tiers import Files, write_files
+from authz.publisher.bans.tiers import Files
 from authz.snapshot.heading import Requirement
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY: Final = 3600.0  # seconds
 PATIENCE: Final = 5.0  # seconds for which publishing may fail before people are told: a signer may be starting again
 MAX_STEP: Final = 100_000  # changes that one file is made of: some 150 MB in memory
+MAX_AHEAD: Final = 86400  # seconds that a serial of somebody else may be ahead of the clock, and ours go on above it
 _TRY_AGAIN: Final = 60.0  # seconds after which what was refused is tried again: a feed may be mended
 _LOG = logging.getLogger("authz.control.publish")
 SYSTEM: Final = Actor("main", "authz", "system", "automatic")
@@ -67,7 +69,7 @@ def signed_anew(layer: str, reason: str = "signed anew") -> Draft:
 
 
 class LayerPublisher:
-    """Publishes a layer, for one thread. problem: why its changes are not published; warnings: of its newest file."""
+    """Publishes a layer, for one thread. problem: why its changes are not published."""
 
     def __init__(
         self, layer: str, file: str | None, signer: AsksSigner, shared: Published,
@@ -75,8 +77,8 @@ class LayerPublisher:
     ) -> None:  # fmt: skip
         self.layer = layer
         self.problem: Refused | None = None
-        self.warnings: tuple[str, ...] = ()
-        self._file = None if file is None else Path(file)
+        self._warnings: tuple[str, ...] = ()
+        self._file = LayerFile(layer, None if file is None else Path(file))
         self._signer = signer
         self._store, self._signals, self._refresh, self._offer = shared
         self._prepare = prepare
@@ -84,6 +86,11 @@ class LayerPublisher:
         self._checked = 0
         self._refused: tuple[int, float] = (0, 0.0)
         self._failing: float | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the newest file, and of what stands in its place."""
+        return (*self._warnings, *self._file.warnings)
 
     def close(self) -> None:
         """Let the signer go."""
@@ -96,12 +103,15 @@ class LayerPublisher:
         """
         with self._store.reading() as tx:
             head, newest = read_heads(tx)[self.layer], newest_publication(tx, self.layer)
+        foreign = self._file.foreign(newest.serial if newest is not None else 0)
         if newest is not None and head.sequence <= newest.serial:
             if self._store.now() - newest.created <= self._refresh * MICROSECONDS:
                 self.problem = None
                 self._checkpoint(head)
                 return None
             head = self.sign_anew()  # once: what waits to be published makes a new file anyway
+        if head.sequence <= foreign <= self._store.now() // MICROSECONDS + MAX_AHEAD:
+            head = self.sign_anew(f"the file had serial {foreign} of somebody else", above=foreign)
         head = self._within_reach(head, newest)
         return self._publish(head, newest) if self._worth_trying(head, newest) else None
 
@@ -153,10 +163,11 @@ class LayerPublisher:
     def _too_soon(self, last: SignedCheckpoint) -> bool:
         return self._store.now() - last.time < CHECKPOINT_EVERY * MICROSECONDS
 
-    def sign_anew(self, reason: str = "signed anew") -> Head:
-        """Write a change that changes nothing, so that the layer is signed under a serial of its own."""
+    def sign_anew(self, reason: str = "signed anew", above: int = 0) -> Head:
+        """Write a change that changes nothing, so that the layer is signed under a serial of its own, above another."""
         with self._store.writing() as tx:
-            append(tx, lock_head(tx, self.layer), SYSTEM, [signed_anew(self.layer, reason)], self._store.now())
+            head = go_on_above(tx, self.layer, above)
+            append(tx, head, SYSTEM, [signed_anew(self.layer, reason)], self._store.now())
         with self._store.reading() as tx:
             return read_heads(tx)[self.layer]
 
@@ -190,8 +201,8 @@ class LayerPublisher:
         self.problem = None
         if not self._offer(publication, answer.content, _new_parts(answer)):
             self._signals.wake("published")
-        self.warnings = (*answer.warnings, *self._written_file(answer))
-        for warning in self.warnings:
+        self._warnings = (*answer.warnings, *self._written_file(answer, head.sequence))
+        for warning in self._warnings:
             _LOG.warning("layer %s: %s", self.layer, warning)
         _LOG.info("layer %s: published serial %d: %d entries, %d bytes", self.layer, head.sequence, answer.entries,
                   len(answer.content))  # fmt: skip
@@ -266,28 +277,24 @@ class LayerPublisher:
                 documents=find_documents(tx, "", at=head.time) if self.layer == POLICY_LAYER else {},
             )  # fmt: skip
 
-    def _written_file(self, answer: Signed) -> list[str]:
+    def _written_file(self, answer: Signed, serial: int) -> list[str]:
         """Write the file that control.yaml names; return what is to be told: it is published all the same."""
+        if self._file.path is None:
+            return []
         try:
-            self._write_file(answer)
+            with self._store.reading() as tx:
+                parts = {
+                    Requirement(part.serial, part.digest): part.content or self._kept_part(tx, part.serial)
+                    for part in answer.parts
+                }
+            self._file.write(Files(answer.content, serial, parts))
         except OSError as error:
-            return [f"{self._file}: cannot be written: {error.strerror}"]
+            return [f"{self._file.path}: cannot be written: {error.strerror}"]
         return []
-
-    def _write_file(self, answer: Signed) -> None:
-        if self._file is None:
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._store.reading() as tx:
-            parts = {
-                Requirement(part.serial, part.digest): part.content or self._kept_part(tx, part.serial)
-                for part in answer.parts
-            }
-        write_files(self._file, Files(answer.content, 0, parts))
 
     def _kept_part(self, tx: Connection, serial: int) -> bytes:
         """Return a part that was signed before; empty if its file is there already."""
-        if self._file is not None and self._file.with_name(f"{self._file.name}.{serial}").exists():
+        if self._file.has_part(serial):
             return b""
         return part_content(tx, self.layer, serial) or b""
 

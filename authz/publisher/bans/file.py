@@ -17,7 +17,7 @@ from authz.errors import AddressError, InputError, Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.bans.contents import BansDocument, format_period
 from authz.publisher.bans.document import read_with_lines, write_bans_file
-from authz.publisher.output_lock import building, check_layer
+from authz.publisher.output_lock import building, check_layer, check_writer
 from authz.snapshot.archive import Archive
 from authz.snapshot.heading import read_heading
 
@@ -315,6 +315,7 @@ def _serial_of(snapshot: Path, layer: str) -> int:
             hint="move it away",
         ) from error
     check_layer(snapshot, heading.layer, layer)
+    check_writer(snapshot, heading.source)
     return heading.serial
 
 

@@ -95,12 +95,14 @@ class Tiers:
         layer: Its name.
         signers: Each signs every file.
         next_serial: Gives a serial above all before; the head and each part take one.
+        source: From what the head is made; see `build_bans_layer`.
     """
 
-    def __init__(self, layer: str, signers: Sequence[Signer], next_serial: Callable[[], int]) -> None:
+    def __init__(self, layer: str, signers: Sequence[Signer], next_serial: Callable[[], int], source: str = "") -> None:
         self._layer = layer
         self._signers = signers
         self._next_serial = next_serial
+        self._source = source
         self._recent: dict[str, Ban] = {}
         self._parts: list[Part | None] = [None, None]
         self._tombstones: set[int] = set()
@@ -193,7 +195,8 @@ class Tiers:
         serial = self._next_serial()
         head = build_bans_layer(
             self._recent.values(), layer=self._layer, serial=serial, created=created, expires=expires,
-            signers=self._signers, requires=[part.requirement for part in parts], tombstones=self._tombstones,
+            signers=self._signers, source=self._source, requires=[part.requirement for part in parts],
+            tombstones=self._tombstones,
         )  # fmt: skip
         return Files(head, serial, {part.requirement: part.content for part in parts})
 

@@ -38,6 +38,8 @@ def _url(text: str) -> str:
         good = parts.scheme in {"https", "http", *STORES} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number
         good = False
+    if parts.scheme in STORES and (parts.query or not parts.path.strip("/")):  # neither would be of any use
+        good = False
     if not good or not text.isascii() or not text.isprintable() or " " in text or parts.username or parts.fragment:
         raise BadValue(text)
     return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import random
 import tempfile
@@ -29,6 +30,12 @@ MIN_HELD: Final = 0.5  # seconds; a server that says it held its answer back, an
 SMALL: Final = 1024  # bytes; a network gives some pieces that are smaller
 MAX_SMALL: Final = 10_000  # pieces; each costs as much as a large one, and a server could send a byte in each
 MAX_TAG: Final = 1024  # characters of an entity tag: what is longer makes a request that servers refuse
+# What is refused for these may have been damaged on its way, or put together from two files.
+_DAMAGED: Final = frozenset({
+    Refusal.TRUNCATED, Refusal.BAD_MAGIC, Refusal.BAD_ENVELOPE, Refusal.BAD_SIGNATURE, Refusal.BAD_MANIFEST,
+    Refusal.BAD_SECTION, Refusal.BAD_DIGEST, Refusal.TRAILING_BYTES,
+})  # fmt: skip
+_FIRST_AGAIN, _MAX_AGAIN = 1.0, 600.0  # seconds after which a damaged file is fetched again; doubled each time
 MAX_BACKOFF: Final = 60.0  # seconds; a server that comes back has all sidecars again within this
 
 
@@ -96,6 +103,8 @@ class FetchedSource(Source):
         self._max_size = max_size
         self._pace = Pace(poll)
         self._tag = ""
+        self._digest = b""  # of the last file
+        self._again = (_FIRST_AGAIN, 0.0)  # seconds until a damaged file is fetched once more, and when
         self._closed = asyncio.Event()
 
     @abstractmethod
@@ -110,17 +119,21 @@ class FetchedSource(Source):
     @contextlib.contextmanager
     def fetch(self) -> Iterator[Path | None]:
         """Give a temporary file where the server has a new one."""
+        path: Path | None
         with contextlib.ExitStack() as stack:
             begin = time.monotonic()
             try:
-                answer = stack.enter_context(self.ask(self._tag))
+                answer = stack.enter_context(self.ask(self._tag_to_ask()))
                 if isinstance(answer, bool):
                     self._pace.succeeded(held=answer, in_vain=time.monotonic() - begin < MIN_HELD)
                     path = None
                 else:
-                    path = stack.enter_context(self._stored(answer.pieces))
-                    self._pace.succeeded(held=answer.held)
+                    path, digest = stack.enter_context(self._stored(answer.pieces))
+                    known, self._digest = self._digest, digest
+                    self._pace.succeeded(held=answer.held, in_vain=digest == known)
                     self._tag = answer.tag if len(answer.tag) <= MAX_TAG and answer.tag.isprintable() else ""
+                    if digest == known:  # under another tag: servers behind a balancer may each have their own
+                        path = None
             except SnapshotRefused:
                 self._pace.failed()
                 raise
@@ -138,18 +151,18 @@ class FetchedSource(Source):
                 answer = stack.enter_context(self.ask("", f".{part.serial}"))
                 if isinstance(answer, bool):  # asked without a tag, no server has that answer
                     raise SnapshotRefused(Refusal.BAD_ANSWER, f"{self.name}: the server has no part {part.serial}")
-                path = stack.enter_context(self._stored(answer.pieces))
+                path, _ = stack.enter_context(self._stored(answer.pieces))
             except (OSError, ValueError) as error:
                 raise SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: part {part.serial}: {error}") from error
             yield path
 
     @contextlib.contextmanager
-    def _stored(self, pieces: Iterable[bytes]) -> Iterator[Path]:
-        """Write the pieces to a file that is there as long as it is looked at."""
+    def _stored(self, pieces: Iterable[bytes]) -> Iterator[tuple[Path, bytes]]:
+        """Write the pieces to a file that is there as long as it is looked at; give it and its digest."""
         end = time.monotonic() + MAX_TIME
         descriptor, name = tempfile.mkstemp(prefix="authz-", suffix=".fetched")
         try:
-            size = small = 0
+            size, small, digest = 0, 0, hashlib.sha256()
             with os.fdopen(descriptor, "wb") as file:
                 for piece in pieces:
                     size += len(piece)
@@ -160,21 +173,33 @@ class FetchedSource(Source):
                             expected=f"at most {MAX_SMALL}",
                         )  # fmt: skip
                     if size > self._max_size:
-                        raise SnapshotRefused(
-                            Refusal.TOO_LARGE, self.name, found=f"more than {self._max_size} bytes",
-                            expected="at most that",
-                        )  # fmt: skip
+                        raise self._too_large(f"more than {self._max_size} bytes")
                     if time.monotonic() > end:
                         raise TimeoutError(f"not complete after {MAX_TIME:g} seconds")
                     file.write(piece)
-            yield Path(name)
+                    digest.update(piece)
+            yield Path(name), digest.digest()
         finally:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
 
+    def _too_large(self, size: str) -> SnapshotRefused:
+        return SnapshotRefused(Refusal.TOO_LARGE, self.name, found=size, expected=f"at most {self._max_size}")
+
+    def _tag_to_ask(self) -> str:
+        """Return the tag to ask with: now and then none, while the last file is refused as damaged."""
+        if self.refused not in _DAMAGED:
+            self._again = (_FIRST_AGAIN, 0.0)
+            return self._tag
+        pause, at = self._again
+        if time.monotonic() < at:
+            return self._tag
+        self._again = (min(2 * pause, _MAX_AGAIN), time.monotonic() + pause)
+        return ""
+
     def forget(self) -> None:
         """Have the next fetch give the file."""
-        self._tag = ""
+        self._tag, self._digest = "", b""
 
     async def wait(self, limit: float) -> None:
         """Wait until it is time to ask again."""

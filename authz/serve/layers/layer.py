@@ -202,6 +202,7 @@ class Layer:
         """Note that the source answers again, and has what it had."""
         if self.refusal is not None and self.refusal.code in _NOT_FETCHED:
             self.refusal = self._of_the_file
+            self.source.refused = "" if self.refusal is None else self.refusal.code
             self._retry = _RETRY
             _LOG.info("%s%s answers again", self._of, self.source.name)
 

@@ -199,10 +199,11 @@ def make_source(config: LayerConfig) -> Source:
     """Return where the files of a layer come from; blocks, for it may load a library. Raises StartError."""
     if config.url is None:
         return FileSource(Path(config.path or ""), config.poll)
-    if urlsplit(config.url).scheme in STORES:
-        from authz.serve.layers.store import StoreSource  # noqa: PLC0415  # only what is configured is loaded
+    scheme = urlsplit(config.url).scheme
+    if scheme in STORES:
+        from authz.serve.layers.store import S3Source, StoreSource  # noqa: PLC0415  # only what is configured is loaded
 
-        return StoreSource(config)
+        return S3Source(config) if scheme == "s3" else StoreSource(config)
     from authz.serve.layers.web import WebSource  # noqa: PLC0415  # the same
 
     return WebSource(config)

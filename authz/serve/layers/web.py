@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from authz.serve.layers.config import LayerConfig
 
 _STEP: Final = 1 << 16  # bytes that are read at a time
-_MAX_HEAD: Final = 256 << 10  # bytes before the body; http.client passes over any number of `100 Continue`
 # bytes from a server before the body: http.client passes over any number of `100 Continue`
+_MAX_HEAD: Final = 256 << 10
 _MAX_REDIRECTS: Final = 5
 _MAX_TOKEN: Final = 4096  # bytes
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -74,7 +74,7 @@ class _Incoming(io.RawIOBase):
         """Read a piece. Raises TimeoutError, and HTTPException for a head that is too long."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer took too long")
+            raise TimeoutError("timed out")
         if self._left <= 0:
             raise http.client.HTTPException(f"a head of more than {_MAX_HEAD} bytes")
         self._socket.settimeout(min(self._timeout, left))
@@ -95,41 +95,55 @@ class WebSource(FetchedSource):
         assert config.url is not None  # noqa: S101  # as the configuration was checked
         super().__init__(config.url.partition("?")[0], config.max_size, config.poll)
         self._config = config
+        self._wait = config.wait
         self._url = config.url
         self._trust: tuple[list[tuple[int, int, int] | None], ssl.SSLContext] | None = None  # of which files
 
     @contextlib.contextmanager
     def ask(self, tag: str, suffix: str = "") -> Iterator[Answer | bool]:
         """Ask for the file."""
-        here = urlsplit(self._url)
-        url = here._replace(path=here.path + suffix).geturl()
+        url = self._where(suffix)
         for _ in range(_MAX_REDIRECTS + 1):
-            with contextlib.closing(self._connect(urlsplit(url), long=True)) as connection:
-                incoming = self._limit(connection)
-                connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))
-                try:
-                    answer = connection.getresponse()
-                except http.client.HTTPException as error:
-                    raise self._bad(f"not HTTP: {type(error).__name__}") from error
-                incoming[-1].headed(self._config.timeout)
-                if answer.status in _REDIRECTS:
-                    url = self._redirected(url, answer.getheader("Location") or "")
+            with self._answered(url, tag) as answer:
+                if answer.status in _REDIRECTS and (location := answer.getheader("Location")):
+                    url = self._redirected(url, location)
                     continue
                 held = "wait" in (answer.getheader("Preference-Applied") or "")
                 if answer.status == http.client.NOT_MODIFIED and tag:
                     yield held
                     return
                 if answer.status != http.client.OK:
-                    raise self._bad(f"found the status {answer.status}, expected 200")
+                    raise self._refusal(answer)
                 yield Answer(answer.getheader("ETag") or "", self._pieces(answer), held)
                 return
         raise self._bad(f"more than {_MAX_REDIRECTS} redirects")
 
+    @contextlib.contextmanager
+    def _answered(self, url: str, tag: str) -> Iterator[http.client.HTTPResponse]:
+        """Ask for a URL, and give the answer, of which the head was read."""
+        with contextlib.closing(self._connect(urlsplit(url), long=True)) as connection:
+            incoming = self._limit(connection)
+            connection.request("GET", self._target(urlsplit(url)), headers=self._headers(tag))
+            try:
+                answer = connection.getresponse()
+            except http.client.HTTPException as error:
+                raise self._bad(f"not HTTP: {type(error).__name__}") from error
+            incoming[-1].headed(self._config.timeout)
+            with contextlib.closing(answer):  # the connection does not close one that ends it
+                yield answer
+
+    def _where(self, suffix: str) -> str:
+        """Return the URL that is asked. suffix: behind the name of the file, for a part. Raises SnapshotRefused."""
+        here = urlsplit(self._url)
+        return here._replace(path=here.path + suffix).geturl()
+
+    def _refusal(self, answer: http.client.HTTPResponse) -> SnapshotRefused:
+        """Return why an answer that has neither a file nor says that there is none is refused."""
+        return self._bad(f"found the status {answer.status}, expected 200")
+
     def _pieces(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         if answer.length is not None and answer.length > self._max_size:
-            raise SnapshotRefused(
-                Refusal.TOO_LARGE, self.name, found=f"{answer.length} bytes", expected=f"at most {self._max_size}"
-            )
+            raise self._too_large(f"{answer.length} bytes")
         missing = answer.length
         while piece := self._piece(answer):
             missing = None if missing is None else missing - len(piece)
@@ -149,7 +163,7 @@ class WebSource(FetchedSource):
         timeout, config = connection.timeout, self._config
 
         def response(of: socket.socket, **rest: Any) -> http.client.HTTPResponse:
-            incoming.append(_Incoming(of, timeout or config.timeout, config.wait + 2 * config.timeout))
+            incoming.append(_Incoming(of, timeout or config.timeout, self._wait + 2 * config.timeout))
             return http.client.HTTPResponse(incoming[-1], **rest)  # type: ignore[arg-type]  # only makefile is called
 
         connection.response_class = response  # type: ignore[assignment]  # it is only called
@@ -162,7 +176,8 @@ class WebSource(FetchedSource):
         target = urlsplit(urljoin(url, location))
         here = urlsplit(url)
         if (target.scheme, target.hostname, target.port) != (here.scheme, here.hostname, here.port):
-            raise self._bad(f"redirected to '{shorten(location)}', expected the same host")
+            place = location.partition("?")[0]  # what follows may be our own: a signature, a password
+            raise self._bad(f"redirected to '{shorten(place)}', expected the same host")
         return target.geturl()
 
     def _headers(self, tag: str) -> dict[str, str]:
@@ -172,7 +187,7 @@ class WebSource(FetchedSource):
             "Authz-Sidecar": f"{socket.gethostname()}:{os.getpid()}",
         }
         # Also without a tag: the answer says whether the server can hold one back, and one that has nothing yet does.
-        headers["Prefer"] = f"wait={self._config.wait:.0f}"
+        headers["Prefer"] = f"wait={self._wait:.0f}"
         if tag:
             headers["If-None-Match"] = tag
         if self.refused:
@@ -187,7 +202,7 @@ class WebSource(FetchedSource):
         return url.geturl() if url.scheme == "http" and _proxy(url) else path
 
     def _connect(self, url: SplitResult, *, long: bool) -> http.client.HTTPConnection:
-        timeout = self._config.timeout + (self._config.wait if long else 0)
+        timeout = self._config.timeout + (self._wait if long else 0)
         proxy = _proxy(url)
         host, port = url.hostname or "", url.port
         if proxy is not None:

@@ -82,6 +82,16 @@ def test_a_snapshot_that_is_absent_is_warned_of_and_one_that_is_refused_is_wrong
     assert lines[-1].startswith(f"wrong: snapshot.path: {path}: the sidecar would refuse it: too_large: ")
 
 
+def test_of_a_layer_from_a_server_that_was_not_loaded_yet_the_url_is_named(publisher: Publisher) -> None:
+    """The warning was of `path`, which is not configured, and of a file below the state folder."""
+    layers = "layers: [{name: policy, url: 'http://127.0.0.1:1/lists', trusted_keys: [keys/a.pub]}]\n"
+    status, lines = check(publisher.folder, layers + LISTENS)
+    expected = (
+        "warning: layers[0].url: no file of it was loaded here yet; until there is one, when_missing applies: deny"
+    )
+    assert (status, lines[-1]) == (0, expected)
+
+
 def test_a_stale_snapshot_is_warned_of_with_its_age_and_what_follows(publisher: Publisher) -> None:
     path = publisher.publish(POLICY, created=int(time.time()) - 9000)
     text = SNAPSHOT.replace("}", ", max_age: 2h, when_stale: deny}")

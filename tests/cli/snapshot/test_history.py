@@ -11,6 +11,7 @@ from support.publishing.publisher import POLICY
 from support.suite.commands import Commands
 
 from authz.errors import InputError
+from authz.publisher.bans.build import build_bans_layer
 from authz.publisher.build import build_snapshot
 from authz.publisher.policy.read import read_policy
 from authz.snapshot.archive import Archive
@@ -188,6 +189,35 @@ def test_explain_as_of_a_time_decides_by_the_file_that_served_then(authz: Comman
     before = authz(*EXPLAIN, "203.0.113.7", "--as-of", format_moment(now - 8000))
     assert before.status == 2
     assert "no build served then: the oldest was made 800 seconds later" in before.out
+
+
+def test_explain_as_of_a_time_before_there_were_bans_decides_without_them_and_says_so(
+    authz: Commands, tmp_path: Path
+) -> None:
+    """It failed: nobody could ask about the time before the first ban, or before those that the archive still has."""
+    (tmp_path / "authz.yaml").write_text(LAYERS)
+    build(authz)
+    before = int(time.time()) + 1
+    assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
+    kept = next(iter(Archive(tmp_path / "archive", "bans").builds())).path
+    signer = load_signer(str(tmp_path / "keys" / "b.key"))
+    later = build_bans_layer([], layer="bans", serial=before + 60, created=before + 60, signers=[signer])
+    kept.with_name(f"{before + 60}.snapshot").write_bytes(later)
+    kept.unlink()
+    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", format_moment(before))
+    assert ran.json()["decision"]["reason"] == "denylisted"
+    assert "no build served then" in ran.err
+    assert "decided without the layer bans" in ran.err
+
+
+def test_explain_as_of_a_time_asks_for_the_archive_of_a_layer_that_comes_from_a_server(
+    authz: Commands, tmp_path: Path
+) -> None:
+    """The error named a folder beside the last good copy, which nobody fills."""
+    (tmp_path / "authz.yaml").write_text(LAYERS.replace("path: lists.snapshot", "url: 'http://127.0.0.1:1/lists'"))
+    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", "2026-11-01T00:00:00Z")
+    assert ran.status == 2
+    assert "--archive DIR" in ran.out
 
 
 def test_explain_decides_by_all_layers(authz: Commands, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.publishing.publisher import Publisher
+from support.servers.raw_server import RawServer, answer
 from support.suite.commands import Commands
 
 from authz.errors import InputError
@@ -195,3 +196,66 @@ def test_what_a_store_calls_its_version_goes_with_the_tag(version: str | None, m
     place.put(b"", pushing.There(7, "tag", version))
     place.put(b"", None)
     assert modes == [{"e_tag": "tag"} | ({"version": version} if version else {}), "create"]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "201 Created", "204 No Content"])
+def test_a_server_that_keeps_nothing_of_what_it_takes_is_found_out(files: dict[int, bytes], status: str) -> None:
+    """`authz snapshot push` said that it had pushed, and sidecars never saw the file."""
+
+    def answered(number: int) -> bytes:
+        put = raw.requests[number - 1].startswith("PUT ")
+        return answer(status=status) if put else answer(files[7], ETag='"seven"')
+
+    with RawServer(answered).running() as raw:
+        with pytest.raises(InputError, match="took serial 8, and has serial 7 now"):
+            push(files[8], f"http://127.0.0.1:{raw.port}/lists.snapshot")
+        assert [request.partition(" ")[0] for request in raw.requests] == ["GET", "PUT", "GET"]
+
+
+def test_a_server_that_says_412_for_ever_is_asked_once(files: dict[int, bytes]) -> None:
+    def answered(number: int) -> bytes:
+        put = raw.requests[number - 1].startswith("PUT ")
+        return answer(status="412 Precondition Failed") if put else answer(files[7])
+
+    with RawServer(answered).running() as raw:
+        with pytest.raises(InputError, match="was changed by somebody else just now"):
+            push(files[8], f"http://127.0.0.1:{raw.port}/lists.snapshot")
+        assert len(raw.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [{"silent": True}, {"answer": b"HTTP/1.1 200 OK\r\n", "again": b"X", "pause": 0.02}],
+    ids=["no word", "a byte now and then"],
+)
+def test_a_push_to_a_server_that_never_ends_its_answer_ends(
+    files: dict[int, bytes], behaviour: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that pushes each minute hung for ever, and each minute there was another one."""
+    monkeypatch.setattr(pushing, "MAX_TIME", 0.3)
+    monkeypatch.setattr(pushing, "TIMEOUT", 0.6)
+    with (
+        RawServer(**behaviour).running() as server,
+        pytest.raises(InputError, match=r"has not answered within 0\.3 seconds"),
+    ):
+        push(files[8], f"http://127.0.0.1:{server.port}/lists.snapshot")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [(answer(b"<Code>SECRETKEY</Code>", "403 Forbidden"), "cannot be read: found the status 403, expected 200"),
+     (answer(status="307 No", Location="/other"), "cannot be read: HTTP error: error following redirect")],
+    ids=["403", "redirects without end"],
+)  # fmt: skip
+def test_why_a_store_takes_nothing_is_told_without_what_it_wrote(
+    files: dict[int, bytes], behaviour: bytes, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text was cut off before the status; a store that repeats a request would have had it printed."""
+    pytest.importorskip("obstore", reason="needs the extra stores")
+    for name, value in {"ACCESS_KEY_ID": "AKID", "SECRET_ACCESS_KEY": "SECRETKEY", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with RawServer(behaviour).running() as server:
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(InputError, match=expected) as caught:
+            push(files[8], "s3://lists/policy.snapshot")
+    assert "SECRETKEY" not in caught.value.message

@@ -180,7 +180,7 @@ def test_a_feed_that_shrank_is_told_of(ops: Told) -> None:
     publisher.close()
     publisher.leading = True
     [policy] = [layer for layer in publisher._layers if layer.layer == "policy"]
-    policy.warnings = ("tor.txt: broken, so its last good content of 2026 is kept: 90 % fewer",)
+    policy._warnings = ("tor.txt: broken, so its last good content of 2026 is kept: 90 % fewer",)
     ops.look()
     [message] = ops.messages()
     assert (message["topic"], "90 % fewer" in message["text"]) == ("feed", True)

@@ -85,6 +85,14 @@ def lock_heads(tx: Connection, layers: Iterable[str]) -> dict[str, Head]:
     return {row.layer: Head(*row) for row in tx.execute(_LOCK, {"layers": sorted(set(layers))})}
 
 
+def go_on_above(tx: Connection, layer: str, serial: int) -> Head:
+    """Have the sequences of a layer go on above a serial, where they are not there yet; return where it stands."""
+    head = lock_head(tx, layer)
+    if serial > head.sequence:
+        tx.execute(update(heads).where(heads.c.layer == layer).values(sequence=serial))
+    return head._replace(sequence=max(serial, head.sequence))
+
+
 def read_heads(tx: Connection, layers: Iterable[str] | None = None) -> dict[str, Head]:
     """Return where these layers stand; None: all."""
     wanted = None if layers is None else set(layers)

@@ -83,18 +83,16 @@ def test_an_object_that_is_not_there_is_told(publisher: Publisher, bucket: Any) 
 
 def test_an_object_over_the_limit_is_refused(bucket: Any) -> None:
     from authz.errors import SnapshotRefused
-    from authz.serve.layers.store import StoreSource
 
     bucket.put("large", b"x" * 101)
-    source = StoreSource(LayerConfig(name="policy", url="s3://lists/large", trusted_keys=(), max_size=100))
-    with pytest.raises(SnapshotRefused, match="found more than 100 bytes"), source.fetch():
+    source = make_source(LayerConfig(name="policy", url="s3://lists/large", trusted_keys=(), max_size=100))
+    with pytest.raises(SnapshotRefused, match="found 101 bytes, expected at most 100"), source.fetch():
         pass
 
 
 def test_a_store_that_fails_is_asked_three_times_and_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself obstore went on for three minutes, during which nobody saw that the store does not answer."""
     from authz.errors import SnapshotRefused
-    from authz.serve.layers.store import StoreSource
 
     class Failing(BaseHTTPRequestHandler):
         asked = 0
@@ -113,11 +111,11 @@ def test_a_store_that_fails_is_asked_three_times_and_then_told(monkeypatch: pyte
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        source = StoreSource(LayerConfig(name="bans", url="s3://lists/bans.snapshot", trusted_keys=("a.pub",)))
+        source = make_source(LayerConfig(name="bans", url="s3://lists/bans.snapshot", trusted_keys=("a.pub",)))
         with pytest.raises(SnapshotRefused) as caught, source.fetch():
             pass
         server.shutdown()
-    assert (caught.value.code, Failing.asked) == ("unreachable", 3)
+    assert (caught.value.code, Failing.asked) == ("bad_answer", 3)
 
 
 def test_a_store_that_cannot_be_asked_here_changes_nothing_of_the_configuration(
