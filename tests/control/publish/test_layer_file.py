@@ -100,7 +100,7 @@ def test_a_file_of_somebody_else_is_told_and_the_next_is_above_it(
     plane.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.10"})
     wait_for(lambda: bans_of(plane).source == CONTROL_PLANE, "it is replaced")
     assert bans_of(plane).serial > foreign
-    assert warnings(plane) == ""
+    wait_for(lambda: warnings(plane) == "", "it is over")
     with plane.plane.store.reading() as tx:
         changes = read_changes(tx, "bans", foreign, read_heads(tx)["bans"].sequence)
     assert [change.reason for change in changes] == [f"the file had serial {foreign} of somebody else"]
