@@ -78,7 +78,7 @@ class Generation:
         self._settings, self._since = settings, since
         self._later: dict[frozenset[str], Generation] = {}  # by the layers that are ignored
         self._find4, self._find6 = ruleset.find4, ruleset.find6
-        self._find_others, self._marks = ruleset.find_others, ruleset.marks
+        self._find_others, self._marks, self._last_mark = ruleset.find_others, ruleset.marks, ruleset.last_mark
         self._remembered = 0  # outcomes in all scopes
         self._special: dict[tuple[object, ...], Outcome] = {}
         self._memos: dict[tuple[object, ...], dict[object, Any]] = {}  # of outcomes that are alike
@@ -202,9 +202,9 @@ class Generation:
             if marks is None:
                 others = self._find_others(version, value)
             elif version == 4:
-                if marks[value >> 11] & BITS_OF_MARKS[value >> 8 & 7]:
+                if marks[value >> 11 & self._last_mark] & BITS_OF_MARKS[value >> 8 & 7]:
                     others = self._find_others(4, value)
-            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3] & BITS_OF_MARKS[number & 7]:
+            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3 & self._last_mark] & BITS_OF_MARKS[number & 7]:
                 others = self._find_others(6, value)
         key: Key = first << 3 | version | attack  # a version is 4 or 6
         if others or places:

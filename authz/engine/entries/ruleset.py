@@ -59,6 +59,7 @@ class Ruleset:
         protected: Addresses for which only the policy counts.
         find_others: The look-up in the files behind the policy's; None where there are none.
         marks: Where they have no bit for an address, `find_others` need not be asked; None: it has to be.
+        last_mark: The number of their last byte.
 
     """
 
@@ -85,6 +86,7 @@ class Ruleset:
         self.marks: Marks | None = None
         if self._others:
             self.find_others, self.marks = self._finder_of_others()
+        self.last_mark = len(self.marks or ()) - 1
 
     def _finder_of_others(self) -> tuple[FindOthers, Marks | None]:
         """Return the look-up in the files behind the policy's, and the marks of all of them in one."""
@@ -180,9 +182,9 @@ class Ruleset:
             if marks is None:
                 others = self.find_others(version, value)
             elif version == 4:
-                if marks[value >> 11] & BITS_OF_MARKS[value >> 8 & 7]:
+                if marks[value >> 11 & self.last_mark] & BITS_OF_MARKS[value >> 8 & 7]:
                     others = self.find_others(4, value)
-            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3] & BITS_OF_MARKS[number & 7]:
+            elif marks[(number := (value >> 80) % IPV6_MARKS) >> 3 & self.last_mark] & BITS_OF_MARKS[number & 7]:
                 others = self.find_others(6, value)
         return Place(version, first, others or ())
 
@@ -256,12 +258,13 @@ class Ruleset:
 def _of_several_layers(find: FindOthers, all_marks: Sequence[Marks], files: Sequence[OpenedSnapshot]) -> FindOthers:
     """Return the same look-up in several layers. all_marks: of those that have some. files: of the others."""
     finders4, finders6 = [file.find4 for file in files], [file.find6 for file in files]
+    pairs = [(marks, len(marks) - 1) for marks in all_marks]
 
     def find_if_any(version: int, value: int) -> tuple[int, ...] | None:
         place = value >> 8 if version == 4 else (value >> 80) % IPV6_MARKS
         byte, bit = place >> 3, BITS_OF_MARKS[place & 7]
-        for marks in all_marks:
-            if marks[byte] & bit:
+        for marks, last in pairs:
+            if marks[byte & last] & bit:
                 return find(version, value)
         for find_in in finders4 if version == 4 else finders6:
             if find_in(value):

@@ -169,8 +169,8 @@ class HttpConnection(asyncio.Protocol):
         """Parse a piece of several header blocks, or refuse the one that is too long."""
         begin = 0
         while begin < len(piece) and not self._ending:
-            found = _HEAD_END.search(piece, begin)
-            end = found.end() if found else len(piece)
+            head_end = _HEAD_END.search(piece, begin)
+            end = head_end.end() if head_end else len(piece)
             if self._received + end - begin > self._most:
                 self._fault(431)
             else:

@@ -28,8 +28,8 @@ class Spellings(dict[bytes, bytes | None]):
         if len(name) > self._longest:
             return None
         lower = name.lower()
-        found = lower if lower in self._wanted else None
+        known = lower if lower in self._wanted else None
         if len(self) >= MAX_SPELLINGS:
             self.clear()
-        self[name] = found
-        return found
+        self[name] = known
+        return known

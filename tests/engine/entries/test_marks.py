@@ -87,8 +87,9 @@ def test_exactly_those_are_marked_that_a_file_covers(
         head, parts = file(recent, networks), [file(first, number=2), file(second, number=3)]
     head.parts = tuple(parts)
     found = marks_of([head], marks_of(parts))
-    assert found == marks_of([head, *parts])
+    at_once = marks_of([head, *parts])
     assert found is not None
+    assert at_once is not None
     plain = Ruleset([policy(), head])
     head.marks = found
     marked = Ruleset([policy(), head])
@@ -104,8 +105,10 @@ def test_exactly_those_are_marked_that_a_file_covers(
             asked = Request(address.text, (), "shop")
             answers = [decider.check(asked, NOW)[0].decision for decider in (decides, as_without)]
             assert answers == ["deny" if expected else "allow"] * 2
-    set_bits = set(np.flatnonzero(np.unpackbits(np.frombuffer(found, np.uint8), bitorder="little")).tolist())
-    assert set_bits == set().union(*map(numbers_of, covered))
+    expected_bits = set().union(*map(numbers_of, covered))
+    for marks in (found, at_once):
+        set_bits = set(np.flatnonzero(np.unpackbits(np.frombuffer(marks, np.uint8), bitorder="little")).tolist())
+        assert set_bits == {number % (8 * len(marks)) for number in expected_bits}
 
 
 @settings(max_examples=tries(50), deadline=None)
@@ -150,6 +153,25 @@ def test_networks_that_cover_very_much_leave_a_layer_without_marks(
     assert marks_of([file([], [parse_network(few)])]) is not None
     assert marks_of([file([], [parse_network(many)])]) is None
     assert marks_of([file([], [parse_network(few), small])]) is None
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 4096), (512, 4096), (513, 8192), (1_000, 8192), (1 << 16, 1 << 19)])
+def test_marks_of_few_addresses_are_small(count: int, size: int) -> None:
+    """Two MiB for each change of a thousand bans would cost more than all else: their pages are new each time."""
+    some = file(v4(*range(0, count << 8, 1 << 8))) if count < 1 << 16 else file([], [parse_network("10.0.0.0/8")])
+    marks = marks_of([some])
+    assert marks is not None
+    assert len(marks) == size
+    set_bits = int.from_bytes(marks, "little").bit_count()
+    assert set_bits == count
+    assert set_bits <= 8 * size / 64
+
+
+def test_marks_are_made_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[int] = []
+    monkeypatch.setattr(marks_module, "next_turn", lambda: turns.append(1))
+    marks_of([file(v4(1))], bytearray(MARKS_SIZE))
+    assert len(turns) == MARKS_SIZE >> 16
 
 
 def sections(*networks: Network) -> dict[str, memoryview]:
