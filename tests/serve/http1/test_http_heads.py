@@ -16,7 +16,7 @@ from authz.serve.http1.spellings import MAX_SPELLINGS, Spellings
 if TYPE_CHECKING:
     from authz.serve.http1.messages import HeadParts
 
-MOST = 200  # bytes of a header block
+MAX_HEADER = 200  # bytes of a header block
 FORWARDED = b"x-forwarded-for"
 
 
@@ -62,7 +62,7 @@ def heads_of(*pieces: bytes) -> tuple[list[RequestHead], list[int]]:
         return Answer(b"HTTP/1.1 204 No Content\r\n")
 
     async def run() -> bytes:
-        connection = HttpConnections(handler, [FORWARDED], HttpLimits(max_header=MOST))()
+        connection = HttpConnections(handler, [FORWARDED], HttpLimits(max_header=MAX_HEADER))()
         transport = Transport()
         connection.connection_made(transport)
         for piece in pieces:
@@ -105,7 +105,7 @@ def test_a_wanted_name_may_be_long() -> None:
     assert Spellings([name])[name.title()] == name
 
 
-@pytest.mark.parametrize(("size", "status"), [(MOST, 204), (MOST + 1, 431)])
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEADER, 204), (MAX_HEADER + 1, 431)])
 @pytest.mark.parametrize("before", [0, 1, 2, 30])
 def test_the_limit_is_that_of_each_header_block_not_of_what_came_with_it(before: int, size: int, status: int) -> None:
     """Also where it begins behind others in a piece, and ends in the next."""
@@ -119,9 +119,9 @@ def test_the_limit_is_that_of_each_header_block_not_of_what_came_with_it(before:
 def test_pieces_of_any_size_bring_the_same_answers() -> None:
     generator = random.Random(7)
     for _ in range(tries(60)):
-        sizes = [generator.choice((40, 90, MOST - 1, MOST, MOST, MOST + 1)) for _ in range(generator.randrange(1, 12))]
+        sizes = [generator.choice((40, 90, MAX_HEADER - 1, MAX_HEADER, MAX_HEADER, MAX_HEADER + 1)) for _ in range(generator.randrange(1, 12))]
         data, pieces = b"".join(map(request, sizes)), []
-        expected = [204 if size <= MOST else 431 for size in sizes]
+        expected = [204 if size <= MAX_HEADER else 431 for size in sizes]
         if 431 in expected:
             del expected[expected.index(431) + 1 :]  # it ends the connection
         at = 0
