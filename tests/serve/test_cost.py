@@ -356,7 +356,7 @@ def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
     lines = [f"{name}: {value}" for name, value in HEADERS.items() if not name.startswith(":")]
     head = ["GET /v1/auth/shop HTTP/1.1", f"X-Forwarded-For: {ALLOWED}", "Host: x", *lines, "", ""]
     asked = "\r\n".join(head).encode()
-    within(cost_of(lambda: connection.data_received(asked)), Cost(37, 519))
+    within(cost_of(lambda: connection.data_received(asked)), Cost(35, 513))
     assert (len(transport.writes), transport.writes[-1][:13]) == (4, b"HTTP/1.1 200 ")
 
 
@@ -369,7 +369,7 @@ def test_a_request_of_nginx_keeps_to_its_budget(fronts: Fronts) -> None:
     head = ["GET /v1/nginx/shop HTTP/1.1", "Host: shop.example.com", f"X-Request-Id: {'0' * 32}",
             "X-Original-Method: GET", "X-Original-URI: /cart?id=7", f"X-Forwarded-For: {ALLOWED}", "", ""]  # fmt: skip
     asked = "\r\n".join(head).encode()
-    within(cost_of(lambda: connection.data_received(asked)), Cost(38, 528))
+    within(cost_of(lambda: connection.data_received(asked)), Cost(36, 522))
     assert (len(transport.writes), transport.writes[-1][:13]) == (4, b"HTTP/1.1 204 ")
 
 

@@ -96,7 +96,7 @@ def _build(outcome: Outcome, form: int, client: Address | None = None) -> Answer
 def _told(outcome: Outcome) -> dict[str, object]:
     """Return what every caller reads, as headers by name; None: there is nothing to tell.
 
-    In the order in which nginx looks for them: it compares names one by one, from the first header on.
+    What is nearly always there comes first: nginx compares names one by one, from the first header on.
     """
     return {
         "X-Authz-Decision": outcome.decision,

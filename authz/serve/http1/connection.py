@@ -236,11 +236,11 @@ class HttpConnection(asyncio.Protocol):
         wanted = self._spellings[name]
         if wanted is None:
             return
-        lines = self._headers.get(wanted)
-        if lines is None:
-            self._headers[wanted] = [value.rstrip(b" \t")]
+        headers = self._headers
+        if wanted in headers:
+            headers[wanted].append(value.rstrip(b" \t"))
         else:
-            lines.append(value.rstrip(b" \t"))
+            headers[wanted] = [value.rstrip(b" \t")]
 
     def on_headers_complete(self) -> None:
         """Answer."""

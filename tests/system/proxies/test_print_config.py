@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +16,8 @@ from support.proxies.configurations import AWKWARD, CONFIGURATIONS, POLICY, SNAP
 from support.proxies.programs.envoy import check_of as filter_of
 from support.proxies.programs.envoy import endpoint_of, validate_envoy
 from support.proxies.programs.nginx import adapt_nginx, validate_nginx
+from support.publishing.publisher import Publisher
+from support.sidecar.fronts import Fronts
 
 from authz.cli.sidecar import proxy_config
 from authz.cli.sidecar.proxy_config import render
@@ -23,9 +25,7 @@ from authz.cli.sidecar.proxy_config.template import fill
 from authz.errors import InputError
 from authz.serve.config.config import load_config
 from authz.serve.grpc.responses import APPLICATION_HEADER, CLIENT_HEADER, LIST_HEADER, REMOVED
-
-if TYPE_CHECKING:
-    from support.publishing.publisher import Publisher
+from authz.serve.http1.messages import RequestHead
 
 ROOT = Path(__file__).parents[3]
 
@@ -286,6 +286,25 @@ def test_nginx_drops_every_header_that_a_client_could_make_up_to_look_like_ours(
     set_to = ((CLIENT_HEADER, "client"), (LIST_HEADER, "list"), (APPLICATION_HEADER, "application"))
     for name, variable in set_to:
         assert re.search(rf"proxy_set_header {name} +\$authz_{variable};", text, re.IGNORECASE), name
+
+
+ALL_TOLD = """\
+version: 1
+applications: {shop: {dry_run: true}}
+entries:
+  - {id: bad, list: deny, networks: [203.0.113.0/24]}
+  - {id: watched, list: deny, networks: [203.0.113.9], action: warn}
+"""
+
+
+def test_nginx_reads_all_that_it_is_told_and_is_told_all_that_it_reads(tmp_path: Path) -> None:
+    fronts = Fronts(Publisher(tmp_path), "client_address: {trusted_proxies: [127.0.0.1]}\n", ALL_TOLD)
+    asked = RequestHead(b"GET", b"/v1/nginx/shop", {b"x-forwarded-for": [b"203.0.113.9"]}, "127.0.0.1")
+    told = re.findall(r"^([\w-]+): \S", fronts.http.handle(asked).head.decode(), re.MULTILINE)
+    text = printed(tmp_path, "nginx", "")
+    assert "/v1/nginx;" in text
+    read = re.findall(r"auth_request_set \$\w+ +\$upstream_http_(\w+);", text)
+    assert sorted(name.lower().replace("-", "_") for name in told) == sorted(read)
 
 
 def test_nginx_sends_only_what_the_sidecar_reads_but_for_an_attack_signal(tmp_path: Path) -> None:
