@@ -43,7 +43,12 @@ _MAX_CHUNKS = 64  # with a low half that is not 0, before every /64 counts as cu
 
 
 class Arrays6(NamedTuple):
-    """The sections `v6.*`, as arrays. sets, ends: of each piece; a table may have no ends."""
+    """The sections `v6.*`, as arrays.
+
+    Attributes:
+        sets: Of each piece.
+        ends: The same; a table may have none.
+    """
 
     starts_high: Array
     starts_low: Array
