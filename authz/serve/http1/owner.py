@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from authz.serve.http1.connection import HttpConnection
     from authz.serve.http1.messages import Answer, HeadParts
     from authz.serve.http1.spellings import Spellings
     from authz.serve.listeners.budget import HeldBytes, Turns
@@ -41,13 +40,14 @@ class Owner(Protocol):
     refuse: Callable[[str | None], Answer] | None
     held: HeldBytes
     turns: Turns
-    places: Places[HttpConnection]
-    open: set[HttpConnection]
+    places: Places[Any]  # of HttpConnection, which names this module
+    open: set[Any]
     later: float
 
     @property
     def limits(self) -> Timeouts:
         """Sizes and times."""
 
-    def admit(self, connection: HttpConnection) -> bool:
-        """Return whether a new connection has a place."""
+    @property
+    def admit(self) -> Callable[[Any], bool]:
+        """Tells whether a new connection has a place."""
