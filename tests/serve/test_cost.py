@@ -11,7 +11,7 @@ import gc
 import struct
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hpack import Encoder
@@ -19,6 +19,7 @@ from support.proxies.envoy_api import check_request
 from support.publishing.publisher import Publisher
 from support.publishing.worlds import deny, load
 from support.sidecar.fronts import Fronts
+from support.suite.cost import Cost, cost_of, within
 
 from authz.addresses import parse_network
 from authz.engine.entries.marks import marks_of
@@ -41,60 +42,14 @@ from authz.snapshot.ban_ids import ban_id
 from authz.wire.envoy.v3.check_pb2 import CheckRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType
 
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
 
 ALLOWED, DENIED, IPV6 = "192.0.2.7", "203.0.113.9", "2001:db8:7::1"
 HEADERS = {":authority": "shop.example.com", ":method": "GET", ":path": "/cart?id=7", "user-agent": "curl/8",
            "x-request-id": "1"}  # fmt: skip
-
-
-class Cost(NamedTuple):
-    """Of one piece of work. calls: of functions in Python and in C. instructions: of the interpreter."""
-
-    calls: int
-    instructions: int
-
-
-def cost_of(work: Callable[[], object]) -> Cost:
-    """Count what `work` does, after it was done twice: what is remembered is not counted."""
-    work()
-    work()
-    calls = instructions = 0
-
-    def profile(_: FrameType, event: str, __: Any) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal instructions
-        frame.f_trace_opcodes = True
-        instructions += event == "opcode"
-        return trace
-
-    before = sys.getprofile(), sys.gettrace()
-    try:
-        gc.disable()  # a collection calls hooks of hypothesis
-        sys.setprofile(profile)
-        work()
-        sys.setprofile(None)
-        sys.settrace(trace)
-        work()
-    finally:
-        sys.settrace(before[1])
-        sys.setprofile(before[0])
-        gc.enable()
-    return Cost(calls - 1, instructions)  # the call that ends counting
-
-
-def within(spent: Cost, budget: Cost) -> None:
-    """Assert that a cost keeps to a budget, and that the budget is not far above it."""
-    assert spent.calls <= budget.calls
-    assert spent.instructions <= budget.instructions
-    assert spent.calls >= budget.calls * 0.8, "the budget is too generous: lower it"
 
 
 @pytest.fixture(scope="module")
@@ -348,29 +303,29 @@ def test_all_answers_to_what_came_in_one_read_leave_in_one_write(
     assert len(grpc.transport.writes) == 1
 
 
-@pytest.mark.usefixtures("loop")
-def test_an_http_request_keeps_to_its_budget(fronts: Fronts) -> None:
-    connection = HttpConnections(fronts.http.handle, fronts.http.wanted, HttpLimits())()
-    transport = Transport()
-    connection.connection_made(cast("asyncio.Transport", transport))
-    lines = [f"{name}: {value}" for name, value in HEADERS.items() if not name.startswith(":")]
-    head = ["GET /v1/auth/shop HTTP/1.1", f"X-Forwarded-For: {ALLOWED}", "Host: x", *lines, "", ""]
-    asked = "\r\n".join(head).encode()
-    within(cost_of(lambda: connection.data_received(asked)), Cost(35, 513))
-    assert (len(transport.writes), transport.writes[-1][:13]) == (4, b"HTTP/1.1 200 ")
+NGINX = {"Host": "a.example", "X-Request-Id": "0" * 32, "X-Original-Method": "GET", "X-Original-URI": "/cart?id=7"}
 
 
 @pytest.mark.usefixtures("loop")
-def test_a_request_of_nginx_keeps_to_its_budget(fronts: Fronts) -> None:
-    """As the printed configuration asks: three of its five headers are for the decision log, and there is none."""
+@pytest.mark.parametrize(
+    ("target", "headers", "status", "budget"),
+    [
+        ("/v1/auth/shop", HEADERS | {"host": "a"}, b"200", Cost(35, 513)),
+        ("/v1/nginx/shop", NGINX, b"204", Cost(36, 522)),
+    ],
+)
+def test_an_http_request_keeps_to_its_budget(
+    fronts: Fronts, target: str, headers: dict[str, str], status: bytes, budget: Cost
+) -> None:
+    """The second as the printed nginx configuration asks: most of its headers are for a decision log."""
     connection = HttpConnections(fronts.http.handle, fronts.http.wanted, HttpLimits())()
     transport = Transport()
     connection.connection_made(cast("asyncio.Transport", transport))
-    head = ["GET /v1/nginx/shop HTTP/1.1", "Host: shop.example.com", f"X-Request-Id: {'0' * 32}",
-            "X-Original-Method: GET", "X-Original-URI: /cart?id=7", f"X-Forwarded-For: {ALLOWED}", "", ""]  # fmt: skip
+    lines = [f"{name}: {value}" for name, value in headers.items() if not name.startswith(":")]
+    head = [f"GET {target} HTTP/1.1", *lines, f"X-Forwarded-For: {ALLOWED}", "", ""]
     asked = "\r\n".join(head).encode()
-    within(cost_of(lambda: connection.data_received(asked)), Cost(36, 522))
-    assert (len(transport.writes), transport.writes[-1][:13]) == (4, b"HTTP/1.1 204 ")
+    within(cost_of(lambda: connection.data_received(asked)), budget)
+    assert (len(transport.writes), transport.writes[-1][9:12]) == (4, status)
 
 
 # The decision log: little for who decides, the rest for the thread.
