@@ -211,8 +211,8 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     _check_oidc(document, config)
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
-    if config.tls is not None and config.tls.clients and config.tls.client_ca is None:
-        document.mistake("tls.clients", "found without client_ca, expected the authority that signed them")
+    for key in () if config.tls is None else config.tls.without_authority():
+        document.mistake(f"tls.{key}", "found without client_ca, expected the authority that signed them")
 
 
 def _check_once(document: Document[ControlConfig], key: str, names: list[str], what: str) -> None:

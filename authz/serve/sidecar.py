@@ -286,7 +286,7 @@ class Sidecar:
                 _LOG.error("the configuration stays as it was: %s", error.message)  # not a bug: no traceback
             else:
                 self.metrics.count("authz_config_reloads_total", result="ok")
-        await self._endpoints.reload()
+        await self._endpoints.reload(self.config)
         await self.layers.load()
         self._tell("READY=1", self._state())
 

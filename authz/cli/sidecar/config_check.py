@@ -21,6 +21,7 @@ from authz.errors import SnapshotRefused, StartError
 from authz.serve.admin.token import read_token
 from authz.serve.config.own_files import files_read
 from authz.serve.listeners.bind import NOT_A_SOCKET, bind_problem
+from authz.serve.listeners.tls.clients import read_clients
 from authz.serve.listeners.tls.context import make_context
 from authz.snapshot.read import read_snapshot
 
@@ -160,9 +161,10 @@ def _about_secrets(config: Config) -> Iterator[Finding]:
     """Yield certificates and tokens that would stop the sidecar when it starts."""
     for front, protocol in (("grpc", "h2"), ("http", "http/1.1")):
         tls = getattr(config, front).tls
-        if tls is not None and all(Path(name).is_file() for name in (tls.certificate, tls.key, tls.client_ca) if name):
+        if tls is not None and all(Path(name).is_file() for name in tls.files().values()):
             try:
                 make_context(tls, [protocol], f"{front}.tls")
+                read_clients(tls, f"{front}.tls", time.time())
             except StartError as error:
                 yield Finding("wrong", f"{front}.tls", str(error).removeprefix(f"{front}.tls: "))
     token = config.admin.token_file

@@ -1,6 +1,7 @@
 """TLS of the control plane's listener: that of a sidecar's fronts, between the socket and uvicorn's protocol.
 
-So certificates are read again when they change, clients are known by the names in theirs, and sessions are resumed.
+So certificates are read again when they change, clients are known by the names in theirs, sessions are resumed, and who
+may connect no more is disconnected.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class TlsListener:
     """The TLS of the listener. `load` before all else, `start` in the event loop, `stop` at the end."""
 
     def __init__(self, tls: Tls) -> None:
-        self._certificates = Certificates("control", tls, ("http/1.1",), Metrics(), HeldBytes())
+        self._certificates = Certificates("control", tls, ("http/1.1",), Metrics(), HeldBytes(), self)
         self._watching: asyncio.Task[None] | None = None
 
     def load(self) -> None:
@@ -43,6 +44,14 @@ class TlsListener:
             with suppress(asyncio.CancelledError):
                 await self._watching
             self._watching = None
+
+    def retire(self, connection: HttpToolsProtocol) -> None:
+        """Have one connection end after the answer that is under way, or at once if there is none."""
+        connection.shutdown()
+
+    def end(self, connection: HttpToolsProtocol) -> None:
+        """Close one connection: a long poll is cut."""
+        connection.transport.close()
 
     def protocol(self, **uvicorns: Any) -> asyncio.BaseProtocol:
         """Return what uvicorn takes for its own protocol of a new connection."""

@@ -68,6 +68,8 @@ class Status:
         for number, layer in enumerate(self._layers):
             of = f"{layer.config.name}: " if number else ""
             reasons += [f"{code}: {of}{text}" for code, text in self._reasons_of(layer, first=number == 0)]
+        text = "a list in client_crl expired: its clients cannot connect"
+        reasons += [f"crl_expired: {of.name}: {text}" for of in self.certificates if of.lists_expired]
         return reasons + self.more()
 
     def _reasons_of(self, layer: Layer, *, first: bool) -> Iterator[tuple[str, str]]:
@@ -141,6 +143,13 @@ class Status:
         expires: Values = {(("listener", certificate.name),): certificate.expires for certificate in self.certificates}
         name, text = "authz_tls_certificate_expires_seconds", "When the certificate in use expires, since 1970"
         families.append(Family.of(name, "gauge", text, expires))
+        lists: Values = {
+            (("listener", certificate.name),): certificate.clients.lists_expire
+            for certificate in self.certificates
+            if certificate.clients.lists_expire is not None
+        }
+        name, text = "authz_tls_crl_expires_seconds", "When the first of the revocation lists expires, since 1970"
+        families.append(Family.of(name, "gauge", text, lists))
         return [*families, Family.of("authz_snapshot_stale", "gauge", "1 where it is older than it may be", stale)]
 
 

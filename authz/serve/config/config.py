@@ -338,13 +338,15 @@ def _check_layers(document: Document[Config], config: Config) -> None:
 
 def _check_tls(document: Document[Config], config: Config) -> None:
     for name, tls in (("grpc", config.grpc.tls), ("http", config.http.tls)):
-        if tls is not None and tls.clients and tls.client_ca is None:
-            document.mistake(f"{name}.tls.clients", "found without client_ca, expected the authority that signed them")
+        for key in () if tls is None else tls.without_authority():
+            document.mistake(f"{name}.tls.{key}", "found without client_ca, expected the authority that signed them")
     for name, sender in (("events", config.events), ("traces", config.traces)):
         if (sender.certificate is None) != (sender.key is None):
             document.mistake(f"{name}.certificate", "found certificate or key alone, expected both or none")
-    if config.grpc.engine == "grpcio" and config.grpc.tls is not None and config.grpc.tls.clients:
-        document.mistake("grpc.tls.clients", "found with the engine grpcio, expected 'native' or 'auto'")
+    if config.grpc.engine == "grpcio" and config.grpc.tls is not None:
+        for key in ("clients", "client_crl"):
+            if getattr(config.grpc.tls, key):
+                document.mistake(f"grpc.tls.{key}", "found with the engine grpcio, expected 'native' or 'auto'")
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _OF_A_LAYER = ("path", "token", "ca", "certificate", "key")
 _OF_A_SENDER = ("token_file", "ca", "certificate", "key")
-_OF_TLS = ("certificate", "key", "client_ca")
+_OF_TLS = ("certificate", "key", "client_ca", "client_crl")
 
 
 class _Configured(Protocol):

@@ -1,7 +1,7 @@
 """What of a configuration can change while the sidecar runs, and what needs a restart.
 
 Listeners stay where they are, and so does what the fronts read of a request; the rest changes at once: layers and keys,
-trusted proxies, limits, the decision log.
+trusted proxies, limits, the decision log, files and clients of TLS.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
     for section, keys in FIXED.items():
         before, after = getattr(old, section), getattr(new, section)
         names = keys or before.__struct_fields__
+        if _tls_can_change(before, after):
+            names = tuple(name for name in names if name != "tls")
         lines += _differences(section, before, after, names)
         kept[section] = replace(after, **{name: getattr(before, name) for name in names})
     if old.state_file != new.state_file:
@@ -59,6 +61,12 @@ def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
         lines.append(f"decision_log.path: '{old.decision_log.path}' stays, found '{log.path}'")
         kept["decision_log"] = replace(log, path=old.decision_log.path)
     return replace(new, state=str(old.state_file), **kept), lines
+
+
+def _tls_can_change(before: Any, after: Any) -> bool:
+    """Return whether a section has TLS before and after, and its engine reads it again."""
+    both = getattr(before, "tls", None) is not None and getattr(after, "tls", None) is not None
+    return both and getattr(before, "engine", "native") != "grpcio"
 
 
 def _differences(section: str, before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:

@@ -108,6 +108,15 @@ class HttpConnections:
             for connection in self.open:
                 connection.drain()
 
+    def retire(self, connection: HttpConnection) -> None:
+        """Have one connection end after the answer to its next request, or at once if it is idle."""
+        if not (connection.idle and connection.give_way()):
+            connection.drain()
+
+    def end(self, connection: HttpConnection) -> None:
+        """Close one connection once its answers are sent."""
+        connection.close()
+
     def stop(self) -> None:
         """Close all connections once their answers are sent."""
         if self._sweeper is not None:

@@ -79,6 +79,14 @@ class Http2Listener:
         for connection in list(self.open):
             connection.announce_end()
 
+    def retire(self, connection: Http2Connection) -> None:
+        """Tell one peer to begin no more calls here."""
+        connection.announce_end()
+
+    def end(self, connection: Http2Connection) -> None:
+        """Close one connection once its answers are sent."""
+        connection.leave()
+
     def stop(self) -> None:
         """Close all connections once their answers are sent."""
         if self._sweeper is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from authz.serve.background import in_thread
 from authz.serve.listeners.accept import listen
@@ -36,6 +36,12 @@ class Connections(Protocol):
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Make the protocol of a new connection."""
+
+    def retire(self, connection: Any) -> None:
+        """Tell the peer of one of them that this is the end."""
+
+    def end(self, connection: Any) -> None:
+        """Close one of them."""
 
 
 class Endpoints:
@@ -90,7 +96,7 @@ class Endpoints:
             from authz.serve.listeners.tls.certificates import Certificates  # noqa: PLC0415  # only where it is wanted
             from authz.serve.listeners.tls.connection import TlsConnection  # noqa: PLC0415  # the same
 
-            certificates = Certificates(name, tls, protocols, self._metrics, self.held)
+            certificates = Certificates(name, tls, protocols, self._metrics, self.held, connections)
             await in_thread(certificates.load)
             factory, handshakes = partial(TlsConnection, certificates, factory), certificates.handshakes
             self.certificates.append(certificates)
@@ -109,10 +115,10 @@ class Endpoints:
         self.ports[name] = port if where.path is None else 0
         _LOG.info("%s: listening on %s", name, where if where.path else str(where).rpartition(":")[0] + f":{port}")
 
-    async def reload(self) -> None:
-        """Read all certificates again."""
+    async def reload(self, config: Config) -> None:
+        """Read all certificates again. config: which files, and which clients may connect."""
         for certificates in self.certificates:
-            await certificates.reload()
+            await certificates.reload(getattr(config, certificates.name).tls)
 
     def close(self) -> None:
         """End watching files. A second call is harmless."""

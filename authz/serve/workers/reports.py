@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # What is not summed. A layer and a configuration are the same everywhere: what the keeper counts of them counts.
 _LEAST: Final = frozenset({
-    "authz_ready", "authz_tls_certificate_expires_seconds", "authz_info", "process_start_time_seconds",
-    "process_max_fds",
+    "authz_ready", "authz_tls_certificate_expires_seconds", "authz_tls_crl_expires_seconds", "authz_info",
+    "process_start_time_seconds", "process_max_fds",
 })  # fmt: skip
 _OF_THE_KEEPER: Final = ("authz_snapshot_", "authz_stale_total", "authz_config_reloads_total")
 _HITS: Final = "authz_entry_hits_total"

@@ -158,6 +158,23 @@ def test_a_file_of_tls_that_the_sidecar_could_not_use_is_wrong(
     assert (status, [line for line in lines if "tls" in line]) == (0, [])
 
 
+def test_a_revocation_list_by_which_everybody_would_be_refused_is_wrong(publisher: Publisher) -> None:
+    folder = publisher.folder
+    publisher.publish(POLICY)
+    authority = Authority(folder, "a")
+    authority.issue("a", "127.0.0.1")
+    tls = "tls: {certificate: a.pem, key: a.key.pem, client_ca: a.ca.pem, client_crl: a.crl.pem}"
+    listens = LISTENS.replace('http: {listen: "127.0.0.1:0"', 'http: {listen: "127.0.0.1:0", ' + tls)
+    (folder / "a.crl.pem").write_bytes(authority.revoke(seconds=-1))
+    status, lines = check(folder, SNAPSHOT + listens)
+    assert status == 1
+    start = f"wrong: http.tls: {folder}/a.crl.pem: found the list of 'CN=a' that expired at "
+    assert any(line.startswith(start) for line in lines)
+    (folder / "a.crl.pem").write_bytes(authority.revoke())
+    status, lines = check(folder, SNAPSHOT + listens)
+    assert (status, [line for line in lines if "tls" in line]) == (0, [])
+
+
 def test_the_file_may_be_given_as_for_other_commands(publisher: Publisher) -> None:
     publisher.publish(POLICY)
     (publisher.folder / "authz.yaml").write_text(SNAPSHOT + LISTENS)

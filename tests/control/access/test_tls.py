@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 import subprocess
@@ -25,6 +26,7 @@ from authz.serve.listeners.tls import certificates
 from authz.serve.listeners.tls.config import ClientName, Tls
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 EDGE = "spiffe://example.com/ns/edge/sa/authz"
@@ -85,6 +87,58 @@ def test_clients_are_known_by_their_certificates_and_events_and_commands_show_on
         assert subprocess.run(command, env=os.environ | told, capture_output=True, check=False).returncode == 0
 
 
+@contextlib.asynccontextmanager
+async def serving(listener: TlsListener, application: Any) -> AsyncIterator[int]:
+    """Serve, and give the port."""
+    server = uvicorn.Server(
+        uvicorn.Config(application, port=0, http=listener.protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]
+    )
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    listener.start()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        await listener.stop()
+        await server.shutdown()
+
+
+def test_a_client_whose_authority_was_removed_is_disconnected_from_a_long_poll_too(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "LOOK", 0.02)
+    monkeypatch.setattr("authz.serve.listeners.tls.open.GRACE", 0.1)
+    edge = authority.issue("edge", "127.0.0.1", EDGE)
+    (tmp_path / "clients.pem").write_bytes(authority.path.read_bytes())
+    certificate, key, clients = (str(tmp_path / name) for name in ("server.pem", "server.key.pem", "clients.pem"))
+    listener = TlsListener(Tls(certificate=certificate, key=key, client_ca=clients))
+    listener.load()
+    polls = asyncio.Event()
+
+    async def application(scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        if scope["path"] == "/wait":
+            polls.set()
+            await asyncio.sleep(60)
+        await send({"type": "http.response.body", "body": b"here"})
+
+    async def live() -> None:
+        async with serving(listener, application) as port, asyncio.timeout(30):
+            context = trusting(authority, edge)
+            one, other = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(2)]
+            one[1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await one[0].readuntil(b"here")).startswith(b"HTTP/1.1 200")
+            other[1].write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            await polls.wait()
+            (tmp_path / "clients.pem").write_bytes(Authority(tmp_path, "strangers").path.read_bytes())
+            for reader, writer in (one, other):
+                assert b"here" not in await reader.read()
+                writer.close()
+
+    asyncio.run(live())
+
+
 def test_new_certificates_are_served_without_a_restart(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,25 +162,16 @@ def test_new_certificates_are_served_without_a_restart(
         return shown
 
     async def live() -> None:
-        server = uvicorn.Server(
-            uvicorn.Config(application, port=0, http=listener.protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]
-        )
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
-        await server.startup()
-        listener.start()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        first = await serial(port)
-        authority.issue("server", "127.0.0.1")
-        async with asyncio.timeout(30):
-            while (second := await serial(port)) == first:
-                pass
-        (tmp_path / "server.pem").write_text("broken")
-        await asyncio.sleep(0.1)
-        assert await serial(port) == second
-        await listener.stop()
-        await listener.stop()
-        await server.shutdown()
+        async with serving(listener, application) as port:
+            first = await serial(port)
+            authority.issue("server", "127.0.0.1")
+            async with asyncio.timeout(30):
+                while (second := await serial(port)) == first:
+                    pass
+            (tmp_path / "server.pem").write_text("broken")
+            await asyncio.sleep(0.1)
+            assert await serial(port) == second
+            await listener.stop()
 
     asyncio.run(live())
     assert set(schemes) == {"https"}

@@ -143,6 +143,23 @@ def test_what_cannot_change_stays_and_is_named_with_both_values(tmp_path: Path) 
     assert merge(old, old) == (old, [])
 
 
+def test_files_and_clients_of_tls_change_but_tls_is_not_turned_on_or_off(tmp_path: Path) -> None:
+    tls = "tls: {certificate: %s, key: k, client_ca: c}"
+    first, second = (
+        load(tmp_path, f"layers:\n{POLICY}grpc: {{{tls % name}}}\nhttp: {{{tls % name}}}\n") for name in "ab"
+    )
+    assert merge(first, second) == (second, [])
+    plain = load(tmp_path, "layers:\n" + POLICY)
+    for old, new in ((plain, first), (first, plain)):
+        merged, lines = merge(old, new)
+        assert (merged.grpc, merged.http) == (old.grpc, old.http)
+        assert [line.split(":")[0] for line in lines] == ["grpc.tls", "http.tls"]
+    first, second = (
+        load(tmp_path, f"layers:\n{POLICY}grpc: {{engine: grpcio, {tls % name}}}\n") for name in "ab"
+    )  # whose files are read once
+    assert merge(first, second)[0].grpc == first.grpc
+
+
 def test_another_first_layer_is_refused_while_the_sidecar_runs(tmp_path: Path) -> None:
     """Two lines that changed places: bans were the policy, and its applications had settings that nobody meant."""
     bans = "  - {name: bans, path: bans.snapshot, trusted_keys: [b.pub]}\n"

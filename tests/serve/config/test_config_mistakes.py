@@ -273,6 +273,12 @@ def test_names_of_clients_need_an_authority_and_the_engine_native(mistakes: Mist
     assert mistakes(text) == [
         "authz.yaml:4: grpc.tls.clients: found with the engine grpcio, expected 'native' or 'auto'"
     ]
+    assert mistakes(text.replace("clients: [a.example]", "client_crl: d")) == [
+        "authz.yaml:4: grpc.tls.client_crl: found with the engine grpcio, expected 'native' or 'auto'"
+    ]
+    assert mistakes(f"{LEAST}http:\n  tls: {{certificate: a, key: b, client_crl: c}}\n") == [
+        "authz.yaml:3: http.tls.client_crl: found without client_ca, expected the authority that signed them"
+    ]
 
 
 def test_one_front_at_least_is_on(mistakes: Mistakes, load: Load) -> None:

@@ -12,100 +12,30 @@ import signal
 import socket
 import ssl
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from support.processes import Sidecar, wait_for
+from support.processes import wait_for
 from support.proxies.envoy_api import check_request
-from support.publishing.publisher import Publisher
 from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, get
+from support.sidecar.secured import SPIFFE
 
 from authz.errors import BadValue
 from authz.serve.grpc.check import CHECK_METHOD
 from authz.serve.listeners.tls import certificates as certificates_module
+from authz.serve.listeners.tls.clients import Clients
 from authz.serve.listeners.tls.config import ClientName, Tls, _client_name
 from authz.serve.listeners.tls.connection import whole_records
-from authz.serve.listeners.tls.context import may_connect
 from authz.wire.envoy.v3.check_pb2 import CheckResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-CONFIG = """\
-snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub], poll: 1h}
-grpc: {listen: "127.0.0.1:0", tls: %(tls)s}
-http: {listen: "127.0.0.1:0", tls: %(tls)s}
-admin: {listen: "127.0.0.1:0"}
-client_address: {trusted_proxies: ["127.0.0.0/8"]}
-application: {unknown: default}
-decision_log: {path: "off"}
-drain: 0s
-"""
-SPIFFE = "spiffe://example.com/ns/edge/sa/envoy"
-
-
-class Sides:
-    """A sidecar with TLS, and the certificates of its clients: `envoy` with names, `stranger` of another authority."""
-
-    def __init__(self, folder: Path, more: str = "") -> None:
-        self.folder = folder
-        Publisher(folder).publish()
-        self.authority = Authority(folder, "authority")
-        self.certificate, self.key = self.authority.issue("server", "127.0.0.1", "localhost")
-        self.envoy = self.authority.issue("envoy", "127.0.0.1", "envoy.example.com", SPIFFE)
-        self.stranger = Authority(folder, "strangers").issue("stranger", "127.0.0.1", SPIFFE)
-        tls = f"{{certificate: {self.certificate}, key: {self.key}{more}}}"
-        self.sidecar = Sidecar(folder, CONFIG % {"tls": tls})
-
-    def context(self, client: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-        """Return what a client trusts, with its certificate."""
-        context = ssl.create_default_context(cafile=str(self.authority.path))
-        if client is not None:
-            context.load_cert_chain(*map(str, client))
-        return context
-
-    @contextlib.contextmanager
-    def connect(
-        self, front: str = "http", context: ssl.SSLContext | None = None, **more: Any
-    ) -> Iterator[ssl.SSLSocket]:
-        """Give a connection."""
-        with (
-            socket.create_connection(("127.0.0.1", self.sidecar.ports[front]), timeout=20) as plain,
-            (context or self.context()).wrap_socket(plain, server_hostname="127.0.0.1", **more) as secure,
-        ):
-            yield secure
-
-    def status(self, client: tuple[Path, Path] | None = None) -> int:
-        """Return the status of a request for an allowed address; 0 where the connection is not taken."""
-        try:
-            with self.connect(context=self.context(client)) as secure:
-                return HttpClient(secure).ask("/v1/auth", f"X-Forwarded-For: {ALLOWED}").status
-        except (OSError, AssertionError):
-            return 0
-
-    def handshakes(self, listener: str = "http") -> dict[str, int]:
-        """Return how many handshakes ended how."""
-        text = get(self.sidecar.ports["admin"], "/metrics").body.decode()
-        start = f'authz_tls_handshakes_total{{listener="{listener}",result="'
-        lines = (line.removeprefix(start) for line in text.splitlines() if line.startswith(start))
-        return {result: int(float(count)) for result, _, count in (line.partition('"} ') for line in lines)}
-
-
-@pytest.fixture
-def sides(tmp_path: Path) -> Iterator[Callable[..., Sides]]:
-    """Return what makes a sidecar with more settings of `tls`."""
-    with contextlib.ExitStack() as stack:
-
-        def make(more: str = "") -> Sides:
-            made = Sides(tmp_path, more)
-            stack.enter_context(made.sidecar)
-            return made
-
-        yield make
+    from support.sidecar.secured import Sides
 
 
 def openssl(sides: Sides, front: str, *arguments: str) -> str:
@@ -173,12 +103,11 @@ def test_new_certificates_end_the_sessions_of_the_old_ones(sides: Callable[..., 
         ("spiffe://EXAMPLE.com/ns/edge/sa/other", False),
     ],
 )
-def test_a_client_is_known_by_the_names_in_its_certificate(clients: str, allowed: bool, tmp_path: Path) -> None:
+def test_a_client_is_known_by_the_names_in_its_certificate(clients: str, allowed: bool) -> None:
     certificate = {"subjectAltName": (("IP Address", "127.0.0.1"), ("DNS", "envoy.example.com"), ("URI", SPIFFE))}
     names = tuple(_client_name(name.strip('"')) for name in clients.split(", ") if name)
-    tls = Tls(certificate="a", key="b", client_ca=str(tmp_path), clients=names)
-    assert may_connect(tls, certificate, 0.0) is allowed
-    assert may_connect(tls, {}, 0.0) is (not clients)
+    assert Clients(names).may_connect(certificate, 0.0) is allowed
+    assert Clients(names).may_connect({}, 0.0) is (not clients)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +161,8 @@ def test_files_that_cannot_be_used_change_nothing_and_are_said_once(sides: Calla
 
 
 def test_a_changed_file_is_noticed_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from authz.serve.http2.grpc_methods import Service
+    from authz.serve.http2.listener import Http2Listener
     from authz.serve.listeners.budget import HeldBytes
     from authz.serve.observe.metrics import Metrics
 
@@ -239,7 +170,7 @@ def test_a_changed_file_is_noticed_without_a_signal(tmp_path: Path, monkeypatch:
     authority = Authority(tmp_path, "authority")
     certificate, key = authority.issue("server", "127.0.0.1")
     tls = Tls(certificate=str(certificate), key=str(key))
-    kept = certificates_module.Certificates("http", tls, ["h2"], Metrics(), HeldBytes())
+    kept = certificates_module.Certificates("http", tls, ["h2"], Metrics(), HeldBytes(), Http2Listener(Service({}, 1)))
     kept.load()
     first = kept.context
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from support.servers.certificates import Authority
 
+from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.http1.messages import plain_answer
 from authz.serve.listeners.budget import HeldBytes
 from authz.serve.listeners.tls.certificates import HANDSHAKES_A_TURN, MAX_HANDSHAKES, Certificates
 from authz.serve.listeners.tls.config import Tls
@@ -17,9 +19,13 @@ from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     import pytest
+
+
+ENDS = HttpConnections(lambda _: plain_answer(200), (), HttpLimits())
 
 
 class Wire(asyncio.Transport):
@@ -51,7 +57,7 @@ class Wire(asyncio.Transport):
 def certificates_of(folder: Path, ca: Path | None = None) -> Certificates:
     certificate, key = Authority(folder, "server-authority").issue("server", "127.0.0.1")
     tls = Tls(certificate=str(certificate), key=str(key), client_ca=None if ca is None else str(ca))
-    certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes())
+    certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes(), ENDS)
     certificates.load()
     return certificates
 
@@ -107,13 +113,18 @@ def test_handshakes_that_come_at_once_have_turns_and_one_address_keeps_no_other_
 
 
 async def handshake(
-    certificates: Certificates, context: ssl.SSLContext, session: ssl.SSLSession | None
+    certificates: Certificates,
+    context: ssl.SSLContext,
+    session: ssl.SSLSession | None,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> tuple[ssl.SSLObject, bool]:
     """Return a client's side behind its handshake, and whether our side lets it speak."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client, wire = context.wrap_bio(incoming, outgoing, session=session), Wire("192.0.2.1")
     connection = TlsConnection(certificates, asyncio.Protocol)
     connection.connection_made(wire)
+    if meanwhile is not None:
+        await meanwhile()
     for _ in range(10):
         with contextlib.suppress(ssl.SSLWantReadError):
             client.do_handshake()
@@ -122,7 +133,7 @@ async def handshake(
         await asyncio.sleep(0)
         incoming.write(wire.written)
         wire.written = b""
-    spoken = connection._inner is not None
+    spoken = connection.inner is not None
     connection.connection_lost(None)
     return client, spoken
 
@@ -147,5 +158,21 @@ def test_a_client_whose_certificate_has_expired_resumes_no_session(
         monkeypatch.setattr("authz.serve.listeners.tls.connection.time.time", lambda: later)
         client, spoken = await handshake(certificates, context, client.session)
         assert (client.session_reused, spoken) == (True, False)
+
+    asyncio.run(run())
+
+
+def test_a_handshake_that_began_before_a_change_of_clients_lets_nobody_in(tmp_path: Path) -> None:
+    """It goes on in the context of before, whose authority may be gone."""
+    authority = Authority(tmp_path, "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(*authority.issue("client", "127.0.0.1"))
+
+    async def run() -> None:
+        certificates = certificates_of(tmp_path, authority.path)
+        assert (await handshake(certificates, context, None, certificates.reload))[1]
+        authority.path.write_bytes(Authority(tmp_path, "strangers").path.read_bytes())
+        assert not (await handshake(certificates, context, None, certificates.reload))[1]
 
     asyncio.run(run())

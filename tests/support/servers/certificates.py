@@ -29,14 +29,38 @@ class Authority:
         self.path = folder / f"{name}.ca.pem"
         self.path.write_bytes(self._sign(self._key, self._name, authority=True).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, address: str, *names: str) -> tuple[Path, Path]:
-        """Return the files of a certificate for an address and for names (of hosts, or URIs), and of its key."""
+    def issue(self, name: str, address: str, *names: str, seconds: float = 86400) -> tuple[Path, Path]:
+        """Return the files of a certificate for an address and for names (of hosts, or URIs), and of its key.
+
+        seconds: until it expires.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, private = self._folder / f"{name}.pem", self._folder / f"{name}.key.pem"
-        signed = self._sign(key, _name(name), address=address, names=names)
+        signed = self._sign(key, _name(name), address=address, names=names, seconds=seconds)
         certificate.write_bytes(signed.public_bytes(Encoding.PEM))
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, private
+
+    def under(self, name: str) -> Authority:
+        """Return an authority whose certificate is signed by this one."""
+        other = Authority(self._folder, name)
+        signed = self._sign(other._key, other._name, authority=True)
+        other.path.write_bytes(signed.public_bytes(Encoding.PEM))
+        return other
+
+    def revoke(self, *certificates: Path, begins: float = -3600, seconds: float = 86400, delta: bool = False) -> bytes:
+        """Return the list of these, which are ours, as PEM. begins, seconds: from now to its begin and to its end."""
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now + dt.timedelta(seconds=begins))
+        builder = builder.next_update(now + dt.timedelta(seconds=seconds))
+        for path in certificates:
+            number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - dt.timedelta(hours=1))
+            builder = builder.add_revoked_certificate(one.build())
+        if delta:
+            builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def _sign(
         self,
@@ -46,6 +70,7 @@ class Authority:
         address: str = "",
         names: Sequence[str] = (),
         authority: bool = False,
+        seconds: float = 86400,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         public = key.public_key()
@@ -56,7 +81,7 @@ class Authority:
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(seconds=seconds))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(

@@ -1,21 +1,26 @@
 """The certificates of one listener: read at the start, and again when a file changes, beside the event loop.
 
-A connection is served by what was current when it began. Files that cannot be used change nothing, are logged once and
-counted; those who replace a certificate and its key one after the other are given time.
+A connection is served by what was current when it began; where other clients may connect since, it is judged again.
+Files that cannot be used change nothing, are logged once and counted; those who replace a certificate and its key one
+after the other are given time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from authz.errors import NoThread, StartError
 from authz.serve.background import in_thread
 from authz.serve.listeners.budget import Turns
 from authz.serve.listeners.places import network_of
+from authz.serve.listeners.tls.clients import Clients, read_clients
 from authz.serve.listeners.tls.context import expiry, make_context
+from authz.serve.listeners.tls.open import OpenConnections
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     import ssl
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
     from authz.serve.listeners.budget import HeldBytes
     from authz.serve.listeners.tls.config import Tls
+    from authz.serve.listeners.tls.open import Ends
     from authz.serve.observe.metrics import Metrics
 
 LOOK: Final = 5.0  # seconds between two looks at the files
@@ -42,6 +48,19 @@ class Handshaking(Protocol):
         """End it at once."""
 
 
+class _Files(NamedTuple):
+    """What was read.
+
+    Attributes:
+        seen: Of the files, before.
+    """
+
+    context: ssl.SSLContext
+    expires: float
+    clients: Clients
+    seen: tuple[object, ...]
+
+
 class Certificates:
     """Gives connections TLS. `load` before all else; `watch` is a task for as long as there is a listener.
 
@@ -51,9 +70,12 @@ class Certificates:
         protocols: What is offered by ALPN.
         metrics: Counts handshakes and reloads.
         held: The budget of bytes for all peers.
+        ends: Ends the inner protocols of connections.
 
     Attributes:
         context: For connections that begin now.
+        clients: Who may connect.
+        open: Connections whose handshake is over.
         handshakes: Connections whose handshake is under way, the oldest first.
         turns: Where they wait to go on with it.
         expires: When the certificate expires, in seconds since 1970.
@@ -61,7 +83,9 @@ class Certificates:
 
     context: ssl.SSLContext
 
-    def __init__(self, name: str, tls: Tls, protocols: Sequence[str], metrics: Metrics, held: HeldBytes) -> None:
+    def __init__(
+        self, name: str, tls: Tls, protocols: Sequence[str], metrics: Metrics, held: HeldBytes, ends: Ends
+    ) -> None:
         self.name = name
         self.tls = tls
         self.held = held
@@ -69,10 +93,15 @@ class Certificates:
         self._of: dict[str, dict[Handshaking, None]] = {}  # the same by the network of the peer
         self.turns = Turns(HANDSHAKES_A_TURN)
         self.expires = 0.0
+        self.clients = Clients()
+        self.open = OpenConnections(name, ends)
         self._protocols = protocols
         self._metrics = metrics
         metrics.begin("authz_tls_reloads_total", listener=name, result="refused")
         self._seen: tuple[object, ...] = ()
+        self._refused: tuple[object, ...] = ()
+        self._reloading = asyncio.Lock()
+        self._told = 0.0  # of which expired lists the log has been told
 
     def load(self) -> None:
         """Read the files. Blocks.
@@ -80,40 +109,82 @@ class Certificates:
         Raises:
             StartError: They cannot be used; what was current stays.
         """
+        self._use(self._read())
+
+    def _read(self) -> _Files:
+        where, tls = f"{self.name}.tls", self.tls
         seen = self._look()
-        context = make_context(self.tls, self._protocols, f"{self.name}.tls")
+        clients = read_clients(tls, where, time.time())  # first: what the context lets in is no older
+        context = make_context(tls, self._protocols, where)
         try:
-            self.expires = expiry(self.tls)
+            return _Files(context, expiry(tls), clients, seen)
         except (OSError, ValueError) as error:
-            raise StartError(f"{self.name}.tls: {self.tls.certificate}: {error}") from error
-        self.context, self._seen = context, seen
+            raise StartError(f"{where}: {tls.certificate}: {error}") from error
+
+    def _use(self, files: _Files) -> bool:
+        """Use what was read. Returns whether other clients may connect now."""
+        self.context, self.expires, self._seen = files.context, files.expires, files.seen
+        if files.clients.source == self.clients.source:
+            return False
+        self.clients = files.clients
+        return True
 
     def _look(self) -> tuple[object, ...]:
-        return tuple(_look_at(path) for path in (self.tls.certificate, self.tls.key, self.tls.client_ca) if path)
+        return tuple(map(_look_at, self.tls.files().values()))
 
     async def watch(self) -> None:
-        """Read the files again whenever they have changed."""
-        refused: tuple[object, ...] = ()
+        """Read the files again whenever they have changed, and end connections whose certificates have expired."""
+        await asyncio.gather(self._watch_time(), self._watch_files())
+
+    async def _watch_time(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            await self.open.sweep(time.time())
+            if self.lists_expired and self._told != self.clients.lists_expire:
+                self._told = self.clients.lists_expire or 0.0
+                _LOG.error("%s: a revocation list expired at %s: its clients cannot connect until there is a new one",
+                           self.name, format_moment(int(self._told)))  # fmt: skip
+
+    async def _watch_files(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
             try:
                 seen = await in_thread(self._look)
             except NoThread:
                 continue  # the next look may have one
-            if seen not in {self._seen, refused} and not await self.reload():
-                refused = seen
+            if seen not in {self._seen, self._refused}:
+                await self.reload()
 
-    async def reload(self) -> bool:
-        """Read the files again, changed or not. Returns whether they can be used."""
-        try:
-            await in_thread(self.load)
-        except (StartError, NoThread) as error:
-            self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")
-            _LOG.error("the certificates stay as they were: %s", error.message)  # not a bug: no traceback
-            return False
-        self._metrics.count("authz_tls_reloads_total", listener=self.name, result="ok")
-        _LOG.info("%s: the certificates were read again", self.name)
-        return True
+    @property
+    def lists_expired(self) -> bool:
+        """Whether OpenSSL refuses clients since a revocation list in use has expired."""
+        return self.clients.lists_expire is not None and self.clients.lists_expire < time.time()
+
+    async def reload(self, tls: Tls | None = None) -> bool:
+        """Read the files again, changed or not, and judge open connections where other clients may connect now.
+
+        Args:
+            tls: Names them from now on; None: as before.
+
+        Returns:
+            Whether they can be used. If not, all stays as it was, and they are read again when they have changed.
+        """
+        async with self._reloading:
+            self.tls = tls or self.tls
+            try:
+                seen = await in_thread(self._look)
+                files = await in_thread(self._read)
+            except (StartError, NoThread) as error:
+                self._refused = seen if isinstance(error, StartError) else ()
+                self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")
+                _LOG.error("the certificates stay as they were: %s", error.message)  # not a bug: no traceback
+                return False
+            others = self._use(files)
+            self._metrics.count("authz_tls_reloads_total", listener=self.name, result="ok")
+            _LOG.info("%s: the certificates were read again", self.name)
+            if others:
+                await self.open.judge(self.clients)
+            return True
 
     def begin(self, connection: Handshaking) -> None:
         """Take a connection whose handshake begins; if there are too many, the oldest of who has most has to go."""

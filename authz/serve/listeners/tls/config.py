@@ -66,11 +66,19 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str  # with the chain behind it
     key: str
     client_ca: str | None = None  # clients must show a certificate of it
+    client_crl: str | None = None  # revocation lists: one of each authority in client_ca
     clients: tuple[ClientNamed, ...] = ()  # and one of these names (SAN) in it; none: any certificate of client_ca
     handshake_timeout: Duration = 10.0  # a connection whose handshake takes longer is closed
 
     def at(self, place: Callable[[str], str]) -> Tls:
         """Return it with its files at another place."""
-        client_ca = self.client_ca and place(self.client_ca)
-        replace = msgspec.structs.replace
-        return replace(self, certificate=place(self.certificate), key=place(self.key), client_ca=client_ca)
+        return msgspec.structs.replace(self, **{key: place(name) for key, name in self.files().items()})
+
+    def without_authority(self) -> tuple[str, ...]:
+        """Return the keys that say something of clients although no authority signs their certificates."""
+        return tuple(key for key in ("client_crl", "clients") if self.client_ca is None and getattr(self, key))
+
+    def files(self) -> dict[str, str]:
+        """Return the files by their keys."""
+        keys = ("certificate", "key", "client_ca", "client_crl")
+        return {key: name for key in keys if (name := getattr(self, key)) is not None}

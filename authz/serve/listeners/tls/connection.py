@@ -19,12 +19,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from authz.serve.listeners.tls.context import may_connect, names_of
+from authz.serve.listeners.tls.clients import names_of, valid_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from authz.serve.listeners.tls.certificates import Certificates
+    from authz.serve.listeners.tls.clients import Clients
 
 _RECORD: Final = 16384  # bytes of plain text in a record, at most (RFC 8446, section 5.1)
 _RECORDS: Final = 64  # that OpenSSL gets before others have their turn
@@ -32,6 +33,7 @@ _HEAD: Final = 5  # bytes of a record before what is encrypted
 _TYPES: Final = range(20, 24)  # of records
 _MAJOR: Final = 3  # of all versions of TLS
 _LONGEST: Final = _RECORD + 2048  # bytes behind it (RFC 5246, section 6.2.3); in TLS 1.3 fewer
+_REVOKED: Final = 23  # X509_V_ERR_CERT_REVOKED
 _MAX_IDLE: Final = 100  # records without data that a peer may send, and so many more than those with data
 _LOG = logging.getLogger("authz.tls")
 
@@ -45,6 +47,7 @@ class TlsConnection(asyncio.Protocol):
 
     Attributes:
         peer: The address of the peer; "" for a unix socket.
+        inner: The inner protocol; None: until the handshake is done, and when the connection has ended.
     """
 
     peer = ""
@@ -56,7 +59,8 @@ class TlsConnection(asyncio.Protocol):
         self._object: ssl.SSLObject
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
-        self._inner: asyncio.Protocol | None = None  # once the handshake is done
+        self._clients: Clients
+        self.inner: asyncio.Protocol | None = None
         self._left = b""  # what OpenSSL has not got yet
         self._idle = 0  # records without data, less those with
         self._paused = False  # the inner protocol does not read
@@ -68,6 +72,7 @@ class TlsConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
         certificates = self._certificates
+        self._clients = certificates.clients  # before the context, which a change exchanges first
         self._transport = cast("asyncio.Transport", transport)
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
@@ -81,7 +86,7 @@ class TlsConnection(asyncio.Protocol):
         if self._ended:
             return
         self._left = self._left + data if self._left else data
-        if self._inner is None:
+        if self.inner is None:
             self._put_off()
         elif not (self._paused or self._reading):
             self._take()
@@ -95,22 +100,23 @@ class TlsConnection(asyncio.Protocol):
         self._ended = True
         self._timer.cancel()
         self._certificates.end(self, "lost")
+        self._certificates.open.discard(self)
         self._certificates.held.release(self)
-        if self._inner is not None:
-            self._inner.connection_lost(exc)
-            self._inner = None  # it refers to us by its transport; so that nobody has to look for the circle
+        if self.inner is not None:
+            self.inner.connection_lost(exc)
+            self.inner = None  # it refers to us by its transport; so that nobody has to look for the circle
 
     def pause_writing(self) -> None:
         """Tell the inner protocol that the peer does not read; in a handshake nobody has reason not to."""
-        if self._inner is None:
+        if self.inner is None:
             self._transport.abort()
         else:
-            self._inner.pause_writing()
+            self.inner.pause_writing()
 
     def resume_writing(self) -> None:
         """Tell the inner protocol that the peer reads again."""
-        if self._inner is not None:
-            self._inner.resume_writing()
+        if self.inner is not None:
+            self.inner.resume_writing()
 
     # The handshake.
 
@@ -124,21 +130,33 @@ class TlsConnection(asyncio.Protocol):
         except (ssl.SSLError, OSError) as error:
             _LOG.debug("%s: a handshake failed: %s", self._certificates.name, error)
             self._flush()  # the alert
-            self._refuse("failed")
+            self._refuse("revoked" if getattr(error, "verify_code", 0) == _REVOKED else "failed")
             return False
-        certificate = self._object.getpeercert()
-        if not may_connect(self._certificates.tls, certificate, time.time()):
+        certificate = self.certificate()
+        if self._clients is not self._certificates.clients:  # it was verified by those of before
+            self._refuse("outdated")
+            return False
+        if not self._clients.may_connect(certificate, time.time()):
             names = ", ".join(map(str, names_of(certificate)))
             _LOG.info("%s: refused a client whose certificate has the names %.200r and is valid until %s",
                       self._certificates.name, names, (certificate or {}).get("notAfter"))  # fmt: skip
             self._refuse("not_allowed")
             return False
+        self._certificates.open.add(self, valid_until(certificate))
         self._timer.cancel()
         self._certificates.end(self, "resumed" if self._object.session_reused else "ok")
         self._flush()
-        self._inner = inner = cast("asyncio.Protocol", self._factory())
+        self.inner = inner = cast("asyncio.Protocol", self._factory())
         inner.connection_made(TlsTransport(self, self._transport, self._object))
         return not self._ended
+
+    def certificate(self) -> Mapping[str, Any] | None:
+        """Return the client's certificate as `SSLObject.getpeercert` does."""
+        return self._object.getpeercert()
+
+    def der(self) -> bytes | None:
+        """Return the client's certificate as it was sent; None: there was none."""
+        return self._object.getpeercert(binary_form=True)
 
     def _refuse(self, result: str) -> None:
         self._certificates.end(self, result)
@@ -158,7 +176,7 @@ class TlsConnection(asyncio.Protocol):
         if number:
             self._incoming.write(self._left[:end])
             self._left = self._left[end:]
-            if self._inner is None and not self._shake_hands():
+            if self.inner is None and not self._shake_hands():
                 self._put_off()
             else:
                 self._read(number)
@@ -166,7 +184,7 @@ class TlsConnection(asyncio.Protocol):
     def _read(self, number: int) -> None:
         """Decrypt so many records, and hand on together what is in them."""
         records: list[bytes] = []
-        last, incoming, sslobject, inner = False, self._incoming, self._object, self._inner
+        last, incoming, sslobject, inner = False, self._incoming, self._object, self.inner
         try:
             while True:
                 record = sslobject.read(_RECORD)
@@ -202,7 +220,7 @@ class TlsConnection(asyncio.Protocol):
         self._certificates.held.hold(self, len(self._left))
         if not self._reading and not self._paused:
             self._reading = True
-            if self._inner is None:
+            if self.inner is None:
                 self._certificates.turns.add(self)
             else:
                 asyncio.get_running_loop().call_soon(self._go_on)
@@ -265,8 +283,8 @@ class TlsConnection(asyncio.Protocol):
             self._flush()
 
     def _end(self) -> None:
-        if self._inner is not None and not self._ended:
-            self._inner.eof_received()
+        if self.inner is not None and not self._ended:
+            self.inner.eof_received()
         self.finish()
         self._transport.close()
 

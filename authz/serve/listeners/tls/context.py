@@ -1,16 +1,15 @@
-"""From the files of `tls` to what OpenSSL serves by, and the names in a client's certificate."""
+"""From the files of `tls` to what OpenSSL serves by."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from authz.errors import StartError
-from authz.serve.listeners.tls.config import ClientName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from authz.serve.listeners.tls.config import Tls
 
@@ -43,6 +42,8 @@ def make_context(tls: Tls, protocols: Sequence[str], where: str) -> ssl.SSLConte
         _load_certificate(context, tls, where)
         if tls.client_ca is not None:
             _load_authority(context, tls.client_ca, where)
+        if tls.client_crl is not None:
+            _load_lists(context, tls.client_crl, where)
     except OSError as error:
         raise StartError(f"{where}: {error.filename}: {error.strerror}") from error
     return context
@@ -63,6 +64,16 @@ def _load_authority(context: ssl.SSLContext, path: str, where: str) -> None:
     except (ssl.SSLError, ValueError) as error:
         raise StartError(f"{where}: {path}: expected certificates, as PEM") from error
     context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _load_lists(context: ssl.SSLContext, path: str, where: str) -> None:
+    """Have clients refused by revocation lists: each authority on the way to a root needs one, and so does the root."""
+    Path(path).read_bytes()  # an error names the file
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, ValueError) as error:
+        raise StartError(f"{where}: {path}: expected revocation lists, as PEM") from error
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
 def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> str:
@@ -90,26 +101,3 @@ def expiry(tls: Tls) -> float:
     from cryptography import x509  # noqa: PLC0415  # 7 MB, which nobody without TLS is to pay
 
     return x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes()).not_valid_after_utc.timestamp()
-
-
-def names_of(certificate: Mapping[str, Any] | None) -> list[ClientName]:
-    """Return the DNS and URI names of a certificate, as `SSLObject.getpeercert` gives it. Its CN counts for nothing."""
-    names = (certificate or {}).get("subjectAltName", ())
-    return [ClientName.of(kind, name) for kind, name in names if kind in {"DNS", "URI"}]
-
-
-def may_connect(tls: Tls, certificate: Mapping[str, Any] | None, now: float) -> bool:
-    """Return whether a client with this certificate may connect.
-
-    Args:
-        tls: Who may.
-        certificate: It was verified now or, where the session is resumed, up to two hours ago.
-        now: Seconds since 1970.
-    """
-    end = (certificate or {}).get("notAfter")
-    if end is not None and ssl.cert_time_to_seconds(end) < now:
-        return False
-    if not tls.clients:
-        return True
-    names = names_of(certificate)
-    return any(allowed.covers(name) for allowed in tls.clients for name in names)
