@@ -114,13 +114,13 @@ def test_a_client_whose_authority_was_removed_is_disconnected_from_a_long_poll_t
     certificate, key, clients = (str(tmp_path / name) for name in ("server.pem", "server.key.pem", "clients.pem"))
     listener = TlsListener(Tls(certificate=certificate, key=key, client_ca=clients))
     listener.load()
-    polls = asyncio.Event()
+    polls, over = asyncio.Event(), asyncio.Event()
 
     async def application(scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         if scope["path"] == "/wait":
             polls.set()
-            await asyncio.sleep(60)
+            await over.wait()
         await send({"type": "http.response.body", "body": b"here"})
 
     async def live() -> None:
@@ -135,6 +135,7 @@ def test_a_client_whose_authority_was_removed_is_disconnected_from_a_long_poll_t
             for reader, writer in (one, other):
                 assert b"here" not in await reader.read()
                 writer.close()
+            over.set()
 
     asyncio.run(live())
 

@@ -70,7 +70,7 @@ LIMITS: Final = {
 OF_NO_PEER: Final = {
     "serve.http1.messages.MAX_HEAD", "serve.http2.frames.MAX_FRAME_SIZE", "serve.http2.frames.MAX_WINDOW",
     "serve.observe.senders.batches.MAX_BATCH", "serve.observe.senders.batches.MAX_PAUSE",
-    "engine.decision.verdict.MAX_WARNINGS",
+    "engine.decision.verdict.MAX_WARNINGS", "serve.listeners.tls.crl.MAX_FILE",
 }  # fmt: skip
 
 

@@ -56,8 +56,8 @@ class Authority:
         builder = builder.next_update(now + dt.timedelta(seconds=seconds))
         for path in certificates:
             number = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
-            one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - dt.timedelta(hours=1))
-            builder = builder.add_revoked_certificate(one.build())
+            revoked = x509.RevokedCertificateBuilder().serial_number(number)
+            builder = builder.add_revoked_certificate(revoked.revocation_date(now - dt.timedelta(hours=1)).build())
         if delta:
             builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
