@@ -115,19 +115,28 @@ def _finder_by_ends(nodes: Nodes, slots: Array, ends: Array, sets: Array, among_
 
 def _finder_among_cut(highs: Array, lows: Array, sets: Array) -> FindBetween:
     """Return the look-up between two pieces, of an address whose /64 may be cut."""
+    ends, ends_low = highs[1:], lows[1:]
+
+    def by_halves(value: int, first: int, last: int) -> int:
+        high = value >> 64
+        if highs[last] != high:
+            last = bisect_right(ends, high, first, last)
+            if highs[last] != high:
+                return sets[last]
+        if ends[first] != high:
+            first = bisect_left(ends, high, first, last)
+        return sets[bisect_right(ends_low, value & _LOW, first, last)]
+
     cut = _cut_halves(highs, lows)
+    if cut is None:
+        return by_halves
+    halves = cut
 
     def find(value: int, first: int, last: int) -> int:
-        high, begin, end = value >> 64, first + 1, last + 1
-        if cut is not None and high not in cut:
-            return sets[bisect_right(highs, high, begin, end) - 1]
-        if highs[last] != high:
-            end = bisect_right(highs, high, begin, end)
-            if highs[end - 1] != high:
-                return sets[end - 1]
-        if highs[begin] != high:
-            begin = bisect_left(highs, high, begin, end)
-        return sets[bisect_right(lows, value & _LOW, begin, end) - 1]
+        high = value >> 64
+        if high in halves:
+            return by_halves(value, first, last)
+        return sets[bisect_right(ends, high, first, last)]
 
     return find
 
