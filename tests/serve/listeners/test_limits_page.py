@@ -63,7 +63,8 @@ LIMITS: Final = {
         "engine.decision.outcome.MAX_RENDERED", "engine.decision.decider.MAX_HOST", "serve.http1.routes.MAX_ROUTES",
         "serve.http1.routes.MAX_TARGET", "engine.request.client_address.MAX_PROXIES",
         "serve.observe.log.lines._MAX_PEERS", "serve.observe.log.lines._MAX_TARGETS", "serve.grpc.check._MAX_PEERS",
-        "serve.grpc.check._MAX_SOURCE", "serve.http2.sending._MAX_SHAPES",
+        "serve.grpc.check._MAX_SOURCE", "serve.http2.sending._MAX_SHAPES", "serve.http1.spellings.MAX_SPELLINGS",
+        "serve.http1.spellings._MAX_NAME",
     ],
 }  # fmt: skip
 # What the protocol says, what the operator writes, and what we send.

@@ -96,7 +96,7 @@ REFUSED = {
     "namesake": "found no list that 'CN=authority' signed, expected one of each authority in client_ca",
     "certificate": "found a certificate, expected revocation lists and nothing else",
     "delta": "found a list of changes (delta CRL), expected a whole one",
-    "large": "found more than 1048576 bytes, expected at most that",
+    "large": "found more than 524288 bytes, expected at most that",
     "missing": "No such file or directory",
 }
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # Bytes. For each certificate of a chain OpenSSL hashes the list of its issuer, before it knows whether the client has
-# its certificate of that issuer at all: a larger list would have strangers cost the event loop milliseconds.
-MAX_FILE: Final = 1 << 20
-_LIST: Final = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+# its certificate of that issuer at all: a larger list would have strangers cost the event loop milliseconds, and so
+# would reading it cost, in whatever thread.
+MAX_FILE: Final = 1 << 19
+_BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 
 Lists = dict[x509.Certificate, list[x509.CertificateRevocationList]]
@@ -48,7 +49,7 @@ def read_lists(path: str, where: str) -> tuple[bytes, tuple[x509.CertificateRevo
         raise StartError(f"{where}: {path}: found more than {MAX_FILE} bytes, expected at most that")
     if _CERTIFICATE.search(data):  # OpenSSL would trust it
         raise StartError(f"{where}: {path}: found a certificate, expected revocation lists and nothing else")
-    texts = _LIST.findall(data)
+    texts = [_BEGIN + part.partition(_END)[0] + _END for part in data.split(_BEGIN)[1:]]
     if not texts:
         raise StartError(f"{where}: {path}: found no revocation list, expected one or more, as PEM (BEGIN X509 CRL)")
     try:
