@@ -54,9 +54,10 @@ class Wire(asyncio.Transport):
         """Do nothing."""
 
 
-def certificates_of(folder: Path, ca: Path | None = None) -> Certificates:
+def certificates_of(folder: Path, ca: Path | None = None, crl: Path | None = None) -> Certificates:
     certificate, key = Authority(folder, "server-authority").issue("server", "127.0.0.1")
-    tls = Tls(certificate=str(certificate), key=str(key), client_ca=None if ca is None else str(ca))
+    ca_path, crl_path = (None if path is None else str(path) for path in (ca, crl))
+    tls = Tls(certificate=str(certificate), key=str(key), client_ca=ca_path, client_crl=crl_path)
     certificates = Certificates("http", tls, ("http/1.1",), Metrics(), HeldBytes(), ENDS)
     certificates.load()
     return certificates
@@ -174,5 +175,28 @@ def test_a_handshake_that_began_before_a_change_of_clients_lets_nobody_in(tmp_pa
         assert (await handshake(certificates, context, None, certificates.reload))[1]
         authority.path.write_bytes(Authority(tmp_path, "strangers").path.read_bytes())
         assert not (await handshake(certificates, context, None, certificates.reload))[1]
+
+    asyncio.run(run())
+
+
+def test_a_client_below_an_intermediate_is_refused_where_that_one_is_revoked_or_has_no_list(tmp_path: Path) -> None:
+    root = Authority(tmp_path, "root")
+    middle = root.under("middle")
+    certificate, key = middle.issue("client", "127.0.0.1")
+    chain, lists = tmp_path / "chain.pem", tmp_path / "lists.pem"
+    chain.write_bytes(certificate.read_bytes() + middle.path.read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(chain, key)
+
+    async def speaks(*parts: bytes) -> bool:
+        lists.write_bytes(b"".join(parts))
+        return (await handshake(certificates_of(tmp_path, root.path, lists), context, None))[1]
+
+    async def run() -> None:
+        assert await speaks(root.revoke(), middle.revoke())
+        assert not await speaks(root.revoke(), middle.revoke(certificate))
+        assert not await speaks(root.revoke(middle.path), middle.revoke())
+        assert not await speaks(root.revoke())
 
     asyncio.run(run())
