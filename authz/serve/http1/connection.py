@@ -31,6 +31,7 @@ OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _PIPELINED: Final = 8  # parts of answers in a piece, after which the connection waits for its turn with all it sends
+_LINE: Final = 48  # bytes that the value of a header takes, beside its text
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
 _END: Final = b"\r\n"  # of the header block of an answer
@@ -147,14 +148,14 @@ class HttpConnection(asyncio.Protocol):
             self._stopped = False
             self._transport.resume_reading()
             if self._head_held and self._in_head:
-                self._all.held.hold(self, self._received)
+                self._count_head()
             else:
                 self._all.held.release(self)
 
     def _feed(self, piece: bytes) -> None:
         self._size = size = self._received + len(piece)
         if size > self._most:
-            self._feed_by_heads(piece)
+            self._feed_by_lines(piece)
             return
         try:
             self._parser.feed_data(piece)
@@ -165,12 +166,11 @@ class HttpConnection(asyncio.Protocol):
         if self._in_head:
             self._hold_head(piece)
 
-    def _feed_by_heads(self, piece: bytes) -> None:
-        """Parse a piece of several header blocks, or refuse the one that is too long."""
+    def _feed_by_lines(self, piece: bytes) -> None:
+        """Parse a piece of several header blocks, or refuse the one that is too long. Each ends with a line."""
         begin = 0
         while begin < len(piece) and not self._ending:
-            head_end = _HEAD_END.search(piece, begin)
-            end = head_end.end() if head_end else len(piece)
+            end = piece.find(b"\n", begin) + 1 or len(piece)
             if self._received + end - begin > self._most:
                 self._fault(431)
             else:
@@ -181,12 +181,16 @@ class HttpConnection(asyncio.Protocol):
         """Count what there is of a header block, and let a long one count as held until it is complete."""
         if self._received:
             self._received = self._size
-        else:  # it began in this piece, behind the end of another, if there is one
+        else:  # it began in this piece, behind the end of another, if there is one: that may have begun before
             end = piece.rfind(b"\r\n\r\n")
-            self._received = len(piece) - (end + 4 if end >= 0 else 0)
+            self._received = len(piece[max(end, 0) :].lstrip(b"\r\n"))
         if self._received > _PIECE:
             self._head_held = True
-            self._all.held.hold(self, self._received)
+            self._count_head()
+
+    def _count_head(self) -> None:
+        lines = sum(map(len, self._headers.values()))
+        self._all.held.hold(self, self._received + lines * _LINE)
 
     def _write(self) -> None:
         answers = self._answers

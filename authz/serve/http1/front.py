@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("authz.http")
 _NO_HOST: Final = (b"",)
 _PAGES: Final = frozenset({b"/livez", b"/readyz"})
-_EXPECTED: Final = "expected /v1/auth/APPLICATION, /v1/forward/APPLICATION or /envoy/APPLICATION/..."
+_EXPECTED: Final = (
+    "expected /v1/auth/APPLICATION, /v1/nginx/APPLICATION, /v1/forward/APPLICATION or /envoy/APPLICATION/..."
+)
 
 
 class HttpFront:

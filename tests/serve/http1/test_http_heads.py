@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,3 +139,39 @@ def test_a_size_is_never_less_than_the_header_block() -> None:
     heads, _ = heads_of(request(150)[:100], request(150)[100:] + request(60) + request(70)[:-1], b"\n")
     assert [head.size >= least for head, least in zip(heads, (150, 60, 70), strict=True)] == [True] * 3
     assert heads[-1].size == 70
+
+
+@pytest.mark.parametrize("between", [b"", b"\r\n"], ids=["", "blank line"])
+@pytest.mark.parametrize("size", [100, MAX_HEADER])
+def test_the_end_of_a_block_that_comes_in_two_pieces_is_seen(size: int, between: bytes) -> None:
+    """What followed in the piece was counted with the block before: 431 for requests within the limit."""
+    data = request(size) + between + request(MAX_HEADER) + request(MAX_HEADER + 1)
+    for at in range(size - 5, size + 5):
+        for second in (3, 50, len(data)):
+            assert heads_of(data[:at], data[at:][:second], data[at:][second:])[1] == [204, 204, 431], (at, second)
+
+
+def test_a_body_behind_the_longest_header_block_is_not_counted_with_it() -> None:
+    length = b"Content-Length: 300\r\n"
+    data = request(MAX_HEADER - len(length)).replace(b"\r\n", b"\r\n" + length, 1) + b"a" * 300
+    for at in range(MAX_HEADER - 5, MAX_HEADER + 5):
+        assert heads_of(data[:at], data[at:])[1] == [204], at
+
+
+def test_many_short_lines_count_as_held_with_all_that_they_take() -> None:
+    """64,000 bytes of them took 300,000, and counted as 64,000: peers could hold five times the budget."""
+    connections = HttpConnections(lambda _: Answer(b""), [FORWARDED, b"te"], HttpLimits())
+    pieces = [b"GET / HTTP/1.1\r\n", *[b"te: %d\r\n" % number * 400 for number in range(10, 25)]]
+    tracemalloc.start()
+    try:
+        connection = connections()
+        connection.connection_made(Transport())
+        before = tracemalloc.get_traced_memory()[0]
+        for piece in pieces:
+            connection.data_received(piece)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 5 * sum(map(len, pieces)) < taken <= connections.held.total
+    connection.connection_lost(None)
+    assert connections.held.total == 0
