@@ -228,8 +228,9 @@ def http(folder: Path) -> Run:
     front = Fronts(Publisher(folder)).http
     turns = ManualTurns()
 
-    def answers(*pieces: bytes) -> bytes:
-        connections = HttpConnections(front.handle, front.wanted, HttpLimits(), refuse=front.refuse, turns=turns)
+    def answers(most: int, *pieces: bytes) -> bytes:
+        limits = HttpLimits(max_header=most)
+        connections = HttpConnections(front.handle, front.wanted, limits, refuse=front.refuse, turns=turns)
         connection, wire = connections(), _HttpWire()
         connection.connection_made(wire)
         for piece in pieces:
@@ -245,9 +246,10 @@ def http(folder: Path) -> Run:
         return bytes(wire.written)
 
     def run(data: bytes) -> None:
-        cut = crc32(data) % (len(data) + 1)
-        whole, parts = answers(data), answers(data[:cut], data[cut:])
-        assert whole == parts, (cut, whole, parts)
+        number = crc32(data)
+        cut, most = number % (len(data) + 1), 32 << (number >> 8) % 12
+        whole, parts = answers(most, data), answers(most, data[:cut], data[cut:])
+        assert whole == parts, (cut, most, whole, parts)
 
     return run
 
@@ -255,6 +257,7 @@ def http(folder: Path) -> Run:
 def http_seeds(_: Path) -> Iterable[bytes]:
     """Requests of every route, and some that smuggle."""
     yield b"GET /v1/auth/shop HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n" * 2
+    yield b"GET /v1/nginx/shop HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n" * 3
     yield b"POST /envoy/shop/p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
     yield b"GET /v1/forward/shop HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     yield b"GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
