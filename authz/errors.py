@@ -23,9 +23,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 MAX_FOUND = 80  # characters of somebody's input that an error repeats
+_MAX_STORE_TEXT: Final = 2000  # characters of an error's text that are looked at: it may have the whole answer
+_STORE_STATUS: Final = re.compile(r"status code: ([0-9]{3})\b")
+_STORE_WHY: Final = re.compile(r" in [0-9.]+\S{1,2}(?:, after [^-]*)? +- ([^:\n]+: [^:\n]+|[^:\n]+)")
 
 
 def shorten(value: object) -> str:
@@ -77,6 +80,21 @@ def reason_of(error: BaseException) -> str:
     error = inner if isinstance(inner, OSError) else error
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return re.sub(r"^\[Errno -?[0-9]+\] ", "", text)  # of a library that has only kept the text
+
+
+def reason_of_store(error: Exception) -> str:
+    """Return why obstore failed, without what differs from one try to the next, and without what the server wrote.
+
+    Its texts have the time that a try took, the URL, and all of the answer's body.
+    """
+    text = str(error)[:_MAX_STORE_TEXT]
+    status = _STORE_STATUS.search(text)
+    if status is not None:
+        return f"found the status {status[1]}, expected 200"
+    if "kind: Timeout" in text:
+        return "timed out"
+    why = _STORE_WHY.search(text)
+    return shorten(why[1] if why else text.partition("\n")[0])
 
 
 class AddressError(BadValue):

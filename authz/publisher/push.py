@@ -19,8 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from authz.errors import InputError, SnapshotRefused, reason_of, shorten
-from authz.serve.layers.store import reason
+from authz.errors import InputError, SnapshotRefused, reason_of, reason_of_store, shorten
 from authz.snapshot.read import manifest_of
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class _Store:
         except FileNotFoundError:
             return None
         except self._errors.BaseError as error:
-            raise InputError(f"{_shown(self._url)}: cannot be read: {reason(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be read: {reason_of_store(error)}") from error
 
     def put(self, data: bytes, before: There | None) -> None:
         # Google compares the version (its generation), the others the entity tag.
@@ -212,7 +211,7 @@ class _Store:
         except (self._errors.AlreadyExistsError, self._errors.PreconditionError) as error:
             raise _changed(self._url) from error
         except self._errors.BaseError as error:
-            raise InputError(f"{_shown(self._url)}: cannot be written: {reason(error)}") from error
+            raise InputError(f"{_shown(self._url)}: cannot be written: {reason_of_store(error)}") from error
 
 
 def _serial_of(url: str, read: Callable[[int], bytes]) -> int:

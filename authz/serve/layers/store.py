@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from authz.errors import Refusal, SnapshotRefused, StartError, shorten
+from authz.errors import Refusal, SnapshotRefused, StartError, reason_of_store
 from authz.serve.layers.fetched import MAX_TIME, Answer, FetchedSource
 from authz.serve.layers.web import WebSource
 
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 _STEP: Final = 1 << 16  # bytes that are read at a time, at least
 _SIGNED_FOR: Final = timedelta(minutes=5)  # clocks differ
 _MAX_CODE: Final = 4096  # bytes of an error's body in which its code is looked for
-_MAX_TEXT: Final = 2000  # characters of an error's text that are looked at: it may have the whole answer
 _PAUSES: Final = (0.1, 0.5)  # seconds before S3 is asked again: it is busy now and then
 _BUSY: Final = frozenset({500, 502, 503, 504})
 _CODE: Final = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
-_STATUS: Final = re.compile(r"status code: ([0-9]{3})\b")
-_WHY: Final = re.compile(r" in [0-9.]+\S{1,2}(?:, after [^-]*)? +- ([^:\n]+: [^:\n]+|[^:\n]+)")
 # By itself obstore goes on for three minutes; a layer has a pace of its own, and tells what it waits for.
 _RETRIES: Final[Any] = {
     "max_retries": 2,
@@ -117,7 +114,7 @@ class StoreSource(FetchedSource):
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> SnapshotRefused:
-        return SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: {reason(error)}")
+        return SnapshotRefused(Refusal.UNREACHABLE, f"{self.name}: {reason_of_store(error)}")
 
 
 class S3Source(WebSource):
@@ -153,7 +150,7 @@ class S3Source(WebSource):
         except Exception as error:
             raise SnapshotRefused(
                 Refusal.UNREACHABLE,
-                f"{self.name}: cannot be signed: {reason(error)}",
+                f"{self.name}: cannot be signed: {reason_of_store(error)}",
                 hint="are there credentials in the environment? A bucket that anybody may read has an https URL",
             ) from error
         return str(signed)
@@ -177,18 +174,3 @@ class S3Source(WebSource):
 
 class _Busy(SnapshotRefused):
     """An answer that may be another one in a moment."""
-
-
-def reason(error: Exception) -> str:
-    """Return why obstore failed, without what differs from one try to the next, and without what the server wrote.
-
-    Its texts have the time that a try took, the URL, and all of the answer's body.
-    """
-    text = str(error)[:_MAX_TEXT]
-    status = _STATUS.search(text)
-    if status is not None:
-        return f"found the status {status[1]}, expected 200"
-    if "kind: Timeout" in text:
-        return "timed out"
-    why = _WHY.search(text)
-    return shorten(why[1] if why else text.partition("\n")[0])
