@@ -21,8 +21,8 @@ PACKAGE = Path(errors.__file__).parent
 INSIDE = {
     "control/model/records.py",
     "snapshot/signing/envelope.py",
-    "serve/http1/connection.py",
     "serve/http2/frames.py",
+    "serve/layers/store.py",
 }
 
 
