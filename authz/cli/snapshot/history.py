@@ -69,7 +69,8 @@ def history(archive: ArchiveFolder = ARCHIVE, layer: Layer = "policy", json: Jso
         print_json({"archive": str(kept.folder), "builds": builds})
         return
     if not builds:
-        raise InputError(f"{kept.folder}: found no builds", hint="authz snapshot build --archive keeps them there")
+        hint = "builds are kept in archive/, beside the snapshot, and bans beside bans.yaml; --archive names the folder"
+        raise InputError(f"{kept.folder}: found no builds", hint=hint)
     for build in builds:
         again = f", rollback of {build['rollback_of']}" if build["rollback_of"] else ""
         out.print(visible(f"{build['serial']}  {build['created']}  {build['bytes']} bytes{again}"))

@@ -291,6 +291,26 @@ FAULTS: Final = (
     ),
     Fault("serve/layers/web.py", "if self._left <= 0:", "if False:", "serve/layers/sources/test_web.py"),
     Fault("serve/layers/fetched.py", "if small > MAX_SMALL:", "if False:", "serve/layers/sources/test_web.py"),
+    Fault(
+        "serve/layers/store.py",
+        "            if not tag:",
+        "            if False:",
+        "serve/layers/sources/test_hostile_store.py",
+    ),
+    Fault(
+        "serve/layers/fetched.py",
+        "if digest == known:  #",
+        "if False:  #",
+        "serve/layers/sources/test_hostile_store.py",
+    ),
+    Fault("publisher/output_lock.py", "if source == CONTROL_PLANE:", "if False:", "control/publish/test_layer_file.py"),
+    Fault(
+        "control/publish/one_layer.py",
+        "if head.sequence <= foreign <= self",
+        "if 0 > self",
+        "control/publish/test_layer_file.py",
+    ),
+    Fault("publisher/push.py", "if after is None or after.serial < serial:", "if False:", "cli/snapshot/test_push.py"),
     Fault("serve/config/reload.py", "if first != now_first:", "if False:", "serve/config/test_config_layers.py"),
     Fault(
         "publisher/bans/file.py",

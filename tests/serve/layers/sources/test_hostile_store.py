@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.processes import wait_for
 from support.servers.raw_server import RawServer, answer
 from support.sidecar.running import HTTP_ONLY, run, running, until
 
@@ -18,8 +21,6 @@ from authz.serve.layers.config import LayerConfig
 from authz.serve.layers.layers import make_source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.publishing.publisher import Publisher
 
     from authz.serve.layers.fetched import FetchedSource
@@ -261,3 +262,19 @@ def test_nothing_of_the_credentials_is_logged_or_shown(
         run(live())
     assert "found the status 403" in caplog.text
     assert not any(secret in caplog.text for secret in (*SECRETS, "AKIDTEST", "X-Amz-"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors and threads in /proc")
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_hundred_failures_leave_no_descriptor_and_no_thread_behind(of_store: Any, scheme: str) -> None:
+    def held() -> int:
+        return len([*Path("/proc/self/fd").iterdir()]) + len([*Path("/proc/self/task").iterdir()])
+
+    with RawServer(answer(b"x" * 1000, "403 Forbidden")).running() as server:
+        source = of_store(scheme, server)
+        refusal(source)  # which loads a library, with threads of its own
+        before = held()
+        for _ in range(100):
+            refusal(source)
+        assert len(server.requests) == 101
+        wait_for(lambda: held() <= before + 3, "all is given back")
