@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         ("/v1/auth/shop;a", 403, ANY),
         ("/v1/auth/shop#admin", 403, ANY),
         ("/v1/auth/*", 403, ANY),
-        ("/v1/nginx", 403, "403"),
         ("/v1/forward/shop", 429, SHOP),
         ("/v1/forward/admin?x", 401, ADMIN),
         ("/v1/forward", 499, ANY),
@@ -50,6 +49,23 @@ def test_the_application_is_the_part_of_the_path_that_the_proxy_writes(
         answer = client.ask(target, DENIED)
 
     assert (answer.status, answer.header("status") or str(answer.status)) == (status, application)
+
+
+UNREAD: Final = {"content-length", "x-authz-status", "x-authz-serial", "x-authz-layer"}  # by nginx, as it is printed
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "?application=shop", "/shop", "/shop?next=/admin", "/trial", "/admin", "/nobody", "/SHOP", "/sh%6fp",
+     "/shop%2F", "/shop;a", "/shop#admin", "/*", "/", "/shop/", "/shop/admin", "z", "%2Fshop", "?details"],
+)  # fmt: skip
+def test_the_path_of_nginx_is_decided_as_v1_auth_is(server: HttpServer, rest: str) -> None:
+    with server.client() as client:
+        for line in (ALLOWED, DENIED, "X-Forwarded-For: nobody", "X-Forwarded-For: 203.0.113.9, 192.0.2.7"):
+            auth, nginx = (client.ask(f"/v1/{root}{rest}", line) for root in ("auth", "nginx"))
+            assert nginx.status == {200: 204}.get(auth.status, auth.status)
+            told = [{name: answer.headers[name] for name in answer.headers.keys() - UNREAD} for answer in (auth, nginx)]
+            assert told[0] == told[1]
 
 
 @pytest.mark.parametrize(

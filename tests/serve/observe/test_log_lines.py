@@ -81,7 +81,7 @@ def test_an_application_that_the_policy_does_not_know_is_named_in_log_and_metric
 
     async def live() -> None:
         async with running(publisher.folder, logging_to(allowed=1.0)) as started:
-            for path in ("/v1/auth/shoop", "/v1/auth/shop", "/v1/auth", "/envoy/shoop/a", "/v1/auth/%22%0a"):
+            for path in ("/v1/auth/shoop", "/v1/auth/shop", "/v1/nginx", "/envoy/shoop/a", "/v1/nginx/%22%0a"):
                 await asyncio.to_thread(get, started.sidecar.ports["http"], path, ALLOWED)
             for number in range(200):
                 started.sidecar.metrics.count_unknown(f"a{number}")
