@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAILED: Any = object()  # instead of a value that has a mistake
+_PASSWORD = re.compile(r"://[^/?#\s]*@")  # and the user, of a URL
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?")
 
@@ -141,7 +142,8 @@ class Reader:
         except AddressError as error:
             return self._mistake(node, key, error.message, error.hint)
         except BadValue as error:
-            what = f"found '{shorten(text)}'" if text else "found nothing"
+            shown = _PASSWORD.sub("://***@", text)  # errors are logged
+            what = f"found '{shorten(shown)}'" if text else "found nothing"
             hint = error.hint or _near(wanted, text)
             return self._mistake(node, key, f"{what}, expected {_expected(wanted)}", hint)
 

@@ -92,7 +92,13 @@ MISTAKES = {
         "layers[1].url: found 'ftp://h/b', expected https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or "
         "az://CONTAINER/KEY",
     "{name: bans, url: 'https://user:pass@h/b', trusted_keys: [b.pub]}":
-        "layers[1].url: found 'https://user:pass@h/b', expected https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or "
+        "layers[1].url: found 'https://***@h/b', expected https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or "
+        "az://CONTAINER/KEY",
+    "{name: bans, url: 's3://bucket', trusted_keys: [b.pub]}":
+        "layers[1].url: found 's3://bucket', expected https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or "
+        "az://CONTAINER/KEY",
+    "{name: bans, url: 's3://bucket/key?x', trusted_keys: [b.pub]}":
+        "layers[1].url: found 's3://bucket/key?x', expected https://HOST/PATH, s3://BUCKET/KEY, gs://BUCKET/KEY or "
         "az://CONTAINER/KEY",
     "{name: ../bans, path: b, trusted_keys: [b.pub]}":
         "layers[1].name: found '../bans', expected a name of lower-case letters, digits, '.', '_' and '-'",
