@@ -17,7 +17,7 @@ class Scale(NamedTuple):
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
     enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them; ways: how
-    they come to the sidecar.
+    they come to the sidecar; first: which of `envoy nginx sidecar` run before all else on their core.
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
     """
@@ -44,6 +44,7 @@ class Scale(NamedTuple):
     starts: int
     stores: tuple[str, ...] = ("SQLite", "PostgreSQL")
     ways: tuple[str, ...] = ("file", "web server", "object store")
+    first: str = ""
 
     def changed(self, settings: Iterable[str]) -> Scale:
         """Return it with other values: `NAME=VALUE` each; several values of a name by commas. Raises ValueError."""

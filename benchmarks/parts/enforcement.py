@@ -48,7 +48,7 @@ from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.common.installed import installed
-from benchmarks.processes import Sidecar, cores, on_core
+from benchmarks.processes import Sidecar, cores, on_core, run_first
 from benchmarks.proxies.envoy import Envoy, missing_envoy
 from benchmarks.proxies.envoy import asking as envoy_asking
 from benchmarks.proxies.nginx import Nginx, missing_nginx
@@ -121,6 +121,7 @@ def run(scale: Scale, note: Callable[[str], None]) -> Part:
         f"{LIVE:,} bans are live all the time, beside {bench.size:,} networks; {RATE:,} requests a second through each "
         f"proxy; web server and store are asked every {POLL:g} s, give or take a tenth; the rename is told by the file "
         "system, to some 4 ms; sidecar and proxies share one core, commands (installed as by pip) and load the other"
+        + (f"; {scale.first} run before all else there (SCHED_RR)" if scale.first else "")
     )
     return part
 
@@ -168,6 +169,9 @@ class _Bench:
             envoy = stack.enter_context(Envoy(folder, f"envoy-{push is None}", envoy_asking(grpc)))
             nginx = stack.enter_context(Nginx(folder, "edge", nginx_asking(http_)))
             proxies = {_ENVOY: f"http://127.0.0.1:{envoy.port}/", _NGINX: nginx.url}
+            for name, process in {"sidecar": sidecar, "envoy": envoy, "nginx": nginx}.items():
+                if name in self._scale.first.split():
+                    run_first(process.pid)
             headers = [("X-Forwarded-For", client) for client in self._clients]
             loads = {name: Steady(url, RATE, headers, self._scale.steady) for name, url in proxies.items()}
             probes = [stack.enter_context(Probe(name, url)) for name, url in proxies.items()]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +49,25 @@ def test_requests_in_a_storm_of_reloads_are_compared_with_those_between() -> Non
     labels = [measure.labels for measure in part.measures]
     assert {label["when"] for label in labels} == {"no reload", "reloads one after the other"}
     assert {label["of"] for label in labels} == {"requests", "a process that sleeps"}
+
+
+def test_a_process_that_runs_first_does_so_with_its_threads_and_children() -> None:
+    from benchmarks.processes import run_first
+
+    program = (
+        "import subprocess, sys, threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start();"
+        "child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            run_first(process.pid)
+            threads = [int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir()]
+            assert len(threads) == 2
+            assert {os.sched_getscheduler(pid) for pid in [child, *threads]} == {os.SCHED_RR}
+        except PermissionError:
+            pytest.skip("we may run nothing before others")
+        finally:
+            os.kill(child, signal.SIGKILL)
+            process.kill()
