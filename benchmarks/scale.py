@@ -17,7 +17,8 @@ class Scale(NamedTuple):
     the lists whose cost is compared behind one proxy. reloads: of each table of `reload_sizes` networks.
     entries: of the policy with many entries. bans: of single addresses. changes: bans and unbans one after the other.
     enforced: of them by command, through real proxies; steady: seconds of a run of requests beside them; ways: how
-    they come to the sidecar; first: which of `envoy nginx sidecar` run before all else on their core.
+    they come to the sidecar; first: which of `envoy nginx sidecar` run before all else on their core (of
+    reload_storm, too).
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
     """

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from benchmarks.processes import cores, on_core
+from benchmarks.processes import cores, on_core, run_first
 
 
 class Wake(NamedTuple):
@@ -19,9 +19,13 @@ class Wake(NamedTuple):
 
 
 class Sleeper:
-    """Runs sleeping.py on the server's core while a `with` block lasts. wakes: all, once it has ended."""
+    """Runs sleeping.py on the server's core while a `with` block lasts. wakes: all, once it has ended.
 
-    def __init__(self) -> None:
+    first: Whether it runs before all else there, as what it is compared with does.
+    """
+
+    def __init__(self, *, first: bool = False) -> None:
+        self._first = first
         self.wakes: list[Wake] = []
 
     def __enter__(self) -> Self:
@@ -29,6 +33,8 @@ class Sleeper:
         with on_core(cores().server):
             command = [sys.executable, str(Path(__file__).with_name("sleeping.py")), self._file.name]
             self._process = subprocess.Popen(command)
+        if self._first:
+            run_first(self._process.pid)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -178,7 +178,7 @@ class _Bench:
             time.sleep(1.0)
             seen: dict[str, list[Seen]] = {_CONTROL: [], _CHANGES: []}
             spent = stack.enter_context(Spent(sidecar.pid))
-            with Sleeper() as sleeper, loads[_ENVOY], loads[_NGINX], on_core(cores().load):
+            with Sleeper(first=bool(self._scale.first)) as sleeper, loads[_ENVOY], loads[_NGINX], on_core(cores().load):
                 time.sleep(self._scale.steady)
                 for number in range(changes):
                     self._note(f"{way}: change {number + 1} of {changes}")

@@ -9,6 +9,7 @@ the control; so is a process that only sleeps on the sidecar's core: what it wak
 
 A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. Of each
 request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile.
+With `--set first=sidecar` it runs before all else on its core, as the load does on its own, and so does the sleeper.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.load.sleeper import Sleeper
 from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.memory import ask_all
-from benchmarks.processes import Sidecar, cores, on_core
+from benchmarks.processes import Sidecar, cores, on_core, run_first
 from benchmarks.report.document import Check, Part
 
 if TYPE_CHECKING:
@@ -78,10 +79,13 @@ def _measure(
     spans: dict[str, list[Span]] = {QUIET: [], STORM: []}
     _put(folder, "first.snapshot")
     with Sidecar(folder, f"sidecar-{workers}", snapshot="live.snapshot", workers=workers) as sidecar:
+        first = "sidecar" in scale.first.split()
+        if first:
+            run_first(sidecar.pid)
         clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
         url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
         load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
-        with Spent(sidecar.pid) as spent, Sleeper() as sleeper, load, on_core(cores().load):
+        with Spent(sidecar.pid) as spent, Sleeper(first=first) as sleeper, load, on_core(cores().load):
             time.sleep(1.0)
             for storm in range(STORMS):
                 note(f"{kind}: storm {storm + 1} of {STORMS}")

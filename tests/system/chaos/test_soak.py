@@ -247,7 +247,7 @@ def test_nothing_grows_and_nothing_is_wrong_with_everything_at_once(tmp_path: Pa
         assert "Traceback" not in sidecar.output, sidecar.output[-5000:]
         dropped = soak.counted("authz_events_dropped_total")
     quarter = len(looks) // 4
-    first, last = (median_of(part) for part in (looks[quarter : 2 * quarter], looks[-quarter:]))
+    first, last = (usual(part) for part in (looks[quarter : 2 * quarter], looks[-quarter:]))
     slope = statistics.linear_regression(times[quarter:], [look.memory for look in looks[quarter:]]).slope
     growth = slope * (times[-1] - times[quarter])
     figures = {
@@ -274,7 +274,12 @@ def test_nothing_grows_and_nothing_is_wrong_with_everything_at_once(tmp_path: Pa
     assert last.threads <= first.threads + 2
 
 
-def median_of(looks: list[Usage]) -> Usage:
-    """Return the medians of each figure."""
-    memory, descriptors, threads = map(statistics.median, zip(*looks, strict=True))
-    return Usage(round(memory, 1), int(descriptors), int(threads))
+def usual(looks: list[Usage]) -> Usage:
+    """Return the median of the memory, and the lower quartiles of descriptors and threads.
+
+    Some of the hostile peers have twenty connections open, in about every second look: so a median of descriptors is
+    with them or without, as it happens. What leaks is there in each look.
+    """
+    memory, descriptors, threads = (sorted(column) for column in zip(*looks, strict=True))
+    place = len(looks) // 4
+    return Usage(round(statistics.median(memory), 1), int(descriptors[place]), int(threads[place]))
