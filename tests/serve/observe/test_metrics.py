@@ -43,6 +43,7 @@ DOCUMENTED: Final = {
     "authz_tls_handshakes": {"listener", "result"},
     "authz_tls_reloads": {"listener", "result"},
     "authz_tls_certificate_expires_seconds": {"listener"},
+    "authz_tls_crl_expires_seconds": {"listener"},
     "authz_worker_restarts": {"worker"},
     "authz_snapshot_loads": {"layer", "result"},
     "authz_http_faults": {"status"},
