@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -51,9 +51,10 @@ def run_first(pid: int) -> None:
     Threads and children that they start inherit it. Raises PermissionError.
     """
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
-        for child in (thread / "children").read_text(encoding="ascii").split():
-            run_first(int(child))
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+            for child in (thread / "children").read_text(encoding="ascii").split():
+                run_first(int(child))
 
 
 def cpu_seconds(pid: int) -> float:
