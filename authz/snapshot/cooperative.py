@@ -28,6 +28,7 @@ SWITCH: Final = 0.0001  # seconds after which we let go of the interpreter for a
 _SHORT: Final = 0.00005  # seconds; who has worked for less goes on
 _FIRST_TURNS: Final = 32  # of a load, some 4 ms
 _FIRST_PAUSES: Final = 0.0002  # seconds: in a longer one, a request is answered as a whole
+_PAUSES: Final = 0.00001  # seconds; of no time at all, a thread of real-time priority would not let go of the core
 _CHUNK: Final = 1 << 13  # numbers that are looked at in one turn; some 0.1 ms
 
 
@@ -74,7 +75,7 @@ def next_turn() -> None:
     """
     if CONSIDERATE.inside and time.perf_counter() - CONSIDERATE.began > _SHORT:
         CONSIDERATE.turns += 1
-        time.sleep(_FIRST_PAUSES if CONSIDERATE.turns <= _FIRST_TURNS else 0)
+        time.sleep(_FIRST_PAUSES if CONSIDERATE.turns <= _FIRST_TURNS else _PAUSES)
         CONSIDERATE.began = time.perf_counter()
 
 

@@ -124,7 +124,8 @@ def test_a_load_begins_with_longer_pauses(monkeypatch: pytest.MonkeyPatch) -> No
         with CONSIDERATE:
             for _ in range(40):
                 next_turn()
-    assert pauses == ([0.0002] * 32 + [0] * 8) * 2
+    assert pauses == ([0.0002] * 32 + [0.00001] * 8) * 2
+    assert min(pauses) > 0, "a sidecar of real-time priority stood still for 0.4 s in each load"
 
 
 def test_long_work_is_done_in_turns(many: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
