@@ -67,7 +67,7 @@ def test_a_process_that_runs_first_does_so_with_its_threads_and_children() -> No
             assert len(threads) == 2
             assert {os.sched_getscheduler(pid) for pid in [child, *threads]} == {os.SCHED_RR}
         except PermissionError:
-            pytest.skip("we may run nothing before others")
+            pytest.skip("needs the right to a real-time priority")
         finally:
             os.kill(child, signal.SIGKILL)
             process.kill()

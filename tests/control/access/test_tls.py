@@ -91,7 +91,7 @@ def test_clients_are_known_by_their_certificates_and_events_and_commands_show_on
 async def serving(listener: TlsListener, application: Any) -> AsyncIterator[int]:
     """Serve, and give the port."""
     server = uvicorn.Server(
-        uvicorn.Config(application, port=0, http=listener.protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]
+        uvicorn.Config(application, port=0, http=listener.protocol, lifespan="off", log_config=None)  # type: ignore[arg-type]  # any class will do
     )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

@@ -58,22 +58,22 @@ def _load_certificate(context: ssl.SSLContext, tls: Tls, where: str) -> None:
 
 
 def _load_authority(context: ssl.SSLContext, path: str, where: str) -> None:
-    Path(path).read_bytes()  # an error names the file
-    try:
-        context.load_verify_locations(path)
-    except (ssl.SSLError, ValueError) as error:
-        raise StartError(f"{where}: {path}: expected certificates, as PEM") from error
+    _load(context, path, where, expected="certificates")
     context.verify_mode = ssl.CERT_REQUIRED
 
 
 def _load_lists(context: ssl.SSLContext, path: str, where: str) -> None:
     """Have clients refused by revocation lists: each authority on the way to a root needs one, and so does the root."""
+    _load(context, path, where, expected="revocation lists")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
+def _load(context: ssl.SSLContext, path: str, where: str, *, expected: str) -> None:
     Path(path).read_bytes()  # an error names the file
     try:
         context.load_verify_locations(path)
     except (ssl.SSLError, ValueError) as error:
-        raise StartError(f"{where}: {path}: expected revocation lists, as PEM") from error
-    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+        raise StartError(f"{where}: {path}: expected {expected}, as PEM") from error
 
 
 def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> str:
