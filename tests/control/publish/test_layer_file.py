@@ -36,7 +36,9 @@ def plane(tmp_path: Path) -> Iterator[Control]:
     text = text.replace("keys/policy.key", "keys/policy.key, file: layers/policy.snapshot")
     (folder / "control.yaml").write_text(text.replace("keys/bans.key", "keys/bans.key\n    file: layers/bans.snapshot"))
     with opened(folder, token) as control:
-        control.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "applications": ["shop"]})
+        made = control.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "applications": ["shop"]})
+        # It is offered first, and then written to the file.
+        wait_for(lambda: bans_of(control).serial >= made["serial"], "the bans are written")
         wait_for((folder / "layers" / "policy.snapshot").exists, "the policy is written")
         yield control
 
