@@ -45,16 +45,17 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def run_first(pid: int) -> None:
+def run_first(pid: int, priority: int = 1) -> None:
     """Have a process and its children, with all their threads, run before all else on their core (sched(7), SCHED_RR).
 
-    Threads and children that they start inherit it. Raises PermissionError.
+    priority: from 1 to 99; a higher one runs before a lower one. Threads and children that they start inherit it.
+    Raises PermissionError.
     """
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
-            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
             for child in (thread / "children").read_text(encoding="ascii").split():
-                run_first(int(child))
+                run_first(int(child), priority)
 
 
 def cpu_seconds(pid: int) -> float:

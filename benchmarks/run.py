@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ sys.path.insert(1, str(Path(__file__).parents[1] / "tests"))  # for support.proc
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.load.awake import awake
 from benchmarks.report.aims import results
 from benchmarks.report.document import FORMAT, Part, read_json, write_json
 from benchmarks.report.machine import machine
@@ -123,10 +125,13 @@ def _run(name: str, scale: Scale) -> Part:
         try:
             module = import_module(f"benchmarks.parts.{name}")
             about = (module.__doc__ or "").partition("\n\n")[0]
-            part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
+            with awake() if scale.awake else nullcontext():
+                part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
         except Exception as error:  # noqa: BLE001  # a part that fails is told in the report; the others go on
             traceback.print_exc()
             part = Part(name, failed="".join(traceback.format_exception_only(error)).rstrip("\n"))
+    if scale.awake:
+        part.notes.append("the cores were kept awake by processes of SCHED_IDLE (benchmarks/load/awake.py)")
     part.about = about
     part.seconds = time.monotonic() - begin
     return part

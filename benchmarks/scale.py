@@ -21,6 +21,7 @@ class Scale(NamedTuple):
     reload_storm, too).
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
+    awake: 1 keeps the cores awake meanwhile, see benchmarks/load/awake.py; for waits of milliseconds on virtual cores.
     """
 
     sizes: tuple[int, ...]
@@ -46,6 +47,7 @@ class Scale(NamedTuple):
     stores: tuple[str, ...] = ("SQLite", "PostgreSQL")
     ways: tuple[str, ...] = ("file", "web server", "object store")
     first: str = ""
+    awake: int = 0
 
     def changed(self, settings: Iterable[str]) -> Scale:
         """Return it with other values: `NAME=VALUE` each; several values of a name by commas. Raises ValueError."""

@@ -1,14 +1,26 @@
-"""A process that sleeps again and again, and says how late it woke: what the machine alone costs."""
+"""Processes that sleep again and again, and say how late they woke: what the machine alone costs.
+
+On a virtual machine a core stands still now and then, because the host gives it to somebody else, for up to 60 ms on
+the machines of our reports. A process that sleeps there, with the highest priority, then wakes as late.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
+from bisect import bisect_left
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from benchmarks.processes import cores, on_core, run_first
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_ABOVE_ALL: Final = 50  # a real-time priority; whoever runs first has 1
+_STILL: Final = 500_000  # nanoseconds; a wake-up that is less late says nothing of the machine
 
 
 class Wake(NamedTuple):
@@ -19,22 +31,23 @@ class Wake(NamedTuple):
 
 
 class Sleeper:
-    """Runs sleeping.py on the server's core while a `with` block lasts. wakes: all, once it has ended.
+    """Runs sleeping.py while a `with` block lasts. wakes: all, once it has ended.
 
-    first: Whether it runs before all else there, as what it is compared with does.
+    priority: Its real-time priority; 0: none. core: Where it runs; None: on the server's.
     """
 
-    def __init__(self, *, first: bool = False) -> None:
-        self._first = first
+    def __init__(self, *, priority: int = 0, core: int | None = None) -> None:
+        self._priority = priority
+        self._core = cores().server if core is None else core
         self.wakes: list[Wake] = []
 
     def __enter__(self) -> Self:
         self._file = tempfile.NamedTemporaryFile()  # closed at the end
-        with on_core(cores().server):
+        with on_core(self._core):
             command = [sys.executable, str(Path(__file__).with_name("sleeping.py")), self._file.name]
             self._process = subprocess.Popen(command)
-        if self._first:
-            run_first(self._process.pid)
+        if self._priority:
+            run_first(self._process.pid, self._priority)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,3 +58,49 @@ class Sleeper:
         self._file.close()
         if status or not lines:
             raise RuntimeError(f"the process that sleeps ended with status {status}")
+
+
+class Standstill:
+    """Tells when a core of the server or of the load stood still while a `with` block lasts, once it has ended.
+
+    A call of the kernel that cannot be interrupted looks the same, so `total` is to be compared with a control.
+    Raises PermissionError without the right to a real-time priority.
+    """
+
+    def __init__(self) -> None:
+        self._sleepers = [Sleeper(priority=_ABOVE_ALL, core=core) for core in sorted({*cores()})]
+        self._stack = ExitStack()
+        self._spans: list[tuple[int, int]] = []  # in order, and apart from each other
+
+    def __enter__(self) -> Self:
+        for sleeper in self._sleepers:
+            self._stack.enter_context(sleeper)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        wakes = [wake for sleeper in self._sleepers for wake in sleeper.wakes]
+        self._spans = list(_united([(wake.due, wake.due + wake.late) for wake in wakes if wake.late >= _STILL]))
+
+    def total(self, begin: int, end: int) -> int:
+        """Return for how long one of the cores stood still between two times; all in nanoseconds, since 1970."""
+        total = 0
+        for first, last in self._spans[max(0, bisect_left(self._spans, (begin,)) - 1) :]:
+            if first >= end:
+                break
+            total += max(0, min(last, end) - max(first, begin))
+        return total
+
+
+def _united(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the same times as spans that do not overlap, in order."""
+    last: tuple[int, int] | None = None
+    for begin, end in sorted(spans):
+        if last is not None and begin <= last[1]:
+            last = (last[0], max(last[1], end))
+        else:
+            if last is not None:
+                yield last
+            last = (begin, end)
+    if last is not None:
+        yield last

@@ -12,7 +12,8 @@ millisecond.
 A machine that is busy with other things answers late by itself. So each change is followed by its like on a bans file
 that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
 done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late. And of
-each request that is late it is told what the sidecar computed meanwhile, in all its threads: no more is its share.
+each request that is late it is told what the sidecar computed meanwhile, in all its threads: no more is its share; and
+of all, what remains of the wait without the time in which a core stood still (with `--set awake=1`, see reload_storm).
 
 The bans come to the sidecar as a file; then from a plain web server (nginx with a certificate, asked again and again:
 it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push` fills). 500 changes take
@@ -27,7 +28,7 @@ import subprocess
 import tempfile
 import time
 from bisect import bisect_left
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -42,9 +43,9 @@ from authz.serve.config.values import Listen
 from authz.snapshot.signing.signers import load_signer
 from benchmarks.data.networks import SlowTable, address, load_table, misses
 from benchmarks.data.policies import Publisher, deny_table
-from benchmarks.load.paced import missing_paced
+from benchmarks.load.paced import may_be_urgent, missing_paced
 from benchmarks.load.probe import Probe
-from benchmarks.load.sleeper import Sleeper
+from benchmarks.load.sleeper import Sleeper, Standstill
 from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.common.installed import installed
@@ -178,7 +179,14 @@ class _Bench:
             time.sleep(1.0)
             seen: dict[str, list[Seen]] = {_CONTROL: [], _CHANGES: []}
             spent = stack.enter_context(Spent(sidecar.pid))
-            with Sleeper(first=bool(self._scale.first)) as sleeper, loads[_ENVOY], loads[_NGINX], on_core(cores().load):
+            still = Standstill() if may_be_urgent() else None
+            with (
+                Sleeper(priority=int(bool(self._scale.first))) as sleeper,
+                still or nullcontext(),
+                loads[_ENVOY],
+                loads[_NGINX],
+                on_core(cores().load),
+            ):
                 time.sleep(self._scale.steady)
                 for number in range(changes):
                     self._note(f"{way}: change {number + 1} of {changes}")
@@ -192,6 +200,8 @@ class _Bench:
         spans = _spans(seen)
         self._report_late(way, spans, waits | {_SLEEPER: sleeper.wakes})
         self._report_shares(way, spans, waits, spent)
+        if still is not None:
+            self._report_own(way, spans, waits, still)
         for proxy, load in loads.items():
             failed = [f"status {line.status}" for line in load.requests if line.status != http.client.OK]
             self._part.checks.append(
@@ -288,6 +298,27 @@ class _Bench:
                 ):
                     if values:
                         self._part.add(name, "ms", {"authz": values}, **labels)
+
+    def _report_own(
+        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]], still: Standstill
+    ) -> None:
+        """Tell what remains of the waits without the time in which a core stood still, and how long that was."""
+        for when, some in spans.items():
+            begin = min(self._first_due(waits), *(end for _, end in some))
+            whole = [(max(first, begin), end) for first, end in some]
+            share = 1e3 * sum(still.total(*span) for span in whole) / sum(end - first for first, end in whole)
+            self._part.add("of a second a core stood still", "ms", {"authz": [share]}, bans=way, when=when)
+            for what, several in waits.items():
+                own = [_ms(wait - still.total(due, due + wait)) for due, wait in _due_in(sorted(several), some)]
+                labels = {"bans": way, "proxy": what, "when": when}
+                late = 1e6 * sum(wait > LATE for wait in own) / max(1, len(own))
+                self._part.add(f"of a million requests, over {LATE:g} ms but for that", "", {"authz": [late]}, **labels)
+                if own:
+                    self._part.add("the latest but for that", "ms", {"authz": [max(own)]}, **labels)
+
+    @staticmethod
+    def _first_due(waits: Mapping[str, Sequence[Wait]]) -> int:
+        return min(due for several in waits.values() for due, _ in several)
 
 
 def _spans(seen: Mapping[str, Sequence[Seen]]) -> dict[str, list[Span]]:

@@ -8,7 +8,9 @@ the time; before each storm all entries are asked for. The seconds without a rel
 the control; so is a process that only sleeps on the sidecar's core: what it wakes too late is the machine's.
 
 A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. Of each
-request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile.
+request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile;
+and of all, what remains of the wait without the time in which a core stood still. Only with `--set awake=1` does this
+say something of the sidecar: a core that had nothing to do comes back late as well.
 With `--set first=sidecar` it runs before all else on its core, as the load does on its own, and so does the sleeper.
 """
 
@@ -18,14 +20,15 @@ import http.client
 import tempfile
 import time
 from bisect import bisect_left
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.data.networks import address
 from benchmarks.data.policies import APPLICATION, Publisher, separate_address, separate_entries
-from benchmarks.load.paced import missing_paced
-from benchmarks.load.sleeper import Sleeper
+from benchmarks.load.paced import may_be_urgent, missing_paced
+from benchmarks.load.sleeper import Sleeper, Standstill
 from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.memory import ask_all
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 RATE: Final = 1_000  # requests a second
 QUIET, STORM = "no reload", "reloads one after the other"
 STORMS: Final = 3
+OWN: Final = "wait without the time in which a core stood still"
 LATE: Final = 3.0  # milliseconds; no request should wait longer
 SIDECARS: Final = {"one process": 1, "two workers, and a process that loads": 2}
 _AFTER: Final = 0.3  # seconds after the last rename of a storm, in which the old lists are freed
@@ -85,7 +89,14 @@ def _measure(
         clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
         url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
         load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
-        with Spent(sidecar.pid) as spent, Sleeper(first=first) as sleeper, load, on_core(cores().load):
+        still = Standstill() if may_be_urgent() else None
+        with (
+            Spent(sidecar.pid) as spent,
+            Sleeper(priority=int(first)) as sleeper,
+            still or nullcontext(),
+            load,
+            on_core(cores().load),
+        ):
             time.sleep(1.0)
             for storm in range(STORMS):
                 note(f"{kind}: storm {storm + 1} of {STORMS}")
@@ -114,6 +125,10 @@ def _measure(
             ):
                 if values:
                     part.add(name, "ms", {"authz": values}, **labels)
+            if still is not None:
+                own = [(begin, wait - still.total(begin, begin + wait)) for begin, wait in due]
+                for percentile, value in _percentiles(own):
+                    part.add(OWN, "ms", {"authz": [value]}, **labels, percentile=percentile)
 
 
 def _span(work: Callable[[], object]) -> Span:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,3 +72,21 @@ def test_a_process_that_runs_first_does_so_with_its_threads_and_children() -> No
         finally:
             os.kill(child, signal.SIGKILL)
             process.kill()
+
+
+def test_cores_that_are_kept_awake_have_a_process_that_gives_way_to_all_others() -> None:
+    from benchmarks.load.awake import awake
+
+    def spinning() -> dict[int, set[int]]:
+        found = {}
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in map(int, children.read_text(encoding="ascii").split()):
+                if b"awake.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found[child] = os.sched_getaffinity(child)
+        return found
+
+    cores = [{core} for core in sorted(os.sched_getaffinity(0))]
+    with awake():
+        wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores], "one on each core")
+        wait_for(lambda: {os.sched_getscheduler(pid) for pid in spinning()} == {os.SCHED_IDLE}, "all give way")
+    assert spinning() == {}
