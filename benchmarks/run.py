@@ -24,7 +24,7 @@ sys.path.insert(1, str(Path(__file__).parents[1] / "tests"))  # for support.proc
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load.awake import awake
+from benchmarks.load.noise.awake import awake
 from benchmarks.report.aims import results
 from benchmarks.report.document import FORMAT, Part, read_json, write_json
 from benchmarks.report.machine import machine
@@ -131,7 +131,7 @@ def _run(name: str, scale: Scale) -> Part:
             traceback.print_exc()
             part = Part(name, failed="".join(traceback.format_exception_only(error)).rstrip("\n"))
     if scale.awake:
-        part.notes.append("the cores were kept awake by processes of SCHED_IDLE (benchmarks/load/awake.py)")
+        part.notes.append("the cores were kept awake by processes of SCHED_IDLE (benchmarks/load/noise/awake.py)")
     part.about = about
     part.seconds = time.monotonic() - begin
     return part

@@ -21,7 +21,7 @@ class Scale(NamedTuple):
     reload_storm, too).
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
-    awake: 1 keeps the cores awake meanwhile, see benchmarks/load/awake.py; for waits of milliseconds on virtual cores.
+    awake: 1 keeps the cores awake meanwhile, see load/noise/awake.py; for waits of milliseconds on virtual cores.
     """
 
     sizes: tuple[int, ...]

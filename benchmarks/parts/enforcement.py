@@ -43,10 +43,10 @@ from authz.serve.config.values import Listen
 from authz.snapshot.signing.signers import load_signer
 from benchmarks.data.networks import SlowTable, address, load_table, misses
 from benchmarks.data.policies import Publisher, deny_table
+from benchmarks.load.noise.sleeper import Sleeper, Standstill
+from benchmarks.load.noise.spent import Spent
 from benchmarks.load.paced import may_be_urgent, missing_paced
 from benchmarks.load.probe import Probe
-from benchmarks.load.sleeper import Sleeper, Standstill
-from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.common.installed import installed
 from benchmarks.processes import Sidecar, cores, on_core, run_first

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.data.networks import address
 from benchmarks.data.policies import APPLICATION, Publisher, separate_address, separate_entries
+from benchmarks.load.noise.sleeper import Sleeper, Standstill
+from benchmarks.load.noise.spent import Spent
 from benchmarks.load.paced import may_be_urgent, missing_paced
-from benchmarks.load.sleeper import Sleeper, Standstill
-from benchmarks.load.spent import Spent
 from benchmarks.load.steady import Steady
 from benchmarks.parts.memory import ask_all
 from benchmarks.processes import Sidecar, cores, on_core, run_first

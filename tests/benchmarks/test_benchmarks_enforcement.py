@@ -75,18 +75,38 @@ def test_a_process_that_runs_first_does_so_with_its_threads_and_children() -> No
 
 
 def test_cores_that_are_kept_awake_have_a_process_that_gives_way_to_all_others() -> None:
-    from benchmarks.load.awake import awake
+    from benchmarks.load.noise.awake import awake
 
     def spinning() -> dict[int, set[int]]:
-        found = {}
+        spinners = {}
         for children in Path("/proc/self/task").glob("*/children"):
             for child in map(int, children.read_text(encoding="ascii").split()):
                 if b"awake.py" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found[child] = os.sched_getaffinity(child)
-        return found
+                    spinners[child] = os.sched_getaffinity(child)
+        return spinners
 
     cores = [{core} for core in sorted(os.sched_getaffinity(0))]
     with awake():
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores], "one on each core")
         wait_for(lambda: {os.sched_getscheduler(pid) for pid in spinning()} == {os.SCHED_IDLE}, "all give way")
     assert spinning() == {}
+
+
+def test_of_a_wait_only_what_overlaps_with_standstills_of_a_core_is_the_machines() -> None:
+    from benchmarks.load.noise.sleeper import Wake, overlap, standstills
+
+    ms = 1_000_000
+    wakes = [Wake(50 * ms, 10 * ms), Wake(10 * ms, 4 * ms), Wake(12 * ms, 5 * ms), Wake(30 * ms, ms // 10)]
+    spans = standstills(wakes)
+    assert spans == [(10 * ms, 17 * ms), (50 * ms, 60 * ms)]
+    for begin, end, expected in (
+        (0, 9, 0),
+        (0, 12, 2),
+        (11, 13, 2),
+        (16, 55, 6),
+        (0, 100, 17),
+        (60, 70, 0),
+        (17, 50, 0),
+    ):
+        assert overlap(spans, begin * ms, end * ms) == expected * ms
+    assert overlap([], 0, ms) == 0

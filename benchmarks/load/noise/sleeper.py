@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from benchmarks.processes import cores, on_core, run_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 _ABOVE_ALL: Final = 50  # a real-time priority; whoever runs first has 1
 _STILL: Final = 500_000  # nanoseconds; a wake-up that is less late says nothing of the machine
@@ -79,28 +79,34 @@ class Standstill:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        wakes = [wake for sleeper in self._sleepers for wake in sleeper.wakes]
-        self._spans = list(_united([(wake.due, wake.due + wake.late) for wake in wakes if wake.late >= _STILL]))
+        self._spans = standstills([wake for sleeper in self._sleepers for wake in sleeper.wakes])
 
     def total(self, begin: int, end: int) -> int:
         """Return for how long one of the cores stood still between two times; all in nanoseconds, since 1970."""
-        total = 0
-        for first, last in self._spans[max(0, bisect_left(self._spans, (begin,)) - 1) :]:
-            if first >= end:
-                break
-            total += max(0, min(last, end) - max(first, begin))
-        return total
+        return overlap(self._spans, begin, end)
 
 
-def _united(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the same times as spans that do not overlap, in order."""
-    last: tuple[int, int] | None = None
-    for begin, end in sorted(spans):
-        if last is not None and begin <= last[1]:
-            last = (last[0], max(last[1], end))
+def standstills(wakes: Iterable[Wake]) -> list[tuple[int, int]]:
+    """Return when sleepers were late by more than the kernel takes to wake them: spans in order, apart from each other.
+
+    They may be those of several cores: where one of them stands still, a request waits.
+    """
+    spans: list[tuple[int, int]] = []
+    for begin, late in sorted(wakes):
+        if late < _STILL:
+            continue
+        if spans and begin <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], begin + late))
         else:
-            if last is not None:
-                yield last
-            last = (begin, end)
-    if last is not None:
-        yield last
+            spans.append((begin, begin + late))
+    return spans
+
+
+def overlap(spans: Sequence[tuple[int, int]], begin: int, end: int) -> int:
+    """Return how much of the time from `begin` to `end` is in spans, which are in order and apart from each other."""
+    total = 0
+    for first, last in spans[max(0, bisect_left(spans, (begin,)) - 1) :]:
+        if first >= end:
+            break
+        total += max(0, min(last, end) - max(first, begin))
+    return total
