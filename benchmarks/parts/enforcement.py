@@ -13,7 +13,8 @@ A machine that is busy with other things answers late by itself. So each change 
 that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
 done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late. And of
 each request that is late it is told what the sidecar computed meanwhile, in all its threads: no more is its share; and
-of all, what remains of the wait without the time in which a core stood still (with `--set awake=1`, see reload_storm).
+of all, what remains of the wait without the time in which a core stood still, and as long again, in which it makes up
+for that (with `--set awake=1`, see reload_storm).
 
 The bans come to the sidecar as a file; then from a plain web server (nginx with a certificate, asked again and again:
 it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push` fills). 500 changes take
@@ -27,7 +28,6 @@ import os
 import subprocess
 import tempfile
 import time
-from bisect import bisect_left
 from contextlib import ExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +49,7 @@ from benchmarks.load.paced import may_be_urgent, missing_paced
 from benchmarks.load.probe import Probe
 from benchmarks.load.steady import Steady
 from benchmarks.parts.common.installed import installed
+from benchmarks.parts.common.lateness import Lateness, ms, percentiles
 from benchmarks.processes import Sidecar, cores, on_core, run_first
 from benchmarks.proxies.envoy import Envoy, missing_envoy
 from benchmarks.proxies.envoy import asking as envoy_asking
@@ -61,14 +62,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.parts.common.installed import Installed
+    from benchmarks.parts.common.lateness import Span
     from benchmarks.scale import Scale
 
-    Span = tuple[int, int]  # its begin and end, ns since 1970
-    Wait = tuple[int, int]  # when it was due, ns since 1970, and the wait, ns
 
 RATE: Final = 1_000  # requests a second of each proxy
 LIVE: Final = 1_000  # bans that are live all the time
-LATE: Final = 10.0  # milliseconds; no request should take longer because of a ban
 POLL: Final = 1.0  # seconds between two questions to a web server or store
 _CLIENTS: Final = 500  # whom nobody bans
 _PAUSE: Final = 0.002  # seconds between two questions for the banned address
@@ -198,10 +197,11 @@ class _Bench:
         self._report(way, seen[_CHANGES])
         waits = {name: [(line.due, line.latency) for line in load.requests] for name, load in loads.items()}
         spans = _spans(seen)
-        self._report_late(way, spans, waits | {_SLEEPER: sleeper.wakes})
-        self._report_shares(way, spans, waits, spent)
+        lateness = Lateness(self._part, way, spans)
+        lateness.tell(waits | {_SLEEPER: sleeper.wakes})
+        lateness.tell_shares(waits, spent)
         if still is not None:
-            self._report_own(way, spans, waits, still)
+            lateness.tell_own(waits, still)
         for proxy, load in loads.items():
             failed = [f"status {line.status}" for line in load.requests if line.status != http.client.OK]
             self._part.checks.append(
@@ -248,77 +248,23 @@ class _Bench:
     def _report(self, way: str, seen: Sequence[Seen]) -> None:
         part = self._part
         part.add(
-            "time of the command", "ms", {"authz": [_ms(change.done - change.started) for change in seen]}, bans=way
+            "time of the command", "ms", {"authz": [ms(change.done - change.started) for change in seen]}, bans=way
         )
-        renamed = [_ms(change.renamed - change.started) for change in seen]
+        renamed = [ms(change.renamed - change.started) for change in seen]
         part.add("time of the command until its rename", "ms", {"authz": renamed}, bans=way)
         for proxy in (_ENVOY, _NGINX):
             labels = {"bans": way, "proxy": proxy}
             for what in ("ban", "unban"):
                 some = [change for change in seen if change.what == what]
-                from_command = [_ms(change.first[proxy] - change.started) for change in some]
-                from_rename = [_ms(change.first[proxy] - change.renamed) for change in some]
+                from_command = [ms(change.first[proxy] - change.started) for change in some]
+                from_rename = [ms(change.first[proxy] - change.renamed) for change in some]
                 for name, values in (("command", from_command), ("rename", from_rename)):
                     part.add(
                         f"from the {name} to the first changed answer", "ms", {"authz": values}, **labels, change=what
                     )
-                    for percentile, value in _percentiles(values):
+                    for percentile, value in percentiles(values):
                         part.add(f"from the {name}, of all changes", "ms", {"authz": [value]}, **labels, change=what,
                                  percentile=percentile)  # fmt: skip
-
-    def _report_late(
-        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]]
-    ) -> None:  # fmt: skip
-        """Tell how late requests were answered, and a process that sleeps woke: due and by how much, ns."""
-        for what, several in waits.items():
-            ordered = sorted(several)
-            for when, some in spans.items():
-                late = [_ms(wait) for _, wait in _due_in(ordered, some)]
-                labels = {"bans": way, "proxy": what, "when": when}
-                for percentile, value in _percentiles(late):
-                    self._part.add("latency of other requests", "ms", {"authz": [value]}, **labels,
-                                   percentile=percentile)  # fmt: skip
-                share = 1e6 * sum(wait > LATE for wait in late) / max(1, len(late))
-                self._part.add(f"of a million requests, over {LATE:g} ms", "", {"authz": [share]}, **labels)
-
-    def _report_shares(
-        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]], spent: Spent
-    ) -> None:
-        """Tell what the sidecar did while a request was late."""
-        for what, several in waits.items():
-            ordered = sorted(several)
-            for when, some in spans.items():
-                late = [(due, wait) for due, wait in _due_in(ordered, some) if _ms(wait) > LATE]
-                shares = [spent.share(due, due + wait) for due, wait in late]
-                labels = {"bans": way, "proxy": what, "when": when}
-                for name, values in (
-                    ("late requests", [_ms(wait) for _, wait in late]),
-                    ("of each late request: computed by the sidecar, at most", [_ms(s.computed) for s in shares]),
-                    ("of each late request: the sidecar without a core, at most", [_ms(s.waited) for s in shares]),
-                ):
-                    if values:
-                        self._part.add(name, "ms", {"authz": values}, **labels)
-
-    def _report_own(
-        self, way: str, spans: Mapping[str, Sequence[Span]], waits: Mapping[str, Sequence[Wait]], still: Standstill
-    ) -> None:
-        """Tell what remains of the waits without the time in which a core stood still, and how long that was."""
-        for when, some in spans.items():
-            begin = min(self._first_due(waits), *(end for _, end in some))
-            whole = [(max(first, begin), end) for first, end in some]
-            share = 1e3 * sum(still.total(*span) for span in whole) / sum(end - first for first, end in whole)
-            self._part.add("of a second a core stood still", "ms", {"authz": [share]}, bans=way, when=when)
-            for what, several in waits.items():
-                own = [_ms(wait - still.total(due, due + wait)) for due, wait in _due_in(sorted(several), some)]
-                labels = {"bans": way, "proxy": what, "when": when}
-                late = 1e6 * sum(wait > LATE for wait in own) / max(1, len(own))
-                self._part.add(f"of a million requests, over {LATE:g} ms but for that", "", {"authz": [late]}, **labels)
-                if own:
-                    self._part.add("the latest but for that", "ms", {"authz": [max(own)]}, **labels)
-
-    @staticmethod
-    def _first_due(waits: Mapping[str, Sequence[Wait]]) -> int:
-        return min(due for several in waits.values() for due, _ in several)
 
 
 def _spans(seen: Mapping[str, Sequence[Seen]]) -> dict[str, list[Span]]:
@@ -327,12 +273,6 @@ def _spans(seen: Mapping[str, Sequence[Seen]]) -> dict[str, list[Span]]:
     return {_REST: [(0, begin)]} | {
         when: [(change.started, change.over) for change in some] for when, some in seen.items()
     }
-
-
-def _due_in(ordered: Sequence[Wait], spans: Sequence[Span]) -> list[Wait]:
-    """Return the waits, of those in order, that were due in some spans of time."""
-    places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
-    return [wait for first, last in places for wait in ordered[first:last]]
 
 
 def _start(command: Installed, folder: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -346,18 +286,6 @@ def _finished(command: subprocess.Popen[bytes]) -> None:
     output, _ = command.communicate()
     if command.returncode:
         raise RuntimeError(f"{command.args!r}: status {command.returncode}: {output.decode(errors='replace')}")
-
-
-def _ms(nanoseconds: int) -> float:
-    return nanoseconds / 1e6
-
-
-def _percentiles(values: Sequence[float]) -> Iterator[tuple[str, float]]:
-    ordered = sorted(values)
-    if ordered:
-        yield "p50", ordered[len(ordered) // 2]
-        yield "p99", ordered[int(len(ordered) * 0.99)]
-        yield "worst", ordered[-1]
 
 
 @contextmanager

@@ -9,8 +9,9 @@ the control; so is a process that only sleeps on the sidecar's core: what it wak
 
 A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. Of each
 request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile;
-and of all, what remains of the wait without the time in which a core stood still. Only with `--set awake=1` does this
-say something of the sidecar: a core that had nothing to do comes back late as well.
+and of all, what remains of the wait without the time in which a core stood still, and as long again, in which it makes
+up for that. Only with `--set awake=1` does this say something of the sidecar: a core that had nothing to do comes back
+late as well.
 With `--set first=sidecar` it runs before all else on its core, as the load does on its own, and so does the sleeper.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import http.client
 import tempfile
 import time
-from bisect import bisect_left
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from benchmarks.load.noise.sleeper import Sleeper, Standstill
 from benchmarks.load.noise.spent import Spent
 from benchmarks.load.paced import may_be_urgent, missing_paced
 from benchmarks.load.steady import Steady
+from benchmarks.parts.common.lateness import due_in
 from benchmarks.parts.memory import ask_all
 from benchmarks.processes import Sidecar, cores, on_core, run_first
 from benchmarks.report.document import Check, Part
@@ -38,15 +39,14 @@ from benchmarks.report.document import Check, Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from benchmarks.parts.common.lateness import Span, Wait
     from benchmarks.scale import Scale
 
-    Span = tuple[int, int]
-    Wait = tuple[int, int]  # when it was due, and the wait; ns
 
 RATE: Final = 1_000  # requests a second
 QUIET, STORM = "no reload", "reloads one after the other"
 STORMS: Final = 3
-OWN: Final = "wait without the time in which a core stood still"
+OWN: Final = "wait without the time in which a core stood still or made up for it"
 LATE: Final = 3.0  # milliseconds; no request should wait longer
 SIDECARS: Final = {"one process": 1, "two workers, and a process that loads": 2}
 _AFTER: Final = 0.3  # seconds after the last rename of a storm, in which the old lists are freed
@@ -113,7 +113,7 @@ def _measure(
     for what, some_waits in waits.items():
         for when, several in spans.items():
             labels = {"entries": f"{scale.entries:,}", "sidecar": kind, "of": what, "when": when}
-            due = _due_in(some_waits, several)
+            due = due_in(sorted(some_waits), several)
             for percentile, value in _percentiles(due):
                 part.add("wait", "ms", {"authz": [value]}, **labels, percentile=percentile)
             late = [(begin, wait) for begin, wait in due if wait > LATE * 1e6]
@@ -158,13 +158,6 @@ def _put(folder: Path, name: str) -> None:
 def _loads(sidecar: Sidecar) -> int:
     """Return how often it has loaded a list, by its log: a page of the metrics, asked for all the time, costs more."""
     return sum("loaded serial" in line for line in sidecar.lines)
-
-
-def _due_in(waits: Sequence[Wait], spans: Sequence[Span]) -> list[Wait]:
-    """Return the waits that were due in some spans of time."""
-    ordered = sorted(waits)
-    places = [(bisect_left(ordered, (begin,)), bisect_left(ordered, (end,))) for begin, end in spans]
-    return [wait for first, last in places for wait in ordered[first:last]]
 
 
 def _percentiles(waits: Sequence[Wait]) -> Iterator[tuple[str, float]]:

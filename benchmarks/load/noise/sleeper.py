@@ -61,7 +61,7 @@ class Sleeper:
 
 
 class Standstill:
-    """Tells when a core of the server or of the load stood still while a `with` block lasts, once it has ended.
+    """Tells when a core of the server or of the load stood still, or made up for it, while a `with` block lasts.
 
     A call of the kernel that cannot be interrupted looks the same, so `total` is to be compared with a control.
     Raises PermissionError without the right to a real-time priority.
@@ -82,23 +82,25 @@ class Standstill:
         self._spans = standstills([wake for sleeper in self._sleepers for wake in sleeper.wakes])
 
     def total(self, begin: int, end: int) -> int:
-        """Return for how long one of the cores stood still between two times; all in nanoseconds, since 1970."""
+        """Return how much of the time between two times was such; all in nanoseconds, since 1970."""
         return overlap(self._spans, begin, end)
 
 
 def standstills(wakes: Iterable[Wake]) -> list[tuple[int, int]]:
-    """Return when sleepers were late by more than the kernel takes to wake them: spans in order, apart from each other.
+    """Return when a core stood still, and as long again: then it makes up for what had waited.
 
-    They may be those of several cores: where one of them stands still, a request waits.
+    Sleepers were late by more than the kernel takes to wake them. They may be those of several cores: where one of them
+    stands still, a request waits. The spans are in order, and apart from each other.
     """
     spans: list[tuple[int, int]] = []
     for begin, late in sorted(wakes):
         if late < _STILL:
             continue
+        end = begin + 2 * late
         if spans and begin <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], begin + late))
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
         else:
-            spans.append((begin, begin + late))
+            spans.append((begin, end))
     return spans
 
 
