@@ -38,7 +38,10 @@ def plane(tmp_path: Path) -> Iterator[Control]:
     with opened(folder, token) as control:
         made = control.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "applications": ["shop"]})
         # It is offered first, and then written to the file.
-        wait_for(lambda: bans_of(control).serial >= made["serial"], "the bans are written")
+        wait_for(
+            lambda: file_of(control, "bans").exists() and bans_of(control).serial >= made["serial"],
+            "the bans are written",
+        )
         wait_for((folder / "layers" / "policy.snapshot").exists, "the policy is written")
         yield control
 
