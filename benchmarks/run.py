@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load.noise.awake import awake
+from benchmarks.processes import cores
 from benchmarks.report.aims import results
 from benchmarks.report.document import FORMAT, Part, read_json, write_json
 from benchmarks.report.machine import machine
@@ -125,7 +126,7 @@ def _run(name: str, scale: Scale) -> Part:
         try:
             module = import_module(f"benchmarks.parts.{name}")
             about = (module.__doc__ or "").partition("\n\n")[0]
-            with awake() if scale.awake else nullcontext():
+            with awake(but={cores().server} if scale.first else ()) if scale.awake else nullcontext():
                 part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
         except Exception as error:  # noqa: BLE001  # a part that fails is told in the report; the others go on
             traceback.print_exc()

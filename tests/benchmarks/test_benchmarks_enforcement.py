@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,10 @@ def test_cores_that_are_kept_awake_have_a_process_that_gives_way_to_all_others()
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores], "one on each core")
         wait_for(lambda: {os.sched_getscheduler(pid) for pid in spinning()} == {os.SCHED_IDLE}, "all give way")
     assert spinning() == {}
+    with awake(but=cores[-1]):
+        wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores[:-1]], "on the others")
+        time.sleep(0.3)  # a late one would be seen
+        assert len(spinning()) == len(cores) - 1
 
 
 def test_of_a_wait_only_what_overlaps_with_standstills_of_a_core_is_the_machines() -> None:

@@ -26,8 +26,11 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // strs is a flag that may be given several times.
@@ -105,12 +108,23 @@ func run() error {
 	if err := l.run(); err != nil {
 		return err
 	}
+	standBack()
 	if *series != "" {
 		if err := writeSeries(*series, l); err != nil {
 			return err
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(summary(l))
+}
+
+// standBack has all threads run as others do from now on (sched(7)): another generator may still be measuring.
+func standBack() {
+	threads, _ := os.ReadDir("/proc/self/task") // without it they go on as they are
+	for _, thread := range threads {
+		if id, err := strconv.Atoi(thread.Name()); err == nil {
+			_ = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
+		}
+	}
 }
 
 // readPayloads returns what -payloads names; nothing without a name.
