@@ -11,7 +11,8 @@ STAMP := $(VENV)/.installed
 DEMO := $(VENV)/.demo
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-WORKERS ?= 2
+# Tests wait as well as compute: two at once use two cores for 70 % of the time.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 help: ## this list
@@ -44,7 +45,7 @@ system: ## the Debian packages that tests start: installed when root, named othe
 demo: $(DEMO) ## policy, signed snapshot, sidecar and a real Envoy, before your eyes (KEEP=1: stays up)
 	$(BIN)/python examples/demo.py $(if $(KEEP),--keep) $(if $(DEMO_DATA),--data $(DEMO_DATA))
 
-test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=2: how many at once; 0: one after the other)
+test: $(STAMP) system ## all tests, with real proxies and databases (WORKERS=3: how many at once; 0: one after the other)
 	$(PYTEST) $(ARGS)
 
 # Long forms of tests are marked `long`, which `make test` leaves out; random tests try three times as often here.
