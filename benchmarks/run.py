@@ -122,17 +122,19 @@ def _run(name: str, scale: Scale) -> Part:
     """Run one part. Whatever ends it is kept in the part, for the others are still to be measured."""
     begin = time.monotonic()
     about = ""
+    left = {cores().server} if scale.first else set()
     with _ERR.status(name) as status:
         try:
             module = import_module(f"benchmarks.parts.{name}")
             about = (module.__doc__ or "").partition("\n\n")[0]
-            with awake(but={cores().server} if scale.first else ()) if scale.awake else nullcontext():
+            with awake(but=left) if scale.awake else nullcontext():
                 part: Part = module.run(scale, lambda step: status.update(f"{name}: {step}"))
         except Exception as error:  # noqa: BLE001  # a part that fails is told in the report; the others go on
             traceback.print_exc()
             part = Part(name, failed="".join(traceback.format_exception_only(error)).rstrip("\n"))
     if scale.awake:
-        part.notes.append("the cores were kept awake by processes of SCHED_IDLE (benchmarks/load/noise/awake.py)")
+        which = "the cores but the server's" if left else "the cores"
+        part.notes.append(f"{which} were kept awake by processes of SCHED_IDLE (benchmarks/load/noise/awake.py)")
     part.about = about
     part.seconds = time.monotonic() - begin
     return part

@@ -86,10 +86,15 @@ def test_cores_that_are_kept_awake_have_a_process_that_gives_way_to_all_others()
                     spinners[child] = os.sched_getaffinity(child)
         return spinners
 
+    def pauses(pid: int) -> bool:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) > 100  # to start takes some
+
     cores = [{core} for core in sorted(os.sched_getaffinity(0))]
     with awake():
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores], "one on each core")
         wait_for(lambda: {os.sched_getscheduler(pid) for pid in spinning()} == {os.SCHED_IDLE}, "all give way")
+        wait_for(lambda: all(map(pauses, spinning())), "all pause")
     assert spinning() == {}
     with awake(but=cores[-1]):
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores[:-1]], "on the others")
