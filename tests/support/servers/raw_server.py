@@ -87,8 +87,12 @@ class RawServer:
 
 
 def answer(body: bytes = b"", status: str = "200 OK", length: int | None = None, **headers: str) -> bytes:
-    """Return a whole answer. length: what it says that it has; None: what it has. headers: with `_` for `-`."""
-    known = {"Content-Length": str(len(body) if length is None else length), "ETag": '"a"'}
+    """Return a whole answer. length: what it says that it has; None: what it has. headers: with `_` for `-`.
+
+    It says that the connection ends with it, as it does: a client that follows a redirect would now and then send the
+    next request into the connection that is being closed, and tell of that.
+    """
+    known = {"Content-Length": str(len(body) if length is None else length), "ETag": '"a"', "Connection": "close"}
     known |= {"Last-Modified": "Sat, 28 Nov 2026 20:00:00 GMT"}
     known |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = "".join(f"{name}: {value}\r\n" for name, value in known.items() if value)
