@@ -28,7 +28,7 @@ from benchmarks.load.noise.awake import awake
 from benchmarks.processes import cores
 from benchmarks.report.aims import results
 from benchmarks.report.document import FORMAT, Part, read_json, write_json
-from benchmarks.report.machine import machine
+from benchmarks.report.machine import machine, stolen_seconds
 from benchmarks.report.tables import grids, terminal_table
 from benchmarks.scale import FULL, QUICK, USUAL
 
@@ -120,7 +120,7 @@ def _measure(names: Sequence[str], name_of_scale: str, path: Path, settings: Seq
 
 def _run(name: str, scale: Scale) -> Part:
     """Run one part. Whatever ends it is kept in the part, for the others are still to be measured."""
-    begin = time.monotonic()
+    begin, stolen = time.monotonic(), stolen_seconds()
     about = ""
     left = {cores().server} if scale.first else set()
     with _ERR.status(name) as status:
@@ -137,6 +137,8 @@ def _run(name: str, scale: Scale) -> Part:
         part.notes.append(f"{which} were kept awake by processes of SCHED_IDLE (benchmarks/load/noise/awake.py)")
     part.about = about
     part.seconds = time.monotonic() - begin
+    taken = 1e3 * (stolen_seconds() - stolen) / part.seconds
+    part.notes.append(f"of each second, the host of the machine gave {taken:.1f} ms of its cores to others (steal)")
     return part
 
 

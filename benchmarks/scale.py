@@ -21,6 +21,7 @@ class Scale(NamedTuple):
     reload_storm, too).
     stored: bans in the store of the control plane; questions: to it, of each kind.
     starts: of each process whose memory is read. stores: of the control plane.
+    watch: 1 has enforcement and reload_storm tell what was behind late requests; to watch makes more of them late.
     awake: 1 keeps the cores awake meanwhile, see load/noise/awake.py; for waits of milliseconds on virtual cores.
     """
 
@@ -47,6 +48,7 @@ class Scale(NamedTuple):
     stores: tuple[str, ...] = ("SQLite", "PostgreSQL")
     ways: tuple[str, ...] = ("file", "web server", "object store")
     first: str = ""
+    watch: int = 0
     awake: int = 0
 
     def changed(self, settings: Iterable[str]) -> Scale:

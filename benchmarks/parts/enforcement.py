@@ -11,10 +11,10 @@ millisecond.
 
 A machine that is busy with other things answers late by itself. So each change is followed by its like on a bans file
 that no sidecar reads: the same command, the same work and writes, no change. What is late then, and while nothing is
-done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late. And of
-each request that is late it is told what the sidecar computed meanwhile, in all its threads: no more is its share; and
-of all, what remains of the wait without the time in which a core stood still, and as long again, in which it makes up
-for that (with `--set awake=1`, see reload_storm).
+done at all, is not the sidecar's; nor is what a process that only sleeps, on the sidecar's core, wakes too late. With
+`--set watch=1` it is told of each late request what the sidecar computed meanwhile, in all its threads: no more is its
+share; and of all, what remains of the wait without the time in which a core stood still, and as long again, in which it
+makes up for that (with `--set awake=1`, see reload_storm). Those who watch take the cores from those who work.
 
 The bans come to the sidecar as a file; then from a plain web server (nginx with a certificate, asked again and again:
 it holds no answer back) and from an object store (moto plays S3, which `authz snapshot push` fills). 500 changes take
@@ -177,10 +177,11 @@ class _Bench:
             probes = [stack.enter_context(Probe(name, url)) for name, url in proxies.items()]
             time.sleep(1.0)
             seen: dict[str, list[Seen]] = {_CONTROL: [], _CHANGES: []}
-            spent = stack.enter_context(Spent(sidecar.pid))
-            still = Standstill() if may_be_urgent() else None
+            spent = Spent(sidecar.pid) if self._scale.watch else None
+            still = Standstill() if self._scale.watch and may_be_urgent() else None
             with (
                 Sleeper(priority=int(bool(self._scale.first))) as sleeper,
+                spent or nullcontext(),
                 still or nullcontext(),
                 loads[_ENVOY],
                 loads[_NGINX],
@@ -199,7 +200,8 @@ class _Bench:
         spans = _spans(seen)
         lateness = Lateness(self._part, way, spans)
         lateness.tell(waits | {_SLEEPER: sleeper.wakes})
-        lateness.tell_shares(waits, spent)
+        if spent is not None:
+            lateness.tell_shares(waits, spent)
         if still is not None:
             lateness.tell_own(waits, still)
         for proxy, load in loads.items():

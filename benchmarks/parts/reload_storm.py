@@ -7,11 +7,11 @@ Requests are those of clients that entries deny, a different one each time, so t
 the time; before each storm all entries are asked for. The seconds without a reload, of the same process and run, are
 the control; so is a process that only sleeps on the sidecar's core: what it wakes too late is the machine's.
 
-A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. Of each
-request that waits longer than it should it is told what the sidecar (the process that was started) computed meanwhile;
-and of all, what remains of the wait without the time in which a core stood still, and as long again, in which it makes
-up for that. Only with `--set awake=1` does this say something of the sidecar: a core that had nothing to do comes back
-late as well.
+A sidecar of one process loads in a thread; with `workers` a process of its own loads, on the same core here. With
+`--set watch=1` it is told of each request that waits longer than it should what the sidecar (the process that was
+started) computed meanwhile; and of all, what remains of the wait without the time in which a core stood still, and as
+long again, in which it makes up for that. Only with `--set awake=1` does this say something of the sidecar: a core that
+had nothing to do comes back late as well.
 With `--set first=sidecar` it runs before all else on its core, as the load does on its own, and so does the sleeper.
 """
 
@@ -37,7 +37,7 @@ from benchmarks.processes import Sidecar, cores, on_core, run_first
 from benchmarks.report.document import Check, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.parts.common.lateness import Span, Wait
     from benchmarks.scale import Scale
@@ -89,9 +89,10 @@ def _measure(
         clients = [address(4, separate_address(n % scale.entries)).text for n in range(_CLIENTS)]
         url = f"{sidecar.url('http')}/v1/auth/{APPLICATION}"
         load = Steady(url, RATE, [("X-Forwarded-For", client) for client in clients], scale.steady)
-        still = Standstill() if may_be_urgent() else None
+        spent = Spent(sidecar.pid) if scale.watch else None
+        still = Standstill() if scale.watch and may_be_urgent() else None
         with (
-            Spent(sidecar.pid) as spent,
+            spent or nullcontext(),
             Sleeper(priority=int(first)) as sleeper,
             still or nullcontext(),
             load,
@@ -110,20 +111,33 @@ def _measure(
         "requests": [(line.due, line.latency) for line in load.requests],
         "a process that sleeps": sleeper.wakes,
     }
+    _tell(part, {"entries": f"{scale.entries:,}", "sidecar": kind}, waits, spans, spent, still)
+
+
+def _tell(
+    part: Part,
+    common: Mapping[str, str],
+    waits: Mapping[str, Sequence[Wait]],
+    spans: Mapping[str, Sequence[Span]],
+    spent: Spent | None,
+    still: Standstill | None,
+) -> None:
+    """Tell how long they waited. common: labels of all. spent, still: None where nobody watched."""
     for what, some_waits in waits.items():
         for when, several in spans.items():
-            labels = {"entries": f"{scale.entries:,}", "sidecar": kind, "of": what, "when": when}
+            labels = {**common, "of": what, "when": when}
             due = due_in(sorted(some_waits), several)
             for percentile, value in _percentiles(due):
                 part.add("wait", "ms", {"authz": [value]}, **labels, percentile=percentile)
             late = [(begin, wait) for begin, wait in due if wait > LATE * 1e6]
-            shares = [spent.share(begin, begin + wait) for begin, wait in late]
-            for name, values in (
-                ("late", [wait / 1e6 for _, wait in late]),
-                ("of each that was late: computed by the sidecar, at most", [s.computed / 1e6 for s in shares]),
-                ("of each that was late: the sidecar without a core, at most", [s.waited / 1e6 for s in shares]),
-            ):
-                if values:
+            if late:
+                part.add("late", "ms", {"authz": [wait / 1e6 for _, wait in late]}, **labels)
+            if late and spent is not None:
+                shares = [spent.share(begin, begin + wait) for begin, wait in late]
+                for name, values in (
+                    ("of each that was late: computed by the sidecar, at most", [s.computed / 1e6 for s in shares]),
+                    ("of each that was late: the sidecar without a core, at most", [s.waited / 1e6 for s in shares]),
+                ):
                     part.add(name, "ms", {"authz": values}, **labels)
             if still is not None:
                 own = [(begin, wait - still.total(begin, begin + wait)) for begin, wait in due]

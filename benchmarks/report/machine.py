@@ -32,6 +32,7 @@ _TOOLS: Final = {
     "nginx": ("nginx", "-v"),
     "wrk": ("wrk", "--version"),
 }
+_STEAL: Final = 8  # the field of the first line of /proc/stat
 _PROJECT: Final = Path(__file__).parents[2]
 _SYSTEM_PATH: Final = os.pathsep + "/usr/sbin"  # where Debian puts nginx
 
@@ -49,6 +50,15 @@ def machine() -> dict[str, Any]:
         "commit": _first_line("git", "-C", str(_PROJECT), "describe", "--always", "--dirty", "--exclude=*"),
         "load_average": os.getloadavg()[0],
     }
+
+
+def stolen_seconds() -> float:
+    """Return for how long the host gave cores of this machine to others, summed over them, since its start (proc(5)).
+
+    Where cores are the machine's own, and where the host does not tell, this is 0.
+    """
+    first = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
+    return int(first[_STEAL]) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_model() -> str:

@@ -27,7 +27,7 @@ def test_bans_and_unbans_are_seen_at_both_proxies_and_requests_are_compared_with
     from benchmarks.parts import enforcement
     from benchmarks.scale import QUICK
 
-    scale = QUICK._replace(enforced=2 if ways == ["file"] else 10, steady=0.5, ways=tuple(ways))
+    scale = QUICK._replace(enforced=2 if ways == ["file"] else 10, steady=0.5, ways=tuple(ways), watch=1)
     part = enforcement.run(scale, lambda _: None)
     if part.skipped:
         pytest.skip(part.skipped)
@@ -51,6 +51,7 @@ def test_requests_in_a_storm_of_reloads_are_compared_with_those_between() -> Non
     labels = [measure.labels for measure in part.measures]
     assert {label["when"] for label in labels} == {"no reload", "reloads one after the other"}
     assert {label["of"] for label in labels} == {"requests", "a process that sleeps"}
+    assert {measure.name for measure in part.measures} <= {"wait", "late"}  # nobody watched
 
 
 def test_a_process_that_runs_first_does_so_with_its_threads_and_children() -> None:

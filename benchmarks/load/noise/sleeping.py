@@ -1,4 +1,4 @@
-"""Sleeps a millisecond again and again until SIGTERM, then writes how late it woke: `python sleeping.py FILE`.
+"""Sleeps 5 ms again and again until SIGTERM, then writes how late it woke: `python sleeping.py FILE`.
 
 A line for each time: when it should have woken, in ns since 1970, and by how many ns it was late.
 """
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-SLEEP = 0.001  # seconds
+SLEEP = 0.005  # seconds; with one, requests on the same core wait much longer (docs/internals/performance.md)
 
 
 def main(path: Path) -> None:

@@ -9,16 +9,14 @@ process computed meanwhile, in all threads: its event loop waits for nothing els
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 from typing import NamedTuple, Self
 
-_PAUSE = 0.001  # seconds between two samples
+from benchmarks.processes import cores, on_core
 
 
 class Share(NamedTuple):
@@ -47,7 +45,9 @@ class Spent:
 
     def __enter__(self) -> Self:
         self._file = tempfile.NamedTemporaryFile()  # closed at the end
-        self._process = subprocess.Popen([sys.executable, __file__, str(self._pid), self._file.name])
+        program = Path(__file__).with_name("sampling.py")
+        with on_core(cores().load):
+            self._process = subprocess.Popen([sys.executable, str(program), str(self._pid), self._file.name])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,27 +65,3 @@ class Spent:
         first = self._rows[max(0, bisect_right(self._times, begin) - 1)]
         last = self._rows[min(len(self._rows) - 1, bisect_left(self._times, end))]
         return Share(last.computed - first.computed, last.waited - first.waited)
-
-
-def main(pid: int, path: Path) -> None:
-    """Sample until SIGTERM, then write a line for each sample: when, and the fields of `Share` since the start."""
-    rows: list[tuple[int, int, int]] = []
-    over = False
-
-    def end(*_: object) -> None:
-        nonlocal over
-        over = True
-
-    signal.signal(signal.SIGTERM, end)
-    clock = ~pid << 3 | 2  # of the process, as clock_getcpuclockid(3) makes it on Linux
-    with Path(f"/proc/{pid}/schedstat").open(encoding="ascii") as file:
-        while not over:
-            file.seek(0)
-            waited = int(file.read().split()[1])
-            rows.append((time.time_ns(), time.clock_gettime_ns(clock), waited))
-            time.sleep(_PAUSE)
-    path.write_text("".join(f"{at} {computed} {waited}\n" for at, computed, waited in rows), encoding="ascii")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
