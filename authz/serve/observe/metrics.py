@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz import __version__
 from authz.engine.model import TOKEN
-from authz.serve.observe.hits import Hits, busiest
+from authz.serve.observe.hits import Hits, busiest, by_layer, prune
 
 if TYPE_CHECKING:
     from collections import defaultdict
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from authz.engine.decision.outcome import Outcome
+    from authz.serve.observe.hits import Counts
 
 
 Effect = Literal["decided", "warned"]
@@ -116,18 +117,22 @@ class Metrics:
 
         By layer and id; both are "" for all others together.
         """
-        return busiest(self._hits(effect), number)
+        return busiest(self.hits(effect), number)
 
-    def _hits(self, effect: Effect) -> Iterable[tuple[str, Hits]]:
+    def hits(self, effect: Effect) -> Counts:
+        """Return the hits of entries."""
+        return by_layer((layer, hits.counts) for layer, hits in self._hits(effect))
+
+    def _hits(self, effect: Effect) -> list[tuple[str, Hits]]:
         """Return the hits of entries, with their layers."""
         if effect == "warned":
-            return self._warnings.items()
+            return list(self._warnings.items())
         return [(layer, hits) for (_, layer), hits in self._decisions.items()]
 
     def prune(self) -> Iterator[None]:
         """Forget the hits of entries that are seldom hit, if there are too many; in steps of some 0.1 ms."""
-        for hits in (*self._decisions.values(), *self._warnings.values()):
-            yield from hits.prune()
+        for effect in EFFECTS:
+            yield from prune([hits for _, hits in self._hits(effect)])
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus, version 0.0.4."""
@@ -135,6 +140,15 @@ class Metrics:
 
     def families(self) -> Iterator[Family]:
         """Yield the metrics."""
+        yield from self._families_but_hits()
+        hits: Values = {
+            (("layer", layer), ("entry", entry), ("effect", effect)): count
+            for effect in EFFECTS
+            for (layer, entry), count in busiest(self.hits(effect)).items()
+        }
+        yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
+
+    def _families_but_hits(self) -> Iterator[Family]:
         yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
         decisions: Values = {}
         for (labels, _), decided in sorted(self._decisions.items()):
@@ -143,12 +157,6 @@ class Metrics:
         yield Family.of("authz_decisions_total", "counter", "Requests answered", decisions)
         for name, text in COUNTERS.items():
             yield Family.of(name, "counter", text, dict(sorted(self._counts[name].items())))
-        hits: Values = {
-            (("layer", layer), ("entry", entry), ("effect", effect)): count
-            for effect in EFFECTS
-            for (layer, entry), count in busiest(self._hits(effect)).items()
-        }
-        yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
         yield Family.of(
             "authz_http_idle_connections", "gauge", "HTTP connections without a request", {(): self.http_idle()}

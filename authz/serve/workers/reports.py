@@ -1,15 +1,20 @@
-"""Metrics of several processes as one: counters are summed, of those that have died as well."""
+"""Metrics of several processes as one: counters are summed, of those that have died as well.
+
+Entries that were hit may be thousands, so their hits are passed on as plain counts: as samples with labels they would
+take 3 ms of a worker each second.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from authz.serve.observe.hits import Hits, busiest
-from authz.serve.observe.metrics import COUNTERS, Family, Metrics, Sample
+from authz.serve.observe.hits import busiest, by_layer
+from authz.serve.observe.metrics import COUNTERS, EFFECTS, Family, Metrics, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from authz.serve.observe.hits import Counts
     from authz.serve.observe.metrics import Effect
 
 # What is not summed. A layer and a configuration are the same everywhere: what the keeper counts of them counts.
@@ -18,14 +23,22 @@ _LEAST: Final = frozenset({
     "process_start_time_seconds", "process_max_fds",
 })  # fmt: skip
 _OF_THE_KEEPER: Final = ("authz_snapshot_", "authz_stale_total", "authz_config_reloads_total")
-_HITS: Final = "authz_entry_hits_total"
 _RESTARTS: Final = "authz_worker_restarts_total"
 
 Plain = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 
-def as_plain(families: Iterator[Family]) -> Plain:
-    """Return families as JSON takes them."""
+class Counted(TypedDict):
+    """What a process counts, as JSON takes it. families: all but hits. hits: of entries, by effect."""
+
+    families: Plain
+    hits: dict[Effect, Counts]
+
+
+NOTHING: Final = Counted(families=[], hits={})
+
+
+def _as_plain(families: Iterator[Family]) -> Plain:
     return [
         (
             family.name,
@@ -37,40 +50,59 @@ def as_plain(families: Iterator[Family]) -> Plain:
     ]
 
 
+class WorkerMetrics(Metrics):
+    """The metrics of a worker."""
+
+    def counted(self) -> Counted:
+        """Return all of them."""
+        hits = {effect: self.hits(effect) for effect in EFFECTS}
+        return Counted(families=_as_plain(self._families_but_hits()), hits=hits)
+
+
 class SummedMetrics(Metrics):
     """The metrics of this process and of all workers that have reported.
 
-    dead: counters of workers that have ended, as JSON takes them.
+    dead: counters of workers that have ended.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._reports: dict[int, Plain] = {}  # by worker
-        self.dead: Plain = []
+        self._reports: dict[int, Counted] = {}  # by worker
+        self.dead = NOTHING
 
-    def take(self, worker: int, report: Plain) -> None:
+    def take(self, worker: int, report: Counted) -> None:
         """Take what a worker counts now."""
         self._reports[worker] = report
 
     def bury(self, worker: int) -> None:
         """Keep the counters of a worker that has ended: counters never fall."""
-        counters = [family for family in self._reports.pop(worker, []) if family[1] != "gauge"]
+        report = self._reports.pop(worker, NOTHING)
+        counters = [family for family in report["families"] if family[1] != "gauge"]
         restart: Plain = [(_RESTARTS, "counter", COUNTERS[_RESTARTS], [(_RESTARTS, {"worker": str(worker)}, 1.0)])]
-        self.dead = as_plain(iter(_summed([self.dead, counters, restart])))
+        self.dead = Counted(
+            families=_as_plain(iter(_summed([self.dead["families"], counters, restart]))),
+            hits={effect: _bounded(_together(effect, [self.dead, report])) for effect in EFFECTS},
+        )
 
-    def families(self) -> Iterator[Family]:
-        """Yield the metrics of all."""
-        yield from _summed([as_plain(super().families()), self.dead, *self._reports.values()])
+    def hits(self, effect: Effect) -> Counts:
+        """Return the hits of entries of all."""
+        own = Counted(families=[], hits={effect: super().hits(effect)})
+        return _together(effect, [own, self.dead, *self._reports.values()])
 
-    def entry_hits(self, effect: Effect, number: int) -> dict[tuple[str, str], int]:
-        """Return the entries that decided or warned of most requests in all processes, as `Metrics.entry_hits` does."""
-        by_layer: dict[str, Hits] = {}
-        for family in self.families():
-            for sample in family.samples if family.name == _HITS else ():
-                labels = sample.labels
-                if labels["effect"] == effect:
-                    by_layer.setdefault(labels["layer"], Hits()).counts[labels["entry"]] += int(sample.value)
-        return busiest(by_layer.items(), number)
+    def _families_but_hits(self) -> Iterator[Family]:
+        reports = (self.dead, *self._reports.values())
+        yield from _summed([_as_plain(super()._families_but_hits()), *(report["families"] for report in reports)])
+
+
+def _together(effect: Effect, several: list[Counted]) -> Counts:
+    return by_layer(pair for counted in several for pair in counted["hits"].get(effect, {}).items())
+
+
+def _bounded(counts: Counts) -> Counts:
+    result: Counts = {}
+    for (layer, name), count in busiest(counts).items():
+        result.setdefault(layer, {})[name] = count
+    return result
 
 
 def _summed(reports: list[Plain]) -> list[Family]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from authz.errors import StartError
 from authz.serve.workers.channel import Channel, Message
+from authz.serve.workers.reports import NOTHING
 from authz.serve.workers.share import LAYER
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class Supervisor:
             return
         self._forget(child.number)
         self._deaths += 1
-        counted = self._counted.pop(child.number, [])
+        counted = self._counted.pop(child.number, NOTHING)
         died = Message("died", {"worker": child.number, "death": self._deaths, "metrics": counted})
         self._untold.append(died)  # until a keeper says that it has it: this one may be dying with it unread
         keeper = self._children.get(KEEPER)

@@ -14,7 +14,7 @@ from authz.serve.layers.layers import Layers
 from authz.serve.listeners.budget import MAX_HELD, HeldBytes
 from authz.serve.workers.channel import Message
 from authz.serve.workers.child import Child
-from authz.serve.workers.reports import as_plain
+from authz.serve.workers.reports import WorkerMetrics
 from authz.serve.workers.share import LAYER, open_layer
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Worker(Child):
     """
 
     layers: GivenLayers
+    metrics: WorkerMetrics
 
     def __init__(
         self,
@@ -110,6 +111,9 @@ class Worker(Child):
         self._endpoints.give = lambda name, _where: sockets.get(name)
         self._endpoints.own = workers
         self._endpoints.spread = spread.wrap
+
+    def _make_metrics(self) -> WorkerMetrics:
+        return WorkerMetrics()
 
     def _make_layers(self) -> GivenLayers:
         return GivenLayers(self._memory, self.decider, self.metrics, self.health.look)
@@ -176,7 +180,7 @@ class Worker(Child):
         content = {
             "worker": self._number,
             "ready": self.health.ready,
-            "metrics": as_plain(self.metrics.families()),
+            "metrics": self.metrics.counted(),
             "decisions": decisions,
         }
         self.send(Message("report", content))

@@ -23,7 +23,7 @@ from support.sidecar.running import (
 from authz.engine.decision.outcome import make_outcome
 from authz.engine.decision.verdict import Verdict
 from authz.engine.model import Application
-from authz.serve.observe.hits import MAX_NAMES, STEP, Hits
+from authz.serve.observe.hits import MAX_NAMES, STEP, Hits, prune
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def test_names_of_hits_are_given_up_in_steps() -> None:
     hits.counts = counts = Counts(int)
     counts.update({f"e{number}": 1 for number in range(20 * MAX_NAMES)}, busy=7)
     counts[None] = 3
-    for _ in hits.prune():
+    for _ in prune([hits]):
         counts[f"new{len(looked)}"] += 1  # others have their turn
         looked.append(0)
     assert max(looked) <= 2 * STEP + 10
@@ -172,6 +172,24 @@ def test_names_of_hits_are_given_up_in_steps() -> None:
     assert (counts["busy"], counts[None]) == (7, 3)
     assert sum(counts.values()) == 20 * MAX_NAMES + 10 + len(looked) - 1, "none is lost but by name"
     assert len([name for name in counts if name and not name.startswith("new")]) == MAX_NAMES
+
+
+def test_hits_are_bounded_over_all_applications_together() -> None:
+    """Each of 50 applications kept 1,000 names, and to look at all of them for a page stopped decisions for 70 ms."""
+    metrics, applications, entries = Metrics(), 50, 100
+    for number in range(applications):
+        outcome = make_outcome(Application(f"shop-{number}"), Verdict("deny", "denylisted"), 1)
+        counts = metrics.decision_counts("grpc", outcome)
+        for entry in range(entries):
+            counts[f"e{number}-{entry}"] = number + 1
+        counts[None] = 7
+    list(metrics.prune())
+    kept = metrics.hits("decided")[""]
+    assert len(kept) == MAX_NAMES + 1
+    assert {name for name in kept if name} == {
+        f"e{number}-{entry}" for number in range(40, 50) for entry in range(entries)
+    }
+    assert sum(kept.values()) == sum(range(1, applications + 1)) * entries, "none is lost but by name"
 
 
 def test_a_label_may_have_any_character() -> None:
