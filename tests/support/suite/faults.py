@@ -273,8 +273,18 @@ FAULTS: Final = (
         "engine/decision/test_rendered.py",
     ),
     Fault("serve/observe/log/lines.py", "if len(data) <= most and not", "if not", "engine/decision/test_rendered.py"),
+    Fault("serve/observe/hits.py", "names[:number]) |", "names[: 9 * number]) |", "serve/observe/test_metrics.py"),
     Fault(
-        "serve/observe/hits.py", "heapq.nlargest(number,", "heapq.nlargest(number * 9,", "serve/observe/test_metrics.py"
+        "serve/observe/metrics.py",
+        "yield from prune([hits for _, hits in self._hits(effect)])",
+        "yield from (turn for _, hits in self._hits(effect) for turn in prune([hits]))",
+        "serve/observe/test_metrics.py",
+    ),
+    Fault(
+        "serve/workers/reports.py",
+        "_bounded(_together(effect, [self.dead, report]))",
+        "_together(effect, [self.dead, report])",
+        "serve/workers/test_reports.py",
     ),
     # What others wait for beside a reload, and what a server or a hand does.
     Fault(
