@@ -141,12 +141,13 @@ class Metrics:
     def families(self) -> Iterator[Family]:
         """Yield the metrics."""
         yield from self._families_but_hits()
-        hits: Values = {
-            (("layer", layer), ("entry", entry), ("effect", effect)): count
+        name = "authz_entry_hits_total"
+        hits = [
+            Sample(name, {"layer": layer, "entry": entry, "effect": effect}, count)
             for effect in EFFECTS
             for (layer, entry), count in busiest(self.hits(effect)).items()
-        }
-        yield Family.of("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others", hits)
+        ]
+        yield Family(name, "counter", "Requests by entry, the busiest; empty: all others", hits)
 
     def _families_but_hits(self) -> Iterator[Family]:
         yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
@@ -183,7 +184,7 @@ class Sample(NamedTuple):
     value: float
 
     def __str__(self) -> str:
-        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in self.labels.items())
+        labels = ",".join([f'{name}="{_escaped(value)}"' for name, value in self.labels.items()])
         return f"{self.name}{f'{{{labels}}}' if labels else ''} {float(self.value)!r}"
 
 
