@@ -29,7 +29,12 @@ Plain = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 
 class Counted(TypedDict):
-    """What a process counts, as JSON takes it. families: all but hits. hits: of entries, by effect."""
+    """What a process counts, as JSON takes it.
+
+    Attributes:
+        families: All but hits.
+        hits: Of entries, by effect.
+    """
 
     families: Plain
     hits: dict[Effect, Counts]
@@ -62,7 +67,8 @@ class WorkerMetrics(Metrics):
 class SummedMetrics(Metrics):
     """The metrics of this process and of all workers that have reported.
 
-    dead: counters of workers that have ended.
+    Attributes:
+        dead: Counters of workers that have ended.
     """
 
     def __init__(self) -> None:
