@@ -33,11 +33,6 @@ class Hits:
     def __init__(self) -> None:
         self.counts: defaultdict[str | None, int] = defaultdict(int)
 
-    @property
-    def total(self) -> int:
-        """All hits."""
-        return sum(self.counts.values())
-
 
 def prune(several: Sequence[Hits]) -> Iterator[None]:
     """Keep the busiest names of all together, in steps. A name that comes again begins at zero, as after a restart.
@@ -45,7 +40,7 @@ def prune(several: Sequence[Hits]) -> Iterator[None]:
     All clients on a list may come within a second, and to look at 100,000 names in one go takes 30 ms. Names that are
     hit between two steps are kept.
     """
-    if sum(len(hits.counts) for hits in several) <= 2 * MAX_NAMES + len(several):  # some are None, or OTHERS
+    if sum([len(hits.counts) for hits in several]) <= 2 * MAX_NAMES + len(several):  # some are None, or OTHERS
         return
     names: _Names = []
     yield from _list(several, names)

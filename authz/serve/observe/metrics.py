@@ -30,6 +30,9 @@ class DecisionLabels(NamedTuple):
     list: str
     enforced: str
 
+    def __str__(self) -> str:
+        return "{" + ",".join([f'{name}="{_escaped(value)}"' for name, value in self._asdict().items()]) + "}"
+
 
 # Counters by name, and what they count. Label values of each come from the policy or from us, or are bounded.
 COUNTERS: Final = {
@@ -53,7 +56,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._decisions: dict[tuple[DecisionLabels, str], Hits] = {}  # and by the layer; of the entries that decided
+        self._by_labels: dict[str, list[Hits]] = {}  # the same, by the labels as text
         self._warnings: dict[str, Hits] = {}  # by the layer; of the entries that warned
+        self._of_entries: dict[Effect, list[tuple[str, Hits]]] = {"decided": [], "warned": []}  # with their layers
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
         self.http_connections = 0
         self.http_idle: Callable[[], int] = lambda: 0  # how many of them are idle
@@ -68,11 +73,19 @@ class Metrics:
         labels = DecisionLabels(
             front, outcome.application, outcome.decision, outcome.reason, outcome.list, str(outcome.enforced).lower()
         )
-        return self._decisions.setdefault((labels, outcome.layer or ""), Hits()).counts
+        key = labels, outcome.layer or ""
+        if key not in self._decisions:
+            hits = self._decisions[key] = Hits()
+            self._by_labels.setdefault(str(labels), []).append(hits)
+            self._of_entries["decided"].append((key[1], hits))
+        return self._decisions[key].counts
 
     def count_warning(self, layer: str, entry: str) -> None:
         """Count a request of which an entry warned."""
-        self._warnings.setdefault(layer, Hits()).counts[entry] += 1
+        if layer not in self._warnings:
+            hits = self._warnings[layer] = Hits()
+            self._of_entries["warned"].append((layer, hits))
+        self._warnings[layer].counts[entry] += 1
 
     def count(self, name: str, **labels: str) -> None:
         """Add one to a counter of `COUNTERS`. Give the same labels in the same order each time."""
@@ -121,41 +134,40 @@ class Metrics:
 
     def hits(self, effect: Effect) -> Counts:
         """Return the hits of entries."""
-        return by_layer((layer, hits.counts) for layer, hits in self._hits(effect))
+        return by_layer((layer, hits.counts) for layer, hits in self._of_entries[effect])
 
-    def _hits(self, effect: Effect) -> list[tuple[str, Hits]]:
-        """Return the hits of entries, with their layers."""
-        if effect == "warned":
-            return list(self._warnings.items())
-        return [(layer, hits) for (_, layer), hits in self._decisions.items()]
+    def decisions(self) -> dict[str, int]:
+        """Return how many requests were answered, by the labels of `DecisionLabels` as text."""
+        return {
+            labels: sum([sum(hits.counts.values()) for hits in several]) for labels, several in self._by_labels.items()
+        }
 
     def prune(self) -> Iterator[None]:
         """Forget the hits of entries that are seldom hit, if there are too many; in steps of some 0.1 ms."""
-        for effect in EFFECTS:
-            yield from prune([hits for _, hits in self._hits(effect)])
+        for several in self._of_entries.values():
+            yield from prune([hits for _, hits in several])
 
     def text(self) -> bytes:
-        """Return all metrics in the text format of Prometheus, version 0.0.4."""
-        return "".join(str(family) for family in self.families()).encode()
+        """Return all metrics in the text format of Prometheus, version 0.0.4.
+
+        Decisions may have a thousand applications, and hits have a thousand entries: they are written without samples.
+        """
+        name, hits = "authz_entry_hits_total", []
+        for effect in EFFECTS:
+            for (layer, entry), count in busiest(self.hits(effect)).items():
+                labels = f'{{layer="{_escaped(layer)}",entry="{_escaped(entry)}",effect="{effect}"}}'
+                hits.append(f"{name}{labels} {count}.0\n")
+        decisions = [f"authz_decisions_total{labels} {count}.0\n" for labels, count in self.decisions().items()]
+        pieces = [
+            _head("authz_decisions_total", "counter", "Requests answered"), *decisions,
+            _head(name, "counter", "Requests by entry, the busiest; empty: all others"), *hits,
+            *map(str, self.families()),
+        ]  # fmt: skip
+        return "".join(pieces).encode()
 
     def families(self) -> Iterator[Family]:
-        """Yield the metrics."""
-        yield from self._families_but_hits()
-        name = "authz_entry_hits_total"
-        hits = [
-            Sample(name, {"layer": layer, "entry": entry, "effect": effect}, count)
-            for effect in EFFECTS
-            for (layer, entry), count in busiest(self.hits(effect)).items()
-        ]
-        yield Family(name, "counter", "Requests by entry, the busiest; empty: all others", hits)
-
-    def _families_but_hits(self) -> Iterator[Family]:
+        """Yield the metrics but those of decisions and of hits."""
         yield Family.of("authz_info", "gauge", "The version that runs; always 1", {(("version", __version__),): 1})
-        decisions: Values = {}
-        for (labels, _), decided in sorted(self._decisions.items()):
-            key = tuple(labels._asdict().items())
-            decisions[key] = decisions.get(key, 0) + decided.total
-        yield Family.of("authz_decisions_total", "counter", "Requests answered", decisions)
         for name, text in COUNTERS.items():
             yield Family.of(name, "counter", text, dict(sorted(self._counts[name].items())))
         yield Family.of("authz_http_connections", "gauge", "Open HTTP connections", {(): self.http_connections})
@@ -208,8 +220,11 @@ class Family(NamedTuple):
         return cls(name, kind, text, [Sample(name, dict(labels), value) for labels, value in values.items()])
 
     def __str__(self) -> str:
-        lines = (f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.type}", *map(str, self.samples))
-        return "".join(f"{line}\n" for line in lines)
+        return _head(self.name, self.type, self.help) + "".join(f"{sample}\n" for sample in self.samples)
+
+
+def _head(name: str, kind: str, text: str) -> str:
+    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
 
 
 def _escaped(label: str) -> str:

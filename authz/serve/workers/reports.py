@@ -1,7 +1,7 @@
 """Metrics of several processes as one: counters are summed, of those that have died as well.
 
-Entries that were hit may be thousands, so their hits are passed on as plain counts: as samples with labels they would
-take 3 ms of a worker each second.
+Applications and entries may be thousands, so decisions and hits are passed on as plain counts: as samples with labels
+they would take a worker several milliseconds each second.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ class Counted(TypedDict):
     """What a process counts, as JSON takes it.
 
     Attributes:
-        families: All but hits.
+        families: All but decisions and hits.
+        decisions: By their labels as text.
         hits: Of entries, by effect.
     """
 
     families: Plain
+    decisions: dict[str, int]
     hits: dict[Effect, Counts]
 
 
-NOTHING: Final = Counted(families=[], hits={})
+NOTHING: Final = Counted(families=[], decisions={}, hits={})
 
 
 def _as_plain(families: Iterator[Family]) -> Plain:
@@ -61,7 +63,7 @@ class WorkerMetrics(Metrics):
     def counted(self) -> Counted:
         """Return all of them."""
         hits = {effect: self.hits(effect) for effect in EFFECTS}
-        return Counted(families=_as_plain(self._families_but_hits()), hits=hits)
+        return Counted(families=_as_plain(self.families()), decisions=self.decisions(), hits=hits)
 
 
 class SummedMetrics(Metrics):
@@ -87,17 +89,33 @@ class SummedMetrics(Metrics):
         restart: Plain = [(_RESTARTS, "counter", COUNTERS[_RESTARTS], [(_RESTARTS, {"worker": str(worker)}, 1.0)])]
         self.dead = Counted(
             families=_as_plain(iter(_summed([self.dead["families"], counters, restart]))),
+            decisions=_sum(self.dead["decisions"], report["decisions"]),
             hits={effect: _bounded(_together(effect, [self.dead, report])) for effect in EFFECTS},
         )
 
+    def decisions(self) -> dict[str, int]:
+        """Return how many requests were answered by all, by the labels as text."""
+        return _sum(super().decisions(), *(report["decisions"] for report in self._others()))
+
     def hits(self, effect: Effect) -> Counts:
         """Return the hits of entries of all."""
-        own = Counted(families=[], hits={effect: super().hits(effect)})
-        return _together(effect, [own, self.dead, *self._reports.values()])
+        own = Counted(families=[], decisions={}, hits={effect: super().hits(effect)})
+        return _together(effect, [own, *self._others()])
 
-    def _families_but_hits(self) -> Iterator[Family]:
-        reports = (self.dead, *self._reports.values())
-        yield from _summed([_as_plain(super()._families_but_hits()), *(report["families"] for report in reports)])
+    def families(self) -> Iterator[Family]:
+        """Yield the metrics of all but those of decisions and of hits."""
+        yield from _summed([_as_plain(super().families()), *(report["families"] for report in self._others())])
+
+    def _others(self) -> list[Counted]:
+        return [self.dead, *self._reports.values()]
+
+
+def _sum(*several: dict[str, int]) -> dict[str, int]:
+    result: dict[str, int] = {}
+    for counts in several:
+        for name, count in counts.items():
+            result[name] = result.get(name, 0) + count
+    return result
 
 
 def _together(effect: Effect, several: list[Counted]) -> Counts:

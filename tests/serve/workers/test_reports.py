@@ -45,6 +45,7 @@ def test_hits_of_workers_are_summed_and_those_of_the_dead_stay() -> None:
     lines = metrics.text().decode().splitlines()
     assert 'authz_entry_hits_total{layer="",entry="b",effect="decided"} 7.0' in lines
     assert 'authz_http_faults_total{status="400"} 3.0' in lines
+    assert [line.rpartition("} ")[2] for line in lines if line.startswith("authz_decisions_total{")] == ["12.0"]
     assert 'authz_worker_restarts_total{worker="2"} 1.0' in lines
     again = SummedMetrics()  # of the next keeper, which is told of the dead
     again.dead = json.loads(json.dumps(metrics.dead))

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from prometheus_client.parser import text_string_to_metric_families
 from support.publishing.publisher import POLICY
 
 from authz.engine.decision.decider import Decider
@@ -87,7 +88,7 @@ class Fronts:
         """Return what the metrics count, by the values of the labels."""
         return {
             tuple(measured.labels.values()): measured.value
-            for family in self.metrics.families()
+            for family in text_string_to_metric_families(self.metrics.text().decode())
             for measured in family.samples
             if measured.name == sample
         }
