@@ -276,8 +276,8 @@ FAULTS: Final = (
     Fault("serve/observe/hits.py", "names[:number]) |", "names[: 9 * number]) |", "serve/observe/test_metrics.py"),
     Fault(
         "serve/observe/metrics.py",
-        "yield from prune([hits for _, hits in self._hits(effect)])",
-        "yield from (turn for _, hits in self._hits(effect) for turn in prune([hits]))",
+        "yield from prune([hits for _, hits in several])",
+        "yield from (turn for _, hits in several for turn in prune([hits]))",
         "serve/observe/test_metrics.py",
     ),
     Fault(
