@@ -178,7 +178,7 @@ class Sidecar:
 
     async def _look_at_hits(self) -> None:
         while True:
-            for _ in self.metrics.prune():
+            for _ in self.metrics.fold():
                 await asyncio.sleep(0)  # others have their turn
             await asyncio.sleep(_LOOK_AT_HITS)
 

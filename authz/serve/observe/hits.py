@@ -1,8 +1,9 @@
 """Counts by names of which there may be any number: the busiest are kept, the rest are counted together.
 
-hits = Hits()
-hits.counts["ban-1"] += 1         # on the hot path: one look-up
-for _ in prune([hits, ...]): ...  # now and then; between two steps, others have their turn
+hits = EntryHits()
+counts = hits.add("policy").counts
+counts["ban-1"] += 1        # on the hot path: one look-up
+for _ in hits.fold(): ...   # now and then; between two steps, others have their turn
 """
 
 from __future__ import annotations
@@ -12,71 +13,92 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_NAMES: Final = 1000  # that are kept; so many lines of a metric a collector takes without harm
 STEP: Final = 512  # names that are looked at in one go; some 0.1 ms
 OTHERS: Final = ""  # stands for all names that are not kept; never an id
-
-
 Counts = dict[str, dict[str, int]]  # hits by layer and name, `OTHERS` among the names
-_Names = list[tuple[dict[str | None, int], list[str | None]]]
 
 
 class Hits:
     """How often each name was hit.
 
     Attributes:
-        counts: Hits by name; None: without a name. May be over the bound until the next `prune`.
+        counts: Hits by name; None: without a name; OTHERS: of names that `EntryHits.fold` has taken out.
     """
 
     def __init__(self) -> None:
         self.counts: defaultdict[str | None, int] = defaultdict(int)
 
 
-def prune(several: Sequence[Hits]) -> Iterator[None]:
-    """Keep the busiest names of all together, in steps. A name that comes again begins at zero, as after a restart.
+class EntryHits:
+    """Hits of entries: some `Hits`, one for each kind of decision. A name may be in several: the sum is told."""
 
-    All clients on a list may come within a second, and to look at 100,000 names in one go takes 30 ms. Names that are
-    hit between two steps are kept.
-    """
-    if sum([len(hits.counts) for hits in several]) <= 2 * MAX_NAMES + len(several):  # some are None, or OTHERS
-        return
-    names: _Names = []
-    yield from _list(several, names)
+    def __init__(self) -> None:
+        self._several: list[tuple[str, Hits]] = []  # with the layer of their names
+        self._folded: Counts = {}
+
+    def add(self, layer: str) -> Hits:
+        """Return new ones whose names are of this layer."""
+        hits = Hits()
+        self._several.append((layer, hits))
+        return hits
+
+    def by_layer(self) -> Counts:
+        """Return all hits, of each name the sum."""
+        result = {layer: dict(names) for layer, names in self._folded.items()}
+        for layer, hits in self._several:
+            sums = result.setdefault(layer, {})
+            for name, count in hits.counts.items():
+                if name:  # neither OTHERS nor None
+                    sums[name] = sums.get(name, 0) + count
+        return result
+
+    def fold(self) -> Iterator[None]:
+        """Sum names up where there are many, and keep the busiest, in steps. One that is not kept begins at zero again.
+
+        All clients on a list may come within a second, and to look at 100,000 names in one go takes 30 ms. Nothing that
+        is hit between two steps is lost.
+        """
+        if sum([len(hits.counts) for _, hits in self._several]) <= 2 * (MAX_NAMES + len(self._several)):
+            return  # each may have OTHERS and None
+        number = 0
+        for layer, hits in tuple(self._several):
+            counts, folded = hits.counts, self._folded.setdefault(layer, {})
+            for name in filter(None, tuple(counts)):
+                count = counts.pop(name)
+                folded[name] = folded.get(name, 0) + count
+                counts[OTHERS] += count
+                number += 1
+                if number % STEP == 0:
+                    yield
+        if sum(map(len, self._folded.values())) > 2 * MAX_NAMES:
+            yield from _keep_busiest(self._folded)
+
+
+def _keep_busiest(counts: Counts) -> Iterator[None]:
+    names = [(some, tuple(some)) for some in counts.values()]
     alike: defaultdict[int, int] = defaultdict(int)  # names, by their hits
-    for number, (counts, name) in enumerate(_each(names), 1):
-        alike[counts[name]] += 1
+    for number, (some, name) in enumerate(_each(names), 1):
+        alike[some[name]] += 1
         if number % STEP == 0:
             yield
     least, left = _least(alike)
-    for number, (counts, name) in enumerate(_each(names), 1):
-        if (count := counts[name]) <= least:
-            if count == least and left:
-                left -= 1
-            else:
-                counts[OTHERS] += counts.pop(name)
+    for number, (some, name) in enumerate(_each(names), 1):
+        if some[name] == least and left:
+            left -= 1
+        elif some[name] <= least:
+            some[OTHERS] = some.get(OTHERS, 0) + some.pop(name)
         if number % STEP == 0:
             yield
 
 
-def _list(several: Sequence[Hits], names: _Names) -> Iterator[None]:
-    """Put all names there are now into `names`, in steps; to list is cheaper than to look."""
-    listed = 0
-    for hits in several:
-        names.append((hits.counts, list(hits.counts)))
-        listed += len(hits.counts)
-        if listed >= 4 * STEP:
-            listed = 0
-            yield
-
-
-def _each(names: _Names) -> Iterator[tuple[dict[str | None, int], str]]:
-    """Yield each name with its counts, but for OTHERS and None."""
-    for counts, some in names:
-        for name in some:
-            if name:
-                yield counts, name
+def _each(counts: Iterable[tuple[dict[str, int], tuple[str, ...]]]) -> Iterator[tuple[dict[str, int], str]]:
+    """Yield each name with its counts, but for OTHERS."""
+    for some, names in counts:
+        for name in filter(None, names):
+            yield some, name
 
 
 def _least(alike: Mapping[int, int]) -> tuple[int, int]:
@@ -89,13 +111,13 @@ def _least(alike: Mapping[int, int]) -> tuple[int, int]:
     return 0, 0
 
 
-def by_layer(hits: Iterable[tuple[str, Mapping[str, int] | Mapping[str | None, int]]]) -> Counts:
-    """Return the sums of some counts, each with the layer of its names."""
+def together(several: Iterable[Counts]) -> Counts:
+    """Return the sums of some counts."""
     result: Counts = {}
-    for layer, counts in hits:
-        sums = result.setdefault(layer, {})
-        for name, count in counts.items():
-            if name is not None:
+    for counts in several:
+        for layer, names in counts.items():
+            sums = result.setdefault(layer, {})
+            for name, count in names.items():
                 sums[name] = sums.get(name, 0) + count
     return result
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from authz import __version__
 from authz.engine.model import TOKEN
-from authz.serve.observe.hits import Hits, busiest, by_layer, prune
+from authz.serve.observe.hits import EntryHits, busiest
 
 if TYPE_CHECKING:
     from collections import defaultdict
     from collections.abc import Callable, Iterator, Mapping
 
     from authz.engine.decision.outcome import Outcome
-    from authz.serve.observe.hits import Counts
+    from authz.serve.observe.hits import Counts, Hits
 
 
 Effect = Literal["decided", "warned"]
@@ -58,7 +58,7 @@ class Metrics:
         self._decisions: dict[tuple[DecisionLabels, str], Hits] = {}  # and by the layer; of the entries that decided
         self._by_labels: dict[str, list[Hits]] = {}  # the same, by the labels as text
         self._warnings: dict[str, Hits] = {}  # by the layer; of the entries that warned
-        self._of_entries: dict[Effect, list[tuple[str, Hits]]] = {"decided": [], "warned": []}  # with their layers
+        self._of_entries: dict[Effect, EntryHits] = {"decided": EntryHits(), "warned": EntryHits()}
         self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {name: {} for name in COUNTERS}
         self.http_connections = 0
         self.http_idle: Callable[[], int] = lambda: 0  # how many of them are idle
@@ -75,16 +75,14 @@ class Metrics:
         )
         key = labels, outcome.layer or ""
         if key not in self._decisions:
-            hits = self._decisions[key] = Hits()
+            hits = self._decisions[key] = self._of_entries["decided"].add(key[1])
             self._by_labels.setdefault(str(labels), []).append(hits)
-            self._of_entries["decided"].append((key[1], hits))
         return self._decisions[key].counts
 
     def count_warning(self, layer: str, entry: str) -> None:
         """Count a request of which an entry warned."""
         if layer not in self._warnings:
-            hits = self._warnings[layer] = Hits()
-            self._of_entries["warned"].append((layer, hits))
+            self._warnings[layer] = self._of_entries["warned"].add(layer)
         self._warnings[layer].counts[entry] += 1
 
     def count(self, name: str, **labels: str) -> None:
@@ -134,7 +132,7 @@ class Metrics:
 
     def hits(self, effect: Effect) -> Counts:
         """Return the hits of entries."""
-        return by_layer((layer, hits.counts) for layer, hits in self._of_entries[effect])
+        return self._of_entries[effect].by_layer()
 
     def decisions(self) -> dict[str, int]:
         """Return how many requests were answered, by the labels of `DecisionLabels` as text."""
@@ -142,10 +140,10 @@ class Metrics:
             labels: sum([sum(hits.counts.values()) for hits in several]) for labels, several in self._by_labels.items()
         }
 
-    def prune(self) -> Iterator[None]:
-        """Forget the hits of entries that are seldom hit, if there are too many; in steps of some 0.1 ms."""
-        for several in self._of_entries.values():
-            yield from prune([hits for _, hits in several])
+    def fold(self) -> Iterator[None]:
+        """Sum up the hits of entries, if there are many, and forget who is seldom hit; in steps of some 0.1 ms."""
+        for hits in self._of_entries.values():
+            yield from hits.fold()
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus, version 0.0.4.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from authz.serve.observe.hits import busiest, by_layer
+from authz.serve.observe.hits import busiest, together
 from authz.serve.observe.metrics import COUNTERS, EFFECTS, Family, Metrics, Sample
 
 if TYPE_CHECKING:
@@ -83,14 +83,17 @@ class SummedMetrics(Metrics):
         self._reports[worker] = report
 
     def bury(self, worker: int) -> None:
-        """Keep the counters of a worker that has ended: counters never fall."""
+        """Keep the counters of a worker that has ended: they never fall, but for hits of entries beyond the busiest."""
         report = self._reports.pop(worker, NOTHING)
         counters = [family for family in report["families"] if family[1] != "gauge"]
         restart: Plain = [(_RESTARTS, "counter", COUNTERS[_RESTARTS], [(_RESTARTS, {"worker": str(worker)}, 1.0)])]
         self.dead = Counted(
             families=_as_plain(iter(_summed([self.dead["families"], counters, restart]))),
             decisions=_sum(self.dead["decisions"], report["decisions"]),
-            hits={effect: _bounded(_together(effect, [self.dead, report])) for effect in EFFECTS},
+            hits={
+                effect: _bounded(together([self.dead["hits"].get(effect, {}), report["hits"].get(effect, {})]))
+                for effect in EFFECTS
+            },
         )
 
     def decisions(self) -> dict[str, int]:
@@ -99,8 +102,7 @@ class SummedMetrics(Metrics):
 
     def hits(self, effect: Effect) -> Counts:
         """Return the hits of entries of all."""
-        own = Counted(families=[], decisions={}, hits={effect: super().hits(effect)})
-        return _together(effect, [own, *self._others()])
+        return together([super().hits(effect), *(report["hits"].get(effect, {}) for report in self._others())])
 
     def families(self) -> Iterator[Family]:
         """Yield the metrics of all but those of decisions and of hits."""
@@ -116,10 +118,6 @@ def _sum(*several: dict[str, int]) -> dict[str, int]:
         for name, count in counts.items():
             result[name] = result.get(name, 0) + count
     return result
-
-
-def _together(effect: Effect, several: list[Counted]) -> Counts:
-    return by_layer(pair for counted in several for pair in counted["hits"].get(effect, {}).items())
 
 
 def _bounded(counts: Counts) -> Counts:

@@ -275,15 +275,16 @@ FAULTS: Final = (
     Fault("serve/observe/log/lines.py", "if len(data) <= most and not", "if not", "engine/decision/test_rendered.py"),
     Fault("serve/observe/hits.py", "names[:number]) |", "names[: 9 * number]) |", "serve/observe/test_metrics.py"),
     Fault(
-        "serve/observe/metrics.py",
-        "yield from prune([hits for _, hits in several])",
-        "yield from (turn for _, hits in several for turn in prune([hits]))",
+        "serve/observe/hits.py",
+        "folded[name] = folded.get(name, 0) + count",
+        "folded[name] = count",
         "serve/observe/test_metrics.py",
     ),
+    Fault("serve/observe/hits.py", "counts[OTHERS] += count", "pass", "serve/observe/test_metrics.py"),
     Fault(
         "serve/workers/reports.py",
-        "_bounded(_together(effect, [self.dead, report]))",
-        "_together(effect, [self.dead, report])",
+        'effect: _bounded(together([self.dead["hits"].get(effect, {}), report["hits"].get(effect, {})]))',
+        'effect: together([self.dead["hits"].get(effect, {}), report["hits"].get(effect, {})])',
         "serve/workers/test_reports.py",
     ),
     # What others wait for beside a reload, and what a server or a hand does.
