@@ -173,11 +173,11 @@ def test_names_of_hits_are_given_up_in_steps() -> None:
         looked.append(0)
     assert max(looked) <= STEP
     assert sum(looked) == 20 * MAX_NAMES + 1
-    found = hits.by_layer()["policy"]
-    assert found["busy"] == 7 + len(looked) - 1
-    assert sum(found.values()) == 20 * MAX_NAMES + 7 + 2 * (len(looked) - 1), "none is lost but by name"
-    assert len([name for name in found if name and not name.startswith("new")]) == MAX_NAMES
-    assert counts[None] + sum(found.values()) == sum(counts.values()), "the decisions are as many"
+    sums = hits.by_layer()["policy"]
+    assert sums["busy"] == 7 + len(looked) - 1
+    assert sum(sums.values()) == 20 * MAX_NAMES + 7 + 2 * (len(looked) - 1), "none is lost but by name"
+    assert len([name for name in sums if name and not name.startswith("new")]) == MAX_NAMES
+    assert counts[None] + sum(sums.values()) == sum(counts.values()), "the decisions are as many"
 
 
 def test_hits_of_an_entry_are_summed_over_fronts_and_applications_before_the_busiest_are_chosen() -> None:
@@ -192,10 +192,10 @@ def test_hits_of_an_entry_are_summed_over_fronts_and_applications_before_the_bus
     decisions = metrics.decisions()
     for _ in range(2):
         list(metrics.fold())
-        found = metrics.entry_hits("decided", MAX_NAMES)
-        assert found["", "wide"] == 10 * applications
-        assert [found["", f"own-{number}"] for number in range(applications)] == [18] * applications
-        assert sum(found.values()) == 30 * applications
+        sums = metrics.entry_hits("decided", MAX_NAMES)
+        assert sums["", "wide"] == 10 * applications
+        assert [sums["", f"own-{number}"] for number in range(applications)] == [18] * applications
+        assert sum(sums.values()) == 30 * applications
         assert metrics.decisions() == decisions
     assert before.count(b"decided") == metrics.text().count(b"decided") == MAX_NAMES + 1
     outcome = make_outcome(Application("shop-1"), Verdict("deny", "denylisted"), 1)
