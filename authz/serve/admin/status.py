@@ -48,7 +48,7 @@ class Status:
         self._log = log
         self._events = events
         self._clock = clock
-        self.more: Callable[[], list[str]] = list  # reasons of others why we are not ready
+        self.more: Callable[[], list[str]] = list  # reasons of others
         self.certificates: Sequence[Certificates] = ()  # of the listeners with TLS
 
     @property
@@ -68,9 +68,12 @@ class Status:
         for number, layer in enumerate(self._layers):
             of = f"{layer.config.name}: " if number else ""
             reasons += [f"{code}: {of}{text}" for code, text in self._reasons_of(layer, first=number == 0)]
+        return reasons + self.expired_lists() + self.more()
+
+    def expired_lists(self) -> list[str]:
+        """Return which listeners have a revocation list that expired, as reasons."""
         text = "a list in client_crl expired: its clients cannot connect"
-        reasons += [f"crl_expired: {of.name}: {text}" for of in self.certificates if of.lists_expired]
-        return reasons + self.more()
+        return [f"crl_expired: {of.name}: {text}" for of in self.certificates if of.lists_expired]
 
     def _reasons_of(self, layer: Layer, *, first: bool) -> Iterator[tuple[str, str]]:
         if layer.opened is None and not first:

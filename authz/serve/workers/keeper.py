@@ -60,7 +60,7 @@ class Keeper(Child):
         self._endpoints.give = lambda _name, _where: admin
         self.health = self._status.health = Health(self._decides)
         self.layers.on_load = self._loaded
-        self._status.more = self._reasons
+        self._status.more = lambda: self._undecided() + self._expired_lists()
 
     def _make_metrics(self) -> SummedMetrics:
         return SummedMetrics()
@@ -69,9 +69,9 @@ class Keeper(Child):
         return Layers(self._memory, self.decider, self.metrics, lambda: None, share=True)
 
     def _decides(self) -> bool:
-        return self.decider.decides(time.time()) and not self._reasons()
+        return self.decider.decides(time.time()) and not self._undecided()
 
-    def _reasons(self) -> list[str]:
+    def _undecided(self) -> list[str]:
         """Return which workers do not decide."""
         late = time.monotonic() - _PATIENCE
         reasons = []
@@ -82,6 +82,10 @@ class Keeper(Child):
             elif not report["ready"]:
                 reasons.append(f"worker {number}: not ready")
         return reasons
+
+    def _expired_lists(self) -> list[str]:
+        """Return what workers say of their revocation lists, each once."""
+        return list(dict.fromkeys(text for _, report in self._reports.values() for text in report["expired_lists"]))
 
     async def _start_layers(self, plans: list[Plan]) -> None:
         await self.layers.start(plans)

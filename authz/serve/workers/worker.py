@@ -180,6 +180,7 @@ class Worker(Child):
         content = {
             "worker": self._number,
             "ready": self.health.ready,
+            "expired_lists": self._status.expired_lists(),
             "metrics": self.metrics.counted(),
             "decisions": decisions,
         }

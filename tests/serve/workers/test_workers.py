@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.processes import PATIENCE, Process, Sidecar, free_port, wait_for
 from support.publishing.publisher import POLICY, Publisher
+from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, NEW_POLICY, config, get
 
@@ -311,6 +312,30 @@ def test_a_worker_that_hangs_is_said_and_replaced(publisher: Publisher) -> None:
         assert family.metric("authz_worker_restarts_total") > 0
         with family.connected(4):
             wait_for(lambda: [family.connections(pid) for pid in family.children[1:]] == [2, 2])
+
+
+def test_readyz_says_that_a_revocation_list_of_the_workers_has_expired(publisher: Publisher) -> None:
+    publisher.publish()
+    folder = publisher.folder
+    authority = Authority(folder, "authority")
+    certificate, key = authority.issue("server", "127.0.0.1")
+    (folder / "revoked.pem").write_bytes(authority.revoke(seconds=86400))
+    files = f"certificate: {certificate}, key: {key}, client_ca: {authority.path}, client_crl: revoked.pem"
+    (folder / "sitecustomize.py").write_text(
+        "import os, time, types\nfrom authz.serve.listeners.tls import certificates\n"
+        "later = lambda: time.time() + 2e5 * os.path.exists('later')\n"
+        "certificates.time = types.SimpleNamespace(time=later)\n"
+    )
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    text = several().replace("http: {", f"http: {{tls: {{{files}}}, ")
+    with Sidecar(folder, text, env=os.environ | {"PYTHONPATH": path}) as sidecar:
+        family = Family(sidecar)
+        wait_for(family.ready)
+        (folder / "later").touch()
+        wait_for(lambda: b"crl_expired" in get(sidecar.ports["admin"], "/readyz").body)
+        page = get(sidecar.ports["admin"], "/readyz")
+        assert page.status == 200
+        assert page.body.count(b"crl_expired: http: a list in client_crl expired") == 1
 
 
 def test_when_the_supervisor_is_killed_its_children_end(family: Family) -> None:
