@@ -35,7 +35,8 @@ _INET, _INET6, _packed, _written = _socket.AF_INET, _socket.AF_INET6, _socket.in
 _number, _make = int.from_bytes, tuple.__new__
 _LEADING_ZERO = re.compile(r"(?<![0-9])0+(?=[0-9])")
 ADDRESS_EXPECTED = "an IPv4 or IPv6 address"
-NETWORK_EXPECTED = "an address, a network such as 192.0.2.0/24, or a range such as 192.0.2.1-192.0.2.9"
+NETWORK_EXPECTED = "an address or a network such as 192.0.2.0/24"
+NETWORKS_EXPECTED = "an address, a network such as 192.0.2.0/24, or a range such as 192.0.2.1-192.0.2.9"
 
 
 class Address(NamedTuple):
@@ -153,16 +154,16 @@ def try_parse_address(text: str) -> Address | None:
     return Address(6, value, format_address(6, value))
 
 
-def parse_network(text: str, *, lenient: bool = False) -> Network:
+def parse_network(text: str, *, lenient: bool = False, expected: str = NETWORK_EXPECTED) -> Network:
     """Parse an address or a CIDR prefix; an address is a network of full length.
 
     A mapped prefix of 96 bits or more (::ffff:192.0.2.0/120) is the IPv4 network. Host bits (10.0.0.2/10) raise
-    AddressError with the network meant; `lenient` clears them.
+    AddressError with the network meant; `lenient` clears them. expected: what the error says of a text that is neither.
     """
     base, slash, suffix = text.partition("/")
     address = try_parse_address(base)
     if address is None:
-        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED, meant=_meant(text))
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or expected, meant=_meant(text))
     if not slash:
         return Network(address.version, address.value, BITS[address.version])
     length = _prefix_length(text, base, suffix, address.version)
@@ -215,10 +216,10 @@ def parse_networks(text: str, *, lenient: bool = False) -> list[Network]:
     """
     first, hyphen, last = text.partition("-")
     if not hyphen:
-        return [parse_network(text, lenient=lenient)]
+        return [parse_network(text, lenient=lenient, expected=NETWORKS_EXPECTED)]
     low, high = try_parse_address(first.strip(" \t")), try_parse_address(last.strip(" \t"))
     if low is None or high is None:
-        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORK_EXPECTED)
+        raise AddressError(text, _without_zone(text) or _without_zeros(text) or NETWORKS_EXPECTED)
     if low.version != high.version:
         raise AddressError(text, "a range of one version, not IPv4 and IPv6")
     if low.value > high.value:

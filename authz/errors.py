@@ -79,7 +79,8 @@ def reason_of(error: BaseException) -> str:
     inner = getattr(error, "reason", None)  # of an URLError
     error = inner if isinstance(inner, OSError) else error
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return re.sub(r"^\[Errno -?[0-9]+\] ", "", text)  # of a library that has only kept the text
+    # Of a library that has only kept the text; and what OpenSSL puts around its own.
+    return re.sub(r"^\[(Errno -?[0-9]+|SSL: \w+)\] | \(_ssl\.c:[0-9]+\)$", "", text)
 
 
 def reason_of_store(error: Exception) -> str:

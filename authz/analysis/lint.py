@@ -31,14 +31,15 @@ from authz.analysis.entry_pieces import EntryPieces
 from authz.analysis.lockout import common, over_time, would_deny
 from authz.analysis.space import cut_of
 from authz.engine.decision.verdict import only_warns
-from authz.engine.model import ANY_APPLICATION, Match
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
+from authz.engine.model import ANY_APPLICATION, Application, Match
 from authz.times import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
-    from authz.engine.model import Application, Entry
+    from authz.engine.model import Entry
 
     Severity = Literal["error", "warning", "notice"]
 
@@ -114,16 +115,22 @@ def lint(
 
 
 class _Subject:
-    """A snapshot, and which of its entries are worth a look. live: the numbers of those that may still count."""
+    """A snapshot, and which of its entries are worth a look.
+
+    Attributes:
+        known: The applications that an entry may concern.
+        live: The numbers of the entries that may still count.
+    """
 
     def __init__(self, loaded: OpenedSnapshot, now: float) -> None:
         self.loaded = loaded
         self.entries: Sequence[Entry] = loaded.entries
         self.now = now
         self.pieces = EntryPieces(loaded)
+        self.known = _applications(loaded)
         self.live = [number for number, entry in enumerate(self.entries) if not _over(entry, now)]
         named = {entry.applications for entry in self.entries}
-        concerned = {names: [a for a in loaded.applications if not names or a.name in names] for names in named}
+        concerned = {names: [a for a in self.known if not names or a.name in names] for names in named}
         self.applications = [concerned[entry.applications] for entry in self.entries]
         self.empty = {number for number in self.live if not len(self.pieces.sets_of(number))}
         self.idle = {number for number in self.live if not self.applications[number] or self._gray_only(number)}
@@ -149,6 +156,18 @@ class _Subject:
     def effective(self) -> Iterator[int]:
         """The entries that have addresses and an application that looks at them."""
         return (number for number in self.live if number not in self.empty and number not in self.idle)
+
+
+def _applications(loaded: OpenedSnapshot) -> Sequence[Application]:
+    """Return the applications of a snapshot.
+
+    Those of a layer behind the policy have their settings in the policy. They are taken to be there, in the mode in
+    which all lists count.
+    """
+    if loaded.layer == POLICY_LAYER or loaded.applications != (Application(ANY_APPLICATION),):
+        return loaded.applications
+    names = (ANY_APPLICATION, *sorted(loaded.mentioned))
+    return [loaded.general._replace(name=name, mode="safe_blocking") for name in names]
 
 
 def _over(entry: Entry, now: float) -> bool:
@@ -212,8 +231,8 @@ def _shadowed(subject: _Subject) -> Iterator[Finding]:
     # What a duplicate decides counts for the first that says the same.
     numbers = {entry.id: subject.duplicates.get(number, number) for number, entry in enumerate(subject.entries)}
     named = named_applications(subject.loaded)
-    different = {alike(application, named): application for application in subject.loaded.applications}
-    for application in subject.loaded.applications:
+    different = {alike(application, named): application for application in subject.known}
+    for application in subject.known:
         waiting -= {number for number in waiting if _denies_on_the_path(application, subject.entries[number])}
     for application in different.values():
         for matches in _matches_with(subject, waiting, application):  # which stops for those that no longer wait

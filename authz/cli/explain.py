@@ -11,7 +11,7 @@ import typer
 
 from authz.cli.common.ask_admin import get_admin
 from authz.cli.common.failure import fail
-from authz.cli.common.open_decider import AsOf, SnapshotFile, open_decider, parse_time
+from authz.cli.common.open_decider import AsOf, SnapshotFile, open_decider, parse_past, parse_time
 from authz.cli.common.output import out, print_json, table, visible
 from authz.cli.control import explaining
 from authz.cli.control.common import client
@@ -84,7 +84,7 @@ def explain(
         raise InputError(f"found {' and '.join(name for name, given in files.items() if given)}, expected one of them")
     headers = [_header(text) for text in header or ()]
     question = _Question(_client(address), peer, headers, application, metadata or [], at)
-    past = None if as_of is None else AsOf(parse_time(as_of, "--as-of"), archive)
+    past = None if as_of is None else AsOf(parse_past(as_of, "--as-of"), archive)
     content = _ask(config, question) if live else _explain_file(config, snapshot, question, past)
     if policy is not None:
         _add_origins(content, policy)

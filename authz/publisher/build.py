@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from authz.engine.entries.manifest import add_applications, entry_message
 from authz.engine.entries.opened_snapshot import POLICY_LAYER, OpenedSnapshot
 from authz.errors import InputError
+from authz.publisher.builder import clock_warnings
 from authz.publisher.checks import ended, lockouts, losses
 from authz.publisher.index.build import build_index
-from authz.publisher.previous import check_unchanged, clock_warnings, next_serial
+from authz.publisher.previous import check_unchanged, next_serial
 from authz.snapshot.layout import FORMAT
 from authz.snapshot.lazy_entries import pack_entries
 from authz.snapshot.read import Snapshot
@@ -180,7 +181,8 @@ def publish(
         guard=lambda snapshot: forced.extend(_check(snapshot, policy, previous, created, forced_by)),
         before_rename=lambda: check_unchanged(output, previous), progress=progress,
     )  # fmt: skip
-    warnings = (*policy.warnings, *clock_warnings(previous, created), *ended(policy.entries, created))
+    before = previous.manifest.created if previous else 0
+    warnings = (*policy.warnings, *clock_warnings(before, created), *ended(policy.entries, created))
     return Published(built, warnings, tuple(forced))
 
 

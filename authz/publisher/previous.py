@@ -8,14 +8,11 @@ from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.errors import InputError, SnapshotRefused
 from authz.publisher.output_lock import check_layer, check_writer
 from authz.snapshot.read import inspect_snapshot
-from authz.times import format_moment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from authz.snapshot.read import Snapshot
-
-MAX_CLOCK_BACK = 60  # seconds that clocks of two publishers may differ without a word
 
 
 def last_build(output: Path, *, layer: str, serial: int | None = None) -> Snapshot | None:
@@ -101,12 +98,3 @@ def known_ends(previous: Snapshot | None) -> dict[str, int | None]:
     """Return the entries of the last build by id, each with the time at which it ends."""
     entries = OpenedSnapshot(previous).entries if previous else ()
     return {entry.id: entry.expires for entry in entries}
-
-
-def clock_warnings(previous: Snapshot | None, now: int) -> list[str]:
-    """Return a warning where this machine's clock is behind the time at which the last build was made."""
-    created = previous.manifest.created if previous else 0
-    if created <= now + MAX_CLOCK_BACK:
-        return []
-    ahead = f"{format_moment(created)}, {created - now} seconds from now"
-    return [f"the clock went back: the last build was made at {ahead}; look at the clock of this machine"]

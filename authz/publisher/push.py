@@ -4,12 +4,13 @@
     nothing         no ETag                 put, if there still is nothing
 
 A web server must answer PUT and give ETags (RFC 9110, 13); an object store of S3, GCS or Azure does. What is there is
-read no further than to its serial, before and after: a server may answer 200 and keep nothing. One that ignores
+read no further than its manifest, before and after: a server may answer 200 and keep nothing. One that ignores
 conditions cannot be found out: there the last of two that push at once wins.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import threading
@@ -19,11 +20,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.errors import InputError, SnapshotRefused, reason_of, reason_of_store, shorten
 from authz.snapshot.read import manifest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from authz.wire.snapshot.v1.snapshot_pb2 import Manifest
 
 T = TypeVar("T")
 TIMEOUT = 30.0  # seconds without a byte
@@ -44,11 +48,15 @@ class There(NamedTuple):
         serial: Of the snapshot.
         tag: Its ETag.
         version: What a store has besides, if anything.
+        layer: The name of the snapshot's layer.
+        digest: Of its manifest: another one is another snapshot, whoever signed it.
     """
 
     serial: int
     tag: str
     version: str | None = None
+    layer: str = POLICY_LAYER
+    digest: str = ""
 
 
 class Place(Protocol):
@@ -69,16 +77,29 @@ def push(data: bytes, url: str) -> There | None:
         url: `https://...`, `http://...`, `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or `az://CONTAINER/KEY`.
 
     Raises:
-        InputError: There is a newer serial or something that is no snapshot; or the place cannot be read or written, or
-            does not have the file afterwards.
+        InputError: There is a newer serial, another snapshot with the same one or one of another layer, or something
+            that is no snapshot; or the place cannot be read or written, or does not have the file afterwards.
     """
     return _in_time(lambda: _push(data, url), url)
 
 
 def _push(data: bytes, url: str) -> There | None:
-    serial = manifest_of(io.BytesIO(data).read).serial
+    ours = _there(manifest_of(io.BytesIO(data).read), "")
+    serial = ours.serial
     place = place_of(url)
     before = place.look()
+    if before is not None and before.layer != ours.layer:
+        raise InputError(
+            f"{_shown(url)}: has a snapshot of the layer '{shorten(before.layer)}', and the file is one of "
+            f"'{shorten(ours.layer)}'",
+            hint="each layer has a URL of its own; is it the right one?",
+        )
+    if before is not None and before.serial == serial and before.digest != ours.digest:
+        raise InputError(
+            f"{_shown(url)}: has another snapshot with the same serial {serial}: two were built at once, or the clock "
+            "went back",
+            hint="build again: the next has a higher serial",
+        )
     if before is not None and before.serial > serial:
         raise InputError(
             f"{_shown(url)}: has serial {before.serial}, found {serial}, expected a serial above it",
@@ -138,7 +159,7 @@ class _Web:
         request = urllib.request.Request(self._url, headers={"Cache-Control": "no-cache"})  # noqa: S310  # as checked
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # as checked
-                serial = _serial_of(self._url, answer.read)
+                manifest = _manifest_at(self._url, answer.read)
                 tag = answer.headers.get("ETag", "")
         except urllib.error.HTTPError as error:
             error.close()
@@ -151,7 +172,7 @@ class _Web:
             raise InputError(
                 f"{_shown(self._url)}: found no strong ETag, expected one: else a newer file could be overwritten"
             )
-        return There(serial, tag)
+        return _there(manifest, tag)
 
     def put(self, data: bytes, before: There | None) -> None:
         condition = {"If-Match": before.tag} if before else {"If-None-Match": "*"}
@@ -196,7 +217,7 @@ class _Store:
                     return b""
                 return bytes(self._obstore.get_range(self._store, self._key, start=start, end=position))
 
-            return There(_serial_of(self._url, read), meta.get("e_tag") or "", meta.get("version"))
+            return _there(_manifest_at(self._url, read), meta.get("e_tag") or "", meta.get("version"))
         except FileNotFoundError:
             return None
         except self._errors.BaseError as error:
@@ -214,9 +235,14 @@ class _Store:
             raise InputError(f"{_shown(self._url)}: cannot be written: {reason_of_store(error)}") from error
 
 
-def _serial_of(url: str, read: Callable[[int], bytes]) -> int:
+def _there(manifest: Manifest, tag: str, version: str | None = None) -> There:
+    digest = hashlib.sha256(manifest.SerializeToString(deterministic=True)).hexdigest()
+    return There(manifest.serial, tag, version, manifest.layer or POLICY_LAYER, digest)
+
+
+def _manifest_at(url: str, read: Callable[[int], bytes]) -> Manifest:
     try:
-        return manifest_of(read).serial
+        return manifest_of(read)
     except SnapshotRefused as error:
         raise InputError(
             f"{_shown(url)}: has something that is not a snapshot: {error.message}", hint="is it the right URL?"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from authz.durable import replace_file
@@ -68,7 +69,8 @@ class Archive:
         try:
             heading = read_heading(file)
             place = self.folder / f"{heading.serial}{_SUFFIX}"
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for folder in (self.folder.parent, self.folder):
+                _make_folder(folder)
             for part in heading.requires:
                 _keep_part(part_path(file, part), part_path(place, part))
             with file.open("rb") as source:
@@ -79,7 +81,7 @@ class Archive:
         except OSError as error:
             raise InputError(
                 f"{self.folder}: {file.name} cannot be archived: {error.strerror}",
-                hint="the snapshot was published; --no-archive keeps none",
+                hint="the snapshot was published, and the history does not have it",
             ) from error
         return place
 
@@ -130,10 +132,11 @@ class Archive:
         path = self.folder / f"{serial}{_SUFFIX}"
         if not path.is_file():
             kept = [archived.stem for archived in self._paths()]
+            of = "" if self.folder.name == "policy" else f" --layer {self.folder.name}"
             known = f"one of {len(kept)}, from {kept[-1]} to {kept[0]}" if len(kept) > 1 else "".join(kept) or "none"
             raise InputError(
                 f"{self.folder}: no build with the serial {serial}, expected {known}",
-                hint="`authz snapshot history` lists them" if kept else "no build is kept here",
+                hint=f"`authz snapshot history{of}` lists them" if kept else "no build is kept here",
             )
         return path
 
@@ -155,6 +158,15 @@ class Archive:
             f"the oldest was made {oldest.manifest.created - int(moment)} seconds later" if oldest else "it is empty"
         )
         raise InputError(f"{self.folder}: no build served then: {since}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder if there is none. Where a group shares the folder around it, the group shares it, too."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+        around, made = folder.parent.stat(), folder.stat()
+        if around.st_mode & stat.S_IWGRP and made.st_gid == around.st_gid:
+            folder.chmod(stat.S_IMODE(made.st_mode) | stat.S_IRWXG)
 
 
 def _keep_part(part: Path, place: Path) -> None:

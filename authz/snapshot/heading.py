@@ -57,6 +57,7 @@ class Heading(NamedTuple):
         protected: Networks that no layer may deny.
         rollback_of: The serial whose content the file repeats; 0: none.
         applications: Names of the applications that have settings, among them `*`.
+        signers: Ids of the keys that have signed the file, or claim so: unverified, like all of it.
     """
 
     layer: str
@@ -70,6 +71,7 @@ class Heading(NamedTuple):
     protected: tuple[str, ...] = ()
     rollback_of: int = 0
     applications: tuple[str, ...] = ()
+    signers: frozenset[str] = frozenset()
 
 
 def manifest_bytes(heading: Heading, applications: Iterable[bytes], sections: Iterable[SectionPlace]) -> bytes:
@@ -108,9 +110,9 @@ def read_heading(path: Path) -> Heading:
     """
     with opened(path, MAX_FILE) as source:
         end = envelope_end(source.read(HEADER.size), MAX_FILE)
-        payload = parse_envelope(memoryview(source.read(end - HEADER.size))).payload
+        envelope = parse_envelope(memoryview(source.read(end - HEADER.size)))
     try:
-        return _heading(payload)
+        return _heading(envelope.payload)._replace(signers=frozenset(envelope.signatures))
     except (BadValue, ValueError, TypeError, AttributeError) as error:  # a field of another type than ours
         raise SnapshotRefused(Refusal.BAD_MANIFEST, "the manifest is not valid protobuf") from error
 

@@ -29,6 +29,7 @@ HEADINGS = st.builds(
     Heading, TEXTS, U64, I64, st.none() | I64, st.booleans(),
     st.lists(st.builds(Requirement, U64, DIGESTS.map(bytes.hex)), max_size=3).map(tuple), TEXTS, TEXTS,
     st.lists(TEXTS, max_size=3).map(tuple), U64, st.lists(TEXTS, max_size=3).map(tuple),
+    st.just(frozenset()),
 )  # fmt: skip
 SECTIONS = st.lists(st.builds(SectionPlace, TEXTS, U64, U64, TEXTS, DIGESTS), max_size=3)
 

@@ -40,7 +40,8 @@ def ban(
     json: bool,
 ) -> None:
     """Ban a network, or change the period of its ban. See `authz.cli.bans.commands.ban`."""
-    from authz.publisher.bans.file import check_limits, check_protected, check_total, like, unknown_applications
+    from authz.publisher.bans.file import like
+    from authz.publisher.bans.limits import check_all, check_new, unknown_applications
 
     now = int(time.time())
     made = _new_ban(network, period, applications, on, reason, now)
@@ -49,14 +50,13 @@ def ban(
 
     def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
         nonlocal made, warning
-        check_limits(document, made, now)
         before = like(bans, made)
         if before is not None:
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
         changed = [*(ban for ban in bans if ban != before), made]
-        check_total(document, made, changed)
-        check_protected(layer, document, made, changed)
+        check_new(document, made, changed, now)
+        check_all(layer, document, changed, now, made=made)
         warning = unknown_applications(layer, document, made)
         return changed
 
@@ -102,13 +102,18 @@ def _moved(before: int | None, after: int | None) -> str:
 
 def unban(which: str, *, application: str | None, reason: str, layer: Path, key: str | None, json: bool) -> None:
     """End the bans of a network, or the one of an id. See `authz.cli.bans.commands.unban`."""
+    from authz.publisher.bans.limits import check_all
+
     ended: list[Ban] = []
+    now = int(time.time())
 
-    def change(_: BansDocument, bans: list[Ban]) -> list[Ban]:
+    def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
         ended.extend(_named(bans, which, application))
-        return [ban for ban in bans if ban not in ended]
+        left = [ban for ban in bans if ban not in ended]
+        check_all(layer, document, left, now)
+        return left
 
-    changed = _change(layer, change, key, int(time.time()), lambda: _said("ended the ban", ended, reason))
+    changed = _change(layer, change, key, now, lambda: _said("ended the ban", ended, reason))
     if json:
         ids = [_shown(ban) for ban in ended]
         print_json({"ended": ids, "serial": changed.serial, "snapshot": str(changed.snapshot)})
@@ -171,7 +176,7 @@ def rollback(serial: int, *, layer: Path, key: str | None, trusted_key: Path | N
 
 def sign(layer: Path, *, key: str | None, json: bool) -> None:
     """Sign the bans of a file as they are, under a higher serial."""
-    from authz.publisher.bans.file import check_all
+    from authz.publisher.bans.limits import check_all
 
     now = int(time.time())
 
@@ -202,7 +207,10 @@ def init(file: Path, *, key: str, snapshot: str, name: str, longest: str, policy
         changed = _change(file, lambda _, bans: bans, None, int(time.time()))
     except InputError:
         file.unlink(missing_ok=True)
+        file.with_name(f".{file.name}.lock").unlink(missing_ok=True)
         raise
+    if policy and not (file.parent / policy).exists():
+        warn(f"{file.parent / policy}: no such file: until there is one, a ban may touch what the policy protects")
     table(f"made {file}", [("layer", name), ("snapshot", changed.snapshot), ("serial", changed.serial)])
 
 
@@ -245,6 +253,16 @@ def _network(text: str) -> Network:
         raise InputError(error.message, hint=error.hint) from None
 
 
+def _network_or_id(text: str) -> Network:
+    """Return the network that is meant, where no ban has this id. Raises InputError."""
+    from authz.addresses import try_parse_address
+
+    if try_parse_address(text.partition("/")[0]) is None:
+        expected = "an address, a network, or the id of a ban"
+        raise InputError(f"found '{text[:64]}', expected {expected}", hint="`authz bans` lists the bans")
+    return _network(text)
+
+
 def application_name(text: str, option: str = "--application") -> str:
     """Return a name as it was given. Raises InputError, which names the option."""
     from authz.engine.model import TOKEN
@@ -259,7 +277,7 @@ def _named(bans: list[Ban], which: str, application: str | None) -> list[Ban]:
     concerned = [ban for ban in bans if application is None or application in ban.applications]
     matching = [ban for ban in concerned if ban.id == which]
     if not matching:
-        network = _network(which)
+        network = _network_or_id(which)
         matching = [ban for ban in concerned if ban.network == network]
         wider = [ban for ban in concerned if ban.network.length < network.length and _covers(ban.network, network)]
         if not matching and wider:

@@ -11,6 +11,7 @@ import typer
 
 from authz.cli.common.output import warn
 from authz.errors import BadValue, InputError, SnapshotRefused
+from authz.times import format_moment
 
 if TYPE_CHECKING:
     from authz.engine.decision.decider import Decider
@@ -57,7 +58,7 @@ def open_decider(config_file: Path, file: Path | None, as_of: AsOf | None = None
         path = file if number == 0 and file else _path_of(config, layer, as_of, needed=number == 0)
         if path is not None and (number == 0 or path.exists()):
             moment = time.time() if as_of is None else as_of.moment
-            opened = _open(path, layer, moment)
+            opened = _open(path, layer, moment) if as_of is None else _open_kept(path, layer, moment)
             if number:
                 _check_permitted(path, layer, opened, files[0], moment)
             files += opened
@@ -103,6 +104,18 @@ def _open(path: Path, layer: LayerConfig, now: float) -> list[OpenedSnapshot]:
         raise error.copy(path) from error
 
 
+def _open_kept(path: Path, layer: LayerConfig, moment: float) -> list[OpenedSnapshot]:
+    """Return a build of an archive, as `_open` does. That it was made does not say that sidecars took it."""
+    from authz.snapshot.heading import read_heading
+
+    try:
+        return _open(path, layer, moment)
+    except SnapshotRefused as error:
+        before = format_moment(read_heading(path).created - 1)
+        error.hint = f"sidecars may have refused it, too, and decided by the one before: --as-of {before}"
+        raise
+
+
 def _check_permitted(
     path: Path, layer: LayerConfig, opened: list[OpenedSnapshot], policy: OpenedSnapshot, now: float
 ) -> None:
@@ -116,6 +129,17 @@ def _check_permitted(
         refusal = violation.refusal().copy(path)
         refusal.hint = "sidecars refuse this file, and decide by the last good one; `authz unban ID` ends a ban"
         raise refusal
+
+
+def parse_past(text: str, where: str) -> float:
+    """Return a time as `parse_time` does. Raises InputError for one that is not over."""
+    moment = parse_time(text, where)
+    if moment > time.time():
+        raise InputError(
+            f"{where}: found {format_moment(moment)}, which is to come, expected a time that is over, such as -2h",
+            hint="--at decides by the present files at any time",
+        )
+    return moment
 
 
 def parse_time(text: str, where: str) -> float:

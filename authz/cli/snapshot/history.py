@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from authz.cli.common.output import out, print_json, table, visible
+from authz.cli.common.output import out, print_json, table, visible, warn
 from authz.errors import InputError
 from authz.times import format_moment
 
@@ -37,7 +37,10 @@ def push(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where sidecars fetch it: an https, s3, gs or az URL.")],
     json: Json = False,
 ) -> None:
-    """Upload a snapshot for sidecars to fetch: never over a newer serial or a concurrent change."""
+    """Upload a snapshot for sidecars to fetch: never over a newer serial, another layer or a concurrent change.
+
+    If the web server's certificate is by an authority of your own, name its PEM file in SSL_CERT_FILE.
+    """
     from authz.errors import SnapshotRefused
     from authz.publisher import push as pushing
     from authz.snapshot.read import inspect_snapshot
@@ -109,7 +112,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Publish an older build again: same content, signed under a higher serial. Needs no feeds and no DNS."""
-    from authz.publisher.builder import builder_name
+    from authz.publisher.builder import builder_name, clock_warnings
     from authz.publisher.output_lock import building
     from authz.publisher.previous import last_build
     from authz.publisher.rollback import roll_back
@@ -122,8 +125,10 @@ def rollback(
     kept = Archive(archive or output.parent / ARCHIVE, layer)
     now = int(time.time())
     with building(output):
-        older = kept.find(serial)
-        made = roll_back(older, output, last_build(output, layer=layer), signers, keys, now=now, by=builder_name())
+        older, previous = kept.find(serial), last_build(output, layer=layer)
+        made = roll_back(older, output, previous, signers, keys, now=now, by=builder_name())
+        for warning in clock_warnings(previous.manifest.created if previous else 0, now):
+            warn(warning)
         kept.keep(output, now=now)
     if json:
         print_json({"file": str(output), "serial": made.serial, "rollback_of": serial})

@@ -8,15 +8,13 @@ the next change signs both.
 from __future__ import annotations
 
 import contextlib
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from authz.addresses import BITS, parse_network
 from authz.durable import remove_leftovers, replace_file
-from authz.errors import AddressError, InputError, Refusal, SnapshotRefused
+from authz.errors import InputError, Refusal, SnapshotRefused
 from authz.publisher.bans.build import build_bans_layer
-from authz.publisher.bans.contents import BansDocument, format_period
 from authz.publisher.bans.document import read_with_lines, write_bans_file
+from authz.publisher.builder import clock_warnings
 from authz.publisher.output_lock import building, check_layer, check_writer
 from authz.snapshot.archive import Archive
 from authz.snapshot.heading import read_heading
@@ -25,16 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from authz.publisher.bans.contents import BansDocument
     from authz.publisher.bans.record import Ban
+    from authz.snapshot.heading import Heading
     from authz.snapshot.signing.envelope import Signer
     from authz.snapshot.signing.keys import PublicKey
 
 MAX_ARCHIVED: Final = 1000  # builds; each has only what was live
 ARCHIVED_FOR: Final = 30 * 86400  # seconds
 MAX_SERIAL: Final = (1 << 64) - 1
-MAX_OVER_ONE: Final = 1000  # bans over one address, as in authz.engine.entries.permissions, which takes long to load
+_OTHER_KEY: Final = (
+    "another key signed the last snapshot: a sidecar that does not trust this one refuses what is signed now, and "
+    "decides by the last"
+)
 MAX_SAID: Final = 300  # characters of what a build says that it changed
-MIN_PERIOD: Final = 300  # seconds, as for an entry of a policy
 
 
 class Changed(NamedTuple):
@@ -84,8 +86,9 @@ def change_bans(
         signer = load(_beside(path, document.key))
         bans = [ban for ban in change(document, [ban for ban in document.bans if ban.live(now)]) if ban.live(now)]
         snapshot = path.parent / document.snapshot
-        signed = _serial_of(snapshot, document.layer)
-        serial = _next_serial(snapshot, max(document.serial, signed), now)
+        last = _heading_of(snapshot, document.layer)
+        signed = last.serial if last else 0
+        serial = _next_serial(snapshot if signed >= document.serial else path, max(document.serial, signed), now)
         source = ": ".join(filter(None, (str(path), what()[:MAX_SAID])))
         data = build_bans_layer(
             bans, layer=document.layer, serial=serial, created=now, signers=[signer], by=by, source=source,
@@ -99,6 +102,10 @@ def change_bans(
         except OSError as error:
             raise InputError(f"{snapshot}: cannot be written: {error.strerror}") from error
         warnings = [_behind(path, document, signed)] if document.serial < signed else []
+        if last is not None:
+            warnings += clock_warnings(last.created, now)
+            if not last.signers & read_heading(snapshot).signers:
+                warnings.append(_OTHER_KEY)
         try:
             _archive(path, document).keep(snapshot, now=now)
         except InputError as error:  # sidecars have the file: who reads of an error would think that they have not
@@ -148,165 +155,26 @@ def _archive(path: Path, document: BansDocument) -> Archive:
     return Archive(path.parent / "archive", document.layer, MAX_ARCHIVED, ARCHIVED_FOR)
 
 
-def check_all(path: Path, document: BansDocument, bans: Sequence[Ban], now: int) -> None:
-    """Refuse bans that sidecars would refuse: what a person has written.
-
-    Args:
-        path: The bans file.
-        document: What stands in it.
-        bans: Those that are live.
-        now: Seconds since 1970.
-
-    Raises:
-        InputError: One of them exceeds a limit, or all together do.
-    """
-    for ban in bans:
-        check_limits(document, ban, now, shortest=0)
-    for ban in {ban.network.version: ban for ban in bans}.values():
-        check_total(document, ban, bans)
-        check_protected(path, document, ban, bans)
-
-
-def check_limits(document: BansDocument, ban: Ban, now: int, *, shortest: int = MIN_PERIOD) -> None:
-    """Refuse a ban that sidecars would refuse.
-
-    Args:
-        document: The bans file, with the limits of its layer.
-        ban: The new ban.
-        now: Seconds since 1970.
-        shortest: Seconds that it holds at least.
-
-    Raises:
-        InputError: The ban exceeds a limit. The error says what the layer may do.
-    """
-    may = document.may
-    widest = may.widest(ban.network.version)
-    if ban.network.length < widest:
-        raise InputError(f"found {ban.network}, expected at most a /{widest}: the layer may not ban wider networks")
-    if ban.list not in may.lists:
-        raise InputError(f"--list: found {ban.list}, expected {' or '.join(may.lists)}: the layer has no other")
-    unfit = [
-        name
-        for name in sorted(ban.applications)
-        if not any(fnmatchcase(name, application) for application in may.applications)
-    ]
-    if may.applications and (unfit or not ban.applications):
-        reached = unfit[0] if unfit else "all applications"
-        raise InputError(
-            f"--application: found {reached}, expected {' or '.join(may.applications)}: the layer has no other"
-        )
-    period = None if ban.expires is None else ban.expires - now
-    if period is not None and period < shortest:
-        raise InputError(f"--for: found {format_period(period)}, expected at least {format_period(shortest)}")
-    if may.longest is not None and (period is None or period > may.longest):
-        raise InputError(
-            f"--for: found {format_period(period)}, expected at most {format_period(may.longest)}, "
-            "the longest that the layer allows",
-            hint="for longer, write an entry of the policy",
-        )
-
-
-def check_total(document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
-    """Refuse a ban with which the layer has more addresses than it may: sidecars would refuse the file with all bans.
-
-    Args:
-        document: The bans file, with the limits of its layer.
-        made: The ban that is new, or changed.
-        bans: Those that shall be.
-
-    Raises:
-        InputError: All networks of its version together have too many addresses, or too many are over its own.
-    """
-    over = sum(ban.network.overlaps(made.network) for ban in bans)
-    if over > MAX_OVER_ONE:
-        raise InputError(f"found {over:,} bans over {made.network}, expected at most {MAX_OVER_ONE:,}",
-                         hint="a ban without --application is for all of them")  # fmt: skip
-    version = made.network.version
-    total = document.may.total(version)
-    networks = {ban.network for ban in bans if ban.network.version == version}
-    count = sum(1 << BITS[version] - network.length for network in networks)
-    if count > 1 << BITS[version] - total:
-        raise InputError(
-            f"found {count:,} banned addresses with {made.network}, expected at most as many as a /{total} has",
-            hint=f"raise may.total_ipv{version} here and in the layer of every sidecar (0: no limit), or deny the "
-            "network in the policy",
-        )
-
-
-def check_protected(path: Path, document: BansDocument, made: Ban, bans: Sequence[Ban]) -> None:
-    """Refuse bans of what the policy protects: sidecars would refuse the file with all bans that are in it.
-
-    Not those that were there before the policy protected their addresses: sidecars let them have no effect. A policy
-    that cannot be read refuses none: a ban needs nothing but its own file and key.
-
-    Args:
-        path: The bans file.
-        document: What stands in it.
-        made: The ban that is new, or changed.
-        bans: Those that shall be.
-
-    Raises:
-        InputError: One of them would deny a protected address.
-    """
-    if not document.policy:
-        return
-    try:
-        policy = read_heading(path.parent / document.policy)
-        protected = list(map(parse_network, policy.protected))
-    except (SnapshotRefused, AddressError):
-        return
-    known = {ban.id for ban in document.bans}
-    for ban in bans:
-        if ban.action != "block" or (ban != made and ban.added < policy.created):
-            continue
-        for network in protected:
-            if network.overlaps(ban.network):
-                raise InputError(
-                    f"found {ban.network}, expected no address of {network}, which the policy protects: "
-                    "sidecars would refuse this and every other ban",
-                    hint=f"`authz unban {ban.id}` ends the ban that is there" if ban.id in known else "",
-                )
-
-
-def unknown_applications(path: Path, document: BansDocument, ban: Ban) -> str:
-    """Return a warning if the policy knows none of a ban's applications, for then the ban has no effect; else "".
-
-    Args:
-        path: The bans file.
-        document: What stands in it. A policy that it does not name, or that cannot be read, knows all.
-        ban: The ban.
-    """
-    if not document.policy or not ban.applications:
-        return ""
-    try:
-        known = sorted({*read_heading(path.parent / document.policy).applications} - {"*"})
-    except SnapshotRefused:
-        return ""
-    unknown = sorted(ban.applications.difference(known))
-    if not unknown:
-        return ""
-    has = ", ".join(known) or "none"
-    return f"the policy has no application {', '.join(unknown)} (it has {has}): there the ban has no effect"
-
-
 def like(bans: Sequence[Ban], wanted: Ban) -> Ban | None:
     """Return the ban of the same network on the same list for the same applications."""
     same = (wanted.network, wanted.list, wanted.applications)
     return next((ban for ban in bans if (ban.network, ban.list, ban.applications) == same), None)
 
 
-def _next_serial(snapshot: Path, before: int, now: int) -> int:
+def _next_serial(file: Path, before: int, now: int) -> int:
+    """Return the serial above the last one, which `file` has."""
     if before >= MAX_SERIAL:
         raise InputError(
-            f"{snapshot}: found serial {before}, expected less than {MAX_SERIAL}: none is left above it",
-            hint="who signed it? Give the layer another key, and another name in bans.yaml and authz.yaml",
+            f"{file}: found serial {before}, expected less than {MAX_SERIAL}: none is left above it",
+            hint="who signed it? Give the layer another key, and another name in bans.yaml and authz.yaml; "
+            "in bans.yaml set `serial` to 0, and move the snapshot away",
         )
     return max(now, before + 1)
 
 
-def _serial_of(snapshot: Path, layer: str) -> int:
+def _heading_of(snapshot: Path, layer: str) -> Heading | None:
     if not snapshot.exists():
-        return 0
+        return None
     try:
         heading = read_heading(snapshot)
     except SnapshotRefused as error:
@@ -316,7 +184,7 @@ def _serial_of(snapshot: Path, layer: str) -> int:
         ) from error
     check_layer(snapshot, heading.layer, layer)
     check_writer(snapshot, heading.source)
-    return heading.serial
+    return heading
 
 
 def _beside(path: Path, key: str) -> str:

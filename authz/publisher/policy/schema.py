@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from authz.addresses import NETWORK_EXPECTED, Network, parse_networks
+from authz.addresses import NETWORKS_EXPECTED, Network, parse_networks
 from authz.engine.model import (
     ANY_APPLICATION,
     MAX_DENY_BODY,
@@ -171,7 +171,7 @@ def _content_type(text: str) -> str:
     return text
 
 
-Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORK_EXPECTED)]
+Networks = Annotated[WrittenNetworks, Scalar(_networks, NETWORKS_EXPECTED)]
 _NAME_EXPECTED = "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit"
 Token = Annotated[str, Scalar(_token, _NAME_EXPECTED)]
 NamedApplication = Annotated[str, Scalar(_named_application, _NAME_EXPECTED)]

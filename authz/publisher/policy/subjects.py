@@ -186,7 +186,7 @@ def _kept(feed: WrittenFeed, folder: Path | None, error: InputError) -> ReadFeed
 def _fetch_hint(feed: WrittenFeed, error: InputError) -> str:
     parts = [error.hint]
     if feed.on_broken == "keep":
-        parts.append("there is no last good content of it to keep")
+        parts.append("there is no last good content of it to keep, or none that can be read")
     if feed.url:
         parts.append("`authz feeds fetch` gets it")
     return "; ".join(filter(None, parts))

@@ -81,7 +81,11 @@ class Status:
         if layer.stale(self._clock()):
             yield "stale_snapshot", "older than max_age, or expired"
         if layer.last_good:
-            yield "last_good", f"serial {layer.opened.serial if layer.opened else 0} serves, of the last good copy"
+            since = "" if layer.refusal else "; the file has not been read yet"
+            yield (
+                "last_good",
+                f"serial {layer.opened.serial if layer.opened else 0} serves, of the last good copy{since}",
+            )
         if layer.distrusted:
             yield "untrusted_key", "what is loaded is signed by keys that are trusted no more"
         if layer.from_the_future:

@@ -144,8 +144,9 @@ class Layer:
         if self.opened is None:
             self.last_good = True
             self.use(opened)
-            _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s has no valid file", self._of,
-                         opened.serial, format_moment(opened.created), self.source.name)  # fmt: skip
+            cause = "has no valid file" if self.refusal else "has not been read yet"
+            _LOG.warning("%sserving the last good copy: serial %d, made at %s; %s %s", self._of,
+                         opened.serial, format_moment(opened.created), self.source.name, cause)  # fmt: skip
 
     async def load_if_changed(self, *, force: bool = False) -> None:
         """Load the file where it is another one than at the last try, or in any case."""
@@ -250,7 +251,7 @@ class Layer:
         if known is not None and known[:2] == self.refusal[:2] and error.code.transient:
             return  # said already
         kept = self.opened
-        serves = f"serial {kept.serial} serves on" if kept else "there is none to serve"
+        serves = f"serial {kept.serial} serves on" if kept else "nothing else is loaded"
         hint = f"; {error.hint}" if error.hint else ""
         _LOG.warning("%srefused %s: %s: %s%s; %s", self._of, self.source.name, error.code, error.message, hint, serves,
                      exc_info=error.__cause__)  # fmt: skip

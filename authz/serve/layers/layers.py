@@ -132,6 +132,8 @@ class Layers:
             later = rules._replace(permit=permitted, marked=len(plans) <= _MAX_MARKED)
             layer.config, layer.acceptor.rules = config, later if made else rules
             made[config.name] = layer
+        for name in known.keys() - made.keys():
+            _LOG.warning("%s: the configuration has no such layer any more: continuing without it", name)
         self._layers = made
         self._swap.keep(list(self._layers))
         for number, layer in enumerate(self):

@@ -192,7 +192,7 @@ def test_a_misspelt_key_is_named(person: Person) -> None:
     ("scheme", "told", "hint"),
     [
         ("http", "answered 404, not as a control plane", "is it the right AUTHZ_CONTROL_URL?"),
-        ("https", "[SSL: WRONG_VERSION_NUMBER]", "it does not speak TLS there: http:// instead of https://?"),
+        ("https", "wrong version number", "it does not speak TLS there: http:// instead of https://?"),
     ],
 )
 def test_the_address_of_another_server_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -191,13 +192,60 @@ def test_explain_as_of_a_time_decides_by_the_file_that_served_then(authz: Comman
     assert "no build served then: the oldest was made 800 seconds later" in before.out
 
 
+def test_explain_as_of_a_time_that_is_to_come_is_refused(authz: Commands) -> None:
+    """`3h` instead of `-3h`: a client who is banned was shown as allowed."""
+    build(authz)
+    (authz.folder / "authz.yaml").write_text("snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n")
+    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", "3h")
+    assert ran.status == 2
+    assert "which is to come, expected a time that is over, such as -2h" in ran.out
+
+
+def test_explain_as_of_a_time_says_how_to_ask_for_the_build_before_one_that_is_refused(authz: Commands) -> None:
+    first = build(authz)
+    (authz.folder / "authz.yaml").write_text("snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n")
+    path = authz.folder / "archive" / "policy" / f"{first}.snapshot"
+    key = load_signer(str(authz.folder / "keys" / "b.key"))
+    policy = read_policy(authz.folder / "policy.yaml", now=first)
+    build_snapshot(policy, path.with_name(f"{first + 9}.snapshot"), [key], serial=first + 9, created=first - 20)
+    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", "-10s")
+    assert ran.status != 0
+    error = json.loads(ran.out)["error"]
+    assert error["code"] == "unknown_key"
+    before = f"--as-of {format_moment(first - 21)}"
+    assert error["hint"] == f"sidecars may have refused it, too, and decided by the one before: {before}"
+
+
+def test_a_group_that_shares_a_folder_shares_its_history(authz: Commands) -> None:
+    """The second person's changes were in no history."""
+    folder = authz.folder
+    folder.chmod(0o2770)
+    umask = os.umask(0o022)
+    try:
+        build(authz)
+    finally:
+        os.umask(umask)
+    for made in (folder / "archive", folder / "archive" / "policy"):
+        status = made.stat()
+        assert status.st_mode & 0o2070 == 0o2070
+        assert status.st_gid == folder.stat().st_gid
+
+
+def test_a_rollback_by_a_clock_that_went_back_says_so(authz: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build(authz)
+    now = time.time()
+    monkeypatch.setattr("authz.cli.snapshot.history.time.time", lambda: now - 3600)
+    ran = authz("snapshot", "rollback", str(first), *BACK)
+    assert (ran.status, "the clock went back" in ran.err) == (0, True)
+
+
 def test_explain_as_of_a_time_before_there_were_bans_decides_without_them_and_says_so(
     authz: Commands, tmp_path: Path
 ) -> None:
     """It failed: nobody could ask about the time before the first ban, or before those that the archive still has."""
     (tmp_path / "authz.yaml").write_text(LAYERS)
     build(authz)
-    before = int(time.time()) + 1
+    before = int(time.time())
     assert authz("bans", "init", "bans.yaml", "--key", "keys/b.key").status == 0
     kept = next(iter(Archive(tmp_path / "archive", "bans").builds())).path
     signer = load_signer(str(tmp_path / "keys" / "b.key"))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.publishing.publisher import Publisher
 from support.servers.raw_server import RawServer, answer
+from support.sidecar.running import NEW_POLICY
 from support.suite.commands import Commands
 
 from authz.errors import InputError
 from authz.publisher import push as pushing
-from authz.publisher.push import There, place_of, push
+from authz.publisher.bans.build import build_bans_layer
+from authz.publisher.push import place_of, push
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +102,28 @@ def test_an_older_serial_is_never_put_over_a_newer(server: Server, files: dict[i
 
 def test_what_is_there_already_is_left(server: Server, files: dict[int, bytes]) -> None:
     server.content = files[8]
-    assert push(files[8], server.url) == There(8, f'"{hashlib.sha256(files[8]).hexdigest()}"')
+    before = push(files[8], server.url)
+    assert before is not None
+    assert before[:2] == (8, f'"{hashlib.sha256(files[8]).hexdigest()}"')
+
+
+def test_another_snapshot_with_the_same_serial_is_not_taken_for_the_same(server: Server, tmp_path: Path) -> None:
+    """It said "is there already" of what was not there."""
+    publisher = Publisher(tmp_path)
+    server.content = before = publisher.publish(serial=7).read_bytes()
+    other = publisher.publish(NEW_POLICY, serial=7).read_bytes()
+    with pytest.raises(InputError, match="has another snapshot with the same serial 7"):
+        push(other, server.url)
+    assert server.content == before
+
+
+def test_the_snapshot_of_another_layer_is_not_replaced(server: Server, files: dict[int, bytes], tmp_path: Path) -> None:
+    server.content = files[8]
+    (tmp_path / "other").mkdir()
+    bans = build_bans_layer([], layer="bans", serial=9, created=0, signers=[Publisher(tmp_path / "other").signer()])
+    with pytest.raises(InputError, match="has a snapshot of the layer 'policy', and the file is one of 'bans'"):
+        push(bans, server.url)
+    assert server.content == files[8]
 
 
 def test_of_two_that_push_at_once_the_slower_is_told(server: Server, files: dict[int, bytes]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.sidecar.config_text import LEAST
 
-from authz.addresses import NETWORK_EXPECTED
+from authz.addresses import NETWORKS_EXPECTED
 from authz.errors import InputError, InvalidDocument
 from authz.serve.config.config import Config, load_config
 from authz.times import parse_duration
@@ -144,7 +144,7 @@ def test_a_wrong_value_is_named_with_what_was_expected(mistakes: Mistakes, setti
         ("10.0.0.1/8", "found '10.0.0.1/8', expected a network without host bits (did you mean '10.0.0.0/8'?)"),
         (
             "proxy.example.com",
-            f"found 'proxy.example.com', expected {NETWORK_EXPECTED}",
+            f"found 'proxy.example.com', expected {NETWORKS_EXPECTED}",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from support.processes import free_port
 from support.servers.web_server import WebServer
-from support.sidecar.running import HTTP_ONLY, run, running
+from support.sidecar.running import DENIED, HTTP_ONLY, run, running
 
 from authz.serve.layers import layer as layer_module
 
@@ -110,5 +110,24 @@ def test_after_a_restart_the_answers_are_those_of_the_table(
                     assert without == "503 `no_snapshot`; not ready"
                     assert (answer.status, answer.header("reason")) == (503, "no_snapshot")
                     assert (status, reasons) == (503, ["no_snapshot", code])
+
+    run(live())
+
+
+@pytest.mark.parametrize(("when_stale", "status"), [("keep", 403), ("deny", 503), ("allow", 200)])
+def test_a_last_good_copy_that_has_expired_is_used_as_when_stale_says(
+    publisher: Publisher, when_stale: str, status: int
+) -> None:
+    folder, now = publisher.folder, int(time.time())
+    copy = folder / "state" / "last-good" / "policy.snapshot"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(publisher.publish(serial=5, created=now - 100, expires=now - 50).read_bytes())
+    (folder / "lists.snapshot").unlink()
+
+    async def live() -> None:
+        async with running(folder, config(f"path: lists.snapshot, when_stale: {when_stale}")) as started:
+            assert (await started.ask(DENIED)).status == status
+            reasons = (await started.readiness())[1]
+            assert reasons == ["stale_snapshot", "last_good", "absent"]
 
     run(live())
