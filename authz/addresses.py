@@ -157,8 +157,15 @@ def try_parse_address(text: str) -> Address | None:
 def parse_network(text: str, *, lenient: bool = False, expected: str = NETWORK_EXPECTED) -> Network:
     """Parse an address or a CIDR prefix; an address is a network of full length.
 
-    A mapped prefix of 96 bits or more (::ffff:192.0.2.0/120) is the IPv4 network. Host bits (10.0.0.2/10) raise
-    AddressError with the network meant; `lenient` clears them. expected: what the error says of a text that is neither.
+    A mapped prefix of 96 bits or more (::ffff:192.0.2.0/120) is the IPv4 network.
+
+    Args:
+        text: What was written.
+        lenient: Clear host bits (10.0.0.2/10).
+        expected: What the error says of a text that is neither.
+
+    Raises:
+        AddressError: It is neither; or host bits are set, and the error has the network meant.
     """
     base, slash, suffix = text.partition("/")
     address = try_parse_address(base)

@@ -35,7 +35,7 @@ from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
-from authz.serve.listeners.budget import HeldBytes, Turns
+from authz.serve.listeners.budget import LAST, HeldBytes, Turns
 from authz.serve.listeners.endpoints import Endpoints
 from authz.serve.listeners.systemd import Passed, reloading
 from authz.serve.observe.decision_log import DecisionLog, open_log
@@ -88,7 +88,7 @@ class Sidecar:
         self._watch = Watch()
         self._latency = Latency()
         self._process, self._process_start = ProcessState(), 0.0
-        self._held, self._turns = HeldBytes(), Turns()  # of all listeners
+        self._held, self._turns = HeldBytes(), Turns(last=LAST)  # of all listeners
         self._passed = passed or Passed([])
         self._tell = tell  # systemd
         self._endpoints = Endpoints(config, self.metrics, self._held, self._passed.take)

@@ -164,7 +164,7 @@ def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
     from msgspec.structs import replace
 
     from authz.errors import BadValue, InputError
-    from authz.times import DURATION_EXPECTED, parse_duration
+    from authz.times import DURATION_EXPECTED, format_duration, parse_duration
 
     if proxy is not Proxy.NGINX:
         raise InputError(f"--cache: found with {proxy.value}, expected it with nginx, the only proxy that caches")
@@ -172,7 +172,13 @@ def _with_cache(sidecar: Config, proxy: Proxy, cache: str) -> Config:
         seconds = parse_duration(cache)
     except BadValue as error:
         raise InputError(f"--cache: found '{cache[:40]}', expected {DURATION_EXPECTED}") from error
-    if sidecar.http.cache != seconds:
+    own = sidecar.http.cache
+    if own not in {0.0, seconds}:  # nginx keeps an answer for as long as the sidecar says, whatever this page says
+        raise InputError(
+            f"--cache: found {cache}, expected {format_duration(own)}, which http.cache in the configuration has",
+            hint="leave --cache out, or change http.cache",
+        )
+    if own != seconds:
         typer.echo(f"authz: note: set http.cache: {cache} in authz.yaml, or nginx keeps no answer", err=True)
     return replace(sidecar, http=replace(sidecar.http, cache=seconds))
 

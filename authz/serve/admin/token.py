@@ -41,8 +41,10 @@ def refusal(head: RequestHead, token: str) -> Answer | None:
     if not token:
         return None
     shown = head.headers.get(AUTHORIZATION, [])
-    if len(shown) == 1 and hmac.compare_digest(shown[0], b"Bearer " + token.encode()):
+    scheme, _, secret = shown[0].partition(b" ") if len(shown) == 1 else (b"", b"", b"")
+    # The name of a scheme may be in capitals or not (RFC 9110, 11.1).
+    if scheme.lower() == b"bearer" and hmac.compare_digest(secret.lstrip(b" "), token.encode()):
         return None
-    plain = plain_answer(401, b"401: show the token of admin.token_file\n")
+    plain = plain_answer(401, b"401: show the token of admin.token_file: Authorization: Bearer TOKEN\n")
     line = len(status_line(401))
     return Answer(plain.head[:line] + b"WWW-Authenticate: Bearer\r\n" + plain.head[line:], plain.body)

@@ -30,12 +30,16 @@ LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so t
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
 _PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
+_HEADS_END: Final = b"\r\n\r\n"
+_PROBES: Final = (b"GET /livez ", b"GET /readyz ", b"HEAD /livez ", b"HEAD /readyz ")  # which are answered at once
+_PROBE: Final = 512  # bytes of one
 _PIPELINED: Final = 8  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _LINE: Final = 48  # bytes that the value of a header takes, beside its text
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
 _MAX_PAGES: Final = 256 << 10  # bytes of pages that one piece of requests can bring about; then the connection ends
 _END: Final = b"\r\n"  # of the header block of an answer
 _CLOSE: Final = b"Connection: close\r\n\r\n"
+_now = time.monotonic
 _LOG = logging.getLogger("authz.http")
 
 
@@ -44,6 +48,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, connections: Owner) -> None:
         self._all = connections
+        self._turns = connections.turns
         self._spellings = connections.spellings
         self._most = connections.limits.max_header
         self._single = connections.single
@@ -59,6 +64,7 @@ class HttpConnection(asyncio.Protocol):
         # Each read waits for its turn: the peer sends many requests at once, as no proxy does, or each takes long.
         self._pipelines = connections.single
         self._stopped = False  # nothing is read from the peer
+        self._requests = 0
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
         self._received = 0  # bytes of the header block being read, in the pieces before
@@ -73,7 +79,7 @@ class HttpConnection(asyncio.Protocol):
         """Take the connection, or close it if there are too many and none is idle."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_MAX_UNSENT)
-        self.since = time.monotonic()  # the clock of the loop; who came first must be known exactly
+        self.since = _now()  # the clock of the loop; who came first must be known exactly
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else None
         if self._all.admit(self):
@@ -98,25 +104,38 @@ class HttpConnection(asyncio.Protocol):
         """Parse what came, and write the answers: a piece now, the rest in later turns."""
         if self._ending:
             return
-        if len(data) <= _PIECE and not self._unparsed and not self._pipelines:
+        turns = self._turns
+        if (
+            not self._pipelines
+            and not self._unparsed
+            and len(data) <= _PIECE
+            and (_now() < turns.reads_end or turns.begin_reads())
+        ):
             self._feed(data)
             self._write()
-            return
+        else:
+            self._take_in_turns(data)
+
+    def _take_in_turns(self, data: bytes) -> None:
+        turns = self._turns
+        probe = self._single and len(data) <= _PROBE and data.startswith(_PROBES) and data.endswith(_HEADS_END)
+        at_once = (probe or not self._pipelines) and (_now() < turns.reads_end or turns.begin_reads())
         if not self._unparsed:
-            self._waits_since = time.monotonic()
+            self._waits_since = _now()
         self._unparsed = self._unparsed[self._at :] + data
         self._at = 0
-        if not self._queued and not self._unread and (self._pipelines or self.work()):
-            self._stop_reading()
+        if not self._queued and not self._unread and (not at_once or self.work()):
             self._queued = True
-            self._all.turns.add(self)
+            turns.add(self)
+        if self._queued and (self._pipelines or len(self._unparsed) > _PIECE):  # else it most likely sends no more
+            self._stop_reading()
 
     def work(self) -> bool:
         """Parse one piece. Returns whether there is more to parse now.
 
         A piece can hold a hundred requests, and the answer to each can be a page: they must not be made all at once.
         """
-        late = not self._single and time.monotonic() - self._waits_since > MAX_WAIT
+        late = not self._single and _now() - self._waits_since > MAX_WAIT
         if late and not self._ending and not self._unread:
             self._refuse()
         if not self._ending and not self._unread:
@@ -215,19 +234,17 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on where we stopped."""
         self._unread = False
-        self._waits_since = time.monotonic()  # until now it was the peer who let us wait
+        self._waits_since = _now()  # until now it was the peer who let us wait
         if not self._unparsed:
             self._go_on_reading()
         elif not self._queued:
             self._queued = True
-            self._all.turns.add(self)
+            self._turns.add(self)
 
     # What httptools calls while it parses.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._target = b""
-        self._headers = {}
         self._in_head = True
         self.since = self._all.later
 
@@ -252,10 +269,12 @@ class HttpConnection(asyncio.Protocol):
         self._received = 0
         if self._ending:
             return
-        parser, headers = self._parser, self._headers
+        parser, target, headers = self._parser, self._target, self._headers
+        self._target, self._headers = b"", {}  # an idle connection holds no request
+        self._requests += 1
         method = parser.get_method()
         try:
-            answer = self._all.handler((method, self._target, headers, self.peer, self._size))
+            answer = self._all.handler((method, target, headers, self.peer, self._size))
         except Exception:  # noqa: BLE001  # whatever it is, the caller waits for an answer
             _LOG.exception("a request failed")
             self._fault(500)
@@ -292,7 +311,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._ending:
             self._ending = True
             refuse = self._all.refuse if status in {400, 431} else None
-            self._add(plain_answer(status) if refuse is None else refuse(self.peer))
+            self._add(plain_answer(status) if refuse is None else refuse(self.peer, self._target))
             if self._all.metrics is not None:
                 self._all.metrics.count_http_fault(status)
 
@@ -325,9 +344,9 @@ class HttpConnection(asyncio.Protocol):
         return waits and now - self.since > STUCK
 
     @property
-    def latest(self) -> bytes:
-        """The target of the latest request; empty: there was none."""
-        return self._target
+    def latest(self) -> int:
+        """The number of the latest request; 0: there was none."""
+        return self._requests
 
     def abort(self) -> None:
         """End at once; what is not sent is dropped."""

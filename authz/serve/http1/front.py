@@ -105,11 +105,12 @@ class HttpFront:
             _LOG.warning("404 for '%s': %s; for Envoy's http_service, set path_prefix", target, _EXPECTED)
         return plain_answer(404)
 
-    def refuse(self, peer: str | None) -> Answer:
-        """Return the answer to a request whose header block cannot be read: a denial."""
+    def refuse(self, peer: str | None, target: bytes) -> Answer:
+        """Return the answer to a request whose header block cannot be read: a denial, in the form of its target."""
+        route = self._find(target)
         decided = self._decider.malformed(), None, None
         self._recorder.record(decided, peer, self._clock())
-        return answer(decided, AUTH)
+        return answer(decided, AUTH if route is None else route.form)
 
     def _named(self, headers: dict[bytes, list[bytes]], host_header: bytes) -> tuple[str, str]:
         """Return the application and the host of a request whose path names no application."""

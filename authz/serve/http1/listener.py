@@ -48,7 +48,8 @@ class HttpConnections:
         wanted: Lower-case names of the headers that the handler reads.
         limits: Sizes, times and numbers.
         metrics: Counts connections and faults; None for a listener that is not counted.
-        refuse: The answer, by the peer, to a request whose headers cannot be read or are too long. None: 400 or 431.
+        refuse: The answer, by the peer and the target, to a request whose headers cannot be read or are too long.
+            None: 400 or 431.
         held: Counts what peers make us hold; shared by the listeners of a process.
         turns: Lets connections take turns; shared in the same way.
         single: Whether a request may take milliseconds: each has a turn of its own, and none is refused for its wait.
@@ -62,7 +63,7 @@ class HttpConnections:
         limits: HttpLimits,
         metrics: Metrics | None = None,
         *,
-        refuse: Callable[[str | None], Answer] | None = None,
+        refuse: Callable[[str | None, bytes], Answer] | None = None,
         held: HeldBytes | None = None,
         turns: Turns | None = None,
         single: bool = False,

@@ -37,7 +37,7 @@ class Owner(Protocol):
     single: bool
     spellings: Spellings
     metrics: Metrics | None
-    refuse: Callable[[str | None], Answer] | None
+    refuse: Callable[[str | None, bytes], Answer] | None
     held: HeldBytes
     turns: Turns
     places: Places[Any]  # of HttpConnection, which names this module

@@ -15,14 +15,15 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from authz.errors import ConnectionFault
 from authz.serve.http2 import frames as h2
 from authz.serve.http2.rate import MAX_AT_ONCE, FrameRate
-from authz.serve.http2.receiving import OPENING, HeaderParts, Receiver
+from authz.serve.http2.receiving import OPENING, Receiver
 from authz.serve.http2.sending import LOW, Sender
 from authz.serve.http2.streams import Streams
+from authz.serve.http2.unfinished import Unfinished
 from authz.serve.listeners.budget import MAX_WAIT
 from authz.serve.listeners.places import STUCK, end_unless_busy
 
@@ -38,6 +39,7 @@ _STREAM_OVERHEAD: Final = 512  # bytes that an open call holds besides its body
 _UNCOUNTED: Final = 8192  # bytes that each connection may hold besides the budget: some calls whose rest is under way
 AGE_GRACE: Final = 30.0  # seconds in which a peer that was told to leave for its age may do so
 _LATE: Final = 0.01  # seconds that bytes may have waited before deadlines are looked at
+_now = time.monotonic
 _LOG = logging.getLogger("authz.grpc")
 
 
@@ -58,21 +60,6 @@ class Owner(Protocol):
         """Return the seconds that a new connection may last."""
 
 
-class _Unfinished(NamedTuple):
-    """What of a connection is under way.
-
-    Attributes:
-        unread: The frame that is not complete.
-        pause: Which one it is, 0: none.
-    """
-
-    unread: bytes
-    begun: bool
-    pause: int
-    header_parts: HeaderParts | None
-    streams: frozenset[int]
-
-
 class Http2Connection(asyncio.Protocol):
     """One connection.
 
@@ -91,6 +78,7 @@ class Http2Connection(asyncio.Protocol):
         self._streams = Streams(listener.service.max_message, self._sender, self._rate)
         self._receiver = Receiver(listener.service, self._streams, self._sender, self._rate)
         self._unread = b""  # a frame that is not complete
+        self._cuts = 0  # how many frames came in parts
         self._later = b""  # what has come and waits for its turn
         self._arrived = 0.0  # when it had come
         self._resumed = 0.0  # when the peer last went on reading: until then it was the peer who let us wait
@@ -103,7 +91,7 @@ class Http2Connection(asyncio.Protocol):
         self._leaves_at = math.inf  # of the clock of the loop: when it is told to go for its age, and then when it must
         self._aged = False  # it was told so
         self._held = 0  # bytes that we hold for the peer, as the listener knows
-        self._swept: tuple[int, _Unfinished] | None = None  # highest stream and state at the last sweep
+        self._swept: tuple[int, Unfinished] | None = None  # highest stream and state at the last sweep
         self._left = -1, 0.0  # highest stream, and when something was first left of it or of one before
 
     @property
@@ -165,10 +153,17 @@ class Http2Connection(asyncio.Protocol):
             return
         rate = self._rate
         waits = rate.idle > MAX_AT_ONCE + rate.answered  # many such connections would add up, whatever each costs
-        if waits or self._later or (len(data) > _SMALL and self._listener.turns.busy):
+        turns = self._listener.turns
+        if (
+            waits
+            or self._later
+            or (len(data) > _SMALL and turns.busy)
+            or not (_now() < turns.reads_end or turns.begin_reads())
+        ):
             self._arrived = self._arrived if self._later else time.monotonic()
             self._later += data
-            self._transport.pause_reading()
+            if len(self._later) > _SMALL:  # else it most likely sends no more
+                self._transport.pause_reading()
             self._wait_for_turn()
             return
         self._take(data)
@@ -215,7 +210,7 @@ class Http2Connection(asyncio.Protocol):
             if not self._begun:
                 self._unread = data
             elif last <= _PIECE:
-                self._unread = data[self._receiver.take(data, begin, last) :]
+                self._keep_rest(data, self._receiver.take(data, begin, last))
             else:
                 self._take_pieces(data, begin, last)
         except ConnectionFault as fault:
@@ -240,7 +235,14 @@ class Http2Connection(asyncio.Protocol):
                 self._arrived = self._receiver.arrived or time.monotonic()
                 self._transport.pause_reading()
                 return
-        self._unread = data[position:]
+        self._keep_rest(data, position)
+
+    def _keep_rest(self, data: bytes, position: int) -> None:
+        """Keep the part of a frame that begins here, if any does. It may be more of the one that we kept."""
+        rest = data[position:]
+        if rest and (position or not self._unread):
+            self._cuts += 1
+        self._unread = rest
 
     def _preface(self, data: bytes) -> int:
         """Return where the first frame begins, once it has begun."""
@@ -347,7 +349,7 @@ class Http2Connection(asyncio.Protocol):
         if before is None or before[0] != self._receiver.last:
             self.since = now
             self._leaving = False
-        if before is not None and self._is_stuck(before[1], under_way):
+        if before is not None and (under_way.stuck_since(before[1]) or self._transport.is_closing()):
             self._transport.abort()
             return
         if before is not None:
@@ -376,14 +378,12 @@ class Http2Connection(asyncio.Protocol):
             self._leaving = True
             self.announce_end()
 
-    def _is_stuck(self, before: _Unfinished, now: _Unfinished) -> bool:
-        unbegun = not before.begun and not now.begun
-        deaf = now.pause and now.pause == before.pause
-        cut = now.unread and now.unread is before.unread
-        headless = now.header_parts and now.header_parts is before.header_parts
-        return bool(unbegun or deaf or cut or headless or self._transport.is_closing())
-
-    def _under_way(self) -> _Unfinished:
-        pause = self._pauses if self._paused else 0
-        streams = self._streams.unfinished_streams()
-        return _Unfinished(self._unread, self._begun, pause, self._receiver.header_parts, streams)
+    def _under_way(self) -> Unfinished:
+        parts = self._receiver.header_parts
+        return Unfinished(
+            self._begun,
+            self._cuts if self._unread else 0,
+            parts.stream if parts else 0,
+            self._pauses if self._paused else 0,
+            self._streams.unfinished_streams(),
+        )

@@ -3,7 +3,8 @@
 A peer that sends and does not read makes us keep what it sent and what we answered. Each such connection reports its
 bytes; where the sum is over the limit, the connections that hold most are ended, so a peer that reads is never among
 them. A peer that sends more than a piece at once is read piece by piece, in turn with all others that do, so that it
-cannot keep the event loop from them.
+cannot keep the event loop from them. Small reads are taken at once, until those of one turn of the event loop have
+taken some milliseconds: a thousand connections may each have a small one that is dear.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
 MAX_HELD: Final = 64 << 20  # bytes of all connections together
 PIECES_A_TURN: Final = 4  # pieces that are done in one turn of the event loop
+LAST: Final = 1 / 64  # of a piece, that one behind which there is no more counts for; mostly it is a single request
 MAX_WAIT: Final = 5.0  # seconds that a request may wait for its turn; then it is refused, for its proxy has given up
 SECONDS_A_TURN: Final = 0.004  # of CPU time, after which no other piece is begun
+SECONDS_AT_ONCE: Final = 0.003  # for small reads in a turn of the event loop; those after it wait for their turn
 
 
 class Holder(Protocol):
@@ -80,10 +83,19 @@ class Turns:
 
     The turns go round by the address of the peer (of IPv6: the /64), then by its connections: who opens more of them
     waits longer for each, and nobody else does.
+
+    Args:
+        pieces: How many are done in one turn of the event loop.
+        last: How much of a piece one counts for behind which there is no more.
+
+    Attributes:
+        reads_end: By `time.monotonic`, until when small reads are taken in this turn of the event loop; 0: none was.
     """
 
-    def __init__(self, pieces: int = PIECES_A_TURN) -> None:
+    def __init__(self, pieces: int = PIECES_A_TURN, last: float = 1) -> None:
         self._pieces = pieces
+        self._last = last
+        self.reads_end = 0.0
         self._waiting: dict[str, deque[Worker]] = {}  # by network, in the order of their turns; none is empty
         self._scheduled = False
 
@@ -91,6 +103,17 @@ class Turns:
     def busy(self) -> bool:
         """Whether connections wait for their turn."""
         return bool(self._waiting)
+
+    def begin_reads(self) -> bool:
+        """Return whether a small read that comes when `reads_end` is over may be taken: it is the first of its turn."""
+        if self.reads_end:
+            return False
+        self.reads_end = time.monotonic() + SECONDS_AT_ONCE
+        asyncio.get_running_loop().call_soon(self._end_reads)  # behind all that is ready to be read now
+        return True
+
+    def _end_reads(self) -> None:
+        self.reads_end = 0.0
 
     def add(self, worker: Worker) -> None:
         """Call `worker.work` in a later turn, and again for as long as it says that there is more."""
@@ -112,10 +135,9 @@ class Turns:
 
     def _take_turns(self) -> None:
         waiting = self._waiting
-        end = time.thread_time() + SECONDS_A_TURN
-        for number in range(self._pieces):
-            if not waiting or (number and time.thread_time() > end):
-                return
+        soonest, end = time.monotonic() + SECONDS_A_TURN, time.thread_time() + SECONDS_A_TURN
+        left: float = self._pieces
+        while waiting and left > 0:
             network = next(iter(waiting))
             workers = waiting.pop(network)
             worker = workers.popleft()
@@ -123,3 +145,9 @@ class Turns:
                 waiting[network] = workers  # behind all others
             if worker.work():
                 waiting.setdefault(network, deque()).append(worker)
+                left -= 1
+            else:
+                left -= self._last
+            # The clock of the CPU is a system call. No more CPU time has passed than time, so that one is asked first.
+            if time.monotonic() > soonest and time.thread_time() > end:
+                return

@@ -77,3 +77,19 @@ def test_a_configuration_for_the_proxy_is_printed(authz: Commands, tmp_path: Pat
     ran = authz("print-config", proxy, "--config", "authz.yaml")
     assert (ran.status, ran.err) == (0, "")
     assert {"envoy": "9999", "nginx": "9998"}[proxy] in ran.out
+
+
+def test_nginx_keeps_answers_no_longer_than_its_configuration_says(authz: Commands, tmp_path: Path) -> None:
+    """It said "kept for less than 1s", and a ban took five: the sidecar says for how long, by http.cache."""
+    path = tmp_path / "authz.yaml"
+    usual = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
+    ask = ("print-config", "nginx", "--config", "authz.yaml", "--cache", "1s")
+    path.write_text(usual + "http: {cache: 5s}\n")
+    ran = authz(*ask)
+    assert (ran.status, ran.out) == (2, "")
+    assert "--cache: found 1s, expected 5s, which http.cache in the configuration has" in ran.err
+    for cache, noted in (("1s", False), ("0s", True)):
+        path.write_text(usual + f"http: {{cache: {cache}}}\n")
+        ran = authz(*ask)
+        assert (ran.status, "proxy_cache " in ran.out) == (0, True)
+        assert ("set http.cache: 1s in authz.yaml, or nginx keeps no answer" in ran.err) == noted

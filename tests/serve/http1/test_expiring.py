@@ -68,5 +68,5 @@ def test_a_page_after_a_refused_request_is_not_kept(publisher: Publisher) -> Non
     fronts, front = expiring(publisher, 60)
     kept_until(front)
     fronts.now = NOW + 1
-    front.refuse("127.0.0.1")
+    front.refuse("127.0.0.1", b"/v1/auth")
     assert kept_until(front, b"/nowhere") is None

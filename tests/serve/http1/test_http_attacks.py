@@ -10,7 +10,9 @@ import pytest
 import uvloop
 from support.processes import Sidecar, wait_for
 from support.proxies.client import ask
+from support.sidecar.counting import Counting
 from support.sidecar.fronts import Fronts, HttpServer
+from support.sidecar.http2 import ManualTurns
 
 from authz.serve.admin.health import Health
 from authz.serve.admin.pages import Admin
@@ -73,40 +75,6 @@ def test_peers_that_never_read_hold_no_more_than_the_budget_of_all(publisher: Pu
         wait_for(lambda: server.in_loop(lambda: unsent(server)) <= limit, "the largest to be ended")
         with server.client() as reader:
             assert reader.ask("/v1/forward").status == 403
-
-
-class Counting(asyncio.Transport):
-    """Counts what is written, and whether it is read from."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1)})
-        self.answers = 0
-        self.reading = True
-        self.aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.answers += bytes(data).count(b"HTTP/1.1 200")
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Take them; nothing waits here."""
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
 
 
 def test_connections_that_do_not_read_share_one_budget_of_bytes() -> None:
@@ -213,6 +181,16 @@ def test_many_connections_that_pipeline_do_not_add_up() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("target", ["/v1/forward/shop", "/envoy/shop/x", "/v1/auth/shop", "/v1/forward/shop?details"])
+def test_a_malformed_request_is_denied_in_the_form_of_its_target(publisher: Publisher, target: str) -> None:
+    """A client behind a forward-auth proxy saw our headers."""
+    shown = target in {"/v1/auth/shop", "/v1/forward/shop?details"}
+    with HttpServer(Fronts(publisher, CONFIG)) as server, server.client() as client:
+        answer = client.ask(target, "X-Forwarded-For: 203.0.113.9\x01")
+    assert answer.status == 403
+    assert any(name.startswith("x-authz") for name in answer.headers) == shown
+
+
 @pytest.mark.parametrize("max_header", [65536, 20])
 def test_pages_that_one_piece_of_requests_brings_about_have_a_limit(max_header: int) -> None:
     """A piece of 4 kB has 140 requests, and each may be answered by a page of 60 kB."""
@@ -228,7 +206,7 @@ def test_pages_that_one_piece_of_requests_brings_about_have_a_limit(max_header: 
 
     page = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n", bytes(60_000))
     transport = Ending()
-    connection = HttpConnections(lambda _: page, (), HttpLimits(max_header=max_header))()
+    connection = HttpConnections(lambda _: page, (), HttpLimits(max_header=max_header), turns=ManualTurns())()
     connection.connection_made(transport)
     connection.data_received(b"GET / HTTP/1.1\r\n\r\n" * 200)
     assert 1 < transport.answers <= 7

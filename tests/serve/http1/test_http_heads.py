@@ -8,6 +8,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
+from support.sidecar.http2 import ManualTurns
 from support.suite.effort import tries
 
 from authz.serve.http1.listener import HttpConnections, HttpLimits
@@ -160,7 +161,7 @@ def test_a_body_behind_the_longest_header_block_is_not_counted_with_it() -> None
 
 def test_many_short_lines_count_as_held_with_all_that_they_take() -> None:
     """64,000 bytes of them took 300,000, and counted as 64,000: peers could hold five times the budget."""
-    connections = HttpConnections(lambda _: Answer(b""), [FORWARDED, b"te"], HttpLimits())
+    connections = HttpConnections(lambda _: Answer(b""), [FORWARDED, b"te"], HttpLimits(), turns=ManualTurns())
     pieces = [b"GET / HTTP/1.1\r\n", *[b"te: %d\r\n" % number * 400 for number in range(10, 25)]]
     tracemalloc.start()
     try:

@@ -55,6 +55,7 @@ def test_the_server_sees_each_byte_alone() -> None:
         connection.connection_made(transport)
         for byte in numbered(50):
             connection.data_received(bytes([byte]))
+            await asyncio.sleep(0)
         return bytes(transport.written)
 
     assert asyncio.run(run()) == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" * 50

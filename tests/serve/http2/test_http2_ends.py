@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.sidecar.http2 import (
+    CONTINUATION,
     DATA,
     END,
     GOAWAY,
@@ -72,6 +73,32 @@ def test_what_is_cut_and_does_not_go_on_ends_the_connection(peer: Peer, data: by
     peer.send(data)
     sweep(peer)
     assert peer.wire.aborted
+
+
+@pytest.mark.parametrize("trickle", ["a byte", "empty continuations"])
+def test_a_frame_or_header_block_that_trickles_ends_the_connection(peer: Peer, trickle: str) -> None:
+    """Each byte, and each CONTINUATION, renewed its lease."""
+    block = frame(HEADERS, 0, 1, BLOCK)
+    if trickle == "a byte":
+        sent = iter([block[:5], *[block[number : number + 1] for number in range(5, 12)]])
+    else:
+        sent = iter([block, *[frame(CONTINUATION, 0, 1, b"")] * 7])
+    peer.send(next(sent))
+    sweep(peer, 1)
+    assert not peer.wire.closing
+    peer.send(next(sent))
+    sweep(peer, 1)
+    assert peer.wire.aborted
+
+
+def test_frames_that_come_in_parts_all_the_time_end_nothing(peer: Peer) -> None:
+    ping = frame(PING, 0, 0, bytes(8))
+    peer.send(ping[:3])
+    for _ in range(4):
+        sweep(peer, 1)
+        peer.send(ping[3:] + ping[:3])
+    peer.send(ping[3:])
+    assert works(peer)
 
 
 def test_a_call_that_does_not_go_on_is_cancelled_and_the_others_go_on(peer: Peer) -> None:

@@ -240,6 +240,7 @@ def test_many_connections_of_frames_without_calls_do_not_add_up(methods: Methods
         call = frame(HEADERS, WHOLE, peer.next, BLOCK) + frame(DATA, END, peer.next, message(b"x"))
         peer.connection.data_received(call)
     assert methods.calls == before + 1
+    hostile.connection.data_received(frame(PING, 0, 0, bytes(8)) * 300)  # more before its turn
     assert not hostile.wire.is_reading()
     hostile.run_turns()
     assert methods.calls == before + 2
