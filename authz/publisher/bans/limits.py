@@ -56,7 +56,8 @@ def excess_of(document: BansDocument, ban: Ban, now: int) -> Excess | None:
         reached = sorted(ban.applications)[fits.index(False)] if fits else "all applications"
         expected = f"{' or '.join(may.applications)}: the layer has no other"
         return Excess("--application", "applications", reached, expected)
-    period = None if ban.expires is None else ban.expires - now
+    begins = max(now, ban.added)  # by a clock that went back, it was made in the future
+    period = None if ban.expires is None else ban.expires - begins
     if may.longest is not None and (period is None or period > may.longest):
         return Excess(
             "--for", "expires", format_period(period),
