@@ -262,6 +262,22 @@ FAULTS: Final = (
     Fault(
         "serve/listeners/budget.py", "while self.total > self._limit:", "while False:", "serve/listeners/test_budget.py"
     ),
+    Fault("serve/listeners/budget.py", "if self.reads_end:", "if False:", "serve/http1/test_http_turns.py"),
+    Fault(
+        "serve/http1/connection.py", 'self._target, self._headers = b"", {}', "pass", "serve/http1/test_http_turns.py"
+    ),
+    Fault(
+        "serve/http2/unfinished.py",
+        "self.block and self.block == before.block",
+        "False",
+        "serve/http2/test_http2_ends.py",
+    ),
+    Fault(
+        "serve/http2/connection.py",
+        "if rest and (position or not",
+        "if rest and (True or not",
+        "serve/http2/test_http2_ends.py",
+    ),
     # The log, and what is counted.
     Fault(
         "serve/observe/recorder.py", "counts[outcome.entry] += 1", "counts[None] += 1", "serve/observe/test_metrics.py"
@@ -321,6 +337,10 @@ FAULTS: Final = (
         "if 0 > self",
         "control/publish/test_layer_file.py",
     ),
+    Fault("publisher/push.py", "before.digest != ours.digest", "False", "cli/snapshot/test_push.py"),
+    Fault("publisher/bans/limits.py", "max(now, ban.added)", "now", "cli/test_bans_mistakes.py"),
+    Fault("publisher/bans/limits.py", "None if ban is made else", "None if True else", "cli/test_bans_mistakes.py"),
+    Fault("snapshot/archive.py", "if around.st_mode & stat.S_IWGRP", "if False", "cli/snapshot/test_history.py"),
     Fault("publisher/push.py", "if after is None or after.serial < serial:", "if False:", "cli/snapshot/test_push.py"),
     Fault("serve/config/reload.py", "if first != now_first:", "if False:", "serve/config/test_config_layers.py"),
     Fault(
