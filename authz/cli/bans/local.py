@@ -55,7 +55,7 @@ def ban(
             known.append(before)
             made = made._replace(id=before.id, added=before.added, reason=reason or before.reason)
         changed = [*(ban for ban in bans if ban != before), made]
-        check_new(document, made, changed, now)
+        check_new(document, made, now)
         check_all(layer, document, changed, now, made=made)
         warning = unknown_applications(layer, document, made)
         return changed
@@ -106,14 +106,20 @@ def unban(which: str, *, application: str | None, reason: str, layer: Path, key:
 
     ended: list[Ban] = []
     now = int(time.time())
+    wrong: list[InputError] = []
 
     def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
         ended.extend(_named(bans, which, application))
         left = [ban for ban in bans if ban not in ended]
-        check_all(layer, document, left, now)
+        try:
+            check_all(layer, document, left, now)
+        except InputError as error:  # several may be wrong: they are ended one after the other
+            wrong.append(error)
         return left
 
     changed = _change(layer, change, key, now, lambda: _said("ended the ban", ended, reason))
+    for error in wrong:
+        warn(f"{error.message}; {error.hint}")
     if json:
         ids = [_shown(ban) for ban in ended]
         print_json({"ended": ids, "serial": changed.serial, "snapshot": str(changed.snapshot)})
@@ -151,6 +157,7 @@ def bans(layer: Path, *, json: bool) -> None:
 def rollback(serial: int, *, layer: Path, key: str | None, trusted_key: Path | None, json: bool) -> None:
     """Go back to the bans of an archived build, under a higher serial. See `authz.cli.bans.commands.rollback`."""
     from authz.publisher.bans.file import bans_of_build
+    from authz.publisher.bans.limits import check_all
     from authz.snapshot.signing.keys import load_public_key
     from authz.snapshot.signing.signers import FileSigner, load_signer
 
@@ -165,7 +172,14 @@ def rollback(serial: int, *, layer: Path, key: str | None, trusted_key: Path | N
             )
         return signer.public
 
-    changed = _change(layer, bans_of_build(layer, serial, public), key, int(time.time()), rollback_of=serial)
+    now, back = int(time.time()), bans_of_build(layer, serial, public)
+
+    def change(document: BansDocument, bans: list[Ban]) -> list[Ban]:
+        before = [ban for ban in back(document, bans) if ban.live(now)]
+        check_all(layer, document, before, now)
+        return before
+
+    changed = _change(layer, change, key, now, rollback_of=serial)
     if json:
         shown = [_shown(ban) for ban in changed.bans]
         print_json({"rollback_of": serial, "bans": shown, "serial": changed.serial, "snapshot": str(changed.snapshot)})

@@ -65,6 +65,7 @@ class HttpConnection(asyncio.Protocol):
         self._pipelines = connections.single
         self._stopped = False  # nothing is read from the peer
         self._requests = 0
+        self._last = False  # the peer sends nothing more
         self._target = b""
         self._headers: dict[bytes, list[bytes]] = {}
         self._received = 0  # bytes of the header block being read, in the pieces before
@@ -118,7 +119,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _take_in_turns(self, data: bytes) -> None:
         turns = self._turns
-        probe = self._single and len(data) <= _PROBE and data.startswith(_PROBES) and data.endswith(_HEADS_END)
+        probe = (
+            self._single
+            and not self._in_head
+            and len(data) <= _PROBE
+            and data.startswith(_PROBES)
+            and data.endswith(_HEADS_END)
+        )
         at_once = (probe or not self._pipelines) and (_now() < turns.reads_end or turns.begin_reads())
         if not self._unparsed:
             self._waits_since = _now()
@@ -147,6 +154,8 @@ class HttpConnection(asyncio.Protocol):
         self._queued = bool(self._unparsed) and not self._unread
         if not self._unparsed and not self._unread:
             self._go_on_reading()
+            if self._last:
+                self._transport.close()
         return self._queued
 
     def _end_of_piece(self) -> int:
@@ -222,8 +231,9 @@ class HttpConnection(asyncio.Protocol):
             self._end()
 
     def eof_received(self) -> bool:
-        """Close: a peer that has stopped sending is sent nothing."""
-        return False
+        """Close, once what waits for its turn is answered: a peer that has stopped sending is sent nothing more."""
+        self._last = True
+        return self._queued
 
     def pause_writing(self) -> None:
         """Read no more requests from a peer that does not read its answers."""
@@ -365,7 +375,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._in_head and passed > limits.header_timeout:
             self._fault(408)
             self._write()
-        elif passed > limits.idle_timeout:
+        elif passed > limits.idle_timeout and (self._unread or not self._unparsed):
             self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
 
 

@@ -87,6 +87,7 @@ class Http2Connection(asyncio.Protocol):
         self._paused = False
         self._begun = False  # whether preface and SETTINGS have come
         self._ending = False  # nothing that still comes counts
+        self._last = False  # the peer sends nothing more
         self._leaving = False  # the peer was told to go, for it was idle
         self._leaves_at = math.inf  # of the clock of the loop: when it is told to go for its age, and then when it must
         self._aged = False  # it was told so
@@ -102,7 +103,7 @@ class Http2Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether no call is under way but those that only watch."""
-        return not (self._streams.open or self._sender.blocked)
+        return not (self._streams.open or self._sender.blocked or self._later)
 
     def stuck(self, now: float) -> bool:
         """Return whether what is under way waits for the peer, which has begun no call meanwhile."""
@@ -144,8 +145,9 @@ class Http2Connection(asyncio.Protocol):
         self._wait_for_turn()
 
     def eof_received(self) -> bool:
-        """Close: a peer that has stopped sending is sent nothing."""
-        return False
+        """Close, once what waits for its turn is answered: a peer that has stopped sending is sent nothing more."""
+        self._last = True
+        return bool(self._later)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and send the answers."""
@@ -164,6 +166,7 @@ class Http2Connection(asyncio.Protocol):
             self._later += data
             if len(self._later) > _SMALL:  # else it most likely sends no more
                 self._transport.pause_reading()
+                self._hold()
             self._wait_for_turn()
             return
         self._take(data)
@@ -194,7 +197,7 @@ class Http2Connection(asyncio.Protocol):
             self._streams.refused = 0
         self._queued = self._may_go_on() and (bool(self._later) or self._sender.starved)
         if self._may_go_on() and not self._later:
-            self._transport.resume_reading()
+            self._transport.close() if self._last else self._transport.resume_reading()
         return self._queued
 
     def _may_go_on(self) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_HELD: Final = 64 << 20  # bytes of all connections together
 PIECES_A_TURN: Final = 4  # pieces that are done in one turn of the event loop
-LAST: Final = 1 / 64  # of a piece, that one behind which there is no more counts for; mostly it is a single request
+LAST: Final = 1 / 64  # of a piece, that a connection's last one counts: mostly it is a single request
 MAX_WAIT: Final = 5.0  # seconds that a request may wait for its turn; then it is refused, for its proxy has given up
 SECONDS_A_TURN: Final = 0.004  # of CPU time, after which no other piece is begun
 SECONDS_AT_ONCE: Final = 0.003  # for small reads in a turn of the event loop; those after it wait for their turn
@@ -86,7 +86,7 @@ class Turns:
 
     Args:
         pieces: How many are done in one turn of the event loop.
-        last: How much of a piece one counts for behind which there is no more.
+        last: How much a worker's last piece counts.
 
     Attributes:
         reads_end: By `time.monotonic`, until when small reads are taken in this turn of the event loop; 0: none was.

@@ -231,6 +231,12 @@ def test_a_group_that_shares_a_folder_shares_its_history(authz: Commands) -> Non
         assert status.st_gid == folder.stat().st_gid
 
 
+def test_a_folder_that_no_group_shares_has_a_history_that_no_group_writes(authz: Commands) -> None:
+    authz.folder.chmod(0o755)
+    build(authz)
+    assert (authz.folder / "archive" / "policy").stat().st_mode & 0o022 == 0
+
+
 def test_a_rollback_by_a_clock_that_went_back_says_so(authz: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build(authz)
     now = time.time()

@@ -104,3 +104,102 @@ def test_a_probe_of_the_admin_listener_does_not_wait_for_pages() -> None:
         assert asked == [b"/livez", b"/explain"]
 
     asyncio.run(run())
+
+
+REQUEST = b"GET /v1/auth HTTP/1.1\r\n\r\n"
+NOTHING = Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+
+
+class Closing(Counting):
+    """Tells when it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every read wait for its turn but the first in each turn of the event loop."""
+    monkeypatch.setattr(budget, "SECONDS_AT_ONCE", 0.0)
+
+
+def pair(connections: HttpConnections) -> tuple[http1_connection.HttpConnection, Closing]:
+    connection, transport = connections(), Closing()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_peer_that_sends_more_before_its_turn_is_not_read_from() -> None:
+    async def run() -> None:
+        connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
+        (first, _), (connection, transport) = pair(connections), pair(connections)
+        first.data_received(REQUEST)
+        connection.data_received(REQUEST)
+        assert (transport.answers, transport.reading) == (0, True)
+        connection.data_received(REQUEST * 200)
+        assert (transport.answers, transport.reading) == (0, False)
+        assert connections.held.total >= len(REQUEST) * 201
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (transport.answers, transport.reading, connections.held.total) == (201, True, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_request_that_waits_for_its_turn_is_answered_though_its_peer_sends_no_more() -> None:
+    async def run() -> None:
+        connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
+        (first, _), (connection, transport) = pair(connections), pair(connections)
+        first.data_received(REQUEST)
+        connection.data_received(REQUEST)
+        assert connection.eof_received() is True
+        assert not transport.closed
+        await asyncio.sleep(0)
+        assert (transport.answers, transport.closed) == (1, True)
+        assert first.eof_received() is False
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_connection_with_a_request_that_waits_for_its_turn_is_not_idle() -> None:
+    async def run() -> None:
+        connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
+        (first, _), (connection, transport) = pair(connections), pair(connections)
+        first.data_received(REQUEST)
+        connection.data_received(REQUEST)
+        connection.check_time(connection.since + 1000)
+        assert (connection.idle, transport.closed) == (False, False)
+        await asyncio.sleep(0)
+        assert transport.answers == 1
+        connection.check_time(connection.since + 1000)
+        assert transport.closed
+
+    asyncio.run(run())
+
+
+def test_what_looks_like_a_probe_and_ends_a_request_has_a_turn() -> None:
+    async def run() -> tuple[bytes, ...]:
+        asked: list[bytes] = []
+
+        def handler(parts: HeadParts) -> Answer:
+            asked.append(parts[1])
+            return NOTHING
+
+        connections = HttpConnections(handler, (), HttpLimits(), turns=Turns(pieces=1), single=True)
+        made = [pair(connections)[0] for _ in range(20)]
+        for connection in made:
+            connection.data_received(b"GET /explain HTTP/1.1\r\nA: ")
+        for _ in range(40):
+            await asyncio.sleep(0)
+        for connection in made:
+            connection.data_received(b"GET /livez HTTP/1.1\r\n\r\n")
+        return tuple(asked)
+
+    assert asyncio.run(run()) == ()

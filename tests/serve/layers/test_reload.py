@@ -15,6 +15,7 @@ from support.publishing.publisher import POLICY, Publisher
 from support.sidecar.loading import Loading
 from support.sidecar.running import (
     ALLOWED,
+    HTTP_ONLY,
     NEW_POLICY,
     PATIENCE,
     config,
@@ -24,7 +25,9 @@ from support.sidecar.running import (
     until,
 )
 
+from authz.addresses import parse_network
 from authz.errors import SnapshotRefused
+from authz.publisher.bans import Ban, build_bans_layer
 from authz.serve.layers import file as file_module
 from authz.serve.layers.accept import Acceptor
 from authz.serve.layers.file import FileSource
@@ -208,3 +211,27 @@ def test_a_file_of_the_same_size_written_in_place_is_another_one(tmp_path: Path)
     after = path.stat()
     assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
     assert fetched == [path, None, path, None]
+
+
+LAYERS: Final = "layers:\n  - {name: policy, path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
+BANS: Final = "  - {name: bans, path: bans.snapshot, trusted_keys: [keys/b.pub]}\n"
+
+
+def test_a_layer_that_leaves_the_configuration_is_told_and_has_no_effect_any_more(publisher: Publisher) -> None:
+    publisher.publish(serial=3)
+    folder, now = publisher.folder, int(time.time())
+    ban = Ban("b-1", parse_network("198.51.100.7"), expires=now + 3600, added=now)
+    signers = [publisher.signer("b")]
+    (folder / "bans.snapshot").write_bytes(
+        build_bans_layer([ban], layer="bans", serial=1, created=now, signers=signers)
+    )
+    with Sidecar(folder, LAYERS + BANS + HTTP_ONLY) as sidecar:
+
+        def status() -> int:
+            return get(sidecar.ports["http"], "/v1/auth/shop", "198.51.100.7").status
+
+        wait_for(lambda: status() == 403, "the ban")
+        (folder / "authz.yaml").write_text(LAYERS + HTTP_ONLY)
+        os.kill(sidecar.pid, signal.SIGHUP)
+        sidecar.wait_for_line("bans: the configuration has no such layer any more: continuing without it")
+        wait_for(lambda: status() == 200, "the end of the ban")

@@ -131,3 +131,14 @@ def test_a_fault_in_the_turn_of_one_connection_keeps_no_other_waiting() -> None:
         return len(polite.done)
 
     assert asyncio.run(run()) == 3
+
+
+def test_many_single_requests_are_done_in_a_turn_and_few_large_reads() -> None:
+    async def run(last: float, pieces: int) -> int:
+        turns, peers = Turns(pieces=4, last=last), [Peer(pieces) for _ in range(100)]
+        for peer in peers:
+            turns.add(peer)
+        await asyncio.sleep(0)
+        return sum(len(peer.done) for peer in peers)
+
+    assert [asyncio.run(run(*case)) for case in ((1, 1), (1 / 16, 1), (1 / 16, 2))] == [4, 64, 4]
