@@ -197,10 +197,13 @@ def ban_file(authz: Commands) -> None:
 
 
 def test_a_ban_for_an_application_that_the_policy_does_not_have_is_warned_of(authz: Commands) -> None:
-    """It said `banned`, and denied nobody."""
+    """It said `banned`, and denied nobody who asked for the shop."""
     ban_file(authz)
     ran = authz("ban", "203.0.113.77", "--application", "shoop")
-    told = "authz: warning: the policy has no application shoop (it has admin, shop): there the ban has no effect"
+    told = (
+        "authz: warning: the policy has no application shoop (it has admin, shop): there the ban concerns only requests "
+        "for an application of exactly this name"
+    )
     assert (ran.status, ran.err) == (0, told)
     assert authz("ban", "203.0.113.77", "--application", "shop").err == ""
 
