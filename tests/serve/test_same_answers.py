@@ -251,7 +251,6 @@ async def by_http(fronts: Fronts, case: Case, requests: list[Asked]) -> list[Dec
             open_ones[asked.peer] = connection, transport
         connection, transport = open_ones[asked.peer]
         fronts.now = asked.seconds
-        await asyncio.sleep(0)  # a turn of the event loop for each: in one, only some are taken at once
         connection.data_received(http_bytes(case, asked, by_header=by_header))
         head, separator, rest = transport.written.partition(b"\r\n\r\n")
         transport.written = b""
