@@ -12,7 +12,7 @@ import yaml
 from support.suite.commands import Commands, commands_with_bans
 
 from authz.addresses import parse_network
-from authz.engine.entries.permissions import MAX_COVERING
+from authz.engine.entries import permissions
 from authz.publisher.bans import Ban, limits
 from authz.publisher.bans.file import MAX_SERIAL, change_bans
 from authz.publisher.bans.table import BanTable
@@ -79,7 +79,8 @@ def test_bans_that_are_together_too_many_addresses_are_refused_before_a_sidecar_
 def test_more_bans_over_one_address_than_a_sidecar_takes_are_refused(
     authz: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert limits.MAX_OVER_ONE == MAX_COVERING
+    own = limits.MAX_OVER_ONE, limits.MAX_ENTRY, limits.CLOCK_SLACK
+    assert own == (permissions.MAX_COVERING, permissions.MAX_ENTRY, permissions.CLOCK_SLACK)
     monkeypatch.setattr(limits, "MAX_OVER_ONE", 3)
     for name in ("a", "b", "c"):
         assert authz("ban", "192.0.2.1", "--application", name).status == 0

@@ -134,13 +134,21 @@ def pair(connections: HttpConnections) -> tuple[http1_connection.HttpConnection,
     return connection, transport
 
 
+def with_a_request_that_waits(
+    connections: HttpConnections,
+) -> tuple[http1_connection.HttpConnection, http1_connection.HttpConnection, Closing]:
+    """Return a connection that was read at once, and one that waits for its turn, with its transport."""
+    (first, _), (connection, transport) = pair(connections), pair(connections)
+    for each in (first, connection):
+        each.data_received(REQUEST)
+    return first, connection, transport
+
+
 @pytest.mark.usefixtures("waiting")
 def test_a_peer_that_sends_more_before_its_turn_is_not_read_from() -> None:
     async def run() -> None:
         connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
-        (first, _), (connection, transport) = pair(connections), pair(connections)
-        first.data_received(REQUEST)
-        connection.data_received(REQUEST)
+        _, connection, transport = with_a_request_that_waits(connections)
         assert (transport.answers, transport.reading) == (0, True)
         connection.data_received(REQUEST * 200)
         assert (transport.answers, transport.reading) == (0, False)
@@ -156,9 +164,7 @@ def test_a_peer_that_sends_more_before_its_turn_is_not_read_from() -> None:
 def test_a_request_that_waits_for_its_turn_is_answered_though_its_peer_sends_no_more() -> None:
     async def run() -> None:
         connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
-        (first, _), (connection, transport) = pair(connections), pair(connections)
-        first.data_received(REQUEST)
-        connection.data_received(REQUEST)
+        first, connection, transport = with_a_request_that_waits(connections)
         assert connection.eof_received() is True
         assert not transport.closed
         await asyncio.sleep(0)
@@ -172,9 +178,7 @@ def test_a_request_that_waits_for_its_turn_is_answered_though_its_peer_sends_no_
 def test_a_connection_with_a_request_that_waits_for_its_turn_is_not_idle() -> None:
     async def run() -> None:
         connections = HttpConnections(lambda _: NOTHING, (), HttpLimits(), turns=Turns(last=LAST))
-        (first, _), (connection, transport) = pair(connections), pair(connections)
-        first.data_received(REQUEST)
-        connection.data_received(REQUEST)
+        _, connection, transport = with_a_request_that_waits(connections)
         connection.check_time(connection.since + 1000)
         assert (connection.idle, transport.closed) == (False, False)
         await asyncio.sleep(0)
