@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from support.control import Control
 
+    from authz.control.store.ledger.changes import Head
+
 KEY = ("--key", "control/keys/policy.key")
 
 
@@ -36,18 +38,21 @@ def plane(tmp_path: Path) -> Iterator[Control]:
     text = text.replace("keys/policy.key", "keys/policy.key, file: layers/policy.snapshot")
     (folder / "control.yaml").write_text(text.replace("keys/bans.key", "keys/bans.key\n    file: layers/bans.snapshot"))
     with opened(folder, token) as control:
-        made = control.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "applications": ["shop"]})
-        # It is offered first, and then written to the file.
-        wait_for(
-            lambda: file_of(control, "bans").exists() and bans_of(control).serial >= made["serial"],
-            "the bans are written",
-        )
-        wait_for((folder / "layers" / "policy.snapshot").exists, "the policy is written")
+        # The ban names an application, which the policy gets, too. Each layer is offered first, and then written.
+        control.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.9", "applications": ["shop"]})
+        with control.plane.store.reading() as tx:
+            heads = read_heads(tx)
+        wait_for(lambda: all(is_written(control, head) for head in heads.values()), "both layers are written")
         yield control
 
 
 def file_of(plane: Control, layer: str) -> Path:
     return plane.folder / "layers" / f"{layer}.snapshot"
+
+
+def is_written(plane: Control, head: Head) -> bool:
+    file = file_of(plane, head.layer)
+    return file.exists() and read_heading(file).serial >= head.sequence
 
 
 def bans_of(plane: Control) -> Heading:
