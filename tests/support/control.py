@@ -59,6 +59,11 @@ class Clock:
         return self.now
 
 
+def patient(path: str) -> str:
+    """Have a call wait until its change is published, however long a loaded machine takes: by default it is 10 s."""
+    return f"{path}&timeout=60" if "wait=published" in path and "timeout=" not in path else path
+
+
 class Control:
     """A control plane in process, with a client that has an administrator's token."""
 
@@ -81,7 +86,7 @@ class Control:
 
     def ok(self, method: str, path: str, body: object = None, **more: Any) -> Any:
         """Ask the API for something that it gives."""
-        answer = self.ask(method, path, body, **more)
+        answer = self.ask(method, patient(path), body, **more)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -159,10 +164,10 @@ class Running:
         with (folder / "control.yaml").open("a") as file:
             file.write(extra)
         self.process = ControlProcess(folder)
-        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=90)
 
     def ok(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        answer = self.client.request(method, path, json=body, headers=headers)
+        answer = self.client.request(method, patient(path), json=body, headers=headers)
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -63,13 +63,13 @@ class Upstream:
             do_GET = do_POST = do_PUT = do_DELETE = do_CONNECT = handle_any  # noqa: N815  # as http.server wants them
 
             def _switch(self, protocol: str) -> None:
-                """Speak another protocol from here on: send back what comes, once."""
+                """Speak another protocol from here on: send back what comes, until nothing does."""
                 self.send_response(101)
                 for name, value in (("Connection", "Upgrade"), ("Upgrade", protocol), ("Sec-WebSocket-Accept", ACCEPT)):
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.flush()
-                self.wfile.write(self.connection.recv(64))
+                _send_back(self.connection)
                 self.close_connection = True
 
             def _body(self) -> bytes:
@@ -159,3 +159,8 @@ class Relay:
                 end.close()
         for thread in self._threads:
             thread.join(PATIENCE)
+
+
+def _send_back(connection: socket.socket) -> None:
+    while data := connection.recv(64):
+        connection.sendall(data)

@@ -271,7 +271,7 @@ def upgraded(port: int, client: str, *lines: str) -> bytes:
         came = connection.recv(65536)
         if came.startswith(b"HTTP/1.1 101 "):
             connection.sendall(b"unchecked")
-            while data := connection.recv(65536):
+            while not came.endswith(b"unchecked") and (data := connection.recv(65536)):
                 came += data
         return came
 
