@@ -10,4 +10,5 @@ listeners/              sockets: TCP, unix, systemd's, TLS
 admin/                  health, metrics and pages of the admin port
 observe/                metrics, decision log, traces, events
 background              threads for what may block
+steps                   long work in steps, with others' turns between them
 """

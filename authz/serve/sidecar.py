@@ -33,6 +33,7 @@ from authz.serve.grpc.engine import make_engine
 from authz.serve.http1.expiring import ExpiringFront
 from authz.serve.http1.front import HttpFront
 from authz.serve.http1.listener import HttpConnections, HttpLimits
+from authz.serve.http1.page_connection import PageConnection
 from authz.serve.layers.layers import Layers, plan
 from authz.serve.layers.memory import Memory
 from authz.serve.listeners.budget import LAST, HeldBytes, Turns
@@ -49,6 +50,7 @@ from authz.serve.observe.recorder import Recorder, make_recorder
 from authz.serve.observe.senders.events import EventSender
 from authz.serve.observe.senders.traces import TraceSender
 from authz.serve.observe.watch import Watch
+from authz.serve.steps import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -178,8 +180,7 @@ class Sidecar:
 
     async def _look_at_hits(self) -> None:
         while True:
-            for _ in self.metrics.fold():
-                await asyncio.sleep(0)  # others have their turn
+            await in_turns(self.metrics.fold())
             await asyncio.sleep(_LOOK_AT_HITS)
 
     async def _look_at_process(self) -> None:
@@ -202,7 +203,7 @@ class Sidecar:
             # One page in a turn of the event loop, and none that waits behind the fronts.
             turns = Turns(pieces=1)
             connections = HttpConnections(
-                admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=turns, single=True
+                admin.handle, admin.wanted, HttpLimits(), held=self._held, turns=turns, connection=PageConnection
             )
             listener = await self._endpoints.listen("admin", connections)
             connections.start()

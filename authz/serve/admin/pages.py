@@ -18,7 +18,7 @@ from authz.engine.decision.explain import explain
 from authz.engine.request.request import WrittenReader, parse_metadata
 from authz.errors import AuthzError, InputError, shorten
 from authz.serve.admin.token import AUTHORIZATION, refusal
-from authz.serve.http1.messages import Answer, RequestHead, plain_answer
+from authz.serve.http1.messages import Answer, RequestHead, answer_in_steps, plain_answer
 from authz.times import parse_moment
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Admin:
         self._pages: dict[bytes, Callable[[], Answer]] = {
             b"/livez": lambda: plain_answer(200, b"ok\n"),
             b"/readyz": self._readyz,
-            b"/metrics": lambda: plain_answer(200, metrics.text(), _METRICS_TYPE),
+            b"/metrics": lambda: answer_in_steps(metrics.text_in_steps(), _METRICS_TYPE),
             b"/snapshot": lambda: _json(200, status.snapshot()),
         }
         if watch is not None:

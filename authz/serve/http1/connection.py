@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -28,11 +27,7 @@ if TYPE_CHECKING:
 
 LINGER: Final = 2.0  # seconds that we read and drop after our last answer, so that a reset does not destroy it
 OF_THE_BODY: Final = frozenset({b"transfer-encoding", b"content-length"})
-_PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
-_HEAD_END: Final = re.compile(rb"\n\r?\n")
-_HEADS_END: Final = b"\r\n\r\n"
-_PROBES: Final = (b"GET /livez ", b"GET /readyz ", b"HEAD /livez ", b"HEAD /readyz ")  # which are answered at once
-_PROBE: Final = 512  # bytes of one
+PIECE: Final = 4096  # bytes that are parsed before we look whether the peer reads its answers, and who else waits
 _PIPELINED: Final = 8  # parts of answers in a piece, after which the connection waits for its turn with all it sends
 _LINE: Final = 48  # bytes that the value of a header takes, beside its text
 _MAX_UNSENT: Final = 16 << 10  # bytes of answers in the transport; with more, the peer is not read from
@@ -51,7 +46,6 @@ class HttpConnection(asyncio.Protocol):
         self._turns = connections.turns
         self._spellings = connections.spellings
         self._most = connections.limits.max_header
-        self._single = connections.single
         self._parser: httptools.HttpRequestParser | _LastRequest = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self.peer: str | None = None
@@ -62,7 +56,7 @@ class HttpConnection(asyncio.Protocol):
         self._queued = False  # it is our turn later
         self._unread = False  # the peer does not read its answers
         # Each read waits for its turn: the peer sends many requests at once, as no proxy does, or each takes long.
-        self._pipelines = connections.single
+        self._pipelines = False
         self._stopped = False  # nothing is read from the peer
         self._requests = 0
         self._last = False  # the peer sends nothing more
@@ -109,7 +103,7 @@ class HttpConnection(asyncio.Protocol):
         if (
             not self._pipelines
             and not self._unparsed
-            and len(data) <= _PIECE
+            and len(data) <= PIECE
             and (_now() < turns.reads_end or turns.begin_reads())
         ):
             self._feed(data)
@@ -119,14 +113,8 @@ class HttpConnection(asyncio.Protocol):
 
     def _take_in_turns(self, data: bytes) -> None:
         turns = self._turns
-        probe = (
-            self._single
-            and not self._in_head
-            and len(data) <= _PROBE
-            and data.startswith(_PROBES)
-            and data.endswith(_HEADS_END)
-        )
-        at_once = (probe or not self._pipelines) and (_now() < turns.reads_end or turns.begin_reads())
+        waits = self._pipelines and not self._goes_first(data)
+        at_once = not waits and (_now() < turns.reads_end or turns.begin_reads())
         if not self._unparsed:
             self._waits_since = _now()
         self._unparsed = self._unparsed[self._at :] + data
@@ -134,7 +122,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._queued and not self._unread and (not at_once or self.work()):
             self._queued = True
             turns.add(self)
-        if self._queued and (self._pipelines or len(self._unparsed) > _PIECE):  # else it most likely sends no more
+        if self._queued and (self._pipelines or len(self._unparsed) > PIECE):  # else it most likely sends no more
             self._stop_reading()
 
     def work(self) -> bool:
@@ -142,13 +130,16 @@ class HttpConnection(asyncio.Protocol):
 
         A piece can hold a hundred requests, and the answer to each can be a page: they must not be made all at once.
         """
-        late = not self._single and _now() - self._waits_since > MAX_WAIT
-        if late and not self._ending and not self._unread:
+        if not self._ending and not self._unread and self._is_late():
             self._refuse()
         if not self._ending and not self._unread:
             begin, self._at = self._at, self._end_of_piece()
             self._feed(self._unparsed[begin : self._at])
             self._write()
+        return self._go_on()
+
+    def _go_on(self) -> bool:
+        """Read on where all is parsed. Returns whether there is more to parse now."""
         if self._ending or self._at >= len(self._unparsed):
             self._unparsed, self._at = b"", 0
         self._queued = bool(self._unparsed) and not self._unread
@@ -158,11 +149,17 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.close()
         return self._queued
 
+    def _goes_first(self, data: bytes) -> bool:
+        """Return whether what came need not wait for its turn, though all else that the peer sends does."""
+        return False
+
+    def _is_late(self) -> bool:
+        """Return whether what waits for its turn has done so for too long."""
+        return _now() - self._waits_since > MAX_WAIT
+
     def _end_of_piece(self) -> int:
-        """Return where the next piece ends: where each request has a turn of its own, behind a header block."""
-        end = self._at + _PIECE
-        blank = _HEAD_END.search(self._unparsed, self._at, end) if self._single else None
-        return blank.end() if blank else end
+        """Return where the next piece ends, in what is not parsed."""
+        return self._at + PIECE
 
     def _stop_reading(self) -> None:
         """Take no more bytes of the peer, and count what it makes us hold."""
@@ -212,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
         else:  # it began in this piece, behind the end of another, if there is one: that may have begun before
             end = piece.rfind(b"\r\n\r\n")
             self._received = len(piece[max(end, 0) :].lstrip(b"\r\n"))
-        if self._received > _PIECE:
+        if self._received > PIECE:
             self._head_held = True
             self._count_head()
 

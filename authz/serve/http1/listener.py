@@ -52,8 +52,7 @@ class HttpConnections:
             None: 400 or 431.
         held: Counts what peers make us hold; shared by the listeners of a process.
         turns: Lets connections take turns; shared in the same way.
-        single: Whether a request may take milliseconds: each has a turn of its own, and none is refused for its wait.
-
+        connection: What is made of a new connection: `PageConnection` where a request may take milliseconds.
     """
 
     def __init__(
@@ -66,10 +65,10 @@ class HttpConnections:
         refuse: Callable[[str | None, bytes], Answer] | None = None,
         held: HeldBytes | None = None,
         turns: Turns | None = None,
-        single: bool = False,
+        connection: type[HttpConnection] = HttpConnection,
     ) -> None:
         self.handler = handler
-        self.single = single
+        self._connection = connection
         self.wanted = frozenset(wanted)
         self.spellings = Spellings(self.wanted | OF_THE_BODY)
         self.limits = limits
@@ -87,7 +86,7 @@ class HttpConnections:
 
     def __call__(self) -> HttpConnection:
         """Make the protocol of a new connection."""
-        connection = HttpConnection(self)
+        connection = self._connection(self)
         if self._draining:
             connection.drain()
         return connection

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from authz.serve.steps import Steps
+
     # The fields of a RequestHead, in their order, for the hot path: a named tuple takes four times as long to make, and
     # to unpack.
     HeadParts: TypeAlias = tuple[bytes, bytes, dict[bytes, list[bytes]], str | None, int]
@@ -42,6 +44,28 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
+class AnswerInSteps(Answer):
+    """An answer whose body takes milliseconds to make, without its length. It is for a `PageConnection`.
+
+    Attributes:
+        steps: Return the body.
+    """
+
+    steps: Steps[bytes]
+
+    @classmethod
+    def of(cls, head: bytes, steps: Steps[bytes]) -> AnswerInSteps:
+        """Make one. head: as of an answer, but for the Content-Length."""
+        made = cls(head, _NOT_YET)
+        made.steps = steps
+        return made
+
+    def with_body(self, body: bytes) -> Answer:
+        """Return the answer with the body that was made."""
+        return Answer(self.head + b"Content-Length: %d\r\n" % len(body), body)
+
+
+_NOT_YET: Final = b"?"  # in the place of a body: an answer without one is written at once
 _PHRASES: Final = {200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
                    404: "Not Found", 405: "Method Not Allowed",
                    408: "Request Timeout", 421: "Misdirected Request",
@@ -56,5 +80,14 @@ def status_line(status: int) -> bytes:
 
 def plain_answer(status: int, body: bytes = b"", content_type: bytes = b"text/plain; charset=utf-8") -> Answer:
     """Return an answer with nothing special about it."""
-    kind = b"Content-Type: " + content_type + b"\r\n" if body else b""
+    kind = _content_type(content_type) if body else b""
     return Answer(status_line(status) + kind + b"Content-Length: %d\r\n" % len(body), body)
+
+
+def answer_in_steps(steps: Steps[bytes], content_type: bytes) -> AnswerInSteps:
+    """Return an answer (200) whose body is made in steps."""
+    return AnswerInSteps.of(status_line(200) + _content_type(content_type), steps)
+
+
+def _content_type(text: bytes) -> bytes:
+    return b"Content-Type: " + text + b"\r\n"

@@ -34,7 +34,6 @@ class Owner(Protocol):
     """What a connection needs of its listener; see `authz.serve.http1.listener`."""
 
     handler: Callable[[HeadParts], Answer]
-    single: bool
     spellings: Spellings
     metrics: Metrics | None
     refuse: Callable[[str | None, bytes], Answer] | None

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from authz.serve.steps import Steps
+
 MAX_NAMES: Final = 1000  # that are kept; so many lines of a metric a collector takes without harm
 STEP: Final = 512  # names that are looked at in one go; some 0.1 ms
 OTHERS: Final = ""  # stands for all names that are not kept; never an id
@@ -55,7 +57,7 @@ class EntryHits:
                     sums[name] = sums.get(name, 0) + count
         return result
 
-    def fold(self) -> Iterator[None]:
+    def fold(self) -> Steps[None]:
         """Sum names up where there are many, and keep the busiest, in steps. One that is not kept begins at zero again.
 
         All clients on a list may come within a second, and to look at 100,000 names in one go takes 30 ms. Nothing that
@@ -77,7 +79,7 @@ class EntryHits:
             yield from _keep_busiest(self._folded)
 
 
-def _keep_busiest(counts: Counts) -> Iterator[None]:
+def _keep_busiest(counts: Counts) -> Steps[None]:
     names = [(some, tuple(some)) for some in counts.values()]
     alike: defaultdict[int, int] = defaultdict(int)  # names, by their hits
     for number, (some, name) in enumerate(_each(names), 1):

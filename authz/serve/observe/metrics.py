@@ -1,21 +1,28 @@
-"""Metrics: plain counters that cost nanoseconds, turned into Prometheus text only when somebody asks."""
+"""Metrics: plain counters that cost nanoseconds, turned into Prometheus text only when somebody asks.
+
+A policy may have a thousand applications, and a page of metrics ten thousand lines. It is made in steps, so that no
+decision waits until it is complete.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 from authz import __version__
 from authz.engine.model import TOKEN
-from authz.serve.observe.hits import EntryHits, busiest
+from authz.serve.observe.hits import STEP, EntryHits, busiest
+from authz.serve.steps import finished
 
 if TYPE_CHECKING:
     from collections import defaultdict
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from authz.engine.decision.outcome import Outcome
     from authz.serve.observe.hits import Counts, Hits
+    from authz.serve.steps import Steps
 
-
+T = TypeVar("T")
 Effect = Literal["decided", "warned"]
 Values = dict[tuple[tuple[str, str], ...], float]  # by labels
 
@@ -134,34 +141,44 @@ class Metrics:
         """Return the hits of entries."""
         return self._of_entries[effect].by_layer()
 
-    def decisions(self) -> dict[str, int]:
+    def decisions(self) -> Steps[dict[str, int]]:
         """Return how many requests were answered, by the labels of `DecisionLabels` as text."""
-        return {
-            labels: sum([sum(hits.counts.values()) for hits in several]) for labels, several in self._by_labels.items()
-        }
+        result: dict[str, int] = {}
+        for some in _batches(tuple(self._by_labels.items())):
+            for labels, several in some:
+                result[labels] = sum([sum(hits.counts.values()) for hits in several])
+            yield
+        return result
 
-    def fold(self) -> Iterator[None]:
+    def fold(self) -> Steps[None]:
         """Sum up the hits of entries, if there are many, and forget who is seldom hit; in steps of some 0.1 ms."""
         for hits in self._of_entries.values():
             yield from hits.fold()
 
     def text(self) -> bytes:
+        """Return what `text_in_steps` does, in one go."""
+        return finished(self.text_in_steps())
+
+    def text_in_steps(self) -> Steps[bytes]:
         """Return all metrics in the text format of Prometheus, version 0.0.4.
 
         Decisions may have a thousand applications, and hits have a thousand entries: they are written without samples.
         """
-        name, hits = "authz_entry_hits_total", []
+        hits = [_head("authz_entry_hits_total", "counter", "Requests by entry, the busiest; empty: all others")]
         for effect in EFFECTS:
-            for (layer, entry), count in busiest(self.hits(effect)).items():
-                labels = f'{{layer="{_escaped(layer)}",entry="{_escaped(entry)}",effect="{effect}"}}'
-                hits.append(f"{name}{labels} {count}.0\n")
-        decisions = [f"authz_decisions_total{labels} {count}.0\n" for labels, count in self.decisions().items()]
-        pieces = [
-            _head("authz_decisions_total", "counter", "Requests answered"), *decisions,
-            _head(name, "counter", "Requests by entry, the busiest; empty: all others"), *hits,
-            *map(str, self.families()),
-        ]  # fmt: skip
-        return "".join(pieces).encode()
+            counts = self.hits(effect)
+            yield
+            several = busiest(counts)
+            yield
+            for batch in _batches(several.items()):
+                hits.append("".join([_hits_line(layer, entry, effect, count) for (layer, entry), count in batch]))
+                yield
+        decided = yield from self.decisions()
+        decisions = [_head("authz_decisions_total", "counter", "Requests answered")]
+        for some in _batches(decided.items()):
+            decisions.append("".join([f"authz_decisions_total{labels} {count}.0\n" for labels, count in some]))
+            yield
+        return "".join([*decisions, *hits, *map(str, self.families())]).encode()
 
     def families(self) -> Iterator[Family]:
         """Yield the metrics but those of decisions and of hits."""
@@ -219,6 +236,18 @@ class Family(NamedTuple):
 
     def __str__(self) -> str:
         return _head(self.name, self.type, self.help) + "".join(f"{sample}\n" for sample in self.samples)
+
+
+def _batches(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
+    """Yield as many at a time as take some 0.2 ms."""
+    left = iter(items)
+    while some := tuple(islice(left, STEP)):
+        yield some
+
+
+def _hits_line(layer: str, entry: str, effect: Effect, count: int) -> str:
+    labels = f'layer="{_escaped(layer)}",entry="{_escaped(entry)}",effect="{effect}"'
+    return f"authz_entry_hits_total{{{labels}}} {count}.0\n"
 
 
 def _head(name: str, kind: str, text: str) -> str:

@@ -1,7 +1,7 @@
 """Metrics of several processes as one: counters are summed, of those that have died as well.
 
 Applications and entries may be thousands, so decisions and hits are passed on as plain counts: as samples with labels
-they would take a worker several milliseconds each second.
+they would take a worker several milliseconds each second. A worker sums them up in steps; the keeper decides nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from authz.serve.observe.hits import Counts
     from authz.serve.observe.metrics import Effect
+    from authz.serve.steps import Steps
 
 # What is not summed. A layer and a configuration are the same everywhere: what the keeper counts of them counts.
 _LEAST: Final = frozenset({
@@ -60,10 +61,14 @@ def _as_plain(families: Iterator[Family]) -> Plain:
 class WorkerMetrics(Metrics):
     """The metrics of a worker."""
 
-    def counted(self) -> Counted:
+    def counted(self) -> Steps[Counted]:
         """Return all of them."""
-        hits = {effect: self.hits(effect) for effect in EFFECTS}
-        return Counted(families=_as_plain(self.families()), decisions=self.decisions(), hits=hits)
+        hits = {}
+        for effect in EFFECTS:
+            hits[effect] = self.hits(effect)
+            yield
+        decisions = yield from self.decisions()
+        return Counted(families=_as_plain(self.families()), decisions=decisions, hits=hits)
 
 
 class SummedMetrics(Metrics):
@@ -96,9 +101,10 @@ class SummedMetrics(Metrics):
             },
         )
 
-    def decisions(self) -> dict[str, int]:
+    def decisions(self) -> Steps[dict[str, int]]:
         """Return how many requests were answered by all, by the labels as text."""
-        return _sum(super().decisions(), *(report["decisions"] for report in self._others()))
+        own = yield from super().decisions()
+        return _sum(own, *(report["decisions"] for report in self._others()))
 
     def hits(self, effect: Effect) -> Counts:
         """Return the hits of entries of all."""

@@ -12,9 +12,10 @@ from authz.serve.background import in_thread
 from authz.serve.config.values import Listen
 from authz.serve.layers.layers import Layers
 from authz.serve.listeners.budget import MAX_HELD, HeldBytes
+from authz.serve.steps import in_turns
 from authz.serve.workers.channel import Message
 from authz.serve.workers.child import Child
-from authz.serve.workers.reports import WorkerMetrics
+from authz.serve.workers.reports import NOTHING, WorkerMetrics
 from authz.serve.workers.share import LAYER, open_layer
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from authz.serve.workers.channel import Channel
     from authz.serve.workers.spread import Spread
 
+_REPORT = 1.0  # seconds between two reports
 _LOG = logging.getLogger("authz")
 
 
@@ -106,6 +108,7 @@ class Worker(Child):
         self._spread = spread
         self._decisions: list[dict[str, Any]] = []
         self._looked = False
+        self._counted = NOTHING
         super().__init__(workers_part(config, workers), lambda: workers_part(read(), workers), channel)
         self._held = self._endpoints.held = HeldBytes(MAX_HELD // workers)
         self._endpoints.give = lambda name, _where: sockets.get(name)
@@ -168,27 +171,28 @@ class Worker(Child):
         async with self._order:
             self._use_all()  # a layer that was not known before
 
-    def look(self) -> None:
-        """Notice what time alone changes, and report."""
-        super().look()
-        self.report()
+    async def _report_again(self) -> None:
+        while True:
+            self._counted = await in_turns(self.metrics.counted())
+            self.report()
+            await asyncio.sleep(_REPORT)
 
     def report(self) -> None:
-        """Tell how we are."""
+        """Tell how we are, and what was counted last."""
         decisions = self._watch.look() if self._looked else []
         self._looked = False
         content = {
             "worker": self._number,
             "ready": self.health.ready,
             "expired_lists": self._status.expired_lists(),
-            "metrics": self.metrics.counted(),
+            "metrics": self._counted,
             "decisions": decisions,
         }
         self.send(Message("report", content))
 
     def _started(self) -> None:
         self.health.listeners.append(self.report)
-        self.report()
+        self._task(self._report_again())
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
 
     def drain(self) -> None:

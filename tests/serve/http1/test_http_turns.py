@@ -13,6 +13,7 @@ from support.sidecar.counting import Counting
 from authz.serve.http1 import connection as http1_connection
 from authz.serve.http1.listener import HttpConnections, HttpLimits
 from authz.serve.http1.messages import Answer
+from authz.serve.http1.page_connection import PageConnection
 from authz.serve.listeners import budget
 from authz.serve.listeners.budget import LAST, Turns
 
@@ -92,7 +93,7 @@ def test_a_probe_of_the_admin_listener_does_not_wait_for_pages() -> None:
             asked.append(parts[1])
             return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
 
-        connections = HttpConnections(handler, (), HttpLimits(), turns=Turns(pieces=1), single=True)
+        connections = HttpConnections(handler, (), HttpLimits(), turns=Turns(pieces=1), connection=PageConnection)
         made = [connections() for _ in range(51)]
         for connection in made:
             connection.connection_made(Counting())
@@ -197,7 +198,7 @@ def test_what_looks_like_a_probe_and_ends_a_request_has_a_turn() -> None:
             asked.append(parts[1])
             return NOTHING
 
-        connections = HttpConnections(handler, (), HttpLimits(), turns=Turns(pieces=1), single=True)
+        connections = HttpConnections(handler, (), HttpLimits(), turns=Turns(pieces=1), connection=PageConnection)
         made = [pair(connections)[0] for _ in range(20)]
         for connection in made:
             connection.data_received(b"GET /explain HTTP/1.1\r\nA: ")

@@ -48,7 +48,7 @@ LIMITS: Final = {
         "serve.observe.watch.PATIENCE",
     ],
     "waiting for a turn": ["serve.listeners.budget.MAX_WAIT"],
-    "pipelined requests": ["serve.http1.connection._PIECE"],
+    "pipelined requests": ["serve.http1.connection.PIECE"],
     "TLS handshakes": [
         "serve.listeners.tls.certificates.MAX_HANDSHAKES", "serve.listeners.tls.connection._RECORDS",
         "serve.listeners.tls.connection._MAX_IDLE",

@@ -10,6 +10,7 @@ from authz.engine.decision.outcome import make_outcome
 from authz.engine.decision.verdict import Verdict
 from authz.engine.model import Application
 from authz.serve.observe.hits import MAX_NAMES, OTHERS
+from authz.serve.steps import finished
 from authz.serve.workers.reports import SummedMetrics, WorkerMetrics
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def counting(hits: dict[str, int]) -> WorkerMetrics:
 
 def report(hits: dict[str, int]) -> Any:
     """Return the report of such a worker as it comes through the channel."""
-    return json.loads(json.dumps(counting(hits).counted()))
+    return json.loads(json.dumps(finished(counting(hits).counted())))
 
 
 def test_hits_of_workers_are_summed_and_those_of_the_dead_stay() -> None:
@@ -73,7 +74,7 @@ def test_a_report_of_many_hits_is_no_work_of_its_worker() -> None:
 
     sys.setprofile(count)
     try:
-        metrics.counted()
+        finished(metrics.counted())
     finally:
         sys.setprofile(None)
     assert calls < MAX_NAMES / 2

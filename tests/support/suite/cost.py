@@ -22,11 +22,26 @@ def cost_of(work: Callable[[], object]) -> Cost:
     """Count what `work` does, after it was done twice: what is remembered is not counted."""
     work()
     work()
-    calls = instructions = 0
+    calls = 0
 
     def profile(_: FrameType, event: str, __: Any) -> None:
         nonlocal calls
         calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    try:
+        gc.disable()  # a collection calls hooks of hypothesis
+        sys.setprofile(profile)
+        work()
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    return Cost(calls - 1, instructions_of(work))  # the call that ends counting
+
+
+def instructions_of(work: Callable[[], object]) -> int:
+    """Count the instructions of the interpreter while `work` is done once."""
+    instructions = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal instructions
@@ -34,19 +49,15 @@ def cost_of(work: Callable[[], object]) -> Cost:
         instructions += event == "opcode"
         return trace
 
-    before = sys.getprofile(), sys.gettrace()
+    before = sys.gettrace()
     try:
-        gc.disable()  # a collection calls hooks of hypothesis
-        sys.setprofile(profile)
-        work()
-        sys.setprofile(None)
+        gc.disable()
         sys.settrace(trace)
         work()
     finally:
-        sys.settrace(before[1])
-        sys.setprofile(before[0])
+        sys.settrace(before)
         gc.enable()
-    return Cost(calls - 1, instructions)  # the call that ends counting
+    return instructions
 
 
 def within(spent: Cost, budget: Cost) -> None:
