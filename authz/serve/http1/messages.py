@@ -53,13 +53,6 @@ class AnswerInSteps(Answer):
 
     steps: Steps[bytes]
 
-    @classmethod
-    def of(cls, head: bytes, steps: Steps[bytes]) -> AnswerInSteps:
-        """Make one. head: as of an answer, but for the Content-Length."""
-        made = cls(head, _NOT_YET)
-        made.steps = steps
-        return made
-
     def with_body(self, body: bytes) -> Answer:
         """Return the answer with the body that was made."""
         return Answer(self.head + b"Content-Length: %d\r\n" % len(body), body)
@@ -86,7 +79,9 @@ def plain_answer(status: int, body: bytes = b"", content_type: bytes = b"text/pl
 
 def answer_in_steps(steps: Steps[bytes], content_type: bytes) -> AnswerInSteps:
     """Return an answer (200) whose body is made in steps."""
-    return AnswerInSteps.of(status_line(200) + _content_type(content_type), steps)
+    answer = AnswerInSteps(status_line(200) + _content_type(content_type), _NOT_YET)
+    answer.steps = steps
+    return answer
 
 
 def _content_type(text: bytes) -> bytes:

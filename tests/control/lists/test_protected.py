@@ -51,7 +51,7 @@ def taken_by_sidecars(plane: Control, protected: list[Network]) -> bool:
 def test_a_policy_that_protects_a_banned_address_ends_the_ban_or_is_refused(
     plane: Control, ban: Mapping[str, str]
 ) -> None:
-    made = plane.ok("POST", "/v1/bans?wait=published&timeout=60", ban)
+    made = plane.ok("POST", "/v1/bans?wait=published", ban)
     other = plane.ok("POST", "/v1/bans", {"address": "192.0.2.1"})
     protects = {"protected": [f"{OFFICE}/32"]}
     refused = plane.ask("PUT", "/v1/policy", protects)

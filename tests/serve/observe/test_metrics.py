@@ -28,12 +28,16 @@ from authz.engine.model import Application
 from authz.serve.observe.hits import MAX_NAMES, OTHERS, STEP, EntryHits
 from authz.serve.observe.metrics import Metrics
 from authz.serve.steps import finished
+from authz.serve.workers.reports import WorkerMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from prometheus_client import Metric
     from support.publishing.publisher import Publisher
+
+    from authz.serve.steps import Steps
 
 
 DOCUMENTED: Final = {
@@ -247,25 +251,27 @@ def test_a_page_of_many_applications_and_entries_is_little_work() -> None:
     assert line.endswith("} 3.0")
 
 
-def test_no_step_of_a_page_is_longer_with_more_applications() -> None:
+@pytest.mark.parametrize(("steps_of", "of_hits"), [(WorkerMetrics.text_in_steps, 4), (WorkerMetrics.counted, 2)])
+def test_no_step_of_a_page_or_a_report_is_longer_with_more_applications(
+    steps_of: Callable[[WorkerMetrics], Steps[object]], of_hits: int
+) -> None:
     """With 8,000 kinds of decisions, a page stopped all decisions for 10 ms, and a report of a worker for 6."""
-    few, many = longest_step(applications=STEP), longest_step(applications=8 * STEP)
+    few, many = (max(spent(steps_of, number * STEP)[of_hits:]) for number in (1, 8))
     assert many < 1.1 * few
 
 
-def longest_step(applications: int) -> int:
-    """Return the instructions of the longest step of a page, but for those in which the hits of an effect are summed.
+def spent(steps_of: Callable[[WorkerMetrics], Steps[object]], applications: int) -> list[int]:
+    """Return the instructions of each step. In the first ones the hits of an effect are summed, each in one go.
 
     A fold between two steps of such a sum would count hits twice, or not at all.
     """
-    metrics = Metrics()
+    metrics = WorkerMetrics()
     for number in range(applications):
         outcome = make_outcome(Application(f"shop-{number}"), Verdict("deny", "denylisted"), 1)
         metrics.decision_counts("grpc", outcome)[None] = 1
-    number = sum(1 for _ in metrics.text_in_steps())
-    steps = metrics.text_in_steps()
-    spent = [instructions_of(lambda: next(steps)) for _ in range(number)]
-    return max(spent[4:])
+    number = sum(1 for _ in steps_of(metrics))
+    steps = steps_of(metrics)
+    return [instructions_of(lambda: next(steps, None)) for _ in range(number + 1)]
 
 
 def test_a_label_may_have_any_character() -> None:
