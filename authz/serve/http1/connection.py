@@ -186,17 +186,21 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self._ending = True  # it is answered, like any other request; we speak nothing but HTTP after it
+        except httptools.HttpParserInvalidURLError:
+            self._target = b""  # what there is of it depends on how it was cut
+            self._fault(400)
         except httptools.HttpParserError:
             self._fault(400)  # unless it was us who stopped the parser, having given another answer
         if self._in_head:
             self._hold_head(piece)
 
     def _feed_by_lines(self, piece: bytes) -> None:
-        """Parse a piece of several header blocks, or refuse the one that is too long. Each ends with a line."""
+        """Parse a piece of several header blocks, by lines, up to where one is too long: that one is refused."""
         begin = 0
         while begin < len(piece) and not self._ending:
             end = piece.find(b"\n", begin) + 1 or len(piece)
-            if self._received + end - begin > self._most:
+            end = min(end, begin + self._most - self._received)
+            if begin == end:
                 self._fault(431)
             else:
                 self._feed(piece[begin:end])

@@ -16,6 +16,8 @@ from authz.serve.http1.messages import Answer, RequestHead
 from authz.serve.http1.spellings import MAX_SPELLINGS, Spellings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from authz.serve.http1.messages import HeadParts
 
 MAX_HEADER = 200  # bytes of a header block
@@ -55,7 +57,9 @@ class Transport(asyncio.Transport):
         return self.ended
 
 
-def heads_of(*pieces: bytes) -> tuple[list[RequestHead], list[int]]:
+def heads_of(
+    *pieces: bytes, refuse: Callable[[str | None, bytes], Answer] | None = None
+) -> tuple[list[RequestHead], list[int]]:
     """Return the header blocks that the pieces bring, and the statuses of all answers."""
     heads: list[RequestHead] = []
 
@@ -64,7 +68,7 @@ def heads_of(*pieces: bytes) -> tuple[list[RequestHead], list[int]]:
         return Answer(b"HTTP/1.1 204 No Content\r\n")
 
     async def run() -> bytes:
-        connection = HttpConnections(handler, [FORWARDED], HttpLimits(max_header=MAX_HEADER))()
+        connection = HttpConnections(handler, [FORWARDED], HttpLimits(max_header=MAX_HEADER), refuse=refuse)()
         transport = Transport()
         connection.connection_made(transport)
         for piece in pieces:
@@ -176,3 +180,28 @@ def test_many_short_lines_count_as_held_with_all_that_they_take() -> None:
     assert 5 * sum(map(len, pieces)) < taken <= connections.held.total
     connection.connection_lost(None)
     assert connections.held.total == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "target"),
+    [
+        (b"GET /v1/forward/\x00 HTTP/1.1\r\n\r\n", b""),
+        (request(100) + b"GET /v1/forward\r\x01", b""),
+        (b"GET /v1/forward/shop HTTP/1.1\r\na\x00b: c\r\n\r\n", b"/v1/forward/shop"),
+        (b"GET /v1/forward/" + b"a" * MAX_HEADER, (b"/v1/forward/" + b"a" * MAX_HEADER)[: MAX_HEADER - 4]),
+        (b"GET /v1/forward HTTP/1.1\r\nX: " + b"a" * MAX_HEADER, b"/v1/forward"),
+    ],
+    ids=["broken target", "broken line", "broken header", "long target", "long header"],
+)
+def test_the_target_of_what_cannot_be_read_is_the_same_however_it_was_cut(data: bytes, target: bytes) -> None:
+    """By it the form of the denial is chosen. It was whatever part of a broken target had come before a cut."""
+    for cut in range(len(data)):
+        targets: list[bytes] = []
+
+        def refuse(_: str | None, target: bytes, targets: list[bytes] = targets) -> Answer:
+            targets.append(target)
+            return Answer(b"HTTP/1.1 403 Forbidden\r\n")
+
+        _, statuses = heads_of(data[:cut], data[cut:], refuse=refuse)
+        assert targets == [target], cut
+        assert statuses[-1] == 403
