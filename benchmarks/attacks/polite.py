@@ -1,7 +1,8 @@
 """A polite client, in a process of its own so that no attacker's thread keeps it waiting: `python -m ... FRONT PORT`.
 
 It asks every 5 ms until its standard input ends, then prints its waits in seconds as JSON. Whatever the answer is, it
-counts; a connection that the server ends is opened again, which is part of the wait.
+counts; a connection that the server ends is opened again, which is part of the wait. A line that is empty says that it
+begins.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def main() -> None:
         ended.set()
 
     threading.Thread(target=wait, daemon=True).start()
+    print(flush=True)
     waits, reopened, failed = ask(sys.argv[1], int(sys.argv[2]), ended)
     json.dump({"waits": waits, "reopened": reopened, "failed": failed}, sys.stdout)
 

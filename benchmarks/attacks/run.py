@@ -41,6 +41,8 @@ class Polite:
         command = [sys.executable, "-m", "benchmarks.attacks.polite", front, str(port)]
         root = Path(__file__).parents[2]
         self._process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it has loaded its modules, which may take longer than an attack
 
     def end(self) -> dict[str, Any]:
         """End it; return its waits in seconds, and what went wrong."""

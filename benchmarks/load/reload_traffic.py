@@ -102,7 +102,7 @@ def judged(
     if not new or begin >= renamed:
         return None
     first = min(new) - renamed
-    last = max([at for at, is_new_one in done if not is_new_one], default=renamed) - renamed
+    last = max([renamed, *(at for at, is_new_one in done if not is_new_one)]) - renamed
     length = first + int(AFTER * 1e9)
     before = _latencies(answered, max(renamed - length, begin), renamed)
     during = _latencies(answered, renamed, renamed + length)

@@ -26,7 +26,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(output: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "benchmarks/run.py", *arguments, "--output", str(output)],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 

@@ -87,15 +87,17 @@ def test_cores_that_are_kept_awake_have_a_process_that_gives_way_to_all_others()
                     spinners[child] = os.sched_getaffinity(child)
         return spinners
 
-    def pauses(pid: int) -> bool:
+    def pauses(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) > 100  # to start takes some
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
     cores = [{core} for core in sorted(os.sched_getaffinity(0))]
     with awake():
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores], "one on each core")
         wait_for(lambda: {os.sched_getscheduler(pid) for pid in spinning()} == {os.SCHED_IDLE}, "all give way")
-        wait_for(lambda: all(map(pauses, spinning())), "all pause")
+        before = {pid: pauses(pid) for pid in spinning()}  # to start took some
+        # On a core that is busy all the time, one that gives way runs seldom.
+        wait_for(lambda: all(pauses(pid) > count + 2 for pid, count in before.items()), "all pause", patience=300)
     assert spinning() == {}
     with awake(but=cores[-1]):
         wait_for(lambda: sorted(map(list, spinning().values())) == [list(core) for core in cores[:-1]], "on the others")

@@ -89,6 +89,14 @@ def test_a_request_without_an_answer_is_in_no_latency() -> None:
     assert (seen.last, seen.during.worst) == (0.0, 3.0)
 
 
+def test_old_answers_of_before_the_rename_only_are_none_after_it() -> None:
+    from benchmarks.load.reload_traffic import judged
+
+    seen = judged([line(0, 1, OLD), line(396, 1, OLD), line(402, 3, NEW)], SECOND + 400_000_000, is_new)
+    assert seen is not None
+    assert (seen.first, seen.last) == (5.0, 0.0)
+
+
 @pytest.mark.parametrize("renamed_ms", [400, 50])
 def test_a_reload_without_new_answers_or_without_requests_before_it_was_not_seen(renamed_ms: int) -> None:
     from benchmarks.load.reload_traffic import judged
@@ -158,14 +166,19 @@ def measured(**changes: Any) -> Part:
     return part
 
 
-def test_every_peer_that_is_there_is_reloaded_under_traffic_and_decides_by_the_new_list() -> None:
+def test_every_peer_that_is_there_is_reloaded_under_traffic_and_decides_by_the_new_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from benchmarks.parts.common import reload_peers
     from benchmarks.proxies.envoy import missing_envoy
     from benchmarks.proxies.nginx import missing_nginx
 
+    monkeypatch.setattr(reload_peers, "_TRIAL", 1.0)  # on a busy machine less may pass without a request
     part = measured(reload_sizes=(500,), reloads=2)
     there = ([] if missing_nginx() else ["geo"]) + ([] if missing_envoy() else ["RBAC, tries", "RBAC, principals"])
     assert part.wrong == []
-    assert [check.count for check in part.checks] == [6] * len(there)
+    assert len(part.checks) == len(there)
+    assert all(check.count >= 6 for check in part.checks)  # more, where a reload was not seen at first
     left_out = [note for note in part.notes if note.startswith("left out")]
     names = {measure.contender for measure in part.measures if measure.name == "rename to first new answer"}
     assert len(names) + len(left_out) == 3, part.notes

@@ -115,7 +115,8 @@ def test_a_stall_is_seen_by_every_request_that_was_due_in_it(tmp_path: Path) -> 
     lines = lines_of(tmp_path / "series")
     due_then = [line for line in lines if begin < line.due < end]
     assert (result.sent, result.answered, result.good) == (200, 200, 200)
-    assert len(due_then) >= 0.4 * 200 - 2
+    whole = min(end, lines[-1].due) - begin  # what came late to the server may have its stall behind the last one
+    assert len(due_then) >= whole / 1e9 * 200 - 2
     slack = 1_000_000  # ns by which two clocks may part
     assert all(line.due + line.latency >= end - slack for line in due_then)
     # Two fifths of all requests were due then, evenly; so these percentiles are bound from below, whatever the machine.
@@ -215,7 +216,7 @@ def test_flat_out_keeps_connections_busy_and_opens_no_more() -> None:
     from benchmarks.load.paced import flat_out
 
     with answering(say(OK)) as server:
-        result = flat_out(server.url, 0.2, connections=3)
+        result = flat_out(server.url, 1.0, connections=3)  # in which a busy machine answers more than the first
     assert result.good == result.sent == len(server.heads) > 3
     assert (result.opened, result.waited) == (3, 0)
 
@@ -274,7 +275,7 @@ def test_grpc_messages_arrive_and_come_back(echo: str, tmp_path: Path, message: 
     result = paced(echo, 200, 0.25, payload=message, headers=[("x-test", "1")], series=series)
     assert (result.sent, result.answered, result.good, result.opened) == (50, 50, 50, 4)
     assert {line[2:] for line in lines_of(series)} == {(0, 2 * len(message), zlib.crc32(message * 2))}
-    result = flat_out(echo, 0.5, payload=message, headers=[("x-test", "1")], connections=2, streams=4)
+    result = flat_out(echo, 1.0, payload=message, headers=[("x-test", "1")], connections=2, streams=4)
     assert result.good == result.sent > 8
     assert result.length == result.sent * 2 * len(message)
 
@@ -301,6 +302,7 @@ def test_grpc_calls_that_fail_are_answered_but_not_good(
 
     url = echo + (":" if url and "unix" in echo else "") + url
     series = tmp_path / "series"
-    result = paced(url, 500, 0.1, payload=message, headers=[("x-test", "1")], series=series, timeout=0.3)
+    timeout = 30.0 if answered else 0.3
+    result = paced(url, 500, 0.1, payload=message, headers=[("x-test", "1")], series=series, timeout=timeout)
     assert (result.sent, result.answered, result.good) == (50, answered, 0)
     assert {line.status for line in lines_of(series)} == {status}

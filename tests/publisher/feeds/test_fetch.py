@@ -184,7 +184,10 @@ def test_what_is_wrong_replaces_nothing_and_is_told(
     fetch(feed)
     state = copy.with_name("bad.txt.fetch.json").read_bytes()
     web.pages["/bad.txt"] = page
-    fetched = fetch(feed, NOW + 50, DownloadLimits(size=200_000, silence=2.0))
+    limits = DownloadLimits(size=200_000)
+    if "content-length" in page[1]:
+        limits = limits._replace(silence=2.0)  # the rest never comes
+    fetched = fetch(feed, NOW + 50, limits)
     assert fetched[:4] == (copy, "kept", 10, NOW)
     assert problem in fetched.problem
     assert fetched.problem.startswith(f"{web.url}/bad.txt: ")

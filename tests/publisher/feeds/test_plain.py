@@ -226,7 +226,7 @@ def twin(lines: list[str]) -> tuple[set[Network], set[int]]:
     return taken, skipped
 
 
-@settings(max_examples=tries(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(LINES)
 @example(["1.2.3.4", "", "1.2.3.4/24", "5.6.7.8"])
 @example(["x" * 5000, "1.2.3.4"])

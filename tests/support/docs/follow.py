@@ -146,7 +146,8 @@ def _command(line: str, status: int) -> str:
     at = f"at+={shlex.quote(': ' + line)}\n"
     held = "".join(f" && grep -qE -- {shlex.quote(promise)} last" for promise in _promises(line))
     run = f"{{ {line}\n}} > last 2>&1"
-    if line.startswith("curl"):  # a proxy may listen before it has read its routes
+    # A proxy may listen before it has read its routes; and as it is printed it waits for a check 250 ms.
+    if line.startswith(("curl", "authz doctor")):
         again = f"for again in $(seq 100); do {run}{held} && break; test $again -lt 100; sleep 0.1; done"
         return f"{at}{again}\ncat last >> printed\n"
     run += f" || ended=$?\ntest ${{ended-0}} = {status}" if status else ""

@@ -81,8 +81,9 @@ class Nginx(Process):
 
     def _listens(self) -> bool:
         assert self.popen.poll() is None, f"nginx ended:\n{self.output}"
-        with socket.create_connection((LOOPBACK, self.ports.edge)):
-            return True
+        for port in self.ports:
+            socket.create_connection((LOOPBACK, port)).close()
+        return True
 
     def log_of(self, path: str) -> dict[str, Any]:
         """Return the line of the access log for the one request with this path."""
