@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
 import re
-import secrets
 import socket
 import subprocess
 import sys
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 60.0  # seconds that a test waits for what should take a fraction of one
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = list(range(10_000 + _WORKER, 32_768, _WORKERS))  # that this process has not given out yet
+random.SystemRandom().shuffle(_PORTS)  # hypothesis and others may have seeded the usual one
 
 
 def free_port() -> int:
     """Return a port on 127.0.0.1 that is free now, for programs that cannot be told to choose one.
 
     It is below the ports that Linux gives to connections and to listeners on port 0 (`ip_local_port_range`, from 32768
-    on), so no other test takes it by chance before the program has bound it.
+    on), and no worker of pytest-xdist gives it out again, so no other test takes it before the program has bound it.
     """
-    for _ in range(100):
-        port = secrets.choice(range(10_000, 32_768))
+    while _PORTS:
+        port = _PORTS.pop()
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))

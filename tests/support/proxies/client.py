@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import operator
 import socket
 import ssl
 import threading
@@ -112,13 +113,15 @@ class Traffic:
         self._over = threading.Event()
         self._path, self._headers = path, headers
         self._connect = connect
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(3)]
+        self._answered = [0] * 3  # by connection
+        self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(3)]
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         client = self._connect()
         try:
             while not self._over.is_set():
                 self.replies.append(client.ask(self._path, self._headers))
+                self._answered[number] += 1
         except (OSError, http.client.HTTPException) as error:
             self.failures.append(repr(error))
         finally:
@@ -128,6 +131,11 @@ class Traffic:
         """Wait until so many more requests are answered."""
         enough = len(self.replies) + count
         wait_for(lambda: self.failures or len(self.replies) >= enough, "more answers")
+
+    def wait_for_each(self, count: int) -> None:
+        """Wait until each connection has so many more answers: the first of them may have been on its way."""
+        enough = [answered + count for answered in self._answered]
+        wait_for(lambda: self.failures or all(map(operator.ge, self._answered, enough)), "answers of all connections")
 
     def __enter__(self) -> Self:
         for thread in self._threads:

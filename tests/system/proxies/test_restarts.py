@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from support.processes import Process, Sidecar, free_port, wait_for
+from support.processes import PATIENCE, Process, Sidecar, free_port, wait_for
 from support.proxies.client import Traffic, ask
 from support.proxies.stack import BAD, POLICY, STACKS, EnvoyStack, NginxStack
 
@@ -139,7 +139,7 @@ class Held:
         self.listening.listen(1024)
         self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notified.bind(str(self.path))
-        self.notified.settimeout(20)
+        self.notified.settimeout(PATIENCE)
 
     def start(self, **more: str) -> Process:
         """Start a sidecar with these sockets, and wait until it says READY."""
@@ -215,7 +215,7 @@ def test_a_socket_that_no_listener_has_ends_the_start(tmp_path: Path) -> None:
 def test_the_watchdog_of_systemd_is_told_and_a_reload_is_announced(tmp_path: Path) -> None:
     stack = STACKS["nginx tcp"](tmp_path)
     stack.publisher.publish(POLICY)
-    with stack, Held(stack, "http") as held, held.start(WATCHDOG_USEC="100000") as process:
+    with stack, Held(stack, "http") as held, held.start(WATCHDOG_USEC="500000") as process:
         for _ in range(3):
             held.wait_for("WATCHDOG=1")
         os.kill(process.pid, signal.SIGHUP)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.control import ControlProcess, init
-from support.processes import Process, ports_of, wait_for
+from support.processes import PATIENCE, Process, ports_of, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +42,11 @@ class Together:
     def ask(self, method: str, path: str, content: bytes | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, content, headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or b"null")
 
     def status(self, client: str, application: str = "shop", path: str = "/") -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = {"X-Forwarded-For": client, "X-Original-URI": path, "X-Original-Method": "GET"}
         connection.request("GET", f"/v1/auth/{application}", headers=headers)
         status = connection.getresponse().status

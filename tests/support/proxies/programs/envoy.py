@@ -61,8 +61,8 @@ def adapt_envoy(printed: str, upstream: Upstream) -> dict[str, Any]:
     for listener in listeners:
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         service = check_of(manager)["grpc_service"]
-        service["timeout"] = "10s"
-        service["retry_policy"]["retry_back_off"]["max_interval"] = "5s"
+        service["timeout"] = "50s"
+        service["retry_policy"]["retry_back_off"]["max_interval"] = "25s"
     authz, app = config["static_resources"]["clusters"]
     authz["connect_timeout"] = "5s"
     authz["health_checks"][0] |= {"interval": "0.2s", "no_traffic_interval": "0.2s", "timeout": "2s"}

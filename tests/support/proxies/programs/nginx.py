@@ -47,9 +47,9 @@ def adapt_nginx(printed: str, upstream_port: int = 8000, ports: NginxPorts | Non
         ("\nhttp {\n", f"\nhttp {{\n    {temporary}\n"),
         ("/var/log/nginx/access.log", "access.log"),
         ("server 127.0.0.1:8000;", f"server 127.0.0.1:{upstream_port};"),
-        ("proxy_connect_timeout 100ms;", "proxy_connect_timeout 10s;"),
-        ("proxy_send_timeout    250ms;", "proxy_send_timeout    10s;"),
-        ("proxy_read_timeout    250ms;", "proxy_read_timeout    10s;"),
+        ("proxy_connect_timeout 100ms;", "proxy_connect_timeout 50s;"),
+        ("proxy_send_timeout    250ms;", "proxy_send_timeout    50s;"),
+        ("proxy_read_timeout    250ms;", "proxy_read_timeout    50s;"),
         ("# real_ip_header   proxy_protocol;", "real_ip_header   proxy_protocol;"),
         ("# set_real_ip_from 10.0.0.0/8;", "set_real_ip_from 127.0.0.1;"),
     ):
@@ -81,8 +81,9 @@ class Nginx(Process):
 
     def _listens(self) -> bool:
         assert self.popen.poll() is None, f"nginx ended:\n{self.output}"
-        for port in self.ports:
-            socket.create_connection((LOOPBACK, port)).close()
+        places = [(LOOPBACK, port) for port in self.ports] + [("::1", self.ports.edge)] * has_ipv6()
+        for place in places:  # it opens one after the other
+            socket.create_connection(place).close()
         return True
 
     def log_of(self, path: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import yaml
-from support.processes import Process, free_port, ports_of, wait_for
+from support.processes import PATIENCE, Process, free_port, ports_of, wait_for
 from support.proxies.kubernetes.kustomize import KUBERNETES, build, containers_of, pod_spec
 from support.servers.web_server import WebServer
 from support.sidecar.running import get
@@ -148,13 +148,14 @@ def test_a_ban_a_feed_and_a_host_name_reach_a_sidecar_where_the_folder_of_contro
         control = stack.enter_context(pod.process("control"))
         control.wait_for_line("control: listening on")
         url = f"http://127.0.0.1:{pod.port}"
-        wait_for(lambda: httpx.get(f"{url}/readyz").status_code == 200, "the layers are signed")
+        wait_for(lambda: httpx.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200, "the layers are signed")
 
         sidecar = stack.enter_context(start_sidecar(tmp_path, url))
         sidecar.wait_for_line("authz: serving$")
         port = ports_of(sidecar.output)["http"]
         assert get(port, "/v1/auth", "203.0.113.9").status == 200
-        api = stack.enter_context(httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}))
+        headers = {"Authorization": f"Bearer {token}"}
+        api = stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=PATIENCE))
         ask(api, "POST", "/v1/bans", {"address": "203.0.113.9", "period": "1h", "reason": "test"})
         wait_for(lambda: get(port, "/v1/auth", "203.0.113.9").status == 403, "the ban holds")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from support.control import ControlProcess
-from support.processes import free_port
+from support.processes import PATIENCE, free_port
 from support.suite.commands import Commands
 
 from authz.control.store.database import migrate
@@ -45,7 +45,8 @@ def test_a_new_store_is_made_and_its_token_is_put_beside_it(folder: Path, monkey
     assert stat.S_IMODE((folder / "first-token").stat().st_mode) == 0o600
     with ControlProcess(folder) as control:
         listening = control.wait_for_line(r"listening on (\S+)")
-        answer = httpx.get(f"http://{listening[1]}/v1/tokens", headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"http://{listening[1]}/v1/tokens", headers=headers, timeout=PATIENCE)
         assert answer.status_code == 200
 
 
