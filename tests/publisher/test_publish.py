@@ -180,7 +180,7 @@ def test_a_new_entry_that_ends_within_five_minutes_is_refused(desk: Desk, expire
 
 
 def test_an_entry_with_five_minutes_left_is_built(desk: Desk) -> None:
-    ran = desk.build(policy_of(deny("a", "192.0.2.1", f", expires: {at(360)}")))  # a minute to build)
+    ran = desk.build(policy_of(deny("a", "192.0.2.1", f", expires: {at(360)}")))  # a minute to build
     assert (ran.status, ran.err) == (0, "")
 
 
