@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -17,7 +18,8 @@ def test_the_answer_comes_before_the_body_and_ends_the_connection(server: HttpSe
         answer = client.ask("/v1/auth", ALLOWED, "Content-Length: 1000000", method="POST")
 
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        client.send(b"x" * 1000)
+        with contextlib.suppress(BrokenPipeError):  # where it came too late for the server to wait for it
+            client.send(b"x" * 1000)
         assert client.rest() == b""
 
 
@@ -148,7 +150,8 @@ def test_the_upgrade_header_of_a_client_alone_changes_nothing(server: HttpServer
 def test_connect_is_never_allowed(server: HttpServer) -> None:
     with server.client() as client:
         answer = client.ask("shop.example.com:443", ALLOWED, method="CONNECT")
-        client.send(HIDDEN)
+        with contextlib.suppress(BrokenPipeError):  # as above
+            client.send(HIDDEN)
         assert client.rest() == b""
 
     assert (answer.status, answer.headers["connection"]) == (404, "close")

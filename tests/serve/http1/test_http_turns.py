@@ -35,6 +35,7 @@ def test_small_reads_of_many_connections_do_not_add_up(monkeypatch: pytest.Monke
     clock = SimpleNamespace(monotonic=lambda: now, thread_time=lambda: now)
     monkeypatch.setattr(budget, "time", clock)
     monkeypatch.setattr(budget, "SECONDS_AT_ONCE", 0.003)
+    monkeypatch.setattr(budget, "SECONDS_A_TURN", 0.004)
     monkeypatch.setattr(http1_connection, "_now", clock.monotonic)
 
     async def run() -> None:

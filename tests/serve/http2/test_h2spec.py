@@ -31,7 +31,7 @@ def test_the_page_explains_some_cases() -> None:
 def test_h2spec_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     with Process([sys.executable, "-m", "support.sidecar.http2_server"], cwd=ROOT / "tests") as server:
         port = server.wait_for_line(r"listening on port (\d+)")[1]
-        command = ["h2spec", "--host", "127.0.0.1", "--port", port, "--path", PATH, "--timeout", "1"]
+        command = ["h2spec", "--host", "127.0.0.1", "--port", port, "--path", PATH, "--timeout", "4"]
         subprocess.run([*command, "--junit-report", tmp_path / "report.xml"], capture_output=True, check=False)
         assert server.popen.poll() is None
     cases = list(ET.parse(tmp_path / "report.xml").iter("testcase"))

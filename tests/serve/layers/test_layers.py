@@ -124,15 +124,18 @@ def test_a_ban_makes_its_own_layer_look_and_no_other(publisher: Publisher, monke
     create_bans_file(path, layer="bans", snapshot="bans.snapshot", key="keys/b.key")
     change_bans(path, lambda _, __: [ban(1, f"{NEUTRAL}/32")], load_signer, now=int(time.time()), by="test")
     fetch = FileSource.fetch
+    both = ("lists.snapshot", "bans.snapshot")
 
     def counted(source: FileSource) -> AbstractContextManager[Path | None]:
         looks[Path(source.name).name] += 1
         return fetch(source)
 
+    monkeypatch.setattr(FileSource, "fetch", counted)
+
     async def live() -> None:
         async with running(publisher.folder, config()) as started:
-            await asyncio.sleep(0.1)  # for the watches to begin
-            monkeypatch.setattr(FileSource, "fetch", counted)
+            await until(lambda: all(looks[name] == 2 for name in both))  # at the start, and when its folder is watched
+            looks.clear()
             await asyncio.to_thread(
                 change_bans, path, lambda _, __: [ban(2, GUARDED)], load_signer, now=int(time.time()) + 1, by="test"
             )

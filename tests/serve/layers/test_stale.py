@@ -78,7 +78,9 @@ def test_staleness_and_its_end_are_told_once_and_counted_and_health_follows(
 ) -> None:
     """It was told to nobody, and gRPC health said SERVING while every request was answered 503."""
     monkeypatch.setattr(sidecar_module, "_LOOK", 0.01)
-    publisher.publish(created=int(time.time()) - 3598)
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    publisher.publish(created=int(time.time()) - 3580)
     told: list[bool] = []
 
     async def live() -> None:
@@ -86,6 +88,7 @@ def test_staleness_and_its_end_are_told_once_and_counted_and_health_follows(
             health = started.sidecar.health
             health.listeners.append(lambda: told.append(health.ready))
             assert health.serving("readiness")
+            ahead[0] = 25.0  # fewer seconds than a clock that was set is told of
             await until(lambda: not health.serving("readiness"))
             await until(lambda: told)
             assert health.serving("liveness")

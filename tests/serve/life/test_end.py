@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from support.publishing.publisher import Publisher
 
+    from authz.serve.http1.messages import Answer, HeadParts
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_a_second_one_ends_at_once(publisher: Publisher, number: signal.Signals) -> None:
@@ -103,11 +105,21 @@ def test_a_request_in_the_last_moment_is_answered_whole(publisher: Publisher, mo
 
     async def live() -> None:
         async with running(publisher.folder) as started:
+            http, ends = started.sidecar._http, list[asyncio.Task[None]]()
+            assert http is not None
+            handle = http.handler
+
+            def end_and_handle(head: HeadParts) -> Answer:
+                if not ends:  # with the first request, while the others wait to be answered
+                    ends.append(asyncio.get_running_loop().create_task(started.sidecar.stop()))
+                return handle(head)
+
+            http.handler = end_and_handle
             reader, writer = await asyncio.open_connection("127.0.0.1", started.sidecar.ports["http"])
             writer.write(f"GET /v1/auth HTTP/1.1\r\nX-Forwarded-For: {ALLOWED}\r\n\r\n".encode() * 100)
-            await started.sidecar.stop()
             answers = await reader.read()
             writer.close()
+            await ends[0]
         assert answers.count(b"HTTP/1.1 200 OK\r\n") == 100
         assert answers.endswith(b"\r\n\r\n")
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from support.sidecar.running import config, run, running, until
 
+from authz.serve.http1 import connection as http1_connection
 from authz.serve.listeners.places import STUCK, Places, end_unless_busy, network_of
 
 if TYPE_CHECKING:
+    import pytest
     from support.publishing.publisher import Publisher
 
 FEW: Final = "{listen: '127.0.0.1:0', max_connections: 8, max_connections_per_peer: 3}"
@@ -231,7 +233,8 @@ def test_who_does_not_take_the_last_word_is_ended_without_it() -> None:
         assert (reads.aborted, deaf.aborted) == (False, True)
 
 
-def test_one_address_cannot_take_all_places_of_a_sidecar(publisher: Publisher) -> None:
+def test_one_address_cannot_take_all_places_of_a_sidecar(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1_connection, "STUCK", 60.0)  # nobody gives way because the machine is slow
     publisher.publish()
     text = config().replace('{listen: "off"}', FEW, 1).replace('http: {listen: "127.0.0.1:0"}', f"http: {FEW}")
 

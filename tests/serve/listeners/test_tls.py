@@ -20,7 +20,7 @@ from support.processes import wait_for
 from support.proxies.envoy_api import check_request
 from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
-from support.sidecar.running import ALLOWED, DENIED, get
+from support.sidecar.running import ALLOWED, DENIED, get, until
 from support.sidecar.secured import SPIFFE
 
 from authz.errors import BadValue
@@ -179,11 +179,11 @@ def test_a_changed_file_is_noticed_without_a_signal(tmp_path: Path, monkeypatch:
         for wrong in (True, False):  # a certificate without its key at first
             if wrong:
                 certificate.write_bytes(b"")
+                await until(lambda: kept._refused)
+                assert kept.context is first
             else:
                 authority.issue("server", "127.0.0.1")
-            for _ in range(20):
-                await asyncio.sleep(0.01)
-            assert (kept.context is first) is wrong
+                await until(lambda: kept.context is not first)
         watch.cancel()
 
     asyncio.run(live())
@@ -230,6 +230,17 @@ def change_keys(secure: ssl.SSLSocket, times: int) -> int:
     return times
 
 
+def ended(secure: ssl.SSLSocket) -> bool:
+    """Return whether a connection ends; waits for it."""
+    secure.settimeout(20)
+    try:
+        return secure.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
 @pytest.mark.skipif(not hasattr(_ssl, "__file__"), reason="this Python has OpenSSL within itself")
 def test_a_flood_of_new_keys_ends_the_connection(sides: Callable[..., Sides]) -> None:
     """256 kB of them took the event loop for 0.7 seconds, and so again."""
@@ -240,7 +251,7 @@ def test_a_flood_of_new_keys_ends_the_connection(sides: Callable[..., Sides]) ->
         assert client.ask("/v1/auth", f"X-Forwarded-For: {ALLOWED}").status == 200
     with contextlib.suppress(OSError), made.connect() as secure:
         secure.settimeout(None)
-        assert change_keys(secure, 20_000) < 20_000
+        assert change_keys(secure, 20_000) < 20_000 or ended(secure)  # all find room where the sidecar is slow to read
     assert made.status() == 200
 
 
@@ -275,7 +286,7 @@ def test_a_handshake_that_is_not_finished_ends(sides: Callable[..., Sides]) -> N
     with socket.create_connection(("127.0.0.1", made.sidecar.ports["http"]), timeout=20) as silent:
         assert silent.recv(1) == b""
     assert made.handshakes() == {"timeout": 1}
-    assert made.status() == 200
+    wait_for(lambda: made.status() == 200, "a handshake in time")
 
 
 def test_of_too_many_handshakes_the_oldest_ends(sides: Callable[..., Sides]) -> None:
@@ -297,5 +308,5 @@ def test_what_is_no_tls_is_an_alert_and_nothing_more(sides: Callable[..., Sides]
     with socket.create_connection(address, timeout=20) as plain, contextlib.suppress(OSError):
         plain.sendall(sent)
         assert len(plain.recv(4096)) < 100
-    assert made.status() == 200
+    wait_for(lambda: made.status() == 200, "a handshake in time")
     assert "Traceback" not in made.sidecar.output

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.publishing.publisher import Publisher
 from support.servers.certificates import Authority
-from support.sidecar.running import config, run, running
+from support.sidecar.running import config, run, running, until
 
 from authz.errors import StartError
 from authz.serve.http1.listener import HttpConnections, HttpLimits
@@ -143,7 +143,8 @@ def test_a_list_that_expires_while_it_is_used_is_said_and_ends_no_connection(
 
     async def live() -> None:
         watch = asyncio.get_running_loop().create_task(shop.certificates.watch())
-        await asyncio.sleep(0.1)
+        await until(lambda: caplog.records)
+        await asyncio.sleep(0.1)  # for more looks, which say nothing
         watch.cancel()
 
     asyncio.run(live())

@@ -29,6 +29,8 @@ application: {unknown: default}
 decision_log: {path: "off"}
 drain: 0s
 """
+# A look at the files that the test did not ask for would come between what it writes, or be counted.
+NO_LOOKS = "from authz.serve.listeners.tls import certificates\ncertificates.LOOK = 3600.0\n"
 SPIFFE = "spiffe://example.com/ns/edge/sa/envoy"
 
 
@@ -42,7 +44,9 @@ class Sides:
         self.certificate, self.key = self.authority.issue("server", "127.0.0.1", "localhost")
         self.envoy = self.authority.issue("envoy", "127.0.0.1", "envoy.example.com", SPIFFE)
         self.stranger = Authority(folder, "strangers").issue("stranger", "127.0.0.1", SPIFFE)
-        self.sidecar = Sidecar(folder, self.configuration(more))
+        (folder / "sitecustomize.py").write_text(NO_LOOKS)
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        self.sidecar = Sidecar(folder, self.configuration(more), env=os.environ | {"PYTHONPATH": path})
 
     def configuration(self, more: str) -> str:
         """Return authz.yaml. more: settings of `tls`."""

@@ -111,10 +111,13 @@ def test_what_a_broken_store_answers_ends_soon_and_is_told(
 ) -> None:
     """`304` was taken for "nothing new", a cut body for an "internal error"; texts were cut off before the reason."""
     _, behaviour, of_s3, of_google = case
+    expected = of_s3 if scheme == "s3" else of_google
+    waits = "timed out" in expected or behaviour.get("silent")  # else a busy machine may take its time
+    options: dict[str, Any] = {"timeout": 0.1 if waits else 20.0, "max_size": 100_000}
     with RawServer(**behaviour).running() as server:
-        said = refusal(of_store(scheme, server, timeout=0.1, max_size=100_000))
-        assert said.startswith(of_s3 if scheme == "s3" else of_google)
-        assert said == refusal(of_store(scheme, server, timeout=0.1, max_size=100_000))  # so it is logged once
+        said = refusal(of_store(scheme, server, **options))
+        assert said.startswith(expected)
+        assert said == refusal(of_store(scheme, server, **options))  # so it is logged once
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "500 Oops"])
@@ -148,9 +151,9 @@ def test_a_store_leads_to_no_other_host(of_store: Any) -> None:
 def test_an_object_may_take_longer_than_the_limit_of_a_piece(of_store: Any, scheme: str) -> None:
     """`timeout` was the limit of the whole object: a large one on a slow line was never loaded."""
     whole = b"x" * 15
-    behaviour: dict[str, Any] = {"again": b"x", "pause": 0.05}
+    behaviour: dict[str, Any] = {"again": b"x", "pause": 0.2}
     with RawServer(answer(length=len(whole)), **behaviour).running() as server:
-        assert fetched(of_store(scheme, server, timeout=0.3)) == whole
+        assert fetched(of_store(scheme, server, timeout=2.0)) == whole
         assert len(server.requests) == 1
 
 

@@ -159,7 +159,7 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
         watch = Watch(NEVER)
         watch.follow(tmp_path)
         watch.folders.close()
-        assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+        assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208  # threads of other tests may close some
 
     run(live())
 
