@@ -105,7 +105,7 @@ def two(tmp_path: Path, postgresql_folder: str) -> Iterator[tuple[Running, httpx
     with (
         ControlProcess(folder) as other,
         httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {one.token}"}, timeout=30
+            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {one.token}"}, timeout=90
         ) as client,
     ):
         yield one, client, other, url
@@ -137,7 +137,7 @@ def test_either_of_two_control_planes_may_be_killed_under_load(
     end.set()
     for thread in threads:
         thread.join()
-    made: Any = other.post("/v1/bans?wait=published&timeout=30", json={"address": "203.0.113.9"}).json()
+    made: Any = other.post("/v1/bans?wait=published&timeout=60", json={"address": "203.0.113.9"}).json()
     assert made["published"] is True
     listed = set[str]()
     more = ""

@@ -60,8 +60,9 @@ class Clock:
 
 
 def patient(path: str) -> str:
-    """Have a call wait until its change is published, however long a loaded machine takes: by default it is 10 s."""
-    return f"{path}&timeout=60" if "wait=published" in path and "timeout=" not in path else path
+    """Have a call wait for what it asks for, however long a loaded machine takes: by default it is 10 s."""
+    waits = "wait=published" in path or "wait=enforced" in path
+    return f"{path}&timeout=60" if waits and "timeout=" not in path else path
 
 
 class Control:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pytest
 from support.control import Clock, Control, control
+from support.processes import wait_for
 
 from authz.control.api import bouncers, crowdsec
 from authz.control.model.records import Entry
@@ -213,7 +214,8 @@ def test_answers_of_all_bans_are_made_few_at_a_time(
         with lock:
             making[0] += 1
             most[0] = max(most[0], making[0])
-        time.sleep(0.05)
+        wait_for(lambda: most[0] >= crowdsec.MAX_WHOLE, "as many are made as may be")
+        time.sleep(0.05)  # in which one more would begin
         with lock:
             making[0] -= 1
         return news(*arguments, **named)

@@ -127,9 +127,9 @@ def test_counting_a_list_reads_no_rows_but_an_index(filled: Control) -> None:
         seen.append((statement, parameters))
 
     with filled.plane.store.reading() as tx:
-        event.listen(tx.engine, "before_cursor_execute", note)
+        event.listen(tx, "before_cursor_execute", note)  # others ask meanwhile
         entry_pages.count_lists(tx, None, 1)
-        event.remove(tx.engine, "before_cursor_execute", note)
+        event.remove(tx, "before_cursor_execute", note)
         plans = [
             row[3]
             for statement in seen

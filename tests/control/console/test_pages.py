@@ -10,7 +10,7 @@ from support.console.addresses import PAGES, pages_of
 from support.console.browser import PHONE, WIDE, viewer
 from support.console.data import fill
 from support.control import Running
-from support.processes import wait_for
+from support.processes import PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,6 +182,8 @@ def test_an_application_goes_from_dry_run_to_enforcing(browser: Browser, running
 def test_pointing_at_the_map_tells_what_is_there(browser: Browser, running: Running) -> None:
     with viewer(browser, running.url, running.token) as (page, faults):
         page.goto("/map?layer=policy")
+        page.locator('[data-network="198.0.0.0/8"]').wait_for()
+        page.wait_for_load_state()  # the script that asks what is there
         page.locator('[data-network="198.0.0.0/8"] rect').hover()
         page.locator("#there").get_by_text("198.51.100.0/24").wait_for()
         page.locator('[data-network="198.0.0.0/8"] rect').click()
@@ -192,7 +194,7 @@ def test_pointing_at_the_map_tells_what_is_there(browser: Browser, running: Runn
 
 def test_a_map_that_is_not_drawn_yet_says_so_at_once_and_then_shows_itself(browser: Browser, running: Running) -> None:
     path = "/map?layer=bans&application=api"  # which no other test asks for
-    with httpx.Client(base_url=running.url) as client:
+    with httpx.Client(base_url=running.url, timeout=PATIENCE) as client:
         client.post("/sign-in", data={"token": running.token})
         first = client.get(path)
     assert "The map is being drawn" in first.text
@@ -215,7 +217,7 @@ def test_live_events_come_by_themselves(browser: Browser, running: Running) -> N
 def test_the_map_of_bans_shows_banned_addresses(browser: Browser, running: Running) -> None:
     with viewer(browser, running.url, running.token) as (page, faults):
         page.goto("/map?layer=bans&of=203")
-        wait_until_filled(page)
+        page.locator("a.has").first.wait_for()
         assert page.locator("a.has").evaluate_all("all => all.map(a => a.dataset.network)") == ["203.0.0.0/16"]
         assert "single addresses banned" in page.get_by_label("Legend").inner_text()
         assert faults == []

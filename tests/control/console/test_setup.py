@@ -247,7 +247,7 @@ def test_what_changed_between_two_times_is_told_once_however_often_it_changed(ey
 
 
 def test_the_overview_names_the_entries_that_deny_most_and_the_sidecars_with_their_serials(eyes: Control) -> None:
-    made = eyes.ok("POST", "/v1/bans", {"address": "203.0.113.40", "reason": "busy"})
+    made = eyes.ok("POST", "/v1/bans?wait=published", {"address": "203.0.113.40", "reason": "busy"})
     event = {"client": "203.0.113.40", "application": "shop", "decision": "deny", "entry": made["id"], "status": 403}
     eyes.ok("POST", "/v1/events", event)
     published = eyes.ok("GET", "/v1/publications?layer=bans")["items"][0]

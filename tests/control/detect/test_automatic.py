@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 from support.control import Clock, Control, control, opened
-from support.processes import wait_for
+from support.processes import PATIENCE, wait_for
 
 from authz.control.api.detect import events
 from authz.control.detect.event import read_event
@@ -58,11 +57,8 @@ class Automatic:
         return answer
 
     def settle(self) -> None:
-        end = time.monotonic() + 20
         intake = self.plane.plane.intake
-        while intake.waiting or intake.keeper.written + intake.keeper.lost < intake.taken:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(lambda: not intake.waiting and intake.keeper.written + intake.keeper.lost >= intake.taken, pause=0.01)
 
     def entries(self, address: str = "203.0.113.9") -> list[Any]:
         items: list[Any] = self.plane.ok("GET", f"/v1/entries?address={address}")["items"]
@@ -288,7 +284,7 @@ def test_no_more_batches_wait_to_be_read_than_there_is_memory_for(
 
     def slow(*given: Any) -> Event:
         begun.release()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return read_event(*given)
 
     monkeypatch.setattr(events, "read_event", slow)
@@ -298,7 +294,7 @@ def test_no_more_batches_wait_to_be_read_than_there_is_memory_for(
         sent = [senders.submit(ask) for _ in range(events.MAX_READ + 2)]
         try:
             for _ in range(events.MAX_READ):
-                assert begun.acquire(timeout=10)
+                assert begun.acquire(timeout=PATIENCE)
             wait_for(lambda: events._threads().statistics().tasks_waiting == 2)
             refused = ask()
         finally:

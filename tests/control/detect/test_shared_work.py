@@ -65,9 +65,14 @@ class Plane:
         return taken
 
     def die(self) -> None:
-        """Stop as kill -9 would: nothing is given back."""
+        """Stop as kill -9 would: nothing is given back. Then have the time of its leases be over."""
         self.work._end.set()
         self.work._thread.join()
+        held = self.work._leases
+        for partition in range(held._partitions):
+            assert 0 < held._client.pttl(held._key(partition)) <= leases.TTL * 1000
+            held._client.delete(held._key(partition))
+        held._client.zadd(f"{held._prefix}:planes", {self.work.name: 0.0})
 
     def end(self) -> None:
         self.work.close()
@@ -76,7 +81,7 @@ class Plane:
 
 @pytest.fixture
 def config(server: str, monkeypatch: pytest.MonkeyPatch) -> Streams:
-    monkeypatch.setattr(leases, "TTL", 1.0)
+    monkeypatch.setattr(leases, "TTL", 60.0)  # so long no thread stands still
     monkeypatch.setattr(work, "RENEW", 0.1)
     return Streams(url=server, prefix=f"t{random.getrandbits(40):x}", partitions=4)
 

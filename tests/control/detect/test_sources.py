@@ -8,11 +8,12 @@ import os
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio.to_thread
 import grpc
 import pytest
+from support.processes import PATIENCE, wait_for
 from support.proxies.envoy_logs import DECIDED, log_entry, log_message, text_value, texts_value
 
 from authz.control.detect.sources import envoy
@@ -60,10 +61,7 @@ def feeder(room: Room) -> Feeder:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(true, pause=0.01)
 
 
 # Syslog.
@@ -141,7 +139,7 @@ def test_datagrams_that_wait_have_a_budget_of_bytes(
     answers, put, taking = threading.Event(), room.put, feeder(room)
 
     def hang(events: list[Event], received: float) -> bool:
-        answers.wait(10)
+        answers.wait(PATIENCE)
         return put(events, received)
 
     monkeypatch.setattr(room, "put", hang)
@@ -178,6 +176,8 @@ def test_datagrams_that_came_before_the_end_all_count(
         return put(events, received)
 
     monkeypatch.setattr(room, "put", slowly)
+    monkeypatch.setattr(syslog_source, "_DRAIN", PATIENCE)
+    monkeypatch.setattr(syslog_source, "_LAST", PATIENCE)
 
     async def run() -> None:
         syslog = Syslog(Listen(path=path), feeder(room))
@@ -197,7 +197,9 @@ def test_datagrams_that_came_before_the_end_all_count(
     asyncio.run(run())
 
 
-def test_datagrams_that_the_kernel_has_no_room_for_are_counted(room: Room) -> None:
+def test_datagrams_that_the_kernel_has_no_room_for_are_counted(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syslog_source, "_DRAIN", PATIENCE)
+    monkeypatch.setattr(syslog_source, "_LAST", PATIENCE)
     message, taking, sent = LINE.encode() + b" " * 1000, feeder(room), 2000
 
     async def run() -> None:
@@ -233,8 +235,16 @@ def test_any_bytes_in_a_line_are_an_event_or_counted(room: Room) -> None:
 @contextlib.contextmanager
 def followed(path: Path, room: Room) -> Iterator[None]:
     file = FollowedFile(path, feeder(room))
+    opened, open_ = threading.Event(), file._open
+
+    def noted(*, at_end: bool) -> IO[bytes] | None:
+        found = open_(at_end=at_end)
+        opened.set()
+        return found
+
+    file._open = noted  # type: ignore[method-assign]
     file.start()
-    time.sleep(0.3)  # it has looked for its end
+    assert opened.wait(PATIENCE)  # it has looked for its end
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.processes import PATIENCE
 
 from authz.control.model.problems import NotTaken
 from authz.control.notify.channels import http
@@ -179,11 +180,20 @@ def test_messengers_on_own_hosts_need_to_be_named(tmp_path: Path) -> None:
 def test_an_answer_that_never_ends_keeps_no_other_message_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_text("s")
     monkeypatch.setattr(http, "WHOLE", 0.3)
-    ended = threading.Event()
+    asked, ended = threading.Event(), threading.Event()
+
+    class Timer(threading.Timer):
+        def run(self) -> None:
+            asked.wait(PATIENCE)  # however long it takes to connect
+            super().run()
+
+    monkeypatch.setattr(threading, "Timer", Timer)
 
     def trickle(listening: socket.socket) -> None:
         taken, _ = listening.accept()
         with taken, contextlib.suppress(OSError):  # until the other side has gone
+            taken.recv(1)
+            asked.set()
             taken.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
             while not ended.wait(0.02):
                 taken.sendall(b"x")

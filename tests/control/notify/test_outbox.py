@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +180,7 @@ def test_a_notification_survives_kill_9_before_it_is_sent(tmp_path: Path, receiv
     folder = tmp_path / "control"
     url, token = init(folder)
     with (folder / "control.yaml").open("a") as file:
-        file.write(channels(folder, receiver.url, "3s"))
+        file.write(channels(folder, receiver.url, "1h"))
     process = ControlProcess(folder)
     try:
         answer = httpx.post(f"{url}/v1/bans", json=BAN, headers={"Authorization": f"Bearer {token}"}, timeout=30)
@@ -186,6 +188,8 @@ def test_a_notification_survives_kill_9_before_it_is_sent(tmp_path: Path, receiv
         process.popen.kill()
         process.end()
         assert receiver.got == []
+        with contextlib.closing(sqlite3.connect(folder / "control.sqlite")) as store, store:
+            store.execute("UPDATE outbox SET next_try = 0")  # as if the hour were over
         process = ControlProcess(folder)
         wait_for(lambda: receiver.got)
     finally:

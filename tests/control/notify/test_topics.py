@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.control import Clock, Control, control, opened
-from support.processes import wait_for
+from support.processes import PATIENCE, wait_for
 from support.servers.web_server import WebServer
 
 from authz.control.notify import first_hits
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.servers.receiver import Receiver
+
+    from authz.control.publish.publisher import Publisher
 
 TRIGGERS = """\
 triggers:
@@ -141,10 +143,18 @@ def test_hits_that_events_make_up_keep_the_counting_up_a_few_times_a_batch(
     assert looked[first_hits.MAX_NEW :] == ["one-more"]
 
 
+def closed(ops: Told) -> Publisher:
+    """Return the publisher, which does nothing any more, and leads: the other threads would find that it does not."""
+    for rounds in ops.plane.plane.inputs:
+        rounds.close(PATIENCE)
+    publisher = ops.plane.plane.publisher
+    publisher.close()
+    publisher.leading = True
+    return publisher
+
+
 def test_a_refused_layer_is_told_of_and_that_it_is_over(ops: Told) -> None:
-    ops.plane.plane.publisher.close()
-    ops.plane.plane.publisher.leading = True
-    [bans] = [layer for layer in ops.plane.plane.publisher._layers if layer.layer == "bans"]
+    [bans] = [layer for layer in closed(ops)._layers if layer.layer == "bans"]
     bans.problem = Refused(code="not_permitted", message="a-1: /expires: too long")
     ops.look()
     ops.look()
@@ -176,14 +186,17 @@ def test_a_sidecar_that_refuses_is_behind_or_gone_is_told_of(ops: Told) -> None:
 
 
 def test_a_feed_that_shrank_is_told_of(ops: Told) -> None:
-    publisher = ops.plane.plane.publisher
-    publisher.close()
-    publisher.leading = True
-    [policy] = [layer for layer in publisher._layers if layer.layer == "policy"]
+    [policy] = [layer for layer in closed(ops)._layers if layer.layer == "policy"]
     policy._warnings = ("tor.txt: broken, so its last good content of 2026 is kept: 90 % fewer",)
     ops.look()
     [message] = ops.messages()
     assert (message["topic"], "90 % fewer" in message["text"]) == ("feed", True)
+
+
+def wait_until_warned(ops: Told) -> None:
+    """Wait until the policy is published with the feed, which no entry names."""
+    publisher = ops.plane.plane.publisher
+    wait_for(lambda: any("no entry names" in warning for warning in publisher.warnings["policy"]), "it is published")
 
 
 def test_a_fetched_feed_that_shrinks_is_told_of_once_and_when_it_is_whole_again(
@@ -203,6 +216,7 @@ def test_a_fetched_feed_that_shrinks_is_told_of_once_and_when_it_is_whole_again(
                 web.put(content)
                 ops.clock.now += 3700
                 rounds.round()
+                wait_until_warned(ops)
                 ops.look()
                 texts = [
                     item["text"]

@@ -29,6 +29,7 @@ TRIGGER = {
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running = Running(tmp_path_factory.mktemp("operators") / "control", extra="four_eyes: {addresses: 64}\n")
+    wait_for(lambda: running.client.get("/readyz").status_code == 200, "all is published: a command waits for 10 s")
     yield running
     running.end()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.control import Shell
+from support.processes import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shell(shared: Running) -> Shell:
+    wait_for(lambda: shared.client.get("/readyz").status_code == 200, "all is published: a command waits for 10 s")
     return Shell(shared)
 
 

@@ -45,7 +45,7 @@ def test_a_wide_network_is_denied_once_a_second_person_has_approved_it(browser: 
         page.goto("/attention")
         page.get_by_role("link", name="1 waiting for approval").click()
         page.get_by_role("link", name="198.51.96.0/20").click()
-        assert page.get_by_label("What it would do").get_by_text("4,096").count() == 1
+        page.get_by_label("What it would do").get_by_text("4,096").wait_for()
         page.get_by_role("button", name="Approve").click()
         page.get_by_text("approved", exact=True).wait_for()
         edge.waits("198.51.96.1", 403)

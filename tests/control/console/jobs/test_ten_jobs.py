@@ -62,6 +62,8 @@ class Hand:
     def write(self, label: str, text: str) -> None:
         """Press a field and type, or only type where it has the focus."""
         field = self.page.get_by_role("textbox", name=label).first
+        if field.get_attribute("autofocus") is not None:  # which it has once the page is drawn
+            self.page.locator(":focus").wait_for()
         if not field.evaluate("field => field === document.activeElement"):
             field.click()
             self.presses += 1
@@ -70,6 +72,7 @@ class Hand:
 
     def find(self, text: str) -> None:
         """Look for something by the keyboard."""
+        self.page.wait_for_load_state()  # its script listens
         self.page.keyboard.press("/")
         self.page.keyboard.type(text)
         self.page.keyboard.press("Enter")
@@ -209,5 +212,6 @@ def test_job_9_give_somebody_a_token_that_only_reads(hand: Hand) -> None:
 def test_job_10_see_whether_every_sidecar_has_the_newest_lists(hand: Hand) -> None:
     hand.sees("up to date")
     hand.menu("Publications, sidecars")
+    hand.page.wait_for_url("**/publications")
     assert hand.page.locator("main").get_by_text("up to date").count() == 2
     assert hand.presses == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from authz.addresses import Network
 
-START = 1_790_000_000
+START = WRITTEN = 1_790_000_000
 COUNTRIES = "192.0.2.0,192.0.2.255,DE\n198.51.100.0,198.51.100.255,KP\n"
 
 
@@ -111,17 +112,23 @@ def test_countries_are_counted_as_a_scan_does(store_url: str) -> None:
     store.close()
 
 
+def replaced(path: Path, text: str, seconds: int) -> None:
+    """Write a file so many seconds after it was written first: the clock of files may stand still meanwhile."""
+    path.write_text(text)
+    os.utime(path, (WRITTEN + seconds, WRITTEN + seconds))
+
+
 def test_a_database_that_changes_is_read_anew_and_a_damaged_one_changes_nothing(tmp_path: Path) -> None:
     store = create_store(f"sqlite:///{tmp_path}/store.sqlite")
     path = tmp_path / "country.csv"
-    path.write_text(COUNTRIES)
+    replaced(path, COUNTRIES, 0)
     countries, client = Countries(store, tmp_path, [path]), parse_address("192.0.2.1")
     countries.refresh(0.0)
     assert countries.find(client) == "DE"
-    path.write_text("no database")
+    replaced(path, "no database", 1)
     countries.refresh(LOOK + 1)
     assert countries.find(client) == "DE"
-    path.write_text(COUNTRIES.replace("DE", "FR"))
+    replaced(path, COUNTRIES.replace("DE", "FR"), 2)
     countries.refresh(LOOK + 2)  # not yet
     assert countries.find(client) == "DE"
     countries.refresh(2 * LOOK + 2)

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import parquet as arrow
 from support.control import Control, ControlProcess, control, init
 from support.docs.blocks import blocks
-from support.processes import Process, wait_for
+from support.processes import PATIENCE, Process, wait_for
 
 from authz.addresses import parse_address, parse_network
 from authz.control.api.detect import event_export
@@ -185,8 +185,9 @@ def test_the_command_writes_the_file_of_a_running_control_plane(tmp_path: Path) 
     with ControlProcess(tmp_path / "control"):
         headers = {"Authorization": f"Bearer {token}"}
         lines = "\n".join(json.dumps({"client": f"192.0.2.{n}", "application": "shop"}) for n in range(200))
-        assert httpx.post(f"{url}/v1/events", content=lines, headers=headers).status_code == 202
-        wait_for(lambda: len(httpx.get(f"{url}/v1/events?limit=1000", headers=headers).json()["items"]) == 200, "kept")
+        with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
+            assert client.post("/v1/events", content=lines).status_code == 202
+            wait_for(lambda: len(client.get("/v1/events?limit=1000").json()["items"]) == 200, "kept")
         assert exported(path, "--sort", "client", "--from", "-1h", **environment) == (0, "")
         assert duckdb.connect().execute(f"SELECT count(DISTINCT client) FROM '{path}'").fetchone() == (200,)
     before = path.read_bytes()
