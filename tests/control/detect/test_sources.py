@@ -8,7 +8,8 @@ import os
 import socket
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import grpc
@@ -29,7 +30,6 @@ from authz.wire.envoy.v3.access_log_pb2 import HTTPAccessLogEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from authz.control.detect.event import Event
 
@@ -237,7 +237,7 @@ def followed(path: Path, room: Room) -> Iterator[None]:
     file = FollowedFile(path, feeder(room))
     opened, open_ = threading.Event(), file._open
 
-    def noted(*, at_end: bool) -> IO[bytes] | None:
+    def noted(*, at_end: bool) -> Any:
         found = open_(at_end=at_end)
         opened.set()
         return found
@@ -261,8 +261,59 @@ def test_a_file_is_followed_from_its_end_through_a_rotation(room: Room, tmp_path
         path.rename(tmp_path / "access.log.1")
         old.write(f"{LINE[20:]}\n{LINE}\n")  # nginx writes on until it is told
         old.flush()
+        eventually(lambda: len(room.events) == 3)
         path.write_text(f"{LINE}\n{LINE}\n")
         eventually(lambda: len(room.events) == 5)
+        old.write(f"{LINE}\n{LINE[:20]}")  # one of its workers has not been told yet
+        old.flush()
+        eventually(lambda: len(room.events) == 6)
+        old.write(f"{LINE[20:]}\n")
+        old.flush()
+        eventually(lambda: len(room.events) == 7)
+
+
+def test_a_file_that_was_renamed_is_closed_once_it_is_quiet_or_others_follow(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last line counts then, also without an end."""
+    path = tmp_path / "access.log"
+    path.touch()
+
+    def open_files() -> list[str]:
+        names = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                names.append(str(descriptor.readlink()))
+        return [name for name in names if name.startswith(str(path))]
+
+    with followed(path, room):
+        for number in range(1, 9):
+            path.rename(tmp_path / f"access.log.{number}")
+            path.write_text(f"{LINE}\n{LINE}")
+            eventually(lambda: len(room.events) >= number)  # noqa: B023  # it is called here
+        eventually(lambda: len(open_files()) == 1 + file_source.MAX_RENAMED)
+        eventually(lambda: len(room.events) == 2 * 8 - 1 - file_source.MAX_RENAMED)
+        monkeypatch.setattr(file_source, "QUIET", 0.0)
+        eventually(lambda: open_files() == [str(path)])
+        eventually(lambda: len(room.events) == 2 * 8 - 1)
+
+
+def test_a_file_that_is_away_for_a_moment_does_not_count_again(room: Room, tmp_path: Path) -> None:
+    path, away = tmp_path / "access.log", tmp_path / "away"
+    path.touch()
+    with followed(path, room), path.open("a") as log:
+        for number in range(1, 4):
+            log.write(f"{LINE}\n")
+            log.flush()
+            eventually(lambda: len(room.events) == number)  # noqa: B023  # it is called here
+            path.rename(away)
+            time.sleep(3 * file_source.LOOK)
+            away.rename(path)
+        log.write(f"{LINE}\n")
+        log.flush()
+        eventually(lambda: len(room.events) == 4)
+        time.sleep(3 * file_source.LOOK)
+    assert len(room.events) == 4
 
 
 def test_the_end_of_a_line_that_is_too_long_is_no_line_of_its_own(
