@@ -126,11 +126,12 @@ def _lock(descriptor: int, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, lost: str = "the new serial cannot be remembered") -> Iterator[None]:
     """Turn an OSError into a refusal.
 
     Args:
-        path: The state file.
+        path: The state file, or another one in its folder.
+        lost: What is not done.
 
     Raises:
         SnapshotRefused: `state_unwritable`.
@@ -141,7 +142,7 @@ def writing(path: Path) -> Iterator[None]:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise SnapshotRefused(
             Refusal.STATE_UNWRITABLE,
-            f"{path}: {error.strerror}: the new serial cannot be remembered",
+            f"{path}: {error.strerror}: {lost}",
             hint="make room there; it is tried again every few seconds" if full else STATE_HINT,
         ) from error
 

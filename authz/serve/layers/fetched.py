@@ -1,24 +1,26 @@
 """Sources of other machines: what is common to web servers and object stores.
 
 A file is fetched only where it changed (its entity tag says so), into a temporary file of this machine, with a limit of
-its size and of the time that it may take.
+its size and of the time that it may take. That file is in the folder of the state: a sidecar may have no other folder
+that it can write to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
-import os
 import random
 import tempfile
 import time
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from authz.errors import Refusal, SnapshotRefused
 from authz.serve.layers.source import Source
+from authz.snapshot.rollback_guard import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +38,9 @@ _DAMAGED: Final = frozenset({
     Refusal.BAD_SECTION, Refusal.BAD_DIGEST, Refusal.TRAILING_BYTES,
 })  # fmt: skip
 _FIRST_AGAIN, _MAX_AGAIN = 1.0, 600.0  # seconds after which a damaged file is fetched again; doubled each time
+_PREFIX: Final = ".authz-fetched-"  # of temporary files; of one that is used, the process has a lock
+_LEFT: Final = 60.0  # seconds after which one without a lock was left by a process that was killed
+_LOST: Final = "what was fetched cannot be kept"
 MAX_BACKOFF: Final = 60.0  # seconds; a server that comes back has all sidecars again within this
 
 
@@ -96,7 +101,13 @@ class FetchedSource(Source):
         name: For people.
         max_size: Bytes of the file.
         poll: Seconds between two questions.
+
+    Attributes:
+        folder: Where a file is kept while it is looked at; None: where the system has its temporary files.
+
     """
+
+    folder: Path | None = None
 
     def __init__(self, name: str, max_size: int, poll: float) -> None:
         self.name = name
@@ -160,28 +171,39 @@ class FetchedSource(Source):
     def _stored(self, pieces: Iterable[bytes]) -> Iterator[tuple[Path, bytes]]:
         """Write the pieces to a file that is there as long as it is looked at; give it and its digest."""
         end = time.monotonic() + MAX_TIME
-        descriptor, name = tempfile.mkstemp(prefix="authz-", suffix=".fetched")
+        with self._temporary() as file:
+            path, size, small, digest = Path(file.name), 0, 0, hashlib.sha256()
+            for piece in pieces:
+                size += len(piece)
+                small += len(piece) < SMALL
+                if small > MAX_SMALL:
+                    raise SnapshotRefused(
+                        Refusal.BAD_ANSWER, self.name, found=f"{small} pieces of less than {SMALL} bytes",
+                        expected=f"at most {MAX_SMALL}",
+                    )  # fmt: skip
+                if size > self._max_size:
+                    raise self._too_large(f"more than {self._max_size} bytes")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"not complete after {MAX_TIME:g} seconds")
+                with writing(path, _LOST):
+                    _write(file, piece)
+                digest.update(piece)
+            yield path, digest.digest()
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[IO[bytes]]:
+        """Give a file that is gone at the end. It has no buffer: who reads it by its name has all that was written."""
+        with writing(self.folder or Path(tempfile.gettempdir()), _LOST):
+            if self.folder is not None:
+                _remove_leftovers(self.folder)
+            file = tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=self.folder, buffering=0, delete=False)  # noqa: SIM115
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
-            size, small, digest = 0, 0, hashlib.sha256()
-            with os.fdopen(descriptor, "wb") as file:
-                for piece in pieces:
-                    size += len(piece)
-                    small += len(piece) < SMALL
-                    if small > MAX_SMALL:
-                        raise SnapshotRefused(
-                            Refusal.BAD_ANSWER, self.name, found=f"{small} pieces of less than {SMALL} bytes",
-                            expected=f"at most {MAX_SMALL}",
-                        )  # fmt: skip
-                    if size > self._max_size:
-                        raise self._too_large(f"more than {self._max_size} bytes")
-                    if time.monotonic() > end:
-                        raise TimeoutError(f"not complete after {MAX_TIME:g} seconds")
-                    file.write(piece)
-                    digest.update(piece)
-            yield Path(name), digest.digest()
+            with file:
+                yield file
         finally:
             with contextlib.suppress(OSError):
-                Path(name).unlink()
+                Path(file.name).unlink()
 
     def _too_large(self, size: str) -> SnapshotRefused:
         return SnapshotRefused(Refusal.TOO_LARGE, self.name, found=size, expected=f"at most {self._max_size}")
@@ -210,3 +232,18 @@ class FetchedSource(Source):
     def close(self) -> None:
         """Stop waiting."""
         self._closed.set()
+
+
+def _write(file: IO[bytes], piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if time.time() - path.stat().st_mtime > _LEFT:  # a new one has no lock yet
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from authz.engine.entries.opened_snapshot import OpenedSnapshot
     from authz.serve.config.config import Config
     from authz.serve.layers.config import LayerConfig
+    from authz.serve.layers.fetched import FetchedSource
     from authz.serve.layers.memory import Memory
     from authz.serve.layers.source import Source
     from authz.serve.observe.metrics import Metrics
@@ -57,7 +58,7 @@ def plan(config: Config) -> list[Plan]:
     """
     return [
         Plan(layer, Rules(layer.name, [load_public_key(Path(key)) for key in layer.trusted_keys], layer.threshold,
-                          layer.max_size), make_source(layer))
+                          layer.max_size), make_source(layer, config.state_file.parent))
         for layer in config.layers_in_order()
     ]  # fmt: skip
 
@@ -197,11 +198,25 @@ class Layers:
             self._comparing.cancel()
 
 
-def make_source(config: LayerConfig) -> Source:
-    """Return where the files of a layer come from; blocks, for it may load a library. Raises StartError."""
+def make_source(config: LayerConfig, folder: Path | None = None) -> Source:
+    """Return where the files of a layer come from; blocks, for it may load a library.
+
+    Args:
+        config: Of the layer.
+        folder: See `FetchedSource`.
+
+    Raises:
+        StartError: What the source needs is not installed.
+
+    """
     if config.url is None:
         return FileSource(Path(config.path or ""), config.poll)
-    scheme = urlsplit(config.url).scheme
+    source = _fetched(config, urlsplit(config.url).scheme)
+    source.folder = folder
+    return source
+
+
+def _fetched(config: LayerConfig, scheme: str) -> FetchedSource:
     if scheme in STORES:
         from authz.serve.layers.store import S3Source, StoreSource  # noqa: PLC0415  # only what is configured is loaded
 

@@ -17,6 +17,7 @@ from authz.serve.layers.layers import make_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.publishing.publisher import Publisher
 
@@ -148,9 +149,9 @@ def by_thread(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the threads in which sources are made from now on: one may load a library."""
     threads: list[int] = []
 
-    def make(config: LayerConfig) -> Source:
+    def make(config: LayerConfig, folder: Path) -> Source:
         threads.append(threading.get_ident())
-        return make_source(config)
+        return make_source(config, folder)
 
     monkeypatch.setattr(layers_module, "make_source", make)
     return threads
