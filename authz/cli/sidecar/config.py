@@ -137,6 +137,10 @@ def print_config(
     cache: Annotated[
         str, typer.Option(help="nginx: cache answers for this period, such as 1s; http.cache must be equal.")
     ] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(help="Envoy, nginx: the CA of the sidecar's certificates. Default: trust the present one."),
+    ] = None,
 ) -> None:
     """Print a configuration for the proxy that uses this sidecar, ready to be adapted."""
     from authz.cli.sidecar.proxy_config import parts_of, render, warnings_of
@@ -152,8 +156,9 @@ def print_config(
     sidecar = load_config(config, os.environ)
     if cache:
         sidecar = _with_cache(sidecar, proxy, cache)
-    typer.echo(render(proxy.value, sidecar, _applications(sidecar, policy, snapshot), part), nl=False)
-    for warning in warnings_of(proxy.value, sidecar):
+    authority = None if ca is None else str(ca.absolute())
+    typer.echo(render(proxy.value, sidecar, _applications(sidecar, policy, snapshot), part, authority), nl=False)
+    for warning in warnings_of(proxy.value, sidecar, authority):
         typer.echo(f"authz: warning: {warning}", err=True)
     if proxy is Proxy.ENVOY:
         _warn_of_old_envoy()

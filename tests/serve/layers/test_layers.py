@@ -124,7 +124,6 @@ def test_a_ban_makes_its_own_layer_look_and_no_other(publisher: Publisher, monke
     create_bans_file(path, layer="bans", snapshot="bans.snapshot", key="keys/b.key")
     change_bans(path, lambda _, __: [ban(1, f"{NEUTRAL}/32")], load_signer, now=int(time.time()), by="test")
     fetch = FileSource.fetch
-    both = ("lists.snapshot", "bans.snapshot")
 
     def counted(source: FileSource) -> AbstractContextManager[Path | None]:
         looks[Path(source.name).name] += 1
@@ -134,7 +133,7 @@ def test_a_ban_makes_its_own_layer_look_and_no_other(publisher: Publisher, monke
 
     async def live() -> None:
         async with running(publisher.folder, config()) as started:
-            await until(lambda: all(looks[name] == 2 for name in both))  # at the start, and when its folder is watched
+            await until(lambda: looks == {"lists.snapshot": 2, "bans.snapshot": 2})  # at the start, and to watch
             looks.clear()
             await asyncio.to_thread(
                 change_bans, path, lambda _, __: [ban(2, GUARDED)], load_signer, now=int(time.time()) + 1, by="test"

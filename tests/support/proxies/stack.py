@@ -53,6 +53,7 @@ class Stack(ABC):
     """
 
     proxy: ClassVar[str]
+    ca: ClassVar[str | None] = None  # that the proxy recognises the sidecar by; None: by its present certificate
 
     def __init__(self, folder: Path, config: str, changed: Sequence[tuple[str, str]]) -> None:
         for old, new in changed:
@@ -63,7 +64,7 @@ class Stack(ABC):
         self.publisher = Publisher(folder)
         (folder / "authz.yaml").write_text(config)
         self.upstream = Upstream()
-        self.printed = render(self.proxy, load_config(folder / "authz.yaml", {}))
+        self.printed = render(self.proxy, load_config(folder / "authz.yaml", {}), ca=self.ca)
 
     @abstractmethod
     def start_proxy(self, stack: contextlib.ExitStack) -> None:

@@ -20,8 +20,10 @@ from authz.cli.sidecar.proxy_config.envoy import render_envoy
 from authz.cli.sidecar.proxy_config.haproxy import render_haproxy, render_haproxy_lua
 from authz.cli.sidecar.proxy_config.nginx import render_nginx
 from authz.cli.sidecar.proxy_config.notes import WARNING, about_envoy, about_http
+from authz.cli.sidecar.proxy_config.sidecar_certificate import about_certificate
 from authz.cli.sidecar.proxy_config.sites import sites_of
 from authz.cli.sidecar.proxy_config.traefik import render_traefik, render_traefik_static
+from authz.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _TITLES: Final = {
     "nginx": "nginx", "traefik": "Traefik", "caddy": "Caddy", "haproxy": "HAProxy", "apache": "Apache",
 }  # fmt: skip
+_BY_CA: Final = {"envoy": render_envoy, "nginx": render_nginx}  # those that are printed with TLS
 _PARTS: dict[str, dict[str, Callable[[Config, Sites], str]]] = {
     "envoy": {"main": render_envoy},
     "nginx": {"main": render_nginx},
@@ -48,7 +51,13 @@ def parts_of(proxy: str) -> list[str]:
     return list(_PARTS[proxy])
 
 
-def render(proxy: str, config: Config, applications: Sequence[Application] | None = None, part: str = "main") -> str:
+def render(
+    proxy: str,
+    config: Config,
+    applications: Sequence[Application] | None = None,
+    part: str = "main",
+    ca: str | None = None,
+) -> str:
     """Return a configuration file.
 
     Args:
@@ -56,19 +65,31 @@ def render(proxy: str, config: Config, applications: Sequence[Application] | Non
         config: The sidecar's configuration.
         applications: Those of the policy, the first of which is `*`; None: examples.
         part: Which file, for a proxy that needs several.
+        ca: A PEM file with the CA that signs the sidecar's certificates; None: the present certificate is trusted.
 
     Raises:
-        InputError: The sidecar does not listen for that proxy, or on a port that is not known yet.
+        InputError: The sidecar does not listen for that proxy, or on a port that is not known yet, or the proxy cannot
+            recognise it by the CA.
     """
+    if ca is not None:
+        if proxy not in _BY_CA:
+            raise InputError(f"--ca: found with {proxy}, expected it with {' or '.join(_BY_CA)}")
+        return _BY_CA[proxy](config, sites_of(applications), ca)
     return _PARTS[proxy][part](config, sites_of(applications))
 
 
-def warnings_of(proxy: str, config: Config) -> list[str]:
+def warnings_of(proxy: str, config: Config, ca: str | None = None) -> list[str]:
     """Return what of the sidecar's configuration is wrong for a proxy, as the printed comment says it.
 
     Args:
         proxy: As for `render`.
         config: The sidecar's configuration.
+        ca: As for `render`.
     """
-    notes = about_envoy(config) if proxy == "envoy" else about_http(_TITLES[proxy], config, config.http.listen)
+    if proxy == "envoy":
+        notes = [*about_envoy(config), *about_certificate("Envoy", config.grpc.tls, ca)]
+    else:
+        notes = list(about_http(_TITLES[proxy], config, config.http.listen))
+    if proxy == "nginx":
+        notes += about_certificate("nginx", config.http.tls, ca)
     return [note.removeprefix(WARNING) for note in notes if note.startswith(WARNING)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from authz.cli.sidecar.proxy_config.notes import about_envoy, about_sites, comment, wrapped
+from authz.cli.sidecar.proxy_config.sidecar_certificate import about_certificate, check_ca, names_of
 from authz.cli.sidecar.proxy_config.sites import HOST
 from authz.cli.sidecar.proxy_config.target import in_yaml, target
 from authz.cli.sidecar.proxy_config.template import fill, load
@@ -19,17 +20,20 @@ if TYPE_CHECKING:
 OLDEST_ENVOY: Final = (1, 37)
 
 
-def render_envoy(config: Config, sites: Sites) -> str:
-    """Return envoy.yaml. Raises InputError if the sidecar does not listen for Envoy."""
+def render_envoy(config: Config, sites: Sites, ca: str | None = None) -> str:
+    """Return envoy.yaml. Raises InputError if the sidecar does not listen for Envoy, or the CA cannot be used."""
     listen = target("envoy", "grpc", config.grpc.listen)
     tls, signal = config.grpc.tls, config.attack_signal
     header = config.client_address.header
+    if ca is not None:
+        check_ca(ca, tls, "grpc.tls", by_host=False)
+    names = names_of(tls.certificate) if tls and ca else []
     return fill(
         load("envoy.yaml"),
         {
             "where": shorten(listen),
             "oldest": ".".join(map(str, OLDEST_ENVOY)),
-            "notes": comment([*about_sites(sites), *about_envoy(config)]),
+            "notes": comment([*about_sites(sites), *about_envoy(config), *about_certificate("Envoy", tls, ca)]),
             "external_address": header == "x-envoy-external-address",
             "hosts": [_site(site) for site in sites.by_host],
             "paths": [_site(site) | match for site in sites.by_path for match in _matches(site)],
@@ -41,7 +45,9 @@ def render_envoy(config: Config, sites: Sites) -> str:
             "attack_header": in_yaml(signal.header) if signal.header else "",
             "attack_namespace": in_yaml(signal.metadata.namespace) if signal.metadata else "",
             "tls": tls is not None,
-            "certificate": in_yaml(tls.certificate) if tls else "",
+            "trusted_ca": in_yaml(ca or tls.certificate) if tls else "",
+            "by_name": bool(names),
+            "names": [{"kind": name.kind, "name": in_yaml(name.text)} for name in names],
             "client_ca": bool(tls and tls.client_ca),
             "unix": listen.path is not None,
             "path": in_yaml(str(listen.path)),

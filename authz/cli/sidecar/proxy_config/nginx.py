@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-
 from authz.cli.sidecar.proxy_config.notes import about_http, about_sites, comment
+from authz.cli.sidecar.proxy_config.sidecar_certificate import about_certificate, check_ca, names_of
 from authz.cli.sidecar.proxy_config.sites import AMBIGUOUS_PATH, HOST
 from authz.cli.sidecar.proxy_config.target import CHAIN_HEADERS, quoted, target
 from authz.cli.sidecar.proxy_config.template import fill, load
@@ -30,21 +28,24 @@ _EXAMPLE: Final[dict[str, Value]] = {
 }
 
 
-def render_nginx(config: Config, sites: Sites) -> str:
-    """Return nginx.conf. Raises InputError if the sidecar does not listen for nginx."""
+def render_nginx(config: Config, sites: Sites, ca: str | None = None) -> str:
+    """Return nginx.conf. Raises InputError if the sidecar does not listen for nginx, or the CA cannot be used."""
     listen = target("nginx", "http", config.http.listen)
     header, tls = config.client_address.header, config.http.tls
+    if ca is not None:
+        check_ca(ca, tls, "http.tls", by_host=True)
+    notes = [*about_sites(sites), *about_http("nginx", config, listen), *about_certificate("nginx", tls, ca)]
     return fill(
         load("nginx.conf"),
         {
             "where": shorten(listen),
-            "notes": comment([*about_sites(sites), *about_http("nginx", config, listen)]),
+            "notes": comment(notes),
             "server": quoted(f"unix:{listen.path}") if listen.path else str(listen),
             "cache": format_duration(config.http.cache) if config.http.cache else "",
             "cache_key": quoted(_cache_key(config)),
             "scheme": "http" if tls is None else "https",
             "tls": tls is not None,
-            "certificate": quoted(tls.certificate) if tls else "",
+            "trusted_certificate": quoted(ca or tls.certificate) if tls else "",
             "certificate_name": _host_name(tls.certificate) if tls else "",
             "client_ca": bool(tls and tls.client_ca),
             "keepalive": _time(config.http.idle_timeout * 0.8),
@@ -104,12 +105,7 @@ def _cache_key(config: Config) -> str:
 
 def _host_name(certificate: str) -> str:
     """Return the first host name of a certificate, or an example: nginx compares no addresses."""
-    try:
-        read = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return names.get_values_for_type(x509.DNSName)[0]
-    except (OSError, ValueError, x509.ExtensionNotFound, IndexError):
-        return "authz.example.com"
+    return next((name.text for name in names_of(certificate) if name.kind == "DNS"), "authz.example.com")
 
 
 def _time(seconds: float) -> str:
