@@ -23,6 +23,7 @@ from authz.serve.config.own_files import files_read
 from authz.serve.listeners.bind import NOT_A_SOCKET, bind_problem
 from authz.serve.listeners.tls.clients import read_clients
 from authz.serve.listeners.tls.context import make_context
+from authz.serve.listeners.tls.pairs import concerns
 from authz.snapshot.read import read_snapshot
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def check_files(config: Config) -> Iterator[Finding]:
 
 
 def _about_secrets(config: Config) -> Iterator[Finding]:
-    """Yield certificates and tokens that would stop the sidecar when it starts."""
+    """Yield certificates, keys and tokens that would stop the sidecar when it starts, or serve it badly."""
+    yield from (Finding("warning", key, text) for key, text in concerns(files_read(config), time.time()))
     for front, protocol in (("grpc", "h2"), ("http", "http/1.1")):
         tls = getattr(config, front).tls
         if tls is not None and all(Path(name).is_file() for name in tls.files().values()):

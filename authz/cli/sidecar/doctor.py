@@ -40,13 +40,16 @@ def doctor(
 
     Exit status 1 if something is wrong.
     """
-    from authz.analysis.doctor import judge
+    from authz.analysis.doctor import Finding, judge
     from authz.cli.sidecar.config import snapshot_applications
     from authz.serve.config.config import load_config
+    from authz.serve.config.own_files import files_read
+    from authz.serve.listeners.tls.pairs import concerns
 
     checked = load_config(config, os.environ)
     probes = _send(checked, proxy, snapshot_applications(checked, None))
     findings = judge(probes, checked.client_address.rules().trusted_proxies)
+    findings += [Finding(False, f"{key}: {text}") for key, text in concerns(files_read(checked), time.time())]
     if json:
         print_json({"requests": [probe._asdict() for probe in probes], "findings": [f._asdict() for f in findings]})
     else:

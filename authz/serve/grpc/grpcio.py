@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from authz.serve.listeners.tls.config import Tls
 
 _DENIED_BEYOND: Final = 1 << 20  # bytes over our limit that the C core takes, so that we can deny the call
+_LOG = logging.getLogger("authz.tls")
 
 
 class AioGrpc:
@@ -207,4 +210,8 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     except OSError as error:
         raise StartError(f"grpc.tls: {error.filename}: {error.strerror}") from error
     make_context(tls, ("h2",), "grpc.tls")  # grpcio says of a wrong file only that it could not bind
+    from authz.serve.listeners.tls.pairs import concerns  # noqa: PLC0415  # 7 MB, which nobody without TLS is to pay
+
+    for where, problem in concerns(((f"grpc.tls.{key}", path) for key, path in tls.files().items()), time.time()):
+        _LOG.warning("%s: %s", where, problem)
     return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)

@@ -158,6 +158,26 @@ def test_a_file_of_tls_that_the_sidecar_could_not_use_is_wrong(
     assert (status, [line for line in lines if "tls" in line]) == (0, [])
 
 
+def test_a_certificate_that_is_not_valid_and_a_key_of_everybody_are_warned_of(publisher: Publisher) -> None:
+    """Those of a front, and those that the sidecar shows to others."""
+    folder = publisher.folder
+    publisher.publish(POLICY)
+    authority = Authority(folder, "a")
+    authority.issue("a", "127.0.0.1", seconds=-60)
+    authority.issue("b", "127.0.0.1", begins=3600)[1].chmod(0o644)
+    text = SNAPSHOT + LISTENS.replace(
+        'http: {listen: "127.0.0.1:0"', 'http: {listen: "127.0.0.1:0", tls: {certificate: a.pem, key: a.key.pem}'
+    )
+    text += "events: {url: 'https://control.example/v1/events', certificate: b.pem, key: b.key.pem}\n"
+    status, lines = check(folder, text)
+    warned = [line for line in lines if ".pem: " in line]
+    assert status == 0
+    assert warned[0].startswith(f"warning: http.tls.certificate: {folder}/a.pem: found a certificate that expired at ")
+    assert warned[1].startswith(f"warning: events.certificate: {folder}/b.pem: found a certificate that begins at ")
+    mode = "found the mode 644, expected 600 or 640: every user of this machine can read it"
+    assert warned[2:] == [f"warning: events.key: {folder}/b.key.pem: {mode}"]
+
+
 def test_a_revocation_list_by_which_everybody_would_be_refused_is_wrong(publisher: Publisher) -> None:
     folder = publisher.folder
     publisher.publish(POLICY)

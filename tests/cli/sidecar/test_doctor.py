@@ -17,6 +17,7 @@ from support.proxies.programs.envoy import Envoy, adapt_envoy
 from support.proxies.programs.nginx import Nginx
 from support.proxies.upstream import Upstream
 from support.publishing.publisher import Publisher
+from support.servers.certificates import Authority
 
 from authz.addresses import NetworkSet, parse_network
 from authz.analysis.doctor import FORGED, Probe, judge
@@ -150,6 +151,18 @@ def test_a_sidecar_that_does_not_run_and_a_url_that_is_none_are_mistakes(tmp_pat
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+def test_a_certificate_that_has_expired_is_noted(started: Started, tmp_path: Path) -> None:
+    certificate, key = Authority(tmp_path, "a").issue("a", "127.0.0.1", seconds=-60)
+    sender = f"{{url: 'https://control.example/v1/events', certificate: {certificate}, key: {key}}}"
+    (started.folder / "expired.yaml").write_text(f"{started.text}events: {sender}\n")
+    command = [sys.executable, "-m", "authz", "doctor", "--config", "expired.yaml", "--json"]
+    command += ["--proxy", f"http://127.0.0.1:{started.config.http.listen.port}"]
+    done = subprocess.run(command, cwd=started.folder, capture_output=True, text=True, check=False)
+    last = json.loads(done.stdout)["findings"][-1]
+    assert last["text"].startswith(f"events.certificate: {certificate}: found a certificate that expired at ")
+    assert not last["bad"]
 
 
 def test_nothing_is_kept_while_nobody_looks(started: Started) -> None:

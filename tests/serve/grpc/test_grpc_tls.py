@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from support.processes import Process
 from support.publishing.publisher import Publisher
+from support.servers.certificates import Authority
 from support.sidecar.grpc_engine import WAIT, Certificates, Engine, ask, code_of, raw
 
 from authz.errors import StartError
+from authz.serve.grpc import grpcio
 from authz.serve.listeners.tls.config import Tls
 from authz.serve.listeners.tls.context import make_context
 
@@ -102,3 +104,13 @@ def test_a_wrong_certificate_ends_the_start_and_nobody_asks_for_a_password(tls_f
         assert process.wait() == 2
         assert f"authz: error: grpc.tls: {folder}/tls/locked.key: found a key with a password" in process.output
         assert "Traceback" not in process.output
+
+
+def test_the_engine_grpcio_says_at_a_start_that_its_certificate_has_expired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    certificate, key = map(str, authority.issue("server", "127.0.0.1", seconds=-60))
+    grpcio._credentials(Tls(certificate=certificate, key=key))
+    (said,) = caplog.messages
+    assert said.startswith(f"grpc.tls.certificate: {certificate}: found a certificate that expired at ")

@@ -37,7 +37,7 @@ class Shop:
     def __init__(self, folder: Path, more: str = "") -> None:
         self.folder = folder
         self.authority = Authority(folder, "authority")
-        certificate, key = self.authority.issue("server", "127.0.0.1")
+        certificate, key = self.authority.issue("server", "127.0.0.1", seconds=10 * 86400)
         lists = folder / "revoked.pem"
         lists.write_bytes(self.authority.revoke())
         path, crl_path = str(self.authority.path), str(lists) if more else None
@@ -255,3 +255,4 @@ def test_thousands_of_connections_are_judged_by_certificate_and_end_in_turns(mon
         assert (len(noted.told), len(noted.ended), len(connections), most) == (500, 500, 500, 32)
 
     asyncio.run(run())
+

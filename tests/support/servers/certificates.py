@@ -29,15 +29,18 @@ class Authority:
         self.path = folder / f"{name}.ca.pem"
         self.path.write_bytes(self._sign(self._key, self._name, authority=True).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, address: str, *names: str, seconds: float = 86400) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, address: str, *names: str, seconds: float = 86400, begins: float = -86400
+    ) -> tuple[Path, Path]:
         """Return the files of a certificate for an address and for names (of hosts, or URIs), and of its key.
 
-        seconds: until it expires.
+        begins, seconds: from now to its begin and to its end.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, private = self._folder / f"{name}.pem", self._folder / f"{name}.key.pem"
-        signed = self._sign(key, _name(name), address=address, names=names, seconds=seconds)
+        signed = self._sign(key, _name(name), address=address, names=names, seconds=seconds, begins=begins)
         certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+        private.touch(0o600)
         private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return certificate, private
 
@@ -71,6 +74,7 @@ class Authority:
         names: Sequence[str] = (),
         authority: bool = False,
         seconds: float = 86400,
+        begins: float = -86400,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         public = key.public_key()
@@ -80,7 +84,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_before(now + dt.timedelta(seconds=begins))
             .not_valid_after(now + dt.timedelta(seconds=seconds))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

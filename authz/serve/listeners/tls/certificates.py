@@ -2,7 +2,8 @@
 
 A connection is served by what was current when it began; where other clients may connect since, it is judged again.
 Files that cannot be used change nothing, are logged once and counted; those who replace a certificate and its key one
-after the other are given time.
+after the other are given time. A certificate that is not valid now replaces no other one. It is used at a start, since
+not every client checks it, and it stays where there is no better one; the log says so.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from authz.serve.background import in_thread
 from authz.serve.listeners.budget import Turns
 from authz.serve.listeners.places import network_of
 from authz.serve.listeners.tls.clients import Clients, read_clients
-from authz.serve.listeners.tls.context import expiry, make_context
+from authz.serve.listeners.tls.context import make_context
 from authz.serve.listeners.tls.open import OpenConnections
+from authz.serve.listeners.tls.pairs import OwnCertificate, key_problem, read_certificate
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ class _Files(NamedTuple):
     """What was read.
 
     Attributes:
+        key_problem: Of the key's file; "" for none.
         seen: Of the files, before.
     """
 
     context: ssl.SSLContext
-    expires: float
+    own: OwnCertificate
+    key_problem: str
     clients: Clients
     seen: tuple[object, ...]
 
@@ -82,6 +86,7 @@ class Certificates:
     """
 
     context: ssl.SSLContext
+    _own: OwnCertificate
 
     def __init__(
         self, name: str, tls: Tls, protocols: Sequence[str], metrics: Metrics, held: HeldBytes, ends: Ends
@@ -100,16 +105,28 @@ class Certificates:
         metrics.begin("authz_tls_reloads_total", listener=name, result="refused")
         self._seen: tuple[object, ...] = ()
         self._refused: tuple[object, ...] = ()
+        self._waiting: OwnCertificate | None = None  # that was refused for its time alone
         self._reloading = asyncio.Lock()
         self._told = 0.0  # of which expired lists the log has been told
+        self._told_of_time = ""  # what is wrong with the time of the certificate in use, once the log has been told
 
     def load(self) -> None:
         """Read the files. Blocks.
 
         Raises:
-            StartError: They cannot be used; what was current stays.
+            StartError: They cannot be used.
         """
         self._use(self._read())
+
+    def _read_valid(self) -> _Files:
+        """Return the files, unless they have another certificate that is not valid now. Blocks. Raises StartError."""
+        self._waiting = None
+        files = self._read()
+        problem = files.own.problem(time.time())
+        if problem and files.own != self._own:  # the same one keeps no new rules for clients from being used
+            self._waiting = files.own
+            raise StartError(f"{self.name}.tls: {self.tls.certificate}: {problem}")
+        return files
 
     def _read(self) -> _Files:
         where, tls = f"{self.name}.tls", self.tls
@@ -117,13 +134,17 @@ class Certificates:
         clients = read_clients(tls, where, time.time())  # first: what the context lets in is no older
         context = make_context(tls, self._protocols, where)
         try:
-            return _Files(context, expiry(tls), clients, seen)
+            return _Files(context, read_certificate(tls.certificate), key_problem(tls.key), clients, seen)
         except (OSError, ValueError) as error:
             raise StartError(f"{where}: {tls.certificate}: {error}") from error
 
     def _use(self, files: _Files) -> bool:
         """Use what was read. Returns whether other clients may connect now."""
-        self.context, self.expires, self._seen = files.context, files.expires, files.seen
+        self.context, self._seen, self._own, self.expires = files.context, files.seen, files.own, files.own.expires
+        if files.key_problem:
+            _LOG.warning("%s.tls: %s: %s", self.name, self.tls.key, files.key_problem)
+        self._told_of_time = ""
+        self._tell_of_time()
         if files.clients.source == self.clients.source:
             return False
         self.clients = files.clients
@@ -140,10 +161,18 @@ class Certificates:
         while True:
             await asyncio.sleep(LOOK)
             await self.open.sweep(time.time())
+            self._tell_of_time()
             if self.lists_expired and self._told != self.clients.lists_expire:
                 self._told = self.clients.lists_expire or 0.0
                 _LOG.error("%s: a revocation list expired at %s: its clients cannot connect until there is a new one",
                            self.name, format_moment(int(self._told)))  # fmt: skip
+
+    def _tell_of_time(self) -> None:
+        """Say in the log, once, that the certificate in use is not valid now."""
+        problem = self._own.problem(time.time())
+        if problem and problem != self._told_of_time:
+            _LOG.error("%s.tls: %s: %s: clients that check it cannot connect", self.name, self.tls.certificate, problem)
+        self._told_of_time = problem
 
     async def _watch_files(self) -> None:
         while True:
@@ -152,7 +181,8 @@ class Certificates:
                 seen = await in_thread(self._look)
             except NoThread:
                 continue  # the next look may have one
-            if seen not in {self._seen, self._refused}:
+            waiting = self._waiting
+            if seen not in {self._seen, self._refused} or (waiting is not None and not waiting.problem(time.time())):
                 await self.reload()
 
     @property
@@ -173,7 +203,7 @@ class Certificates:
             self.tls = tls or self.tls
             try:
                 seen = await in_thread(self._look)
-                files = await in_thread(self._read)
+                files = await in_thread(self._read_valid)
             except (StartError, NoThread) as error:
                 self._refused = seen if isinstance(error, StartError) else ()
                 self._metrics.count("authz_tls_reloads_total", listener=self.name, result="refused")

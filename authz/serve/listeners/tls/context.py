@@ -89,15 +89,3 @@ def _why_refused(tls: Tls, certificate: bytes, key: bytes, error: Exception) -> 
     if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
         return f"{tls.key}: found another key, expected that of the certificate {tls.certificate}"
     return f"{tls.certificate} and {tls.key}: expected a certificate and its key, as PEM"
-
-
-def expiry(tls: Tls) -> float:
-    """Return when the certificate expires, in seconds since 1970. Blocks.
-
-    Raises:
-        OSError: Its file cannot be read.
-        ValueError: It is no certificate.
-    """
-    from cryptography import x509  # noqa: PLC0415  # 7 MB, which nobody without TLS is to pay
-
-    return x509.load_pem_x509_certificate(Path(tls.certificate).read_bytes()).not_valid_after_utc.timestamp()
