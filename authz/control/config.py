@@ -28,7 +28,7 @@ from authz.engine.model import TOKEN, ListName, total_of
 from authz.errors import BadValue, InputError
 from authz.serve.config.values import Listen, ListenOn, Trusted
 from authz.serve.layers.config import Bits4, Bits6
-from authz.serve.listeners.tls.config import Tls
+from authz.serve.listeners.tls.config import Tls, check_tls
 from authz.strict_yaml.document import Document, read_file
 from authz.strict_yaml.fields import Scalar
 from authz.strict_yaml.scalars import Duration, PositiveCount
@@ -211,8 +211,8 @@ def _check_together(document: Document[ControlConfig], config: ControlConfig) ->
     _check_oidc(document, config)
     if config.listen == Listen():
         document.mistake("listen", "found 'off', expected ADDRESS:PORT or unix:///PATH")
-    for key in () if config.tls is None else config.tls.without_authority():
-        document.mistake(f"tls.{key}", "found without client_ca, expected the authority that signed them")
+    if config.tls is not None:
+        check_tls(document, "tls", config.tls)
 
 
 def _check_once(document: Document[ControlConfig], key: str, names: list[str], what: str) -> None:

@@ -16,6 +16,7 @@ from authz.addresses import NetworkSet
 from authz.engine.entries.opened_snapshot import POLICY_LAYER
 from authz.engine.request.client_address import Rules
 from authz.engine.settings import AttackSignal, LayerSettings, Settings
+from authz.serve.config.fronts import check_front
 from authz.serve.config.own_files import overwritten
 from authz.serve.config.trusted_files import read_trusted
 from authz.serve.config.values import (
@@ -312,7 +313,9 @@ def _check_together(document: Document[Config], config: Config) -> None:
     client = config.client_address
     if client.trusted_hops and (client.trusted_proxies or client.trusted_proxies_files):
         document.mistake("client_address.trusted_hops", "found beside trusted_proxies, expected one of the two")
-    _check_tls(document, config)
+    check_front(document, "grpc", config.grpc)
+    check_front(document, "http", config.http)
+    _check_senders(document, config)
     if config.workers != 1 and config.grpc.engine == "grpcio":
         document.mistake("workers", "found more than one with grpc.engine grpcio, expected the engine native or auto")
     listens = {"grpc": config.grpc.listen, "http": config.http.listen, "admin": config.admin.listen}
@@ -336,17 +339,10 @@ def _check_layers(document: Document[Config], config: Config) -> None:
             document.mistake(f"{where}.{key}", message)
 
 
-def _check_tls(document: Document[Config], config: Config) -> None:
-    for name, tls in (("grpc", config.grpc.tls), ("http", config.http.tls)):
-        for key in () if tls is None else tls.without_authority():
-            document.mistake(f"{name}.tls.{key}", "found without client_ca, expected the authority that signed them")
+def _check_senders(document: Document[Config], config: Config) -> None:
     for name, sender in (("events", config.events), ("traces", config.traces)):
         if (sender.certificate is None) != (sender.key is None):
             document.mistake(f"{name}.certificate", "found certificate or key alone, expected both or none")
-    if config.grpc.engine == "grpcio" and config.grpc.tls is not None:
-        for key in ("clients", "client_crl"):
-            if getattr(config.grpc.tls, key):
-                document.mistake(f"grpc.tls.{key}", "found with the engine grpcio, expected 'native' or 'auto'")
 
 
 def _absolute(config: Config, folder: Path) -> Config:

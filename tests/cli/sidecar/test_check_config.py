@@ -178,6 +178,19 @@ def test_a_certificate_that_is_not_valid_and_a_key_of_everybody_are_warned_of(pu
     assert warned[2:] == [f"warning: events.key: {folder}/b.key.pem: {mode}"]
 
 
+def test_an_authority_by_which_nobody_can_connect_is_wrong(publisher: Publisher) -> None:
+    folder = publisher.folder
+    publisher.publish(POLICY)
+    Authority(folder, "a").issue("a", "127.0.0.1")
+    tls = "tls: {certificate: a.pem, key: a.key.pem, client_ca: a.pem}"
+    text = SNAPSHOT + LISTENS.replace('grpc: {listen: "127.0.0.1:0"', 'grpc: {listen: "127.0.0.1:0", ' + tls)
+    status, lines = check(folder, text)
+    assert status == 1
+    start = f"wrong: grpc.tls: {folder}/a.pem: found no authority, expected one that signed itself (a root): nobody can"
+    assert any(line.startswith(start) for line in lines)
+    assert check(folder, text.replace("grpc: {", "grpc: {engine: grpcio, "))[0] == 0  # which takes any
+
+
 def test_a_revocation_list_by_which_everybody_would_be_refused_is_wrong(publisher: Publisher) -> None:
     folder = publisher.folder
     publisher.publish(POLICY)

@@ -197,3 +197,6 @@ def test_names_without_an_authority_are_a_mistake(tmp_path: Path) -> None:
     path.write_text(text + "tls: {certificate: a.pem, key: a.key, clients: [edge.example]}\n")
     with pytest.raises(InvalidDocument, match="found without client_ca"):
         load_control_config(path, {})
+    path.write_text(text + "tls: {certificate: a.pem, key: a.key, client_ca: ca.pem, clients: []}\n")
+    with pytest.raises(InvalidDocument, match=r"tls\.clients: found an empty list"):
+        load_control_config(path, {})

@@ -281,6 +281,41 @@ def test_names_of_clients_need_an_authority_and_the_engine_native(mistakes: Mist
     ]
 
 
+def test_an_emptied_list_of_clients_does_not_let_everybody_in(mistakes: Mistakes, load: Load) -> None:
+    text = f"{LEAST}http:\n  tls: {{certificate: a, key: b, client_ca: c, clients: []}}\n"
+    empty = "found an empty list, expected names, or no such key where any certificate of client_ca will do"
+    assert mistakes(text) == [f"authz.yaml:3: http.tls.clients: {empty}"]
+    assert mistakes(text.replace(", client_ca: c", "")) == [f"authz.yaml:3: http.tls.clients: {empty}"]
+    tls = load(text.replace(", clients: []", "")).http.tls
+    assert tls is not None
+    assert tls.clients is None
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "'2001:db8::1'"])
+def test_an_address_is_no_name_of_a_client(mistakes: Mistakes, address: str) -> None:
+    (line,) = mistakes(f"{LEAST}http:\n  tls: {{certificate: a, key: b, client_ca: c, clients: [{address}]}}\n")
+    where = f"authz.yaml:3: http.tls.clients[0]: found '{address.strip(chr(39))}', expected a name in the client's "
+    assert line.startswith(where)
+    assert line.endswith("(addresses in a certificate are not compared: give it a name)")
+
+
+@pytest.mark.parametrize(("front", "most"), [("grpc", 1024), ("http", 4096)])
+def test_one_address_cannot_have_more_connections_than_there_are(
+    mistakes: Mistakes, load: Load, front: str, most: int
+) -> None:
+    key = f"{front}.max_connections_per_peer"
+    assert mistakes(f"{LEAST}{front}: {{max_connections_per_peer: {most + 1}}}\n") == [
+        f"authz.yaml:2: {key}: found {most + 1}, expected at most {most}, the value of max_connections"
+    ]
+    assert mistakes(f"{LEAST}{front}: {{max_connections: 5, max_connections_per_peer: 6}}\n") == [
+        f"authz.yaml:2: {key}: found 6, expected at most 5, the value of max_connections"
+    ]
+    assert mistakes(f"{LEAST}{front}: {{max_connections: many, max_connections_per_peer: {most + 1}}}\n") == [
+        f"authz.yaml:2: {front}.max_connections: found 'many', expected a whole number from 1"
+    ]
+    load(f"{LEAST}{front}: {{max_connections: 5, max_connections_per_peer: 5}}\n")
+
+
 def test_one_front_at_least_is_on(mistakes: Mistakes, load: Load) -> None:
     assert mistakes(f"{LEAST}grpc: {{listen: off}}\nhttp: {{listen: off}}\n") == [
         "authz.yaml:2: grpc.listen: found 'off' here and at http.listen, expected at most one of them off"

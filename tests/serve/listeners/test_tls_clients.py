@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from support.publishing.publisher import Publisher
 from support.servers.certificates import Authority
@@ -28,7 +30,6 @@ from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 class Shop:
@@ -186,13 +187,14 @@ def test_a_certificate_is_followed_through_the_authorities_of_client_ca_alone(tm
         return read_clients(tls, "http.tls", time.time()).may_stay(*shown(path), time.time())
 
     one, other = root.path.read_bytes(), middle.path.read_bytes()
+    strangers = Authority(tmp_path, "strangers").path.read_bytes()
     assert stays(leaf, one, other)
     assert stays(leaf, other, one)
     assert stays(direct, one)
     assert stays(root.path, one)
     assert not stays(leaf, one)  # what the client sent between them we do not have
-    assert not stays(leaf, other)  # as OpenSSL: it leads to no root
-    assert not stays(direct, other)
+    assert not stays(leaf, other, strangers)  # as OpenSSL: it leads to no root
+    assert not stays(direct, other, strangers)
     assert not stays(direct, b"")
     none, middles = root.revoke(), middle.revoke()
     assert stays(leaf, one, other, lists=none + middles)
@@ -255,4 +257,22 @@ def test_thousands_of_connections_are_judged_by_certificate_and_end_in_turns(mon
         assert (len(noted.told), len(noted.ended), len(connections), most) == (500, 500, 500, 32)
 
     asyncio.run(run())
+
+
+def test_an_authority_by_which_nobody_can_connect_is_refused(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    under, root = shop.authority.under("under").path, shop.authority.path
+    none = "expected one that signed itself (a root): nobody can connect without it"
+    for path, what in ((Path(shop.tls.certificate), "no authority"), (under, "an authority that another one signed")):
+        tls = msgspec.structs.replace(shop.tls, client_ca=str(path))
+        with pytest.raises(StartError) as caught:
+            read_clients(tls, "http.tls", time.time())
+        assert caught.value.message == f"http.tls: {path}: found {what}, {none}"
+    under.write_bytes(under.read_bytes() + root.read_bytes())
+    assert read_clients(tls, "http.tls", time.time()).source is not None
+
+
+def test_no_name_at_all_lets_nobody_in() -> None:
+    certificate = {"subjectAltName": (("DNS", "envoy.example.com"),)}
+    assert not Clients(()).may_connect(certificate, 0.0)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from authz.serve.listeners.tls.crl import Lists
 
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_ANY_CERTIFICATE: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _STEPS: Final = 4  # authorities between a client and one that signed itself, at most
 
 
@@ -35,7 +36,7 @@ class Clients:
     """Who may connect. Nothing of it changes.
 
     Args:
-        names: One of them must be in a certificate; none: any will do.
+        names: One of them must be in a certificate; None: any will do.
         authorities: Of `client_ca`; None: no certificate is asked for.
         lists: Of each of them.
         source: What all this was read from.
@@ -47,7 +48,7 @@ class Clients:
 
     def __init__(
         self,
-        names: tuple[ClientName, ...] = (),
+        names: tuple[ClientName, ...] | None = None,
         authorities: tuple[x509.Certificate, ...] | None = None,
         lists: Lists | None = None,
         source: object = None,
@@ -68,7 +69,7 @@ class Clients:
         """
         if valid_until(certificate) < now:
             return False
-        if not self._names:
+        if self._names is None:
             return True
         names = names_of(certificate)
         return any(allowed.covers(name) for allowed in self._names for name in names)
@@ -115,7 +116,7 @@ def read_clients(tls: Tls, where: str, now: float) -> Clients:
         now: Seconds since 1970.
 
     Raises:
-        StartError: One cannot be read; or the revocation lists cannot be used.
+        StartError: One cannot be read, nobody can connect by `client_ca`, or the revocation lists cannot be used.
     """
     if tls.client_ca is None:
         return Clients()
@@ -124,6 +125,11 @@ def read_clients(tls: Tls, where: str, now: float) -> Clients:
     except OSError as error:
         raise StartError(f"{where}: {tls.client_ca}: {error.strerror}") from error
     authorities = tuple(_certificates(text))
+    known = len(authorities) == len(_ANY_CERTIFICATE.findall(text))  # else OpenSSL may take one that we cannot read
+    if authorities and known and not any(map(_signed_itself, authorities)):
+        kind = "an authority that another one signed" if any(map(_may_issue, authorities)) else "no authority"
+        raise StartError(f"{where}: {tls.client_ca}: found {kind}, expected one that signed itself (a root): nobody "
+                         "can connect without it")  # fmt: skip
     if tls.client_crl is None:
         return Clients(tls.clients, authorities, source=(tls.clients, text))
     data, lists = read_lists(tls.client_crl, where)
@@ -145,6 +151,26 @@ def _certificates(text: bytes) -> Iterator[x509.Certificate]:
         except ValueError:
             continue
         yield certificate
+
+
+def _signed_itself(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate is a root. Where its signature cannot be checked, its names decide."""
+    if certificate.issuer != certificate.subject:
+        return False
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except InvalidSignature:
+        return False
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return True
+    return True
+
+
+def _may_issue(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
 
 
 def _is_valid(certificate: x509.Certificate, now: float) -> bool:
