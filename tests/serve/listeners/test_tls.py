@@ -132,11 +132,12 @@ def test_only_clients_with_an_allowed_name_are_answered(sides: Callable[..., Sid
     made = sides(f', client_ca: authority.ca.pem, clients: ["{SPIFFE}"]')
     other = made.authority.issue("other", "127.0.0.1", "other.example.com")
     assert made.status(made.envoy) == 200
-    assert made.status(other) == 0
+    assert [made.status(other) for _ in range(3)] == [0, 0, 0]
     assert made.status(made.stranger) == 0
     assert made.status() == 0
-    assert made.handshakes() == {"ok": 1, "not_allowed": 1, "failed": 2}
-    assert "refused a client whose certificate has the names 'other.example.com'" in made.sidecar.output
+    assert made.handshakes() == {"ok": 1, "not_allowed": 3, "failed": 2}
+    assert made.sidecar.output.count("refused a client with a certificate that has the names 'other.example.com'") == 1
+    assert made.sidecar.output.count(": refused ") == 1
 
 
 def test_certificates_are_exchanged_while_a_connection_lives(sides: Callable[..., Sides]) -> None:

@@ -26,6 +26,7 @@ from authz.serve.listeners.tls.clients import Clients, read_clients
 from authz.serve.listeners.tls.config import Tls
 from authz.serve.listeners.tls.connection import TlsConnection
 from authz.serve.listeners.tls.open import OpenConnections
+from authz.serve.listeners.tls.refused import RefusedClients
 from authz.serve.observe.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -276,3 +277,18 @@ def test_no_name_at_all_lets_nobody_in() -> None:
     certificate = {"subjectAltName": (("DNS", "envoy.example.com"),)}
     assert not Clients(()).may_connect(certificate, 0.0)
 
+
+def test_clients_that_are_refused_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    refused = RefusedClients("http", lambda: now)
+    certificate = {"subjectAltName": (("DNS", "a.example"),), "notAfter": "Jan  1 00:00:00 2030 GMT"}
+    caplog.set_level("INFO", "authz.tls")
+    for _ in range(60):
+        refused(certificate)
+    now += 60.0
+    for _ in range(2):
+        refused(certificate)
+    end = "with a certificate that has the names 'a.example' and is valid until Jan  1 00:00:00 2030 GMT"
+    assert caplog.messages == [
+        f"http: refused a client {end}", f"http: refused 60 clients since the line before, the last one {end}",
+    ]  # fmt: skip

@@ -29,8 +29,12 @@ application: {unknown: default}
 decision_log: {path: "off"}
 drain: 0s
 """
-# A look at the files that the test did not ask for would come between what it writes, or be counted.
-NO_LOOKS = "from authz.serve.listeners.tls import certificates\ncertificates.LOOK = 3600.0\n"
+# A look at the files that the test did not ask for would come between what it writes, or be counted; and on a slow
+# machine a minute may pass between two clients that are refused.
+NO_LOOKS = """\
+from authz.serve.listeners.tls import certificates, refused
+certificates.LOOK = refused.PAUSE = 3600.0
+"""
 SPIFFE = "spiffe://example.com/ns/edge/sa/envoy"
 
 

@@ -22,6 +22,7 @@ from authz.serve.listeners.tls.clients import Clients, read_clients
 from authz.serve.listeners.tls.context import make_context
 from authz.serve.listeners.tls.open import OpenConnections
 from authz.serve.listeners.tls.pairs import OwnCertificate, key_problem, read_certificate
+from authz.serve.listeners.tls.refused import RefusedClients
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Certificates:
         open: Connections whose handshake is over.
         handshakes: Connections whose handshake is under way, the oldest first.
         turns: Where they wait to go on with it.
+        refused: Tells of clients that have none of the names.
         expires: When the certificate expires, in seconds since 1970.
     """
 
@@ -100,6 +102,7 @@ class Certificates:
         self.expires = 0.0
         self.clients = Clients()
         self.open = OpenConnections(name, ends)
+        self.refused = RefusedClients(name)
         self._protocols = protocols
         self._metrics = metrics
         metrics.begin("authz_tls_reloads_total", listener=name, result="refused")

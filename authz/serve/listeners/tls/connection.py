@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from authz.serve.listeners.tls.clients import names_of, valid_until
+from authz.serve.listeners.tls.clients import valid_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,9 +137,7 @@ class TlsConnection(asyncio.Protocol):
             self._refuse("outdated")
             return False
         if not self._clients.may_connect(certificate, time.time()):
-            names = ", ".join(map(str, names_of(certificate)))
-            _LOG.info("%s: refused a client whose certificate has the names %.200r and is valid until %s",
-                      self._certificates.name, names, (certificate or {}).get("notAfter"))  # fmt: skip
+            self._certificates.refused(certificate)
             self._refuse("not_allowed")
             return False
         self._certificates.open.add(self, valid_until(certificate))
