@@ -45,7 +45,7 @@ def serve(config: Path, log_level: str = "info") -> None:
     """
     if log_level not in _LEVELS:
         raise InputError(f"--log-level: found '{log_level}', expected debug, info, warning or error")
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until we can handle it: by default it ends a process
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until we can handle it; the command has done so
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     checked = load_config(config, os.environ)
     raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)

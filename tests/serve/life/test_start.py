@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,8 +28,6 @@ from authz.errors import InputError, StartError
 from authz.serve.listeners.bind import clear_unix_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from support.publishing.publisher import Publisher
 
 
@@ -249,6 +249,49 @@ def test_sighup_while_it_starts_ends_nothing_and_is_taken_once_it_serves(publish
         process.wait_for_line("authz: (worker 2: )?serving")
         process.wait_for_line("the configuration was read again")
         assert process.popen.poll() is None
+
+
+# Of a process: sends it SIGHUP as soon as it looks for a module, before it has loaded that.
+TOLD_BEFORE = """\
+import os, signal, sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == os.environ["TOLD_BEFORE"]:
+            os.environ["TOLD_BEFORE"] = ""
+            os.kill(os.getpid(), signal.SIGHUP)
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def told_before(folder: Path, module: str, *arguments: str) -> Process:
+    (folder / "sitecustomize.py").write_text(TOLD_BEFORE)
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    env = os.environ | {"PYTHONPATH": path, "TOLD_BEFORE": module}
+    return Process([sys.executable, "-m", "authz", *arguments], cwd=folder, env=env)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_before_anything_is_loaded_is_taken_once_it_serves(publisher: Publisher, workers: int) -> None:
+    """No process of the sidecar keeps it blocked."""
+    publisher.publish()
+    (publisher.folder / "authz.yaml").write_text(config(rest=f"workers: {workers}\n"))
+    with told_before(publisher.folder, "authz.serve.process", "serve", "--config", "authz.yaml") as process:
+        process.wait_for_line("authz: serving")
+        process.wait_for_line("the configuration was read again")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == (0 if workers == 1 else 3)
+        for pid in (process.pid, *children):
+            blocked = re.findall(r"^SigBlk:\s+(\S+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            assert not int(blocked[0], 16) & 1 << signal.SIGHUP - 1
+
+
+@pytest.mark.parametrize(("command", "status"), [("serve", 0), ("keys", -signal.SIGHUP)])
+def test_sighup_ends_other_commands_as_usual(tmp_path: Path, command: str, status: int) -> None:
+    with told_before(tmp_path, "authz.cli.app", command, "--help") as process:
+        assert process.wait() == status
 
 
 # Is told to end by whoever reads its log, as soon as it says that it serves.

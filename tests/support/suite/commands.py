@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +45,7 @@ class Commands:
     def __call__(self, *arguments: str | Path, stdin: bytes = b"") -> Ran:
         """Run a command in this process. What it raises comes out: on a terminal that would be a traceback."""
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         with self._monkeypatch.context() as patch:
             patch.chdir(self.folder)
             patch.setattr(sys, "argv", ["authz", *map(str, arguments)])
@@ -54,6 +56,8 @@ class Commands:
                 run()
             except SystemExit as end:
                 status = end.code
+            finally:  # `serve` blocks SIGHUP, and every process that this one starts would have it blocked, too
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         assert isinstance(status, int)
         return Ran(status, *(stream.buffer.getvalue().decode().rstrip("\n") for stream in (out, err)))
 
