@@ -6,11 +6,14 @@ trusted proxies, limits, the decision log, files and clients of TLS.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
 
 from authz.errors import InputError
+from authz.serve.config.values import Rights, Workers
+from authz.strict_yaml.scalars import Duration
+from authz.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,7 @@ FIXED: Final[dict[str, tuple[str, ...]]] = {
     "events": (),
     "traces": (),
 }
+FIXED_AT_THE_TOP: Final = ("workers", "overlap")
 
 
 def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
@@ -52,6 +56,8 @@ def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
             names = tuple(name for name in names if name != "tls")
         lines += _differences(section, before, after, names)
         kept[section] = replace(after, **{name: getattr(before, name) for name in names})
+    lines += _differences("", old, new, FIXED_AT_THE_TOP)
+    kept |= {name: getattr(old, name) for name in FIXED_AT_THE_TOP}
     if old.state_file != new.state_file:
         lines.append(f"state: '{old.state_file}' stays, found '{new.state_file}'")
     if new.snapshot is not None:
@@ -70,7 +76,20 @@ def _tls_can_change(before: Any, after: Any) -> bool:
 
 
 def _differences(section: str, before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
+    kinds = get_type_hints(type(before), include_extras=True)
     for name in names:
         one, other = getattr(before, name), getattr(after, name)
         if one != other:
-            yield f"{section}.{name}: '{one}' stays, found '{other}'"
+            one, other = (_as_written(value, kinds[name]) for value in (one, other))
+            yield f"{section}{'.' if section else ''}{name}: '{one}' stays, found '{other}'"
+
+
+def _as_written(value: Any, kind: Any) -> str:
+    """Return a value as it can stand in authz.yaml. kind: the type that its key is declared with."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", False: "false", True: "true"}[value]
+    if kind == Duration:
+        return format_duration(value)
+    if kind == Rights:
+        return f"{value:o}"
+    return "auto" if kind == Workers and not value else str(value)

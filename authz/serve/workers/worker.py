@@ -49,6 +49,8 @@ def workers_part(config: Config, workers: int) -> Config:
             max_connections_per_peer=-(-http.of_a_peer // workers),
         ),
         admin=replace(config.admin, listen=Listen()),
+        workers=1,  # of these two the keeper alone says that they have changed
+        overlap=False,
     )
 
 

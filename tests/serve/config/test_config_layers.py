@@ -149,6 +149,26 @@ def test_what_cannot_change_stays_and_is_named_with_both_values(tmp_path: Path) 
     assert merge(old, old) == (old, [])
 
 
+def test_what_stays_is_told_in_the_form_of_the_file(tmp_path: Path) -> None:
+    text = "layers:\n" + POLICY
+    old = load(tmp_path, text + "http: {cache: 1s, unix_mode: 660}\ngrpc: {max_connection_age: 90m}\n")
+    new = load(
+        tmp_path,
+        text + "http: {cache: 250ms, unix_mode: 600}\ngrpc: {max_connection_age: 0s, max_connections_per_peer: 9}\n"
+        "workers: auto\noverlap: true\n",
+    )
+    merged, lines = merge(old, new)
+    assert lines == [
+        "grpc.max_connections_per_peer: 'null' stays, found '9'",
+        "grpc.max_connection_age: '90m' stays, found '0s'",
+        "http.unix_mode: '660' stays, found '600'",
+        "http.cache: '1s' stays, found '250ms'",
+        "workers: '1' stays, found 'auto'",
+        "overlap: 'false' stays, found 'true'",
+    ]
+    assert (merged.workers, merged.overlap) == (1, False)
+
+
 def test_files_and_clients_of_tls_change_but_tls_is_not_turned_on_or_off(tmp_path: Path) -> None:
     tls = "tls: {certificate: %s, key: k, client_ca: c}"
     first, second = (
