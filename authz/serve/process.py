@@ -22,6 +22,7 @@ from authz.serve.sidecar import Sidecar
 if TYPE_CHECKING:
     from pathlib import Path
 
+_LOG: Final = logging.getLogger("authz")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _OTHER_CONNECTIONS: Final = 1024 + 64  # of the gRPC front, and of the admin listener
 _M_MMAP_THRESHOLD: Final = -3  # <malloc.h>
@@ -48,6 +49,7 @@ def serve(config: Path, log_level: str = "info") -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # until we can handle it; the command has done so
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     checked = load_config(config, os.environ)
+    _LOG.info("pid: %d, which takes SIGHUP and SIGTERM", os.getpid())
     raise_limit(checked.http.max_connections + _OTHER_CONNECTIONS)
     _give_back_large_blocks()
     if checked.grpc.engine != "grpcio":  # whose calls we do not know

@@ -93,6 +93,7 @@ class Sidecar:
         self._held, self._turns = HeldBytes(), Turns(last=LAST)  # of all listeners
         self._passed = passed or Passed([])
         self._tell = tell  # systemd
+        self._told = ""  # the state that it knows; "": none yet
         self._endpoints = Endpoints(config, self.metrics, self._held, self._passed.take)
         self._fronts: dict[str, tuple[Callable[[], None], Callable[[], Awaitable[None]]]] = {}  # their drains and ends
         self._writers: dict[str, Callable[[], None]] = {}  # end what writes or sends in a thread; block
@@ -165,8 +166,12 @@ class Sidecar:
         _LOG.info("serving%s", "" if self.health.ready else f", not ready: {'; '.join(self._status.reasons())}")
 
     def _state(self) -> str:
-        """Return what we are doing, for `systemctl status`."""
-        return f"STATUS={'ready' if self.health.ready else 'not ready: ' + '; '.join(self._status.reasons())}"
+        return "ready" if self.health.ready else f"not ready: {'; '.join(self._status.reasons())}"
+
+    def _tell_state(self, *lines: str) -> None:
+        """Tell what `systemctl status` shows of us, behind these lines."""
+        self._told = self._state()
+        self._tell(*lines, f"STATUS={self._told}")
 
     async def _look(self) -> None:
         while True:
@@ -177,6 +182,8 @@ class Sidecar:
         """Notice what time alone changes. Called every second."""
         self.layers.look(time.time())
         self.health.look()
+        if self._told and not self.health.draining and self._told != self._state():
+            self._tell_state()
 
     async def _look_at_hits(self) -> None:
         while True:
@@ -289,7 +296,7 @@ class Sidecar:
                 self.metrics.count("authz_config_reloads_total", result="ok")
         await self._endpoints.reload(self.config)
         await self.layers.load()
-        self._tell("READY=1", self._state())
+        self._tell_state("READY=1")
 
     async def _change(self, new: Config) -> None:
         """Go on with another configuration: all of it that can change, or nothing. Raises AuthzError."""
@@ -325,7 +332,7 @@ class Sidecar:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked while we started
         self._started()  # said from here on, for a signal drains now
-        self._tell("READY=1", self._state())
+        self._tell_state("READY=1")
         await told.wait()
         told.clear()
         _LOG.info("drain: not serving, answering for %g more seconds", self.config.drain)

@@ -56,6 +56,8 @@ class Keeper(Child):
         self._published: dict[str, tuple[OpenedSnapshot | None, bool]] = {}
         self._reports: dict[int, tuple[float, dict[str, Any]]] = {}  # when it came, by worker
         self._workers = workers
+        self._begun = time.monotonic()
+        self._said = ""  # the state that the supervisor knows
         super().__init__(keepers_part(config), lambda: keepers_part(read()), channel)
         self._endpoints.give = lambda _name, _where: admin
         self.health = self._status.health = Health(self._decides)
@@ -100,6 +102,16 @@ class Keeper(Child):
         """Notice what time alone changes."""
         super().look()
         self._publish()
+        self._say_state()
+
+    def _say_state(self) -> None:
+        """Say what systemd is to show, where it has changed. A new keeper first lets each worker report."""
+        few = len(self._reports) < self._workers and time.monotonic() - self._begun < _PATIENCE
+        if (few and not self._said) or not self.health.listening:
+            return
+        state = self._state()
+        if state != self._said and self.send(Message("state", {"text": state})):
+            self._said = state
 
     def _publish(self) -> None:
         """Give away what has changed since the last time; what is not taken now is given at the next look."""
@@ -124,12 +136,14 @@ class Keeper(Child):
             self.metrics.take(content["worker"], content["metrics"])
             self._watch.add_dicts(content["decisions"])
             self.health.look()
+            self._say_state()
         elif message.kind == "died":
             self._reports.pop(content["worker"], None)
             self.metrics.take(content["worker"], content["metrics"])  # maybe unknown to us, who are new
             self.metrics.bury(content["worker"])
             self.send(Message("dead", {"deaths": content["death"], "metrics": self.metrics.dead}))
             self.health.look()
+            self._say_state()
         elif message.kind == "dead":
             self.metrics.dead = content["metrics"]
         message.close()
@@ -137,3 +151,4 @@ class Keeper(Child):
     def _started(self) -> None:
         self._watch.on_look = lambda: self.send(Message("watch", None))
         _LOG.info("loaded" if self.decider.ruleset else "nothing is loaded yet")
+        self._say_state()

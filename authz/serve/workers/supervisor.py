@@ -5,6 +5,7 @@ what a worker that begins needs at once, should the keeper be gone: the latest s
 
     keeper  -> layer, start -> all workers          worker -> report -> keeper
     keeper  -> watch        -> all workers          supervisor -> died -> keeper
+    keeper  -> state        -> systemd: whether requests are decided and, if not, why
     keeper  -> dead         -> the next keeper: what those have counted that have ended, and up to which death
     each    -> alive        every second, from the first step of its start on
 
@@ -24,6 +25,7 @@ import time
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from authz.errors import StartError
+from authz.serve.listeners.systemd import reloading
 from authz.serve.workers.channel import Channel, Message
 from authz.serve.workers.reports import NOTHING
 from authz.serve.workers.share import LAYER
@@ -103,6 +105,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._ending = 0.0  # when those that are left are killed; 0: we serve
         self._serving = False
+        self._state = ""  # as the keeper says it; "": it has not yet
         self._told = 0.0  # when systemd last heard of us
 
     def serve(self) -> None:
@@ -149,6 +152,7 @@ class Supervisor:
             _LOG.error("no process for %s: %s: trying again in %g s", _name(number), error.strerror, _AGAIN)
             self._due[number] = time.monotonic() + _AGAIN
             return
+        _LOG.info("%s: pid %d", _name(number), pid)
         child = self._children[number] = _Child(number, pid, ours)
         self._due.pop(number, None)
         if number == KEEPER:
@@ -217,6 +221,7 @@ class Supervisor:
         _LOG.error("%s ended (%s): it is replaced%s", child.name, how, f" in {wait:g} s" if wait else "")
         self._due[child.number] = now + wait
         if child.number == KEEPER:
+            self._stated("not known: the keeper has ended and is replaced")
             return
         self._forget(child.number)
         self._deaths += 1
@@ -257,6 +262,8 @@ class Supervisor:
             pass
         elif child.number != KEEPER:
             self._reported(child, message)
+        elif message.kind == "state":
+            self._stated(message.content["text"])
         elif message.kind == "dead":
             known = message.content["deaths"]
             later = [told for told in self._untold if told.kind == "died" and told.content["death"] > known]
@@ -272,6 +279,12 @@ class Supervisor:
         keeper = self._children.get(KEEPER)
         if keeper is not None:
             self._send(keeper, message._replace(descriptors=()), f"report {child.number}")
+
+    def _stated(self, state: str) -> None:
+        """Pass on to systemd whether requests are decided."""
+        self._state = state
+        if self._serving and not self._ending:
+            self._tell(f"STATUS={state}")
 
     def _broadcast(self, message: Message) -> None:
         """Pass what the keeper says on to all workers, and hold what the next one needs."""
@@ -319,10 +332,11 @@ class Supervisor:
                 child.heard = now
             if self._ending and now > self._ending:
                 os.kill(child.pid, signal.SIGKILL)
-        if not self._serving and sum(child.ready for child in self._children.values()) == self._workers:
+        ready = sum(child.ready for child in self._children.values()) == self._workers
+        if ready and self._state and not self._serving:
             self._serving = True
-            self._tell("READY=1", f"STATUS=serving with {self._workers} workers")
-            _LOG.info("serving with %d workers", self._workers)
+            self._tell("READY=1", f"STATUS={self._state}")
+            _LOG.info("serving with %d workers%s", self._workers, "" if self._state == "ready" else f", {self._state}")
         if self._watchdog is not None and now - self._told >= self._watchdog:
             self._told = now
             self._tell("WATCHDOG=1")
@@ -336,10 +350,12 @@ class Supervisor:
             self._tell("STOPPING=1", "STATUS=draining")
             _LOG.info("drain: all workers end")
             self._release()
+        told = number == signal.SIGHUP and self._serving and not self._ending  # READY=1 is not said before we are
+        if told:
+            self._tell(*reloading())
         if number == signal.SIGHUP:
-            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._reload()
         for child in self._children.values():
             os.kill(child.pid, signal.SIGTERM if number == signal.SIGINT else number)
-        if number == signal.SIGHUP:
-            self._tell("READY=1")
+        if told:
+            self._tell("READY=1", f"STATUS={self._state}")

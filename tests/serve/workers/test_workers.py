@@ -124,6 +124,10 @@ def test_metrics_are_the_sum_and_do_not_fall_when_a_worker_dies(family: Family) 
     wait_for(lambda: family.ready() and len(family.children) == 3, "all workers")
     assert family.metric("authz_decisions_total") == 104
     assert "worker 1 ended (signal 9): it is replaced" in family.sidecar.output
+    pids = map(str, family.children)  # in the order of their start
+    logged = re.findall(r"authz: (the keeper|worker \d): pid (\d+)$", family.sidecar.output, re.MULTILINE)
+    assert [logged[0], *logged[2:]] == list(zip(("the keeper", "worker 2", "worker 1"), pids, strict=True))
+    assert f"authz: pid: {family.sidecar.pid}, which takes SIGHUP and SIGTERM" in family.sidecar.output
 
 
 def test_metrics_do_not_fall_when_the_keeper_dies_after_a_worker_or_with_it(family: Family) -> None:
@@ -251,7 +255,9 @@ def test_decisions_of_all_workers_are_shown_while_somebody_looks(family: Family)
 def test_a_reload_changes_all(family: Family, publisher: Publisher) -> None:
     path = publisher.folder / "authz.yaml"
     path.write_text(path.read_text().replace('trusted_proxies: ["127.0.0.0/8"]', "trusted_proxies: []"))
+    path.write_text(path.read_text().replace("workers: 2", "workers: 3"))
     os.kill(family.sidecar.pid, signal.SIGHUP)
+    family.sidecar.wait_for_line("keeper: takes effect at a restart: workers: '2' stays, found '3'")
 
     def clients() -> set[str | None]:
         return {get(family.http, "/v1/auth", DENIED).header("client-address") for _ in range(8)}
@@ -261,6 +267,8 @@ def test_a_reload_changes_all(family: Family, publisher: Publisher) -> None:
         os.kill(worker, signal.SIGKILL)
     wait_for(lambda: family.metric("authz_worker_restarts_total") == 2 and family.ready(), "replaced workers")
     assert clients() == {"127.0.0.1"}  # and not what the configuration said at the start
+    assert len(family.children) == 3
+    assert family.sidecar.output.count("takes effect at a restart") == 1
 
 
 def test_all_drain_and_end_together_and_leave_nothing(publisher: Publisher) -> None:
