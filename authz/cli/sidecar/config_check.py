@@ -19,12 +19,14 @@ from authz.engine.entries.opened_snapshot import OpenedSnapshot
 from authz.engine.request.client_address import MAX_ELEMENTS
 from authz.errors import SnapshotRefused, StartError
 from authz.serve.admin.token import read_token
+from authz.serve.config.config import MAX_CACHE
 from authz.serve.config.own_files import files_read
 from authz.serve.listeners.bind import NOT_A_SOCKET, bind_problem
 from authz.serve.listeners.tls.clients import read_clients
 from authz.serve.listeners.tls.context import make_context
 from authz.serve.listeners.tls.pairs import concerns
 from authz.snapshot.read import read_snapshot
+from authz.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from authz.snapshot.signing.keys import PublicKey
 
 WIDE: Final = {4: 8, 6: 16}  # prefix bits; networks of trusted proxies that are wider are asked about
-
-MAX_CACHE: Final = 60.0  # seconds for which nginx may keep an answer; longer ones are asked about
 
 
 class Finding(NamedTuple):
@@ -191,7 +191,8 @@ def check_limits(config: Config) -> Iterator[Finding]:
         text = f"found {config.client_address.trusted_hops}, expected at most {MAX_ELEMENTS}: every request is denied"
         yield Finding("wrong", "client_address.trusted_hops", text)
     if config.http.cache > MAX_CACHE:
-        text = f"found {config.http.cache:g}s, expected at most {MAX_CACHE:g}s: a new ban does not hold before"
+        period, most = format_duration(config.http.cache), format_duration(MAX_CACHE)
+        text = f"found {period}, expected at most {most}: a new ban does not hold before"
         yield Finding("warning", "http.cache", text)
 
 

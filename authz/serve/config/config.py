@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 ENVIRONMENT_PREFIX = "AUTHZ_"
+MAX_CACHE = 60.0  # seconds for which nginx may keep an answer; longer ones are warned of
 _LAYER_FILES = ("path", "token", "ca", "certificate", "key")
 _SENDER_FILES = ("token_file", "ca", "certificate", "key")  # of `events` and `traces`
 

@@ -93,3 +93,17 @@ def test_nginx_keeps_answers_no_longer_than_its_configuration_says(authz: Comman
         ran = authz(*ask)
         assert (ran.status, "proxy_cache " in ran.out) == (0, True)
         assert ("set http.cache: 1s in authz.yaml, or nginx keeps no answer" in ran.err) == noted
+        assert "a new ban does not hold before" not in ran.err
+
+
+@pytest.mark.parametrize("own", ["0s", "1h"])
+def test_a_long_period_of_nginx_is_warned_of_whether_or_not_http_cache_has_it(
+    authz: Commands, tmp_path: Path, own: str
+) -> None:
+    usual = "snapshot: {path: lists.snapshot, trusted_keys: [keys/a.pub]}\n"
+    (tmp_path / "authz.yaml").write_text(usual + f"http: {{cache: {own}}}\n")
+    ran = authz("print-config", "nginx", "--config", "authz.yaml", "--cache", "1h")
+    assert ran.status == 0
+    warning = "nginx keeps answers for 1h, expected at most 1m: a new ban does not hold before"
+    assert f"authz: warning: {warning}" in ran.err
+    assert f"# WARNING: {warning}" in ran.out

@@ -127,7 +127,7 @@ FOUND = {
     "http: {max_header: 10}\n": "warning: http.max_header: found 10, expected at least 4096: a request with longer headers is denied",
     "grpc: {max_message: 1000}\n": "warning: grpc.max_message: found 1000, expected at least 61440: Envoy's larger requests are denied",
     "http: {header_timeout: 0s}\n": "warning: http.header_timeout: found 0, expected at least 1: a request that takes longer is not answered",
-    "http: {cache: 1h}\n": "warning: http.cache: found 3600s, expected at most 60s: a new ban does not hold before",
+    "http: {cache: 1h}\n": "warning: http.cache: found 1h, expected at most 1m: a new ban does not hold before",
     "client_address: {trusted_hops: 33}\n": "wrong: client_address.trusted_hops: found 33, expected at most 32: every request is denied",
     "admin: {token_file: none}\n": "wrong: admin.token_file: FOLDER/none: no such file",
     "admin: {token_file: empty}\n": "wrong: admin.token_file: FOLDER/empty: expected one token of 16 to 512 printable ASCII characters",

@@ -6,6 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 from authz.addresses import parse_address
+from authz.serve.config.config import MAX_CACHE
+from authz.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,6 +63,11 @@ def about_http(proxy: str, config: Config, listen: Listen) -> Iterator[str]:
         yield (
             f"{WARNING}http.tls is on, and what is printed here has {proxy} ask without TLS: write https:// and the CA "
             "that signed the certificate of the sidecar."
+        )
+    if proxy == "nginx" and config.http.cache > MAX_CACHE:
+        yield (
+            f"{WARNING}nginx keeps answers for {format_duration(config.http.cache)}, expected at most "
+            f"{format_duration(MAX_CACHE)}: a new ban does not hold before."
         )
     if client.trusted_hops:
         yield _HOPS.format(proxy=proxy)
