@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -81,10 +82,50 @@ def test_clients_are_known_by_their_certificates_and_events_and_commands_show_on
         sent = b"authz_events_sent_total 1.0\n"
         wait_for(lambda: sent in get(sidecar.ports["admin"], "/metrics").body, "the event is taken")
         told = {"AUTHZ_CONTROL_URL": url, "AUTHZ_TOKEN": token, "AUTHZ_CA": str(authority.path)}
-        command = [sys.executable, "-m", "authz", "bans"]
-        assert subprocess.run(command, env=os.environ | told, capture_output=True, check=False).returncode != 0
-        told |= {"AUTHZ_CERTIFICATE": str(edge[0]), "AUTHZ_KEY": str(edge[1])}
-        assert subprocess.run(command, env=os.environ | told, capture_output=True, check=False).returncode == 0
+        shown = {"AUTHZ_CERTIFICATE": str(edge[0]), "AUTHZ_KEY": str(edge[1])}
+        assert said(told | shown)[0] == 0
+        for more in ({}, {"AUTHZ_CERTIFICATE": str(stranger[0]), "AUTHZ_KEY": str(stranger[1])}):
+            failed, text = said(told | more)
+            assert failed == 2
+            assert "hint: if `tls` of its control.yaml has client_ca, it wants a certificate" in text
+            assert text.endswith(f"the key in AUTHZ_KEY: found {more.get('AUTHZ_CERTIFICATE', 'none')}\n")
+
+
+def said(told: dict[str, str]) -> tuple[int, str]:
+    """Return the exit status of `authz bans` with these variables, and what it wrote to standard error."""
+    command = [sys.executable, "-m", "authz", "bans"]
+    done = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_command_names_the_variable_that_does_not_fit_the_certificate_of_the_control_plane(
+    tmp_path: Path, authority: Authority
+) -> None:
+    plain, token = init(tmp_path / "control")
+    with (tmp_path / "control" / "control.yaml").open("a") as file:
+        file.write("tls: {certificate: ../server.pem, key: ../server.key.pem}\n")
+    url = plain.replace("http:", "https:")
+    (tmp_path / "empty.pem").touch()
+    told = {"AUTHZ_CONTROL_URL": url, "AUTHZ_TOKEN": token, "AUTHZ_CA": str(authority.path)}
+    other = Authority(tmp_path, "strangers")
+    wrong = [
+        ({"AUTHZ_CA": str(other.path)}, f"hint: AUTHZ_CA must name .* it is {other.path}$"),
+        ({"AUTHZ_CONTROL_URL": url.replace("127.0.0.1", "localhost")}, "hint: AUTHZ_CONTROL_URL must have a name"),
+        ({"AUTHZ_CA": "absent.pem"}, "error: AUTHZ_CA: absent.pem: No such file or directory\nhint: it is a PEM file"),
+        ({"AUTHZ_CERTIFICATE": "absent.pem"}, "error: AUTHZ_CERTIFICATE: absent.pem: No such file or directory\nhint"),
+        ({"AUTHZ_CERTIFICATE": str(tmp_path / "empty.pem")}, "error: AUTHZ_CERTIFICATE: .*empty.pem: .*\nhint"),
+    ]
+    with ControlProcess(tmp_path / "control") as process:
+        assert said(told)[0] == 0
+        for changed, text in wrong:
+            failed, shown = said(told | changed)
+            assert failed == 2
+            assert re.search(text, shown, re.MULTILINE), shown
+        unset = {name: value for name, value in told.items() if name != "AUTHZ_CA"}
+        assert re.search("hint: AUTHZ_CA must name .* it is not set", said(unset)[1])
+        where = url.removeprefix("https://")
+        process.wait_for_line(f"control: listening on {where}, with TLS$")
+        assert "http://" not in process.output
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 URL, TOKEN = "AUTHZ_CONTROL_URL", "AUTHZ_TOKEN"  # names of variables
+CA, CERTIFICATE, KEY = "AUTHZ_CA", "AUTHZ_CERTIFICATE", "AUTHZ_KEY"  # the same, of files
+_WRONG_NAME = {62, 64}  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_WRONG_TIME = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 PATIENCE = 90.0  # seconds: `--wait` takes up to 60
 _PIECE = 1 << 20  # bytes
 
@@ -85,7 +88,7 @@ def download(path: str, **query: Any) -> Iterator[bytes]:
             while piece := answer.read(_PIECE):
                 yield piece
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error)) from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error, url)) from error
 
 
 def json_of(file: Path, kind: type[T]) -> T:
@@ -127,26 +130,68 @@ def _send(
             answer = connection.getresponse()
             data = answer.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error)) from error
+        raise InputError(f"{shorten(url)}: {reason_of(error)}", hint=_hint_of(error, url)) from error
     return answer.status, _decoded(url, answer.status, data)
 
 
-def _hint_of(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+def _hint_of(error: Exception, url: str) -> str:
+    refused = isinstance(error, ConnectionResetError | BrokenPipeError) and urlsplit(url).scheme == "https"
+    if refused or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
+        # It has told us why, or closed the connection: with TLS 1.3 we are connected before it reads a certificate.
+        shown = os.environ.get(CERTIFICATE)
+        return (
+            f"if `tls` of its control.yaml has client_ca, it wants a certificate that it accepts in {CERTIFICATE}, and "
+            f"the key in {KEY}: found {'none' if shown is None else shorten(shown)}"
+        )
+    if not isinstance(error, ssl.SSLError):
+        return "is the control plane running?"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _hint_of_certificate(error.verify_code)
+    if error.reason == "WRONG_VERSION_NUMBER":
         return "it does not speak TLS there: http:// instead of https://?"
-    return "is the control plane running?"
+    return "the control plane is there, and TLS with it fails"
+
+
+def _hint_of_certificate(code: int) -> str:
+    """Return what to do about a certificate of the control plane that is refused. code: OpenSSL's, of why."""
+    if code in _WRONG_NAME:
+        return f"{URL} must have a name or an address that the certificate of the control plane has"
+    if code in _WRONG_TIME:
+        return "give the control plane a new certificate, or correct the clock of this machine"
+    ca = os.environ.get(CA)
+    now = "it is not set, so the authorities of this system count" if ca is None else f"it is {shorten(ca)}"
+    return f"{CA} must name the PEM file of the authority that signed the certificate of the control plane: {now}"
 
 
 def _connection(url: str, patience: float = PATIENCE) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=os.environ.get("AUTHZ_CA"))
-        if certificate := os.environ.get("AUTHZ_CERTIFICATE"):
-            context.load_cert_chain(certificate, os.environ.get("AUTHZ_KEY"))  # without: in the same file
+        context = _context()
         return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=patience, context=context)
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience)
     raise InputError(f"{URL}: found '{shorten(url)}', expected http://HOST:PORT or https://HOST")
+
+
+def _context() -> ssl.SSLContext:
+    """Return what TLS needs, of the files that the variables name. Raises InputError if one of them cannot be used."""
+    ca, certificate, key = map(os.environ.get, (CA, CERTIFICATE, KEY))
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise InputError(
+            f"{CA}: {shorten(str(ca))}: {reason_of(error)}", hint="it is a PEM file of certificates of authorities"
+        ) from error
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key)  # without a key: in the same file
+        except OSError as error:
+            of_key = "" if key is None else f" with {KEY} {shorten(key)}"
+            raise InputError(
+                f"{CERTIFICATE}: {shorten(certificate)}{of_key}: {reason_of(error)}",
+                hint="they are PEM files of a certificate and of its key; without AUTHZ_KEY one file has both",
+            ) from error
+    return context
 
 
 def _decoded(url: str, status: int, data: bytes) -> Any:
