@@ -23,6 +23,7 @@ from authz.serve.listeners.descriptors import raise_limit
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
     from pathlib import Path
 
     from authz.control.api.common.log import Format
@@ -55,7 +56,11 @@ class _Server(uvicorn.Server):
                 for listener in server.sockets:
                     name = listener.getsockname()
                     where = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
-                    print(f"control: listening on {where}", file=sys.stderr, flush=True)  # noqa: T201  # what a supervisor waits for
+                    by = "" if self._tls is None else ", with TLS"
+                    print(f"control: listening on {where}{by}", file=sys.stderr, flush=True)  # noqa: T201  # what a supervisor waits for
+
+    def _log_started_message(self, listeners: Sequence[socket.SocketType]) -> None:
+        """Leave uvicorn's line out: it says http:// with TLS too, and ours has the address."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._plane.offers.close()
