@@ -21,7 +21,7 @@ from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, 
 from authz.serve.http2.connection import AGE_GRACE
 from authz.serve.http2.fields import MAX_HEADER_LIST
 from authz.serve.http2.streams import MAX_STREAMS
-from authz.serve.listeners.bind import beside_of, clear_unix_path, inode
+from authz.serve.listeners.bind import IN_USE, beside_of, clear_unix_path, inode
 from authz.serve.listeners.tls.context import make_context
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class AioGrpc:
             else:
                 port = self._server.add_secure_port(target, _credentials(config.tls))
         except RuntimeError as error:
-            raise StartError(f"grpc.listen: {where}: {error}", hint="is another authz running?") from error
+            raise StartError(f"grpc.listen: {where}: {error}", hint=IN_USE[overlap]) from error
         if where.path is not None and beside is not None:
             beside.chmod(config.unix_mode)
             beside.rename(where.path)

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 BACKLOG: Final = 1024  # connections that wait to be accepted
 _BESIDE: Final = re.compile(r"\.[0-9a-f]{6}")  # a name of `beside_of`
 _LEFT: Final = 60.0  # seconds after which one that nobody listens on is left behind; one is bound before it listens
+# What to do where somebody listens already, by our own `overlap`.
+IN_USE: Final = {
+    False: "is another authz running? Two at the same time need `overlap: true` in the configuration of both",
+    True: "another program listens there, or an authz that runs without `overlap: true` or as another user",
+}
 NOT_A_SOCKET: Final = "found a file that is not a socket, expected a socket or nothing"
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51  # <asm-generic/socket.h>
 _LOAD_RANDOM, _MODULO, _ADD, _RETURN = (
@@ -73,7 +78,7 @@ def bind(name: str, where: Listen, *, mode: int, overlap: bool) -> socket.socket
         bound.close()
         if not isinstance(error, OSError):
             raise
-        problem, hint = bind_problem(error)
+        problem, hint = bind_problem(error, overlap=overlap)
         raise StartError(f"{name}.listen: {where}: {problem}", hint=hint) from error
     bound.setblocking(False)
     return bound
@@ -142,10 +147,10 @@ def leave_to_others(bound: socket.socket, own: int = 1) -> None:
         bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, option)
 
 
-def bind_problem(error: OSError) -> tuple[str, str]:
+def bind_problem(error: OSError, *, overlap: bool = False) -> tuple[str, str]:
     """Return why a socket could not be bound, in the system's words, and what to do about it ("": nothing to say)."""
     hints = {
-        errno.EADDRINUSE: "is another authz running?",
+        errno.EADDRINUSE: IN_USE[overlap],
         errno.EADDRNOTAVAIL: "the address is of no interface of this machine; 0.0.0.0 or [::] is all of them",
         errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
     }
@@ -170,7 +175,7 @@ def clear_unix_path(path: Path) -> None:
     if not _is_listened_on(path):
         path.unlink(missing_ok=True)
         return
-    raise StartError(f"{path}: another program listens there", hint="is another authz running?")
+    raise StartError(f"{path}: another program listens there", hint=IN_USE[False])
 
 
 def _is_listened_on(path: Path) -> bool:

@@ -9,6 +9,8 @@ import pytest
 from support.ground.refusals import refused
 from support.publishing.publisher import POLICY
 
+from authz.serve.listeners.bind import IN_USE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,7 +39,7 @@ def test_an_address_that_is_taken_ends_the_start(authz: Commands, front: str) ->
     message, hint = ran.err.splitlines()
     assert message.startswith(f"authz: error: {front.lower()}.listen: {address}: ")
     assert "address already in use" in message.lower()
-    assert hint == "hint: is another authz running?"
+    assert hint == f"hint: {IN_USE[False]}"
 
 
 @pytest.mark.parametrize("front", ["HTTP", "GRPC"])

@@ -25,7 +25,7 @@ from support.sidecar.running import (
 )
 
 from authz.errors import InputError, StartError
-from authz.serve.listeners.bind import clear_unix_path
+from authz.serve.listeners.bind import IN_USE, clear_unix_path
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
@@ -107,7 +107,7 @@ def test_a_port_in_use_is_an_error_that_names_the_key_and_leaves_nothing(publish
                 async with running(publisher.folder, text):
                     pass
         assert caught.value.message.startswith(f"{name}.listen: 127.0.0.1:{port}: ")
-        assert caught.value.hint == "is another authz running?"
+        assert caught.value.hint == IN_USE[False]
 
         await asyncio.sleep(0)  # for what was cancelled to end
         assert asyncio.all_tasks() == before
@@ -126,7 +126,7 @@ def test_the_real_command_ends_with_2_where_a_port_is_in_use(publisher: Publishe
 
     assert f"authz: error: http.listen: 127.0.0.1:{port}: " in process.output.replace("\n", " ")
     assert "ddress already in use" in process.output
-    assert process.lines[-1] == "hint: is another authz running?"
+    assert process.lines[-1] == f"hint: {IN_USE[False]}"
     assert "Traceback" not in process.output
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from authz.errors import StartError
 from authz.serve.config.values import Listen
 from authz.serve.listeners.bind import bind, leave_to_others
 
@@ -55,6 +56,17 @@ def waiting(stack: contextlib.ExitStack, bound: list[socket.socket]) -> list[int
 
 def test_sockets_that_share_a_port_all_get_connections(stack: contextlib.ExitStack) -> None:
     assert min(waiting(stack, sharing(stack, 2))) > 0
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_an_address_in_use_says_what_overlap_has_to_do_with_it(overlap: bool) -> None:
+    """`overlap: true` in one of two processes alone: it was asked whether another authz runs, which was meant."""
+    with bind("http", Listen(host="127.0.0.1"), mode=0, overlap=not overlap) as first:
+        where = Listen(host="127.0.0.1", port=first.getsockname()[1])
+        with pytest.raises(StartError, match="Address already in use") as caught:
+            bind("http", where, mode=0, overlap=overlap)
+    assert "`overlap: true`" in caught.value.hint
+    assert ("that runs without" in caught.value.hint) is overlap
 
 
 def test_one_that_leaves_gets_none_where_a_successor_listens(stack: contextlib.ExitStack) -> None:
