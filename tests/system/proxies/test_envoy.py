@@ -179,6 +179,16 @@ def test_headers_that_a_client_made_up_to_look_like_ours_do_not_reach_the_applic
     assert ours == {"x-authz-client-address": UNKNOWN, "x-authz-list": "none", "x-authz-application": "shop"}
 
 
+@pytest.mark.parametrize(("count", "status"), [(70, 200), (95, 500), (150, 431)])
+def test_a_request_with_more_headers_than_envoy_takes_with_ours_goes_no_further(
+    stack: EnvoyStack, count: int, status: int
+) -> None:
+    before = len(stack.upstream.seen)
+    reply = stack.ask_with("/shop", [(f"x-{number}", "a") for number in range(count)], OFFICE)
+    assert reply.status == status
+    assert len(stack.upstream.seen) - before == (status == 200)
+
+
 def test_cookies_and_tokens_reach_the_application_and_not_the_sidecar(stack: EnvoyStack) -> None:
     secrets = [("Cookie", "a=1"), ("Authorization", "Bearer x")]
     assert stack.ask_with("/shop", secrets, UNKNOWN).status == 200
