@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from authz.engine.request.request import RequestReader
 from authz.serve.grpc.responses import answer, answer_without
+from authz.serve.observe.details import MAX_RAW_HEADERS, UNKNOWN_PEER
 from authz.wire.envoy.v3.check_as_read_pb2 import CheckRequestAsRead
 from authz.wire.envoy.v3.check_pb2 import AttributeContext
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from authz.wire.envoy.v3.check_pb2 import HeaderValue
 
 CHECK_METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
-MAX_HEADERS: Final = 1000  # headers of a request in the raw form; Envoy takes 100 by default
 _MAX_FORGED: Final = 32  # headers with our prefix that are removed from a request; Envoy fails with many more
 _MAX_PEERS: Final = 1024  # sources whose peer is remembered; each is a connection to the proxy
 _MAX_SOURCE: Final = 128  # bytes of such a source; one with the certificate of the client has more
@@ -99,20 +99,34 @@ class GrpcCheck:
             application = attributes.context_extensions[self._context_key].decode("latin-1")
             host = "" if application else http.host.decode("latin-1")
             decided = self._decider.decide(self._read(source, peer, application, host), now)
-            self._recorder.record(decided, peer, now, source)
             outcome, client, rendered = decided
             if outcome.status == 200:
                 names = "\0".join(headers) or _raw_names(http)
                 if "authz" in names:  # hardly ever; values are not looked at, for a client chooses their size
-                    return answer_without(outcome, client, _forged(names))
+                    forged = _forged(names)
+                    self._recorder.record(decided, peer, now, source)
+                    return answer_without(outcome, client, forged)
+            self._recorder.record(decided, peer, now, source)  # not before: names may be a reason to deny
             if rendered is not None and rendered.check is not None:
                 return rendered.check
             return answer(decided)
         except DecodeError:
-            return self._undecided(self._decider.malformed(), now)
+            return self._undecided(self._decider.malformed(), now, *self._read_again(payload))
         except Exception:  # noqa: BLE001  # whatever it is, Envoy waits for an answer
             _LOG.exception("a check failed")
-            return self._undecided(self._decider.failed(), now)
+            return self._undecided(self._decider.failed(), now, self._read_again(payload)[0])
+
+    def _read_again(self, payload: bytes) -> tuple[str | None, CheckSource | None]:
+        """Return the peer and the request of a call that is not decided, for its line in the log.
+
+        So no other call pays for keeping them at hand.
+        """
+        try:
+            attributes = _parse(payload).attributes
+            http, peer = attributes.request.http, self._peer(attributes.source)
+        except Exception:  # noqa: BLE001  # for the same reason for which the call is not decided
+            return UNKNOWN_PEER, None
+        return peer, (attributes, http, http.headers, len(payload))
 
     def _peer(self, source: bytes) -> str | None:
         """Return the peer that an AttributeContext.Peer names; None for a unix socket. Raises DecodeError."""
@@ -133,9 +147,12 @@ class GrpcCheck:
         """Return the answer to a call whose message is larger than `grpc.max_message`."""
         return self._undecided(self._decider.too_large(), self._clock())
 
-    def _undecided(self, outcome: Outcome, now: float) -> bytes:
+    def _undecided(
+        self, outcome: Outcome, now: float, peer: str | None = UNKNOWN_PEER, source: CheckSource | None = None
+    ) -> bytes:
+        """Return the answer to a call that is not decided. peer, source: if they could be read."""
         decided = outcome, None, None
-        self._recorder.record(decided, None, now)
+        self._recorder.record(decided, peer, now, source)
         return answer(decided)
 
 
@@ -147,8 +164,8 @@ def _raw_names(http: AttributeContext.HttpRequest) -> str:
 def _raw_headers(http: AttributeContext.HttpRequest) -> Sequence[HeaderValue]:
     """Return the headers in their raw form. Raises DecodeError: each may be two bytes on the wire."""
     headers = http.header_map.headers
-    if len(headers) > MAX_HEADERS:
-        raise DecodeError(f"more than {MAX_HEADERS} headers")
+    if len(headers) > MAX_RAW_HEADERS:
+        raise DecodeError(f"more than {MAX_RAW_HEADERS} headers")
     return headers
 
 

@@ -7,7 +7,10 @@ any request is cut and escaped where it is written (`printable`).
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from authz.errors import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +29,8 @@ MAX_SHORT: Final = 128  # bytes of a request id, a method or an application
 MAX_HOST: Final = 255  # bytes; the longest name of the DNS
 MAX_PATH: Final = 512  # bytes
 MAX_WHOLE: Final = 2048  # bytes of a request of which these are kept as they came
+MAX_RAW_HEADERS: Final = 1000  # headers of a CheckRequest in the raw form; Envoy takes 100 by default
+UNKNOWN_PEER: Final = ""  # where a request could not be read; None is a unix socket
 
 _REQUEST_ID, _HOST = b"x-request-id", b"host"
 _FORWARDED_HOST, _ORIGINAL_HOST = b"x-forwarded-host", b"x-original-host"
@@ -88,7 +93,8 @@ class CheckDetails:
 
 
 def _raw(http: AttributeContext.HttpRequest, name: str) -> bytes:
-    named = (header for header in http.header_map.headers if header.key.lower() == name)
+    headers = islice(http.header_map.headers, MAX_RAW_HEADERS)  # of a request that is denied there may be more
+    named = (header for header in headers if header.key.lower() == name)
     return next((header.raw_value or header.value for header in named), b"")
 
 
@@ -137,6 +143,13 @@ class HeadDetails:
 
 def _cut(request_id: bytes, host: bytes, method: bytes, path: bytes) -> Details:
     return request_id[:MAX_SHORT], host[:MAX_HOST], method[:MAX_SHORT], path[:MAX_PATH]
+
+
+def peer_text(peer: str | None) -> str | None:
+    """Return a peer as it is shown: `unix:` for a unix socket; None where it could not be read."""
+    if peer is None:
+        return "unix:"
+    return shorten(peer) or None
 
 
 def printable(data: bytes, most: int) -> str | None:

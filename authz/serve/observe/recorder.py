@@ -36,7 +36,7 @@ class Decision(NamedTuple):
 
     Attributes:
         now: Seconds since 1970.
-        peer: As the proxy reported it, None: a unix socket.
+        peer: As the proxy reported it. None: a unix socket; "": it could not be read.
         outcome: As in Decided, and so are client and rendered.
         request_id: See `details`; so for host, method and path.
         named: The application as the proxy named it; b"" if the outcome says which it is.

@@ -9,8 +9,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from authz.errors import shorten
-from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT
+from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, peer_text
 from authz.times import format_moment
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _as_dict(decision: Decision) -> dict[str, Any]:
     return {
         "time": format_moment(decision.now),
         "front": decision.front,
-        "peer": "unix:" if decision.peer is None else shorten(decision.peer),
+        "peer": peer_text(decision.peer),
         "named": _text(decision.named, MAX_SHORT),
         "request_id": _text(decision.request_id, MAX_SHORT),
         "host": _text(decision.host, MAX_HOST),

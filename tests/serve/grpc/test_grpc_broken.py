@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,17 @@ from support.sidecar.fronts import NOW, Fronts
 from support.sidecar.grpc_questions import ask
 
 from authz.engine.decision.outcome import INTERNAL_ERROR
+from authz.serve.grpc.check import GrpcCheck
+from authz.serve.observe.details import MAX_RAW_HEADERS, CheckDetails
+from authz.serve.observe.log.lines import LogLines
+from authz.serve.observe.recorder import make_recorder
+from authz.wire.envoy.v3.check_as_read_pb2 import CheckRequestAsRead
 
 if TYPE_CHECKING:
     from support.publishing.publisher import Publisher
 
     from authz.engine.decision.outcome import Decided, Outcome
+    from authz.serve.observe.recorder import Taken
 
 MAX_MESSAGE = 131072  # grpc.max_message
 
@@ -130,6 +137,83 @@ def test_every_answer_is_counted_by_what_it_was(publisher: Publisher) -> None:
         ("grpc", "*", "deny", "denylisted", "deny", "true"): 1,
         ("grpc", "*", "deny", "malformed_request", "none", "true"): 1,
     }
+
+
+# What the decision log says of them.
+
+
+class Taking:
+    """Takes all decisions."""
+
+    on = True
+
+    def __init__(self) -> None:
+        self.taken: list[Taken] = []
+
+    def share(self, _: Outcome) -> float:
+        """Take all."""
+        return 1.0
+
+    def write(self, taken: Taken) -> None:
+        """Take one."""
+        self.taken.append(taken)
+
+
+class Logged(Fronts):
+    """Fronts whose gRPC front is logged."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        super().__init__(publisher)
+        self._taking = Taking()
+        recorder = make_recorder("grpc", self.config.application, self.metrics, [self._taking])
+        self.check = GrpcCheck(self.config, self.decider, recorder, self.clock)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what is in the log."""
+        return [json.loads(line) for line in LogLines().lines(self._taking.taken).splitlines()]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_request_with_forged_headers_is_logged_once_with_what_was_read_of_it(publisher: Publisher, raw: bool) -> None:
+    """It was logged twice: as allowed, and as denied by nobody that could be found."""
+    headers = {"x-forwarded-for": "192.0.2.7", "x-request-id": "7f-1"} | {f"x-authz-k{n}": "1" for n in range(40)}
+    request = {"raw": [(name, text.encode()) for name, text in headers.items()]} if raw else {"headers": headers}
+    fronts = Logged(publisher)
+    ask(fronts, host="shop.example.com", path="/cart", **request)
+    (line,) = fronts.lines()
+
+    assert (line["decision"], line["reason"], line["peer"]) == ("deny", "malformed_request", "10.0.0.1")
+    assert (line["request_id"], line["host"], line["path"]) == ("7f-1", "shop.example.com", "/cart")
+    assert fronts.counts() == {("grpc", "*", "deny", "malformed_request", "none", "true"): 1}
+
+
+def test_the_peer_of_a_request_that_could_not_be_read_is_not_said_to_be_a_unix_socket(publisher: Publisher) -> None:
+    fronts = Logged(publisher)
+    fronts.check(b"\xff")
+    fronts.check(bytes(MAX_MESSAGE + 1))
+    fronts.check.headers_too_large()
+    fronts.check(b"")
+
+    assert [line["peer"] for line in fronts.lines()] == [None, None, None, "unix:"]
+
+
+def test_a_fault_of_our_own_is_logged_with_the_peer(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = Logged(publisher)
+    monkeypatch.setattr(fronts.decider, "decide", lambda *_: None)
+    ask(fronts, "192.0.2.7")
+
+    assert [(line["reason"], line["peer"]) for line in fronts.lines()] == [(INTERNAL_ERROR, "10.0.0.1")]
+
+
+def test_thousands_of_raw_headers_are_not_searched_for_what_a_line_says() -> None:
+    """Each may be two bytes on the wire, and all of them were looked at where the request was denied."""
+    empty: list[tuple[str, bytes]] = [("", b"")] * (MAX_RAW_HEADERS - 1)
+    for before, request_id in ((empty, b"7f-1"), ([*empty, ("", b"")], b"")):
+        payload = check_request("10.0.0.1", raw=[*before, ("x-request-id", b"7f-1")])
+        attributes = CheckRequestAsRead.FromString(payload).attributes
+        http = attributes.request.http
+        details = CheckDetails("application").details((attributes, http, http.headers, len(payload)))
+        assert details[0] == request_id
 
 
 def test_an_entry_begins_and_ends_to_the_second_without_a_new_snapshot(publisher: Publisher) -> None:

@@ -33,7 +33,7 @@ LIMITS: Final = {
     "addresses in a header": [
         "engine.request.client_address.MAX_ELEMENTS", "engine.request.client_address.MAX_ELEMENT_LENGTH"
     ],
-    "headers in a CheckRequest": ["serve.grpc.check.MAX_HEADERS", "serve.grpc.check._MAX_FORGED"],
+    "headers in a CheckRequest": ["serve.observe.details.MAX_RAW_HEADERS", "serve.grpc.check._MAX_FORGED"],
     "a message": ["serve.http2.grpc_messages._MAX_RATIO"],
     "bodies, HTTP": ["serve.http1.connection.LINGER"],
     "unfinished bodies": ["serve.http2.streams.STREAM_WINDOW", "serve.http2.streams._EXTENSIONS"],

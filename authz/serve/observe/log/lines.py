@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from authz.engine.decision.outcome import MAX_RENDERED
-from authz.errors import shorten
-from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, printable
+from authz.serve.observe.details import MAX_HOST, MAX_PATH, MAX_SHORT, peer_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +78,7 @@ class LogLines:
     def _peer(self, peer: str | None) -> str:
         if len(self._peers) >= _MAX_PEERS:
             self._peers.clear()
-        text = self._peers[peer] = _json("unix:" if peer is None else shorten(peer))
+        text = self._peers[peer] = _json(peer_text(peer))
         return text
 
     def _target(self, target: tuple[bytes, bytes, bytes]) -> str:
