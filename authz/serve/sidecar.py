@@ -232,6 +232,7 @@ class Sidecar:
         self._http_limits()
         self.metrics.http_idle = connections.places.idle
         self.metrics.http_without_place = lambda: connections.places.refused
+        self.metrics.http_gave_way = lambda: connections.places.gave_way
         if self._endpoints.wanted("http"):
             listener = await self._endpoints.listen("http", connections)
             connections.start()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from authz.serve.grpc.check import GrpcCheck
     from authz.serve.grpc.native import Listening
     from authz.serve.listeners.budget import HeldBytes, Turns
+    from authz.serve.observe.metrics import GrpcState
 
 
 class GrpcEngine(Protocol):
@@ -22,11 +23,8 @@ class GrpcEngine(Protocol):
 
     port: int
 
-    def state(self) -> tuple[int, int, int, int] | None:
-        """Return how many connections are open and idle, how many found no place, and how many calls were refused.
-
-        None: the engine does not say so.
-        """
+    def state(self) -> GrpcState | None:
+        """Return how many connections are open, and what was closed or refused. None: the engine does not say so."""
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

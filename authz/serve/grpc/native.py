@@ -9,6 +9,7 @@ from authz.serve.grpc.health import HealthMethods
 from authz.serve.grpc.reflection import REFLECTION_METHOD, REFLECTION_SERVICES, reflect
 from authz.serve.http2.grpc_methods import Method, Service
 from authz.serve.http2.listener import Http2Listener
+from authz.serve.observe.metrics import GrpcState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -68,10 +69,12 @@ class NativeGrpc:
         self._listener: Listener
         self.port = 0
 
-    def state(self) -> tuple[int, int, int, int]:
-        """Return how many connections are open and idle, how many found no place, and how many calls were refused."""
-        connections = self._connections
-        return len(connections.open), connections.places.idle(), connections.places.refused, connections.refused
+    def state(self) -> GrpcState:
+        """Return how many connections are open, and what was closed or refused."""
+        connections, places, undecided = self._connections, self._connections.places, self._connections.undecided
+        return GrpcState(
+            len(connections.open), places.idle(), places.refused, places.gave_way, undecided.refused, undecided.late
+        )
 
     async def start(self) -> None:
         """Bind the socket, and begin to serve. Raises StartError."""

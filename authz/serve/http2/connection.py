@@ -29,6 +29,7 @@ from authz.serve.listeners.places import STUCK, end_unless_busy
 
 if TYPE_CHECKING:
     from authz.serve.http2.grpc_methods import Service
+    from authz.serve.http2.streams import Undecided
     from authz.serve.listeners.budget import HeldBytes, Turns
     from authz.serve.listeners.places import Places
 
@@ -51,7 +52,7 @@ class Owner(Protocol):
     turns: Turns
     places: Places[Http2Connection]
     idle_timeout: float
-    refused: int
+    undecided: Undecided
 
     def admit(self, connection: Http2Connection) -> bool:
         """Return whether a new connection has a place."""
@@ -75,7 +76,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._rate = FrameRate()
         self._sender = Sender([])
-        self._streams = Streams(listener.service.max_message, self._sender, self._rate)
+        self._streams = Streams(listener.service.max_message, self._sender, self._rate, listener.undecided)
         self._receiver = Receiver(listener.service, self._streams, self._sender, self._rate)
         self._unread = b""  # a frame that is not complete
         self._cuts = 0  # how many frames came in parts
@@ -192,9 +193,6 @@ class Http2Connection(asyncio.Protocol):
         self._streams.refusing = bool(later) and now - max(self._arrived, self._resumed) > MAX_WAIT
         self._take(later)
         self._receiver.arrived, self._streams.refusing = None, False
-        if self._streams.refused:
-            self._listener.refused += self._streams.refused
-            self._streams.refused = 0
         self._queued = self._may_go_on() and (bool(self._later) or self._sender.starved)
         if self._may_go_on() and not self._later:
             self._transport.close() if self._last else self._transport.resume_reading()

@@ -9,6 +9,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from authz.serve.http2.connection import Http2Connection
+from authz.serve.http2.streams import Undecided
 from authz.serve.listeners.budget import HeldBytes, Turns
 from authz.serve.listeners.places import Places
 
@@ -55,7 +56,7 @@ class Http2Listener:
         self.max_age = max_age
         self.places: Places[Http2Connection] = Places()
         self.open = self.places.open
-        self.refused = 0  # calls that had waited for their turn for too long
+        self.undecided = Undecided()
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> Http2Connection:

@@ -62,6 +62,21 @@ class Call:
         self.complete = False
 
 
+class Undecided:
+    """How many calls of all connections of a listener were answered without being decided.
+
+    Attributes:
+        late: Their grpc-timeout had passed.
+        refused: They had waited for their turn for too long.
+    """
+
+    __slots__ = ("late", "refused")
+
+    def __init__(self) -> None:
+        self.late = 0
+        self.refused = 0
+
+
 def _deliver_to_nobody(_: int, __: bytes) -> None:
     """Drop a message of a connection that is gone."""
 
@@ -76,17 +91,16 @@ class Streams:
         unfinished: Bytes of the bodies of `open`.
         deliver: What sends a message of a watcher.
         refusing: Whether what comes has waited for its turn for so long that it is refused.
-        refused: Calls that were.
     """
 
-    def __init__(self, max_message: int, sender: Sender, rate: FrameRate) -> None:
+    def __init__(self, max_message: int, sender: Sender, rate: FrameRate, undecided: Undecided) -> None:
         self.open: dict[int, Start | Call] = {}
         self.watchers: dict[int, Watcher] = {}
         self.parked: dict[int, None] = {}
         self.unfinished = 0
         self.deliver: Callable[[int, bytes], None] = _deliver_to_nobody
         self.refusing = False
-        self.refused = 0
+        self._undecided = undecided
         self._max_message = max_message
         self._max_body = max_message + PREFIX.size
         self._sender = sender
@@ -211,11 +225,12 @@ class Streams:
         self.open.pop(stream, None)
         self._end_body(stream, call)
         if _is_late(call):
+            self._undecided.late += 1
             self._rate.answered += 1
             self._sender.fail(stream, failure(DEADLINE_EXCEEDED, "the deadline of the call has passed"))
             return
         if self.refusing and call.start.method.refusable:
-            self.refused += 1
+            self._undecided.refused += 1
             self._rate.answered += 1
             self._sender.fail(stream, failure(UNAVAILABLE, "overloaded"))
             return

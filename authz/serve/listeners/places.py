@@ -83,11 +83,13 @@ class Places(Generic[G]):
     Attributes:
         open: The connections.
         refused: How many found no place.
+        gave_way: How many were ended for a new one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.open: set[G] = set()
         self.refused = 0
+        self.gave_way = 0
         self.clock = clock
         self._networks: dict[G, str] = {}
         self._of: dict[str, set[G]] = {}  # by network; none is empty
@@ -155,6 +157,7 @@ class Places(Generic[G]):
             elif not (connection.idle and connection.give_way()):
                 continue
             self.leave(connection)
+            self.gave_way += 1
             return True
         return False
 

@@ -58,6 +58,26 @@ EFFECTS: Final[tuple[Effect, ...]] = ("decided", "warned")  # of an entry on a r
 MAX_UNKNOWN: Final = 100  # names of unknown applications that are counted by name
 
 
+class GrpcState(NamedTuple):
+    """What the engine native says of its connections and calls.
+
+    Attributes:
+        open: Connections.
+        idle: Those of them without a call.
+        without_place: Connections closed, for there was no place for them.
+        gave_way: Connections closed, for a new one took their place.
+        refused: Calls that had waited for their turn for too long.
+        late: Calls whose grpc-timeout had passed.
+    """
+
+    open: int = 0
+    idle: int = 0
+    without_place: int = 0
+    gave_way: int = 0
+    refused: int = 0
+    late: int = 0
+
+
 class Metrics:
     """All counters of the sidecar. `gauges` is asked at every scrape."""
 
@@ -70,9 +90,8 @@ class Metrics:
         self.http_connections = 0
         self.http_idle: Callable[[], int] = lambda: 0  # how many of them are idle
         self.http_without_place: Callable[[], int] = lambda: 0  # how many were closed
-        # Of the gRPC front: connections, those that are idle, those that found no place, and calls that were refused;
-        # None: the engine says not.
-        self.grpc_state: Callable[[], tuple[int, int, int, int] | None] = lambda: (0, 0, 0, 0)
+        self.http_gave_way: Callable[[], int] = lambda: 0  # how many were closed for a new one
+        self.grpc_state: Callable[[], GrpcState | None] = GrpcState  # None: the engine says not
         self.gauges: Callable[[], list[Family]] = list
 
     def decision_counts(self, front: str, outcome: Outcome) -> defaultdict[str | None, int]:
@@ -189,17 +208,22 @@ class Metrics:
         yield Family.of(
             "authz_http_idle_connections", "gauge", "HTTP connections without a request", {(): self.http_idle()}
         )
-        text = "HTTP connections closed, for there was no place for them"
-        yield Family.of("authz_http_connections_refused_total", "counter", text, {(): self.http_without_place()})
+        closed, way = "closed, for there was no place for them", "closed, for a new one took their place"
+        without_place, gave_way = self.http_without_place(), self.http_gave_way()
+        yield _counter("authz_http_connections_refused_total", f"HTTP connections {closed}", without_place)
+        yield _counter("authz_http_connections_gave_way_total", f"HTTP connections {way}", gave_way)
         state = self.grpc_state()
         if state is not None:
-            count, idle, without_place, refused = state
-            yield Family.of("authz_grpc_connections", "gauge", "Open connections of the engine native", {(): count})
-            yield Family.of("authz_grpc_idle_connections", "gauge", "Those of them without a call", {(): idle})
-            text = "gRPC connections closed, for there was no place for them"
-            yield Family.of("authz_grpc_connections_refused_total", "counter", text, {(): without_place})
+            yield Family.of(
+                "authz_grpc_connections", "gauge", "Open connections of the engine native", {(): state.open}
+            )
+            yield Family.of("authz_grpc_idle_connections", "gauge", "Those of them without a call", {(): state.idle})
+            yield _counter("authz_grpc_connections_refused_total", f"gRPC connections {closed}", state.without_place)
+            yield _counter("authz_grpc_connections_gave_way_total", f"gRPC connections {way}", state.gave_way)
             text = "Calls refused, for they had waited for five seconds"
-            yield Family.of("authz_grpc_refused_total", "counter", text, {(): refused})
+            yield _counter("authz_grpc_refused_total", text, state.refused)
+            text = "Calls refused, for their grpc-timeout had passed"
+            yield _counter("authz_grpc_deadline_exceeded_total", text, state.late)
         yield from self.gauges()
 
 
@@ -236,6 +260,11 @@ class Family(NamedTuple):
 
     def __str__(self) -> str:
         return _head(self.name, self.type, self.help) + "".join(f"{sample}\n" for sample in self.samples)
+
+
+def _counter(name: str, text: str, value: int) -> Family:
+    """Return the family of a counter without labels."""
+    return Family.of(name, "counter", text, {(): value})
 
 
 def _batches(items: Iterable[T]) -> Iterator[tuple[T, ...]]:

@@ -89,14 +89,24 @@ def test_a_call_whose_timeout_is_long_past_is_not_decided(methods: Methods, cloc
         assert methods.calls == calls + 2
         assert (peer.answers[late].status, peer.answers[timely].status, peer.answers[patient].status) == (4, 0, 0)
     assert held(peer.connection) == NOTHING
+    assert methods.connections.undecided.late == 2
 
 
 @pytest.mark.usefixtures("short_turns")
 def test_calls_that_waited_for_their_turn_know_how_long(methods: Methods, clock: Clock) -> None:
     peer = crowded(methods, ECHO, ("grpc-timeout", "100m"))
-    after(1.0, clock, methods, peer)
+    first = after(1.0, clock, methods, peer)
     assert {answer.status for answer in peer.answers.values()} == {0, 4}
-    assert len(peer.answers) == 1000
+    assert methods.connections.undecided.late == len(peer.answers) - first == 1000 - first
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_deadline_is_not_looked_at_where_a_call_is_read_at_once(methods: Methods) -> None:
+    """A look costs each call; one that has waited for less than 10 ms is decided, as configuration.md says."""
+    peer = Peer(methods.connections)
+    streams = [peer.call(ECHO, message(b"x"), ("grpc-timeout", "1n")) for _ in range(3)]
+    assert {peer.answers[stream].status for stream in streams} == {0}
+    assert methods.connections.undecided.late == 0
 
 
 @pytest.mark.usefixtures("short_turns")
@@ -105,7 +115,7 @@ def test_calls_that_waited_for_too_long_are_refused_at_once_and_counted(methods:
     peer = crowded(methods, CHECKED)
     first = after(5.1, clock, methods, peer)
     assert {answer.status for answer in peer.answers.values()} == {0, 14}
-    assert methods.connections.refused == len(peer.answers) - first == 1000 - first
+    assert methods.connections.undecided.refused == len(peer.answers) - first == 1000 - first
     assert works(Peer(methods.connections))  # and others are answered
 
 
@@ -117,7 +127,7 @@ def test_calls_behind_a_window_of_nothing_are_not_refused_when_it_opens(methods:
     clock.now += 10.0
     peer.send(settings_frame((INITIAL_WINDOW, 1 << 20)) + window(0, 1 << 30))
     assert {peer.answers[stream].status for stream in streams} == {0}
-    assert (methods.calls, methods.connections.refused) == (200, 0)
+    assert (methods.calls, methods.connections.undecided.refused) == (200, 0)
 
 
 @pytest.mark.usefixtures("short_turns")
@@ -131,7 +141,7 @@ def test_calls_of_methods_that_are_not_refusable_are_answered_however_long_they_
     peer.run_turns()
     peer.read()
     assert {answer.status for answer in peer.answers.values()} == {0}
-    assert (methods.calls, methods.connections.refused) == (1000, 0)
+    assert (methods.calls, methods.connections.undecided.refused) == (1000, 0)
 
 
 @pytest.mark.usefixtures("short_turns")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from support.sidecar.running import config, run, running, until
 
@@ -14,6 +14,8 @@ from authz.serve.listeners.places import STUCK, Places, end_unless_busy, network
 if TYPE_CHECKING:
     import pytest
     from support.publishing.publisher import Publisher
+
+    from authz.serve.observe.metrics import GrpcState
 
 FEW: Final = "{listen: '127.0.0.1:0', max_connections: 8, max_connections_per_peer: 3}"
 
@@ -148,7 +150,7 @@ def test_an_address_has_no_more_places_than_it_may_and_others_keep_theirs() -> N
     assert ended(guests) == [1, 2]
     assert not places.admit(Guest(7, "many", "f"), 100, 2)
     assert places.admit(Guest(7, "other"), 100, 2)
-    assert (ended(guests), places.refused, len(places.open)) == ([1, 2], 1, 4)
+    assert (ended(guests), places.gave_way, places.refused, len(places.open)) == ([1, 2], 2, 1, 4)
 
 
 def test_an_address_of_ipv6_counts_with_its_64_and_a_unix_socket_with_nothing() -> None:
@@ -253,6 +255,31 @@ def test_one_address_cannot_take_all_places_of_a_sidecar(publisher: Publisher, m
                 writers += [await connect(port, "127.0.0.3") for _ in range(2)]
             await until(lambda: metrics.http_connections == 5)
             assert metrics.http_without_place() == 3
+            for writer in writers:
+                writer.close()
+
+    run(live())
+
+
+def test_metrics_count_the_connections_that_gave_way(publisher: Publisher) -> None:
+    """Of 900 peers that had to go for new ones, no metric said anything."""
+    publisher.publish()
+    text = config().replace('{listen: "off"}', FEW, 1).replace('http: {listen: "127.0.0.1:0"}', f"http: {FEW}")
+
+    async def live() -> None:
+        async with running(publisher.folder, text) as started:
+            writers = []
+            for front, count in (("http", 4), ("grpc", 5)):
+                for _ in range(count):
+                    _, writer = await asyncio.open_connection("127.0.0.1", started.sidecar.ports[front])
+                    writers.append(writer)
+            metrics = started.sidecar.metrics
+            await until(lambda: (metrics.http_gave_way(), cast("GrpcState", metrics.grpc_state()).gave_way) == (1, 2))
+            page = (await started.page("/metrics")).body.decode()
+            assert "authz_http_connections_gave_way_total 1.0\n" in page
+            assert "authz_grpc_connections_gave_way_total 2.0\n" in page
+            assert "authz_http_connections_refused_total 0.0\n" in page
+            assert "authz_grpc_connections_refused_total 0.0\n" in page
             for writer in writers:
                 writer.close()
 

@@ -63,7 +63,10 @@ DOCUMENTED: Final = {
     "authz_grpc_idle_connections": set(),
     "authz_http_connections_refused": set(),
     "authz_grpc_connections_refused": set(),
+    "authz_http_connections_gave_way": set(),
+    "authz_grpc_connections_gave_way": set(),
     "authz_grpc_refused": set(),
+    "authz_grpc_deadline_exceeded": set(),
     "authz_ready": set(),
     "authz_decision_log_dropped": set(),
     "authz_decision_log_written": set(),
@@ -113,7 +116,8 @@ def test_the_metrics_are_the_documented_ones_and_count_what_happened(publisher: 
             *("authz_decisions", "authz_snapshot_loads", "authz_http_faults", "authz_entry_hits", "authz_warned"),
             *("authz_unknown_applications", "authz_stale", "authz_config_reloads", "authz_tls_handshakes"),
             *("authz_tls_reloads", "authz_worker_restarts", "authz_grpc_refused", "authz_forwarding_ignored"),
-            *("authz_http_connections_refused", "authz_grpc_connections_refused"),
+            *("authz_http_connections_refused", "authz_grpc_connections_refused", "authz_grpc_deadline_exceeded"),
+            *("authz_http_connections_gave_way", "authz_grpc_connections_gave_way"),
         }
         assert {name for name, family in families.items() if family.type == "counter"} == {
             *counters, "authz_decision_log_dropped", "authz_decision_log_written", "authz_events_dropped",

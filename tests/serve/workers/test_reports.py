@@ -10,6 +10,7 @@ from authz.engine.decision.outcome import make_outcome
 from authz.engine.decision.verdict import Verdict
 from authz.engine.model import Application
 from authz.serve.observe.hits import MAX_NAMES, OTHERS
+from authz.serve.observe.metrics import GrpcState
 from authz.serve.steps import finished
 from authz.serve.workers.reports import SummedMetrics, WorkerMetrics
 
@@ -51,6 +52,20 @@ def test_hits_of_workers_are_summed_and_those_of_the_dead_stay() -> None:
     again = SummedMetrics()  # of the next keeper, which is told of the dead
     again.dead = json.loads(json.dumps(metrics.dead))
     assert again.entry_hits("decided", 10) == {("", "b"): 5, ("", "c"): 1}
+
+
+def test_calls_that_were_late_and_connections_that_gave_way_are_summed_over_workers_and_the_dead() -> None:
+    metrics, worker = SummedMetrics(), WorkerMetrics()
+    worker.grpc_state = lambda: GrpcState(gave_way=2, late=3)
+    worker.http_gave_way = lambda: 5
+    counted = json.loads(json.dumps(finished(worker.counted())))
+    for number in (1, 2):
+        metrics.take(number, counted)
+    metrics.bury(2)
+    lines = metrics.text().decode().splitlines()
+    assert "authz_grpc_deadline_exceeded_total 6.0" in lines
+    assert "authz_grpc_connections_gave_way_total 4.0" in lines
+    assert "authz_http_connections_gave_way_total 10.0" in lines
 
 
 def test_the_hits_of_the_dead_are_bounded() -> None:

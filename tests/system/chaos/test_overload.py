@@ -184,6 +184,7 @@ def test_overload_is_refused_and_counted_while_admin_and_health_answer(publisher
         assert set(grpc) == {OK, LATE, REFUSED}
         assert set(http) == {"200", "503"}
         assert counted(sidecar, "authz_grpc_refused_total") == grpc[REFUSED]
+        assert counted(sidecar, "authz_grpc_deadline_exceeded_total") == grpc[LATE]
         assert counted(sidecar, "authz_http_faults_total", 'status="503"') == http["503"]
         # What was late or refused was not decided.
         assert counted(sidecar, "authz_decisions_total", 'front="grpc"') == grpc[OK]
