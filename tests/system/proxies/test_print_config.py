@@ -350,6 +350,7 @@ def test_nginx_never_sets_a_variable_on_the_level_of_the_server(tmp_path: Path) 
         ('http: {listen: "10.0.0.1:1"}\n', "NOTE: the address from which nginx asks must be in"),
         ("http: {listen: unix:a}\n", "WARNING: client_address.trust_unix is off"),
         (CONFIGURATIONS["hops"], "NOTE: client_address.trusted_hops counts"),
+        ("http: {tls: {certificate: a, key: b, client_ca: c}}\n", "NOTE: the sidecar wants a certificate of nginx"),
     ],
 )
 def test_nginx_s_configuration_warns_of_what_cannot_work(tmp_path: Path, configuration: str, note: str) -> None:

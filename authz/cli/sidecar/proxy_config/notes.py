@@ -64,6 +64,8 @@ def about_http(proxy: str, config: Config, listen: Listen) -> Iterator[str]:
             f"{WARNING}http.tls is on, and what is printed here has {proxy} ask without TLS: write https:// and the CA "
             "that signed the certificate of the sidecar."
         )
+    elif config.http.tls is not None and config.http.tls.client_ca:
+        yield "NOTE: the sidecar wants a certificate of nginx: see proxy_ssl_certificate below."
     if proxy == "nginx" and config.http.cache > MAX_CACHE:
         yield (
             f"{WARNING}nginx keeps answers for {format_duration(config.http.cache)}, expected at most "
