@@ -1,9 +1,11 @@
-"""Fuzz one target by atheris: `python -m support.fuzz.run TARGET [--cpu-seconds N] [--work FOLDER]`, in `tests`.
+"""Fuzz one target by atheris: `python -m support.fuzz.run TARGET [--cpu-seconds N] [--work FOLDER]
+[--spent FILE]`, in `tests`.
 
 The corpus grows in FOLDER/TARGET, beginning with the seeds and the corpus that is kept. The first input that raises
 what is not documented, or takes 20 seconds of CPU time, ends the run with exit status 1, and is written to
-FOLDER/TARGET-crash; SIGTERM ends it earlier. What was spent is added to a file, by target and commit, so that hours add
-up over many runs; the run ends with the total of each target.
+FOLDER/TARGET-crash; SIGTERM ends it earlier. What was spent is added to FOLDER/spent.json, by target and commit, so
+that hours add up over many runs; the run ends with the total of each target. `--spent system/chaos/fuzzed.json` adds it
+to the file in git, of which docs/internals/reliability.md has the table.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.fuzz.spent import SPENT, Spent, add, read, table
+from support.fuzz.spent import Spent, add, read, table
 from support.fuzz.targets import TARGETS
 
 
@@ -27,13 +29,16 @@ def main() -> int:
     parser.add_argument("target", choices=sorted(TARGETS))
     parser.add_argument("--cpu-seconds", type=float, default=60.0, help="of the fuzzer; default: %(default)g")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "authz-fuzz")
-    parser.add_argument("--spent", type=Path, default=SPENT, help="where CPU time is noted; default: %(default)s")
+    parser.add_argument(
+        "--spent", type=Path, help="where CPU time is noted; default: spent.json in the folder of --work"
+    )
     options = parser.parse_args()
+    noted = options.spent or options.work / "spent.json"
     commit = _commit()
     status, spent = fuzz(options.target, options.cpu_seconds, options.work)
-    add(options.spent, options.target, commit, spent)
+    add(noted, options.target, commit, spent)
     print(f"{options.target} at {commit}: {spent.inputs:,} inputs, {spent.cpu_seconds:.0f} s of CPU")  # noqa: T201
-    print("\n".join(table(read(options.spent))))  # noqa: T201
+    print("\n".join(table(read(noted))))  # noqa: T201
     return 1 if status else 0
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
-SPENT: Final = Path(__file__).parents[2] / "system" / "chaos" / "fuzzed.json"
+SPENT: Final = Path(__file__).parents[2] / "system" / "chaos" / "fuzzed.json"  # in git; only on request
 
 Noted = dict[str, dict[str, dict[str, float]]]  # by target, then by commit
 
@@ -32,6 +32,7 @@ def read(path: Path) -> Noted:
 def add(path: Path, target: str, commit: str, spent: Spent) -> None:
     """Add to what was noted of a target at a commit."""
     noted = read(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     before = noted.setdefault(target, {}).get(commit, {"cpu_seconds": 0.0, "inputs": 0})
     noted[target][commit] = {
         "cpu_seconds": round(before["cpu_seconds"] + spent.cpu_seconds, 1),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
+from support.fuzz import run as fuzz_run
 from support.fuzz.spent import SPENT, Spent, add, read, table, total
 from support.fuzz.targets import TARGETS, dictionary, kept
 
@@ -61,6 +63,20 @@ def test_cpu_time_adds_up_over_runs_and_commits(tmp_path: Path) -> None:
     }  # fmt: skip
     assert total(read(path), "http2") == (100.0, 1520)
     assert table(read(path))[-1] == "| http2 | 1,520 | 1.7 | 2 |"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_run_notes_its_time_beside_its_corpus_unless_it_is_told_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """A few seconds of fuzzing changed a file in git."""
+    kept_before, work, told = SPENT.read_bytes(), tmp_path / "work", tmp_path / "told.json"
+    monkeypatch.setattr(fuzz_run, "fuzz", lambda *_: (0, Spent(3.0, 70)))
+    monkeypatch.setattr(sys, "argv", ["run", "hpack", "--work", str(work), *(["--spent", str(told)] if asked else [])])
+    assert fuzz_run.main() == 0
+    assert total(read(told if asked else work / "spent.json"), "hpack") == (3.0, 70)
+    assert (work / "spent.json").exists() != asked
+    assert SPENT.read_bytes() == kept_before
 
 
 def test_the_page_says_what_was_fuzzed() -> None:
