@@ -349,6 +349,14 @@ FAULTS: Final = (
     Fault("publisher/bans/limits.py", "None if ban is made else", "None if True else", "cli/test_bans_mistakes.py"),
     Fault("snapshot/archive.py", "if around.st_mode & stat.S_IWGRP", "if False", "cli/snapshot/test_history.py"),
     Fault("publisher/push.py", "if after is None or after.serial < serial:", "if False:", "cli/snapshot/test_push.py"),
+    Fault(
+        "serve/grpc/check.py",
+        "forged = _forged(names)\n",
+        "self._recorder.record(decided, peer, now, source)\n                    forged = _forged(names)\n",
+        "serve/grpc/test_grpc_broken.py::test_a_request_with_forged_headers_is_logged_once_with_what_was_read_of_it",
+    ),
+    Fault("serve/http2/streams.py", "self._undecided.late += 1", "pass", "serve/http2/test_http2_late.py"),
+    Fault("serve/listeners/places.py", "self.gave_way += 1", "pass", "serve/listeners/test_places.py"),
     Fault("serve/config/reload.py", "if first != now_first:", "if False:", "serve/config/test_config_layers.py"),
     Fault(
         "publisher/bans/file.py",
