@@ -14,6 +14,7 @@ from support.processes import Process
 from support.sidecar.http2_server import PATH
 
 ROOT = Path(__file__).parents[3]
+INSTALL = "go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"
 PAGE = ROOT / "docs" / "internals" / "reliability.md"
 
 
@@ -27,7 +28,7 @@ def test_the_page_explains_some_cases() -> None:
     assert len(explained()) == 7
 
 
-@pytest.mark.skipif(shutil.which("h2spec") is None, reason="needs h2spec (go install github.com/summerwind/h2spec)")
+@pytest.mark.skipif(shutil.which("h2spec") is None, reason=f"needs h2spec ({INSTALL})")
 def test_h2spec_finds_nothing_but_what_is_explained(tmp_path: Path) -> None:
     with Process([sys.executable, "-m", "support.sidecar.http2_server"], cwd=ROOT / "tests") as server:
         port = server.wait_for_line(r"listening on port (\d+)")[1]
