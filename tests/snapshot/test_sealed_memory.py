@@ -6,11 +6,11 @@ import fcntl
 import mmap
 import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from support.suite.descriptors import descriptors
 
 from authz.errors import SnapshotRefused
 from authz.snapshot import sealed_memory as sealed
@@ -19,6 +19,7 @@ from authz.snapshot.sealed_memory import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.publishing.publisher import Publisher
 
@@ -73,11 +74,6 @@ def watched(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     view = sealed_copy(file, LIMIT)
     yield Watched(view, kept[0])
     os.close(kept[0])
-
-
-def open_files() -> set[str]:
-    """Return the descriptors of this process."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 @pytest.mark.usefixtures("variant")
@@ -164,16 +160,16 @@ def test_the_memory_cannot_be_cut_or_grown(watched: Watched, size: int) -> None:
 
 @linux
 def test_no_descriptor_outlives_the_copy(file: Path) -> None:
-    before = open_files()
+    before = descriptors()
     views = [sealed_copy(file, LIMIT) for _ in range(3)]
-    assert len(open_files() - before) <= 2 * len(views), "one of the copy, and mmap keeps one of its own"
+    assert len(descriptors() - before) <= 2 * len(views), "one of the copy, and mmap keeps one of its own"
     views.clear()
-    assert open_files() - before == set()
+    assert descriptors() - before == set()
     with pytest.raises(SnapshotRefused):
         sealed_copy(file, 10)
     with pytest.raises(SnapshotRefused):
         sealed_copy(file.parent, LIMIT)
-    assert open_files() - before == set()
+    assert descriptors() - before == set()
 
 
 @pytest.mark.usefixtures("variant")

@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.processes import PATIENCE
 from support.sidecar.running import config, write
+from support.suite.descriptors import descriptors
 
 from authz.errors import StartError
 from authz.serve.config.config import load_config
@@ -46,10 +46,6 @@ def idle() -> Supervisor:
     )
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_a_message_without_all_of_its_descriptors_is_a_fault(ends: tuple[Channel, Channel]) -> None:
     """Where a worker had none left it was taken for a whole one."""
     one, other = ends
@@ -57,7 +53,7 @@ def test_a_message_without_all_of_its_descriptors_is_a_fault(ends: tuple[Channel
     one.send(Message(LAYER, {}, [one.fileno()] * 252))  # more than are taken
     with pytest.raises(OSError, match="without all of its descriptors"):
         list(other.receive())
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 @pytest.mark.parametrize("data", [b"\0", b"\0{", b"\0[1]", b"\0[1,2,3]", b"\x007", b"\1", b"\1x"])
@@ -68,7 +64,7 @@ def test_a_message_that_cannot_be_read_is_a_fault_of_who_sent_it(data: bytes) ->
     sender.send(data)
     with pytest.raises(OSError, match="cannot be read"):
         list(channel.receive())
-    assert descriptors() == before
+    assert descriptors() <= before
     sender.close()
     channel.close()
 
@@ -120,7 +116,7 @@ def test_a_message_without_its_keys_ends_who_sent_it_and_nobody_else(number: int
         assert process.wait(PATIENCE) == -9
     ours.close()
     theirs.close()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_where_no_process_can_be_started_those_that_run_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +136,14 @@ def test_where_no_process_can_be_started_those_that_run_go_on(monkeypatch: pytes
     supervisor._serving = True
     supervisor._start(1)
     assert list(supervisor._due) == [1]
-    assert descriptors() == before
+    assert descriptors() <= before
     results.append(os.getpid())
     supervisor._due[1] = 0.0
     supervisor._look(time.monotonic())
     assert not supervisor._due
     assert supervisor._children[1].pid == os.getpid()
     supervisor._children[1].channel.close()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_child_whose_start_takes_long_says_that_it_lives(publisher: Publisher, ends: tuple[Channel, Channel]) -> None:

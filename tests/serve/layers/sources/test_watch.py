@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from support.suite.descriptors import descriptors
 
 from authz.durable import replace_file
 from authz.serve.layers import watch as folders_module
@@ -155,11 +155,11 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 @linux
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async def live() -> None:
-        before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names are enough
+        before = descriptors()
         watch = Watch(NEVER)
         watch.follow(tmp_path)
         watch.folders.close()
-        assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208  # threads of other tests may close some
+        assert descriptors() <= before
 
     run(live())
 
