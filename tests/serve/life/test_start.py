@@ -255,6 +255,8 @@ def test_sighup_while_it_starts_ends_nothing_and_is_taken_once_it_serves(publish
 TOLD_BEFORE = """\
 import os, signal, sys
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who runs the tests by nohup has it ignored
+
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):

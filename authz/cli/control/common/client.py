@@ -141,7 +141,7 @@ def _hint_of(error: Exception, url: str) -> str:
         shown = os.environ.get(CERTIFICATE)
         return (
             f"if `tls` of its control.yaml has client_ca, it wants a certificate that it accepts in {CERTIFICATE}, and "
-            f"the key in {KEY}: found {'none' if shown is None else shorten(shown)}"
+            f"the key in {KEY}: found {shown or 'none'}"
         )
     if not isinstance(error, ssl.SSLError):
         return "is the control plane running?"
@@ -159,7 +159,7 @@ def _hint_of_certificate(code: int) -> str:
     if code in _WRONG_TIME:
         return "give the control plane a new certificate, or correct the clock of this machine"
     ca = os.environ.get(CA)
-    now = "it is not set, so the authorities of this system count" if ca is None else f"it is {shorten(ca)}"
+    now = "it is not set, so the authorities of this system count" if ca is None else f"it is {ca}"
     return f"{CA} must name the PEM file of the authority that signed the certificate of the control plane: {now}"
 
 
@@ -180,15 +180,15 @@ def _context() -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca)
     except OSError as error:
         raise InputError(
-            f"{CA}: {shorten(str(ca))}: {reason_of(error)}", hint="it is a PEM file of certificates of authorities"
+            f"{CA}: {ca}: {reason_of(error)}", hint="it is a PEM file of certificates of authorities"
         ) from error
     if certificate:
         try:
             context.load_cert_chain(certificate, key)  # without a key: in the same file
         except OSError as error:
-            of_key = "" if key is None else f" with {KEY} {shorten(key)}"
+            of_key = "" if key is None else f" with {KEY} {key}"
             raise InputError(
-                f"{CERTIFICATE}: {shorten(certificate)}{of_key}: {reason_of(error)}",
+                f"{CERTIFICATE}: {certificate}{of_key}: {reason_of(error)}",
                 hint="they are PEM files of a certificate and of its key; without AUTHZ_KEY one file has both",
             ) from error
     return context
