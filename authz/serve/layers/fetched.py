@@ -196,10 +196,13 @@ class FetchedSource(Source):
         with writing(self.folder or Path(tempfile.gettempdir()), _LOST):
             if self.folder is not None:
                 _remove_leftovers(self.folder)
-            file = tempfile.NamedTemporaryFile(prefix=_PREFIX, dir=self.folder, buffering=0, delete=False)  # noqa: SIM115
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file = tempfile.NamedTemporaryFile(  # noqa: SIM115  # it is closed below, where other refusals are due
+                prefix=_PREFIX, dir=self.folder, buffering=0, delete=False
+            )
         try:
             with file:
+                with writing(Path(file.name), _LOST):
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 yield file
         finally:
             with contextlib.suppress(OSError):

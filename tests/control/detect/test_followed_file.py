@@ -35,7 +35,7 @@ def following(path: Path, room: Room) -> Iterator[None]:
         opened.set()
         return file
 
-    followed._open = noted  # type: ignore[method-assign]
+    followed._open = noted  # type: ignore[method-assign]  # to see that it has looked
     followed.start()
     assert opened.wait(PATIENCE)  # it has looked for its end
     try:

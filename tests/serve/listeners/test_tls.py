@@ -21,7 +21,7 @@ from support.proxies.envoy_api import check_request
 from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
 from support.sidecar.running import ALLOWED, DENIED, get, until
-from support.sidecar.secured import SPIFFE
+from support.sidecar.secured import SPIFFE, ended
 
 from authz.errors import BadValue
 from authz.serve.grpc.check import CHECK_METHOD
@@ -233,17 +233,6 @@ def change_keys(secure: ssl.SSLSocket, times: int) -> int:
         if library.SSL_do_handshake(pointer) != 1:
             return number
     return times
-
-
-def ended(secure: ssl.SSLSocket) -> bool:
-    """Return whether a connection ends; waits for it."""
-    secure.settimeout(20)
-    try:
-        return secure.recv(1) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
 
 
 @pytest.mark.skipif(not hasattr(_ssl, "__file__"), reason="this Python has OpenSSL within itself")

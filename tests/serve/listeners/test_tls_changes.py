@@ -12,7 +12,7 @@ from support.servers.certificates import Authority
 from support.sidecar.fronts import HttpClient
 from support.sidecar.http2 import GOAWAY, PING, PREFACE, frame, read_frames, settings
 from support.sidecar.running import ALLOWED, get
-from support.sidecar.secured import SPIFFE
+from support.sidecar.secured import SPIFFE, ended
 
 if TYPE_CHECKING:
     import ssl
@@ -33,16 +33,6 @@ def asking(made: Sides, client: tuple[Path, Path]) -> Iterator[tuple[ssl.SSLSock
         asker = HttpClient(secure)
         assert asker.ask(AUTH, FORWARDED).status == 200
         yield secure, asker
-
-
-def ended(secure: ssl.SSLSocket) -> bool:
-    """Return whether a connection without a request ends; waits for it."""
-    try:
-        return secure.recv(1) == b""
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
 
 
 def goodbye(secure: ssl.SSLSocket, *, busy: bool = False) -> list[int]:

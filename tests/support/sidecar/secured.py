@@ -94,3 +94,14 @@ class Sides:
         start = f'authz_tls_handshakes_total{{listener="{listener}",result="'
         lines = (line.removeprefix(start) for line in text.splitlines() if line.startswith(start))
         return {result: int(float(count)) for result, _, count in (line.partition('"} ') for line in lines)}
+
+
+def ended(secure: ssl.SSLSocket) -> bool:
+    """Return whether a connection without a request ends; waits for it."""
+    secure.settimeout(20)
+    try:
+        return secure.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True

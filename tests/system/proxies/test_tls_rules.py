@@ -109,7 +109,7 @@ def stack_by_ca(
 
     monkeypatch.setattr(stack_module, "make_certificate", make)
     monkeypatch.setattr(stack_class, "ca", str(authority.path))
-    stack: Stack = stack_class(tmp_path, "tls")  # type: ignore[call-arg]
+    stack: Stack = stack_class(tmp_path, "tls")  # type: ignore[call-arg]  # as both are made
     stack.publisher.publish(POLICY)
     with stack:
         yield stack

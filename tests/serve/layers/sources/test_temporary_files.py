@@ -85,6 +85,20 @@ def test_a_folder_that_cannot_be_written_to_is_named_and_no_server_is_accused(tm
     assert re.search(r"absent: No such file or directory: what was fetched cannot be kept$", caught.value.message)
 
 
+def test_a_file_that_cannot_be_locked_is_told_and_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with (
+        WebServer(b"lists").running() as server,
+        pytest.raises(SnapshotRefused, match="No locks available: what was fetched cannot be kept"),
+        source(server.url, tmp_path).fetch(),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_told_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
